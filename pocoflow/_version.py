@@ -1,0 +1,3 @@
+"""The version of the package: written here and nowhere else."""
+
+__version__ = "0.3.0"

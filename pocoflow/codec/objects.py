@@ -1,0 +1,281 @@
+"""The four kinds of classes of a program whose instances can be stored.
+
+Enums, dataclasses, named tuples and Pydantic models. They are rebuilt from their fields without
+running their code; only if the fields of a model have changed since it was written does its own
+validation migrate it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from enum import EnumType, Flag
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import ModelPrivateAttr
+from pydantic_core import PydanticUndefined
+
+from pocoflow.codec.kinds import Parts, required
+from pocoflow.codec.refusal import Refusal
+from pocoflow.errors import DecodeError
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+_FIELDS_SET = "__pydantic_fields_set__"
+_EXTRA = "__pydantic_extra__"
+_PRIVATE = "__pydantic_private__"
+_MODEL_SLOTS = {_FIELDS_SET, _EXTRA, _PRIVATE}
+
+
+class Family(NamedTuple):
+    """One of the four kinds: ``prepare`` looks at a class once, its result splits the instances."""
+
+    tag: str
+    accepts: Callable[[type], bool]
+    prepare: Callable[[Any], Callable[[Any], Parts]]
+    join: Callable[..., Any]
+
+
+def family_of(kind: type) -> Family | None:
+    """The family that a class belongs to."""
+    return next((family for family in FAMILIES.values() if family.accepts(kind)), None)
+
+
+def _prepare_enum(kind: Any) -> Callable[[Any], Parts]:
+    members: Mapping[str, Any] = kind.__members__
+
+    def split(value: Any) -> Parts:
+        name, content = value._name_, value._value_
+        if members.get(name) is value:
+            return {"value": name}
+        if issubclass(kind, Flag) and kind(content) == value:
+            return {"value": content}
+        raise Refusal(value, "it is not one of the members of its enum")
+
+    return split
+
+
+def _join_enum(cls: Any, value: object) -> Any:
+    if type(value) is str:
+        if value not in cls.__members__:
+            raise DecodeError(
+                f"{cls.__qualname__} has no member {value!r}, only {', '.join(cls.__members__)}"
+            )
+        return cls.__members__[value]
+    made = cls(required(int, value))
+    if type(made) is not cls or not issubclass(cls, Flag):
+        raise ValueError(f"{value!r} is not a member")
+    return made
+
+
+def _state(value: object) -> dict[str, Any]:
+    """The attributes of an instance, those in slots included."""
+    state: Any = object.__getstate__(value)
+    own, slots = state if type(state) is tuple else (state, None)
+    return {**(own or {}), **(slots or {})}
+
+
+def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse attributes that are not fields, but for those that come back by themselves."""
+    known = set(fields)
+    for name in state:
+        if name in known or name == "__orig_class__":
+            continue
+        if any(isinstance(vars(cls).get(name), cached_property) for cls in type(value).__mro__):
+            continue
+        raise Refusal(value, f"its attribute {name!r} is not a field of its class")
+
+
+def _prepare_namedtuple(kind: Any) -> Callable[[Any], Parts]:
+    fields: tuple[str, ...] = kind._fields
+
+    def split(value: Any) -> Parts:
+        if len(value) != len(fields):
+            raise Refusal(value, "it does not have one element for each field")
+        _refuse_others(value, _state(value), ())
+        return {"value": dict(zip(fields, tuple(value), strict=True))}
+
+    return split
+
+
+def _join_namedtuple(cls: Any, value: object) -> Any:
+    stored = _complete(cls, required(dict, value), cls._fields, cls._field_defaults)
+    return tuple.__new__(cls, [stored[name] for name in cls._fields])
+
+
+def _prepare_dataclass(kind: Any) -> Callable[[Any], Parts]:
+    base = _builtin_base(kind)
+    fields = dataclasses.fields(kind)
+    names = [field.name for field in fields]
+    optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
+
+    def split(value: Any) -> Parts:
+        if base is not None:
+            _refuse_base(value, base)
+        state = _state(value)
+        if state.keys() != set(names):
+            _refuse_others(value, state, names)
+            _refuse_unset(value, state, set(names) - optional)
+        return {"value": {name: state[name] for name in names if name in state}}
+
+    return split
+
+
+def _join_dataclass(cls: Any, value: object) -> Any:
+    fields = dataclasses.fields(cls)
+    defaults: dict[str, Any] = {}
+    stored = required(dict, value)
+    for field in fields:
+        if field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING and field.name not in stored:
+            defaults[field.name] = field.default_factory()
+    stored = _complete(cls, stored, [field.name for field in fields], defaults)
+    made = object.__new__(cls)
+    for name, part in stored.items():
+        object.__setattr__(made, name, part)
+    return made
+
+
+def _builtin_base(kind: type) -> type | None:
+    """A base implemented in C: it keeps content that is not among the fields."""
+    made_by_class_statement = 1 << 9
+    others = (base for base in kind.__mro__ if not base.__flags__ & made_by_class_statement)
+    return next((base for base in others if base is not object), None)
+
+
+def _refuse_base(value: object, base: type) -> None:
+    raise Refusal(value, f"its class is built on {base.__name__}, which keeps more than its fields")
+
+
+def _refuse_unset(value: object, state: Mapping[str, Any], names: Iterable[str]) -> None:
+    unset = [name for name in names if name not in state]
+    if unset:
+        raise Refusal(value, f"its field {unset[0]!r} has not been set")
+
+
+def _complete(
+    cls: type, stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The stored fields and the defaults of those that are new."""
+    known = set(names)
+    gone = [name for name in stored if name not in known]
+    new = [name for name in names if name not in stored and name not in defaults]
+    if gone or new:
+        raise DecodeError(f"the fields of {cls.__qualname__} have changed: {_change(gone, new)}")
+    return {name: stored[name] if name in stored else defaults[name] for name in names}
+
+
+def _change(gone: list[str], new: list[str]) -> str:
+    parts = (("not there any more", gone), ("new and without a default", new))
+    return "; ".join(f"{label}: {', '.join(names)}" for label, names in parts if names)
+
+
+def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
+    base = _builtin_base(kind)
+    names = list(kind.model_fields)
+    hidden = [
+        name for name, attribute in kind.__private_attributes__.items() if _has_default(attribute)
+    ]
+
+    def split(value: Any) -> Parts:
+        if base is not None:
+            _refuse_base(value, base)
+        state = _state(value)
+        if not state.keys() >= _MODEL_SLOTS:
+            raise Refusal(value, "it has not been initialised")
+        _refuse_others(value, state, [*names, *_MODEL_SLOTS])
+        _refuse_unset(value, state, names)
+        extra, private, fields_set = state[_EXTRA], state[_PRIVATE], state[_FIELDS_SET]
+        _refuse_unset(value, private or {}, hidden)
+        parts: Parts = {"value": {name: state[name] for name in state if name in names}}
+        if fields_set != {*names, *(extra or ())}:
+            parts["set"] = sorted(fields_set)
+        if extra is not None:
+            parts["extra"] = extra
+        if private is not None:
+            parts["private"] = private
+        return parts
+
+    return split
+
+
+def _join_model(
+    cls: Any, value: object, set: Any = None, extra: Any = None, private: Any = None
+) -> Any:
+    fields = required(dict, value)
+    others = {} if extra is None else required(dict, extra)
+    hidden = None if private is None else required(dict, private)
+    known = cls.model_fields
+    allows = cls.model_config.get("extra") == "allow"
+    if fields.keys() != known.keys() or (others and not allows):
+        return _migrate(cls, {**fields, **others}, hidden)
+    names = [*known, *others] if set is None else required(list, set)
+    made = object.__new__(cls)
+    BaseModel.__setstate__(
+        made,
+        {
+            "__dict__": fields,
+            _FIELDS_SET: {required(str, name) for name in names},
+            _EXTRA: extra if extra is not None or not allows else {},
+            _PRIVATE: _with_new_private(cls, hidden),
+        },
+    )
+    return made
+
+
+def _has_default(attribute: ModelPrivateAttr) -> bool:
+    return attribute.default is not PydanticUndefined or attribute.default_factory is not None
+
+
+def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The stored private attributes and the defaults of those that are new."""
+    known: dict[str, ModelPrivateAttr] = cls.__private_attributes__
+    if private is None and not known:
+        return None
+    made = dict(private or {})
+    for name, attribute in known.items():
+        if name not in made and _has_default(attribute):
+            made[name] = attribute.get_default()
+    return made
+
+
+def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None) -> Any:
+    try:
+        made = cls.model_validate(fields, by_alias=True, by_name=True)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False, include_context=False)
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
+        raise DecodeError(
+            f"the fields of {cls.__qualname__} have changed since it was written, and its "
+            f"validation refuses the stored ones: {found}"
+        ) from exc
+    if private and getattr(made, _PRIVATE) is not None:
+        made.__pydantic_private__.update(
+            {name: part for name, part in private.items() if name in cls.__private_attributes__}
+        )
+    return made
+
+
+def _is_namedtuple(kind: Any) -> bool:
+    fields = getattr(kind, "_fields", None)
+    return (
+        issubclass(kind, tuple)
+        and type(fields) is tuple
+        and isinstance(getattr(kind, "_field_defaults", None), dict)
+        and all(type(name) is str for name in fields)
+    )
+
+
+FAMILIES: dict[str, Family] = {
+    family.tag: family
+    for family in (
+        Family("enum", lambda kind: isinstance(kind, EnumType), _prepare_enum, _join_enum),
+        Family("model", lambda kind: issubclass(kind, BaseModel), _prepare_model, _join_model),
+        Family("dataclass", dataclasses.is_dataclass, _prepare_dataclass, _join_dataclass),
+        Family("namedtuple", _is_namedtuple, _prepare_namedtuple, _join_namedtuple),
+    )
+}
+"""The families by tag; the first that accepts a class is the one."""

@@ -1,0 +1,144 @@
+"""The run context: what a node may know about the run that executes it.
+
+There is one context variable for it in the whole library. It is carried into the threads and tasks
+that the engine starts; later features add to :class:`RunContext` instead of inventing their own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from pocoflow.errors import NoRunError, RunCancelled
+
+__all__ = ["Cancellation", "RunContext", "context"]
+
+
+class Cancellation:
+    """One run's request to stop: a flag that is cheap to read, and callbacks that end waits.
+
+    Attributes:
+        requested: Whether the run was asked to stop. Never goes back to ``False``.
+    """
+
+    __slots__ = ("_callbacks", "_lock", "requested")
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._callbacks: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+
+    def request(self) -> None:
+        """Ask the run to stop, from any thread; ends a retry delay or an await."""
+        with self._lock:
+            self.requested = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once, in the thread that asks; at once if it was asked already."""
+        with self._lock:
+            if not self.requested:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def remove_callback(self, callback: Callable[[], object]) -> None:
+        """Forget a callback; nothing happens if it was called already."""
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+
+class RunContext:
+    """The run, step and attempt that the calling code belongs to.
+
+    The engine keeps one object per run and updates it from step to step, so read what you need
+    while your phase runs instead of keeping the object.
+
+    Attributes:
+        run_id: The run's id, as in the database.
+        flow_name: The flow's name.
+        node: The node's name in the flow's graph.
+        path: Names of the flow nodes around it, outermost first; empty if the flow is not nested.
+        step: The step's number, from 0.
+        phase: ``"prep"``, ``"exec"`` or ``"post"``.
+        attempt: The attempt of ``exec``, from 1.
+        item: The item's index in a batch, else ``None``.
+        cancellation: The run's request to stop.
+        token: 128 random bits of the run as text; the same after a resume.
+    """
+
+    __slots__ = (
+        "attempt",
+        "cancellation",
+        "flow_name",
+        "item",
+        "node",
+        "path",
+        "phase",
+        "run_id",
+        "step",
+        "token",
+    )
+
+    def __init__(self, run_id: str, flow_name: str, token: str, cancellation: Cancellation) -> None:
+        self.run_id = run_id
+        self.flow_name = flow_name
+        self.node = ""
+        self.path: tuple[str, ...] = ()
+        self.step = 0
+        self.phase = "prep"
+        self.attempt = 1
+        self.item: int | None = None
+        self.cancellation = cancellation
+        self.token = token
+
+    @property
+    def idempotency_key(self) -> str:
+        """A text that is the same for every attempt of this step, also after a crash and a resume.
+
+        Hand it to a paid service as its idempotency key: what a crash makes the engine ask for a
+        second time is then not charged twice. It is unique across runs and databases (128 random
+        bits per run, and the step).
+        """
+        item = "" if self.item is None else f"-{self.item}"
+        return f"{self.token}-{self.step}{item}"
+
+    def check_cancelled(self) -> None:
+        """Let a long synchronous ``exec`` stop at a place of its choice.
+
+        Raises:
+            RunCancelled: If the run was asked to stop.
+        """
+        if self.cancellation.requested:
+            raise RunCancelled(
+                f"run {self.run_id!r} was cancelled in {self.phase} of node {self.node!r} "
+                f"(step {self.step})"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"RunContext(run_id={self.run_id!r}, node={self.node!r}, step={self.step}, "
+            f"phase={self.phase!r}, attempt={self.attempt})"
+        )
+
+
+current: ContextVar[RunContext] = ContextVar("pocoflow_run_context")
+
+
+def context() -> RunContext:
+    """Return the context of the run that executes the calling ``prep``, ``exec`` or ``post``.
+
+    Raises:
+        NoRunError: Outside a run, as in a unit test that calls a phase directly.
+    """
+    try:
+        return current.get()
+    except LookupError:
+        raise NoRunError(
+            "context() works inside prep, exec and post of a running flow, and in the threads and "
+            "tasks that the engine starts for them; no flow is running here"
+        ) from None

@@ -1,0 +1,94 @@
+-- Every statement that WorkflowDB and a run's recorder execute, by name.
+
+-- name: insert_run
+INSERT INTO pf_runs (
+    run_id, flow_name, status, started_at, current_node, owned, token, store_name,
+    parent_run_id, parent_step
+) VALUES (
+    :run_id, :flow_name, :status, :started_at, :current_node, :owned, :token, :store_name,
+    :parent_run_id, :parent_step
+);
+
+-- name: run_by_id
+SELECT * FROM pf_runs WHERE run_id = ?;
+
+-- name: runs_newest_first
+SELECT * FROM pf_runs ORDER BY run_no DESC LIMIT ?;
+
+-- name: progress
+-- The end of a step that is not the last. Returns whether somebody asked the run to stop.
+UPDATE pf_runs SET total_steps = ?, current_node = ? WHERE run_no = ? RETURNING cancel_requested;
+
+-- name: finish
+-- The end of a run, whichever way; the lock is given back after it.
+UPDATE pf_runs SET
+    status = :status, completed_at = :now, total_steps = :steps,
+    current_node = coalesce(:node, current_node), error_type = :error_type,
+    error_msg = :error_msg, traceback = :traceback, owned = 0
+WHERE run_no = :run_no;
+
+-- name: interrupted
+-- Persist what a reader derives: the process of this run is gone.
+UPDATE pf_runs SET status = 'failed', error_msg = ?, error_type = ?, owned = 0
+WHERE run_no = ? AND status = 'running' AND owned = 1;
+
+-- name: insert_event
+INSERT INTO pf_events (
+    id, run_id, step, node_name, event, action, elapsed_ms, error_msg, ts, attempt, error_type,
+    traceback
+) VALUES (
+    (SELECT coalesce(max(id), ?1 << 32) + 1 FROM pf_events
+     WHERE id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1),
+    ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+);
+
+-- name: events_of_run
+SELECT * FROM pf_events WHERE id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1 ORDER BY id;
+
+-- name: insert_step
+INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?);
+
+-- name: replace_step
+INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (run_no, step) DO UPDATE SET
+    node_name = excluded.node_name, created_at = excluded.created_at;
+
+-- name: steps_of_run
+SELECT step, node_name, created_at FROM pf_steps WHERE run_no = ? AND step >= 0 ORDER BY step;
+
+-- name: has_step
+SELECT 1 FROM pf_steps WHERE run_no = ? AND step = ?;
+
+-- name: insert_key
+INSERT INTO pf_keys (run_no, key_no, key) VALUES (?, ?, ?);
+
+-- name: keys_of_run
+SELECT key, key_no FROM pf_keys WHERE run_no = ? ORDER BY key_no;
+
+-- name: insert_value
+INSERT INTO pf_values (run_no, key_no, step, op, value) VALUES (?, ?, ?, ?, ?);
+
+-- name: delete_values
+DELETE FROM pf_values WHERE run_no = ? AND step = ?;
+
+-- name: values_at
+-- For each key: its last whole value at or before the step, and everything appended to it since.
+SELECT k.key, v.op, v.value
+FROM pf_keys AS k
+JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
+WHERE k.run_no = :run_no AND v.step <= :step AND v.step >= (
+    SELECT b.step FROM pf_values AS b
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+    ORDER BY b.step DESC LIMIT 1
+)
+ORDER BY k.key_no, v.step;
+
+-- name: insert_position
+INSERT INTO pf_positions (run_no, step, node, path) VALUES (?, ?, ?, ?);
+
+-- name: positions_at
+SELECT branch, path, node, phase, item FROM pf_positions
+WHERE run_no = ? AND step = ? ORDER BY branch;
+
+-- name: store_json
+SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;

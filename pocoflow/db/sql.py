@@ -1,0 +1,33 @@
+"""The SQL of this package: ``schema.sql``, and ``queries.sql`` by name."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["QUERIES", "VERSION", "schema_statements"]
+
+VERSION = 1
+"""The layout's version, kept in ``PRAGMA user_version``."""
+
+_HERE = Path(__file__).parent
+
+
+def _named(text: str) -> Iterator[tuple[str, str]]:
+    for part in text.split("-- name: ")[1:]:
+        name, _, statement = part.partition("\n")
+        yield name.strip(), statement.strip()
+
+
+QUERIES: dict[str, str] = dict(_named((_HERE / "queries.sql").read_text(encoding="utf-8")))
+
+
+def schema_statements() -> Iterator[str]:
+    """The statements of ``schema.sql``, one at a time (``executescript`` would commit)."""
+    statement = ""
+    for line in (_HERE / "schema.sql").read_text(encoding="utf-8").splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""

@@ -1,0 +1,358 @@
+"""``WorkflowDB``: the database of runs, events and checkpoints."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from pocoflow import codec
+from pocoflow.db.connection import Connection, Synchronous
+from pocoflow.db.locks import RunLocks
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.values import ValueWriter, read_store
+from pocoflow.errors import (
+    CheckpointNotFoundError,
+    DatabaseFileError,
+    DefinitionError,
+    RunExistsError,
+    RunNotFoundError,
+)
+from pocoflow.schema import closest
+from pocoflow.store import Store, schema_types
+
+__all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
+
+STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
+
+INTERRUPTED = "interrupted: the process that ran it ended before the run did"
+
+_SETTABLE = (
+    "status",
+    "flow_name",
+    "started_at",
+    "completed_at",
+    "total_steps",
+    "current_node",
+    "error_msg",
+    "error_type",
+    "traceback",
+)
+
+
+def utc_now() -> str:
+    """The current time as ISO-8601 text in UTC, as every time in the database is written."""
+    return datetime.now(UTC).isoformat()
+
+
+class CheckpointRow(Mapping[str, Any]):
+    """A row of ``pf_checkpoints``; ``store_json`` is put together only when it is read."""
+
+    __slots__ = ("_database", "_row")
+
+    _KEYS = ("id", "run_id", "step", "node_name", "store_json", "created_at")
+
+    def __init__(self, database: WorkflowDB, row: dict[str, Any]) -> None:
+        self._database = database
+        self._row = row
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "store_json" and key not in self._row:
+            self._row[key] = self._database.store_json(self._row["run_id"], self._row["step"])
+        return self._row[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._KEYS)
+
+    def __len__(self) -> int:
+        return len(self._KEYS)
+
+    def __repr__(self) -> str:
+        return f"<checkpoint {self['step']} of run {self['run_id']!r} after {self['node_name']!r}>"
+
+
+class WorkflowDB:
+    """Runs, their events and their checkpoints in one SQLite file.
+
+    The file is created (private, mode 0600) if it is not there, and brought to this version's
+    layout if an older one wrote it. One connection stays open until :meth:`close`; threads may
+    share the object. Not for network file systems: SQLite's locks do not hold there.
+
+    Args:
+        path: The file; ``":memory:"`` for a database that lives as long as this object.
+        synchronous: ``"FULL"`` (the default): what was committed survives a killed process and a
+            power cut. ``"NORMAL"``: it survives a killed process; a power cut may lose the last
+            steps, never consistency.
+        busy_timeout: Seconds to wait for another writer.
+        read_only: Never write, create or migrate anything; an older layout is read all the same.
+
+    Raises:
+        DatabaseFileError: The file cannot be opened, or is not a database of this library.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "pocoflow.db",
+        *,
+        synchronous: Synchronous = "FULL",
+        busy_timeout: float = 30.0,
+        read_only: bool = False,
+    ) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise DefinitionError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
+        self.connection = Connection(
+            path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
+        )
+        self.locks = RunLocks(self.connection.file)
+        self._finalizer = weakref.finalize(self, _close, self.connection, self.locks)
+
+    @property
+    def path(self) -> str:
+        """The file, as it was given."""
+        return self.connection.label
+
+    def close(self) -> None:
+        """Close the connection; also done when the object is garbage."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"WorkflowDB({self.path!r})"
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    def create_run(self, run_id: str, flow_name: str = "") -> None:
+        """Record a run that something else executes; its status is ``"queued"``.
+
+        Raises:
+            RunExistsError: The id is used already.
+        """
+        self.insert_run({"run_id": run_id, "flow_name": flow_name, "started_at": utc_now()})
+
+    def insert_run(self, row: Mapping[str, Any], raw: sqlite3.Connection | None = None) -> int:
+        """Insert a run, in the caller's transaction if it has one, and return its number.
+
+        Raises:
+            RunExistsError: The id is used already.
+        """
+        if raw is None:
+            with self._writing() as raw:
+                return self.insert_run(row, raw)
+        try:
+            return int(raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row}).lastrowid or 0)
+        except sqlite3.IntegrityError as exc:
+            raise RunExistsError(
+                f"database {self.path} has a run {row['run_id']!r} already; leave run_id out to "
+                "get a new id"
+            ) from exc
+
+    def update_run(self, run_id: str, **columns: Any) -> None:
+        """Set columns of a run.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ValueError: A column cannot be set, or the status is none of ``STATUSES``.
+        """
+        for column in columns:
+            if column not in _SETTABLE:
+                raise ValueError(
+                    f"update_run: pf_runs has no settable column {column!r}"
+                    f"{closest(column, _SETTABLE)} (columns: {', '.join(_SETTABLE)})"
+                )
+        if columns.get("status", "queued") not in STATUSES:
+            raise ValueError(
+                f"update_run: a status is one of {', '.join(STATUSES)}, not {columns['status']!r}"
+            )
+        run_no = self._number(run_id)
+        if columns:
+            sets = ", ".join(f"{column} = ?" for column in columns)
+            with self._writing() as raw:
+                raw.execute(
+                    f"UPDATE pf_runs SET {sets} WHERE run_no = ?",  # noqa: S608 - names checked above
+                    (*columns.values(), run_no),
+                )
+
+    def get_run(self, run_id: str) -> dict[str, Any] | None:
+        """The run's row, or ``None``. A run whose process is gone reads as failed."""
+        row = self.connection.row(QUERIES["run_by_id"], (run_id,))
+        return None if row is None else self._truthful(row)
+
+    def list_runs(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest runs, last created first. A run whose process is gone reads as failed."""
+        rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
+        return [self._truthful(row) for row in rows]
+
+    def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
+        run = dict(row)
+        if run["owned"] and run["status"] == "running" and not self.locks.is_held(run["run_no"]):
+            # Between our read and our look at the lock the run may have ended by itself.
+            again = self.connection.row(QUERIES["run_by_id"], (run["run_id"],))
+            run = dict(again) if again is not None else run
+            if run["owned"] and run["status"] == "running":
+                run.update(status="failed", error_msg=INTERRUPTED, error_type="Interrupted")
+                self._persist_interrupted(run)
+        return run
+
+    def _persist_interrupted(self, run: Mapping[str, Any]) -> None:
+        if not self.connection.read_only and self.locks.hold(run["run_no"]):
+            try:
+                with self._writing() as raw:
+                    raw.execute(
+                        QUERIES["interrupted"],
+                        (run["error_msg"], run["error_type"], run["run_no"]),
+                    )
+            finally:
+                self.locks.release(run["run_no"])
+
+    def _number(self, run_id: str) -> int:
+        row = self.connection.row("SELECT run_no FROM pf_runs WHERE run_id = ?", (run_id,))
+        if row is None:
+            known = [r[0] for r in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]
+            raise RunNotFoundError(
+                f"database {self.path} has no run {run_id!r}{closest(run_id, known)}"
+            )
+        return int(row[0])
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def save_event(
+        self,
+        run_id: str,
+        event: str,
+        step: int | None = None,
+        node_name: str | None = None,
+        action: str | None = None,
+        elapsed_ms: float | None = None,
+        error_msg: str | None = None,
+    ) -> None:
+        """Append an event to a run's log.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        row = (step, node_name, event, action, elapsed_ms, error_msg, utc_now(), None, None, None)
+        number = self._number(run_id)
+        with self._writing() as raw:
+            raw.execute(QUERIES["insert_event"], (number, run_id, *row))
+
+    def get_events(self, run_id: str) -> list[dict[str, Any]]:
+        """The events of a run in their order.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        rows = self.connection.rows(QUERIES["events_of_run"], (self._number(run_id),))
+        return [dict(row) for row in rows]
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def save_checkpoint(
+        self, run_id: str, step: int, node_name: str, store: Mapping[str, Any]
+    ) -> None:
+        """Keep the store as the checkpoint of a step; a checkpoint of that step is replaced.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        run_no = self._number(run_id)
+        unsaved = store.unsaved if isinstance(store, Store) else {}
+        with self._writing() as raw:
+            raw.execute(QUERIES["delete_values"], (run_no, step))
+            writer = ValueWriter(f"run {run_id!r}")
+            before = self._read(run_no, step, "", None, codec.Classes())
+            writer.load(raw, run_no, before)
+            raw.execute(QUERIES["replace_step"], (run_no, step, node_name, utc_now()))
+            writer.write(raw, run_no, step, writer.changes(store, unsaved))
+
+    def get_checkpoints(self, run_id: str) -> list[CheckpointRow]:
+        """The checkpoints of a run by step, without putting any store together.
+
+        Each row is a mapping with the columns of ``pf_checkpoints``; ``row["store_json"]`` is made
+        when it is read. The store before the first node is not listed (it is ``step=-1`` of
+        :meth:`load_checkpoint`).
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        run_no = self._number(run_id)
+        return [
+            CheckpointRow(self, {"id": (run_no << 32) + row["step"], "run_id": run_id, **dict(row)})
+            for row in self.connection.rows(QUERIES["steps_of_run"], (run_no,))
+        ]
+
+    def store_json(self, run_id: str, step: int) -> str:
+        """The store after a step as JSON text: plain JSON where the values are plain.
+
+        Raises:
+            CheckpointNotFoundError: The run has no checkpoint of that step.
+        """
+        row = self.connection.row(QUERIES["store_json"], (run_id, step))
+        if row is None:
+            raise self._no_checkpoint(run_id, step)
+        return str(row[0])
+
+    def load_checkpoint(
+        self, run_id: str, step: int, *, schema: Any = None, types: Iterable[type] = ()
+    ) -> Store[Any]:
+        """The store as it was after a step; ``step=-1`` is the store before the first node.
+
+        Args:
+            run_id: The run.
+            step: The step, from 0.
+            schema: A schema that validates what comes back and vouches for its classes.
+            types: More classes that stored values may be instances of.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            CheckpointNotFoundError: The run has no checkpoint of that step.
+            DecodeError: A value is damaged, or of a class that is not known here.
+            InvalidValueError: A value does not fit the schema.
+        """
+        run_no = self._number(run_id)
+        if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
+            raise self._no_checkpoint(run_id, step)
+        row = self.connection.row(QUERIES["run_by_id"], (run_id,))
+        classes = codec.Classes((*schema_types(schema), *types))
+        return self._read(run_no, step, row["store_name"] if row else "", schema, classes)
+
+    def _read(
+        self, run_no: int, step: int, name: str, schema: Any, classes: codec.Classes
+    ) -> Store[Any]:
+        rows = self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
+        return read_store(rows, f"database {self.path}, step {step}", name, schema, classes)
+
+    def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
+        steps = [row["step"] for row in self.get_checkpoints(run_id)]
+        there = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none yet"
+        return CheckpointNotFoundError(f"run {run_id!r} has no checkpoint of step {step}: {there}")
+
+    def _writing(self) -> Any:
+        if self.connection.read_only:
+            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        return self.connection.transaction()
+
+
+_NEW_RUN: dict[str, Any] = {
+    "flow_name": "",
+    "status": "queued",
+    "started_at": None,
+    "current_node": None,
+    "owned": 0,
+    "token": "",
+    "store_name": "",
+    "parent_run_id": None,
+    "parent_step": None,
+}
+
+
+def _close(connection: Connection, locks: RunLocks) -> None:
+    connection.close()
+    locks.close()

@@ -1,0 +1,192 @@
+"""Every exception that pocoflow raises.
+
+An error says which thing it is about (flow, node, phase, key), which values it saw and what to do.
+Where the documented contract promises a builtin (``TypeError`` on a bad write, ``KeyError`` for a
+checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that builtin as well, so
+``except TypeError`` keeps working and ``except PocoflowError`` catches them all::
+
+    PocoflowError
+    ├── StoreError
+    │   ├── MissingKeyError          KeyError, AttributeError
+    │   │   └── NotSavedError
+    │   ├── UnknownFieldError        TypeError, AttributeError
+    │   ├── InvalidValueError        TypeError, ValueError
+    │   └── IncompleteStoreError     ValueError
+    ├── CodecError
+    │   ├── NotStorableError         TypeError
+    │   └── DecodeError              ValueError
+    │       └── UnknownClassError
+    ├── DefinitionError              ValueError
+    │   └── HookError                TypeError
+    ├── RunError                     RuntimeError
+    │   ├── MaxStepsError
+    │   ├── UnhandledActionError
+    │   ├── ActionError              TypeError
+    │   ├── NodeTimeoutError         TimeoutError
+    │   ├── RunCancelled
+    │   └── NoRunError
+    └── DatabaseError
+        ├── DatabaseBusyError        TimeoutError
+        ├── DatabaseFileError        OSError
+        ├── RunExistsError           ValueError
+        ├── RunNotFoundError         KeyError
+        └── CheckpointNotFoundError  KeyError
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ActionError",
+    "CheckpointNotFoundError",
+    "CodecError",
+    "DatabaseBusyError",
+    "DatabaseError",
+    "DatabaseFileError",
+    "DecodeError",
+    "DefinitionError",
+    "HookError",
+    "IncompleteStoreError",
+    "InvalidValueError",
+    "MaxStepsError",
+    "MissingKeyError",
+    "NoRunError",
+    "NodeTimeoutError",
+    "NotSavedError",
+    "NotStorableError",
+    "PocoflowError",
+    "RunCancelled",
+    "RunError",
+    "RunExistsError",
+    "RunNotFoundError",
+    "StoreError",
+    "UnhandledActionError",
+    "UnknownClassError",
+    "UnknownFieldError",
+]
+
+
+class PocoflowError(Exception):
+    """Base of every exception of this library.
+
+    Its text is its first argument. ``KeyError`` would show the ``repr`` of it, with the quotes and
+    escapes of a key; our messages are sentences, so they are shown as they are.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StoreError(PocoflowError):
+    """A store was asked for, or given, something that it cannot take."""
+
+
+class MissingKeyError(StoreError, KeyError, AttributeError):
+    """A key is not in the store, or a field of its schema has not been set yet."""
+
+
+class NotSavedError(MissingKeyError):
+    """A key was in the store when the checkpoint was written, but its value could not be stored."""
+
+
+class UnknownFieldError(StoreError, TypeError, AttributeError):
+    """A write to a field that the store's schema does not have."""
+
+
+class InvalidValueError(StoreError, TypeError, ValueError):
+    """A value does not fit the type, a constraint or a validator of its field."""
+
+
+class IncompleteStoreError(StoreError, ValueError):
+    """Fields that the schema requires have not been set."""
+
+
+class CodecError(PocoflowError):
+    """A value cannot be turned into stored text, or stored text into a value."""
+
+
+class NotStorableError(CodecError, TypeError):
+    """A value cannot be stored so that it comes back equal.
+
+    Attributes:
+        path: Where in the value the offending part is, as it would be written in Python
+            (``"['config'][0].client"``), or ``""`` for the value itself.
+        type_name: The qualified name of the type of that part.
+        reason: Why it cannot be stored.
+    """
+
+    def __init__(self, path: str, type_name: str, reason: str) -> None:
+        self.path = path
+        self.type_name = type_name
+        self.reason = reason
+        super().__init__(f"{f'at {path}: ' if path else ''}{type_name} cannot be stored: {reason}")
+
+    def __reduce__(self) -> tuple[type[NotStorableError], tuple[str, str, str]]:
+        return type(self), (self.path, self.type_name, self.reason)
+
+
+class DecodeError(CodecError, ValueError):
+    """Stored text is damaged, or holds something that this version cannot read."""
+
+
+class UnknownClassError(DecodeError):
+    """Stored text names a class that cannot be looked up here; supply it with ``types=``."""
+
+
+class DefinitionError(PocoflowError, ValueError):
+    """A node or a flow is defined in a way that cannot run."""
+
+
+class HookError(DefinitionError, TypeError):
+    """A hook cannot take what its event passes, or the event does not exist."""
+
+
+class RunError(PocoflowError, RuntimeError):
+    """Something went wrong in a run that is not an exception of the user's own code."""
+
+
+class MaxStepsError(RunError):
+    """A run needed more steps than ``max_steps`` allows."""
+
+
+class UnhandledActionError(RunError):
+    """A node returned an action that has no edge, in a flow with ``strict=True``."""
+
+
+class ActionError(RunError, TypeError):
+    """``post`` returned something that is not an action (a ``str`` or ``None``)."""
+
+
+class NodeTimeoutError(RunError, TimeoutError):
+    """One attempt of ``exec`` took longer than the node's ``timeout``."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled."""
+
+
+class NoRunError(RunError):
+    """``context()`` was called outside ``prep``, ``exec`` and ``post`` of a run."""
+
+
+class DatabaseError(PocoflowError):
+    """The database could not do what was asked of it; the message names the file."""
+
+
+class DatabaseBusyError(DatabaseError, TimeoutError):
+    """Another writer held the database for longer than the busy timeout."""
+
+
+class DatabaseFileError(DatabaseError, OSError):
+    """The file is not there, cannot be written, is full, or is not a database of ours."""
+
+
+class RunExistsError(DatabaseError, ValueError):
+    """A run id is used already."""
+
+
+class RunNotFoundError(DatabaseError, KeyError):
+    """There is no run of that id in the database."""
+
+
+class CheckpointNotFoundError(DatabaseError, KeyError):
+    """The run has no checkpoint of that step."""

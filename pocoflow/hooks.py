@@ -1,0 +1,147 @@
+"""The hooks of a flow: plain callables, told of events in the documented shapes."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pocoflow.engine import Listener
+from pocoflow.errors import HookError
+from pocoflow.logging import get_logger
+from pocoflow.schema import closest, short
+
+__all__ = ["Hooks"]
+
+_log = get_logger("flow")
+
+# Per event: what the callback takes, and how the event is turned into that.
+_SHAPES: dict[str, tuple[str, Callable[[Callable[..., object]], Listener]]] = {
+    "flow_start": ("store", lambda f: lambda e, s: f(s)),
+    "node_start": ("name, store", lambda f: lambda e, s: f(e.node, s)),
+    "node_retry": (
+        "name, attempt, exc, store",
+        lambda f: lambda e, s: f(e.node, e.attempt, e.error, s),
+    ),
+    "node_end": (
+        "name, action, elapsed, store",
+        lambda f: lambda e, s: f(e.node, e.action, e.elapsed, s),
+    ),
+    "node_error": ("name, exc, store", lambda f: lambda e, s: f(e.node, e.error, s)),
+    "flow_end": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
+    "flow_error": ("exc, store", lambda f: lambda e, s: f(e.error, s)),
+    "flow_cancelled": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
+}
+
+
+class Hooks:
+    """The callables that a flow tells of events, by kind of event."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Listener]] = {}
+
+    def add(self, event: str, callback: Callable[..., object]) -> None:
+        """Register a callback.
+
+        Raises:
+            HookError: There is no such event, or the callback cannot take what the event passes.
+        """
+        shape = _SHAPES.get(event)
+        if shape is None:
+            raise HookError(
+                f"there is no event {event!r}{closest(event, _SHAPES)} "
+                f"(events: {', '.join(_SHAPES)})"
+            )
+        parameters, adapt = shape
+        _check_shape(event, callback, parameters)
+        self._listeners.setdefault(event, []).append(adapt(callback))
+
+    def subscribe(self, listener: Listener, kinds: tuple[str, ...] = tuple(_SHAPES)) -> None:
+        """Register a callable that gets ``(event, store)``, the event as its dataclass."""
+        for kind in kinds:
+            self._listeners.setdefault(kind, []).append(listener)
+
+    def listeners(self) -> dict[str, tuple[Listener, ...]]:
+        """Who is told in a run that begins now: the callbacks, and the log where it is enabled."""
+        found = {kind: tuple(listeners) for kind, listeners in self._listeners.items()}
+        for kind, (level, listener) in _LOGGED.items():
+            if _log.isEnabledFor(level):
+                found[kind] = (listener, *found.get(kind, ()))
+        return found
+
+
+def _check_shape(event: str, callback: Callable[..., object], parameters: str) -> None:
+    wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
+    if not callable(callback):
+        raise HookError(f"{wanted}; {short(callback)} is not callable")
+    if inspect.iscoroutinefunction(callback):
+        raise HookError(f"{wanted} without awaiting it; {short(callback)} is a coroutine function")
+    try:
+        signature = inspect.signature(callback)
+    except (ValueError, TypeError):
+        return  # builtins such as print do not tell their signature
+    try:
+        signature.bind(*parameters.split(", "))
+    except TypeError as exc:
+        raise HookError(f"{wanted}; {short(callback)} takes {signature}: {exc}") from None
+
+
+def _logs(level: int, text: str, *fields: str) -> tuple[int, Listener]:
+    def listener(event: Any, store: object) -> None:
+        error = getattr(event, "error", None)
+        trace = error if level == logging.ERROR else None
+        # %r keeps a newline in a name or a message from forging a line of the log.
+        _log.log(level, text, *(getattr(event, f) for f in fields), exc_info=trace)
+
+    return level, listener
+
+
+_LOGGED: dict[str, tuple[int, Listener]] = {
+    "flow_start": _logs(
+        logging.INFO, "flow %r starts: run %r, step %d", "flow_name", "run_id", "step"
+    ),
+    "node_start": _logs(logging.DEBUG, "run %r: step %d: %r starts", "run_id", "step", "node"),
+    "node_retry": _logs(
+        logging.WARNING,
+        "run %r: step %d: attempt %d of %r failed, next in %.3g s: %r",
+        "run_id",
+        "step",
+        "attempt",
+        "node",
+        "delay",
+        "error",
+    ),
+    "node_end": _logs(
+        logging.INFO,
+        "run %r: step %d: %r -> %r in %.3f s",
+        "run_id",
+        "step",
+        "node",
+        "action",
+        "elapsed",
+    ),
+    "node_error": _logs(
+        logging.ERROR,
+        "run %r: step %d: %s of %r failed: %r",
+        "run_id",
+        "step",
+        "phase",
+        "node",
+        "error",
+    ),
+    "flow_end": _logs(
+        logging.INFO, "flow %r completed: run %r, %d steps", "flow_name", "run_id", "steps"
+    ),
+    "flow_error": _logs(
+        logging.WARNING,
+        "flow %r failed: run %r after %d steps: %r",
+        "flow_name",
+        "run_id",
+        "steps",
+        "error",
+    ),
+    "flow_cancelled": _logs(
+        logging.WARNING, "flow %r cancelled: run %r after %d steps", "flow_name", "run_id", "steps"
+    ),
+}

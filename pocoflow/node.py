@@ -1,0 +1,235 @@
+"""Nodes: prep | exec | post, with retries, and the edges between them."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, cast
+
+from typing_extensions import TypeVar
+
+from pocoflow.errors import DefinitionError
+from pocoflow.store import Store
+
+__all__ = ["ANY_ACTION", "DEFAULT_ACTION", "AsyncNode", "Edge", "Node", "RetryOn"]
+
+PrepT = TypeVar("PrepT", default=Any)
+ExecT = TypeVar("ExecT", default=Any)
+PostT = TypeVar("PostT", bound=str, default=str)
+
+RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+"""Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
+
+DEFAULT_ACTION = "default"
+ANY_ACTION = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An edge as it was written: where it leads and where in the source it stands."""
+
+    action: str
+    target: Node[Any, Any, Any]
+    file: str
+    line: int
+
+
+class _Wiring:
+    """Counts every change of an edge or a name, so that a flow knows when to draw its graph."""
+
+    version: ClassVar[int] = 0
+
+
+def wiring_version() -> int:
+    """A number that grows with every change of an edge or a name of any node."""
+    return _Wiring.version
+
+
+class Node(Generic[PrepT, ExecT, PostT]):
+    """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
+
+    ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
+    that ``exec`` returns, and the actions of ``post`` as a ``Literal``. All have defaults, so
+    ``class A(Node)`` is fine. Each phase may be ``async def``.
+
+    Attributes:
+        name: What the node is called in graphs, logs and the database; the class name by default.
+        max_retries: Attempts of ``exec``, at least 1. ``3`` means: one call and two more.
+        retry_delay: Seconds between two attempts.
+        backoff: Factor by which the delay grows from attempt to attempt, at least 1.
+        jitter: Share of the delay, 0 to 1, that is added at random so that clients do not retry in
+            step.
+        retry_on: Exceptions that are worth another attempt: a class, a tuple of classes, or a
+            function from the exception to a bool.
+        timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
+            cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
+            after the timeout it goes on unobserved and its result is dropped.
+
+    Raises:
+        DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
+            makes no sense.
+    """
+
+    max_retries: int = 1
+    retry_delay: float = 0.0
+    backoff: float = 1.0
+    jitter: float = 0.0
+    retry_on: RetryOn = Exception
+    timeout: float | None = None
+
+    _name: str | None
+    _edges: dict[str, Edge]
+    _replaced: list[tuple[Edge, Edge]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
+        node = super().__new__(cls)
+        # Set here and not in __init__, so that a subclass may leave out super().__init__().
+        node._name = None
+        node._edges = {}
+        node._replaced = []
+        check_settings(node)
+        return node
+
+    def __init__(self, *, name: str | None = None) -> None:
+        """Build a node; ``name`` sets it apart from others of its class in one flow."""
+        if name is not None:
+            self.name = name
+
+    # -- the three phases ---------------------------------------------------------------------
+
+    def prep(self, store: Store[Any], /) -> PrepT | Awaitable[PrepT]:
+        """Read from the store what ``exec`` needs. Returns ``None`` unless overridden."""
+        return cast(PrepT, None)
+
+    def exec(self, prep_result: PrepT, /) -> ExecT | Awaitable[ExecT]:
+        """Do the work, without the store; retried on failure. ``None`` unless overridden."""
+        return cast(ExecT, None)
+
+    def post(
+        self, store: Store[Any], prep_result: PrepT, exec_result: ExecT, /
+    ) -> PostT | Awaitable[PostT]:
+        """Write results to the store and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def exec_fallback(self, prep_result: PrepT, exc: Exception, /) -> ExecT | Awaitable[ExecT]:
+        """Give a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
+        raise exc
+
+    # -- wiring -------------------------------------------------------------------------------
+
+    def then(self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any], /) -> Self:
+        """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
+
+        Returns:
+            This node, so that its edges chain: ``a.then("ok", b).then("error", c)``.
+
+        Raises:
+            DefinitionError: ``action`` is not a non-empty string or ``target`` is not a node.
+        """
+        self._add_edge(
+            action, target, sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno
+        )
+        return self
+
+    def _add_edge(self, action: object, target: object, file: str, line: int) -> None:
+        if not isinstance(action, str) or not action:
+            raise DefinitionError(
+                f"{self.name}.then(action, target): the action must be a non-empty string, "
+                f"not {action!r}"
+            )
+        if not isinstance(target, Node):
+            hint = ": pass an instance, with ()" if isinstance(target, type) else ""
+            raise DefinitionError(
+                f"{self.name}.then({action!r}, target): the target must be a node, "
+                f"not {target!r}{hint}"
+            )
+        edge = Edge(str(action), target, file, line)
+        before = self._edges.get(edge.action)
+        if before is not None and before.target is not target:
+            self._replaced.append((before, edge))
+        self._edges[edge.action] = edge
+        _Wiring.version += 1
+
+    @property
+    def edges(self) -> Mapping[str, Edge]:
+        """The node's edges by action, read-only."""
+        return MappingProxyType(self._edges)
+
+    @property
+    def name(self) -> str:
+        """What the node is called; its class name until it is set."""
+        return self._name if self._name is not None else type(self).__name__
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if type(name) is not str or not name:
+            raise DefinitionError(
+                f"the name of a node is a non-empty string, not {name!r} ({type(self).__name__})"
+            )
+        self._name = name
+        _Wiring.version += 1
+
+    def __repr__(self) -> str:
+        own = "" if self.name == type(self).__name__ else f" {self.name!r}"
+        return f"<{type(self).__name__} node{own}>"
+
+
+class AsyncNode(Node[PrepT, ExecT, PostT]):
+    """A node whose work is ``async def exec_async``; ``asyncio.gather`` in it runs in parallel.
+
+    The engine awaits it, in ``flow.run`` on a loop of the run's own and in ``flow.run_async`` on
+    the caller's. (``Node`` takes ``async def exec`` as well; this is the documented name.)
+    """
+
+    async def exec(self, prep_result: PrepT, /) -> ExecT:
+        """Call :meth:`exec_async`."""
+        return await self.exec_async(prep_result)
+
+    async def exec_async(self, prep_result: PrepT, /) -> ExecT:
+        """Do the work, without the store. Returns ``None`` unless overridden."""
+        return cast(ExecT, None)
+
+
+def check_settings(node: Node[Any, Any, Any]) -> None:
+    """Refuse retry settings and timeouts that make no sense.
+
+    Raises:
+        DefinitionError: Names the node, the setting and its value.
+    """
+    if type(node.max_retries) is not int or node.max_retries < 1:
+        raise DefinitionError(
+            f"{type(node).__name__}.max_retries is {node.max_retries!r}: it counts the attempts of "
+            "exec, so it is a whole number of at least 1 (1 means no retry)"
+        )
+    for setting, least, most in (
+        ("retry_delay", 0.0, None),
+        ("backoff", 1.0, None),
+        ("jitter", 0.0, 1.0),
+        ("timeout", 0.0, None),
+    ):
+        value = getattr(node, setting)
+        if value is None and setting == "timeout":
+            continue
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not numeric or not least <= value <= (float("inf") if most is None else most):
+            bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
+            raise DefinitionError(
+                f"{type(node).__name__}.{setting} is {value!r}: it must be a number {bound}"
+            )
+
+
+def wants_retry(node: Node[Any, Any, Any], exc: Exception) -> bool:
+    """Whether ``retry_on`` of the node lets this exception have another attempt."""
+    retry_on = node.retry_on
+    if isinstance(retry_on, (type, tuple)):
+        return isinstance(exc, retry_on)
+    return bool(retry_on(exc))
+
+
+def retry_wait(node: Node[Any, Any, Any], attempt: int) -> float:
+    """Seconds to wait after the failed ``attempt`` (from 1) before the next one."""
+    delay = node.retry_delay * node.backoff ** (attempt - 1)
+    return delay * (1 + node.jitter * random.random())

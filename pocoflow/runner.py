@@ -1,0 +1,108 @@
+"""A run in the background and the handle to it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from pocoflow.db import WorkflowDB
+from pocoflow.drivers import drive
+from pocoflow.engine import Run, Steps
+from pocoflow.errors import RunCancelled
+from pocoflow.logging import get_logger
+from pocoflow.store import Store
+
+__all__ = ["RunHandle"]
+
+StateT = TypeVar("StateT", default=Any)
+
+_log = get_logger("runner")
+
+
+class RunHandle(Generic[StateT]):
+    """One run in the background: watch it, wait for it, cancel it.
+
+    Attributes:
+        run_id: The run's id, as in the database.
+        store: The store that the run works on.
+    """
+
+    def __init__(self, run: Run, steps: Steps, database: WorkflowDB | None) -> None:
+        self.run_id = run.context.run_id
+        self.store: Store[StateT] = run.store
+        self._run = run
+        self._database = database
+        self._outcome: Future[None] = Future()
+        thread = threading.Thread(
+            target=self._work, args=(steps,), name=f"pocoflow-{self.run_id}", daemon=True
+        )
+        thread.start()
+
+    def _work(self, steps: Steps) -> None:
+        try:
+            drive(self._run, steps)
+        except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+            _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
+            self._outcome.set_exception(exc)
+        else:
+            self._outcome.set_result(None)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended, in whichever way."""
+        return self._outcome.done()
+
+    @property
+    def status(self) -> str:
+        """The run's status, read live from the database if the flow has one.
+
+        One of ``running``, ``completed``, ``failed`` and ``cancelled``.
+        """
+        if self._database is not None:
+            row = self._database.get_run(self.run_id)
+            if row is not None:
+                return str(row["status"])
+        if not self._outcome.done():
+            return "running"
+        error = self._outcome.exception()
+        if error is None:
+            return "completed"
+        cancelled = isinstance(error, RunCancelled) and self._run.context.cancellation.requested
+        return "cancelled" if cancelled else "failed"
+
+    def wait(self, timeout: float | None = None) -> Store[StateT]:
+        """Block until the run has ended and return its store.
+
+        Args:
+            timeout: Seconds to wait, or ``None`` for as long as it takes.
+
+        Raises:
+            TimeoutError: The run still goes on after ``timeout`` seconds; it is not stopped.
+            RunCancelled: The run was cancelled.
+            BaseException: The very exception that ended the run, ``KeyboardInterrupt`` and
+                ``SystemExit`` included.
+        """
+        try:
+            self._outcome.result(timeout)
+        except TimeoutError:
+            if self._outcome.done():
+                raise
+            raise TimeoutError(
+                f"run {self.run_id!r} still goes on after {timeout:g} seconds; wait again, or "
+                "cancel() it"
+            ) from None
+        return self.store
+
+    def cancel(self) -> None:
+        """Ask the run to stop: between two nodes, or at once in a retry delay or an await.
+
+        A synchronous ``exec`` that runs now is not torn apart; it can look at
+        ``context().check_cancelled()``. Does nothing to a run that has ended.
+        """
+        self._run.context.cancellation.request()
+
+    def __repr__(self) -> str:
+        return f"<RunHandle {self.run_id!r} {self.status}>"

@@ -1,0 +1,433 @@
+"""The shared state of a run: a mapping that can be typed, observed, saved and restored."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, cast, overload
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from pocoflow import codec
+from pocoflow.errors import DecodeError, MissingKeyError, NotSavedError, NotStorableError
+from pocoflow.schema import Schema, closest, make_schema
+
+__all__ = ["Observer", "Store", "Unsaved"]
+
+StateT = TypeVar("StateT", default=Any)
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+Observer: TypeAlias = Callable[[str, Any, Any], object]
+"""Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
+
+_UNSET = object()
+
+
+class Unsaved:
+    """Why the value of a key is not in a checkpoint.
+
+    Attributes:
+        type_name: The type of the part that could not be stored.
+        reason: Why it could not be stored, with the place inside the value.
+    """
+
+    __slots__ = ("reason", "type_name")
+
+    def __init__(self, type_name: str, reason: str) -> None:
+        self.type_name = type_name
+        self.reason = reason
+
+    @classmethod
+    def because(cls, exc: NotStorableError) -> Unsaved:
+        """The mark for a value that the codec refused."""
+        return cls(exc.type_name, str(exc))
+
+    def __repr__(self) -> str:
+        return f"Unsaved({self.type_name!r}, {self.reason!r})"
+
+
+class Store(MutableMapping[str, Any], Generic[StateT]):
+    """Shared, optionally typed, observable state.
+
+    It is a complete ``MutableMapping``. With a schema, every write is checked first: a write that
+    does not fit raises and changes nothing. ``Store[Model].state`` is the same data, typed as the
+    model for editors and type checkers.
+
+    Args:
+        data: Initial values, as a mapping or as an instance of the schema's model. Copied (the
+            mapping, not the values in it).
+        schema: A Pydantic model class, or a dict ``{"key": type}``; a model instance as ``data``
+            brings its own.
+        name: Shown in error messages and kept with snapshots.
+
+    Raises:
+        UnknownFieldError: ``data`` has a key that the model does not have.
+        InvalidValueError: A value does not fit the schema.
+        DefinitionError: ``schema`` is neither a model class nor a dict of types.
+    """
+
+    @overload
+    def __init__(
+        self: Store[Any],
+        data: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        data: Mapping[str, Any] | BaseModel | None = None,
+        *,
+        schema: type[StateT],
+        name: str = "",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, data: Mapping[str, Any] | BaseModel | None, schema: type[StateT], name: str = ""
+    ) -> None: ...
+    @overload
+    def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
+    def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
+        if isinstance(data, BaseModel):
+            schema = type(data) if schema is None else schema
+            data = {**data.__dict__, **(data.__pydantic_extra__ or {})}
+        elif isinstance(data, Store):
+            schema = data.schema if schema is None else schema
+        self._setup({}, name, dict(data or {}), make_schema(schema))
+
+    @classmethod
+    def over(cls, data: dict[str, Any], schema: object = None, name: str = "") -> Store[Any]:
+        """A store that keeps its values in ``data`` itself, so that its owner sees each write.
+
+        Raises:
+            UnknownFieldError: ``data`` has a key that the schema's model does not have.
+            InvalidValueError: A value does not fit; ``data`` is left as it was.
+        """
+        store: Store[Any] = cls.__new__(cls)
+        store._setup(data, name, dict(data), make_schema(schema))
+        return store
+
+    def _setup(
+        self, data: dict[str, Any], name: str, initial: dict[str, Any], schema: Schema | None
+    ) -> None:
+        self.name = name
+        self._data = data
+        self._observers: list[Observer] = []
+        self._unsaved: dict[str, Unsaved] = {}
+        self._schema: Schema | None = None
+        self._plain = True
+        self._enter(initial, schema)
+
+    def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
+        """Check ``initial`` against ``schema`` and, if it fits, hold both."""
+        if schema is not None:
+            complete = {**schema.defaults(initial), **initial}
+            checked = schema.check(self._label, {}, complete)
+            order = [*schema.names(), *checked]
+            initial = {key: checked[key] for key in order if key in checked}
+        self._data.update(initial)
+        self._schema = schema
+        self._plain = schema is None and not self._observers and not self._unsaved
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._data[key]
+        except KeyError:
+            raise self._missing(key) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._data
+
+    def __repr__(self) -> str:
+        name = f"{self.name!r}, " if self.name else ""
+        return f"Store({name}{self._data!r})"
+
+    @property
+    def schema(self) -> Any:
+        """The schema as it was given: a model class, a dict of types, or ``None``."""
+        return None if self._schema is None else self._schema.source
+
+    @property
+    def state(self) -> StateT:
+        """A view typed as the schema's model; reads and writes through it are checked and observed.
+
+        A field that is not set yet raises :class:`MissingKeyError`, which is an ``AttributeError``
+        too. Methods and properties of the model work on the view.
+        """
+        return cast(StateT, _State(self))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values as a new dict (the values themselves are not copied)."""
+        return dict(self._data)
+
+    @property
+    def unsaved(self) -> Mapping[str, Unsaved]:
+        """Keys of a restored checkpoint whose values could not be stored, with the reason."""
+        return self._unsaved
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if self._plain:
+            self._data[key] = value
+        else:
+            self._write({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        try:
+            old = self._data.pop(key)
+        except KeyError:
+            raise self._missing(key) from None
+        self._tell(key, old, None)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Write several keys, all or nothing: if one value does not fit, none is written."""
+        self._write(dict(*args, **kwargs))
+
+    def _write(self, changes: dict[str, Any]) -> None:
+        if self._schema is not None:
+            changes = self._schema.check(self._label, self._data, changes)
+        old = {key: self._data.get(key) for key in changes}
+        self._data.update(changes)
+        if self._unsaved:
+            for key in changes:
+                self._unsaved.pop(key, None)
+        for key, value in changes.items():
+            self._tell(key, old[key], value)
+
+    def _tell(self, key: str, old: Any, new: Any) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer(key, old, new)
+            except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
+                from pocoflow.logging import get_logger
+
+                get_logger("store").exception(
+                    "%s: observer %r failed on key %r; the write stands", self._label, observer, key
+                )
+
+    # -- observing and validating -------------------------------------------------------------
+
+    def add_observer(self, observer: Observer) -> None:
+        """Call ``observer(key, old, new)`` after every write and deletion.
+
+        An ``Exception`` that it raises is logged with its traceback; the write stands.
+        """
+        self._observers.append(observer)
+        self._plain = False
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Stop calling an observer.
+
+        Raises:
+            ValueError: It was not added.
+        """
+        self._observers.remove(observer)
+        self._plain = self._schema is None and not self._observers and not self._unsaved
+
+    def bind(self, schema: object) -> None:
+        """Validate the values against a schema and check every write from now on.
+
+        Raises:
+            UnknownFieldError: A key that the model does not have.
+            InvalidValueError: A value does not fit; the store is left as it was.
+        """
+        self._enter(dict(self._data), make_schema(schema))
+
+    def validate(self) -> None:
+        """Check that everything the schema requires is set and fits, model validators included.
+
+        Raises:
+            IncompleteStoreError: Names what is missing (a ``ValueError``).
+            InvalidValueError: Names what does not fit.
+        """
+        if self._schema is not None:
+            self._schema.complete(self._label, self._data)
+
+    def to_model(self) -> StateT:
+        """The complete, validated model, independent of the store.
+
+        Raises:
+            IncompleteStoreError: Names the fields that are not set.
+            InvalidValueError: Names the fields that do not fit.
+            TypeError: The store has no model schema.
+        """
+        built = None if self._schema is None else self._schema.complete(self._label, self._data)
+        if not isinstance(built, BaseModel):
+            raise TypeError(f"{self._label} has no model schema: Store(..., schema=Model)")
+        return cast(StateT, built)
+
+    # -- snapshots ----------------------------------------------------------------------------
+
+    def snapshot(self, path: str | os.PathLike[str]) -> Path:
+        """Write the store to a JSON file, atomically: a crash leaves the old file or the new one.
+
+        A value that cannot be stored is recorded as not saved; reading its key after a restore
+        says so. Parent folders are made.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        values: dict[str, Any] = {}
+        unsaved = {key: [u.type_name, u.reason] for key, u in self._unsaved.items()}
+        for key, value in self._data.items():
+            try:
+                values[key] = codec.encode(value)
+            except NotStorableError as exc:
+                unsaved[key] = [exc.type_name, str(exc)]
+        document = {"name": self.name, "data": values, **({"unsaved": unsaved} if unsaved else {})}
+        return _write_atomically(Path(path), json.dumps(document, indent=2))
+
+    @overload
+    @classmethod
+    def restore(
+        cls, path: str | os.PathLike[str], schema: Mapping[str, Any] | None = None
+    ) -> Store[Any]: ...
+    @overload
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], schema: type[ModelT]) -> Store[ModelT]: ...
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], schema: Any = None) -> Store[Any]:
+        """Read a snapshot back.
+
+        Args:
+            path: The file that :meth:`snapshot` wrote.
+            schema: A schema that validates what comes back and vouches for its classes.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            DecodeError: The file is cut or is not a snapshot; the message names it.
+            InvalidValueError: A value does not fit the schema.
+        """
+        try:
+            document = json.loads(Path(path).read_bytes())
+            data, name = dict(document["data"]), str(document.get("name") or "")
+            marks = {key: Unsaved(*mark) for key, mark in document.get("unsaved", {}).items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+            raise DecodeError(
+                f"{os.fspath(path)} is not a snapshot of a store, or is damaged: {exc}"
+            ) from exc
+        classes = codec.Classes(schema_types(schema))
+        return cls.rebuild(
+            {k: codec.decode(v, classes) for k, v in data.items()}, marks, name, schema
+        )
+
+    @classmethod
+    def rebuild(
+        cls,
+        data: Mapping[str, Any],
+        unsaved: Mapping[str, Unsaved],
+        name: str = "",
+        schema: object = None,
+    ) -> Store[Any]:
+        """A store from restored values and the marks of those that were not saved."""
+        store = cls({}, None, name)
+        store._data.update(data)
+        store._unsaved.update(unsaved)
+        store._plain = not store._unsaved
+        if schema is not None:
+            store._enter(dict(store._data), make_schema(schema))
+        return store
+
+    # -- messages -----------------------------------------------------------------------------
+
+    @property
+    def _label(self) -> str:
+        return f"store {self.name!r}" if self.name else "store"
+
+    def _missing(self, key: object) -> MissingKeyError:
+        mark = self._unsaved.get(cast(str, key))
+        if mark is not None:
+            return NotSavedError(
+                f"{self._label}: key {key!r} was not saved: {mark.reason}; set it again before "
+                "this node runs, or pass it as a resource"
+            )
+        if self._schema is not None and key in tuple(self._schema.names()):
+            return MissingKeyError(f"{self._label}: field {key!r} is not set yet")
+        known = [*self._data, *(self._schema.names() if self._schema else ())]
+        keys = ", ".join(map(repr, dict.fromkeys(known))) or "none"
+        return MissingKeyError(
+            f"{self._label} has no key {key!r}{closest(key, known)} (keys: {keys})"
+        )
+
+
+class _State:
+    """The typed view of a store: attributes are its keys."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store[Any]) -> None:
+        object.__setattr__(self, "_store", store)
+
+    def __getattr__(self, name: str) -> Any:
+        store: Store[Any] = object.__getattribute__(self, "_store")
+        value = store._data.get(name, _UNSET)
+        if value is not _UNSET:
+            return value
+        model = store.schema
+        if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
+            for owner in model.__mro__:
+                if owner is not BaseModel and name in owner.__dict__:
+                    attribute = owner.__dict__[name]
+                    return (
+                        attribute.__get__(self, model)
+                        if hasattr(attribute, "__get__")
+                        else attribute
+                    )
+        raise store._missing(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        store: Store[Any] = object.__getattribute__(self, "_store")
+        store[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        store: Store[Any] = object.__getattribute__(self, "_store")
+        del store[name]
+
+    def __dir__(self) -> list[str]:
+        store: Store[Any] = object.__getattribute__(self, "_store")
+        known = store._schema.names() if store._schema else ()
+        return sorted({*known, *store._data})
+
+    def __repr__(self) -> str:
+        store: Store[Any] = object.__getattribute__(self, "_store")
+        return f"<state of {store!r}>"
+
+
+def schema_types(schema: object) -> list[type]:
+    """The classes that a schema vouches for when values are read back."""
+    if isinstance(schema, Mapping):
+        return [one for one in schema.values() if isinstance(one, type)]
+    return [schema] if isinstance(schema, type) else []
+
+
+def _write_atomically(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp"
+    )
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
