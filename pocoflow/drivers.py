@@ -10,6 +10,7 @@ touched. An asynchronous run stays on the caller's loop and sends what may block
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.context import current
 from pocoflow.engine import Await, Call, Effect, Run, Sleep, Steps
-from pocoflow.errors import NodeTimeoutError, RunCancelled
+from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 
 if TYPE_CHECKING:
     pass
@@ -110,7 +111,9 @@ class _ThreadDriver:
                 raise cancelled(self._run)
             return future.result()
         except CancelledError:
-            raise cancelled(self._run) from None
+            if cancellation.requested:
+                raise cancelled(self._run) from None
+            raise withdrawn(self._run) from None
         finally:
             cancellation.remove_callback(done.set)
             future.cancel()
@@ -131,6 +134,9 @@ class _LoopDriver:
 
         if isinstance(effect, Call) and effect.must_finish:
             return await in_commit_thread(lambda: effect.function(*effect.arguments))
+        if isinstance(effect, Call) and self._run.context.phase != "exec":
+            # prep and post work on the store: none of their writes may come after the run's end.
+            return await _to_its_end(asyncio.to_thread(effect.function, *effect.arguments))
         if isinstance(effect, Sleep):
             waiting: Awaitable[Any] = asyncio.sleep(effect.seconds)
         elif isinstance(effect, Await):
@@ -168,8 +174,12 @@ class _LoopDriver:
         try:
             return await waiting
         except asyncio.CancelledError:
-            if interrupted and task is not None and task.uncancel() == 0:
+            if task is None:
+                raise
+            if interrupted and task.uncancel() == 0:
                 raise cancelled(self._run) from None
+            if not interrupted and not task.cancelling():
+                raise withdrawn(self._run) from None
             raise
         finally:
             waits = False
@@ -200,12 +210,19 @@ async def in_commit_thread(commit: Callable[[], Any]) -> Any:
     """
     import asyncio
 
-    future = asyncio.get_running_loop().run_in_executor(_commits(), commit)
+    return await _to_its_end(asyncio.get_running_loop().run_in_executor(_commits(), commit))
+
+
+async def _to_its_end(awaitable: Awaitable[Any]) -> Any:
+    """Await it; if this task is cancelled meanwhile, await it all the same before that goes on."""
+    import asyncio
+
+    future = asyncio.ensure_future(awaitable)
     try:
         return await asyncio.shield(future)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as exc:
         await asyncio.wait([future])
-        raise
+        raise exc from future.exception()
 
 
 def timed_out(run: Run, timeout: float | None) -> NodeTimeoutError:
@@ -223,6 +240,15 @@ def cancelled(run: Run) -> RunCancelled:
     return RunCancelled(
         f"run {context.run_id!r} was cancelled in {context.phase} of node {context.node!r} "
         f"(step {context.step})"
+    )
+
+
+def withdrawn(run: Run) -> RunError:
+    """The error of an await that was cancelled although nobody cancelled the run."""
+    context = run.context
+    return RunError(
+        f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}) "
+        "awaited something that was cancelled; the run itself was not"
     )
 
 
@@ -289,3 +315,8 @@ def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futur
 def _commits() -> ThreadPoolExecutor:
     """The thread that commits for asynchronous runs: never starved by nodes that block."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="pocoflow-commit")
+
+
+if hasattr(os, "register_at_fork"):
+    # The executor's thread is not on this side of the fork, and the executor would wait for it.
+    os.register_at_fork(after_in_child=_commits.cache_clear)

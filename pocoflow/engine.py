@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from pocoflow.context import RunContext
 from pocoflow.db.recorder import RunRecorder
-from pocoflow.errors import ActionError, MaxStepsError, RunCancelled, UnhandledActionError
+from pocoflow.errors import (
+    ActionError,
+    MaxStepsError,
+    RunCancelled,
+    StoreError,
+    UnhandledActionError,
+)
 from pocoflow.events import (
     Event,
     FlowCancelled,
@@ -33,6 +39,7 @@ from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.node import DEFAULT_ACTION, Node, retry_wait, wants_retry
 from pocoflow.store import Store
+from pocoflow.watch import Watch, check_in_place
 
 __all__ = ["Await", "Call", "Effect", "Listener", "Run", "Sleep", "Steps"]
 
@@ -88,6 +95,10 @@ class Run:
         recorder: Keeps the run in the database, if there is one.
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
         step: The number of the step that runs or comes next.
+        finished: How many steps are finished, those before a resume included.
+        replay: The result of ``exec`` of the first step, if it was finished before a crash.
+        place: The node that runs or comes next.
+        began: When it began, by ``perf_counter``; 0 if nobody asks.
     """
 
     context: RunContext
@@ -100,6 +111,7 @@ class Run:
     snapshot: Callable[[int, str], object] | None = None
     step: int = 0
     finished: int = 0
+    replay: list[Any] = field(default_factory=list)
     place: GraphNode | None = None
     began: float = 0.0
 
@@ -124,7 +136,11 @@ class Run:
         cancellation, recorder = context.cancellation, self.recorder
         on_start, on_end = self.listeners.get("node_start"), self.listeners.get("node_end")
         timed = recorder is not None or on_end is not None
-        step, last = self.step, self.step + self.max_steps
+        watch = None
+        if recorder is None and store.schema is not None:
+            watch = Watch()
+            check_in_place(store, watch)
+        step, last = self.step, self.max_steps
         place: GraphNode | None = start
         began = 0.0
         while place is not None:
@@ -149,15 +165,25 @@ class Run:
                 prepared = yield Await(prepared)
 
             context.phase = "exec"
-            try:
-                if inline and node.timeout is None:
-                    result = node.exec(prepared)
-                    if result.__class__ is CoroutineType:
-                        result = yield Await(result)
-                else:
-                    result = yield from self._attempt(place, prepared)
-            except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                result = yield from self._try_again(place, prepared, exc)
+            if self.replay:
+                result = self.replay.pop()
+            else:
+                try:
+                    if inline and node.timeout is None:
+                        result = node.exec(prepared)
+                        if result.__class__ is CoroutineType:
+                            result = yield Await(result)
+                    else:
+                        result = yield from self._attempt(place, prepared)
+                except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
+                    result = yield from self._try_again(place, prepared, exc)
+                if recorder is not None and place.has_exec and node.journal:
+                    context.phase = "commit"
+                    if inline:
+                        recorder.journal(step, place.name, result)
+                    else:
+                        finished = (step, place.name, result)
+                        yield Call(recorder.journal, finished, must_finish=True)
 
             context.phase = "post"
             arguments = (store, prepared, result)
@@ -170,6 +196,8 @@ class Run:
 
             following = place.targets.get(action, place.fallback)
             note = self._unhandled(place, action) if following is None and place.targets else None
+            if watch is not None:
+                check_in_place(store, watch)
             context.phase = "commit"
             elapsed = perf_counter() - began if timed else 0.0
             if recorder is not None:
@@ -249,7 +277,7 @@ class Run:
         if action is None:
             return DEFAULT_ACTION
         if isinstance(action, str):
-            return str(getattr(action, "value", action))
+            return str.__str__(action)
         raise ActionError(
             f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
             f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
@@ -285,7 +313,8 @@ class Run:
         """Record and report how the run ended; the caller raises ``exc`` on."""
         context, place = self.context, self.place
         cancelled = _is_task_cancelled(exc) or (isinstance(exc, Exception) and self._stops(exc))
-        in_node = place is not None and self.finished <= self.step and context.phase != "commit"
+        unfinished = place is not None and self.finished <= self.step
+        in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
         name = place.name if place is not None else None
         if not cancelled and in_node:
             exc.add_note(

@@ -23,6 +23,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── UnhandledActionError
     │   ├── ActionError              TypeError
     │   ├── NodeTimeoutError         TimeoutError
+    │   ├── ResumeError
     │   ├── RunCancelled
     │   └── NoRunError
     └── DatabaseError
@@ -54,6 +55,7 @@ __all__ = [
     "NotSavedError",
     "NotStorableError",
     "PocoflowError",
+    "ResumeError",
     "RunCancelled",
     "RunError",
     "RunExistsError",
@@ -158,6 +160,10 @@ class ActionError(RunError, TypeError):
 
 class NodeTimeoutError(RunError, TimeoutError):
     """One attempt of ``exec`` took longer than the node's ``timeout``."""
+
+
+class ResumeError(RunError):
+    """A stored run cannot go on here: it is completed, alive elsewhere, or the code has changed."""
 
 
 class RunCancelled(RunError):

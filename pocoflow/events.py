@@ -77,7 +77,10 @@ class NodeEnded:
 
 @dataclass(frozen=True, slots=True)
 class NodeFailed:
-    """A step failed for good in ``phase`` (``prep``, ``exec`` or ``post``)."""
+    """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
+
+    ``commit`` is the check, after ``post``, of what was changed in place.
+    """
 
     kind: ClassVar[str] = "node_error"
     run_id: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeAlias, cast, overload
 
@@ -17,10 +18,12 @@ from pocoflow.db.recorder import RunRecorder
 from pocoflow.drivers import drive, drive_async, in_commit_thread
 from pocoflow.engine import Run
 from pocoflow.errors import DefinitionError
+from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.hooks import Hooks
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, wiring_version
+from pocoflow.resume import fork_run, new_run_id, reopen
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema, short
 from pocoflow.store import Store
@@ -111,6 +114,7 @@ class Flow(Generic[StateT]):
         self._database: WorkflowDB | None = None
         self._hooks = Hooks()
         self._graph: tuple[int, Graph] | None = None
+        self._described: tuple[Graph, str] | None = None
 
     # -- hooks --------------------------------------------------------------------------------
 
@@ -203,10 +207,7 @@ class Flow(Generic[StateT]):
             MaxStepsError: The run needed more than ``max_steps`` steps.
             Exception: Whatever a node raised, as it was raised.
         """
-        run, place = self._prepare(store, resume_from)
-        self._begin(run, place)
-        drive(run, run.steps(place))
-        return run.store
+        return self._go(self._new(store, resume_from))
 
     async def run_async(
         self, store: StoreLike[StateT] = None, *, resume_from: Node[Any, Any, Any] | None = None
@@ -217,12 +218,7 @@ class Flow(Generic[StateT]):
         commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
         the run.
         """
-        run, place = self._prepare(store, resume_from)
-        run.inline = False
-        if run.recorder is not None:
-            await in_commit_thread(lambda: self._begin(run, place))
-        await drive_async(run, run.steps(place))
-        return run.store
+        return await self._go_async(lambda: self._new(store, resume_from))
 
     def run_background(
         self, store: StoreLike[StateT] = None, *, resume_from: Node[Any, Any, Any] | None = None
@@ -232,15 +228,115 @@ class Flow(Generic[StateT]):
         The run is in the database, as ``running``, when this returns. If the interpreter leaves
         before the run has ended, the run ends with it and reads as interrupted.
         """
-        run, place = self._prepare(store, resume_from)
-        self._begin(run, place)
-        return RunHandle(run, run.steps(place), self._database)
+        return self._go_background(self._new(store, resume_from))
+
+    # -- stored runs --------------------------------------------------------------------------
+
+    def resume(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+    ) -> Store[StateT]:
+        """Go on with a stored run: the same run, at the node that comes next, to its end.
+
+        A finished ``exec`` is not called again: its result is taken from the database. ``prep`` of
+        the pending node runs on the store of the last checkpoint. If the code has changed since,
+        the difference is logged; where it concerns the pending node or a field, it is refused.
+
+        Args:
+            run_id: A run that failed, was cancelled or interrupted, or a fork.
+            changes: Values to set first, such as those that could not be saved.
+            rename: New names of nodes: ``{"Summarise": "Summarize"}``.
+            types: Classes of stored values that neither the schema nor a loaded module has.
+
+        Returns:
+            The store of the run.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ResumeError: It is completed, or alive here or in another process, or its pending node
+                or a field is gone.
+            DefinitionError: The flow has no ``db_path``.
+            Exception: As :meth:`run`.
+        """
+        return self._go(self._stored(run_id, changes, rename, types))
+
+    async def resume_async(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+    ) -> Store[StateT]:
+        """Like :meth:`resume`, on the caller's event loop."""
+        return await self._go_async(lambda: self._stored(run_id, changes, rename, types))
+
+    def resume_background(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+    ) -> RunHandle[StateT]:
+        """Like :meth:`resume`, in a daemon thread."""
+        return self._go_background(self._stored(run_id, changes, rename, types))
+
+    def recover(self, *, types: Iterable[type] = ()) -> dict[str, Exception | None]:
+        """Resume every run of this flow whose process ended before it did, one after another.
+
+        Returns:
+            For each such run, ``None`` if it is completed now, or the exception that ended it. One
+            that fails does not keep the others from going on.
+        """
+        outcomes: dict[str, Exception | None] = {}
+        for run_id in self._required_database().interrupted_runs(self.flow_name):
+            try:
+                self.resume(run_id, types=types)
+            except Exception as exc:  # noqa: BLE001 - returned; the others go on
+                _log.warning("run %r could not be recovered: %s", run_id, exc)
+                outcomes[run_id] = exc
+            else:
+                outcomes[run_id] = None
+        return outcomes
+
+    def fork(
+        self,
+        run_id: str,
+        step: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        types: Iterable[type] = (),
+    ) -> str:
+        """Make a new run from a checkpoint of another one, which is left as it is.
+
+        Args:
+            run_id: The parent; the new run records it.
+            step: The checkpoint, from 0; -1 is the store before the first node; by default the
+                last one.
+            changes: Values to set in the new run's store.
+            types: As in :meth:`resume`.
+
+        Returns:
+            The id of the new run, which is ``queued``: :meth:`resume` runs it.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            CheckpointNotFoundError: It has no checkpoint of that step.
+            ResumeError: No node comes after that step.
+        """
+        database = self._required_database()
+        return fork_run(database, run_id, step, changes or {}, self.schema, types)
 
     @property
     def graph(self) -> Graph:
         """The graph as it is wired now."""
         version = wiring_version()
-        if self._graph is None or self._graph[0] != version or self._graph[1].start is None:
+        if self._graph is None or self._graph[0] != version:
             self._graph = (version, Graph(self.start))
         return self._graph[1]
 
@@ -249,31 +345,78 @@ class Flow(Generic[StateT]):
 
     # -- the beginning of a run ---------------------------------------------------------------
 
-    def _prepare(
-        self, given: StoreLike[StateT], resume_from: Node[Any, Any, Any] | None
-    ) -> tuple[Run, GraphNode]:
+    def _go(self, started: _Started) -> Store[StateT]:
+        drive(started.run, started.run.steps(started.place))
+        return started.run.store
+
+    async def _go_async(self, start: Callable[[], _Started]) -> Store[StateT]:
+        # A new run without a database has nothing to wait for; everything else may block.
+        started = start() if self._db_path is None else await in_commit_thread(start)
+        started.run.inline = False
+        await drive_async(started.run, started.run.steps(started.place))
+        return started.run.store
+
+    def _go_background(self, started: _Started) -> RunHandle[StateT]:
+        return RunHandle(started.run, started.run.steps(started.place), self._database)
+
+    def _new(self, given: StoreLike[StateT], resume_from: Node[Any, Any, Any] | None) -> _Started:
         graph = self.graph
         place = graph.start if resume_from is None else graph.place(resume_from)
-        token = os.urandom(16).hex()
-        run_id = self.run_id or f"{self.flow_name}-{token[:8]}"
+        run_id, token = new_run_id(self.flow_name)
+        run = self._run(self.run_id or run_id, token, self._open_store(given))
+        database = self._open_database(graph)
+        if database is not None:
+            run.recorder = RunRecorder(database, run.context.run_id)
+            fingerprint = self._fingerprint(graph)
+            run.recorder.begin(run.store, self.flow_name, token, place.name, fingerprint)
+        return _Started(run, place)
+
+    def _stored(
+        self,
+        run_id: str,
+        changes: Mapping[str, Any] | None,
+        rename: Mapping[str, str] | None,
+        types: Iterable[type],
+    ) -> _Started:
+        found = reopen(
+            self._required_database(),
+            self.graph,
+            self.schema,
+            run_id,
+            changes=changes or {},
+            rename=rename or {},
+            types=types,
+        )
+        run = self._run(run_id, found.row["token"], found.store)
+        run.recorder, run.replay = found.recorder, found.replay
+        run.step = run.finished = found.step
+        return _Started(run, found.place)
+
+    def _run(self, run_id: str, token: str, store: Store[Any]) -> Run:
         run = Run(
             context=RunContext(run_id, self.flow_name, token, Cancellation()),
-            store=self._open_store(given),
+            store=store,
             max_steps=self.max_steps,
             strict=self.strict,
             inline=True,
             listeners=self._hooks.listeners(),
         )
-        database = self._open_database(graph)
-        if database is not None:
-            run.recorder = RunRecorder(database, run_id, run.store)
         if self.checkpoint_dir is not None:
-            run.snapshot = _snapshots(run.store, self.checkpoint_dir)
-        return run, place
+            run.snapshot = _snapshots(store, self.checkpoint_dir)
+        return run
 
-    def _begin(self, run: Run, place: GraphNode) -> None:
-        if run.recorder is not None:
-            run.recorder.begin(self.flow_name, run.context.token, place.name)
+    def _fingerprint(self, graph: Graph) -> str:
+        if self._described is None or self._described[0] is not graph:
+            self._described = (graph, describe(graph, self.schema))
+        return self._described[1]
+
+    def _required_database(self) -> WorkflowDB:
+        database = self._open_database(self.graph)
+        if database is None:
+            raise DefinitionError(
+                f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
+            )
+        return database
 
     def _open_store(self, given: StoreLike[StateT]) -> Store[StateT]:
         if isinstance(given, Store):
@@ -310,6 +453,14 @@ class Flow(Generic[StateT]):
                     name,
                 )
         return self._database
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A run that is on record as running, and the node where it begins."""
+
+    run: Run
+    place: GraphNode
 
 
 def _fits(given: object, wanted: object) -> bool:

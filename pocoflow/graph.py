@@ -21,16 +21,27 @@ class GraphNode:
         node: The node itself; the picture never changes it.
         targets: The next graph node by action, ``"*"`` left out.
         fallback: Where ``"*"`` leads, or ``None``.
-        is_async: Which phases are ``async def``, by phase name.
+        has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
+        prep_async: Whether ``prep`` is ``async def``; likewise ``exec_async``, ``post_async``.
     """
 
-    __slots__ = ("exec_async", "fallback", "name", "node", "post_async", "prep_async", "targets")
+    __slots__ = (
+        "exec_async",
+        "fallback",
+        "has_exec",
+        "name",
+        "node",
+        "post_async",
+        "prep_async",
+        "targets",
+    )
 
     def __init__(self, name: str, node: Node[Any, Any, Any]) -> None:
         self.name = name
         self.node = node
         self.targets: dict[str, GraphNode] = {}
         self.fallback: GraphNode | None = None
+        self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_async = iscoroutinefunction(node.prep)
         self.exec_async = iscoroutinefunction(node.exec)

@@ -6,6 +6,8 @@ import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
+from threading import TIMEOUT_MAX
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, cast
 
@@ -67,6 +69,9 @@ class Node(Generic[PrepT, ExecT, PostT]):
         timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
             cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
             after the timeout it goes on unobserved and its result is dropped.
+        journal: Whether, in a flow with a database, the result of ``exec`` is committed before
+            ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
+            off for a cheap ``exec``: a step is then one commit instead of two.
 
     Raises:
         DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
@@ -79,6 +84,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
     jitter: float = 0.0
     retry_on: RetryOn = Exception
     timeout: float | None = None
+    journal: bool = True
 
     _name: str | None
     _edges: dict[str, Edge]
@@ -146,11 +152,12 @@ class Node(Generic[PrepT, ExecT, PostT]):
                 f"{self.name}.then({action!r}, target): the target must be a node, "
                 f"not {target!r}{hint}"
             )
-        edge = Edge(str(action), target, file, line)
+        edge = Edge(str.__str__(action), target, file, line)
         before = self._edges.get(edge.action)
+        # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and before.target is not target:
-            self._replaced.append((before, edge))
-        self._edges[edge.action] = edge
+            self._replaced = [*self._replaced, (before, edge)]
+        self._edges = {**self._edges, edge.action: edge}
         _Wiring.version += 1
 
     @property
@@ -214,11 +221,20 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
         if value is None and setting == "timeout":
             continue
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not numeric or not least <= value <= (float("inf") if most is None else most):
+        if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
             bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
             raise DefinitionError(
                 f"{type(node).__name__}.{setting} is {value!r}: it must be a number {bound}"
             )
+    retry_on: object = node.retry_on
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds) and (
+        isinstance(retry_on, (type, tuple)) or not callable(retry_on)
+    ):
+        raise DefinitionError(
+            f"{type(node).__name__}.retry_on is {retry_on!r}: it must be an exception class, a "
+            "tuple of them, or a function from the exception to a bool"
+        )
 
 
 def wants_retry(node: Node[Any, Any, Any], exc: Exception) -> bool:
@@ -226,6 +242,11 @@ def wants_retry(node: Node[Any, Any, Any], exc: Exception) -> bool:
     retry_on = node.retry_on
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)
+    function = getattr(retry_on, "__func__", None)
+    if function is not None and getattr(retry_on, "__self__", None) is node:
+        # A function set on the class became a method; it may have been written without self.
+        if len(signature(function).parameters) == 1:
+            return bool(function(exc))
     return bool(retry_on(exc))
 
 

@@ -88,12 +88,12 @@ class RunHandle(Generic[StateT]):
         try:
             self._outcome.result(timeout)
         except TimeoutError:
-            if self._outcome.done():
-                raise
-            raise TimeoutError(
-                f"run {self.run_id!r} still goes on after {timeout:g} seconds; wait again, or "
-                "cancel() it"
-            ) from None
+            if not self._outcome.done():
+                raise TimeoutError(
+                    f"run {self.run_id!r} still goes on after {timeout:g} seconds; wait again, or "
+                    "cancel() it"
+                ) from None
+            self._outcome.result()
         return self.store
 
     def cancel(self) -> None:

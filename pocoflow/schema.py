@@ -19,10 +19,20 @@ from pocoflow.errors import (
     DefinitionError,
     IncompleteStoreError,
     InvalidValueError,
+    StoreError,
     UnknownFieldError,
 )
 
-__all__ = ["DictSchema", "ModelSchema", "Schema", "closest", "make_schema", "short", "type_label"]
+__all__ = [
+    "DictSchema",
+    "ModelSchema",
+    "Schema",
+    "check_models",
+    "closest",
+    "make_schema",
+    "short",
+    "type_label",
+]
 
 
 class Schema(Protocol):
@@ -48,6 +58,9 @@ class Schema(Protocol):
 
     def complete(self, owner: str, data: Mapping[str, Any]) -> object:
         """Validate everything; the complete model, or ``data`` under a dict schema."""
+
+    def migrate(self, owner: str, data: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
+        """Bring data that was stored under an older schema to this one, or raise ``exc``."""
 
 
 def short(value: object, limit: int = 80) -> str:
@@ -84,7 +97,7 @@ def _explain(owner: str, expected: Mapping[str, str], exc: ValidationError) -> I
             f"{owner}: field {place} expects {expected.get(key, 'what its model says')}, "
             f"got {type(given).__name__}: {short(given)} ({error['msg']})"
             if key
-            else f"{owner}: {error['msg']}"
+            else f"{owner}: {exc.title} refuses the values together: {error['msg']}"
         )
     return InvalidValueError("\n".join(lines))
 
@@ -141,6 +154,11 @@ class ModelSchema:
                 self._check_extra(owner, key)
                 candidate[key] = value
                 continue
+            if self._fields[key].frozen and data.get(key, value) is not value:
+                raise InvalidValueError(
+                    f"{owner}: field {key!r} is frozen: it stays {short(data[key])}, "
+                    f"got {type(value).__name__}: {short(value)}"
+                )
             known = {name: candidate[name] for name in self._fields if name in candidate}
             try:
                 checked: Any = self._assign.validate_assignment(known, key, value, strict=True)
@@ -148,11 +166,13 @@ class ModelSchema:
             except ValidationError as exc:
                 raise _explain(owner, self._labels, exc) from None
         if self._whole and not self.missing(candidate):
-            whole = self._validate_whole(owner, candidate)
+            whole = self._validate_whole(f"{owner}: writing {', '.join(map(repr, changes))}", candidate)
+            # Validation copies lists and dicts: what it left equal keeps its identity.
+            same = {key for key, value in whole.items() if _is_alike(value, candidate.get(key))}
             return {
-                key: value
+                key: candidate[key] if key in same else value
                 for key, value in whole.items()
-                if key in changes or value is not data.get(key)
+                if key in changes or key not in same
             }
         return {key: candidate[key] for key in changes}
 
@@ -173,6 +193,18 @@ class ModelSchema:
                 f"{', '.join(map(repr, missing))}"
             )
         return self._build(owner, data)
+
+    def migrate(self, owner: str, data: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
+        """Let the model's own validators read data that was stored under an older schema.
+
+        Raises:
+            StoreError: ``exc``, if they cannot: it names the fields.
+        """
+        try:
+            built = self.model.model_validate(dict(data), strict=False, by_name=True)
+        except ValidationError:
+            raise exc from None
+        return {**built.__dict__, **(built.__pydantic_extra__ or {})}
 
     def _check_extra(self, owner: str, key: str) -> None:
         if not self._open:
@@ -256,6 +288,38 @@ class DictSchema:
         self.check(owner, data, data)
         return data
 
+    def migrate(self, owner: str, data: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
+        """A dict of types cannot migrate anything: raises ``exc``."""
+        raise exc
+
+
+def check_models(place: str, value: object) -> None:
+    """Validate every Pydantic model in a value again, at any depth.
+
+    Validation takes an instance of a model as it is, so what was changed inside it is found here.
+
+    Raises:
+        InvalidValueError: A model no longer fits; the message says which.
+    """
+    if isinstance(value, BaseModel):
+        kind = type(value)
+        labels = {name: type_label(f.annotation) for name, f in kind.model_fields.items()}
+        try:
+            kind.model_validate(dict(value.__dict__), strict=True, by_alias=False, by_name=True)
+        except ValidationError as exc:
+            raise _explain(f"{place}: {kind.__name__}", labels, exc) from None
+        value = value.__dict__
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_models(f"{place}[{key!r}]", inner)
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            check_models(f"{place}[{number}]", inner)
+
+
+def _is_alike(new: object, old: object) -> bool:
+    return new is old or (type(new) is type(old) and bool(new == old))
+
 
 def _plural(names: list[str]) -> str:
     return "field" if len(names) == 1 else "fields"
@@ -265,11 +329,16 @@ def _checker(key: str, expected: Any) -> Callable[[Any], Any] | None:
     """A function that returns the value to store, or raises; ``None`` where anything goes."""
     if expected is Any or expected is object:
         return None
+    if not (expected is None or isinstance(expected, (type, tuple)) or _is_typing_form(expected)):
+        raise DefinitionError(
+            f"schema key {key!r}: {short(expected)} is a value, not a type"
+            + (f"; did you mean {type(expected).__name__}?" if expected is not ... else "")
+        )
     if isinstance(expected, tuple) and all(isinstance(one, type) for one in expected):
-        return _instance_of(expected)
+        return _instance_of(key, expected)
     plain = isinstance(expected, type) and not hasattr(expected, "__args__")
     if plain and expected not in (int, float, str, bool, bytes) and not is_typeddict(expected):
-        return _instance_of(expected)
+        return _instance_of(key, expected)
     try:
         config = ConfigDict(strict=True, arbitrary_types_allowed=True)
         adapter = TypeAdapter(expected, config=None if is_typeddict(expected) else config)
@@ -281,9 +350,20 @@ def _checker(key: str, expected: Any) -> Callable[[Any], Any] | None:
     return lambda value: adapter.validate_python(value, strict=True)
 
 
-def _instance_of(expected: Any) -> Callable[[Any], Any]:
+def _is_typing_form(expected: object) -> bool:
+    """Whether it is a union, a generic alias, a ``Literal``, a ``NewType`` and so on."""
+    return type(expected).__module__ in ("types", "typing", "typing_extensions")
+
+
+def _instance_of(key: str, expected: Any) -> Callable[[Any], Any]:
     """``isinstance``, which keeps the identity of a list or a client; a bool is not an int."""
     kinds = expected if isinstance(expected, tuple) else (expected,)
+    try:
+        isinstance(None, kinds)
+    except TypeError as exc:
+        raise DefinitionError(
+            f"schema key {key!r}: {type_label(expected)} cannot check a value ({exc})"
+        ) from exc
 
     def check(value: Any) -> Any:
         if isinstance(value, kinds) and not (isinstance(value, bool) and not _takes_bool(kinds)):
@@ -308,6 +388,12 @@ def _fields_only(core: Any) -> Any:
     inner = core
     while inner["type"] != "model-fields":
         inner = known[inner["schema_ref"]] if inner["type"] == "definition-ref" else inner["schema"]
+    # A frozen field may be set once; the schema of the model would refuse that, too.
+    fields = {
+        name: {part: value for part, value in field.items() if part != "frozen"}
+        for name, field in inner["fields"].items()
+    }
+    inner = {**inner, "fields": fields}
     if not definitions:
         return inner
     return {"type": "definitions", "schema": inner, "definitions": definitions}

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, cast, overload
 
@@ -13,8 +14,15 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow import codec
-from pocoflow.errors import DecodeError, MissingKeyError, NotSavedError, NotStorableError
-from pocoflow.schema import Schema, closest, make_schema
+from pocoflow.errors import (
+    DecodeError,
+    InvalidValueError,
+    MissingKeyError,
+    NotSavedError,
+    NotStorableError,
+    StoreError,
+)
+from pocoflow.schema import Schema, check_models, closest, make_schema, short
 
 __all__ = ["Observer", "Store", "Unsaved"]
 
@@ -124,6 +132,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
+        self._check_keys(initial)
         if schema is not None:
             complete = {**schema.defaults(initial), **initial}
             checked = schema.check(self._label, {}, complete)
@@ -180,7 +189,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     # -- writing ------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self._plain:
+        if self._plain and key.__class__ is str:
             self._data[key] = value
         else:
             self._write({key: value})
@@ -197,6 +206,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._write(dict(*args, **kwargs))
 
     def _write(self, changes: dict[str, Any]) -> None:
+        self._check_keys(changes)
         if self._schema is not None:
             changes = self._schema.check(self._label, self._data, changes)
         old = {key: self._data.get(key) for key in changes}
@@ -206,6 +216,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                 self._unsaved.pop(key, None)
         for key, value in changes.items():
             self._tell(key, old[key], value)
+
+    def _check_keys(self, changes: Mapping[Any, Any]) -> None:
+        for key in changes:
+            if not isinstance(key, str):
+                raise InvalidValueError(
+                    f"{self._label}: a key is a string, not {type(key).__name__}: {short(key)}"
+                )
 
     def _tell(self, key: str, old: Any, new: Any) -> None:
         for observer in tuple(self._observers):
@@ -236,6 +253,16 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """
         self._observers.remove(observer)
         self._plain = self._schema is None and not self._observers and not self._unsaved
+
+    def recheck(self, key: str) -> None:
+        """Check a value against the schema again, at every depth, after a change in place.
+
+        Raises:
+            InvalidValueError: It no longer fits.
+        """
+        if self._schema is not None:
+            self._schema.check(self._label, self._data, {key: self._data[key]})
+            check_models(f"{self._label}: field {key!r}", self._data[key])
 
     def bind(self, schema: object) -> None:
         """Validate the values against a schema and check every write from now on.
@@ -340,8 +367,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         store._data.update(data)
         store._unsaved.update(unsaved)
         store._plain = not store._unsaved
-        if schema is not None:
-            store._enter(dict(store._data), make_schema(schema))
+        made = make_schema(schema)
+        if made is not None:
+            try:
+                store._enter(dict(data), made)
+            except StoreError as exc:
+                # Stored under an older schema: its own validators may know how to read it.
+                store._enter(made.migrate(store._label, data, exc), made)
         return store
 
     # -- messages -----------------------------------------------------------------------------
@@ -379,21 +411,22 @@ class _State:
         value = store._data.get(name, _UNSET)
         if value is not _UNSET:
             return value
-        model = store.schema
-        if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
-            for owner in model.__mro__:
-                if owner is not BaseModel and name in owner.__dict__:
-                    attribute = owner.__dict__[name]
-                    return (
-                        attribute.__get__(self, model)
-                        if hasattr(attribute, "__get__")
-                        else attribute
-                    )
-        raise store._missing(name)
+        attribute = _of_model(store.schema, name)
+        if attribute is _UNSET:
+            raise store._missing(name)
+        if hasattr(BaseModel, name):  # model_dump and its like: of the complete model
+            return getattr(store.to_model(), name)
+        if isinstance(attribute, cached_property):  # a view keeps nothing
+            return attribute.func(self)
+        return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
 
     def __setattr__(self, name: str, value: Any) -> None:
         store: Store[Any] = object.__getattribute__(self, "_store")
-        store[name] = value
+        attribute = _of_model(store.schema, name)
+        if isinstance(attribute, property):
+            attribute.__set__(self, value)
+        else:
+            store[name] = value
 
     def __delattr__(self, name: str) -> None:
         store: Store[Any] = object.__getattribute__(self, "_store")
@@ -407,6 +440,15 @@ class _State:
     def __repr__(self) -> str:
         store: Store[Any] = object.__getattribute__(self, "_store")
         return f"<state of {store!r}>"
+
+
+def _of_model(model: object, name: str) -> Any:
+    """What the class of a model defines under a name that is not a field, or ``_UNSET``."""
+    if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
+        for owner in model.__mro__:
+            if owner is not object and name in owner.__dict__:
+                return owner.__dict__[name]
+    return _UNSET
 
 
 def schema_types(schema: object) -> list[type]:

@@ -1,4 +1,4 @@
-"""The language model of ``pocoflow demo``: an endpoint from the environment, or a small one offline.
+"""The language model of ``pocoflow demo``: an endpoint of yours, or a small model offline.
 
 The library itself has no LLM client: bring your own. This one belongs to the demo, behind one small
 protocol, :class:`LanguageModel`. :func:`choose_model` picks the first that is there:
@@ -23,6 +23,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
@@ -157,16 +158,15 @@ class OpenAICompatible:
         NoModelError: ``base_url`` is not an http or https address.
     """
 
-    def __init__(self, base_url: str, model: str, *, api_key: str = "", timeout: float = 60) -> None:
-        address = urllib.parse.urlsplit(base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise NoModelError(
-                f"OPENAI_BASE_URL is {base_url!r}: it must be an address like {_OPENAI!r}"
-            )
+    def __init__(
+        self, base_url: str, model: str, *, api_key: str = "", timeout: float = 60
+    ) -> None:
+        self._host = _host(base_url)
         self._url = base_url.rstrip("/") + "/chat/completions"
-        self._host = address.hostname
         self._model = model
-        self._api_key = api_key
+        self._api_key = api_key.strip()
+        if not self._api_key.isascii() or not self._api_key.isprintable():
+            raise NoModelError("OPENAI_API_KEY holds characters that no key has; it is not shown")
         self._timeout = timeout
         self._opener = urllib.request.build_opener(_NoRedirect)
 
@@ -198,34 +198,39 @@ class OpenAICompatible:
             request["response_format"] = _response_format(schema)
         if on_token is not None:
             request["stream"] = True
-        try:
-            with self._post(request) as response:
-                if on_token is None:
-                    return self._whole(response.read())
+        with self._reporting():
+            response = self._post(request)
+        with response:
+            if on_token is not None:
                 return self._streamed(response, on_token)
-        except TimeoutError as exc:
-            raise self._error(f"sent nothing for {self._timeout:g} s") from exc
+            with self._reporting():
+                body = response.read()
+            return self._whole(body)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Turn what the network raises into errors that say what happened and what to do."""
+        try:
+            yield
+        except urllib.error.HTTPError as exc:
+            with exc:
+                raise self._error(_explain(exc)) from exc
         except (OSError, http.client.HTTPException) as exc:
-            raise self._error(f"broke off the connection ({exc!r})") from exc
+            reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
+            if isinstance(reason, TimeoutError):
+                raise self._error(f"sent nothing for {self._timeout:g} s") from exc
+            raise self._error(
+                f"cannot be reached, or broke off ({str(reason) or type(reason).__name__}); check "
+                "OPENAI_BASE_URL, or unset it and OPENAI_API_KEY to use the offline model"
+            ) from exc
 
     def _post(self, request: dict[str, Any]) -> IO[bytes]:
         headers = {"Content-Type": "application/json", "User-Agent": "pocoflow"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         body = json.dumps(request).encode()
-        call = urllib.request.Request(self._url, body, headers)  # noqa: S310 - http(s), see __init__
-        try:
-            response: IO[bytes] = self._opener.open(call, timeout=self._timeout)
-        except urllib.error.HTTPError as exc:
-            with exc:
-                raise self._error(_explain(exc)) from exc
-        except urllib.error.URLError as exc:
-            if isinstance(exc.reason, TimeoutError):
-                raise exc.reason from exc
-            raise self._error(
-                f"cannot be reached ({exc.reason}); check OPENAI_BASE_URL, or unset it together "
-                "with OPENAI_API_KEY to use the offline model"
-            ) from exc
+        call = urllib.request.Request(self._url, body, headers)
+        response: IO[bytes] = self._opener.open(call, timeout=self._timeout)
         return response
 
     def _whole(self, body: bytes) -> str:
@@ -234,11 +239,11 @@ class OpenAICompatible:
         except (ValueError, LookupError, TypeError) as exc:
             start = body[:100].decode(errors="replace")
             raise self._error(f"did not answer as an OpenAI-compatible one: {start!r}") from exc
-        return content or ""
+        return str(content or "")
 
     def _streamed(self, response: IO[bytes], on_token: OnToken) -> str:
         pieces: list[str] = []
-        for event in _events(response):
+        for event in self._events(response):
             if event == b"[DONE]":
                 return "".join(pieces)
             try:
@@ -252,15 +257,38 @@ class OpenAICompatible:
                 on_token(piece)
         raise self._error("ended its answer before [DONE]")
 
+    def _events(self, response: IO[bytes]) -> Iterator[bytes]:
+        """The data of each server-sent event."""
+        while True:
+            with self._reporting():
+                line = response.readline()
+            if not line:
+                return
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+
     def _error(self, what: str) -> ModelError:
         return ModelError(f"the endpoint {self._url} (model {self._model!r}) {what}")
 
 
-def _events(response: IO[bytes]) -> Iterator[bytes]:
-    """The data of each server-sent event."""
-    for line in response:
-        if line.startswith(b"data:"):
-            yield line[5:].strip()
+def _host(base_url: str) -> str:
+    """The host of an http or https address.
+
+    Raises:
+        NoModelError: It is no such address.
+    """
+    try:
+        address = urllib.parse.urlsplit(base_url)
+        scheme, host, _port, user = address.scheme, address.hostname, address.port, address.username
+    except ValueError:
+        scheme, host, user = "", None, None
+    if user is not None:
+        raise NoModelError("OPENAI_BASE_URL holds a user name; give the key in OPENAI_API_KEY")
+    if scheme not in ("http", "https") or not host:
+        raise NoModelError(
+            f"OPENAI_BASE_URL is {base_url!r}: it must be an address like {_OPENAI!r}"
+        )
+    return host
 
 
 def _explain(error: urllib.error.HTTPError) -> str:

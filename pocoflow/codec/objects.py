@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from enum import EnumType, Flag
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -126,16 +127,18 @@ def _prepare_dataclass(kind: Any) -> Callable[[Any], Parts]:
 def _join_dataclass(cls: Any, value: object) -> Any:
     fields = dataclasses.fields(cls)
     defaults: dict[str, Any] = {}
-    stored = required(dict, value)
+    written = required(dict, value)
     for field in fields:
         if field.default is not dataclasses.MISSING:
             defaults[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING and field.name not in stored:
+        elif field.default_factory is not dataclasses.MISSING and field.name not in written:
             defaults[field.name] = field.default_factory()
-    stored = _complete(cls, stored, [field.name for field in fields], defaults)
+    stored = _complete(cls, written, [field.name for field in fields], defaults)
     made = object.__new__(cls)
     for name, part in stored.items():
-        object.__setattr__(made, name, part)
+        # A default that an instance has from its class may be left there.
+        if name in written or getattr(cls, name, dataclasses.MISSING) is not part:
+            object.__setattr__(made, name, part)
     return made
 
 
@@ -238,7 +241,8 @@ def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any
     made = dict(private or {})
     for name, attribute in known.items():
         if name not in made and _has_default(attribute):
-            made[name] = attribute.get_default()
+            factory: Any = attribute.default_factory
+            made[name] = deepcopy(attribute.default) if factory is None else factory()
     return made
 
 

@@ -46,7 +46,7 @@ class Refusal(Exception):
 
     def came_through(self, container: object, part: object, step: Step | None) -> None:
         """Name a container where its content, a plain list or dict, has been named so far."""
-        if self.value is part:
+        if self.value is part and type(part) in (list, dict):
             self.value = container
         elif self.trail and self.trail[-1][0] is part:
             _, plain_step, key = self.trail[-1]
@@ -132,6 +132,10 @@ _REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
         "it can be gone through only once; store what it yields, as a list",
     ),
     (lambda value: isinstance(value, memoryview), "it is a view of a buffer; store bytes(value)"),
+    (
+        lambda value: isinstance(value, types.MappingProxyType),
+        "it is a view of a mapping of any type; store dict(value)",
+    ),
 )
 
 

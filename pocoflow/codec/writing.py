@@ -38,12 +38,9 @@ def dumps(value: object) -> str:
     # Text with surrogates and floats that are not finite are rare and dear to look for one by one:
     # write as if there were none, and again with care if the text shows that there are.
     try:
-        text = _to_json(_tree(value, careful=False))
-        if _is_utf8(text):
-            return text
+        return _text(value, careful=False)
     except ValueError:
-        pass
-    return _to_json(_tree(value, careful=True))
+        return _text(value, careful=True)
 
 
 def encode(value: object) -> Any:
@@ -70,6 +67,17 @@ class _Writer(dict[type, "_Write"]):
 _Write = Callable[[_Writer, Any, int], Any]
 
 
+def _text(value: object, careful: bool) -> str:
+    tree = _tree(value, careful)
+    try:
+        text = _to_json(tree)
+    except RecursionError:
+        raise _no_stack_left(value) from None
+    if not text.isascii():
+        text.encode()  # UnicodeEncodeError is a ValueError, as what a float that is NaN raises
+    return text
+
+
 def _tree(value: object, careful: bool) -> Any:
     writer = _Writer(careful)
     kind = type(value)
@@ -79,9 +87,9 @@ def _tree(value: object, careful: bool) -> Any:
         raise refusal.error() from None
     except RecursionError:
         raise _no_stack_left(value) from None
-    except RuntimeError as exc:
-        # "dictionary changed size during iteration" and its kin.
-        reason = f"another thread changes it at this moment ({exc})"
+    except Exception as exc:
+        # Its own code failed, or another thread changes it at this moment.
+        reason = f"taking it apart failed ({type(exc).__name__}: {exc})"
         raise Refusal(value, reason).error() from exc
 
 
@@ -169,7 +177,13 @@ def _write_str(writer: _Writer, value: str, depth: int) -> Any:
     return value if _is_utf8(value) else {TAG: "str", **KINDS["str"].split(value)}
 
 
+def _write_itself(writer: _Writer, value: Any, depth: int) -> Any:
+    return value
+
+
 _JSON_TYPES: dict[type, _Write] = {
+    type(None): _write_itself,
+    bool: _write_itself,
     dict: _write_dict,
     float: _write_float,
     int: _write_int,
@@ -187,7 +201,7 @@ def _choose(kind: type) -> _Write:
 
 
 def _refuse(writer: _Writer, value: object, depth: int) -> Any:
-    raise Refusal(value, reason_for(value, lambda kind: kind_of(kind) is not None))
+    raise Refusal(value, reason_for(value, lambda kind: kind is list or kind_of(kind) is not None))
 
 
 def _write_standard(kind: Kind) -> _Write:

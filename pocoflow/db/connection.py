@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,20 @@ __all__ = ["Connection", "Synchronous"]
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
+_Look: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+
 _abandoned: list[sqlite3.Connection] = []
+_open_ones: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _unlock_after_fork() -> None:
+    # A thread that held one of these is not on this side of the fork to give it back.
+    for connection in _open_ones:
+        connection._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
 class Connection:
@@ -25,6 +39,10 @@ class Connection:
 
     A transaction takes the write lock at its start (``BEGIN IMMEDIATE``), so writers queue for the
     busy timeout instead of failing in the middle.
+
+    Nothing here opens an existing database file beside SQLite: on POSIX, closing any descriptor of
+    a file drops the process's locks on it, and SQLite would not know. Another process could then
+    take the write-ahead log away from under an open connection.
     """
 
     def __init__(
@@ -36,51 +54,73 @@ class Connection:
         read_only: bool,
     ) -> None:
         self.label = os.fspath(path)
-        self.file = None if self.label == ":memory:" else Path(path)
+        self.file = None if self.label == ":memory:" else Path(path).absolute()
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()
         self._raw: sqlite3.Connection | None = None
         self._pid = os.getpid()
+        self._seen: _Look | None = None
         with self._translated():
             self._open()
+        _open_ones.add(self)
 
     # -- opening and closing --------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        target = self._target()
-        raw = sqlite3.connect(
-            target,
+        look = self._look() if self.read_only else None
+        opened = sqlite3.connect(
+            self._target(look),
             timeout=self._busy_timeout,
             isolation_level=None,
             check_same_thread=False,
-            uri=target.startswith("file:"),
+            uri=self.read_only,
             cached_statements=256,
         )
         try:
-            raw = self._prepare(raw)
+            raw = self._prepare(opened)
         except BaseException:
-            raw.close()
+            opened.close()
             raise
+        # What does not follow the file by itself is opened anew once the file looks different.
+        self._seen = look if look is not None and (_at_rest(look) or raw is not opened) else None
         self._raw, self._pid = raw, os.getpid()
         return raw
 
-    def _target(self) -> str:
+    def _target(self, look: _Look | None) -> str:
         if self.file is None:
             return ":memory:"
         if self.file.is_dir():
             raise DatabaseFileError(f"{self.label} is a folder, not a database file")
-        if self.read_only:
-            if not self.file.exists():
+        if look is not None:
+            if look[0] is None:
                 raise DatabaseFileError(f"there is no database {self.label}")
-            return self.file.absolute().as_uri() + "?mode=ro"
+            # Without a log beside it nobody writes. SQLite then need not make the log's files,
+            # which it would leave behind, and which a read-only folder has no place for.
+            mode = "?mode=ro&immutable=1" if _at_rest(look) else "?mode=ro"
+            return self.file.as_uri() + mode
         try:
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
-            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+            path = os.path.realpath(self.file)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            pass  # and it is not opened here, see above
         except OSError as exc:
             raise DatabaseFileError(f"cannot open database {self.label}: {exc.strerror}") from exc
         return os.fspath(self.file)
+
+    def _look(self) -> _Look:
+        """How the file and its logs look from outside: what a write would change."""
+        found: list[tuple[int, int, int] | None] = []
+        for suffix in ("", "-wal", "-journal"):
+            try:
+                about = os.stat(f"{self.file}{suffix}")
+            except OSError:
+                found.append(None)
+            else:
+                found.append((about.st_ino, about.st_size, about.st_mtime_ns))
+        return tuple(found)
 
     def _prepare(self, raw: sqlite3.Connection) -> sqlite3.Connection:
         raw.row_factory = sqlite3.Row
@@ -97,7 +137,9 @@ class Connection:
         """Close the connection; using it again raises :class:`DatabaseError`."""
         with self._lock:
             raw, self._raw = self._raw, None
-            if raw is not None and self._pid == os.getpid():
+            if raw is not None and self._pid != os.getpid():
+                _abandoned.append(raw)
+            elif raw is not None:
                 raw.close()
 
     def _current(self) -> sqlite3.Connection:
@@ -112,8 +154,11 @@ class Connection:
     # -- statements -----------------------------------------------------------------------------
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, patient: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: all of it is committed at the end, or nothing of it.
+
+        Args:
+            patient: Whether to wait for another writer.
 
         Raises:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
@@ -121,19 +166,45 @@ class Connection:
         """
         with self._lock, self._translated():
             raw = self._current()
-            raw.execute("BEGIN IMMEDIATE")
             try:
+                if not patient:
+                    raw.execute("PRAGMA busy_timeout = 0")
+                # In here, because a Ctrl-C while it waits is raised when it has succeeded.
+                raw.execute("BEGIN IMMEDIATE")
                 yield raw
                 raw.execute("COMMIT")
             except BaseException:
                 if raw.in_transaction:
                     raw.execute("ROLLBACK")
                 raise
+            finally:
+                if not patient:
+                    raw.execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a read."""
         with self._lock, self._translated():
+            for _ in range(_LOOKS):
+                try:
+                    found = self._current().execute(sql, parameters).fetchall()
+                except sqlite3.DatabaseError:
+                    if not self._changed():
+                        raise
+                else:
+                    if not self._changed():
+                        return found
+                # Somebody writes after all: what was read may be old, or torn.
+                self._reopen()
             return self._current().execute(sql, parameters).fetchall()
+
+    def _changed(self) -> bool:
+        return self._seen is not None and self._seen != self._look()
+
+    def _reopen(self) -> None:
+        old = self._raw
+        self._open()
+        if old is not None:
+            old.close()
 
     def row(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         """The first row of a read, or ``None``."""
@@ -160,6 +231,13 @@ class Connection:
                 return DatabaseFileError(f"database {self.label} {meaning} ({text})")
         return DatabaseError(f"database {self.label}: {text}")
 
+
+def _at_rest(look: _Look) -> bool:
+    """Whether there is a file and no log beside it."""
+    return look[0] is not None and not any(look[1:])
+
+
+_LOOKS = 5
 
 _MEANINGS = {
     "SQLITE_FULL": "cannot grow: the disk is full",

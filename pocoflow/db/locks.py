@@ -14,6 +14,7 @@ import os
 import struct
 import sys
 import threading
+import time
 from pathlib import Path
 
 __all__ = ["RunLocks"]
@@ -52,6 +53,8 @@ _guard = threading.RLock()
 
 
 def _forget_after_fork() -> None:
+    global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
+    _guard = threading.RLock()
     for file in _files.values():
         file.held.clear()
 
@@ -71,8 +74,20 @@ class RunLocks:
                 self._file = _files.setdefault(path, _LockFile(path))
                 self._file.users += 1
 
-    def hold(self, run_no: int) -> bool:
-        """Take the lock of a run; ``False`` if it is held already, here or in another process."""
+    def hold(self, run_no: int, patience: float = 0.0) -> bool:
+        """Take the lock of a run; ``False`` if it is held already, here or in another process.
+
+        ``patience`` is how many seconds to wait for a reader that holds it for an instant, while
+        it records that the run was interrupted.
+        """
+        until = time.monotonic() + patience
+        while not self._hold(run_no):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _hold(self, run_no: int) -> bool:
         if self._file is None:
             return True
         with _guard:

@@ -14,7 +14,7 @@ from pocoflow.errors import DatabaseFileError, NotStorableError
 
 __all__ = ["migrate"]
 
-_OLD_TABLES = ("pf_runs", "pf_checkpoints", "pf_events")
+_OLD_TABLES = ("pf_checkpoints", "pf_events", "pf_runs")
 _OLD_UNSAVED = re.compile(r"<non-serialisable: (.+)>")
 
 
@@ -46,22 +46,32 @@ def migrate(raw: sqlite3.Connection, label: str, *, read_only: bool) -> sqlite3.
             raise DatabaseFileError(f"database {label} is empty: no flow has written to it yet")
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         copy.row_factory = sqlite3.Row
-        raw.backup(copy)
+        try:
+            raw.backup(copy)
+            _bring_up(copy, label, old=True)
+        except BaseException:
+            copy.close()
+            raise
         raw.close()
-        raw = copy
-    raw.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have migrated between our look and our lock.
-        if raw.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            _create(raw, old=bool(tables))
-        raw.execute("COMMIT")
-    except BaseException:
-        raw.execute("ROLLBACK")
-        raise
+        return copy
+    _bring_up(raw, label, old=bool(tables))
     return raw
 
 
-def _create(raw: sqlite3.Connection, *, old: bool) -> None:
+def _bring_up(raw: sqlite3.Connection, label: str, *, old: bool) -> None:
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+        # Another process may have migrated between our look and our lock.
+        if raw.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            _create(raw, label, old=old)
+        raw.execute("COMMIT")
+    except BaseException:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        raise
+
+
+def _create(raw: sqlite3.Connection, label: str, *, old: bool) -> None:
     if old:
         for table in _OLD_TABLES:
             raw.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
@@ -74,7 +84,7 @@ def _create(raw: sqlite3.Connection, *, old: bool) -> None:
     if old:
         _copy_runs(raw)
         _copy_events(raw)
-        _copy_checkpoints(raw)
+        _copy_checkpoints(raw, label)
         for table in _OLD_TABLES:
             raw.execute(f"DROP TABLE old_{table}")
     raw.execute(f"PRAGMA user_version = {VERSION}")
@@ -98,22 +108,29 @@ def _copy_events(raw: sqlite3.Connection) -> None:
     )
 
 
-def _copy_checkpoints(raw: sqlite3.Connection) -> None:
+def _copy_checkpoints(raw: sqlite3.Connection, label: str) -> None:
     """Write each old full copy of a store as what changed since the copy before it."""
     rows = raw.execute(
-        "SELECT r.run_no, c.step, c.node_name, c.store_json, c.created_at "
+        "SELECT r.run_no, r.run_id, c.step, c.node_name, c.store_json, c.created_at "
         "FROM old_pf_checkpoints AS c JOIN pf_runs AS r ON r.run_id = c.run_id "
         "ORDER BY r.run_no, c.step"
     )
     run_no, keys, before = 0, {}, {}  # type: int, dict[str, int], dict[str, tuple[int, str]]
-    for row in rows.fetchall():
+    for row in rows:
         if row["run_no"] != run_no:
             run_no, keys, before = row["run_no"], {}, {}
         raw.execute(
             QUERIES["insert_step"],
             (run_no, row["step"], row["node_name"] or "", row["created_at"] or ""),
         )
-        after = {key: _old_value(value) for key, value in json.loads(row["store_json"]).items()}
+        try:
+            values = json.loads(row["store_json"]).items()
+        except (ValueError, TypeError, AttributeError, RecursionError) as exc:
+            raise DatabaseFileError(
+                f"database {label}: the checkpoint of step {row['step']} of run "
+                f"{row['run_id']!r} cannot be read ({exc}), so the file is left as it is"
+            ) from exc
+        after = {key: _old_value(value) for key, value in values}
         for key, op, text in _old_changes(before, after):
             if key not in keys:
                 keys[key] = len(keys)

@@ -3,17 +3,63 @@
 -- name: insert_run
 INSERT INTO pf_runs (
     run_id, flow_name, status, started_at, current_node, owned, token, store_name,
-    parent_run_id, parent_step
+    parent_run_id, parent_step, graph_no
 ) VALUES (
     :run_id, :flow_name, :status, :started_at, :current_node, :owned, :token, :store_name,
-    :parent_run_id, :parent_step
+    :parent_run_id, :parent_step, :graph_no
 );
+
+-- name: insert_graph
+INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
+
+-- name: graph_number
+SELECT graph_no FROM pf_graphs WHERE graph = ?;
+
+-- name: graph_of_run
+SELECT g.graph FROM pf_graphs AS g JOIN pf_runs AS r ON r.graph_no = g.graph_no WHERE r.run_id = ?;
+
+-- name: claim
+-- A run goes on: only one that is not completed, by whoever holds its lock.
+UPDATE pf_runs SET
+    status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
+    traceback = NULL, cancel_requested = 0, current_node = ?2, graph_no = ?3,
+    started_at = coalesce(started_at, ?4)
+WHERE run_no = ?1;
+
+-- name: last_step
+SELECT max(step) FROM pf_steps WHERE run_no = ?;
+
+-- name: insert_journal
+INSERT INTO pf_journal (run_no, step, item, value) VALUES (?, ?, ?, ?)
+ON CONFLICT (run_no, step, item) DO UPDATE SET value = excluded.value;
+
+-- name: journal_of_step
+SELECT item, value FROM pf_journal WHERE run_no = ? AND step = ? ORDER BY item;
+
+-- name: clear_journal
+DELETE FROM pf_journal WHERE run_no = ? AND step <= ?;
+
+-- name: runs_to_recover
+-- Runs of a flow whose process may be gone, and those that a reader has already found so.
+SELECT * FROM pf_runs
+WHERE flow_name = ? AND (
+    (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
+)
+ORDER BY run_no;
 
 -- name: run_by_id
 SELECT * FROM pf_runs WHERE run_id = ?;
 
 -- name: runs_newest_first
 SELECT * FROM pf_runs ORDER BY run_no DESC LIMIT ?;
+
+-- name: runs_matching
+-- A page of the runs before one, newest first; NULL matches every status or flow.
+SELECT * FROM pf_runs
+WHERE run_no < :before
+    AND (:status IS NULL OR status IN (:status, :or_status))
+    AND (:flow IS NULL OR flow_name = :flow)
+ORDER BY run_no DESC LIMIT :limit;
 
 -- name: progress
 -- The end of a step that is not the last. Returns whether somebody asked the run to stop.

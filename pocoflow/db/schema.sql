@@ -5,6 +5,12 @@
 -- whoever reads it. Times are ISO-8601 text in UTC. Integer keys that hold the run's number and a
 -- sequence in one need no second index.
 
+-- What a run's flow looked like: nodes, actions, edges, schema, as JSON, once for all runs of it.
+CREATE TABLE pf_graphs (
+    graph_no INTEGER PRIMARY KEY,
+    graph    TEXT NOT NULL UNIQUE
+);
+
 -- One row per execution of a flow. run_no is the order of creation, whatever the clock says.
 -- owned: the run was started by a process that holds the lock of this run while it lives, so a
 -- reader can tell a live run from a dead one. token: 128 random bits, the stem of idempotency keys.
@@ -27,7 +33,8 @@ CREATE TABLE pf_runs (
     store_name       TEXT NOT NULL DEFAULT '',
     cancel_requested INTEGER NOT NULL DEFAULT 0,
     parent_run_id    TEXT,
-    parent_step      INTEGER
+    parent_step      INTEGER,
+    graph_no         INTEGER REFERENCES pf_graphs (graph_no)
 );
 
 CREATE INDEX pf_runs_by_status ON pf_runs (status, run_no);
@@ -90,6 +97,16 @@ CREATE TABLE pf_positions (
     phase  TEXT NOT NULL DEFAULT 'prep',
     item   INTEGER,
     PRIMARY KEY (run_no, step, branch)
+) WITHOUT ROWID;
+
+-- Results of exec that are finished but not yet part of a committed step: after a crash they are
+-- taken from here instead of being paid for again. The commit of their step removes them.
+CREATE TABLE pf_journal (
+    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    step   INTEGER NOT NULL,
+    item   INTEGER NOT NULL DEFAULT -1,
+    value  TEXT NOT NULL,
+    PRIMARY KEY (run_no, step, item)
 ) WITHOUT ROWID;
 
 CREATE TRIGGER pf_runs_delete AFTER DELETE ON pf_runs BEGIN

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pocoflow import codec
-from pocoflow.changes import Frozen, appended, extend, freeze, is_same
+from pocoflow.changes import Frozen, appended, extend
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
 from pocoflow.store import Store, Unsaved
+from pocoflow.watch import Watch
 
 __all__ = ["APPENDED", "DELETED", "UNSAVED", "WHOLE", "Change", "ValueWriter", "read_store"]
 
@@ -27,7 +28,8 @@ class Change(NamedTuple):
     key: str
     op: int
     text: str | None
-    frozen: Frozen | Unsaved | None
+    value: Any = None
+    frozen: Frozen | None = None
 
 
 class ValueWriter:
@@ -39,45 +41,49 @@ class ValueWriter:
 
     def __init__(self, owner: str) -> None:
         self._owner = owner
-        self._stored: dict[str, Frozen | Unsaved] = {}
+        self._watch = Watch()
+        self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
         self._told: set[str] = set()
 
-    def changes(self, store: Mapping[str, Any], unsaved: Mapping[str, Unsaved]) -> list[Change]:
-        """What the next commit has to write."""
+    def changes(self, store: Store[Any]) -> list[Change]:
+        """What the next commit has to write.
+
+        Raises:
+            InvalidValueError: A value was changed in place into something that does not fit.
+        """
         found = []
-        stored = self._stored
-        for key, value in store.items():
-            known = stored.get(key)
-            if known is None or isinstance(known, Unsaved) or not is_same(known, value):
-                change = self._change(key, known, value)
-                if change is not None:
-                    found.append(change)
-        for key, mark in unsaved.items():
-            if key not in store and not _same_mark(stored.get(key), mark):
+        for key, value, before in self._watch.changed(store):
+            store.recheck(key)
+            change = self._change(key, value, before)
+            if change is not None:
+                found.append(change)
+        for key, mark in store.unsaved.items():
+            if not _same_mark(self._unsaved.get(key), mark):
                 found.append(_unsaved(key, mark))
-        if len(stored) > len(store):
-            gone = [key for key in stored if key not in store and key not in unsaved]
-            found += [Change(key, DELETED, None, None) for key in gone]
+        if len(self._keys) > len(store):
+            found += self._deletions(store)
         return found
 
-    def _change(self, key: str, known: Frozen | Unsaved | None, value: Any) -> Change | None:
+    def _change(self, key: str, value: Any, before: Frozen | None) -> Change | None:
         try:
-            if known is not None and not isinstance(known, Unsaved):
-                start = appended(known, value)
-                if start is not None:
-                    return Change(
-                        key, APPENDED, codec.dumps(value[start:]), extend(known, value, start)
-                    )
-            return Change(key, WHOLE, codec.dumps(value), freeze(value))
+            start = None if before is None else appended(before, value)
+            if before is not None and start is not None:
+                tail = codec.dumps(value[start:])
+                return Change(key, APPENDED, tail, value, extend(before, value, start))
+            return Change(key, WHOLE, codec.dumps(value), value)
         except NotStorableError as exc:
             mark = Unsaved.because(exc)
-            if _same_mark(known, mark):
+            if _same_mark(self._unsaved.get(key), mark):
                 return None
             if key not in self._told:
                 self._told.add(key)
                 _log.warning("%s: store key %r is not saved: %s", self._owner, key, mark.reason)
             return _unsaved(key, mark)
+
+    def _deletions(self, store: Store[Any]) -> list[Change]:
+        gone = [*self._watch.gone(store), *(k for k in self._unsaved if k not in store)]
+        return [Change(key, DELETED, None) for key in gone if key not in store.unsaved]
 
     def write(
         self, raw: sqlite3.Connection, run_no: int, step: int, changes: Iterable[Change]
@@ -87,34 +93,51 @@ class ValueWriter:
             key_no = self._keys.get(change.key)
             if key_no is None:
                 key_no = self._keys[change.key] = len(self._keys)
-                raw.execute(QUERIES["insert_key"], (run_no, key_no, change.key))
+                raw.execute(QUERIES["insert_key"], (run_no, key_no, _key_text(change.key)))
             raw.execute(QUERIES["insert_value"], (run_no, key_no, step, change.op, change.text))
 
     def accept(self, changes: Iterable[Change]) -> None:
         """Remember the changes as stored; called once their transaction is committed."""
         for change in changes:
-            if change.frozen is None:
-                self._stored.pop(change.key, None)
+            self._unsaved.pop(change.key, None)
+            if change.op == DELETED:
+                self._watch.forget(change.key)
+            elif change.op == UNSAVED:
+                self._watch.forget(change.key)
+                self._unsaved[change.key] = change.value
             else:
-                self._stored[change.key] = change.frozen
+                self._watch.remember(change.key, change.value, change.frozen)
 
-    def load(self, raw: sqlite3.Connection, run_no: int, store: Store[Any]) -> None:
+    def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any]) -> None:
         """Begin from a store that was read from the database and has not been changed since."""
-        self._keys = {row[0]: row[1] for row in raw.execute(QUERIES["keys_of_run"], (run_no,))}
-        self._stored = {key: freeze(value) for key, value in store.items()}
-        self._stored.update(store.unsaved)
+        rows = raw.execute(QUERIES["keys_of_run"], (run_no,))
+        self._keys = {_key_of(row[0]): row[1] for row in rows}
+        for key, value in stored.items():
+            self._watch.remember(key, value)
+        self._unsaved = dict(stored.unsaved)
 
 
 def _unsaved(key: str, mark: Unsaved) -> Change:
     return Change(key, UNSAVED, json.dumps([mark.type_name, mark.reason]), mark)
 
 
-def _same_mark(known: object, mark: Unsaved) -> bool:
-    return (
-        isinstance(known, Unsaved)
-        and known.type_name == mark.type_name
-        and known.reason == mark.reason
-    )
+def _same_mark(known: Unsaved | None, mark: Unsaved) -> bool:
+    return known is not None and (known.type_name, known.reason) == (mark.type_name, mark.reason)
+
+
+# A key is stored as it is. One that SQLite cannot hold as text, such as a number in the dict of an
+# untyped flow, is stored as the codec writes it, behind a mark.
+_CODED = "$key:"
+
+
+def _key_text(key: object) -> str:
+    if type(key) is str and not key.startswith(_CODED) and key.isprintable():
+        return key
+    return _CODED + codec.dumps(key)
+
+
+def _key_of(text: str) -> Any:
+    return codec.loads(text[len(_CODED) :]) if text.startswith(_CODED) else text
 
 
 def read_store(
@@ -125,10 +148,12 @@ def read_store(
     Raises:
         DecodeError: A stored value is damaged, or names a class that is not known here; the
             message names the key.
+        InvalidValueError: A value does not fit the schema.
     """
     values: dict[str, Any] = {}
     marks: dict[str, Unsaved] = {}
-    for key, op, text in rows:
+    for stored_key, op, text in rows:
+        key = _key_of(stored_key)
         try:
             if op == WHOLE:
                 values[key] = codec.loads(text, classes)

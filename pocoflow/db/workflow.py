@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import weakref
@@ -171,7 +172,7 @@ class WorkflowDB:
             raise ValueError(
                 f"update_run: a status is one of {', '.join(STATUSES)}, not {columns['status']!r}"
             )
-        run_no = self._number(run_id)
+        run_no = self.number(run_id)
         if columns:
             sets = ", ".join(f"{column} = ?" for column in columns)
             with self._writing() as raw:
@@ -185,10 +186,37 @@ class WorkflowDB:
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         return None if row is None else self._truthful(row)
 
-    def list_runs(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest runs, last created first. A run whose process is gone reads as failed."""
-        rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
-        return [self._truthful(row) for row in rows]
+    def list_runs(
+        self, limit: int = 100, *, status: str | None = None, flow_name: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The newest runs, last created first. A run whose process is gone reads as failed.
+
+        Args:
+            limit: At most so many runs.
+            status: Only runs that read as this one of ``STATUSES``.
+            flow_name: Only runs of this flow.
+
+        Raises:
+            ValueError: There is no such status.
+        """
+        if status is not None and status not in STATUSES:
+            raise ValueError(f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}")
+        if status is None and flow_name is None:
+            rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
+            return [self._truthful(row) for row in rows]
+        # What is stored as running may read as failed, so it is looked at for both.
+        stored = ("running", status) if status == "failed" else (status, status)
+        wanted = {"status": stored[0], "or_status": stored[1], "flow": flow_name, "limit": limit}
+        found: list[dict[str, Any]] = []
+        before = (1 << 63) - 1
+        while len(found) < limit:
+            rows = self.connection.rows(QUERIES["runs_matching"], {**wanted, "before": before})
+            runs = map(self._truthful, rows)
+            found += [run for run in runs if status is None or run["status"] == status]
+            if len(rows) < limit:
+                break
+            before = rows[-1]["run_no"]
+        return found[:limit]
 
     def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
         run = dict(row)
@@ -201,6 +229,21 @@ class WorkflowDB:
                 self._persist_interrupted(run)
         return run
 
+    def get_graph(self, run_id: str) -> dict[str, Any] | None:
+        """What the run's flow looked like when it was last started or resumed, or ``None``.
+
+        A dict with ``start``, ``nodes`` (name to class and digest of the code), ``edges`` (lists
+        of source, action, target) and ``schema`` (field to type).
+        """
+        row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
+        return None if row is None else dict(json.loads(row[0]))
+
+    def interrupted_runs(self, flow_name: str) -> list[str]:
+        """The ids of the flow's runs whose process ended before they did, first created first."""
+        rows = self.connection.rows(QUERIES["runs_to_recover"], (flow_name,))
+        runs = [self._truthful(row) for row in rows]
+        return [run["run_id"] for run in runs if run["error_type"] == "Interrupted"]
+
     def _persist_interrupted(self, run: Mapping[str, Any]) -> None:
         if not self.connection.read_only and self.locks.hold(run["run_no"]):
             try:
@@ -212,7 +255,12 @@ class WorkflowDB:
             finally:
                 self.locks.release(run["run_no"])
 
-    def _number(self, run_id: str) -> int:
+    def number(self, run_id: str) -> int:
+        """The number of a run, the stem of all integer keys.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
         row = self.connection.row("SELECT run_no FROM pf_runs WHERE run_id = ?", (run_id,))
         if row is None:
             known = [r[0] for r in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]
@@ -239,7 +287,7 @@ class WorkflowDB:
             RunNotFoundError: There is no such run.
         """
         row = (step, node_name, event, action, elapsed_ms, error_msg, utc_now(), None, None, None)
-        number = self._number(run_id)
+        number = self.number(run_id)
         with self._writing() as raw:
             raw.execute(QUERIES["insert_event"], (number, run_id, *row))
 
@@ -249,7 +297,7 @@ class WorkflowDB:
         Raises:
             RunNotFoundError: There is no such run.
         """
-        rows = self.connection.rows(QUERIES["events_of_run"], (self._number(run_id),))
+        rows = self.connection.rows(QUERIES["events_of_run"], (self.number(run_id),))
         return [dict(row) for row in rows]
 
     # -- checkpoints ----------------------------------------------------------------------------
@@ -262,15 +310,15 @@ class WorkflowDB:
         Raises:
             RunNotFoundError: There is no such run.
         """
-        run_no = self._number(run_id)
-        unsaved = store.unsaved if isinstance(store, Store) else {}
+        run_no = self.number(run_id)
+        given = store if isinstance(store, Store) else Store(store)
         with self._writing() as raw:
             raw.execute(QUERIES["delete_values"], (run_no, step))
             writer = ValueWriter(f"run {run_id!r}")
             before = self._read(run_no, step, "", None, codec.Classes())
             writer.load(raw, run_no, before)
             raw.execute(QUERIES["replace_step"], (run_no, step, node_name, utc_now()))
-            writer.write(raw, run_no, step, writer.changes(store, unsaved))
+            writer.write(raw, run_no, step, writer.changes(given))
 
     def get_checkpoints(self, run_id: str) -> list[CheckpointRow]:
         """The checkpoints of a run by step, without putting any store together.
@@ -282,7 +330,7 @@ class WorkflowDB:
         Raises:
             RunNotFoundError: There is no such run.
         """
-        run_no = self._number(run_id)
+        run_no = self.number(run_id)
         return [
             CheckpointRow(self, {"id": (run_no << 32) + row["step"], "run_id": run_id, **dict(row)})
             for row in self.connection.rows(QUERIES["steps_of_run"], (run_no,))
@@ -316,7 +364,7 @@ class WorkflowDB:
             DecodeError: A value is damaged, or of a class that is not known here.
             InvalidValueError: A value does not fit the schema.
         """
-        run_no = self._number(run_id)
+        run_no = self.number(run_id)
         if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
             raise self._no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
@@ -350,6 +398,7 @@ _NEW_RUN: dict[str, Any] = {
     "store_name": "",
     "parent_run_id": None,
     "parent_step": None,
+    "graph_no": None,
 }
 
 

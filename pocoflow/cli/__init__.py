@@ -1,0 +1,125 @@
+"""The command line: arguments in, library calls, output.
+
+A command is one module, named in :data:`COMMANDS` and imported only when it is called, so that
+``pocoflow --help`` costs little more than ``import pocoflow``. The module has one function,
+``register(parser)``, that adds the command's arguments and says with
+``parser.set_defaults(execute=...)`` what to call; that function takes the parsed arguments and
+returns the exit code. The library never imports this package.
+
+Exit codes: 0 done; 1 something was found or failed; 2 the arguments cannot be understood, or what
+they name is not there; 130 interrupted with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from pocoflow._version import __version__
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.errors import PocoflowError
+from pocoflow.schema import closest
+
+__all__ = ["COMMANDS", "Command", "main", "make_parser"]
+
+
+class Command(NamedTuple):
+    """One command: the module that has it, and its line in ``pocoflow --help``."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command("pocoflow.cli.demo", "run a flow with a language model on a text"),
+    "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(f"{message} (see {self.prog} --help)", prog=self.prog)
+
+
+def make_parser(called: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command line, with the arguments of the command ``called``.
+
+    The modules of all other commands stay unloaded; their parsers are empty.
+    """
+    parser = _Parser(
+        prog="pocoflow",
+        description="Run the demo, and look at what runs have left in a database.",
+        epilog="'pocoflow COMMAND --help' explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"pocoflow {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="command")
+    for name, command in COMMANDS.items():
+        part = commands.add_parser(name, help=command.summary)
+        if name == called:
+            importlib.import_module(command.module).register(part)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    Args:
+        argv: The arguments after the program's name; those of this process by default.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        # What an old terminal cannot show is escaped instead of ending the program.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except SystemExit as exc:  # from argparse, after --help and --version
+        return exc.code if isinstance(exc.code, int) else 2
+    except KeyboardInterrupt:
+        return _report("pocoflow", "interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has seen enough, as in `pocoflow runs list | head -1`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except CommandError as exc:
+        return _report(exc.prog or _prog(arguments), str(exc), exc.code)
+    except PocoflowError as exc:
+        return _report(_prog(arguments), str(exc), 1)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    called = next((one for one in arguments if not one.startswith("-")), None)
+    if called is not None and called not in COMMANDS:
+        raise CommandError(
+            f"there is no command {called!r}{closest(called, COMMANDS)} "
+            f"(commands: {', '.join(COMMANDS)})",
+            prog="pocoflow",
+        )
+    parser = make_parser(called)
+    parsed = parser.parse_args(arguments)
+    if called is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return int(parsed.execute(parsed))
+
+
+def _prog(arguments: Sequence[str]) -> str:
+    called = next((one for one in arguments if one in COMMANDS), None)
+    return f"pocoflow {called}" if called else "pocoflow"
+
+
+def _report(prog: str, message: str, code: int) -> int:
+    lines = [printable(line) for line in message.split("\n")]
+    print(f"{prog}: {lines[0]}", *lines[1:], sep="\n", file=sys.stderr)
+    return code

@@ -1,0 +1,86 @@
+"""What commands print: text that is safe for a terminal, tables, times."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+__all__ = ["CommandError", "duration", "moment", "one_line", "parse_time", "printable", "table"]
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked to; ``main`` prints the message and exits.
+
+    Args:
+        message: What is wrong and what to do.
+        code: The exit code.
+        prog: What the line begins with; the command's name by default.
+    """
+
+    def __init__(self, message: str, *, code: int = 2, prog: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.prog = prog
+
+
+def printable(text: str) -> str:
+    r"""Escape what would not be seen but obeyed: ``\x1b``, ``\n``, marks that turn text around.
+
+    What a run stored comes from anywhere; a terminal must show it, never carry it out.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSAFE else char
+        for char in text
+    )
+
+
+def one_line(text: str, limit: int) -> str:
+    """The text as one safe line of at most ``limit`` characters."""
+    line = printable(text[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def table(rows: Iterable[Sequence[str]], right: Sequence[int] = (), gap: str = "  ") -> list[str]:
+    """Lines with the columns of ``rows`` aligned; those in ``right`` to the right."""
+    cells = [list(row) for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
+    return [
+        gap.join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def parse_time(text: object) -> datetime | None:
+    """A time of the database; ``None`` if there is none or it cannot be read."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def moment(time: datetime | None) -> str:
+    """A time to the second, in UTC as the database has it."""
+    return "" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float | None) -> str:
+    """A time span as one would say it: ``113 ms``, ``1.52 s``, ``3 min 4 s``, ``2 h 5 min``."""
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

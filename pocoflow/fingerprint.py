@@ -1,0 +1,118 @@
+"""What a flow looked like when a run was started, and how it differs from what it is now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from types import CodeType
+from typing import Any
+
+from pocoflow.graph import Graph
+from pocoflow.node import Node
+from pocoflow.schema import make_schema, type_label
+
+__all__ = ["Fingerprint", "describe", "differences"]
+
+Fingerprint = dict[str, Any]
+"""``{"start": name, "nodes": {name: {"class", "code"}}, "edges": [[...]], "schema": {...}}``"""
+
+
+def describe(graph: Graph, schema: object) -> str:
+    """The fingerprint of a flow as JSON text, the same for the same flow in any process."""
+    document: Fingerprint = {
+        "start": graph.start.name,
+        "nodes": {
+            name: {"class": class_label(place.node), "code": _code(place.node)}
+            for name, place in graph.nodes.items()
+        },
+        "edges": sorted([source, action, target] for source, action, target in graph.edges()),
+        "schema": _fields(schema),
+    }
+    return json.dumps(document, sort_keys=True)
+
+
+def class_label(node: Node[Any, Any, Any]) -> str:
+    """What defines a node: its class, or the function it was made from."""
+    definition: Any = getattr(node, "__wrapped__", type(node))
+    return f"{definition.__module__}:{definition.__qualname__}"
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed between two fingerprints, one line each, empty if nothing did.
+
+    Lines that begin with ``code of`` are advice: the definition is the same, its code is not.
+    """
+    lines = []
+    old, new = before["nodes"], now["nodes"]
+    lines += [f"node {name!r} is gone" for name in old if name not in new]
+    lines += [f"node {name!r} is new" for name in new if name not in old]
+    for name in old:
+        if name in new and old[name]["class"] != new[name]["class"]:
+            lines.append(f"node {name!r} was {old[name]['class']}, is {new[name]['class']}")
+        elif name in new and old[name]["code"] != new[name]["code"]:
+            lines.append(f"code of node {name!r} changed")
+    if before["start"] != now["start"]:
+        lines.append(f"the start was {before['start']!r}, is {now['start']!r}")
+    lines += _edge_lines("is gone", before["edges"], now["edges"])
+    lines += _edge_lines("is new", now["edges"], before["edges"])
+    lines += _field_lines(before["schema"], now["schema"])
+    return lines
+
+
+def _edge_lines(what: str, these: Iterable[list[str]], those: Iterable[list[str]]) -> list[str]:
+    known = {tuple(edge) for edge in those}
+    return [
+        f"edge {source!r} - {action!r} -> {target!r} {what}"
+        for source, action, target in these
+        if (source, action, target) not in known
+    ]
+
+
+def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> list[str]:
+    old, new = old or {}, new or {}
+    return [
+        *(f"field {name!r} is gone" for name in old if name not in new),
+        *(f"field {name!r} is new" for name in new if name not in old),
+        *(
+            f"field {name!r} was {old[name]}, is {new[name]}"
+            for name in old
+            if name in new and old[name] != new[name]
+        ),
+    ]
+
+
+def _fields(schema: object) -> dict[str, str] | None:
+    made = make_schema(schema)
+    if made is None:
+        return None
+    source: Any = made.source
+    if isinstance(source, Mapping):
+        return {name: type_label(expected) for name, expected in source.items()}
+    return {name: type_label(field.annotation) for name, field in source.model_fields.items()}
+
+
+def _code(node: Node[Any, Any, Any]) -> str:
+    """A digest of the code of the phases; differs between Python versions, so it is only advice."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    wrapped = getattr(node, "__wrapped__", None)
+    phases = ("prep", "exec", "exec_async", "exec_fallback", "post")
+    functions = [wrapped] if wrapped else [getattr(type(node), name, None) for name in phases]
+    for function in functions:
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            _digest_code(digest, code)
+    return digest.hexdigest()[:16]
+
+
+def _digest_code(digest: Any, code: CodeType) -> None:
+    digest.update(code.co_code)
+    digest.update(repr((code.co_names, code.co_varnames)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _digest_code(digest, constant)
+        elif isinstance(constant, frozenset):
+            digest.update(repr(sorted(map(repr, constant))).encode())
+        else:
+            digest.update(repr(constant).encode())

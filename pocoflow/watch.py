@@ -1,0 +1,74 @@
+"""Finding what changed in a store since somebody looked: by value, not by assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import NoneType
+from typing import Any
+
+from pocoflow.changes import Frozen, freeze, is_same
+from pocoflow.store import Store
+
+__all__ = ["Watch", "check_in_place"]
+
+# Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
+_PLAIN = frozenset({str, int, bool, bytes, NoneType})
+
+
+class Watch:
+    """Remembers the values of a store and finds those that differ from what it remembers."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def changed(self, store: Store[Any]) -> Iterator[tuple[str, Any, Frozen | None]]:
+        """Every key whose value differs: ``(key, value, the remembered value if it has parts)``."""
+        known = self._known
+        for key, value in store.items():
+            before = known.get(key, _NOTHING)
+            if before is value and type(value) in _PLAIN:
+                continue
+            if type(before) is not Frozen:
+                if type(before) is type(value) and type(value) in _PLAIN and before == value:
+                    continue
+                yield key, value, None
+            elif not is_same(before, value):
+                yield key, value, before
+
+    def gone(self, store: Store[Any]) -> list[str]:
+        """The remembered keys that the store no longer has."""
+        if len(self._known) == len(store):
+            return []
+        return [key for key in self._known if key not in store]
+
+    def remember(self, key: str, value: Any, frozen: Frozen | None = None) -> None:
+        """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
+        if type(value) in _PLAIN:
+            self._known[key] = value
+        else:
+            self._known[key] = freeze(value) if frozen is None else frozen
+
+    def forget(self, key: str) -> None:
+        """Take a key as absent."""
+        self._known.pop(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._known
+
+
+_NOTHING = object()
+
+
+def check_in_place(store: Store[Any], watch: Watch) -> None:
+    """Check what was changed in place since the last step against the schema, and remember it.
+
+    Raises:
+        InvalidValueError: A list, dict or model was changed into something that does not fit.
+    """
+    for key, value, _ in list(watch.changed(store)):
+        store.recheck(key)
+        watch.remember(key, value)
+    for key in watch.gone(store):
+        watch.forget(key)
