@@ -2,8 +2,8 @@
 
 ``Summarise`` loops over the sections of a text. This script starts a second process that runs the
 flow in the background and dies without a word at the third section. Then it finds the interrupted
-run in the database, loads the last checkpoint and goes on from there: no section that was finished
-is summarised again.
+run in the database and resumes it, in the background again: no section that was finished is
+summarised a second time.
 
 Run it with ``python examples/background_resume.py [DATABASE]``.
 """
@@ -44,7 +44,7 @@ class Summarise(Node[str, str, Literal["more", "done"]]):
         print(f"  summarising {section!r}", flush=True)
         if section == self.dies_at:
             os._exit(9)  # like kill -9: nothing is cleaned up, nothing is said
-        return section.split()[-2]
+        return section.split()[1]
 
     def post(self, store: Store[Report], section: str, summary: str) -> Literal["more", "done"]:
         store.state.summaries.append(summary)
@@ -75,22 +75,17 @@ def build_flow(database: Path, dies_at: str = "") -> Flow[Report]:
 
 def run_and_die(database: Path) -> None:
     """What the second process does: start in the background, wait, and never come back."""
-    handle = build_flow(database, dies_at=TEXT[2]).run_background({"sections": TEXT})
-    print(f"run {handle.run_id.split('-')[0]} is {handle.status}", flush=True)
-    handle.wait()
+    print("starting a run in the background", flush=True)
+    build_flow(database, dies_at=TEXT[2]).run_background({"sections": TEXT}).wait()
 
 
 def resume(database: Path) -> Store[Report]:
-    """Find the run that was interrupted and go on after its last finished step."""
-    with WorkflowDB(database) as db:
+    """Find the run that was interrupted and go on with the node that comes next."""
+    with WorkflowDB(database, read_only=True) as db:
         failed = next(run for run in db.list_runs() if run["status"] == "failed")
-        last = db.get_checkpoints(failed["run_id"])[-1]
-        store = db.load_checkpoint(failed["run_id"], last["step"], schema=Report)
-    print(f"run {failed['flow_name']} is {failed['status']}: {failed['error_msg']}")
-    print(f"going on after step {last['step']} with node {failed['current_node']}")
-    flow = build_flow(database)
-    handle = flow.run_background(store, resume_from=flow.graph.nodes[failed["current_node"]].node)
-    return handle.wait(timeout=60)
+    print(f"the run {failed['status']} after {failed['total_steps']} steps: {failed['error_msg']}")
+    print(f"resuming it with node {failed['current_node']}")
+    return build_flow(database).resume_background(failed["run_id"]).wait(timeout=60)
 
 
 def main(database: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Literal
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, context
-from pocoflow.node import RetryOn
 
 
 class Card(BaseModel):
@@ -44,7 +43,7 @@ class Forecast(Node[str, str, Literal["ok"]]):
     max_retries = 4
     retry_delay = 0.01
     backoff = 2.0
-    retry_on: RetryOn = ServiceBusy
+    retry_on = ServiceBusy
 
     def prep(self, store: Store[Card]) -> str:
         return store.state.city
@@ -61,7 +60,7 @@ class Photo(Node[str, str, Literal["ok"]]):
     """Two attempts; a card without a photo is better than no card."""
 
     max_retries = 2
-    retry_on: RetryOn = ServiceBusy
+    retry_on = ServiceBusy
 
     def prep(self, store: Store[Card]) -> str:
         return store.state.city

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,9 @@ class _LoopDriver:
             return await in_commit_thread(lambda: effect.function(*effect.arguments))
         if isinstance(effect, Call) and self._run.context.phase != "exec":
             # prep and post work on the store: none of their writes may come after the run's end.
-            return await _to_its_end(asyncio.to_thread(effect.function, *effect.arguments))
+            return await _to_its_end(
+                asyncio.to_thread(_carried, effect.function, *effect.arguments)
+            )
         if isinstance(effect, Sleep):
             waiting: Awaitable[Any] = asyncio.sleep(effect.seconds)
         elif isinstance(effect, Await):
@@ -149,7 +152,7 @@ class _LoopDriver:
         import asyncio
 
         if effect.timeout is None:
-            return await asyncio.to_thread(effect.function, *effect.arguments)
+            return await asyncio.to_thread(_carried, effect.function, *effect.arguments)
         future = asyncio.wrap_future(in_thread(effect.function, effect.arguments))
         return await _bounded(self._run, future, effect.timeout)
 
@@ -259,10 +262,16 @@ class _CompanionLoop:
         import asyncio
 
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="pocoflow-loop", daemon=True
-        )
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="pocoflow-loop", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closing:
+            # A task that raises one of these keeps it for whoever awaits the task, and asyncio
+            # raises it out of the loop too: without the loop nobody would ever hear of it.
+            with suppress(KeyboardInterrupt, SystemExit):
+                self._loop.run_forever()
 
     def submit(self, coroutine: Any) -> Future[Any]:
         """Start a coroutine on the loop, in a copy of this thread's context."""
@@ -283,6 +292,7 @@ class _CompanionLoop:
             await self._loop.shutdown_default_executor()
 
         asyncio.run_coroutine_threadsafe(finish(), self._loop).result()
+        self._closing = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -301,7 +311,7 @@ def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futur
         if not future.set_running_or_notify_cancel():
             return
         try:
-            result = context.run(function, *arguments)
+            result = context.run(_carried, function, *arguments)
         except BaseException as exc:  # noqa: BLE001 - handed to whoever waits for the future
             future.set_exception(exc)
         else:
@@ -309,6 +319,17 @@ def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futur
 
     threading.Thread(target=work, name="pocoflow-call", daemon=True).start()
     return future
+
+
+def _carried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function whose exception goes into a future, which refuses to hold StopIteration.
+
+    A generator, such as the step loop of a synchronous run, turns it into the same RuntimeError.
+    """
+    try:
+        return function(*arguments)
+    except StopIteration as exc:
+        raise RuntimeError("generator raised StopIteration") from exc
 
 
 @cache

@@ -97,6 +97,7 @@ class Run:
         step: The number of the step that runs or comes next.
         finished: How many steps are finished, those before a resume included.
         replay: The result of ``exec`` of the first step, if it was finished before a crash.
+        completed: Whether its last step is committed; what a listener raises then is no failure.
         place: The node that runs or comes next.
         began: When it began, by ``perf_counter``; 0 if nobody asks.
     """
@@ -112,6 +113,7 @@ class Run:
     step: int = 0
     finished: int = 0
     replay: list[Any] = field(default_factory=list)
+    completed: bool = False
     place: GraphNode | None = None
     began: float = 0.0
 
@@ -127,7 +129,7 @@ class Run:
             self.tell(FlowStarted, self.context.flow_name, self.step)
             yield from self._loop(start)
         except BaseException as exc:
-            self._fail(exc)
+            self.fail(exc)
             raise
         self.tell(FlowEnded, self.context.flow_name, self.finished)
 
@@ -200,6 +202,8 @@ class Run:
                 check_in_place(store, watch)
             context.phase = "commit"
             elapsed = perf_counter() - began if timed else 0.0
+            if self.snapshot is not None:
+                yield from self._commit(self.snapshot, (step, place.name))
             if recorder is not None:
                 name = None if following is None else following.name
                 row = (step, place.name, action, context.attempt, elapsed, name, note)
@@ -210,8 +214,7 @@ class Run:
                 if asked:
                     cancellation.request()
             self.finished = step + 1
-            if self.snapshot is not None:
-                yield from self._commit(self.snapshot, (step, place.name))
+            self.completed = following is None
             if on_end is not None:
                 self.tell(NodeEnded, place.name, step, action, elapsed, context.attempt)
             step += 1
@@ -309,8 +312,10 @@ class Run:
 
     # -- endings and events ---------------------------------------------------------------------
 
-    def _fail(self, exc: BaseException) -> None:
+    def fail(self, exc: BaseException) -> None:
         """Record and report how the run ended; the caller raises ``exc`` on."""
+        if self.completed:
+            return
         context, place = self.context, self.place
         cancelled = _is_task_cancelled(exc) or (isinstance(exc, Exception) and self._stops(exc))
         unfinished = place is not None and self.finished <= self.step
@@ -324,7 +329,9 @@ class Run:
         if self.recorder is not None:
             status = "cancelled" if cancelled else "failed"
             node = name if in_node else None
-            self.recorder.end(status, exc, self.step, node, context.attempt, self._elapsed())
+            ended = (status, exc, self.step, node, context.attempt, self._elapsed())
+            if not self.recorder.end(*ended):
+                return
         if cancelled:
             self.tell(FlowCancelled, context.flow_name, self.finished)
             return

@@ -30,9 +30,9 @@ from pocoflow.store import Store
 
 __all__ = ["Flow"]
 
-StateT = TypeVar("StateT", default=Any)
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
-StoreLike: TypeAlias = "Store[StateT] | Store[Any] | StateT | MutableMapping[str, Any] | None"
+StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 
 _log = get_logger("flow")
 
@@ -58,32 +58,6 @@ class Flow(Generic[StateT]):
         DefinitionError: An argument makes no sense.
     """
 
-    @overload
-    def __init__(
-        self: Flow[Any],
-        start: Node[Any, Any, Any],
-        *,
-        flow_name: str | None = None,
-        db_path: str | os.PathLike[str] | WorkflowDB | None = None,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        max_steps: int = 10_000,
-        schema: Mapping[str, Any] | None = None,
-        strict: bool = False,
-        run_id: str | None = None,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self,
-        start: Node[Any, Any, Any],
-        *,
-        schema: type[StateT],
-        flow_name: str | None = None,
-        db_path: str | os.PathLike[str] | WorkflowDB | None = None,
-        checkpoint_dir: str | os.PathLike[str] | None = None,
-        max_steps: int = 10_000,
-        strict: bool = False,
-        run_id: str | None = None,
-    ) -> None: ...
     def __init__(
         self,
         start: Node[Any, Any, Any],
@@ -92,7 +66,7 @@ class Flow(Generic[StateT]):
         db_path: str | os.PathLike[str] | WorkflowDB | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         max_steps: int = 10_000,
-        schema: Any = None,
+        schema: type[StateT] | Mapping[str, Any] | None = None,
         strict: bool = False,
         run_id: str | None = None,
     ) -> None:
@@ -336,9 +310,10 @@ class Flow(Generic[StateT]):
     def graph(self) -> Graph:
         """The graph as it is wired now."""
         version = wiring_version()
-        if self._graph is None or self._graph[0] != version:
-            self._graph = (version, Graph(self.start))
-        return self._graph[1]
+        known = self._graph
+        if known is None or known[0] != version or known[1].start.node is not self.start:
+            known = self._graph = (version, Graph(self.start))
+        return known[1]
 
     def __repr__(self) -> str:
         return f"<Flow {self.flow_name!r} from {self.start.name!r}>"
@@ -350,8 +325,18 @@ class Flow(Generic[StateT]):
         return started.run.store
 
     async def _go_async(self, start: Callable[[], _Started]) -> Store[StateT]:
-        # A new run without a database has nothing to wait for; everything else may block.
-        started = start() if self._db_path is None else await in_commit_thread(start)
+        if self._db_path is None:
+            started = start()  # nothing in it may block
+        else:
+            begun: list[_Started] = []
+            try:
+                await in_commit_thread(lambda: begun.append(start()))
+            except BaseException as exc:
+                # Cancelled while the run was being written: it is on record, so it needs an end.
+                for one in begun:
+                    one.run.fail(exc)
+                raise
+            started = begun[0]
         started.run.inline = False
         await drive_async(started.run, started.run.steps(started.place))
         return started.run.store
@@ -427,7 +412,7 @@ class Flow(Generic[StateT]):
                     f"flow {self.flow_name!r} has the schema {short(self.schema)}, the store it "
                     f"was given has {short(given.schema)}"
                 )
-            return cast("Store[StateT]", given)
+            return given
         name = self.flow_name
         if given is None:
             return Store({}, self.schema, name)

@@ -75,7 +75,7 @@ def _check_shape(event: str, callback: Callable[..., object], parameters: str) -
     wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
     if not callable(callback):
         raise HookError(f"{wanted}; {short(callback)} is not callable")
-    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(callback.__call__):
+    if any(map(inspect.iscoroutinefunction, (callback, type(callback).__call__))):
         raise HookError(f"{wanted} without awaiting it; {short(callback)} is a coroutine function")
     try:
         signature = inspect.signature(callback)

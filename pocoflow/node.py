@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from inspect import signature
 from threading import TIMEOUT_MAX
-from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, cast
+from types import MappingProxyType, MethodType
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
 from pocoflow.errors import DefinitionError
 from pocoflow.store import Store
 
-__all__ = ["ANY_ACTION", "DEFAULT_ACTION", "AsyncNode", "Edge", "Node", "RetryOn"]
+__all__ = [
+    "ANY_ACTION",
+    "DEFAULT_ACTION",
+    "END",
+    "AsyncNode",
+    "Branch",
+    "Edge",
+    "End",
+    "Node",
+    "RetryOn",
+]
 
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
-PostT = TypeVar("PostT", bound=str, default=str)
+PostT = TypeVar("PostT", bound=str | None, default=str | None)
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
@@ -29,14 +40,35 @@ DEFAULT_ACTION = "default"
 ANY_ACTION = "*"
 
 
+class End(Enum):
+    """The type of ``END``."""
+
+    END = "END"
+
+    def __repr__(self) -> str:
+        return "END"
+
+
+END: Final = End.END
+"""The target of an edge where the run ends on purpose."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
     """An edge as it was written: where it leads and where in the source it stands."""
 
     action: str
-    target: Node[Any, Any, Any]
+    target: Node[Any, Any, Any] | End
     file: str
     line: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """One action of a node, as the source of an edge of a flow; ``node.when(action)`` makes it."""
+
+    node: Node[Any, Any, Any]
+    action: str
 
 
 class _Wiring:
@@ -48,6 +80,23 @@ class _Wiring:
 def wiring_version() -> int:
     """A number that grows with every change of an edge or a name of any node."""
     return _Wiring.version
+
+
+def wiring_changed() -> None:
+    """Make every flow draw its graph anew."""
+    _Wiring.version += 1
+
+
+def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
+    """The target of an edge, or an error that begins with ``owner``.
+
+    Raises:
+        DefinitionError: It is neither a node nor ``END``.
+    """
+    if isinstance(target, (Node, End)):
+        return target
+    hint = ": pass an instance, with ()" if isinstance(target, type) else ""
+    raise DefinitionError(f"{owner}: the target must be a node or END, not {target!r:.80}{hint}")
 
 
 class Node(Generic[PrepT, ExecT, PostT]):
@@ -126,14 +175,19 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     # -- wiring -------------------------------------------------------------------------------
 
-    def then(self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any], /) -> Self:
+    def then(
+        self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any] | End, /
+    ) -> Self:
         """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
+
+        The edge belongs to the node, in every flow. ``flow.then`` writes one for a single flow.
 
         Returns:
             This node, so that its edges chain: ``a.then("ok", b).then("error", c)``.
 
         Raises:
-            DefinitionError: ``action`` is not a non-empty string or ``target`` is not a node.
+            DefinitionError: ``action`` is not a non-empty string, or ``target`` is neither a node
+                nor ``END``.
         """
         self._add_edge(
             action, target, sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno
@@ -146,19 +200,34 @@ class Node(Generic[PrepT, ExecT, PostT]):
                 f"{self.name}.then(action, target): the action must be a non-empty string, "
                 f"not {action!r}"
             )
-        if not isinstance(target, Node):
-            hint = ": pass an instance, with ()" if isinstance(target, type) else ""
-            raise DefinitionError(
-                f"{self.name}.then({action!r}, target): the target must be a node, "
-                f"not {target!r}{hint}"
-            )
-        edge = Edge(str.__str__(action), target, file, line)
+        end = check_target(f"{self.name}.then({action!r}, target) at {file}:{line}", target)
+        edge = Edge(str.__str__(action), end, file, line)
         before = self._edges.get(edge.action)
         # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and before.target is not target:
             self._replaced = [*self._replaced, (before, edge)]
         self._edges = {**self._edges, edge.action: edge}
-        _Wiring.version += 1
+        wiring_changed()
+
+    def when(self, action: PostT | Literal["*"], /) -> Branch:
+        """One action of this node, as the source of an edge: ``flow.then(node.when("bad"), fix)``.
+
+        ``"*"`` stands for any action without an edge of its own, ``None`` for the default action.
+
+        Raises:
+            DefinitionError: ``action`` is not a non-empty string.
+        """
+        given: object = DEFAULT_ACTION if action is None else action
+        if not isinstance(given, str) or not given:
+            raise DefinitionError(
+                f"{self.name}.when(action): the action must be a non-empty string, not {action!r}"
+            )
+        return Branch(self, str.__str__(given))
+
+    @property
+    def replaced(self) -> Sequence[tuple[Edge, Edge]]:
+        """Edges that were written over, each with the one that took its place."""
+        return self._replaced
 
     @property
     def edges(self) -> Mapping[str, Edge]:
@@ -177,7 +246,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
                 f"the name of a node is a non-empty string, not {name!r} ({type(self).__name__})"
             )
         self._name = name
-        _Wiring.version += 1
+        wiring_changed()
 
     def __repr__(self) -> str:
         own = "" if self.name == type(self).__name__ else f" {self.name!r}"
@@ -208,7 +277,7 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
     """
     if type(node.max_retries) is not int or node.max_retries < 1:
         raise DefinitionError(
-            f"{type(node).__name__}.max_retries is {node.max_retries!r}: it counts the attempts of "
+            f"{node.name}.max_retries is {node.max_retries!r}: it counts the attempts of "
             "exec, so it is a whole number of at least 1 (1 means no retry)"
         )
     for setting, least, most in (
@@ -224,7 +293,7 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
         if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
             bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
             raise DefinitionError(
-                f"{type(node).__name__}.{setting} is {value!r}: it must be a number {bound}"
+                f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
             )
     retry_on: object = node.retry_on
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
@@ -232,7 +301,7 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
         isinstance(retry_on, (type, tuple)) or not callable(retry_on)
     ):
         raise DefinitionError(
-            f"{type(node).__name__}.retry_on is {retry_on!r}: it must be an exception class, a "
+            f"{node.name}.retry_on is {retry_on!r}: it must be an exception class, a "
             "tuple of them, or a function from the exception to a bool"
         )
 
@@ -242,15 +311,16 @@ def wants_retry(node: Node[Any, Any, Any], exc: Exception) -> bool:
     retry_on = node.retry_on
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)
-    function = getattr(retry_on, "__func__", None)
-    if function is not None and getattr(retry_on, "__self__", None) is node:
-        # A function set on the class became a method; it may have been written without self.
-        if len(signature(function).parameters) == 1:
-            return bool(function(exc))
+    if isinstance(retry_on, MethodType) and len(signature(retry_on.__func__).parameters) == 1:
+        # A function without self, set on the class, has become a method of the node.
+        return bool(retry_on.__func__(exc))
     return bool(retry_on(exc))
 
 
 def retry_wait(node: Node[Any, Any, Any], attempt: int) -> float:
     """Seconds to wait after the failed ``attempt`` (from 1) before the next one."""
-    delay = node.retry_delay * node.backoff ** (attempt - 1)
-    return delay * (1 + node.jitter * random.random())
+    try:
+        delay = node.retry_delay * float(node.backoff) ** (attempt - 1)
+    except OverflowError:
+        delay = TIMEOUT_MAX if node.retry_delay else 0.0
+    return min(delay * (1 + node.jitter * random.random()), TIMEOUT_MAX)

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Generic
 
+from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.db import WorkflowDB
@@ -17,7 +18,7 @@ from pocoflow.store import Store
 
 __all__ = ["RunHandle"]
 
-StateT = TypeVar("StateT", default=Any)
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 _log = get_logger("runner")
 
@@ -39,7 +40,11 @@ class RunHandle(Generic[StateT]):
         thread = threading.Thread(
             target=self._work, args=(steps,), name=f"pocoflow-{self.run_id}", daemon=True
         )
-        thread.start()
+        try:
+            thread.start()
+        except BaseException as exc:
+            run.fail(exc)
+            raise
 
     def _work(self, steps: Steps) -> None:
         try:
@@ -68,7 +73,7 @@ class RunHandle(Generic[StateT]):
         if not self._outcome.done():
             return "running"
         error = self._outcome.exception()
-        if error is None:
+        if error is None or self._run.completed:
             return "completed"
         cancelled = isinstance(error, RunCancelled) and self._run.context.cancellation.requested
         return "cancelled" if cancelled else "failed"

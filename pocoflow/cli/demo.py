@@ -14,32 +14,35 @@ again, and in the end the text speaks for itself, which the card then says.
 
 from __future__ import annotations
 
+import argparse
 import codecs
+import importlib.util
 import json
 import re
 import secrets
 import shlex
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
 
 from pydantic import BaseModel
 
+import pocoflow
 from pocoflow import Flow, Node, PocoflowError, Store, context
 from pocoflow.cli.models import LanguageModel, OnToken, choose_model
+from pocoflow.cli.output import CommandError, duration, one_line
 
 __all__ = [
     "MAX_PASSAGES",
     "CheckError",
     "Entry",
-    "InputError",
     "ReadingCard",
     "Written",
     "build_flow",
+    "register",
     "render_card",
     "run_demo",
 ]
@@ -50,10 +53,6 @@ _PASSAGE = 900  # characters of a passage, at most
 _SHORT = 160  # a paragraph shorter than this goes with the next one
 _LINE = 200  # characters of a line, unless there is no place to cut it
 _ATTEMPTS = 6
-
-
-class InputError(PocoflowError):
-    """What the user gave cannot be read as a text, or the result cannot be written."""
 
 
 class CheckError(PocoflowError):
@@ -110,9 +109,7 @@ class Split(Node[str, list[str], Literal["split"]]):
         """Its passages."""
         return split_passages(text)
 
-    def post(
-        self, store: Store[ReadingCard], text: str, passages: list[str]
-    ) -> Literal["split"]:
+    def post(self, store: Store[ReadingCard], text: str, passages: list[str]) -> Literal["split"]:
         """Keep as many as a card has room for."""
         store.update(passages=passages[:MAX_PASSAGES], more=len(passages) > MAX_PASSAGES)
         return "split"
@@ -145,7 +142,7 @@ class ChooseLine(Node[list[str], str, Literal["speech", "telling"]]):
         )
         line = _read(answer, "line")
         if line not in lines:
-            raise CheckError(f"“{_cut(line, 60)}” is no line of the passage")
+            raise CheckError(f"“{one_line(line, 60)}” is no line of the passage")
         return line
 
     def exec_fallback(self, lines: list[str], exc: Exception) -> str:
@@ -175,6 +172,12 @@ class Quote(Node[str, None, Literal["quoted"]]):
         return "quoted"
 
 
+_CONCISE = (
+    "You're an AI assistant for text re-writing. Rewrite the input text to make it more concise "
+    "while preserving its core meaning."
+)
+
+
 class Rewrite(Node[str, Written, Literal["reworded", "kept"]]):
     """Let the model say a line in one plain sentence; keep the line if it cannot."""
 
@@ -193,16 +196,16 @@ class Rewrite(Node[str, Written, Literal["reworded", "kept"]]):
         """The line in other words; every attempt asks in another way."""
         ways = (
             ("", "Rewrite this passage as one short, plain sentence:\n\n"),
-            (
-                "You're an AI assistant for text re-writing. Rewrite the input text to make it "
-                "more concise while preserving its core meaning.",
-                "",
-            ),
+            (_CONCISE, ""),
         )
         seed, way = divmod(context().attempt - 1, len(ways))
         system, request = ways[way]
         answer = self.model.complete(
-            request + as_sentence(line), system=system, max_tokens=60, seed=seed, on_token=self.on_token
+            request + as_sentence(line),
+            system=system,
+            max_tokens=60,
+            seed=seed,
+            on_token=self.on_token,
         )
         return Written(text=check_rewrite(answer, line), by="model")
 
@@ -234,7 +237,7 @@ class Heading(Node[tuple[str, list[str]], Written, Literal["next", "done"]]):
     def exec(self, given: tuple[str, list[str]]) -> Written:
         """A name made of the sentence's own words."""
         sentence, taken = given
-        return name_for(self.model, sentence, "{}\n\nGive this passage a short title.", taken)
+        return name_for(self.model, sentence, "Write a title for this text: {}", taken)
 
     def exec_fallback(self, given: tuple[str, list[str]], exc: Exception) -> Written:
         """The first words of the sentence."""
@@ -267,7 +270,7 @@ class Title(Node[list[Entry], Written, Literal["titled"]]):
     def exec(self, entries: list[Entry]) -> Written:
         """A name made of the words of the sentences; none of the headings, if there are several."""
         taken = [entry.heading.text for entry in entries] if len(entries) > 1 else []
-        told = " ".join(entry.sentence.text for entry in entries)
+        told = " ".join(entry.sentence.text for entry in entries)[:_PASSAGE]
         return name_for(self.model, told, "{}\n\nGive this story a short title.", taken)
 
     def exec_fallback(self, entries: list[Entry], exc: Exception) -> Written:
@@ -315,7 +318,7 @@ _NOT = re.compile(r"\b(?:not|no|never|nor|nothing|none|nobody|without)\b|n[’']
 _PERSON = re.compile(r"\b(?:I|me|my|we|us|our|you|your)\b", re.IGNORECASE)
 _SENTENCES = re.compile(r"[.!?][”’\"')]*\s+\S")
 _STOP = frozenset(
-    """
+    _WORD.findall("""
     a about after again all also although an and another any are as at away be because been before
     began beginning being but by came can come could did do does down each either else even ever
     first for found from get getting give go going gone got had has have he her here hers herself
@@ -326,7 +329,7 @@ _STOP = frozenset(
     they thing things think this those though thought through till time to too took tried try twice
     under until up upon us very was way we well went were what when where whether which while who
     whom whose why will with without would yet you your
-    """.split()
+    """)
 )
 
 
@@ -340,7 +343,7 @@ def _akin(word: str, other: str) -> bool:
     """Whether two words are the same or forms of one another, as far as their beginnings tell."""
     one, two = (w.casefold().replace("-", "") for w in (word, other))
     size = min(5, len(one), len(two))
-    return one[:size] == two[:size]
+    return one == two or (size > 3 and one[:size] == two[:size])
 
 
 def _strangers(text: str, source: str) -> list[str]:
@@ -359,10 +362,13 @@ def check_rewrite(answer: str, line: str) -> str:
     words = _WORD.findall(sentence)
     if not 4 <= len(words) <= 30:
         raise CheckError(f"{len(words)} words; a plain sentence has 4 to 30")
-    if "\n" in sentence or _SENTENCES.search(sentence) or sentence[-1] not in ".!?”\"":
-        raise CheckError(f"“{_cut(sentence, 60)}” is not one whole sentence")
+    if "\n" in sentence or _SENTENCES.search(sentence) or sentence[-1] not in '.!?”"':
+        raise CheckError(f"“{one_line(sentence, 60)}” is not one whole sentence")
     if [w.casefold() for w in words] == [w.casefold() for w in _WORD.findall(line)]:
         raise CheckError("it only repeats the line")
+    lower = [word.casefold() for word in words]
+    if again := [word for word in content_words(sentence) if lower.count(word.casefold()) > 2]:
+        raise CheckError(f"it says “{again[0]}” again and again")
     strange = _strangers(sentence, line)
     if len(content_words(sentence)) < 2 or len(strange) > len(words) // 12:
         raise CheckError(f"it brings in “{'”, “'.join(strange)}”, which the line does not have")
@@ -382,8 +388,8 @@ def name_for(model: LanguageModel, text: str, request: str, taken: Sequence[str]
     words = content_words(text)
     if not words:
         raise CheckError("there are no words to make a name of")
-    word = f"({'|'.join(map(re.escape, words))})"
-    rest = f"( (and|at|by|in|of|on|to|with|without) ((the|a|an) )?{word}( {word})?)"
+    word = f"({'|'.join(words)})"
+    rest = f"( (and|from|like|on|with) ((the|a|an) )?{word}( {word})?)"
     pattern = f"^((The|A|An) {word}( {word})?{rest}?|{word}( {word})?{rest})$"
     answer = model.complete(
         request.format(text),
@@ -402,7 +408,7 @@ def check_name(name: str, text: str, taken: Sequence[str]) -> str:
     """
     words = [word.casefold() for word in content_words(name)]
     if not words or len(_WORD.findall(name)) not in range(2, 9):
-        raise CheckError(f"“{_cut(name, 60)}” is no name of 2 to 8 words")
+        raise CheckError(f"“{one_line(name, 60)}” is no name of 2 to 8 words")
     every = [w.casefold() for w in _WORD.findall(name) if w.casefold() not in _STOP]
     if any(_akin(a, b) for i, a in enumerate(every) for b in every[i + 1 :]):
         raise CheckError(f"“{name}” says a word twice")
@@ -434,7 +440,7 @@ def _read(answer: str, field: str) -> str:
     try:
         return str(json.loads(answer)[field]).strip()
     except (ValueError, LookupError, TypeError) as exc:
-        raise CheckError(f"“{_cut(answer, 60)}” does not fit the JSON schema") from exc
+        raise CheckError(f"“{one_line(answer, 60)}” does not fit the JSON schema") from exc
 
 
 # -- cutting a text -------------------------------------------------------------------------------
@@ -465,11 +471,14 @@ def split_lines(passage: str) -> list[str]:
     lines: list[str] = []
     words: list[str] = []
     quoted = False
-    for word in passage.split():
+    every = passage.split()
+    for word, following in zip(every, [*every[1:], ""], strict=True):
         words.append(word)
         for mark in re.findall(r"[“”«»\"]", word):
             quoted = mark in "“«" or (mark == '"' and not quoted)
-        if not quoted and _LINE_END.search(word) and len(words) > 3:
+        # “Where are you?” cried his wife: the sentence has not ended there.
+        ends = _LINE_END.search(word) and not (word[-1] in '”»"' and following[:1].islower())
+        if ends and not quoted and len(words) > 3:
             lines.append(" ".join(words))
             words = []
     if words:
@@ -482,7 +491,7 @@ def _cut_long(line: str) -> list[str]:
     if len(line) <= _LINE:
         return [line]
     parts = list(_packed(_JOINTS.split(line), _LINE * 2 // 3))
-    return [part[i : i + _PASSAGE] for part in parts for i in range(0, len(part), _PASSAGE)]
+    return [part[i : i + 2 * _LINE] for part in parts for i in range(0, len(part), 2 * _LINE)]
 
 
 def _packed(parts: Sequence[str], size: int) -> Iterator[str]:
@@ -515,45 +524,52 @@ def as_sentence(line: str) -> str:
 def first_words(text: str) -> str:
     """A heading of last resort: how the text begins."""
     words = text.strip("“”«»\"'‘’( ").split()
-    return " ".join(words[:5]).rstrip(".,;:!?”’\"') ") + ("…" if len(words) > 5 else "")
-
-
-def _cut(text: str, size: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= size else text[: size - 1].rstrip() + "…"
+    return " ".join(words[:5])[:60].rstrip(".,;:!?”’\"') ") + ("…" if len(words) > 5 else "")
 
 
 # -- the result -----------------------------------------------------------------------------------
 
 
 def render_card(card: ReadingCard, source: str, model: str) -> str:
-    """The card as Markdown. What the model did not manage is marked and explained."""
-    count = f"{len(card.passages)} passage{'s' if len(card.passages) != 1 else ''}"
-    if card.more:
-        count = f"the first {count} of more"
-    lines = [f"# {_mark(card.title)}", "", f"*{_plain(source)} ({count}), read by {_plain(model)}*"]
-    for number, entry in enumerate(card.entries, 1):
-        lines += ["", f"## {number}. {_mark(entry.heading)}", "", f"{entry.kind.capitalize()}."]
-        if entry.sentence.by == "model":
-            lines[-1] += f" {_plain(entry.sentence.text)}"
-        elif entry.sentence.why:
-            lines[-1] += " †"
-        lines += ["", f"> {_plain(entry.line)}"]
-    tasks = [card.title]
-    for entry in card.entries:
-        tasks.append(entry.heading)
-        if entry.kind == "narration":
-            tasks.append(entry.sentence)
-    refused = [task for task in tasks if task.by == "text"]
-    lines += ["", "---", "", f"{len(tasks) - len(refused)} of {len(tasks)} texts by the model"]
-    lines[-1] += " passed their check." if not refused else (
-        " passed their check; † marks the others, where the words are the text's own:"
+    """The card as Markdown. Where the text had to speak for itself, there is a † and a reason."""
+    count = f"{len(card.passages)} passage{'s' if len(card.passages) > 1 else ''}"
+    about = (
+        f"*{_plain(source)}. {'The first ' if card.more else ''}{count}, read by {_plain(model)}.*"
     )
-    lines += [f"{'' if n else chr(10)}- {_plain(_cut(t.text, 60))}: {_plain(t.why)}" for n, t in enumerate(refused)]
+    lines = [f"# {_marked(card.title)}", "", about]
+    asked = [card.title]
+    for number, entry in enumerate(card.entries, 1):
+        asked.append(entry.heading)
+        kind = entry.kind.capitalize()
+        if entry.kind == "narration":
+            asked.append(entry.sentence)
+            kind = f"{kind}: {_marked(entry.sentence)}"
+        lines += ["", f"## {number}. {_marked(entry.heading)}", "", kind]
+        if entry.sentence.by == "model" or entry.kind == "dialogue":  # else it is said already
+            lines += ["", f"> {_plain(_excerpt(entry.line))}"]
+    kept = [written for written in asked if written.by == "text"]
+    lines += [
+        "",
+        "---",
+        "",
+        f"Of the {len(asked)} pieces asked of the model, {len(asked) - len(kept)}",
+    ]
+    lines[-1] += (
+        " passed their check."
+        if not kept
+        else (" passed their check. The others are the text's own words (†); the last refusals:\n")
+    )
+    lines += [f"- {_plain(one_line(written.text, 40))}: {_plain(written.why)}" for written in kept]
     return "\n".join(lines) + "\n"
 
 
-def _mark(written: Written) -> str:
+def _excerpt(line: str) -> str:
+    """A line of the text, with … where the text goes on."""
+    start = "" if line[0].isupper() or not line[0].isalpha() else "… "
+    return start + (f"{line[:-1]} …" if line[-1] in ",;:" else line)
+
+
+def _marked(written: Written) -> str:
     return _plain(written.text) + (" †" if written.by == "text" else "")
 
 
@@ -562,54 +578,146 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", text)
 
 
-def read_text(path: Path | None) -> tuple[str, str]:
-    """The name and the text of a file; of the one that comes with pocoflow for ``None``.
+# -- the command ----------------------------------------------------------------------------------
 
-    Only the beginning of a huge file is read.
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow demo``."""
+    parser.description = (
+        "Make a reading card of a text: a flow of typed steps, kept in a database, that lets a "
+        "language model choose, reword and name, and checks what it says. Without FILE it reads "
+        "the opening of Alice in Wonderland. The model runs on this machine, or is the endpoint "
+        "that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name."
+    )
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", type=Path, help="a text in UTF-8; its beginning is read"
+    )
+    parser.add_argument(
+        "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="write the card to FILE instead of showing it"
+    )
+    parser.set_defaults(execute=lambda args: run_demo(args.file, db_path=args.db, card=args.out))
+
+
+def run_demo(
+    path: Path | None,
+    *,
+    db_path: str,
+    card: Path | None = None,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+    model: LanguageModel | None = None,
+) -> int:
+    """Run the demo and show its result; return the exit code.
+
+    Args:
+        path: A text file; the text that comes with pocoflow for ``None``.
+        db_path: The SQLite file that keeps the run.
+        card: Where to write the result; it goes to ``out`` for ``None``.
+        out: Takes the result; standard output by default.
+        err: Takes the progress and what to do next; standard error by default.
+        model: Who reads; what :func:`choose_model` finds by default.
 
     Raises:
-        InputError: The file is not there, is no text in UTF-8, or says nothing.
+        CommandError: The text cannot be read, or the result could not be written.
+        ModelError: There is no model, or it fails.
+    """
+    out, err = out or sys.stdout, err or sys.stderr
+    source, text = read_text(path)
+    if card is not None:
+        _check_target(card, (path, Path(db_path)))
+    model = model or choose_model()
+    progress = Progress(err)
+    flow = build_flow(model, db_path, progress.token if progress.live else None)
+    flow.run_id = f"demo-{secrets.token_hex(4)}"
+    progress.attach(flow)
+    progress.say(f"{source}\nread by {model.label}\n")
+    look = _how_to_look(flow.run_id, db_path)
+    try:
+        result = flow.run(Store({"text": text}, schema=ReadingCard)).to_model()
+    except BaseException:
+        if progress.begun:
+            progress.say(f"\nThe run did not get to its end. What it did is kept:\n{look}\n")
+        raise
+    markdown = render_card(result, source, model.label)
+    if card is None:
+        progress.say("")
+        print(markdown, file=out, flush=True)
+    else:
+        try:
+            card.write_text(markdown, "utf-8")
+        except OSError as exc:
+            raise CommandError(f"{card} cannot be written: {exc.strerror}", code=1) from exc
+        progress.say(f"\nThe card is in {card}.")
+    progress.say(f"The run is kept. Look at it with\n{look}")
+    return 0
+
+
+def read_text(path: Path | None) -> tuple[str, str]:
+    """The name and the text of a file, or of the text that comes with pocoflow.
+
+    Only the beginning of a large file is read.
+
+    Raises:
+        CommandError: The file is not there, is no text in UTF-8, or has no words.
     """
     if path is None:
         shipped = resources.files("pocoflow.cli").joinpath("texts", "alice.txt")
         name, _, text = shipped.read_text("utf-8").partition("\n")
-        return name.rstrip(".:"), text
+        return name.rstrip("."), text
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; give a text file") from None
-    except (OSError, ValueError) as exc:
-        raise InputError(f"{path} cannot be read: {getattr(exc, 'strerror', exc)}") from exc
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be read: {exc.strerror}") from exc
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     try:
         text = decoder.decode(data, final=len(data) <= _MAX_BYTES)
     except UnicodeDecodeError as exc:
-        raise InputError(
-            f"{path} is not a text in UTF-8 (byte {exc.start} is {data[exc.start]:#04x}); convert "
-            "it first"
-        ) from exc
+        raise CommandError(f"{path} is not a text in UTF-8: {exc.reason}") from exc
     if "\0" in text:
-        raise InputError(f"{path} is not a text: it has NUL bytes")
-    text = "".join(c if c.isprintable() or c == "\n" else " " for c in _newlines(text))
-    if not _LETTER.search(text):
-        raise InputError(f"{path} has no text in it")
+        raise CommandError(f"{path} is not a text: it holds NUL bytes")
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in "\n".join(text.splitlines()))
+    if not _WORD.search(text):
+        raise CommandError(f"{path} is empty: there are no words in it")
     return path.name, text
 
 
-def _newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _check_target(card: Path, others: Sequence[Path | None]) -> None:
+    """Find out before the work, not after it, that the result has no place.
+
+    Raises:
+        CommandError: The folder is not there, or another file of the command would be overwritten.
+    """
+    if not card.parent.is_dir():
+        raise CommandError(f"{card} cannot be written: there is no folder {card.parent}")
+    if card.is_dir():
+        raise CommandError(f"{card} cannot be written: it is a folder")
+    if card.resolve() in (other.resolve() for other in others if other is not None):
+        raise CommandError(f"--out {card} would overwrite a file that the demo works on")
 
 
-# -- the command ----------------------------------------------------------------------------------
+def _how_to_look(run_id: str, db_path: str) -> str:
+    """The commands that show a run, for a shell."""
+    db = shlex.quote(db_path)
+    look = f"  pocoflow runs show {run_id} --db {db}"
+    monitor = Path(pocoflow.__file__).with_name("ui") / "monitor.py"
+    if monitor.exists():
+        look += f"\n  streamlit run {shlex.quote(str(monitor))} -- {db}"
+        if importlib.util.find_spec("streamlit") is None:
+            look += '   (after: pip install "pocoflow[ui]")'
+    return look
 
 
 class Progress:
-    """Tells on a terminal, or in a log, what the run is doing: a line for each step."""
+    """A line for each step on a terminal or in a log; on a terminal, also what is going on."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
         self.live = stream.isatty()
+        self.begun = False
+        self._stream = stream
         self._now = ""
 
     def attach(self, flow: Flow[ReadingCard]) -> None:
@@ -617,44 +725,57 @@ class Progress:
         flow.on("node_start", self.start).on("node_retry", self.retry).on("node_end", self.end)
 
     def start(self, name: str, store: Store[ReadingCard]) -> None:
-        """A step begins: on a terminal, show it until it ends."""
-        self._now = f"  {_place(store):>5}  {name:<10} "
-        self._show(self._now + "…")
+        """A step begins."""
+        self.begun = True
+        self._show(f"{'':9}  {_place(store):>5}  {name}: ")
 
     def token(self, piece: str) -> None:
         """The model has written a little more."""
-        self._now += " ".join(piece.split("\n"))
-        self._show(self._now)
+        self._show(self._now + piece)
 
     def retry(self, name: str, attempt: int, exc: Exception, store: Store[ReadingCard]) -> None:
         """An answer was refused."""
-        self.say(f"  {_place(store):>5}  {name:<10} again: {exc}")
+        self.say(f"{'':9}  {_place(store):>5}  {name}: refused, {exc}")
         self.start(name, store)
 
     def end(self, name: str, action: str, elapsed: float, store: Store[ReadingCard]) -> None:
         """A step has ended."""
         state = store.state
-        done = ""
-        if name == "Split":
-            done = f"{len(state.passages)} passages"
-        elif name == "ChooseLine":
-            done = f"{state.kind}: {_cut(state.line, 50)}"
-        elif name == "Rewrite":
-            done = _cut(state.sentence.text, 60)
-        elif name == "Heading":
-            done = state.entries[-1].heading.text
-        elif name == "Title":
-            done = state.title.text
-        # TODO
-        self.say(f"{elapsed:6.2f} s  {_place(store, name):>5}  {name:<10} -> {action:<9} {done}")
+        results: dict[str, Callable[[], str]] = {
+            "Split": lambda: f"{len(state.passages)} passages",
+            "ChooseLine": lambda: state.line,
+            "Rewrite": lambda: state.sentence.text,
+            "Heading": lambda: state.entries[-1].heading.text,
+            "Title": lambda: state.title.text,
+        }
+        result = results[name]() if name in results else ""
+        place = _place(store, -1 if name == "Heading" else 0)
+        self.say(
+            f"{duration(elapsed):>9}  {place:>5}  {name} -> {action}{result and f': {result}'}"
+        )
 
-    def say(self, line: str) -> None:
-        """Write a line of its own."""
+    def say(self, text: str) -> None:
+        """Write whole lines, each cut to the width of a terminal."""
         if self.live:
-            self.stream.write("\r\x1b[K")
-        write(self.stream, line + "\n")
+            self._stream.write(_CLEAR)
+        width = _width() if self.live else 120
+        lines = [one_line(line, width) for line in text.split("\n")]
+        print(*lines, sep="\n", file=self._stream, flush=True)
 
     def _show(self, line: str) -> None:
+        self._now = line
         if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            write(self.stream, f"\r\x1b[K{line[:width]}")
+            print(f"{_CLEAR}{one_line(line, _width())}", end="", file=self._stream, flush=True)
+
+
+_CLEAR = "\r\x1b[K"
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns - 1
+
+
+def _place(store: Store[ReadingCard], shift: int = 0) -> str:
+    state = store.state
+    number = state.position + 1 + shift
+    return f"{number}/{len(state.passages)}" if number <= len(state.passages) else ""

@@ -343,7 +343,7 @@ class OfflineModel:
         context: Tokens that a prompt and its answer may have together.
     """
 
-    def __init__(self, weights: Path, *, context: int = 2048) -> None:
+    def __init__(self, weights: Path, *, context: int = 4096) -> None:
         self._weights = weights
         self._context = context
         self._lock = threading.Lock()

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from enum import EnumType, Flag
 from functools import cached_property
+from operator import attrgetter
+from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import ModelPrivateAttr
 from pydantic_core import PydanticUndefined
 
 from pocoflow.codec.kinds import Parts, required
@@ -78,6 +79,16 @@ def _state(value: object) -> dict[str, Any]:
     return {**(own or {}), **(slots or {})}
 
 
+def _getter_of_state(kind: type) -> Callable[[Any], dict[str, Any]]:
+    """What gives the attributes of an instance of a class, without delay if none is in a slot."""
+    slots = any(
+        isinstance(attribute, MemberDescriptorType)
+        for cls in kind.__mro__
+        for attribute in vars(cls).values()
+    )
+    return _state if slots else attrgetter("__dict__")
+
+
 def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -> None:
     """Refuse attributes that are not fields, but for those that come back by themselves."""
     known = set(fields)
@@ -108,17 +119,19 @@ def _join_namedtuple(cls: Any, value: object) -> Any:
 
 def _prepare_dataclass(kind: Any) -> Callable[[Any], Parts]:
     base = _builtin_base(kind)
+    state_of = _getter_of_state(kind)
     fields = dataclasses.fields(kind)
     names = [field.name for field in fields]
+    known = set(names)
     optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
 
     def split(value: Any) -> Parts:
         if base is not None:
             _refuse_base(value, base)
-        state = _state(value)
-        if state.keys() != set(names):
-            _refuse_others(value, state, names)
-            _refuse_unset(value, state, set(names) - optional)
+        state = state_of(value)
+        if state.keys() != known:
+            _refuse_others(value, state, known)
+            _refuse_unset(value, state, known - optional)
         return {"value": {name: state[name] for name in names if name in state}}
 
     return split
@@ -178,23 +191,25 @@ def _change(gone: list[str], new: list[str]) -> str:
 
 def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
     base = _builtin_base(kind)
-    names = list(kind.model_fields)
+    names = set(kind.model_fields)
     hidden = [
         name for name, attribute in kind.__private_attributes__.items() if _has_default(attribute)
     ]
+    known = names | _MODEL_SLOTS
 
     def split(value: Any) -> Parts:
         if base is not None:
             _refuse_base(value, base)
         state = _state(value)
-        if not state.keys() >= _MODEL_SLOTS:
-            raise Refusal(value, "it has not been initialised")
-        _refuse_others(value, state, [*names, *_MODEL_SLOTS])
-        _refuse_unset(value, state, names)
+        if state.keys() != known:
+            if not state.keys() >= _MODEL_SLOTS:
+                raise Refusal(value, "it has not been initialised")
+            _refuse_others(value, state, known)
+            _refuse_unset(value, state, kind.model_fields)
         extra, private, fields_set = state[_EXTRA], state[_PRIVATE], state[_FIELDS_SET]
         _refuse_unset(value, private or {}, hidden)
         parts: Parts = {"value": {name: state[name] for name in state if name in names}}
-        if fields_set != {*names, *(extra or ())}:
+        if fields_set != (names.union(extra) if extra else names):
             parts["set"] = sorted(fields_set)
         if extra is not None:
             parts["extra"] = extra
@@ -229,13 +244,13 @@ def _join_model(
     return made
 
 
-def _has_default(attribute: ModelPrivateAttr) -> bool:
-    return attribute.default is not PydanticUndefined or attribute.default_factory is not None
+def _has_default(attribute: Any) -> bool:
+    return not (attribute.default is PydanticUndefined and attribute.default_factory is None)
 
 
 def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any] | None:
     """The stored private attributes and the defaults of those that are new."""
-    known: dict[str, ModelPrivateAttr] = cls.__private_attributes__
+    known: dict[str, Any] = cls.__private_attributes__
     if private is None and not known:
         return None
     made = dict(private or {})

@@ -62,6 +62,7 @@ class _Reader:
 
     def __init__(self, classes: Classes | None) -> None:
         self._classes = Classes() if classes is None else classes
+        self._found: dict[tuple[str, str], type] = {}
 
     def walk(self, tree: object) -> Any:
         if type(tree) is dict:
@@ -94,10 +95,13 @@ class _Reader:
         name = parts.pop("class", None)
         if type(name) is not str:
             raise DecodeError(f"a stored {tag} does not name its class")
-        cls = self._classes.find(name)
-        if not FAMILIES[tag].accepts(cls):
-            raise DecodeError(f"{name} is not a class of the kind {tag}")
-        return cls
+        found = self._found.get((tag, name))
+        if found is None:
+            found = self._classes.find(name)
+            if not FAMILIES[tag].accepts(found):
+                raise DecodeError(f"{name} is not a class of the kind {tag}")
+            self._found[tag, name] = found
+        return found
 
 
 def _told(exc: Exception) -> str:

@@ -29,6 +29,9 @@ WHERE run_no = ?1;
 -- name: last_step
 SELECT max(step) FROM pf_steps WHERE run_no = ?;
 
+-- name: next_step
+SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
+
 -- name: insert_journal
 INSERT INTO pf_journal (run_no, step, item, value) VALUES (?, ?, ?, ?)
 ON CONFLICT (run_no, step, item) DO UPDATE SET value = excluded.value;
@@ -64,6 +67,9 @@ ORDER BY run_no DESC LIMIT :limit;
 -- name: progress
 -- The end of a step that is not the last. Returns whether somebody asked the run to stop.
 UPDATE pf_runs SET total_steps = ?, current_node = ? WHERE run_no = ? RETURNING cancel_requested;
+
+-- name: standing
+SELECT status, total_steps FROM pf_runs WHERE run_no = ?;
 
 -- name: finish
 -- The end of a run, whichever way; the lock is given back after it.

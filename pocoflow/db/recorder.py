@@ -60,6 +60,7 @@ class RunRecorder:
         self._values = ValueWriter(f"run {run_id!r}")
         self._store: Store[Any] = Store()
         self._run_no = 0
+        self._holds = False
         self._steps = 0
         self._journaled = False
         self._told: set[str] = set()
@@ -108,7 +109,7 @@ class RunRecorder:
                 self._run_no = self._db.insert_run(given, raw)
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
-                    self._db.locks.hold(self._run_no)
+                    self._holds = self._db.locks.hold(self._run_no)
                 raw.execute(QUERIES["insert_step"], (self._run_no, _INITIAL, "", now))
                 self._values.write(raw, self._run_no, _INITIAL, changes)
                 if first is not None:
@@ -117,7 +118,7 @@ class RunRecorder:
                     self._event(raw, now, "flow_start", 0, None)
                     self._event(raw, now, "node_start", 0, first)
         except BaseException:
-            self._db.locks.release(self._run_no)
+            self.let_go()
             raise
         self._values.accept(changes)
 
@@ -131,7 +132,8 @@ class RunRecorder:
             ResumeError: It is completed, or alive in this or another process.
         """
         self._run_no = self._db.number(self.run_id)
-        if not self._db.locks.hold(self._run_no, patience=0.2):
+        self._holds = self._db.locks.hold(self._run_no, patience=0.2)
+        if not self._holds:
             raise ResumeError(
                 f"run {self.run_id!r} is running, here or in another process; a run is resumed "
                 "when nobody runs it"
@@ -200,8 +202,14 @@ class RunRecorder:
             self._event(raw, now, "node_start", self._steps, node)
 
     def let_go(self) -> None:
-        """Give the lock of a claimed run back; its status stays what it was."""
-        self._db.locks.release(self._run_no)
+        """Give the lock of the run back; its status stays what it was."""
+        if self._holds:
+            self._holds = False
+            self._db.locks.release(self._run_no)
+
+    def __del__(self) -> None:
+        # A Ctrl-C between the first commit and the first node leaves nobody to record it.
+        self.let_go()
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -281,7 +289,7 @@ class RunRecorder:
         self._journaled = False
         self._steps = step + 1
         if following is None:
-            self._db.locks.release(run_no)
+            self.let_go()
         return asked
 
     def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
@@ -299,15 +307,23 @@ class RunRecorder:
         node: str | None,
         attempts: int,
         elapsed: float,
-    ) -> None:
+    ) -> bool:
         """Record how the run ended if it did not complete, and give its lock back.
 
         The lock is given back also when the database cannot be written: the next reader then finds
         the run interrupted. That failure is logged, not raised, so that it does not hide ``error``.
+
+        Returns:
+            Whether the run ended so. ``False`` if its last commit had completed it already: a
+            Ctrl-C during a commit is raised after it.
         """
         try:
             now = utc_now()
             with self._db.connection.transaction() as raw:
+                row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
+                if row is None or row["status"] == "completed":
+                    return False
+                self._steps = row["total_steps"]
                 if status == "failed":
                     if node is not None:
                         self._event(
@@ -322,7 +338,8 @@ class RunRecorder:
                 "run %r: its end (%s) could not be recorded: %s", self.run_id, status, exc
             )
         finally:
-            self._db.locks.release(self._run_no)
+            self.let_go()
+        return True
 
     # -- rows ---------------------------------------------------------------------------------
 

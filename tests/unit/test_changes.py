@@ -1,0 +1,559 @@
+"""A change is seen at any depth and exactly; what did not change is not written again."""
+
+from __future__ import annotations
+
+import array
+import collections
+import copy
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import operator
+import pathlib
+import re
+import struct
+import threading
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import pydantic
+import pydantic_core
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from pocoflow.changes import appended, extend, freeze, is_same
+
+T = TypeVar("T")
+
+
+class Role(enum.StrEnum):
+    USER = "user"
+
+
+class Level(enum.IntEnum):
+    ONE = 1
+
+
+class Right(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class OtherRight(enum.Flag):
+    READ = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: Any = 0
+    y: Any = 0
+
+    @functools.cached_property
+    def total(self) -> Any:
+        return self.x + self.y
+
+
+@dataclasses.dataclass
+class SubPoint(Point):
+    pass
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Slotted:
+    x: Any = 0
+
+
+@dataclasses.dataclass
+class Holder(Generic[T]):
+    item: T
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any = 0
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    content: Any = None
+    _hidden: Any = PrivateAttr(default=None)
+
+    @functools.cached_property
+    def shown(self) -> str:
+        return str(self.content)
+
+
+class SubModel(Model):
+    pass
+
+
+class MyStr(str):
+    __slots__ = ()
+
+
+class MyList(list[Any]):
+    pass
+
+
+class MyDict(dict[Any, Any]):
+    pass
+
+
+def nan() -> float:
+    """Another NaN each time."""
+    return float("nan")
+
+
+def after(value: T, change: Callable[[T], object]) -> T:
+    """The value, once something was done to it."""
+    change(value)
+    return value
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists."""
+    value: Any = "core"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def kinds(makes: list[Callable[[], Any]]) -> list[str]:
+    """What tests on these values are called."""
+    return [f"{number}-{type(make()).__name__}" for number, make in enumerate(makes)]
+
+
+def messages(count: int) -> list[dict[str, Any]]:
+    """A chat."""
+    return [{"role": "user", "content": f"message {number}"} for number in range(count)]
+
+
+# Equal, or nearly so, and yet another value: (remembered, now).
+DIFFERENT: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
+    (lambda: 1, lambda: True),
+    (lambda: 1, lambda: 1.0),
+    (lambda: 1, lambda: Level.ONE),
+    (lambda: 1, lambda: decimal.Decimal(1)),
+    (lambda: 1, lambda: fractions.Fraction(1)),
+    (lambda: 0.0, lambda: -0.0),
+    (lambda: 0.0, nan),
+    (lambda: 0j, lambda: -0j),
+    (lambda: "user", lambda: Role.USER),
+    (lambda: Role.USER, lambda: "user"),
+    (lambda: "a", lambda: MyStr("a")),
+    (lambda: "a", lambda: b"a"),
+    (lambda: b"a", lambda: bytearray(b"a")),
+    (lambda: None, lambda: False),
+    (lambda: [1], lambda: (1,)),
+    (lambda: [1], lambda: MyList([1])),
+    (lambda: [1], lambda: collections.deque([1])),
+    (lambda: (1, 2), lambda: Pair(1, 2)),
+    (lambda: [[1], [2, 3]], lambda: [[1, 2], [3]]),
+    (lambda: [[], [1]], lambda: [[1], []]),
+    (lambda: [1, "a"], lambda: ["a", 1]),
+    (lambda: [{"a": 1}, {}], lambda: [{}, {"a": 1}]),
+    (dict, MyDict),
+    (lambda: {"a": 1}, lambda: collections.OrderedDict(a=1)),
+    (lambda: {"a": 1}, lambda: collections.Counter(a=1)),
+    (lambda: {"a": 1}, lambda: collections.defaultdict(int, a=1)),
+    (lambda: collections.defaultdict(int), lambda: collections.defaultdict(float)),
+    (lambda: {"a": 1, "b": 1}, lambda: {"b": 1, "a": 1}),
+    (lambda: {1: 2}, lambda: {True: 2}),
+    (lambda: {"user": 2}, lambda: {Role.USER: 2}),
+    (lambda: {(1,): 2}, lambda: {(1.0,): 2}),
+    (lambda: {1, 2}, lambda: {True, 2}),
+    (lambda: {1, 2}, lambda: {1, 3}),
+    (lambda: {(1, 2)}, lambda: {Pair(1, 2)}),
+    (lambda: {1}, lambda: frozenset({1})),
+    (lambda: range(0), lambda: range(1, 1)),
+    (lambda: slice(1, 2), lambda: slice(1, True)),
+    (lambda: collections.deque([1]), lambda: collections.deque([1], maxlen=3)),
+    (lambda: array.array("i", [1]), lambda: array.array("l", [1])),
+    (lambda: array.array("d", [0.0]), lambda: array.array("d", [-0.0])),
+    (lambda: collections.ChainMap({"a": 1}, {}), lambda: collections.ChainMap({"a": 1})),
+    (lambda: decimal.Decimal("1.0"), lambda: decimal.Decimal("1.00")),
+    (lambda: dt.datetime(2024, 1, 1, tzinfo=dt.UTC), lambda: dt.date(2024, 1, 1)),
+    (
+        lambda: dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC),
+        lambda: dt.datetime(2024, 1, 1, 13, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+    ),
+    (
+        lambda: dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        lambda: dt.datetime(2024, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")),
+    ),
+    (
+        lambda: dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        lambda: dt.datetime(2024, 1, 1, tzinfo=pydantic_core.TzInfo(0)),
+    ),
+    (lambda: dt.time(1), lambda: dt.time(1, fold=1)),
+    (lambda: dt.timezone(dt.timedelta(0)), lambda: dt.timezone(dt.timedelta(0), "UTC")),
+    (lambda: pathlib.PurePosixPath("a"), lambda: pathlib.Path("a")),
+    (lambda: re.compile("a"), lambda: re.compile("a", re.IGNORECASE)),
+    (lambda: re.compile("a" * 300 + "b"), lambda: re.compile("a" * 300 + "c")),
+    (lambda: uuid.UUID(int=1), lambda: uuid.UUID(int=1, is_safe=uuid.SafeUUID.safe)),
+    (lambda: Right.READ, lambda: OtherRight.READ),
+    (lambda: Right.READ, lambda: Right.READ | Right.WRITE),
+    (lambda: Point(1), lambda: SubPoint(1)),
+    (lambda: Point(1), lambda: Point(True)),
+    (lambda: Point([1]), lambda: Point([1.0])),
+    (lambda: Slotted(1), lambda: Slotted(2)),
+    (lambda: Pair(1), lambda: Pair(1.0)),
+    (lambda: Model(content=1), lambda: SubModel(content=1)),
+    (Model, lambda: Model(content=None)),
+    (lambda: Model(content={1: [2]}), lambda: Model(content={1: [True]})),
+    (lambda: Model.model_validate({"a": 1}), lambda: Model.model_validate({"a": 1.0})),
+    (Model, lambda: after(Model(), lambda model: setattr(model, "_hidden", 1))),
+    (lambda: pydantic.AnyUrl("http://a"), lambda: pydantic.HttpUrl("http://a")),
+    (lambda: pydantic.NameEmail("a", "b@c.d"), lambda: pydantic.NameEmail("b", "b@c.d")),
+    (lambda: pydantic.ByteSize(1), lambda: 1),
+]
+
+# The same value, made twice.
+SAME: list[Callable[[], Any]] = [
+    nan,
+    lambda: [nan(), {"a": nan()}, (nan(), 1.5)],
+    lambda: "".join(["us", "er"]),
+    lambda: 10**30,
+    lambda: {("a", 1): {2, "b", None}},
+    lambda: set(map(str, range(1000))),
+    lambda: set(map(str, reversed(range(1000)))),
+    lambda: complex(nan(), -0.0),
+    lambda: [..., slice(1, [2], None), range(3), b"a", bytearray(b"b")],
+    lambda: dt.datetime(2024, 1, 1, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo"), fold=1),
+    lambda: [dt.date(2024, 1, 1), dt.time(1), dt.timedelta(1), dt.UTC],
+    lambda: [decimal.Decimal("NaN"), decimal.Decimal("1.50"), fractions.Fraction(1, 3)],
+    lambda: [uuid.UUID(int=1), pathlib.Path("a"), re.compile("a"), re.compile(b"a")],
+    lambda: [Role.USER, Level.ONE, Right.READ | Right.WRITE, Right(0)],
+    lambda: [Point([1]), Slotted({1: 2}), Pair(1, [2]), Holder[int](1)],
+    lambda: [collections.deque([1], 2), collections.Counter[str]("aab"), array.array("d", [nan()])],
+    lambda: collections.OrderedDict({1: [2]}),
+    lambda: [collections.defaultdict(list, a=[1]), collections.ChainMap({1: 2}, {})],
+    lambda: after(
+        Model.model_validate({"content": [Model()], "a": 1}), operator.attrgetter("shown")
+    ),
+    lambda: [pydantic.HttpUrl("http://a"), pydantic_core.Url("x:y"), pydantic.ByteSize(3)],
+    lambda: nested(200),
+    lambda: messages(1000),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), DIFFERENT, ids=kinds([before for before, _ in DIFFERENT])
+)
+@pytest.mark.parametrize(
+    "wrap", [lambda value: value, lambda value: {"a": ["b", value]}], ids=["itself", "in-depth"]
+)
+def test_nearly_the_same(
+    before: Callable[[], Any], now: Callable[[], Any], wrap: Callable[[Any], Any]
+) -> None:
+    """Values that Python calls equal, but of which a part has another type, are a change."""
+    assert not is_same(freeze(wrap(before())), wrap(now()))
+    assert not is_same(freeze(wrap(now())), wrap(before()))
+
+
+@pytest.mark.parametrize("make", SAME, ids=kinds(SAME))
+def test_the_same(make: Callable[[], Any]) -> None:
+    """A value that is equal with every type the same is no change, whichever object it is."""
+    value = make()
+    frozen = freeze(value)
+    assert is_same(frozen, value)
+    assert is_same(frozen, make())
+
+
+def test_order_of_a_set_does_not_matter() -> None:
+    """Two sets of the same members are the same, however they were filled."""
+    members = list(map(str, range(100)))
+    grown = after(set(members * 2), lambda made: made.difference_update(members[1:]))
+    grown.update(reversed(members))
+    assert is_same(freeze([set(members), {"a"}]), [grown, {"a"}])
+    assert not is_same(freeze([set(members), {"a"}]), [grown - {"5"}, {"a", "5"}])
+
+
+def test_cached_property_is_no_change() -> None:
+    """Computing a cached property, of a dataclass or a model, changes nothing."""
+    point, model = Point(1, 2), Model(content=3)
+    frozen = freeze([point, model])
+    assert (point.total, model.shown) == (3, "3")
+    assert is_same(frozen, [point, model])
+
+
+@pytest.mark.parametrize(
+    "value", [object(), threading.Lock(), len, [{"a": object()}], MyStr("a"), MyList([1])]
+)
+def test_what_is_not_stored_is_never_the_same(value: object) -> None:
+    """A value that the codec refuses is not taken for unchanged."""
+    assert not is_same(freeze(value), value)
+
+
+def test_a_value_that_contains_itself_now() -> None:
+    """A value into which a cycle was built since is changed, and asking comes to an end."""
+    value: list[Any] = [[1]]
+    frozen = freeze(value)
+    value[0] = value
+    assert not is_same(frozen, value)
+    value.append(value)
+    assert appended(frozen, value) is None
+
+
+def test_too_deep_for_the_stack() -> None:
+    """A value nested too deeply to compare counts as changed."""
+    value = nested(100_000)
+    assert not is_same(freeze(value), value)
+    assert not is_same(freeze({"a": value}), {"a": value})
+    assert extend(freeze([]), [value], 0) is not None
+
+
+# ------------------------------------------------------------------------------------------- growth
+
+
+def test_appended_messages() -> None:
+    """A list that only grew tells where its new part starts."""
+    chat = messages(10)
+    frozen = freeze(chat)
+    assert appended(frozen, chat) is None
+    chat.append({"role": "assistant", "content": "hello"})
+    assert not is_same(frozen, chat)
+    assert appended(frozen, chat) == 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda chat: chat[3].update(content="another"),
+        lambda chat: chat[0].update(role=Role.USER),
+        lambda chat: chat.insert(0, {}),
+        lambda chat: chat.__delitem__(slice(2)),
+        operator.methodcaller("reverse"),
+    ],
+    ids=["content", "type-of-role", "insertion", "deletion", "order"],
+)
+def test_not_only_appended(change: Callable[[Any], object]) -> None:
+    """A list of which an older part changed as well did not only grow."""
+    chat = messages(10)
+    frozen = freeze(chat)
+    chat.append({"role": "assistant", "content": "hello"})
+    change(chat)
+    assert appended(frozen, chat) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("ab", "abc"), ((1,), (1, 2)), ({1: 2}, {1: 2, 3: 4}), ([1], (1, 2)), ([], MyList([1]))],
+)
+def test_only_lists_grow(before: object, now: object) -> None:
+    """Nothing but a list is stored by its tail."""
+    assert appended(freeze(before), now) is None
+
+
+def test_an_empty_list_grows() -> None:
+    """All of a list is new if it was empty."""
+    assert appended(freeze([]), [1]) == 0
+    assert appended(freeze([]), []) is None
+
+
+def test_extend_leaves_the_older_form_as_it_was() -> None:
+    """What was remembered before stays valid, should the new form never be committed."""
+    chat = messages(3)
+    first = freeze(chat)
+    chat += messages(2)
+    second = extend(first, chat, 3)
+    third = extend(second, [*chat, {}], 5)
+    assert is_same(first, chat[:3])
+    assert is_same(second, chat)
+    assert is_same(third, [*chat, {}])
+    assert appended(first, chat) == 3
+
+
+@pytest.mark.parametrize(("value", "start"), [([1], 0), ([1], 2), ("a", 1), ("a", 0)])
+def test_extend_needs_the_right_start(value: object, start: int) -> None:
+    """Extending anything but the remembered list from its end is refused."""
+    with pytest.raises(ValueError, match="not a list of"):
+        extend(freeze(value), [1, 2, 3], start)
+
+
+def test_a_list_that_grows_one_by_one() -> None:
+    """Any element of a list that grew in a thousand steps is still compared."""
+    chat: list[dict[str, Any]] = []
+    frozen = freeze(chat)
+    for message in messages(1000):
+        chat.append(message)
+        start = appended(frozen, chat)
+        assert start == len(chat) - 1
+        frozen = extend(frozen, chat, start)
+        assert is_same(frozen, chat)
+    for changed in (0, 511, 512, 998, 999):
+        content = chat[changed]["content"]
+        chat[changed]["content"] = content + "!"
+        assert not is_same(frozen, chat)
+        chat[changed]["content"] = content
+    assert is_same(frozen, chat)
+
+
+# --------------------------------------------------------------------------------------------- laws
+
+leaves: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        *(None, False, True, 0, 1, 2**70, 0.0, -0.0, 1.0, 1.5, nan(), nan(), float("inf")),
+        *("", "user", Role.USER, Level.ONE, Right.READ, b"", b"a", ..., 0j, complex(0.0, -0.0)),
+        *(decimal.Decimal("1"), decimal.Decimal("1.0"), fractions.Fraction(1), range(0)),
+        *(dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.time(1, fold=1)),
+        *(uuid.UUID(int=1), pathlib.PurePosixPath("a"), re.compile("a")),
+    ]
+)
+# NaN is left out of sets: a set that holds another one may count as changed.
+members = st.recursive(
+    leaves.filter(lambda leaf: leaf == leaf),
+    lambda inner: st.builds(Pair, inner, inner) | st.frozensets(inner, max_size=2),
+    max_leaves=3,
+)
+names = st.sampled_from(["a", "b", "role", "content"])
+values: st.SearchStrategy[Any] = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(names | members, inner, max_size=4),
+        st.lists(st.fixed_dictionaries({"role": inner, "content": inner}), max_size=3),
+        st.sets(members, max_size=4),
+        st.lists(inner, max_size=3).map(collections.deque),
+        st.dictionaries(names, inner, max_size=3).map(collections.OrderedDict),
+        st.binary(max_size=2).map(bytearray),
+        st.builds(Point, inner, inner),
+        st.builds(Slotted, inner),
+        st.builds(Pair, inner, inner),
+        st.builds(Model, content=inner),
+    ),
+    max_leaves=10,
+)
+many = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def exactly_equal(one: Any, other: Any) -> bool:
+    """The plain definition of what the module under test computes by columns."""
+    kind = type(one)
+    if type(other) is not kind:
+        return False
+    if kind is float:
+        return (one != one and other != other) or struct.pack("d", one) == struct.pack("d", other)
+    if kind in (list, tuple, collections.deque, Pair):
+        return len(one) == len(other) and all(map(exactly_equal, one, other))
+    if kind in (dict, collections.OrderedDict):
+        return exactly_equal(list(one.items()), list(other.items()))
+    if kind in (set, frozenset):
+        return len(one) == len(other) and all(
+            any(exactly_equal(member, twin) for twin in other) for member in one
+        )
+    if kind in (Point, Slotted):
+        names = [field.name for field in dataclasses.fields(kind)]
+        return all(exactly_equal(getattr(one, name), getattr(other, name)) for name in names)
+    if kind is Model:
+        return all(
+            exactly_equal(getattr(one, name), getattr(other, name))
+            for name in ("content", "_hidden", "model_fields_set", "model_extra")
+        )
+    return repr(one) == repr(other)
+
+
+def mutable_parts(value: Any) -> list[Any]:
+    """Everything in a value that can be changed in place."""
+    found = [value] if isinstance(value, CHANGEABLE) else []
+    if isinstance(value, dict):
+        inner: Any = value.values()
+    elif isinstance(value, list | tuple | collections.deque):
+        inner = value
+    else:
+        inner = [
+            getattr(value, name)
+            for name in ("x", "y", "content", "_hidden")
+            if hasattr(value, name)
+        ]
+    return found + [part for item in inner for part in mutable_parts(item)]
+
+
+CHANGEABLE = (list, dict, set, collections.deque, bytearray, Point, Slotted, Model)
+
+
+def change_in_place(part: Any, new: Any, member: Any, place: int) -> None:
+    """Do something to a part; it may turn out to change nothing."""
+    if isinstance(part, dict):
+        keys = [*part, "new"]
+        key = keys[place % len(keys)]
+        if place % 3 == 0 and key in part:
+            part[key] = part.pop(key)
+        elif place % 3 == 1 and key in part:
+            part[member] = part.pop(key)
+        else:
+            part[key] = new
+    elif isinstance(part, list | collections.deque):
+        if len(part) and place % 4:
+            part[place % len(part)] = new
+        else:
+            part.append(new)
+    elif isinstance(part, set):
+        part.discard(member)
+        if place % 3:
+            part.add(member)
+    elif isinstance(part, bytearray):
+        part += bytes(place % 2)
+    elif isinstance(part, Model):
+        setattr(part, ("content", "_hidden", "more")[place % 3], new)
+    else:
+        part.x = new
+
+
+@many
+@given(values, values)
+def test_law_of_two_values(one: Any, other: Any) -> None:
+    """Two values are the same exactly if they are equal with every type the same."""
+    assert is_same(freeze(one), other) == exactly_equal(one, other)
+
+
+@many
+@given(values, leaves | values, members, st.integers(0, 20), st.data())
+def test_law_of_a_change_in_place(
+    value: Any, new: Any, member: Any, place: int, data: st.DataObject
+) -> None:
+    """A change in place, at any depth, is seen, and undoing it is no change."""
+    parts = mutable_parts(value)
+    before = copy.deepcopy(value)
+    frozen = freeze(value)
+    assert is_same(frozen, value)
+    assert is_same(frozen, before)
+    if parts:
+        change_in_place(data.draw(st.sampled_from(parts)), copy.deepcopy(new), member, place)
+    assert is_same(frozen, value) == exactly_equal(before, value)
+    assert is_same(frozen, before)
+
+
+@many
+@given(st.lists(values, max_size=8), st.lists(values, max_size=3))
+def test_law_of_growth(value: list[Any], tail: list[Any]) -> None:
+    """A list grew exactly if its beginning is the remembered list and there is more."""
+    frozen = freeze(value)
+    grown = copy.deepcopy(value) + tail
+    assert appended(frozen, grown) == (len(value) if tail else None)
+    for place in range(len(value)):
+        other = [*grown[:place], [grown[place]], *grown[place + 1 :]]
+        assert appended(frozen, other) is None
+
+
+@many
+@given(st.lists(st.lists(values, min_size=1, max_size=4), max_size=8), values, st.data())
+def test_law_of_extension(tails: list[list[Any]], new: Any, data: st.DataObject) -> None:
+    """A list remembered tail by tail is remembered as one that was remembered at once."""
+    value: list[Any] = []
+    frozen = freeze(value)
+    for tail in tails:
+        value += tail
+        frozen = extend(frozen, value, len(value) - len(tail))
+    assert is_same(frozen, value)
+    if value:
+        place = data.draw(st.integers(0, len(value) - 1))
+        other = [*value[:place], new, *value[place + 1 :]]
+        assert is_same(frozen, other) == exactly_equal(value[place], new)

@@ -1,0 +1,89 @@
+"""What the definition of a node says of it: the actions it can return, and where it stands."""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from typing import Any, TypeVar, get_args, get_origin
+
+import typing_extensions
+
+from pocoflow.function import FunctionNode
+from pocoflow.hints import actions_of, read_hints
+from pocoflow.node import DEFAULT_ACTION, Node
+from pocoflow.signature import definition_place
+
+__all__ = ["declared_actions", "place_of", "type_arguments"]
+
+_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
+
+
+def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
+    """The actions that a node can return; ``None`` if its definition does not tell.
+
+    A function node tells by its return annotation; a class by the annotation of ``post`` or by its
+    ``Node[..., ..., Literal[...]]``, and by not overriding ``post`` at all.
+    """
+    if isinstance(node, FunctionNode):
+        return node.actions
+    own = getattr(node, "__dict__", {})
+    return None if "post" in own else _class_actions(type(node))
+
+
+@lru_cache(maxsize=1024)
+def _class_actions(kind: type[Node[Any, Any, Any]]) -> tuple[str, ...] | None:
+    if kind.post is Node.post:
+        return (DEFAULT_ACTION,)
+    for hint in (read_hints(kind.post).get("return"), type_arguments(kind)[2]):
+        if hint is None or isinstance(hint, _VARIABLES):
+            continue
+        try:
+            found = actions_of(hint)
+        except TypeError:
+            continue  # str, for one: any action
+        if found is not None:
+            return found
+    return None
+
+
+def type_arguments(kind: type[Node[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+    """``Prep``, ``Exec`` and ``Post`` of a subclass of ``Node[Prep, Exec, Post]``.
+
+    An argument that was not given is the type variable itself, one that is a forward reference is
+    left as it is.
+    """
+    parameters: tuple[Any, ...] = Node.__parameters__  # type: ignore[attr-defined] # of Generic
+    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
+        origin = get_origin(base) or base
+        if origin is Node:
+            return _three(get_args(base) or parameters)
+        if isinstance(origin, type) and issubclass(origin, Node):
+            own = getattr(origin, "__parameters__", ())
+            given = dict(zip(own, get_args(base), strict=False))
+            return _three(tuple(given.get(one, one) for one in type_arguments(origin)))
+    return _three(parameters)
+
+
+def _three(found: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    prep, work, post = found
+    return prep, work, post
+
+
+def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
+    """File and line of the definition of a node's class or function; ``None`` if it has no source.
+
+    A class is looked for in its source, which takes a moment.
+    """
+    if isinstance(node, FunctionNode):
+        return definition_place(node.signature.function)
+    return _class_place(type(node))
+
+
+@lru_cache(maxsize=1024)
+def _class_place(kind: type) -> tuple[str, int] | None:
+    try:
+        file = inspect.getsourcefile(kind)
+        _, line = inspect.findsource(kind)
+    except (OSError, TypeError):
+        return None
+    return None if file is None else (file, line + 1)

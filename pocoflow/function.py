@@ -1,0 +1,315 @@
+"""``@node``: a plain function as a node, its arguments taken from the store by name.
+
+The arguments are collected in ``prep``, the function is called in ``exec`` (so it is retried and
+journaled), and ``post`` writes its result or makes it the action. A function with a ``Store``
+parameter writes to the store itself, so it is called in ``post``: one commit, and no retry.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from functools import update_wrapper
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, overload
+
+from typing_extensions import TypeVar
+
+from pocoflow.context import context
+from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, ReferenceMisuseError
+from pocoflow.node import DEFAULT_ACTION, ExecT, Node, PostT, RetryOn, check_settings
+from pocoflow.resources import Resource
+from pocoflow.schema import closest, short
+from pocoflow.signature import Signature, read_signature
+from pocoflow.store import Store
+
+__all__ = ["FunctionNode", "node"]
+
+P = ParamSpec("P")
+CallT = TypeVar("CallT")
+WrittenT = TypeVar("WrittenT")
+ActionT = TypeVar("ActionT", bound=str | None)
+
+Default: TypeAlias = Literal["default"]
+
+_UNREAD: Any = object()
+_ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
+
+
+class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, PostT]):
+    """A node made from a function by :func:`node`; calling it calls the function.
+
+    Attributes:
+        signature: What the function reads, writes and returns.
+        resources: The resources that it takes, by parameter.
+    """
+
+    def __init__(self, signature: Signature, settings: Mapping[str, Any]) -> None:
+        function = signature.function
+        update_wrapper(self, function, updated=())
+        super().__init__(name=settings.get("name") or function.__name__)
+        self.signature = signature
+        self._function = function
+        self._required = [
+            (one.name, one.field.name) for one in signature.parameters if one.field and one.required
+        ]
+        self._optional = [
+            (one.name, one.field.name)
+            for one in signature.parameters
+            if one.field and not one.required
+        ]
+        self.resources: dict[str, Resource] = {
+            one.name: one.resource for one in signature.parameters if one.resource is not None
+        }
+        self._stores = [
+            one.name for one in signature.parameters if one.field is None and one.resource is None
+        ]
+        self._written = [field.name for field in signature.writes]
+        self._declared: tuple[str, ...] | None = _UNREAD
+        for name in _ABOUT_EXEC:
+            if name in settings:
+                setattr(self, name, settings[name])
+        check_settings(self)
+
+    # -- as the plain function ------------------------------------------------------------------
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> CallT:
+        """Call the function itself, as in a unit test: no store, no run, no retry.
+
+        Raises:
+            ReferenceMisuseError: An argument is missing whose default is a reference to a field or
+                a resource (a ``TypeError``).
+        """
+        for position, one in enumerate(self.signature.parameters):
+            if one.by_reference or one.resource is not None:
+                if position >= len(args) and one.name not in kwargs:
+                    self._not_given(one.name, one.resource or f"field {one.field}")
+        result: CallT = self._function(*args, **kwargs)
+        return result
+
+    def _not_given(self, parameter: str, source: object) -> NoReturn:
+        raise ReferenceMisuseError(
+            f"{self.__name__}() is called as a plain function without {parameter!r}, which only a "
+            f"run takes from {source}: give it as an argument"
+        )
+
+    # -- as a node ------------------------------------------------------------------------------
+
+    def prep(self, store: Store[Any], /) -> dict[str, Any]:
+        """Take the arguments from the store, by parameter."""
+        arguments = {name: store[field] for name, field in self._required}
+        for name, field in self._optional:
+            if field in store:
+                arguments[name] = store[field]
+        return arguments
+
+    def post(
+        self, store: Store[Any], prep_result: dict[str, Any], exec_result: ExecT, /
+    ) -> Any:  # PostT, awaited where the function runs here
+        """Write the result, or return it as the action."""
+        return self._finish(store, exec_result)
+
+    @property
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that the function can return; ``None`` if its annotation is not known.
+
+        Raises:
+            DefinitionError: A name in its annotation is known by now and is no set of actions.
+        """
+        if self._declared is _UNREAD or self._declared is None:
+            try:
+                self._declared = self.signature.actions()
+            except TypeError as exc:
+                raise DefinitionError(
+                    f"node {self.name!r} returns {exc} and writes nothing, so its result would be "
+                    "an action: declare the actions as a Literal or a StrEnum, or use writes="
+                ) from None
+        return self._declared
+
+    def _arguments(self, prepared: dict[str, Any]) -> dict[str, Any]:
+        if not self.resources:
+            return prepared
+        run: Any = context()
+        return {**prepared, **{name: run[key] for name, key in self.resources.items()}}
+
+    def _with_store(self, store: Store[Any], prepared: dict[str, Any]) -> dict[str, Any]:
+        return {**self._arguments(prepared), **dict.fromkeys(self._stores, store)}
+
+    def _finish(self, store: Store[Any], result: Any) -> Any:
+        written = self._written
+        if not written:
+            return self._action(result)
+        if not self.signature.unpacks:
+            store[written[0]] = result
+        elif isinstance(result, tuple) and len(result) == len(written):
+            store.update(zip(written, result, strict=True))
+        else:
+            given = f"{len(result)}" if isinstance(result, tuple) else f"{type(result).__name__}:"
+            raise InvalidValueError(
+                f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
+                f"of {len(written)}, not {given} {short(result)}"
+            )
+        return DEFAULT_ACTION
+
+    def _action(self, result: Any) -> Any:
+        declared = self.actions if self._declared is _UNREAD else self._declared
+        action = DEFAULT_ACTION if result is None else result
+        if declared is None:
+            return action
+        if isinstance(action, str) and action in declared:
+            return str.__str__(action)
+        allowed = ", ".join("None" if one == DEFAULT_ACTION else repr(one) for one in declared)
+        raise ActionError(
+            f"node {self.name!r} returned {short(result)}, which is not among its actions "
+            f"({allowed or 'none'}); a result for the store needs @node(writes=...)"
+        )
+
+    def __repr__(self) -> str:
+        return f"<node {self.name!r} from {self.__module__}.{self.__qualname__}>"
+
+
+class _Function(FunctionNode[P, CallT, ExecT, PostT]):
+    def exec(self, prep_result: dict[str, Any], /) -> ExecT:
+        result: ExecT = self._function(**self._arguments(prep_result))
+        return result
+
+
+class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
+    async def exec(self, prep_result: dict[str, Any], /) -> ExecT:
+        result: ExecT = await self._function(**self._arguments(prep_result))
+        return result
+
+
+class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
+    def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
+        return self._finish(store, self._function(**self._with_store(store, prep_result)))
+
+
+class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
+    async def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
+        return self._finish(store, await self._function(**self._with_store(store, prep_result)))
+
+
+class Writes(Protocol[WrittenT]):
+    """Decorates a function whose result is written: it must return what the fields hold."""
+
+    # The plain overload first: a checker that finds none to fit shows the first.
+    @overload
+    def __call__(
+        self, function: Callable[P, WrittenT], /
+    ) -> FunctionNode[P, WrittenT, WrittenT, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, WrittenT]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT], WrittenT, Default]: ...
+
+
+class Routes(Protocol):
+    """Decorates a function that writes nothing: it returns ``None`` or its action."""
+
+    @overload
+    def __call__(self, function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, ActionT], /
+    ) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, None]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, ActionT]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+
+
+@overload
+def node(function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]: ...
+@overload
+def node(function: Callable[P, ActionT], /) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
+@overload
+def node(
+    function: Callable[P, Coroutine[Any, Any, None]], /
+) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
+@overload
+def node(
+    function: Callable[P, Coroutine[Any, Any, ActionT]], /
+) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+@overload
+def node(
+    *,
+    writes: WrittenT,
+    name: str | None = None,
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> Writes[WrittenT]: ...
+@overload
+def node(
+    *,
+    name: str | None = None,
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> Routes: ...
+def node(function: Any = None, /, **settings: Any) -> Any:
+    """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
+
+    Each parameter is a field of the store: by its name, or by a reference as its default
+    (``text: str = A.summary``). With an ordinary default it is read if it is set. A parameter
+    annotated as ``Store`` is the store itself; one whose default is a ``resource(...)`` is that
+    object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
+    ``Literal`` or a ``StrEnum``. The function may be ``async def``.
+
+    Args:
+        function: The function, when used without arguments.
+        settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
+            the function returns; ``name``; and ``max_retries``, ``retry_delay``, ``backoff``,
+            ``jitter``, ``retry_on``, ``timeout`` and ``journal`` as in :class:`Node`. A function
+            that takes the store runs in ``post``, where these last seven do not apply.
+
+    Returns:
+        A :class:`FunctionNode`, or a decorator that makes one.
+
+    Raises:
+        DefinitionError: The function or a setting makes no sense; the message has the place.
+    """
+    known = ("writes", "name", *_ABOUT_EXEC)
+    for setting in settings:
+        if setting not in known:
+            raise DefinitionError(
+                f"@node has no setting {setting!r}{closest(setting, known)} "
+                f"(settings: {', '.join(known)})"
+            )
+    if function is not None:
+        return _make(function, settings, sys._getframe(1).f_locals)
+
+    def decorate(function: Any, /) -> FunctionNode[..., Any, Any, Any]:
+        return _make(function, settings, sys._getframe(1).f_locals)
+
+    return decorate
+
+
+def _make(
+    function: Any, settings: dict[str, Any], names: Mapping[str, object]
+) -> FunctionNode[..., Any, Any, Any]:
+    signature = read_signature(function, settings.get("writes"), names)
+    if signature.takes_store:
+        for setting in _ABOUT_EXEC:
+            if setting in settings:
+                raise DefinitionError(
+                    f"@node({setting}=...) on {function.__name__}, which takes the whole store: it "
+                    "runs in post, where it can write, and post is neither repeated nor journaled; "
+                    f"take fields as parameters, or leave {setting} out"
+                )
+        kind = _AsyncStoreFunction if signature.is_async else _StoreFunction
+        return kind(signature, settings)
+    made = _AsyncFunction if signature.is_async else _Function
+    return made(signature, settings)

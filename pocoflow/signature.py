@@ -1,0 +1,224 @@
+"""What a function says of itself that makes it a node: what it reads, writes, and returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, get_args, get_origin
+
+from pocoflow.errors import DefinitionError
+from pocoflow.fields import FieldRef, StoreField, field_of, is_fields
+from pocoflow.hints import Unknown, actions_of, awaited, is_unknown, plain, read_hints
+from pocoflow.resources import Resource
+from pocoflow.schema import short, type_label
+from pocoflow.store import Store
+
+__all__ = ["Parameter", "Signature", "definition_place", "read_signature"]
+
+_ADVICE = "a node is a function defined with def or async def"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a function node, and where its argument comes from.
+
+    Attributes:
+        name: The parameter.
+        field: The field of the store that it reads, or ``None``.
+        resource: The resource that it takes, or ``None``. With neither, it takes the store itself.
+        required: Whether the field must be set: false if the parameter has a default of its own.
+        by_reference: Whether a reference as its default names the field.
+    """
+
+    name: str
+    field: StoreField | None = None
+    resource: Resource | None = None
+    required: bool = True
+    by_reference: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function node reads and writes.
+
+    Attributes:
+        function: The function as it was decorated.
+        is_async: Whether it is ``async def``.
+        parameters: Its parameters in order.
+        writes: The fields that its result is written to; empty if its result is its action.
+        unpacks: Whether the result is a tuple with one value for each of ``writes``.
+        hints: Its annotations by parameter, ``"return"`` included; what is not annotated is left
+            out, what cannot be resolved is (or contains) an ``Unknown``.
+    """
+
+    function: Callable[..., Any]
+    is_async: bool
+    parameters: tuple[Parameter, ...]
+    writes: tuple[StoreField, ...]
+    unpacks: bool
+    hints: Mapping[str, Any]
+
+    @property
+    def takes_store(self) -> bool:
+        """Whether a parameter takes the whole store."""
+        return any(one.field is None and one.resource is None for one in self.parameters)
+
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that the function can return; ``None`` if they are unknown.
+
+        A name that could not be resolved at decoration is looked up again: it may have been defined
+        further down.
+
+        Raises:
+            TypeError: The annotation is known by now, and allows something that is no action.
+        """
+        if self.writes or "return" not in self.hints:
+            return ("default",)
+        hint = self.hints["return"]
+        if is_unknown(hint):
+            hint = read_hints(self.function).get("return", hint)
+        return actions_of(hint if self.is_async else awaited(hint))
+
+
+def read_signature(
+    function: Any, writes: object, names: Mapping[str, object] | None = None
+) -> Signature:
+    """Read what makes a function a node.
+
+    Args:
+        function: What ``@node`` decorates.
+        writes: A field reference, a tuple of them, or ``None``.
+        names: Local names that its annotations may use.
+
+    Raises:
+        DefinitionError: It cannot be a node; the message says why, where, and what to do.
+    """
+    _check_kind(function)
+    hints = read_hints(function, names)
+    signature = inspect.signature(function)
+    _check_method(function, signature)
+    parameters = tuple(
+        _parameter(function, one, hints) for one in signature.parameters.values()
+    )
+    written = _written(function, writes)
+    is_async = inspect.iscoroutinefunction(function)
+    read = Signature(function, is_async, parameters, written, isinstance(writes, tuple), hints)
+    _check_result(read)
+    return read
+
+
+def definition_place(function: Any) -> tuple[str, int]:
+    """File and line of the definition of a function or a bound method."""
+    code = inspect.unwrap(function).__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def _refuse(function: Any, text: str) -> NoReturn:
+    file, line = definition_place(function)
+    raise DefinitionError(f"@node {function.__name__} ({file}:{line}): {text}")
+
+
+def _check_kind(function: Any) -> None:
+    if isinstance(function, (FieldRef, str, tuple)):
+        raise DefinitionError(f"@node({short(function)}): did you mean @node(writes=...)?")
+    if isinstance(function, (staticmethod, classmethod)):
+        kind = type(function).__name__
+        raise DefinitionError(
+            f"@node on a {kind}: {_ADVICE}; put @node below @staticmethod, or use a Node subclass"
+        )
+    if isinstance(function, type):
+        raise DefinitionError(f"@node on the class {function.__name__}: {_ADVICE}")
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        raise DefinitionError(f"@node on {short(function)}: {_ADVICE}")
+    if function.__name__ == "<lambda>":
+        _refuse(function, "a lambda has no name and no annotations; define it with def")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        _refuse(function, "it is a generator; a node returns one value, so return a list instead")
+
+
+def _check_method(function: Any, signature: inspect.Signature) -> None:
+    names = list(signature.parameters)
+    owner = function.__qualname__.rpartition(".")[0]
+    in_class = bool(owner) and not owner.endswith("<locals>")
+    if in_class and inspect.isfunction(function) and names and names[0] in ("self", "cls"):
+        _refuse(
+            function,
+            f"it is a method of {owner}, and a node is not bound to an object; define it outside "
+            f"the class, write a Node subclass, or make a node of a bound method: "
+            f"node(...)(object.{function.__name__})",
+        )
+
+
+def _parameter(function: Any, one: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+    name, default = one.name, one.default
+    if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+        _refuse(function, f"{one} cannot name fields; name each field as a parameter of its own")
+    if one.kind is one.POSITIONAL_ONLY:
+        _refuse(function, f"parameter {name!r} is positional-only; take the '/' out")
+    if _is_store(hints.get(name)):
+        return Parameter(name)
+    if isinstance(default, Resource):
+        return Parameter(name, resource=default)
+    if isinstance(default, FieldRef):
+        return Parameter(name, field_of(default), by_reference=True)
+    if is_fields(default):
+        _refuse(function, f"the default of {name!r} is {default!r}: name one of its fields")
+    if name == "store" and name not in hints:
+        _refuse(function, "annotate 'store' as Store for the whole store: store: Store[Model]")
+    return Parameter(name, StoreField(name), required=default is one.empty)
+
+
+def _is_store(hint: Any) -> bool:
+    hint = plain(hint)
+    if isinstance(hint, Unknown):  # Store may be imported for the type checker alone
+        return str(hint).rpartition(".")[2] == "Store"
+    kind = get_origin(hint) or hint
+    return isinstance(kind, type) and issubclass(kind, Store)
+
+
+def _written(function: Any, writes: object) -> tuple[StoreField, ...]:
+    if writes is None:
+        return ()
+    given = writes if isinstance(writes, tuple) else (writes,)
+    for one in given:
+        if isinstance(one, str):
+            _refuse(
+                function,
+                f"writes={one!r} is a string, which no type checker can check; write a reference: "
+                f"fields(Model).{one}, or key({one!r}) for a store without a model",
+            )
+        if not isinstance(one, FieldRef):
+            _refuse(
+                function,
+                f"writes={short(one)}: it takes a field reference such as fields(Model).summary, "
+                "or a tuple of them",
+            )
+    written = tuple(field_of(one) for one in given)
+    names = [field.name for field in written]
+    if not names or len(set(names)) < len(names):
+        _refuse(function, f"writes={short(writes)}: name each field that it writes once")
+    return written
+
+
+def _check_result(read: Signature) -> None:
+    """Refuse a result that does not fit ``writes``, or that could become an action by accident."""
+    hint = read.hints.get("return")
+    if read.writes:
+        parts = get_args(hint) if get_origin(hint) is tuple else (...,)
+        if read.unpacks and ... not in parts and len(parts) != len(read.writes):
+            _refuse(
+                read.function,
+                f"it writes {len(read.writes)} fields ({', '.join(map(str, read.writes))}) and "
+                f"returns {type_label(hint)}, a tuple of {len(parts)}",
+            )
+        return
+    try:
+        read.actions()
+    except TypeError:
+        _refuse(
+            read.function,
+            f"it returns {type_label(hint)} and writes nothing, so its result would be an action; "
+            "did you mean @node(writes=...)? An action is declared as a Literal or a StrEnum, "
+            "no action as None",
+        )

@@ -1,0 +1,196 @@
+"""The README and every page of docs/ are executed as they stand.
+
+How a page is read, fence by fence, in a folder and a module of its own:
+
+- ``python``: run; a fence may build on the ones before it. A hidden set-up is written as
+  ``<!-- invisible-code: python ... -->``.
+- ``python title="NAME"``: saved as a file of that name, which a later ``console`` fence must run.
+- ``text``: what the ``python`` fence before it has printed.
+- ``console``: the lines after ``$`` are commands, the others what they print. A command that fails
+  on purpose is in a fence of its own, ``console exit=2``.
+
+In what is printed, ``...`` stands for anything. All other languages are left alone.
+"""
+
+import contextlib
+import doctest
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example, Region
+from sybil.parsers.abstract.lexers import LexerCollection
+from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, FencedCodeBlockLexer
+
+from pocoflow.logging import disable_logging
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+FENCES = LexerCollection(
+    [
+        FencedCodeBlockLexer(r".+", mapping={"language": "info", "source": "source"}),
+        DirectiveInHTMLCommentLexer(
+            "invisible-code", ".+", mapping={"arguments": "info", "source": "source"}
+        ),
+    ]
+)
+
+
+def fences(document: Document) -> Iterator[Region]:
+    """The fences of a page, each with its info string and its source."""
+    for region in FENCES(document):
+        region.parsed = region.lexemes["info"].strip(), region.lexemes["source"]
+        yield region
+
+
+class Page:
+    """One page while it is executed, in the current folder."""
+
+    def __init__(self, path: Path, module: types.ModuleType) -> None:
+        self.path = path
+        self.module = module
+        self.printed = ""
+        self.files: set[str] = set()
+
+    def run(self) -> None:
+        """Execute every fence in its order."""
+        for fence in Document.parse(str(self.path), fences):
+            info, source = fence.parsed
+            language, _, rest = info.partition(" ")
+            if language == "python" and rest.startswith("title="):
+                self.save(rest.removeprefix("title=").strip('"'), source)
+            elif language == "python":
+                self.python(source, fence)
+            elif language == "text":
+                self.compare(source, self.printed, fence)
+            elif language == "console":
+                self.console(source, int(rest.removeprefix("exit=") or 0), fence)
+        assert not self.files, f"{self.path.name}: nothing runs {', '.join(self.files)}"
+
+    def save(self, name: str, source: str) -> None:
+        Path(name).write_text(source, encoding="utf-8")
+        self.files.add(name)
+
+    def python(self, source: str, fence: Example) -> None:
+        # Padded, so that a traceback and inspect.getsource() find the lines of the page.
+        padding = "\n" * (fence.line + source.line_offset)  # type: ignore[attr-defined]
+        code = compile(padding + source, str(self.path), "exec", dont_inherit=True)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, self.module.__dict__)  # noqa: S102 - that is what this is for
+        self.printed = printed.getvalue()
+
+    def console(self, source: str, code: int, fence: Example) -> None:
+        for part in re.split(r"^\$ ", source, flags=re.MULTILINE)[1:]:
+            command, _, wanted = part.partition("\n")
+            self.files -= set(shlex.split(command))
+            printed, ended = execute(command)
+            self.compare(wanted, printed, fence)
+            assert ended == code, f"{self.path.name}:{fence.line}: {command} ended with {ended}"
+
+    def compare(self, wanted: str, printed: str, fence: Example) -> None:
+        wanted, printed = trimmed(wanted), trimmed(printed)
+        if not doctest.OutputChecker().check_output(wanted, printed, doctest.ELLIPSIS):
+            pytest.fail(
+                f"{self.path.name}:{fence.line} says\n\n{wanted}\nbut it is\n\n{printed}",
+                pytrace=False,
+            )
+
+
+def trimmed(text: str) -> str:
+    """The lines without the space at their ends, and without empty ones around them."""
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
+
+
+def execute(command: str) -> tuple[str, int]:
+    """Run ``python``, ``pocoflow`` or ``mypy``: what it prints, and its exit code."""
+    program, *arguments = shlex.split(command)
+    programs = {
+        "python": [],
+        "pocoflow": ["-m", "pocoflow"],
+        "mypy": ["-m", "mypy", "--follow-imports=silent"],
+    }
+    done = subprocess.run(
+        [sys.executable, *programs[program], *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        env={
+            **os.environ,
+            "COLUMNS": "100",
+            "MYPYPATH": os.pathsep.join([str(ROOT), str(ROOT / "stubs")]),
+            "NO_COLOR": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+            "PYTHONUTF8": "1",
+            "PYTHONWARNINGS": "error",
+        },
+    )
+    return done.stdout, done.returncode
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_example_runs_as_printed(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a page shows is what happens: its code runs, and prints what the page says."""
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        Page(path, module).run()
+    finally:
+        disable_logging()
+        for name in [file.stem for file in tmp_path.glob("*.py")]:
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(path: Path) -> None:
+    """A link to a file of the project, or to a heading in one, has its target."""
+    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, heading = target.partition("#")
+        file = (path.parent / name) if name else path
+        assert file.exists(), f"{target}: there is no {file}"
+        assert not heading or heading in headings(file), f"{target}: no such heading"
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    """Nobody has to guess that a page exists: the index leads to each of them."""
+    found, queue = set[Path](), [ROOT / "docs" / "index.md"]
+    while queue:
+        page = queue.pop()
+        if page in found or not page.is_file():
+            continue
+        found.add(page)
+        for target in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text("utf-8")):
+            queue.append((page.parent / target).resolve())
+    assert {page for page in PAGES if page.parent != ROOT} <= found
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    """The README says how to run the demo and how to run the tests, where CI looks for it."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    commands = dict(re.findall(r"<!-- command: (\w+) -->\n```bash\n(.*?)```", text, re.DOTALL))
+    assert set(commands) == {"run", "test"}
+    assert "pocoflow demo" in commands["run"]
+    assert "pytest" in commands["test"]

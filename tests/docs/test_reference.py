@@ -1,0 +1,160 @@
+"""The reference names everything that there is, and nothing that there is not."""
+
+import dataclasses
+import importlib
+import inspect
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import pocoflow
+from pocoflow import cli, errors, events
+from pocoflow.db import STATUSES, WorkflowDB
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / "reference" / name).read_text("utf-8")
+
+
+def named(text: str) -> set[str]:
+    """The words that a text sets as code."""
+    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", text))))
+
+
+def rows(text: str) -> dict[str, str]:
+    """The rows of the tables in a text: the first cell, and the rest."""
+    found = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, flags=re.MULTILINE)
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("owner", "where"),
+    [
+        ("Store", "store.md"),
+        ("Node", "node.md"),
+        ("AsyncNode", "node.md"),
+        ("RunContext", "node.md"),
+        ("Flow", "flow.md"),
+        ("RunHandle", "flow.md"),
+        ("WorkflowDB", "database.md"),
+    ],
+)
+def test_every_public_member_is_in_the_reference(owner: str, where: str) -> None:
+    """What a public class offers can be found on its page."""
+    members = {name for name in vars(getattr(pocoflow, owner)) if not name.startswith("_")}
+    assert members <= named(page(where)), members - named(page(where))
+
+
+@pytest.mark.parametrize(
+    ("owner", "where"),
+    [
+        ("Store", "store.md"),
+        ("Flow", "flow.md"),
+        ("WorkflowDB", "database.md"),
+    ],
+)
+def test_every_argument_is_in_the_reference(owner: str, where: str) -> None:
+    """What a public class can be given can be found on its page."""
+    arguments = set(inspect.signature(getattr(pocoflow, owner).__init__).parameters) - {"self"}
+    assert arguments <= named(page(where)), arguments - named(page(where))
+
+
+def test_the_tree_of_errors_is_that_of_the_code() -> None:
+    """The errors are drawn in the reference as in the code, and the code is as it is drawn."""
+    assert errors.__doc__ is not None
+    drawn = inspect.cleandoc(errors.__doc__).partition("::\n\n")[2]
+    tree = inspect.cleandoc(drawn)
+    assert tree in page("errors.md")
+    parents: dict[int, str] = {}
+    for line in tree.splitlines():
+        name, *builtins = re.findall(r"\w+", line)
+        depth = line.index(name) // 4
+        parents[depth] = name
+        bases = [base.__name__ for base in getattr(errors, name).__bases__]
+        assert bases == [*([parents[depth - 1]] if depth else ["Exception"]), *builtins], name
+
+
+def test_every_error_has_its_row() -> None:
+    """Each exception that can be caught is explained in the reference, and no other."""
+    assert set(rows(page("errors.md"))) == set(errors.__all__) - {"PocoflowError"}
+
+
+def test_every_event_has_its_row() -> None:
+    """Each event class is in the reference with its kind and its fields."""
+    text = page("events-and-hooks.md").partition("## Event classes")[2]
+    kinds = {name: named(cells) for name, cells in rows(text).items()}
+    for name in set(events.__all__) - {"Event"}:
+        event = getattr(events, name)
+        fields = {field.name for field in dataclasses.fields(event)} - {"run_id"}
+        assert kinds.pop(name) == {event.kind, *fields}, name
+    assert not kinds
+
+
+def test_every_hook_has_its_row() -> None:
+    """Each event that a hook can be told of is in the table of hooks, with what it passes."""
+    text = page("events-and-hooks.md").partition("## In the database")[0]
+    assert {name: cells.split("`")[1] for name, cells in rows(text).items()} == {
+        name: parameters
+        for name, (parameters, _) in importlib.import_module("pocoflow.hooks")._SHAPES.items()
+    }
+
+
+def test_every_column_is_in_the_reference(tmp_path: Path) -> None:
+    """Who reads the database with other tools finds each table and column explained, and no other."""
+    WorkflowDB(tmp_path / "runs.db").close()
+    raw = sqlite3.connect(tmp_path / "runs.db")
+    names = raw.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
+    tables = {
+        name: {row[1] for row in raw.execute(f"PRAGMA table_info({name})")} for (name,) in names
+    }
+    raw.close()
+    text = page("database.md").partition("\n## Tables")[2].partition("\n## ")[0]
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", text, re.DOTALL | re.MULTILINE))
+    cells = {
+        name: set(
+            re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", part, re.MULTILINE)))
+        )
+        for name, part in sections.items()
+    }
+    assert cells == tables
+
+
+def test_every_status_is_in_the_reference() -> None:
+    """Each status that a run can have is explained, and no other."""
+    text = page("database.md").partition("## Statuses")[2].partition("## ")[0]
+    assert set(rows(text)) == set(STATUSES)
+
+
+def test_every_command_has_its_section() -> None:
+    """Each command is in the reference; its help is executed there."""
+    titles = re.findall(r"^## pocoflow (\w+)$", page("cli.md"), flags=re.MULTILINE)
+    assert titles == list(cli.COMMANDS)
+
+
+def test_every_module_has_its_room() -> None:
+    """The design names each module and package of the library, and no other."""
+    folder = Path(pocoflow.__file__).parent
+    modules = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in folder.iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists())
+        and not path.name.startswith("_")
+    }
+    text = (DOCS / "design.md").read_text("utf-8").partition("## Rooms")[2].partition("## ")[0]
+    first_cells = " ".join(re.findall(r"^\| (.*?) \|", text, flags=re.MULTILINE))
+    assert set(re.findall(r"`([\w.]+/?)`", first_cells)) == modules
+
+
+def test_every_decision_is_in_the_index_and_has_its_parts() -> None:
+    """A decision can be found, and says what forced it, what was chosen, and what that costs."""
+    folder = DOCS / "decisions"
+    index = (folder / "index.md").read_text("utf-8")
+    records = sorted(folder.glob("[0-9]*.md"))
+    assert re.findall(r"\(([\d]{4}-[\w-]+\.md)\)", index) == [path.name for path in records]
+    for path in records:
+        titles = re.findall(r"^## (.+)$", path.read_text("utf-8"), flags=re.MULTILINE)
+        assert titles == ["Context", "Decision", "Consequences", "Instead of"], path.name

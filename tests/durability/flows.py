@@ -1,0 +1,456 @@
+"""Flows of several shapes that write down all they do, outside the database, as they do it.
+
+A ledger is the other side of the story: what a paid service would have on its bill. Its lines are
+``what step detail``, in the order of what happened::
+
+    start     the hook node_start
+    prep      prep of the step begins
+    call      the paid call begins
+    paid      it is paid; detail is the idempotency key
+    post      post begins: the result of exec has been acknowledged
+    posted    post has written to the store
+    done      the hook node_end: the step has been acknowledged
+    end       the hook flow_end: the run has been acknowledged as completed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pocoflow import AsyncNode, Flow, Node, Store, WorkflowDB
+from pocoflow.context import context
+
+__all__ = ["LONG", "SHAPES", "Ledger", "Line", "Oracle", "Shape", "oracle", "same"]
+
+# -- the ledger -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a ledger."""
+
+    what: str
+    step: int
+    detail: str
+
+
+class Ledger:
+    """Appends lines to a file that outlives the process.
+
+    Args:
+        path: The file; ``None`` writes nothing.
+        sync: Whether each line must survive a power cut as well as a killed process.
+        cut: A line, ``"paid 3"``: once it is written, this process is killed.
+        cost: Seconds that a paid call takes.
+    """
+
+    def __init__(
+        self, path: Path | None, *, sync: bool = True, cut: str = "", cost: float = 0.0
+    ) -> None:
+        self._sync = sync
+        self._cut = cut
+        self._cost = cost
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._file = None if path is None else os.open(path, flags, 0o600)
+
+    def write(self, what: str, step: int, detail: str = "") -> None:
+        """Write a line; return when it is safe."""
+        if self._file is None:
+            return
+        os.write(self._file, f"{what} {step} {detail}\n".encode())
+        if self._sync:
+            os.fsync(self._file)
+        if f"{what} {step}" == self._cut:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def work(self) -> None:
+        """Take the time of a paid call."""
+        if self._cost:
+            time.sleep(self._cost)
+
+    @staticmethod
+    def read(path: Path) -> Iterator[Line]:
+        """The lines of a ledger; a last one that was cut short never happened."""
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("\n"):
+                    what, step, detail = line[:-1].split(" ", 2)
+                    yield Line(what, int(step), detail)
+
+
+# -- nodes ----------------------------------------------------------------------------------------
+
+
+class Work(Node[Any, Any, str]):
+    """A node whose three phases are on the ledger; ``read``, ``compute`` and ``write`` are its."""
+
+    def __init__(self, ledger: Ledger, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.ledger = ledger
+
+    def prep(self, store: Store[Any]) -> Any:
+        self.ledger.write("prep", context().step)
+        return self.read(store)
+
+    def exec(self, prepared: Any) -> Any:
+        here = context()
+        self.ledger.write("call", here.step)
+        self.ledger.work()
+        result = self.compute(prepared)
+        self.ledger.write("paid", here.step, here.idempotency_key)
+        return result
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        self.ledger.write("post", context().step)
+        action = self.write(store, prepared, result)
+        self.ledger.write("posted", context().step)
+        return action
+
+    def read(self, store: Store[Any]) -> Any:
+        return store["x"]
+
+    def compute(self, prepared: Any) -> Any:
+        return prepared * 3 + 1
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["x"] = result
+        return "default"
+
+
+class Check(Node[None, None, str]):
+    """No ``exec``: its step is one commit."""
+
+    def __init__(self, ledger: Ledger, limit: int) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.limit = limit
+
+    def post(self, store: Store[Any], prepared: None, result: None) -> str:
+        self.ledger.write("posted", context().step)
+        store["round"] = store["round"] + 1
+        return "again" if store["round"] < self.limit else "enough"
+
+
+class Cheap(Work):
+    """Without a journal: its ``exec`` costs nothing and may be called again after a crash."""
+
+    journal = False
+
+    def exec(self, prepared: Any) -> Any:
+        return self.compute(prepared)
+
+
+class Say(Work):
+    """Appends a message to a list, in place."""
+
+    def read(self, store: Store[Any]) -> Any:
+        return len(store["messages"])
+
+    def compute(self, prepared: Any) -> Any:
+        return {"role": "assistant", "content": f"answer {prepared} " * 20, "tokens": [prepared]}
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["messages"].append(result)
+        return "again" if len(store["messages"]) < store["wanted"] else "enough"
+
+
+class Box(BaseModel):
+    """A model that an untyped store holds."""
+
+    items: list[int]
+    label: str = ""
+
+
+class Mutate(Work):
+    """Changes what is in the store without assigning to it, also through an alias of its own."""
+
+    alias: dict[str, Any]
+
+    def read(self, store: Store[Any]) -> Any:
+        self.alias = store["tree"]
+        return store["flags"]["count"]
+
+    def compute(self, prepared: Any) -> Any:
+        return prepared + 1
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["flags"]["count"] = result
+        store["flags"]["odd"] = result % 2 == 1 if result % 3 else result % 2
+        self.alias["branches"].setdefault(result % 2, []).append((result, {"n": result}))
+        store["box"].items.append(result)
+        store["box"].label = f"box {result}"
+        store["seen"].add(result)
+        if "scratch" in store:
+            del store["scratch"]
+        else:
+            store["scratch"] = [result]
+        return "again" if result < 6 else "enough"
+
+
+class Flaky(Work):
+    """Fails before it pays, at first; every third step fails for good and falls back."""
+
+    max_retries = 3
+
+    def exec(self, prepared: Any) -> Any:
+        here = context()
+        if here.step % 3 == 2 or here.attempt < 3:
+            raise ConnectionError(f"attempt {here.attempt}")
+        return super().exec(prepared)
+
+    def exec_fallback(self, prepared: Any, exc: Exception) -> Any:
+        here = context()
+        self.ledger.write("paid", here.step, here.idempotency_key)
+        return -prepared
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["x"] = result
+        store["round"] += 1
+        return "again" if store["round"] < 5 else "enough"
+
+
+class Fetch(AsyncNode[Any, Any, str]):
+    """An asynchronous node; its paid call is between two awaits."""
+
+    def __init__(self, ledger: Ledger, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.ledger = ledger
+
+    async def prep(self, store: Store[Any]) -> Any:
+        self.ledger.write("prep", context().step)
+        return store["urls"][store["next"]]
+
+    async def exec_async(self, url: Any) -> Any:
+        here = context()
+        self.ledger.write("call", here.step)
+        await asyncio.sleep(0)
+        self.ledger.work()
+        pages = await asyncio.gather(*(self._page(url, n) for n in range(2)))
+        self.ledger.write("paid", here.step, here.idempotency_key)
+        await asyncio.sleep(0)
+        return tuple(pages)
+
+    async def _page(self, url: str, number: int) -> bytes:
+        await asyncio.sleep(0)
+        return f"{url}#{number}".encode()
+
+    def post(self, store: Store[Any], url: Any, pages: Any) -> str:
+        self.ledger.write("post", context().step)
+        store["pages"][url] = pages
+        store["next"] += 1
+        self.ledger.write("posted", context().step)
+        return "again" if store["next"] < len(store["urls"]) else "enough"
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What the typed node's exec returns."""
+
+    price: Decimal
+    currency: str
+
+
+class Order(BaseModel):
+    """One line of an offer."""
+
+    article: str
+    quote: Quote
+
+
+class Offer(BaseModel):
+    """The typed store."""
+
+    articles: tuple[str, ...]
+    orders: list[Order] = []
+    total: Decimal = Decimal(0)
+    summary: str
+
+
+class Price(Node[str, Quote, str]):
+    """A typed node in a typed store."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+
+    def prep(self, store: Store[Offer]) -> str:
+        self.ledger.write("prep", context().step)
+        return store.state.articles[len(store.state.orders)]
+
+    def exec(self, article: str) -> Quote:
+        here = context()
+        self.ledger.write("call", here.step)
+        self.ledger.work()
+        quote = Quote(Decimal(len(article)) + Decimal("0.10"), "EUR")
+        self.ledger.write("paid", here.step, here.idempotency_key)
+        return quote
+
+    def post(self, store: Store[Offer], article: str, quote: Quote) -> str:
+        self.ledger.write("post", context().step)
+        store.state.orders.append(Order(article=article, quote=quote))
+        store.state.total += quote.price
+        if len(store.state.orders) == len(store.state.articles):
+            store.state.summary = f"{len(store.state.orders)} orders"
+        self.ledger.write("posted", context().step)
+        return "again" if "summary" not in store else "enough"
+
+
+# -- shapes ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of flow: how to wire it, and the store that it begins with."""
+
+    wire: Callable[[Ledger], Node[Any, Any, Any]]
+    initial: Callable[[], dict[str, Any]]
+    schema: type[BaseModel] | None = None
+
+    def flow(self, ledger: Ledger, database: WorkflowDB | None = None) -> Flow[Any]:
+        """The flow, writing to a ledger."""
+        flow: Flow[Any] = Flow(
+            start=self.wire(ledger), flow_name="durable", db_path=database, schema=self.schema
+        )
+        # The step of a hook: of the run whose phase the engine has just left.
+        flow.on("node_start", lambda name, store: ledger.write("start", context().step))
+        flow.on("node_end", lambda name, action, spent, store: ledger.write("done", context().step))
+        flow.on("flow_end", lambda steps, store: ledger.write("end", steps))
+        return flow
+
+
+def _chain(ledger: Ledger) -> Node[Any, Any, Any]:
+    nodes = [Work(ledger, name=f"Work{n}") for n in range(5)]
+    nodes.insert(3, Cheap(ledger))
+    for one, following in zip(nodes, nodes[1:], strict=False):
+        one.then("default", following)
+    return nodes[0]
+
+
+def _loop(ledger: Ledger) -> Node[Any, Any, Any]:
+    work, check = Work(ledger), Check(ledger, 3)
+    work.then("*", check)
+    check.then("again", work)
+    return work
+
+
+def _again(node: Node[Any, Any, Any]) -> Node[Any, Any, Any]:
+    return node.then("again", node)
+
+
+class Many(Work):
+    """200 paid calls, for measuring how often one is repeated."""
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["x"] = result % 1_000_003
+        store["round"] += 1
+        return "again" if store["round"] < 200 else "enough"
+
+
+SHAPES: dict[str, Shape] = {
+    "chain": Shape(_chain, lambda: {"x": 1}),
+    "loop": Shape(_loop, lambda: {"x": 2, "round": 0, "text": "unchanged " * 2000}),
+    "growing list": Shape(
+        lambda ledger: _again(Say(ledger)), lambda: {"messages": [], "wanted": 6}
+    ),
+    "in place": Shape(
+        lambda ledger: _again(Mutate(ledger)),
+        lambda: {
+            "tree": {"branches": {}},
+            "flags": {"count": 0, "odd": 0},
+            "box": Box(items=[]),
+            "seen": set(),
+        },
+    ),
+    "retries": Shape(lambda ledger: _again(Flaky(ledger)), lambda: {"x": 5, "round": 0}),
+    "async": Shape(
+        lambda ledger: _again(Fetch(ledger)),
+        lambda: {"urls": [f"https://example.org/{n}" for n in range(4)], "pages": {}, "next": 0},
+    ),
+    "typed": Shape(
+        lambda ledger: _again(Price(ledger)),
+        lambda: {"articles": ("pen", "ink", "paper", "blotter")},
+        Offer,
+    ),
+}
+
+LONG = Shape(lambda ledger: _again(Many(ledger)), lambda: {"x": 1, "round": 0})
+
+
+# -- what ought to come out -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """What an undisturbed run does.
+
+    Attributes:
+        stores: The store after each step, and before the first under -1.
+        lines: What it writes to the ledger, ``"paid 3"``.
+    """
+
+    stores: dict[int, dict[str, Any]]
+    lines: tuple[str, ...]
+
+    @property
+    def paid(self) -> frozenset[int]:
+        """The steps with a paid call."""
+        words = (line.split() for line in self.lines)
+        return frozenset(int(step) for what, step in words if what == "paid")
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run takes."""
+        return len(self.stores) - 1
+
+
+def oracle(shape: Shape) -> Oracle:
+    """Run a shape in memory, without a database, and keep every store on the way."""
+    stores: dict[int, dict[str, Any]] = {}
+    lines: list[str] = []
+
+    class Watching(Ledger):
+        def write(self, what: str, step: int, detail: str = "") -> None:
+            lines.append(f"{what} {step}")
+
+    flow = shape.flow(Watching(None))
+    flow.on("flow_start", lambda store: stores.update({-1: copy.deepcopy(store.as_dict())}))
+    flow.on(
+        "node_end",
+        lambda name, action, spent, store: stores.update(
+            {context().step: copy.deepcopy(store.as_dict())}
+        ),
+    )
+    flow.run(shape.initial())
+    return Oracle(stores, tuple(dict.fromkeys(lines)))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal with every type in them the same."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(
+            same(left, right) for left, right in zip(_items(one), _items(other), strict=True)
+        )
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, BaseModel):
+        return same(one.__dict__, other.__dict__)
+    if is_dataclass(one):
+        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return bool(one == other)
+
+
+def _items(mapping: dict[Any, Any]) -> list[Any]:
+    return [part for pair in mapping.items() for part in pair]

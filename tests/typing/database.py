@@ -1,0 +1,68 @@
+"""What type checkers know about ``WorkflowDB``. Never executed."""
+
+from pathlib import Path
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.db import CheckpointRow
+
+
+class Article(BaseModel):
+    document: str
+    summary: str = ""
+
+
+class Comment(BaseModel):
+    text: str
+
+
+with WorkflowDB("pocoflow.db") as db:
+    assert_type(db, WorkflowDB)
+
+assert_type(WorkflowDB(Path("pocoflow.db"), synchronous="NORMAL", read_only=True), WorkflowDB)
+assert_type(db.list_runs(), list[dict[str, Any]])
+assert_type(db.list_runs(10)[0]["run_id"], Any)
+assert_type(db.get_run("run-1"), dict[str, Any] | None)
+assert_type(db.get_events("run-1")[0]["event"], Any)
+assert_type(db.get_checkpoints("run-1"), list[CheckpointRow])
+assert_type(db.get_checkpoints("run-1")[-1]["step"], Any)
+assert_type(db.load_checkpoint("run-1", 2), Store[Any])
+assert_type(db.load_checkpoint("run-1", step=2), Store[Any])
+assert_type(db.load_checkpoint("run-1", 2, schema={"query": str}), Store[Any])
+assert_type(db.load_checkpoint("run-1", 2, schema=Article), Store[Article])
+assert_type(db.load_checkpoint("run-1", -1, schema=Article, types=[Comment]), Store[Article])
+db.create_run("run-1")
+db.create_run("run-1", "article")
+db.update_run("run-1", status="paused")
+db.save_checkpoint("run-1", 0, "Summarise", Store({"a": 1}))
+db.save_checkpoint("run-1", 0, "Summarise", {"a": 1})
+db.save_event("run-1", "node_end", step=1, node_name="Summarise", action="done", elapsed_ms=1.5)
+
+runs = [row for row in db.list_runs() if row["status"] == "failed"]
+last = db.get_checkpoints(runs[0]["run_id"])[-1]
+restored = db.load_checkpoint(runs[0]["run_id"], step=last["step"])
+Flow(start=Node(), db_path="pocoflow.db").run(restored, resume_from=Node())
+Flow(start=Node(), schema=Article).run(db.load_checkpoint("run-1", 2))
+Flow(start=Node(), schema=Article).run(db.load_checkpoint("run-1", 2, schema=Article))
+
+# -- mistakes ---------------------------------------------------------------------------------
+
+WorkflowDB(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+WorkflowDB("pocoflow.db", synchronous="OFF")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+WorkflowDB("pocoflow.db", True)  # type: ignore[call-arg, arg-type]  # ty: ignore[too-many-positional-arguments]
+db.load_checkpoint("run-1")  # type: ignore[call-arg]  # ty: ignore[missing-argument]
+db.load_checkpoint("run-1", "2")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.load_checkpoint(1, 2)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.load_checkpoint("run-1", 2, schema=Article(document=""))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.load_checkpoint("run-1", 2, schema=int)  # type: ignore[type-var]  # ty: ignore[invalid-argument-type]
+db.load_checkpoint("run-1", 2, schema=Article).state.sumary  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+Flow(start=Node(), schema=Article).run(db.load_checkpoint("run-1", 2, schema=Comment))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.get_run("run-1")["status"]  # type: ignore[index]  # ty: ignore[not-subscriptable]
+db.get_run(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.list_runs("10")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.list_runs().run_id  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+db.get_events(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.save_checkpoint("run-1", 0, "Summarise", [1])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.save_event("run-1", "node_end", step="1")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -1,0 +1,146 @@
+"""What type checkers know about runs, handles and stored runs. Never executed."""
+
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+from pocoflow import Flow, Node, RunHandle, Store
+
+
+class Article(BaseModel):
+    document: str
+    summary: str = ""
+
+
+class Comment(BaseModel):
+    text: str
+
+
+class Summarise(Node[str, str]):
+    pass
+
+
+summarise = Summarise()
+flow = Flow(start=summarise, schema=Article)
+untyped = Flow(start=summarise)
+article = Article(document="...")
+plain: dict[str, Any] = {"document": "..."}
+texts = {"document": "..."}
+
+# -- in this thread ---------------------------------------------------------------------------
+
+assert_type(flow.run(), Store[Article])
+assert_type(flow.run(None), Store[Article])
+assert_type(flow.run({"a": 1}), Store[Article])
+assert_type(flow.run(plain), Store[Article])
+assert_type(flow.run(texts), Store[Article])
+assert_type(flow.run(article), Store[Article])
+assert_type(flow.run(Store(article)), Store[Article])
+assert_type(flow.run(Store({"document": "..."}, schema=Article)), Store[Article])
+assert_type(flow.run(Store({"document": "..."})), Store[Article])
+assert_type(flow.run(article, resume_from=summarise).state.summary, str)
+assert_type(flow.run(resume_from=None), Store[Article])
+
+assert_type(untyped.run(), Store[Any])
+assert_type(untyped.run({"a": 1}), Store[Any])
+assert_type(untyped.run(plain), Store[Any])
+assert_type(untyped.run(Store({"a": 1})), Store[Any])
+assert_type(untyped.run(Store(article)), Store[Any])
+assert_type(untyped.run(article), Store[Any])
+
+# -- in the background ------------------------------------------------------------------------
+
+handle = flow.run_background({"document": "..."})
+assert_type(handle, RunHandle[Article])
+assert_type(handle.run_id, str)
+assert_type(handle.status, str)
+assert_type(handle.is_done, bool)
+assert_type(handle.store, Store[Article])
+assert_type(handle.wait(), Store[Article])
+assert_type(handle.wait(300), Store[Article])
+assert_type(handle.wait(timeout=None).state.summary, str)
+assert_type(untyped.run_background(), RunHandle[Any])
+assert_type(untyped.run_background().wait(), Store[Any])
+handle.cancel()
+no_type_argument: RunHandle = handle
+
+# -- stored runs ------------------------------------------------------------------------------
+
+assert_type(flow.resume("run-1"), Store[Article])
+assert_type(flow.resume("run-1", changes={"summary": ""}, rename={"A": "B"}), Store[Article])
+assert_type(flow.resume("run-1", types=[Comment]), Store[Article])
+assert_type(flow.resume_background("run-1"), RunHandle[Article])
+assert_type(flow.fork("run-1"), str)
+assert_type(flow.fork("run-1", 2, {"summary": ""}), str)
+assert_type(flow.recover(), dict[str, Exception | None])
+
+# -- on the caller's event loop ---------------------------------------------------------------
+
+
+async def loop() -> None:
+    assert_type(await flow.run_async(), Store[Article])
+    assert_type(await flow.run_async({"a": 1}), Store[Article])
+    assert_type(await flow.run_async(article, resume_from=summarise), Store[Article])
+    assert_type(await untyped.run_async(plain), Store[Any])
+    assert_type(await flow.resume_async("run-1"), Store[Article])
+    await flow.run_async(Store(Comment(text="")))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    await flow.run_async(Comment(text=""))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    await flow.run_async(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    await flow.run_async(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    await flow.resume_async(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    await flow.run(article)  # type: ignore[misc]  # ty: ignore[invalid-await]
+    await flow.run_background(article)  # type: ignore[misc]  # ty: ignore[invalid-await]
+    flow.run_async(article).state  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+
+
+# -- mistakes ---------------------------------------------------------------------------------
+
+comments = Store(Comment(text=""))
+
+flow.run(comments)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(Store({}, schema=Comment))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(Comment(text=""))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(Article)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run("document")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run([article])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run({1: 2})  # type: ignore[dict-item]  # ty: ignore[invalid-argument-type]
+flow.run(document="...")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+flow.run(article, summarise)  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+flow.run(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(article, resume_from="Summarise")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(article, resume_from=flow)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(article, resume_from=2)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+untyped.run(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+untyped.run(article, resume_form=summarise)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+text: str = flow.run(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+same: Article = flow.run(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+commented: Store[Comment] = flow.run(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+flow.run(article).state.sumary  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+
+flow.run_background(comments)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run_background(Comment(text=""))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run_background(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run_background(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+started: Store[Article] = flow.run_background(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+waited: Article = handle.wait()  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+commented_later: Store[Comment] = handle.wait()  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+handle.wait("300")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+handle.wait(timeout="300")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+handle.wait().state.sumary  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+handle.status = "completed"  # type: ignore[misc]  # ty: ignore[invalid-assignment]
+handle.status()  # type: ignore[operator]  # ty: ignore[not-callable]
+handle.is_done()  # type: ignore[operator]  # ty: ignore[not-callable]
+handle.cancel(1)  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+handle.join()  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+other_handle: RunHandle[Comment] = flow.run_background(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+number: int = handle.run_id  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+
+flow.resume(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume(handle)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume(summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume("run-1", changes=[1])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume("run-1", rename={"A": summarise})  # type: ignore[dict-item]  # ty: ignore[invalid-argument-type]
+flow.resume_background(handle)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.fork("run-1", "2")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+forked: Store[Article] = flow.fork("run-1")  # type: ignore[assignment]  # ty: ignore[invalid-assignment]

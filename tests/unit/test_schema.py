@@ -1,0 +1,953 @@
+"""What a schema promises: strict types, constraints, validators, and errors that explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum, StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
+
+import pytest
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    computed_field,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import TypedDict
+
+from pocoflow import Flow, Node, Store
+from pocoflow.errors import (
+    DefinitionError,
+    IncompleteStoreError,
+    InvalidValueError,
+    MissingKeyError,
+    StoreError,
+    UnknownFieldError,
+)
+
+
+class Article(BaseModel):
+    limit: ClassVar[int] = 100
+
+    document: str
+    summary: str
+    score: float = 0.0
+    tags: list[str] = Field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return self.document[:5].upper()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def length(self) -> int:
+        return len(self.document)
+
+    @cached_property
+    def words(self) -> int:
+        return len(self.document.split())
+
+    @property
+    def percent(self) -> float:
+        return self.score * 100
+
+    @percent.setter
+    def percent(self, value: float) -> None:
+        self.score = value / 100
+
+    def grade(self, score: float) -> str:
+        self.score = score
+        return f"{self.title}: {self.score}"
+
+    @classmethod
+    def kind(cls) -> str:
+        return cls.__name__
+
+    @staticmethod
+    def twice(number: int) -> int:
+        return number * 2
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+
+
+class Inner(BaseModel):
+    x: int = 0
+
+
+class Shape(TypedDict):
+    sides: int
+
+
+def recorded(store: Store[Any]) -> list[tuple[str, Any, Any]]:
+    """A list that every write of the store is appended to from now on."""
+    seen: list[tuple[str, Any, Any]] = []
+    store.add_observer(lambda key, old, new: seen.append((key, old, new)))
+    return seen
+
+
+# -- building -----------------------------------------------------------------------------------
+
+
+def test_a_model_class_as_schema_completes_the_data_with_its_defaults() -> None:
+    """Defaults are there from the start, in the order of the model, each store with its own."""
+    store = Store({"document": "d"}, schema=Article)
+    assert store == {"document": "d", "score": 0.0, "tags": []}
+    assert store.schema is Article
+    other = Store({"document": "d"}, schema=Article)
+    assert store["tags"] is not other["tags"]
+
+
+def test_a_default_may_be_made_from_the_fields_before_it() -> None:
+    """A ``default_factory`` that takes the validated data gets it."""
+
+    class Job(BaseModel):
+        name: str
+        label: str = Field(default_factory=lambda data: f"job {data['name']}")
+
+    assert Store({"name": "n"}, schema=Job)["label"] == "job n"
+
+
+def test_a_model_instance_brings_its_schema_and_stays_as_it_is() -> None:
+    """``Store(instance)`` is complete and typed; writes to it do not reach the instance."""
+    article = Article(document="d", summary="s", tags=["a"])
+    store = Store(article)
+    store.validate()
+    assert store.schema is Article
+    store["summary"] = "new"
+    assert article.summary == "s"
+    assert store.to_model() == article.model_copy(update={"summary": "new"})
+
+
+def test_a_store_built_from_a_store_takes_its_schema_along() -> None:
+    """A copy of a typed store is typed, unless another schema is given."""
+    store = Store(Store({"document": "d"}, schema=Article))
+    assert store.schema is Article
+    assert Store(Store({"x": 1}), schema={"x": int}).schema == {"x": int}
+
+
+@pytest.mark.parametrize("schema", [{"x": int}, Inner], ids=["dict", "model"])
+def test_initial_data_is_checked(schema: Any) -> None:
+    """Data that does not fit is refused when the store is built, not later."""
+    with pytest.raises(TypeError, match=r"store 'jobs'.*'x' expects int, got str: 'one'"):
+        Store({"x": "one"}, schema=schema, name="jobs")
+
+
+def test_a_refused_dict_is_left_as_it_was() -> None:
+    """``Store.over`` checks before it fills in defaults, so the owner's dict is untouched."""
+    owned: dict[str, Any] = {"x": "one"}
+    with pytest.raises(InvalidValueError):
+        Store.over(owned, Inner)
+    assert owned == {"x": "one"}
+    owned = {}
+    Store.over(owned, Inner)
+    assert owned == {"x": 0}
+
+
+@pytest.mark.parametrize("schema", [Inner(x=1), 3, "Inner", [int], int, lambda: int])
+def test_a_schema_that_is_none_is_refused(schema: Any) -> None:
+    """Only a model class or a dict of types is a schema; an instance gets a hint."""
+    with pytest.raises(DefinitionError, match="a store schema is a Pydantic model class") as caught:
+        Store({}, schema=schema)
+    assert isinstance(caught.value, ValueError)
+    assert ("pass the class Inner" in str(caught.value)) == isinstance(schema, Inner)
+
+
+def test_a_root_model_is_no_schema() -> None:
+    """A model without fields has no keys to hold, and the error says what to use instead."""
+    with pytest.raises(DefinitionError, match="RootModel, which has no fields"):
+        Store({}, schema=cast(Any, RootModel[int]))
+
+
+# -- strictness ---------------------------------------------------------------------------------
+
+FITS: list[tuple[Any, Any]] = [
+    (int, 1),
+    (int, 10**30),
+    (float, 1.5),
+    (str, "text"),
+    (str, ""),
+    (bool, True),
+    (bytes, b"x"),
+    (list, [1, "a"]),
+    (list[int], [1, 2]),
+    (dict, {1: 2}),
+    (dict[str, int], {"a": 1}),
+    (tuple[int, str], (1, "a")),
+    (set[int], {1}),
+    (int | None, None),
+    (int | str, "a"),
+    (Literal["a", "b"], "b"),
+    (Any, object),
+    (object, None),
+    (Colour, Colour.RED),
+    (Inner, Inner(x=1)),
+    (Path, Path("a")),
+    (datetime, datetime(2026, 1, 2)),  # noqa: DTZ001
+    (Decimal, Decimal("1.5")),
+    (Shape, {"sides": 3}),
+    (Callable, len),
+    (Annotated[int, Field(gt=0)], 1),
+    (None, None),
+]
+
+DOES_NOT_FIT: list[tuple[Any, Any]] = [
+    (int, "3"),
+    (int, True),
+    (int, 1.0),
+    (int, None),
+    (float, "1.5"),
+    (float, True),
+    (str, 1),
+    (str, b"x"),
+    (bool, 1),
+    (bool, "true"),
+    (bytes, "x"),
+    (list, (1,)),
+    (list[int], ["1"]),
+    (list[int], [True]),
+    (dict[str, int], {1: 1}),
+    (tuple[int, str], [1, "a"]),
+    (set[int], [1]),
+    (int | None, "1"),
+    (int | str, 1.5),
+    (Literal["a", "b"], "c"),
+    (Colour, "red"),
+    (Path, "a"),
+    (datetime, "2026-01-02"),
+    (date, "2026-01-02"),
+    (Decimal, "1.5"),
+    (Shape, {"sides": "3"}),
+    (Shape, {}),
+    (Callable, 3),
+    (Annotated[int, Field(gt=0)], 0),
+    (None, 0),
+]
+
+
+def _model(kind: Any) -> Any:
+    """A model class with one field ``x`` of a type."""
+    namespace = {"__annotations__": {"x": kind}, "__module__": __name__}
+    config = ConfigDict(arbitrary_types_allowed=True)
+    return type("Holder", (BaseModel,), {**namespace, "model_config": config})
+
+
+@pytest.mark.parametrize("make", [lambda kind: {"x": kind}, _model], ids=["dict", "model"])
+@pytest.mark.parametrize(("kind", "value"), FITS, ids=lambda part: str(part)[:30])
+def test_a_value_of_its_type_is_taken_as_it_is(make: Any, kind: Any, value: Any) -> None:
+    """What fits is stored equal and of the same type, under both kinds of schema."""
+    store = Store({}, schema=make(kind))
+    store["x"] = value
+    assert store["x"] == value
+    assert type(store["x"]) is type(value)
+    store.validate()
+
+
+@pytest.mark.parametrize("make", [lambda kind: {"x": kind}, _model], ids=["dict", "model"])
+@pytest.mark.parametrize(("kind", "value"), DOES_NOT_FIT, ids=lambda part: str(part)[:30])
+def test_a_value_of_another_type_is_refused(make: Any, kind: Any, value: Any) -> None:
+    """No conversion, ``True`` is no ``int``, and the error names store, key, given type, value."""
+    store = Store({}, schema=make(kind), name="jobs")
+    seen = recorded(store)
+    with pytest.raises(TypeError) as caught:
+        store["x"] = value
+    assert isinstance(caught.value, InvalidValueError)
+    text = str(caught.value)
+    assert "store 'jobs'" in text
+    assert "'x'" in text
+    assert f"got {type(value).__name__}: {value!r}" in text
+    assert "x" not in store
+    assert seen == []
+
+
+@pytest.mark.parametrize("schema", [{"x": float}, _model(float)], ids=["dict", "model"])
+def test_an_int_is_fine_for_a_float(schema: Any) -> None:
+    """The one conversion there is; what is stored is what validation returned, a ``float``."""
+    store = Store({"x": 3}, schema=schema)
+    assert type(store["x"]) is float
+    store["x"] = 4
+    assert type(store["x"]) is float
+
+
+def test_a_wrong_type_says_what_was_expected() -> None:
+    """The expected type reads as one writes it, under both kinds of schema."""
+    for schema, label in (
+        ({"x": list[str]}, "list[str]"),
+        ({"x": int | None}, "int | None"),
+        ({"x": Inner}, "Inner"),
+        ({"x": Literal["a", "b"]}, "Literal['a', 'b']"),
+        ({"x": (int, str)}, "int or str"),
+        (_model(list[str]), "list[str]"),
+        (_model(Inner), "Inner"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            Store({"x": 1.5}, schema=cast(Any, schema))
+        assert f"'x' expects {label}, got float: 1.5" in str(caught.value)
+
+
+def test_a_wrong_part_of_a_value_is_pointed_at() -> None:
+    """In a long list the error says which element does not fit."""
+    for schema in ({"x": list[int]}, _model(list[int])):
+        with pytest.raises(TypeError, match=r"\[2\]"):
+            Store({"x": [1, 2, "three"]}, schema=schema)
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    """A document of a megabyte does not end up in an error message."""
+    for schema in ({"x": int}, _model(int)):
+        with pytest.raises(TypeError) as caught:
+            Store({"x": "long" * 100_000}, schema=schema)
+        assert len(str(caught.value)) < 300
+        assert "'longlong" in str(caught.value)
+
+
+def test_a_value_whose_repr_fails_is_still_reported() -> None:
+    """A broken ``__repr__`` does not hide the error that is reported."""
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(TypeError, match="'x' expects int, got Broken: <Broken whose repr raised"):
+        Store({"x": Broken()}, schema={"x": int})
+
+
+def test_a_dict_for_a_nested_model_becomes_that_model() -> None:
+    """The fields of a nested model are checked as strictly, and an instance of it is stored."""
+    store = Store({}, schema=_model(Inner))
+    store["x"] = {"x": 1}
+    assert store["x"] == Inner(x=1)
+    with pytest.raises(TypeError, match=r"'x' expects Inner, got dict.*\['x'\].*got str: '1'"):
+        store["x"] = {"x": "1"}
+
+
+def test_a_wrong_value_of_a_union_is_one_line() -> None:
+    """However many members a union has, the error is one line about the field."""
+    with pytest.raises(TypeError, match=r"'x' expects int \| str, got float: 1.5") as caught:
+        Store({"x": 1.5}, schema=_model(int | str))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# -- dict schemas -------------------------------------------------------------------------------
+
+
+def test_keys_outside_a_dict_schema_are_allowed() -> None:
+    """A dict schema types the keys that it names and no others."""
+    store = Store({"free": 1}, schema={"x": int})
+    store["free"] = "anything"
+    store["x"] = 2
+    assert store == {"free": "anything", "x": 2}
+
+
+def test_a_dict_schema_needs_no_data_until_it_is_validated() -> None:
+    """Keys may be missing; ``validate`` raises ``ValueError`` naming every one of them."""
+    store = Store({}, schema={"query": str, "result": str, "n": int}, name="my_pipeline")
+    store["n"] = 1
+    with pytest.raises(ValueError, match="not set") as caught:
+        store.validate()
+    assert isinstance(caught.value, IncompleteStoreError)
+    assert "store 'my_pipeline'" in str(caught.value)
+    assert "'query', 'result'" in str(caught.value)
+    assert "'n'" not in str(caught.value)
+    store.update(query="q", result="r")
+    store.validate()
+
+
+def test_a_dict_schema_keeps_the_identity_of_plain_containers() -> None:
+    """A list under ``list`` is the very list, so that an alias of it stays one."""
+    items = [1]
+    store = Store({"items": items}, schema={"items": list})
+    items.append(2)
+    assert store["items"] is items
+
+
+def test_a_dict_schema_may_give_a_tuple_of_types() -> None:
+    """As for ``isinstance``, and a bool passes only where ``bool`` is among them."""
+    store = Store({"x": 1}, schema={"x": (int, str)})
+    store["x"] = "text"
+    with pytest.raises(TypeError, match="got bool: True"):
+        store["x"] = True
+    Store({"x": True}, schema={"x": (int, bool)})
+
+
+def test_a_subclass_is_fine_for_its_base() -> None:
+    """An instance of a subclass fits wherever its base is asked for, and stays what it is."""
+
+    class Deeper(Inner):
+        y: int = 1
+
+    deeper = Deeper()
+    for schema in ({"x": Inner}, _model(Inner)):
+        store = Store({"x": deeper}, schema=schema)
+        assert store["x"] is deeper
+
+
+@pytest.mark.parametrize("entry", ["", "int", 5, [int], {"a": int}, Inner(x=1), len, ...])
+def test_a_dict_schema_of_values_instead_of_types_is_refused(entry: Any) -> None:
+    """``{"query": ""}`` is data, not a schema, and the error says so with the key."""
+    with pytest.raises(DefinitionError, match=r"schema key 'query': .* is a value, not a type"):
+        Store({}, schema={"query": entry})
+
+
+def test_a_type_that_cannot_check_a_value_is_refused() -> None:
+    """A protocol that is not ``runtime_checkable`` is an error of the schema, not of a value."""
+
+    class Client(Protocol):
+        def call(self) -> str: ...
+
+    with pytest.raises(DefinitionError, match="schema key 'client': Client cannot check a value"):
+        Store({}, schema={"client": Client})
+
+
+# -- unknown fields -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.__setitem__("sumary", "x"),
+        lambda store: store.update(sumary="x"),
+        lambda store: store.setdefault("sumary", "x"),
+        lambda store: setattr(store.state, "sumary", "x"),
+    ],
+    ids=["set", "update", "setdefault", "state"],
+)
+def test_a_write_to_an_unknown_field_names_model_field_and_near_miss(
+    write: Callable[[Store[Article]], object],
+) -> None:
+    """A typo never adds a key: the error says which model, which field, and what was meant."""
+    store = Store({"document": "d"}, schema=Article, name="jobs")
+    with pytest.raises(TypeError) as caught:
+        write(store)
+    assert isinstance(caught.value, UnknownFieldError)
+    assert isinstance(caught.value, AttributeError)
+    text = str(caught.value)
+    assert "store 'jobs'" in text
+    assert "Article has no field 'sumary'" in text
+    assert "did you mean 'summary'?" in text
+    assert "document, summary, score, tags" in text
+    assert "sumary" not in store
+
+
+def test_initial_data_with_an_unknown_field_is_refused() -> None:
+    """A key that the model does not have is refused when the store is built."""
+    with pytest.raises(UnknownFieldError, match="no field 'documnt'; did you mean 'document'"):
+        Store({"documnt": "d"}, schema=Article)
+
+
+def test_a_model_that_allows_extras_takes_other_keys() -> None:
+    """With ``extra="allow"`` other keys are stored, read through the view, part of the model."""
+
+    class Open(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        x: int = 0
+
+    store: Store[Any] = Store({"more": 1}, schema=Open)
+    store["other"] = [2]
+    store.state.third = 3
+    assert store == {"x": 0, "more": 1, "other": [2], "third": 3}
+    assert store.state.other == [2]
+    assert store.to_model().model_extra == {"more": 1, "other": [2], "third": 3}
+    assert Store(store.to_model()) == store
+    with pytest.raises(TypeError, match="'x' expects int"):
+        store["x"] = "1"
+
+
+def test_fields_go_by_their_names_never_by_aliases() -> None:
+    """An alias is how JSON calls a field; a store knows the name alone."""
+
+    class Aliased(BaseModel):
+        full_name: str = Field(alias="fullName", default="")
+
+    store = Store({"full_name": "Ada"}, schema=Aliased)
+    store["full_name"] = "Grace"
+    assert store.state.full_name == "Grace"
+    assert store.to_model().full_name == "Grace"
+    with pytest.raises(UnknownFieldError, match="'fullName'"):
+        store["fullName"] = "Alan"
+
+
+# -- constraints and validators -----------------------------------------------------------------
+
+
+class Limits(BaseModel):
+    low: int = Field(default=0, ge=0)
+    high: int = Field(default=10, le=100)
+    name: str = Field(default="n", min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def tidy(cls, name: str) -> str:
+        if name == "forbidden":
+            raise ValueError("that name is taken")
+        return name.strip()
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("low", -1, "greater than or equal to 0"),
+        ("high", 101, "less than or equal to 100"),
+        ("name", "", "at least 1 character"),
+        ("name", "forbidden", "that name is taken"),
+        ("low", 11, "low 11 is above high 10"),
+    ],
+)
+def test_constraints_and_validators_hold_on_every_write(key: str, value: Any, reason: str) -> None:
+    """A refused write names store and key, gives the reason, and changes nothing."""
+    store = Store({}, schema=Limits, name="jobs")
+    before = store.as_dict()
+    seen = recorded(store)
+    with pytest.raises(TypeError) as caught:
+        store[key] = value
+    assert "store 'jobs'" in str(caught.value)
+    assert repr(key) in str(caught.value)
+    assert reason in str(caught.value)
+    assert store == before
+    assert seen == []
+
+
+def test_what_is_stored_is_what_the_validators_returned() -> None:
+    """A validator that tidies a value tidies what the store holds and what observers see."""
+    store = Store({}, schema=Limits)
+    seen = recorded(store)
+    store["name"] = "  Ada "
+    assert store["name"] == "Ada"
+    assert seen == [("name", "n", "Ada")]
+
+
+def test_a_model_validator_waits_until_all_required_fields_are_set() -> None:
+    """Until then single fields are checked; the write that completes the model is checked whole."""
+
+    class Span(BaseModel):
+        begin: int
+        end: int
+
+        @model_validator(mode="after")
+        def ordered(self) -> Self:
+            if self.begin > self.end:
+                raise ValueError("it ends before it begins")
+            return self
+
+    store = Store({}, schema=Span)
+    store["begin"] = 5
+    with pytest.raises(InvalidValueError, match=r"Span.*it ends before it begins"):
+        store["end"] = 3
+    assert "end" not in store
+    store["end"] = 7
+    with pytest.raises(InvalidValueError, match="it ends before it begins"):
+        store["begin"] = 8
+    store.update(begin=8, end=9)
+    assert store == {"begin": 8, "end": 9}
+    with pytest.raises(InvalidValueError, match="it ends before it begins"):
+        Store({"begin": 2, "end": 1}, schema=Span)
+
+
+def test_a_model_validator_may_change_other_fields() -> None:
+    """What an ``after`` validator sets is written, and observed, together with the write."""
+
+    class Box(BaseModel):
+        width: int = 1
+        area: int = 1
+
+        @model_validator(mode="after")
+        def measure(self) -> Self:
+            self.area = self.width * self.width
+            return self
+
+    store = Store({}, schema=Box)
+    seen = recorded(store)
+    store["width"] = 3
+    assert store == {"width": 3, "area": 9}
+    assert sorted(seen) == [("area", 1, 9), ("width", 1, 3)]
+
+
+def test_a_model_validator_leaves_the_other_values_alone() -> None:
+    """A write to one field neither copies the lists of the others nor reports them as written."""
+
+    class Chat(BaseModel):
+        messages: list[dict[str, str]] = []
+        turns: int = 0
+
+        @model_validator(mode="after")
+        def counted(self) -> Self:
+            return self
+
+    store = Store({}, schema=Chat)
+    messages = store["messages"]
+    seen = recorded(store)
+    store["turns"] = 1
+    messages.append({"role": "user"})
+    assert store["messages"] is messages
+    assert seen == [("turns", 0, 1)]
+
+
+def test_a_frozen_field_is_set_once() -> None:
+    """``Field(frozen=True)`` may be given or written while it is not set, and never again."""
+
+    class Job(BaseModel):
+        id: str = Field(frozen=True)
+        n: int = 0
+
+    store = Store({}, schema=Job, name="jobs")
+    store["id"] = "a"
+    store["n"] = 1
+    with pytest.raises(TypeError, match=r"store 'jobs': field 'id' is frozen.*'a'.*'b'"):
+        store["id"] = "b"
+    assert store == {"id": "a", "n": 1}
+    assert Store({"id": "a"}, schema=Job)["id"] == "a"
+    assert Store(Job(id="a"))["id"] == "a"
+
+
+def test_models_that_refer_to_each_other_are_schemas_too() -> None:
+    """A recursive model works, and its parts are checked."""
+    store = Store({"tree": Tree(children=[Tree()])}, schema=Forest)
+    store["tree"] = Tree()
+    with pytest.raises(TypeError, match="'tree' expects Tree, got int: 3"):
+        store["tree"] = 3
+
+
+class Forest(BaseModel):
+    tree: Tree
+
+
+class Tree(BaseModel):
+    children: list[Tree] = []
+
+
+# -- update -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"summary": "new", "score": "high"},
+        {"score": "high", "summary": "new"},
+        {"summary": "new", "scroe": 1.0},
+    ],
+)
+def test_an_update_with_one_wrong_value_writes_none(changes: dict[str, Any]) -> None:
+    """All or nothing: the values before and after the wrong one are not written either."""
+    store = Store({"document": "d", "summary": "old"}, schema=Article)
+    before = store.as_dict()
+    seen = recorded(store)
+    with pytest.raises(TypeError):
+        store.update(changes)
+    assert store == before
+    assert seen == []
+
+
+def test_an_update_may_pass_through_what_single_writes_could_not() -> None:
+    """Two values that only fit together can be written together."""
+    store = Store({}, schema=Limits)
+    with pytest.raises(InvalidValueError):
+        store["low"] = 50
+    store.update(low=50, high=60)
+    assert store == {"low": 50, "high": 60, "name": "n"}
+
+
+# -- unset fields -------------------------------------------------------------------------------
+
+
+def test_an_unset_field_is_absent_and_says_so() -> None:
+    """``in`` is false, reading is an error that says "not set yet", by key and by attribute."""
+    store = Store({"document": "d"}, schema=Article, name="jobs")
+    assert "summary" not in store
+    assert store.get("summary") is None
+    assert not hasattr(store.state, "summary")
+    assert getattr(store.state, "summary", "later") == "later"
+    with pytest.raises(KeyError, match="store 'jobs': field 'summary' is not set yet"):
+        store["summary"]
+    with pytest.raises(AttributeError, match="store 'jobs': field 'summary' is not set yet"):
+        store.state.summary  # noqa: B018
+    store["summary"] = "s"
+    assert store.state.summary == "s"
+
+
+def test_a_deleted_field_is_unset_again() -> None:
+    """``del`` makes a field absent, with the same error on reading."""
+    store = Store(Article(document="d", summary="s"))
+    del store["summary"]
+    with pytest.raises(MissingKeyError, match="field 'summary' is not set yet"):
+        store["summary"]
+    del store.state.document
+    assert "document" not in store
+
+
+def test_validate_names_all_that_is_missing() -> None:
+    """``validate`` of an incomplete store is a ``ValueError`` with model and fields."""
+    store = Store({}, schema=Article, name="jobs")
+    with pytest.raises(ValueError, match=r"store 'jobs'.*Article") as caught:
+        store.validate()
+    assert isinstance(caught.value, IncompleteStoreError)
+    assert "'document', 'summary'" in str(caught.value)
+    with pytest.raises(IncompleteStoreError, match="'document', 'summary'"):
+        store.to_model()
+
+
+def test_validate_finds_what_was_changed_in_place() -> None:
+    """A list that was spoilt after it was written is found by ``validate`` and ``to_model``."""
+    store = Store(Article(document="d", summary="s", tags=["a"]), name="jobs")
+    store["tags"].append(3)
+    for check in (store.validate, store.to_model):
+        with pytest.raises(InvalidValueError, match=r"'tags' expects list.*\[1\].*got int: 3"):
+            cast(Any, check)()
+    typed = Store({"x": [1]}, schema={"x": list[int]})
+    typed["x"].append("two")
+    with pytest.raises(InvalidValueError, match=r"key 'x' expects list\[int\]"):
+        typed.validate()
+
+
+def test_validate_reports_all_wrong_fields_at_once() -> None:
+    """Two spoilt fields are two lines of one error."""
+
+    class Two(BaseModel):
+        a: list[int] = []
+        b: list[int] = []
+
+    store = Store({}, schema=Two)
+    store["a"].append("x")
+    store["b"].append("y")
+    with pytest.raises(InvalidValueError) as caught:
+        store.validate()
+    assert "'a'" in str(caught.value)
+    assert "'b'" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_untyped_store_validates_and_has_no_model() -> None:
+    """Without a schema there is nothing to validate, and ``to_model`` says what is missing."""
+    Store({"a": 1}).validate()
+    for store in (Store({"a": 1}, name="jobs"), Store({"a": 1}, {"a": int}, "jobs")):
+        assert store.name == "jobs"
+        with pytest.raises(StoreError, match="store 'jobs' has no model schema"):
+            store.to_model()
+
+
+def test_to_model_is_independent_of_the_store() -> None:
+    """The model is complete and validated, and writing to it does not write to the store."""
+    store = Store(Article(document="d", summary="s", tags=["a"]))
+    model = store.to_model()
+    assert type(model) is Article
+    model.summary = "other"
+    model.tags.append("b")
+    assert store["summary"] == "s"
+    assert store["tags"] == ["a"]
+
+
+# -- the state view -----------------------------------------------------------------------------
+
+
+def test_the_state_view_reads_and_writes_the_store() -> None:
+    """Attributes are keys: reads see writes by key, writes are checked and observed."""
+    store = Store({"document": "d"}, schema=Article, name="jobs")
+    seen = recorded(store)
+    state = store.state
+    store["summary"] = "s"
+    assert state.summary == "s"
+    state.score = 0.5
+    assert store["score"] == 0.5
+    assert seen == [("summary", None, "s"), ("score", 0.0, 0.5)]
+    with pytest.raises(TypeError, match="store 'jobs': field 'score' expects float, got str"):
+        state.score = cast(Any, "high")
+    assert state.score == 0.5
+
+
+def test_methods_and_properties_of_the_model_work_on_the_state() -> None:
+    """What the model computes from its fields is computed from the store."""
+    store = Store({"document": "hello world"}, schema=Article)
+    state = store.state
+    assert state.title == "HELLO"
+    assert state.length == 11
+    assert state.words == 2
+    assert state.kind() == "Article"
+    assert state.twice(2) == 4
+    assert state.limit == 100
+    seen = recorded(store)
+    assert state.grade(0.5) == "HELLO: 0.5"
+    state.percent = 25
+    assert state.percent == 25
+    assert seen == [("score", 0.0, 0.5), ("score", 0.5, 0.25)]
+    store["document"] = "one two three"
+    assert state.words == 3
+
+
+def test_a_property_that_reads_an_unset_field_says_which() -> None:
+    """The error is about the field that is not set, not about the property."""
+    store = Store({}, schema=Article)
+    with pytest.raises(AttributeError, match="field 'document' is not set yet"):
+        store.state.title  # noqa: B018
+
+
+def test_what_every_model_can_do_works_on_the_state_of_a_complete_store() -> None:
+    """``model_dump`` and its like act on the complete model; what is unset is named."""
+    store = Store({"document": "d"}, schema=Article)
+    with pytest.raises(IncompleteStoreError, match="'summary'"):
+        store.state.model_dump()
+    store["summary"] = "s"
+    assert store.state.model_dump(exclude={"length"}) == store
+    assert store.state.model_copy(update={"summary": "t"}).summary == "t"
+    assert store["summary"] == "s"
+
+
+def test_a_name_that_the_model_does_not_have_is_an_attribute_error() -> None:
+    """A typo on the view is an ``AttributeError`` with a suggestion."""
+    store = Store({"document": "d"}, schema=Article, name="jobs")
+    with pytest.raises(AttributeError, match=r"store 'jobs'.*'documnt'; did you mean 'document'"):
+        cast(Any, store.state).documnt  # noqa: B018
+    assert not hasattr(store.state, "documnt")
+
+
+def test_an_untyped_store_has_a_view_too() -> None:
+    """Without a schema the attributes are simply the keys."""
+    store: Store[Any] = Store({"a": 1})
+    store.state.b = 2
+    assert store.state.a == 1
+    assert store == {"a": 1, "b": 2}
+    assert dir(store.state) == ["a", "b"]
+    with pytest.raises(AttributeError, match="'c'"):
+        store.state.c  # noqa: B018
+
+
+def test_the_view_shows_itself() -> None:
+    """``dir`` knows the fields, set or not, and ``repr`` the values."""
+    store = Store({"document": "d"}, schema=Article, name="jobs")
+    assert set(dir(store.state)) >= {"document", "summary", "score", "tags"}
+    assert "'jobs'" in repr(store.state)
+    assert "'document': 'd'" in repr(store.state)
+
+
+# -- bind ---------------------------------------------------------------------------------------
+
+
+def test_bind_types_a_store_from_then_on() -> None:
+    """An untyped store is validated, completed with defaults, and checked on every later write."""
+    store: Store[Any] = Store({"document": "d"}, name="jobs")
+    seen = recorded(store)
+    store.bind(Article)
+    assert store == {"document": "d", "score": 0.0, "tags": []}
+    assert store.schema is Article
+    with pytest.raises(TypeError, match="'summary' expects str"):
+        store["summary"] = 3
+    store["summary"] = "s"
+    assert ("summary", None, "s") in seen
+
+
+def test_bind_to_a_schema_that_does_not_fit_changes_nothing() -> None:
+    """The store stays untyped, with the values that it had."""
+    store: Store[Any] = Store({"document": 3})
+    with pytest.raises(TypeError, match="'document' expects str, got int: 3"):
+        store.bind(Article)
+    assert store.schema is None
+    assert store == {"document": 3}
+    store["anything"] = 1
+    with pytest.raises(UnknownFieldError, match="'anything'"):
+        Store({"document": "d", "anything": 1}).bind(Article)
+
+
+# -- in a flow ----------------------------------------------------------------------------------
+
+
+class Summarise(Node[str, str]):
+    def prep(self, store: Store[Article]) -> str:
+        return store.state.document
+
+    def exec(self, text: str) -> str:
+        return text.upper()
+
+    def post(self, store: Store[Article], text: str, summary: str) -> str:
+        store.state.summary = summary
+        return "default"
+
+
+def test_a_flow_binds_its_schema_to_an_untyped_store_in_place() -> None:
+    """The store that was given is validated, typed, and the one that comes back."""
+    store: Store[Any] = Store({"document": "d"})
+    result = Flow(Summarise(), schema=Article).run(store)
+    assert result is store
+    assert store.schema is Article
+    assert store["summary"] == "D"
+
+
+def test_a_flow_refuses_a_store_that_does_not_fit_before_any_node_runs() -> None:
+    """The error comes from the start of the run, and the store is as it was."""
+    store: Store[Any] = Store({"documnt": "d"}, name="jobs")
+    with pytest.raises(UnknownFieldError, match=r"store 'jobs'.*did you mean 'document'"):
+        Flow(Summarise(), schema=Article).run(store)
+    assert store == {"documnt": "d"}
+    given: dict[str, Any] = {"document": 3}
+    with pytest.raises(TypeError, match="'document' expects str"):
+        Flow(Summarise(), schema=Article, flow_name="summaries").run(given)
+    assert given == {"document": 3}
+
+
+def test_a_flow_refuses_a_store_of_another_schema() -> None:
+    """A store typed as something else is refused with both schemas named."""
+    with pytest.raises(DefinitionError, match=r"'Summarise'.*Article.*Inner"):
+        Flow(Summarise(), schema=Article).run(cast(Any, Store(Inner())))
+    with pytest.raises(DefinitionError, match=r"'Summarise'.*Article.*int"):
+        Flow(Summarise(), schema=Article).run(Store({}, schema={"document": int}))
+
+
+def test_a_flow_takes_a_store_of_a_subclass_of_its_schema() -> None:
+    """More fields than the flow asks for are fine."""
+
+    class Longer(Article):
+        extra: int = 1
+
+    store = Flow(Summarise(), schema=Article).run(Store({"document": "d"}, schema=Longer))
+    assert store == {"document": "d", "summary": "D", "score": 0.0, "tags": [], "extra": 1}
+
+
+def test_a_flow_leaves_a_model_instance_as_it_is() -> None:
+    """``run(model)`` works on a copy, lists included; the store that returns has the writes."""
+
+    class Append(Node):
+        def post(self, store: Store[Article], prep: object, result: object) -> str:
+            store.state.tags.append("b")
+            store.state.summary = "new"
+            return "done"
+
+    article = Article(document="d", summary="s", tags=["a"])
+    store = Flow(Append(), schema=Article).run(article)
+    assert article == Article(document="d", summary="s", tags=["a"])
+    assert store.to_model() == Article(document="d", summary="new", tags=["a", "b"])
+    assert Flow(Append()).run(article).schema is Article
+
+
+def test_a_flow_lets_the_callers_dict_see_defaults_and_writes() -> None:
+    """``run(dict)`` with a schema fills the caller's own dict."""
+    given: dict[str, Any] = {"document": "d"}
+    Flow(Summarise(), schema=Article).run(given)
+    assert given == {"document": "d", "score": 0.0, "tags": [], "summary": "D"}
+
+
+@pytest.mark.parametrize("given", [3, "text", [("a", 1)], Article], ids=repr)
+def test_a_flow_refuses_what_is_no_store(given: Any) -> None:
+    """Anything but a store, a dict, a model instance or ``None`` is refused by name."""
+    with pytest.raises(DefinitionError, match="flow 'Summarise' runs on a Store, a dict or"):
+        Flow(Summarise(), schema=Article).run(given)
+
+
+def test_a_flow_refuses_a_wrong_schema_when_it_is_built() -> None:
+    """A schema that is none is found at once, not at the first run."""
+    with pytest.raises(DefinitionError, match="a store schema is a Pydantic model class"):
+        Flow(Summarise(), schema=cast(Any, Inner(x=1)))
