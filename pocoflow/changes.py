@@ -258,6 +258,30 @@ def _in_order(members: tuple[Any, ...], live: Iterable[Any]) -> list[Any]:
     return [own.get(member, _Never) for member in members]
 
 
+# typing leaves it on what Box[int](1) makes; it is no part of the value.
+_ORIGIN = frozenset({"__orig_class__"})
+
+
+def _computed(kind: type) -> frozenset[str]:
+    """The attributes that are no part of the value, as they are computed again."""
+    names = (
+        name
+        for cls in kind.__mro__
+        for name, attribute in vars(cls).items()
+        if isinstance(attribute, cached_property)
+    )
+    return _ORIGIN.union(names)
+
+
+def _state(value: object, computed: frozenset[str] = _ORIGIN) -> list[dict[str, Any] | None]:
+    """The attributes of an instance: the plain ones and those in slots."""
+    state: Any = object.__getstate__(value)
+    own, slots = state if type(state) is tuple else (state, None)
+    if own and not computed.isdisjoint(own):
+        own = {name: part for name, part in own.items() if name not in computed}
+    return [own or None, slots]
+
+
 _GetGroup = Callable[[list[Any]], _Group]
 
 _GROUPS: dict[type, _GetGroup] = {
@@ -301,7 +325,7 @@ _NAMED: dict[str, _GetGroup] = {
     "collections.defaultdict": partial(
         _Split, lambda value: [repr(value.default_factory), dict(value)]
     ),
-    "collections.ChainMap": partial(_Split, lambda value: _state(value)),
+    "collections.ChainMap": partial(_Split, _state),
 }
 
 
@@ -322,27 +346,3 @@ def _group_of(kind: type) -> _GetGroup:
         return partial(_Split, partial(_state, computed=_computed(kind)))
     # What is left there are the URLs.
     return _BY_REPR if kind.__module__ == "pydantic.networks" else _Never
-
-
-# typing leaves it on what Box[int](1) makes; it is no part of the value.
-_ORIGIN = frozenset({"__orig_class__"})
-
-
-def _computed(kind: type) -> frozenset[str]:
-    """The attributes that are no part of the value, as they are computed again."""
-    names = (
-        name
-        for cls in kind.__mro__
-        for name, attribute in vars(cls).items()
-        if isinstance(attribute, cached_property)
-    )
-    return _ORIGIN.union(names)
-
-
-def _state(value: object, computed: frozenset[str] = _ORIGIN) -> list[dict[str, Any] | None]:
-    """The attributes of an instance: the plain ones and those in slots."""
-    state: Any = object.__getstate__(value)
-    own, slots = state if type(state) is tuple else (state, None)
-    if own and not computed.isdisjoint(own):
-        own = {name: part for name, part in own.items() if name not in computed}
-    return [own or None, slots]

@@ -17,12 +17,14 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   └── DecodeError              ValueError
     │       └── UnknownClassError
     ├── DefinitionError              ValueError
-    │   └── HookError                TypeError
+    │   ├── HookError                TypeError
+    │   └── ReferenceMisuseError     TypeError, AttributeError
     ├── RunError                     RuntimeError
     │   ├── MaxStepsError
     │   ├── UnhandledActionError
     │   ├── ActionError              TypeError
     │   ├── NodeTimeoutError         TimeoutError
+    │   ├── ResourceError            TypeError
     │   ├── ResumeError
     │   ├── RunCancelled
     │   └── NoRunError
@@ -55,6 +57,8 @@ __all__ = [
     "NotSavedError",
     "NotStorableError",
     "PocoflowError",
+    "ReferenceMisuseError",
+    "ResourceError",
     "ResumeError",
     "RunCancelled",
     "RunError",
@@ -142,6 +146,10 @@ class HookError(DefinitionError, TypeError):
     """A hook cannot take what its event passes, or the event does not exist."""
 
 
+class ReferenceMisuseError(DefinitionError, TypeError, AttributeError):
+    """A reference to a field or a resource was used as if it were the value that it stands for."""
+
+
 class RunError(PocoflowError, RuntimeError):
     """Something went wrong in a run that is not an exception of the user's own code."""
 
@@ -160,6 +168,10 @@ class ActionError(RunError, TypeError):
 
 class NodeTimeoutError(RunError, TimeoutError):
     """One attempt of ``exec`` took longer than the node's ``timeout``."""
+
+
+class ResourceError(RunError, TypeError):
+    """A resource that a node asks for was not given to the run, or is of another type."""
 
 
 class ResumeError(RunError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any
 
 from pocoflow.errors import DefinitionError
 from pocoflow.node import ANY_ACTION, Node, check_settings
 
-__all__ = ["Graph", "GraphNode"]
+__all__ = ["Graph", "GraphNode", "label"]
 
 
 class GraphNode:
@@ -21,6 +22,8 @@ class GraphNode:
         node: The node itself; the picture never changes it.
         targets: The next graph node by action, ``"*"`` left out.
         fallback: Where ``"*"`` leads, or ``None``.
+        inner: The graph of a nested flow; ``None`` for a node that works itself.
+        is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
         prep_async: Whether ``prep`` is ``async def``; likewise ``exec_async``, ``post_async``.
     """
@@ -29,6 +32,8 @@ class GraphNode:
         "exec_async",
         "fallback",
         "has_exec",
+        "inner",
+        "is_batch",
         "name",
         "node",
         "post_async",
@@ -41,11 +46,21 @@ class GraphNode:
         self.node = node
         self.targets: dict[str, GraphNode] = {}
         self.fallback: GraphNode | None = None
+        self.is_batch = node.is_batch
+        self.inner: Graph | None = _inner_graph(node)
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_async = iscoroutinefunction(node.prep)
         self.exec_async = iscoroutinefunction(node.exec)
         self.post_async = iscoroutinefunction(node.post)
+
+    def first(self) -> tuple[GraphNode, tuple[str, ...]]:
+        """The node where work begins: itself, or the start of the flow that it is; and the path."""
+        place: GraphNode = self
+        path: tuple[str, ...] = ()
+        while place.inner is not None:
+            place, path = place.inner.start, (*path, place.name)
+        return place, path
 
     def next(self, action: str) -> GraphNode | None:
         """Where an action leads; ``None`` ends the run."""
@@ -124,6 +139,27 @@ class Graph:
         while f"{name}_{number}" in self.nodes:
             number += 1
         return f"{name}_{number}"
+
+
+def label(node: str, path: tuple[str, ...]) -> str:
+    """A node as the database and the monitor show it: the nested flows around it, and its name."""
+    return "/".join((*path, node)) if path else node
+
+
+def _inner_graph(node: Node[Any, Any, Any]) -> Graph | None:
+    if not node.is_flow:
+        return None
+    if any(outer is node for outer in _being_drawn.get()):
+        raise DefinitionError(f"flow {node.name!r} contains itself")
+    token = _being_drawn.set((*_being_drawn.get(), node))
+    try:
+        graph: Graph = getattr(node, "graph")  # noqa: B009 - the property of Flow, a room above
+    finally:
+        _being_drawn.reset(token)
+    return graph
+
+
+_being_drawn: ContextVar[tuple[Node[Any, Any, Any], ...]] = ContextVar("being_drawn", default=())
 
 
 def _reachable(start: Node[Any, Any, Any]) -> Iterable[Node[Any, Any, Any]]:

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from pocoflow.engine import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import get_logger
+from pocoflow.run import Listener
 from pocoflow.schema import closest, short
 
 __all__ = ["Hooks"]
@@ -75,7 +75,7 @@ def _check_shape(event: str, callback: Callable[..., object], parameters: str) -
     wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
     if not callable(callback):
         raise HookError(f"{wanted}; {short(callback)} is not callable")
-    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(callback.__call__):
+    if any(map(inspect.iscoroutinefunction, (callback, type(callback).__call__))):
         raise HookError(f"{wanted} without awaiting it; {short(callback)} is a coroutine function")
     try:
         signature = inspect.signature(callback)

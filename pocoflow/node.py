@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from threading import TIMEOUT_MAX
-from types import MappingProxyType
+from types import MappingProxyType, MethodType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, cast
 
 from typing_extensions import TypeVar
@@ -16,11 +16,13 @@ from typing_extensions import TypeVar
 from pocoflow.errors import DefinitionError
 from pocoflow.store import Store
 
-__all__ = ["ANY_ACTION", "DEFAULT_ACTION", "AsyncNode", "Edge", "Node", "RetryOn"]
+__all__ = ["ANY_ACTION", "DEFAULT_ACTION", "AsyncNode", "BatchNode", "Edge", "Node", "RetryOn"]
 
+ItemT = TypeVar("ItemT", default=Any)
+ResultT = TypeVar("ResultT", default=Any)
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
-PostT = TypeVar("PostT", bound=str, default=str)
+PostT = TypeVar("PostT", bound=str | None, default=str | None)
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
@@ -85,6 +87,9 @@ class Node(Generic[PrepT, ExecT, PostT]):
     retry_on: RetryOn = Exception
     timeout: float | None = None
     journal: bool = True
+
+    is_flow: ClassVar[bool] = False
+    is_batch: ClassVar[bool] = False
 
     _name: str | None
     _edges: dict[str, Edge]
@@ -200,6 +205,44 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
         return cast(ExecT, None)
 
 
+class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
+    """A node whose ``exec`` is called for each item that ``prep`` gives.
+
+    ``prep`` returns an iterable, which is taken from as the items are worked on; ``exec`` gets one
+    item; ``post`` gets the list of results, in the order of the items. Retries, timeout, fallback
+    and journal are per item: after a crash only the items that were not finished are worked on.
+
+    Attributes:
+        concurrency: How many items are worked on at once: as tasks if ``exec`` is ``async``, else
+            in threads. ``1`` works on them one after another.
+        on_error: What happens when an item fails for good. ``"stop"``: the others are asked to
+            stop and its exception ends the step. ``"collect"``: its exception takes the place of
+            its result.
+    """
+
+    concurrency: int = 1
+    on_error: Literal["stop", "collect"] = "stop"
+    is_batch = True
+
+    def prep(self, store: Store[Any], /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
+        """Give the items; none unless overridden."""
+        return ()
+
+    def exec(self, item: ItemT, /) -> ResultT | Awaitable[ResultT]:
+        """Work on one item, without the store; retried on failure. ``None`` unless overridden."""
+        return cast(ResultT, None)
+
+    def post(
+        self, store: Store[Any], items: Iterable[ItemT], results: list[ResultT], /
+    ) -> PostT | Awaitable[PostT]:
+        """Write the results to the store and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def exec_fallback(self, item: ItemT, exc: Exception, /) -> ResultT | Awaitable[ResultT]:
+        """Give a result for an item when its last attempt failed; raises ``exc`` by default."""
+        raise exc
+
+
 def check_settings(node: Node[Any, Any, Any]) -> None:
     """Refuse retry settings and timeouts that make no sense.
 
@@ -224,7 +267,7 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
         if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
             bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
             raise DefinitionError(
-                f"{type(node).__name__}.{setting} is {value!r}: it must be a number {bound}"
+                f"{type(node).__name__}.{setting} is {value!r}: it must be a finite number {bound}"
             )
     retry_on: object = node.retry_on
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
@@ -242,11 +285,9 @@ def wants_retry(node: Node[Any, Any, Any], exc: Exception) -> bool:
     retry_on = node.retry_on
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)
-    function = getattr(retry_on, "__func__", None)
-    if function is not None and getattr(retry_on, "__self__", None) is node:
-        # A function set on the class became a method; it may have been written without self.
-        if len(signature(function).parameters) == 1:
-            return bool(function(exc))
+    if isinstance(retry_on, MethodType) and len(signature(retry_on.__func__).parameters) == 1:
+        # A function without self, set on the class, has become a method of the node.
+        return bool(retry_on.__func__(exc))
     return bool(retry_on(exc))
 
 

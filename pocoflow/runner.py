@@ -6,18 +6,21 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Generic
 
+from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.db import WorkflowDB
 from pocoflow.drivers import drive
-from pocoflow.engine import Run, Steps
+from pocoflow.effects import Steps
+from pocoflow.engine import fail
 from pocoflow.errors import RunCancelled
 from pocoflow.logging import get_logger
+from pocoflow.run import Run
 from pocoflow.store import Store
 
 __all__ = ["RunHandle"]
 
-StateT = TypeVar("StateT", default=Any)
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 _log = get_logger("runner")
 
@@ -39,11 +42,15 @@ class RunHandle(Generic[StateT]):
         thread = threading.Thread(
             target=self._work, args=(steps,), name=f"pocoflow-{self.run_id}", daemon=True
         )
-        thread.start()
+        try:
+            thread.start()
+        except BaseException as exc:
+            fail(run, exc)
+            raise
 
     def _work(self, steps: Steps) -> None:
         try:
-            drive(self._run, steps)
+            drive(self._run.context, steps)
         except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
             self._outcome.set_exception(exc)
@@ -68,7 +75,7 @@ class RunHandle(Generic[StateT]):
         if not self._outcome.done():
             return "running"
         error = self._outcome.exception()
-        if error is None:
+        if error is None or self._run.completed:
             return "completed"
         cancelled = isinstance(error, RunCancelled) and self._run.context.cancellation.requested
         return "cancelled" if cancelled else "failed"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, is_typeddict
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaValidator
+from typing_extensions import is_typeddict
 
 from pocoflow.errors import (
     DefinitionError,
@@ -87,18 +88,30 @@ def closest(name: object, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-def _explain(owner: str, expected: Mapping[str, str], exc: ValidationError) -> InvalidValueError:
-    lines = []
+def _explain(
+    owner: str, expected: Mapping[str, str], values: Mapping[str, Any], exc: ValidationError
+) -> InvalidValueError:
+    """One line per field: what it expects, what it was given, and where inside that it fails."""
+    reasons: dict[str, list[str]] = {}
     for error in exc.errors(include_url=False, include_context=False):
-        key, *inner = map(str, error["loc"] or ("",))
-        place = f"{key!r}" + "".join(f"[{part}]" for part in inner)
+        key, *inner = error["loc"] or ("",)
         given = error["input"]
-        lines.append(
-            f"{owner}: field {place} expects {expected.get(key, 'what its model says')}, "
-            f"got {type(given).__name__}: {short(given)} ({error['msg']})"
-            if key
-            else f"{owner}: {exc.title} refuses the values together: {error['msg']}"
-        )
+        reason = "".join(f"[{part!r}]" for part in inner) + (": " if inner else "") + error["msg"]
+        if inner and given is not values.get(str(key)):
+            reason += f", got {type(given).__name__}: {short(given)}"
+        reasons.setdefault(str(key), []).append(reason)
+    lines = []
+    for key, found in reasons.items():
+        said = "; ".join(found)
+        if key in values:
+            value = values[key]
+            said = (
+                f"field {key!r} expects {expected.get(key, 'what its model says')}, "
+                f"got {type(value).__name__}: {short(value)} ({said})"
+            )
+        else:
+            said = f"{exc.title} refuses the values together: {said}"
+        lines.append(f"{owner}: {said}")
     return InvalidValueError("\n".join(lines))
 
 
@@ -164,9 +177,10 @@ class ModelSchema:
                 checked: Any = self._assign.validate_assignment(known, key, value, strict=True)
                 candidate[key] = checked[0][key]
             except ValidationError as exc:
-                raise _explain(owner, self._labels, exc) from None
+                raise _explain(owner, self._labels, {key: value}, exc) from None
         if self._whole and not self.missing(candidate):
-            whole = self._validate_whole(f"{owner}: writing {', '.join(map(repr, changes))}", candidate)
+            writing = f"{owner}: writing {', '.join(map(repr, changes))}"
+            whole = self._validate_whole(writing, candidate)
             # Validation copies lists and dicts: what it left equal keeps its identity.
             same = {key for key, value in whole.items() if _is_alike(value, candidate.get(key))}
             return {
@@ -221,7 +235,7 @@ class ModelSchema:
         try:
             return self.model.model_validate(dict(data), strict=True, by_alias=False, by_name=True)
         except ValidationError as exc:
-            raise _explain(owner, self._labels, exc) from None
+            raise _explain(owner, self._labels, data, exc) from None
 
 
 class DictSchema:
@@ -307,7 +321,7 @@ def check_models(place: str, value: object) -> None:
         try:
             kind.model_validate(dict(value.__dict__), strict=True, by_alias=False, by_name=True)
         except ValidationError as exc:
-            raise _explain(f"{place}: {kind.__name__}", labels, exc) from None
+            raise _explain(f"{place}: {kind.__name__}", labels, value.__dict__, exc) from None
         value = value.__dict__
     if isinstance(value, Mapping):
         for key, inner in value.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -24,10 +24,13 @@ from pocoflow.errors import (
 )
 from pocoflow.schema import Schema, check_models, closest, make_schema, short
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsKeysAndGetItem
+
 __all__ = ["Observer", "Store", "Unsaved"]
 
-StateT = TypeVar("StateT", default=Any)
-ModelT = TypeVar("ModelT", bound=BaseModel)
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
+ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
@@ -79,26 +82,18 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     """
 
     @overload
-    def __init__(
-        self: Store[Any],
-        data: Mapping[str, Any] | None = None,
-        schema: Mapping[str, Any] | None = None,
-        name: str = "",
-    ) -> None: ...
+    def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
     @overload
     def __init__(
         self,
-        data: Mapping[str, Any] | BaseModel | None = None,
-        *,
-        schema: type[StateT],
+        data: Mapping[str, Any] | None = None,
+        schema: type[StateT] | Mapping[str, Any] | None = None,
         name: str = "",
     ) -> None: ...
     @overload
     def __init__(
-        self, data: Mapping[str, Any] | BaseModel | None, schema: type[StateT], name: str = ""
+        self, data: BaseModel, schema: type[StateT] | Mapping[str, Any], name: str = ""
     ) -> None: ...
-    @overload
-    def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
     def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
         if isinstance(data, BaseModel):
             schema = type(data) if schema is None else schema
@@ -201,9 +196,14 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             raise self._missing(key) from None
         self._tell(key, old, None)
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
+    def update(
+        self,
+        values: SupportsKeysAndGetItem[str, Any] | Iterable[tuple[str, Any]] = (),
+        /,
+        **named: Any,
+    ) -> None:
         """Write several keys, all or nothing: if one value does not fit, none is written."""
-        self._write(dict(*args, **kwargs))
+        self._write(dict(values, **named))
 
     def _write(self, changes: dict[str, Any]) -> None:
         self._check_keys(changes)
@@ -264,7 +264,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             self._schema.check(self._label, self._data, {key: self._data[key]})
             check_models(f"{self._label}: field {key!r}", self._data[key])
 
-    def bind(self, schema: object) -> None:
+    def bind(self, schema: type[BaseModel] | Mapping[str, Any]) -> None:
         """Validate the values against a schema and check every write from now on.
 
         Raises:
@@ -289,11 +289,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         Raises:
             IncompleteStoreError: Names the fields that are not set.
             InvalidValueError: Names the fields that do not fit.
-            TypeError: The store has no model schema.
+            StoreError: The store has no model schema.
         """
         built = None if self._schema is None else self._schema.complete(self._label, self._data)
         if not isinstance(built, BaseModel):
-            raise TypeError(f"{self._label} has no model schema: Store(..., schema=Model)")
+            raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
         return cast(StateT, built)
 
     # -- snapshots ----------------------------------------------------------------------------
@@ -320,16 +320,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         document = {"name": self.name, "data": values, **({"unsaved": unsaved} if unsaved else {})}
         return _write_atomically(Path(path), json.dumps(document, indent=2))
 
-    @overload
     @classmethod
     def restore(
-        cls, path: str | os.PathLike[str], schema: Mapping[str, Any] | None = None
-    ) -> Store[Any]: ...
-    @overload
-    @classmethod
-    def restore(cls, path: str | os.PathLike[str], schema: type[ModelT]) -> Store[ModelT]: ...
-    @classmethod
-    def restore(cls, path: str | os.PathLike[str], schema: Any = None) -> Store[Any]:
+        cls,
+        path: str | os.PathLike[str],
+        schema: type[ModelT] | Mapping[str, Any] | None = None,
+    ) -> Store[ModelT]:
         """Read a snapshot back.
 
         Args:
@@ -350,9 +346,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                 f"{os.fspath(path)} is not a snapshot of a store, or is damaged: {exc}"
             ) from exc
         classes = codec.Classes(schema_types(schema))
-        return cls.rebuild(
-            {k: codec.decode(v, classes) for k, v in data.items()}, marks, name, schema
-        )
+        values = {}
+        for key, tree in data.items():
+            try:
+                values[key] = codec.decode(tree, classes)
+            except DecodeError as exc:
+                raise type(exc)(f"{os.fspath(path)}: key {key!r}: {exc}") from exc
+        return cls.rebuild(values, marks, name, schema)
 
     @classmethod
     def rebuild(

@@ -39,9 +39,8 @@ class Watch:
 
     def gone(self, store: Store[Any]) -> list[str]:
         """The remembered keys that the store no longer has."""
-        if len(self._known) == len(store):
-            return []
-        return [key for key in self._known if key not in store]
+        missing = self._known.keys() - store
+        return [key for key in self._known if key in missing] if missing else []
 
     def remember(self, key: str, value: Any, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""

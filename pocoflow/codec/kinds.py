@@ -13,7 +13,7 @@ import re
 import sys
 from collections import ChainMap
 from collections.abc import Callable
-from datetime import datetime, time, timezone
+from datetime import datetime, time, timedelta, timezone
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
@@ -154,10 +154,15 @@ def _join_pattern(cls: Any, value: Any, flags: object) -> Any:
     return pattern
 
 
+def _named_or_odd(offset: timedelta, name: str | None = None) -> bool:
+    return name is not None or offset.microseconds != 0
+
+
 def _split_clock(value: datetime | time) -> Parts:
     zone = value.tzinfo
-    # An offset without a name is in the text; any other zone is a value of its own.
-    inline = type(zone) is timezone and len(zone.__reduce__()[1]) == 1
+    # An offset without a name is in the text; any other zone is a value of its own. So is one with
+    # microseconds, of which fromisoformat makes another one.
+    inline = type(zone) is timezone and not _named_or_odd(*zone.__reduce__()[1])
     text = value.isoformat() if inline else value.replace(tzinfo=None).isoformat()
     parts: Parts = {"value": text}
     if not inline and zone is not None:

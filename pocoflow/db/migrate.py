@@ -27,20 +27,19 @@ def migrate(raw: sqlite3.Connection, label: str, *, read_only: bool) -> sqlite3.
     Raises:
         DatabaseFileError: The file was written by a later version, or is not a database of ours.
     """
-    version = raw.execute("PRAGMA user_version").fetchone()[0]
-    if version == VERSION:
-        return raw
+    version, tables = _inspect(raw)
+    if tables and "pf_runs" not in tables:
+        raise DatabaseFileError(
+            f"{label} is a SQLite database, but not of pocoflow (its tables: "
+            f"{', '.join(sorted(tables))})"
+        )
     if version > VERSION:
         raise DatabaseFileError(
             f"database {label} has layout {version}, this pocoflow reads up to {VERSION}: "
             "upgrade pocoflow"
         )
-    tables = {row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and not tables.issuperset(_OLD_TABLES):
-        raise DatabaseFileError(
-            f"{label} is a SQLite database, but not of pocoflow (its tables: "
-            f"{', '.join(sorted(tables))})"
-        )
+    if tables and version == VERSION:
+        return raw
     if read_only:
         if not tables:
             raise DatabaseFileError(f"database {label} is empty: no flow has written to it yet")
@@ -56,6 +55,18 @@ def migrate(raw: sqlite3.Connection, label: str, *, read_only: bool) -> sqlite3.
         return copy
     _bring_up(raw, label, old=bool(tables))
     return raw
+
+
+def _inspect(raw: sqlite3.Connection) -> tuple[int, set[str]]:
+    """The layout's version and the names of the tables, as of one instant."""
+    raw.execute("BEGIN")
+    try:
+        version = raw.execute("PRAGMA user_version").fetchone()[0]
+        rows = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    finally:
+        if raw.in_transaction:
+            raw.execute("COMMIT")
+    return version, {row[0] for row in rows}
 
 
 def _bring_up(raw: sqlite3.Connection, label: str, *, old: bool) -> None:

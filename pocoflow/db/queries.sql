@@ -65,6 +65,9 @@ ORDER BY run_no DESC LIMIT :limit;
 -- The end of a step that is not the last. Returns whether somebody asked the run to stop.
 UPDATE pf_runs SET total_steps = ?, current_node = ? WHERE run_no = ? RETURNING cancel_requested;
 
+-- name: standing
+SELECT status, total_steps FROM pf_runs WHERE run_no = ?;
+
 -- name: finish
 -- The end of a run, whichever way; the lock is given back after it.
 UPDATE pf_runs SET

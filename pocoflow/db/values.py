@@ -61,9 +61,7 @@ class ValueWriter:
         for key, mark in store.unsaved.items():
             if not _same_mark(self._unsaved.get(key), mark):
                 found.append(_unsaved(key, mark))
-        if len(self._keys) > len(store):
-            found += self._deletions(store)
-        return found
+        return found + self._deletions(store)
 
     def _change(self, key: str, value: Any, before: Frozen | None) -> Change | None:
         try:

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
 from pocoflow import codec
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
@@ -17,15 +20,21 @@ from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import (
     CheckpointNotFoundError,
+    DatabaseError,
     DatabaseFileError,
     DefinitionError,
     RunExistsError,
     RunNotFoundError,
 )
+from pocoflow.logging import get_logger
 from pocoflow.schema import closest
 from pocoflow.store import Store, schema_types
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
+
+_log = get_logger("db")
+
+ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
 
@@ -245,15 +254,19 @@ class WorkflowDB:
         return [run["run_id"] for run in runs if run["error_type"] == "Interrupted"]
 
     def _persist_interrupted(self, run: Mapping[str, Any]) -> None:
-        if not self.connection.read_only and self.locks.hold(run["run_no"]):
-            try:
-                with self._writing() as raw:
+        """Write down what was derived, if that is possible at once: a read must not fail for it."""
+        if self.connection.read_only:
+            return
+        try:
+            with self.connection.transaction(patient=False) as raw:
+                # Whoever goes on with the run takes its lock before writing, so nobody is missed.
+                if not self.locks.is_held(run["run_no"]):
                     raw.execute(
                         QUERIES["interrupted"],
                         (run["error_msg"], run["error_type"], run["run_no"]),
                     )
-            finally:
-                self.locks.release(run["run_no"])
+        except DatabaseError as exc:
+            _log.debug("run %r: not yet written down as interrupted: %s", run["run_id"], exc)
 
     def number(self, run_id: str) -> int:
         """The number of a run, the stem of all integer keys.
@@ -348,8 +361,13 @@ class WorkflowDB:
         return str(row[0])
 
     def load_checkpoint(
-        self, run_id: str, step: int, *, schema: Any = None, types: Iterable[type] = ()
-    ) -> Store[Any]:
+        self,
+        run_id: str,
+        step: int,
+        *,
+        schema: type[ModelT] | Mapping[str, Any] | None = None,
+        types: Iterable[type] = (),
+    ) -> Store[ModelT]:
         """The store as it was after a step; ``step=-1`` is the store before the first node.
 
         Args:
