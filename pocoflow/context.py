@@ -26,14 +26,14 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.requested = False
-        self._callbacks: list[Callable[[], object]] = []
+        self._callbacks: dict[Callable[[], object], None] = {}
         self._lock = threading.Lock()
 
     def request(self) -> None:
         """Ask the run to stop, from any thread; ends a retry delay or an await."""
         with self._lock:
             self.requested = True
-            callbacks, self._callbacks = self._callbacks, []
+            callbacks, self._callbacks = self._callbacks, {}
         for callback in callbacks:
             callback()
 
@@ -41,15 +41,14 @@ class Cancellation:
         """Call ``callback`` once, in the thread that asks; at once if it was asked already."""
         with self._lock:
             if not self.requested:
-                self._callbacks.append(callback)
+                self._callbacks[callback] = None
                 return
         callback()
 
     def remove_callback(self, callback: Callable[[], object]) -> None:
         """Forget a callback; nothing happens if it was called already."""
         with self._lock:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
+            self._callbacks.pop(callback, None)
 
 
 class RunContext:
@@ -96,6 +95,13 @@ class RunContext:
         self.cancellation = cancellation
         self.token = token
 
+    def for_item(self, index: int, cancellation: Cancellation) -> RunContext:
+        """The context of one item of a batch in the current step."""
+        item = RunContext(self.run_id, self.flow_name, self.token, cancellation)
+        item.node, item.path, item.step = self.node, self.path, self.step
+        item.phase, item.item = "exec", index
+        return item
+
     @property
     def idempotency_key(self) -> str:
         """A text that is the same for every attempt of this step, also after a crash and a resume.
@@ -106,6 +112,10 @@ class RunContext:
         """
         item = "" if self.item is None else f"-{self.item}"
         return f"{self.token}-{self.step}{item}"
+
+    def is_stopped_by(self, exc: BaseException) -> bool:
+        """Whether an exception is the cancellation of this run, or item, which is never retried."""
+        return isinstance(exc, RunCancelled) and self.cancellation.requested
 
     def check_cancelled(self) -> None:
         """Let a long synchronous ``exec`` stop at a place of its choice.

@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.context import current
-from pocoflow.engine import Await, Call, Effect, Run, Sleep, Steps
+from pocoflow.context import RunContext, current
+from pocoflow.effects import Await, Call, Effect, Gather, Job, Sleep, Steps
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 
 if TYPE_CHECKING:
@@ -28,14 +29,35 @@ if TYPE_CHECKING:
 __all__ = ["drive", "drive_async", "in_commit_thread"]
 
 
-def drive(run: Run, steps: Steps) -> None:
+def drive(context: RunContext, steps: Steps) -> None:
     """Run to the end in this thread.
 
     Raises:
         BaseException: Whatever ended the run.
     """
-    token = current.set(run.context)
-    driver = _ThreadDriver(run)
+    token = current.set(context)
+    companion = _Companion()
+    try:
+        _drive_here(steps, _ThreadDriver(companion))
+    finally:
+        companion.close()
+        current.reset(token)
+
+
+async def drive_async(context: RunContext, steps: Steps) -> None:
+    """Run to the end on the caller's event loop.
+
+    Raises:
+        BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
+    """
+    token = current.set(context)
+    try:
+        await _drive_on_loop(steps, _LoopDriver(guarded=True))
+    finally:
+        current.reset(token)
+
+
+def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
     try:
         effect = next(steps)
         while True:
@@ -47,19 +69,9 @@ def drive(run: Run, steps: Steps) -> None:
                 effect = steps.send(value)
     except StopIteration:
         return
-    finally:
-        driver.close()
-        current.reset(token)
 
 
-async def drive_async(run: Run, steps: Steps) -> None:
-    """Run to the end on the caller's event loop.
-
-    Raises:
-        BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
-    """
-    token = current.set(run.context)
-    driver = _LoopDriver(run)
+async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
     try:
         effect = next(steps)
         while True:
@@ -71,125 +83,214 @@ async def drive_async(run: Run, steps: Steps) -> None:
                 effect = steps.send(value)
     except StopIteration:
         return
-    finally:
-        current.reset(token)
 
 
 class _ThreadDriver:
-    """Carries out effects for a run in the caller's thread."""
+    """Carries out effects for a run, or an item of a batch, in the thread that drives it."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._loop: _CompanionLoop | None = None
+    def __init__(self, companion: _Companion) -> None:
+        self._companion = companion
 
     def carry_out(self, effect: Effect) -> Any:
-        cancellation = self._run.context.cancellation
         if isinstance(effect, Sleep):
-            woken = threading.Event()
-            cancellation.add_callback(woken.set)
-            try:
-                woken.wait(effect.seconds)
-            finally:
-                cancellation.remove_callback(woken.set)
-            return None
+            return _sleep(effect.seconds)
         if isinstance(effect, Await):
-            if self._loop is None:
-                self._loop = _CompanionLoop()
-            future = self._loop.submit(_bounded(self._run, effect.awaitable, effect.timeout))
-            return self._wait(future, None)
-        return self._wait(in_thread(effect.function, effect.arguments), effect.timeout)
+            coroutine = _bounded(effect.awaitable, effect.timeout)
+            return _wait(self._companion.loop().submit(coroutine), None)
+        if isinstance(effect, Gather):
+            if effect.on_loop:
+                return _wait(self._companion.loop().submit(_gather_tasks(effect)), None)
+            return _gather_threads(effect, self._companion)
+        if effect.must_finish:
+            return effect.function(*effect.arguments)
+        return _wait(in_thread(effect.function, effect.arguments), effect.timeout)
 
-    def _wait(self, future: Future[Any], timeout: float | None) -> Any:
-        """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C."""
-        cancellation = self._run.context.cancellation
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        cancellation.add_callback(done.set)
-        try:
-            if not done.wait(timeout):
-                raise timed_out(self._run, timeout)
-            if not future.done():
-                raise cancelled(self._run)
-            return future.result()
-        except CancelledError:
-            if cancellation.requested:
-                raise cancelled(self._run) from None
-            raise withdrawn(self._run) from None
-        finally:
-            cancellation.remove_callback(done.set)
-            future.cancel()
 
-    def close(self) -> None:
-        if self._loop is not None:
-            self._loop.close()
+def _sleep(seconds: float) -> None:
+    cancellation = current.get().cancellation
+    woken = threading.Event()
+    cancellation.add_callback(woken.set)
+    try:
+        woken.wait(seconds)
+    finally:
+        cancellation.remove_callback(woken.set)
+
+
+def _wait(future: Future[Any], timeout: float | None) -> Any:
+    """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C."""
+    cancellation = current.get().cancellation
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    cancellation.add_callback(done.set)
+    try:
+        if not done.wait(timeout):
+            raise timed_out(timeout)
+        if not future.done():
+            raise cancelled()
+        return future.result()
+    except CancelledError:
+        raise (cancelled() if cancellation.requested else withdrawn()) from None
+    finally:
+        cancellation.remove_callback(done.set)
+        future.cancel()
 
 
 class _LoopDriver:
-    """Carries out effects for a run on the event loop that awaits it."""
+    """Carries out effects on the event loop that awaits it.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    ``guarded`` ends a wait when the run is cancelled; the jobs of a batch are ended by their batch.
+    """
+
+    def __init__(self, *, guarded: bool) -> None:
+        self._guarded = guarded
 
     async def carry_out(self, effect: Effect) -> Any:
         import asyncio
 
-        if isinstance(effect, Call) and effect.must_finish:
-            return await in_commit_thread(lambda: effect.function(*effect.arguments))
-        if isinstance(effect, Call) and self._run.context.phase != "exec":
-            # prep and post work on the store: none of their writes may come after the run's end.
-            return await _to_its_end(
-                asyncio.to_thread(_carried, effect.function, *effect.arguments)
-            )
+        if isinstance(effect, Call):
+            if effect.must_finish:
+                return await _commit(effect)
+            if current.get().phase != "exec":
+                # prep and post work on the store: no write of theirs may follow the run's end.
+                carried = asyncio.to_thread(_carried, effect.function, *effect.arguments)
+                return await _to_its_end(carried)
+        waiting = self._waiting(effect)
+        return await (_until_cancelled(waiting) if self._guarded else waiting)
+
+    def _waiting(self, effect: Effect) -> Awaitable[Any]:
+        import asyncio
+
+        if isinstance(effect, Await):
+            if effect.timeout is None:
+                return effect.awaitable
+            return _bounded(effect.awaitable, effect.timeout)
         if isinstance(effect, Sleep):
-            waiting: Awaitable[Any] = asyncio.sleep(effect.seconds)
-        elif isinstance(effect, Await):
-            waiting = _bounded(self._run, effect.awaitable, effect.timeout)
-        else:
-            waiting = self._call(effect)
-        return await self._until_cancelled(waiting)
-
-    async def _call(self, effect: Call) -> Any:
-        import asyncio
-
+            return asyncio.sleep(effect.seconds)
+        if isinstance(effect, Gather):
+            if effect.on_loop:
+                return _gather_tasks(effect)
+            return asyncio.to_thread(_gather_apart, effect)
         if effect.timeout is None:
-            return await asyncio.to_thread(_carried, effect.function, *effect.arguments)
+            return asyncio.to_thread(_carried, effect.function, *effect.arguments)
         future = asyncio.wrap_future(in_thread(effect.function, effect.arguments))
-        return await _bounded(self._run, future, effect.timeout)
+        return _bounded(future, effect.timeout)
 
-    async def _until_cancelled(self, waiting: Awaitable[Any]) -> Any:
-        """Await it in this task; a cancellation of the run ends the wait, not the task."""
-        import asyncio
 
-        cancellation = self._run.context.cancellation
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        interrupted = False
+async def _commit(effect: Call) -> Any:
+    if effect.wait:
+        return await in_commit_thread(lambda: effect.function(*effect.arguments))
+    # Its exception, if any, is raised by the commit that waits: nothing is dropped.
+    _commits().submit(effect.function, *effect.arguments)
+    return None
 
-        def interrupt() -> None:
-            nonlocal interrupted
-            if task is not None and waits:
-                interrupted = task.cancel()
 
-        def request() -> None:
-            loop.call_soon_threadsafe(interrupt)
+async def _until_cancelled(waiting: Awaitable[Any]) -> Any:
+    """Await it in this task; a cancellation of the run ends the wait, not the task."""
+    import asyncio
 
-        waits = True
-        cancellation.add_callback(request)
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if task is None:
-                raise
-            if interrupted and task.uncancel() == 0:
-                raise cancelled(self._run) from None
-            if not interrupted and not task.cancelling():
-                raise withdrawn(self._run) from None
+    cancellation = current.get().cancellation
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if task is not None and waits:
+            interrupted = task.cancel()
+
+    def request() -> None:
+        loop.call_soon_threadsafe(interrupt)
+
+    waits = True
+    cancellation.add_callback(request)
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        if task is None:
             raise
-        finally:
-            waits = False
-            cancellation.remove_callback(request)
+        if interrupted and task.uncancel() == 0:
+            raise cancelled() from None
+        if not interrupted and not task.cancelling():
+            raise withdrawn() from None
+        raise
+    finally:
+        waits = False
+        cancellation.remove_callback(request)
 
 
-async def _bounded(run: Run, awaitable: Awaitable[Any], timeout: float | None) -> Any:
+# -- several at once --------------------------------------------------------------------------
+
+
+async def _gather_tasks(effect: Gather) -> None:
+    """Drive jobs as tasks; each task takes the next job when it has ended one."""
+    import asyncio
+
+    async def work(job: Job | None) -> None:
+        while job is not None:
+            await _drive_on_loop(job, _LoopDriver(guarded=False))
+            job = next(effect.jobs, None)
+
+    tasks = []
+    for job in islice(effect.jobs, effect.limit):
+        tasks.append(asyncio.ensure_future(work(job)))
+    if not tasks:
+        return
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        effect.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _gather_apart(effect: Gather) -> None:
+    companion = _Companion()
+    try:
+        _gather_threads(effect, companion)
+    finally:
+        companion.close()
+
+
+def _gather_threads(effect: Gather, companion: _Companion) -> None:
+    """Drive jobs in threads; each thread takes the next job when it has ended one.
+
+    Waits for those that run when one fails: their results are finished work.
+    """
+    guard = threading.Lock()
+    failures: list[BaseException] = []
+
+    def take() -> Job | None:
+        with guard:
+            return None if failures else next(effect.jobs, None)
+
+    def work(job: Job | None) -> None:
+        try:
+            while job is not None:
+                _drive_here(job, _ThreadDriver(companion))
+                job = take()
+        except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
+            failures.append(exc)
+            effect.stop()
+
+    futures = []
+    try:
+        for _ in range(effect.limit):
+            job = take()
+            if job is None:
+                break
+            futures.append(in_thread(work, (job,)))
+        for future in futures:
+            future.result()
+    except BaseException:
+        effect.stop()
+        raise
+    if failures:
+        raise failures[0]
+
+
+async def _bounded(awaitable: Awaitable[Any], timeout: float | None) -> Any:
     """Await with a timeout whose error names the node."""
     if timeout is None:
         return await awaitable
@@ -201,7 +302,7 @@ async def _bounded(run: Run, awaitable: Awaitable[Any], timeout: float | None) -
             return await awaitable
     except TimeoutError as exc:
         if bound.expired():
-            raise timed_out(run, timeout) from exc
+            raise timed_out(timeout) from exc
         raise
 
 
@@ -228,31 +329,49 @@ async def _to_its_end(awaitable: Awaitable[Any]) -> Any:
         raise exc from future.exception()
 
 
-def timed_out(run: Run, timeout: float | None) -> NodeTimeoutError:
+def timed_out(timeout: float | None) -> NodeTimeoutError:
     """The error of an attempt that took longer than the node's timeout."""
-    context = run.context
+    context = current.get()
     return NodeTimeoutError(
         f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}, "
         f"attempt {context.attempt}) took longer than its timeout of {timeout:g} seconds"
     )
 
 
-def cancelled(run: Run) -> RunCancelled:
+def cancelled() -> RunCancelled:
     """The error of a wait that the run's cancellation ended."""
-    context = run.context
+    context = current.get()
     return RunCancelled(
         f"run {context.run_id!r} was cancelled in {context.phase} of node {context.node!r} "
         f"(step {context.step})"
     )
 
 
-def withdrawn(run: Run) -> RunError:
+def withdrawn() -> RunError:
     """The error of an await that was cancelled although nobody cancelled the run."""
-    context = run.context
+    context = current.get()
     return RunError(
         f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}) "
         "awaited something that was cancelled; the run itself was not"
     )
+
+
+class _Companion:
+    """The companion loop of a run, started when it is first needed, by whichever thread."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._loop: _CompanionLoop | None = None
+
+    def loop(self) -> _CompanionLoop:
+        with self._guard:
+            if self._loop is None:
+                self._loop = _CompanionLoop()
+            return self._loop
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
 
 
 class _CompanionLoop:

@@ -1,22 +1,21 @@
-"""The step loop: a generator that runs a graph over a store, and the only caller of user code.
+"""The step loop: a generator that runs a graph over a store and calls the nodes.
 
-The loop itself neither waits, sleeps nor starts a thread. Where one of these is needed it
-yields an effect (:class:`Await`, :class:`Sleep`, :class:`Call`) and a driver carries it out, so
-that there is one loop for synchronous and asynchronous runs (``drivers.py``). On the plain path,
-a synchronous node in a synchronous run, it yields nothing at all.
+The loop itself neither waits, sleeps nor starts a thread. Where one of these is needed it yields an
+effect (``effects.py``) and a driver carries it out (``drivers.py``), so that there is one loop for
+synchronous and asynchronous runs. On the plain path, a synchronous node in a synchronous run, it
+yields nothing at all.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from time import perf_counter
 from types import CoroutineType
-from typing import Any, TypeAlias
+from typing import Any
 
-from pocoflow.context import RunContext
-from pocoflow.db.recorder import RunRecorder
+from pocoflow.attempts import attempt, try_again
+from pocoflow.batch import map_items
+from pocoflow.effects import Await, Call, Steps
 from pocoflow.errors import (
     ActionError,
     MaxStepsError,
@@ -25,344 +24,231 @@ from pocoflow.errors import (
     UnhandledActionError,
 )
 from pocoflow.events import (
-    Event,
     FlowCancelled,
     FlowEnded,
     FlowFailed,
     FlowStarted,
     NodeEnded,
     NodeFailed,
-    NodeRetried,
     NodeStarted,
 )
-from pocoflow.graph import GraphNode
+from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
-from pocoflow.node import DEFAULT_ACTION, Node, retry_wait, wants_retry
-from pocoflow.store import Store
+from pocoflow.node import DEFAULT_ACTION
+from pocoflow.run import Run
 from pocoflow.watch import Watch, check_in_place
 
-__all__ = ["Await", "Call", "Effect", "Listener", "Run", "Sleep", "Steps"]
-
-Listener: TypeAlias = Callable[[Any, Store[Any]], object]
-"""Called as ``listener(event, store)``."""
+__all__ = ["fail", "steps"]
 
 _log = get_logger("flow")
 
 
-@dataclass(frozen=True, slots=True)
-class Await:
-    """Wait for an awaitable, at most ``timeout`` seconds, and send its result."""
+def steps(run: Run, start: GraphNode) -> Steps:
+    """Run from ``start`` to the end; the generator that a driver drives.
 
-    awaitable: Awaitable[Any]
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Wait for some seconds, or until the run is cancelled."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Call a function that may block, at most ``timeout`` seconds, and send its result.
-
-    ``must_finish`` marks a commit: it is waited for even if the run is cancelled meanwhile.
+    Raises:
+        RunCancelled: The run was asked to stop.
+        MaxStepsError: ``max_steps`` was reached.
+        Exception: Whatever a node raised, as it was raised, with a note on where.
     """
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    timeout: float | None = None
-    must_finish: bool = False
-
-
-Effect: TypeAlias = Await | Sleep | Call
-Steps: TypeAlias = Generator[Effect, Any, None]
+    try:
+        run.tell(FlowStarted, run.context.flow_name, run.step)
+        yield from _loop(run, start)
+    except BaseException as exc:
+        fail(run, exc)
+        raise
+    run.tell(FlowEnded, run.context.flow_name, run.finished)
 
 
-@dataclass(slots=True)
-class Run:
-    """One execution of a flow: everything that belongs to it and to no other run.
-
-    Attributes:
-        context: What ``pocoflow.context()`` returns inside the run.
-        store: The shared state.
-        max_steps: How many steps this execution may take.
-        strict: Whether an action without an edge is an error.
-        inline: Whether synchronous code may be called in the driver's own thread.
-        listeners: Who is told of events, by kind of event.
-        recorder: Keeps the run in the database, if there is one.
-        snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
-        step: The number of the step that runs or comes next.
-        finished: How many steps are finished, those before a resume included.
-        replay: The result of ``exec`` of the first step, if it was finished before a crash.
-        completed: Whether its last step is committed; what a listener raises then is no failure.
-        place: The node that runs or comes next.
-        began: When it began, by ``perf_counter``; 0 if nobody asks.
-    """
-
-    context: RunContext
-    store: Store[Any]
-    max_steps: int
-    strict: bool
-    inline: bool
-    listeners: Mapping[str, Sequence[Listener]]
-    recorder: RunRecorder | None = None
-    snapshot: Callable[[int, str], object] | None = None
-    step: int = 0
-    finished: int = 0
-    replay: list[Any] = field(default_factory=list)
-    completed: bool = False
-    place: GraphNode | None = None
-    began: float = 0.0
-
-    def steps(self, start: GraphNode) -> Steps:
-        """Run from ``start`` to the end; the generator that a driver drives.
-
-        Raises:
-            RunCancelled: The run was asked to stop.
-            MaxStepsError: ``max_steps`` was reached.
-            Exception: Whatever a node raised, as it was raised, with a note on where.
-        """
-        try:
-            self.tell(FlowStarted, self.context.flow_name, self.step)
-            yield from self._loop(start)
-        except BaseException as exc:
-            self.fail(exc)
-            raise
-        self.tell(FlowEnded, self.context.flow_name, self.finished)
-
-    def _loop(self, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - inlined: this is the hot path
-        context, store, inline = self.context, self.store, self.inline
-        cancellation, recorder = context.cancellation, self.recorder
-        on_start, on_end = self.listeners.get("node_start"), self.listeners.get("node_end")
-        timed = recorder is not None or on_end is not None
-        watch = None
-        if recorder is None and store.schema is not None:
-            watch = Watch()
-            check_in_place(store, watch)
-        step, last = self.step, self.max_steps
-        place: GraphNode | None = start
-        began = 0.0
-        while place is not None:
-            if cancellation.requested:
-                raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
-            if step >= last:
-                raise self._too_many(place)
-            node = place.node
-            self.place = place
-            self.step = context.step = step
-            context.node = place.name
-            context.attempt = 1
-            context.phase = "prep"
-            if timed:
-                began = self.began = perf_counter()
-            if on_start is not None:
-                self.tell(NodeStarted, place.name, step)
-
-            direct = inline or place.prep_async
-            prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
-            if prepared.__class__ is CoroutineType:
-                prepared = yield Await(prepared)
-
-            context.phase = "exec"
-            if self.replay:
-                result = self.replay.pop()
-            else:
-                try:
-                    if inline and node.timeout is None:
-                        result = node.exec(prepared)
-                        if result.__class__ is CoroutineType:
-                            result = yield Await(result)
-                    else:
-                        result = yield from self._attempt(place, prepared)
-                except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                    result = yield from self._try_again(place, prepared, exc)
-                if recorder is not None and place.has_exec and node.journal:
-                    context.phase = "commit"
-                    if inline:
-                        recorder.journal(step, place.name, result)
-                    else:
-                        finished = (step, place.name, result)
-                        yield Call(recorder.journal, finished, must_finish=True)
-
-            context.phase = "post"
-            arguments = (store, prepared, result)
-            direct = inline or place.post_async
-            action: Any = node.post(*arguments) if direct else (yield Call(node.post, arguments))
-            if action.__class__ is CoroutineType:
-                action = yield Await(action)
-            if action.__class__ is not str:
-                action = self._action(place, action)
-
-            following = place.targets.get(action, place.fallback)
-            note = self._unhandled(place, action) if following is None and place.targets else None
-            if watch is not None:
-                check_in_place(store, watch)
-            context.phase = "commit"
-            elapsed = perf_counter() - began if timed else 0.0
-            if self.snapshot is not None:
-                yield from self._commit(self.snapshot, (step, place.name))
-            if recorder is not None:
-                name = None if following is None else following.name
-                row = (step, place.name, action, context.attempt, elapsed, name, note)
-                if inline:
-                    asked = recorder.step(*row)
-                else:
-                    asked = yield Call(recorder.step, row, must_finish=True)
-                if asked:
-                    cancellation.request()
-            self.finished = step + 1
-            self.completed = following is None
-            if on_end is not None:
-                self.tell(NodeEnded, place.name, step, action, elapsed, context.attempt)
-            step += 1
-            place = following
-
-    # -- exec -----------------------------------------------------------------------------------
-
-    def _attempt(self, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:
-        """One attempt of ``exec`` that may need a thread, a timeout or the event loop."""
+def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot path
+    context, store, inline = run.context, run.store, run.inline
+    cancellation, recorder = context.cancellation, run.recorder
+    on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
+    timed = recorder is not None or on_end is not None
+    watch = None
+    if recorder is None and store.schema is not None:
+        watch = Watch()
+        check_in_place(store, watch)
+    step, last = run.step, run.max_steps
+    place: GraphNode | None = start if start.inner is None else _enter(run, start)
+    began = 0.0
+    while place is not None:
+        if cancellation.requested:
+            raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
+        if step >= last:
+            raise _too_many(run, place)
         node = place.node
-        if place.exec_async or (self.inline and node.timeout is None):
-            result: Any = node.exec(prepared)
+        run.place = place
+        run.step = context.step = step
+        context.node = place.name
+        context.attempt = 1
+        context.phase = "prep"
+        if timed:
+            began = run.began = perf_counter()
+        if on_start is not None:
+            run.tell(NodeStarted, place.name, step, context.path)
+
+        direct = inline or place.prep_async
+        prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
+        if prepared.__class__ is CoroutineType:
+            prepared = yield Await(prepared)
+
+        context.phase = "exec"
+        result: Any
+        if place.is_batch:
+            result = yield from map_items(run, place, prepared)
+        elif run.replay:
+            result = run.replay.pop(-1)
         else:
-            result = yield Call(node.exec, (prepared,), node.timeout)
-        if result.__class__ is CoroutineType:
-            result = yield Await(result, node.timeout)
-        return result
-
-    def _try_again(
-        self, place: GraphNode, prepared: Any, error: Exception
-    ) -> Generator[Effect, Any, Any]:
-        """The attempts after the first, and the fallback after the last."""
-        node, context = place.node, self.context
-        while not self._stops(error) and context.attempt < node.max_retries:
-            if not wants_retry(node, error):
-                break
-            delay = retry_wait(node, context.attempt)
-            if self.recorder is not None:
-                failed = (self.step, place.name, context.attempt, error)
-                yield from self._commit(self.recorder.retry, failed)
-            self.tell(NodeRetried, place.name, self.step, context.attempt, delay, error)
-            if delay > 0:
-                yield Sleep(delay)
-            context.check_cancelled()
-            context.attempt += 1
             try:
-                return (yield from self._attempt(place, prepared))
-            except Exception as exc:  # noqa: BLE001 - kept for retry_on and exec_fallback
-                error = exc
-        if self._stops(error):
-            raise error
-        return (yield from self._fallback(node, prepared, error))
+                if inline and node.timeout is None:
+                    result = node.exec(prepared)
+                    if result.__class__ is CoroutineType:
+                        result = yield Await(result)
+                else:
+                    result = yield from attempt(place, prepared, inline)
+            except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
+                result = yield from try_again(run, place, context, prepared, exc, inline)
+            if recorder is not None and place.has_exec and node.journal:
+                context.phase = "commit"
+                if inline:
+                    recorder.journal(step, place.name, result)
+                else:
+                    yield Call(recorder.journal, (step, place.name, result), must_finish=True)
 
-    def _stops(self, error: Exception) -> bool:
-        """Whether the error is the run's own cancellation, which is never retried."""
-        return isinstance(error, RunCancelled) and self.context.cancellation.requested
+        context.phase = "post"
+        arguments = (store, prepared, result)
+        direct = inline or place.post_async
+        action: Any = node.post(*arguments) if direct else (yield Call(node.post, arguments))
+        if action.__class__ is CoroutineType:
+            action = yield Await(action)
+        if action.__class__ is not str:
+            action = _action(place, action)
 
-    def _fallback(
-        self, node: Node[Any, Any, Any], prepared: Any, error: Exception
-    ) -> Generator[Effect, Any, Any]:
-        result: Any = (
-            node.exec_fallback(prepared, error)
-            if self.inline
-            else (yield Call(node.exec_fallback, (prepared, error)))
+        path, note = context.path, None
+        following = place.targets.get(action, place.fallback)
+        if following is None or following.inner is not None:
+            following, note = _cross(run, place, action, following)
+        if watch is not None:
+            check_in_place(store, watch)
+        context.phase = "commit"
+        elapsed = perf_counter() - began if timed else 0.0
+        if run.snapshot is not None:
+            yield from run.commit(inline, run.snapshot, step, place.name)
+        if recorder is not None:
+            name = None if following is None else following.name
+            row = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
+            if inline:
+                asked = recorder.step(*row, note)
+            else:
+                asked = yield Call(recorder.step, (*row, note), must_finish=True)
+            if asked:
+                cancellation.request()
+        run.finished = step + 1
+        run.completed = following is None
+        if on_end is not None:
+            run.tell(NodeEnded, place.name, step, action, elapsed, context.attempt, path)
+        step += 1
+        place = following
+
+
+# -- nested flows -----------------------------------------------------------------------------
+
+
+def _enter(run: Run, place: GraphNode) -> GraphNode:
+    """Go into a nested flow, and into those that begin with one, to the first node that works."""
+    while place.inner is not None:
+        run.frames.append(place)
+        place = place.inner.start
+    run.context.path = tuple(frame.name for frame in run.frames)
+    return place
+
+
+def _cross(
+    run: Run, place: GraphNode, action: str, following: GraphNode | None
+) -> tuple[GraphNode | None, str | None]:
+    """Where a run goes at the end or the beginning of a nested flow, and what to note about it.
+
+    The action that ends a nested flow is the action of its node in the flow around it.
+    """
+    note = None
+    while following is None:
+        if place.actions and action not in place.targets:
+            note = _unhandled(run, place, action)
+        if not run.frames:
+            break
+        place = run.frames.pop()
+        following = place.targets.get(action, place.fallback)
+    if following is not None and following.inner is not None:
+        return _enter(run, following), note
+    run.context.path = tuple(frame.name for frame in run.frames)
+    return following, note
+
+
+# -- actions ----------------------------------------------------------------------------------
+
+
+def _action(place: GraphNode, action: object) -> str:
+    if action is None:
+        return DEFAULT_ACTION
+    if isinstance(action, str):
+        return str(getattr(action, "value", action))
+    raise ActionError(
+        f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
+        f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
+        f"{DEFAULT_ACTION!r}"
+    )
+
+
+def _unhandled(run: Run, place: GraphNode, action: str) -> str:
+    text = (
+        f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
+        f"which has no edge; the run ends here (edges: {', '.join(place.actions) or 'none'})"
+    )
+    if run.strict:
+        raise UnhandledActionError(text)
+    _log.warning("%s", text)
+    return text
+
+
+def _too_many(run: Run, place: GraphNode) -> MaxStepsError:
+    return MaxStepsError(
+        f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
+        f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
+    )
+
+
+# -- endings ----------------------------------------------------------------------------------
+
+
+def fail(run: Run, exc: BaseException) -> None:
+    """Record and report how the run ended; the caller raises ``exc`` on."""
+    if run.completed:
+        return
+    context, place = run.context, run.place
+    cancelled = _is_task_cancelled(exc) or context.is_stopped_by(exc)
+    unfinished = place is not None and run.finished <= run.step
+    in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
+    name = place.name if place is not None else None
+    if not cancelled and in_node and name is not None:
+        where = label(name, context.path)
+        exc.add_note(
+            f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
+            f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
         )
-        if result.__class__ is CoroutineType:
-            result = yield Await(result)
-        return result
-
-    # -- actions --------------------------------------------------------------------------------
-
-    def _action(self, place: GraphNode, action: object) -> str:
-        if action is None:
-            return DEFAULT_ACTION
-        if isinstance(action, str):
-            return str.__str__(action)
-        raise ActionError(
-            f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
-            f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
-            f"{DEFAULT_ACTION!r}"
-        )
-
-    def _unhandled(self, place: GraphNode, action: str) -> str:
-        text = (
-            f"flow {self.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
-            f"which has no edge; the run ends here (edges: {', '.join(place.actions) or 'none'})"
-        )
-        if self.strict:
-            raise UnhandledActionError(text)
-        _log.warning("%s", text)
-        return text
-
-    def _too_many(self, place: GraphNode) -> MaxStepsError:
-        return MaxStepsError(
-            f"flow {self.context.flow_name!r} took max_steps={self.max_steps} steps and would go "
-            f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
-        )
-
-    def _commit(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...]
-    ) -> Generator[Effect, Any, Any]:
-        if self.inline:
-            return function(*arguments)
-        return (yield Call(function, arguments, must_finish=True))
-
-    # -- endings and events ---------------------------------------------------------------------
-
-    def fail(self, exc: BaseException) -> None:
-        """Record and report how the run ended; the caller raises ``exc`` on."""
-        if self.completed:
+    if run.recorder is not None:
+        status = "cancelled" if cancelled else "failed"
+        node = label(name, context.path) if in_node and name is not None else None
+        ended = (status, exc, run.step, node, context.attempt, run.elapsed())
+        if not run.recorder.end(*ended):
             return
-        context, place = self.context, self.place
-        cancelled = _is_task_cancelled(exc) or (isinstance(exc, Exception) and self._stops(exc))
-        unfinished = place is not None and self.finished <= self.step
-        in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
-        name = place.name if place is not None else None
-        if not cancelled and in_node:
-            exc.add_note(
-                f"pocoflow: in {context.phase} of node {name!r} (flow {context.flow_name!r}, run "
-                f"{context.run_id!r}, step {self.step}, attempt {context.attempt})"
-            )
-        if self.recorder is not None:
-            status = "cancelled" if cancelled else "failed"
-            node = name if in_node else None
-            ended = (status, exc, self.step, node, context.attempt, self._elapsed())
-            if not self.recorder.end(*ended):
-                return
-        if cancelled:
-            self.tell(FlowCancelled, context.flow_name, self.finished)
-            return
-        if in_node and name is not None:
-            self.tell(
-                NodeFailed, name, self.step, context.phase, context.attempt, self._elapsed(), exc
-            )
-        self.tell(FlowFailed, context.flow_name, self.finished, exc)
-
-    def _elapsed(self) -> float:
-        return perf_counter() - self.began if self.began else 0.0
-
-    def tell(self, kind: type[Event], *facts: Any) -> None:
-        """Build an event if somebody listens to its kind, and tell them.
-
-        An ``Exception`` of a listener is logged with its traceback and changes nothing.
-        """
-        listeners = self.listeners.get(kind.kind)
-        if not listeners:
-            return
-        event: Any = kind(self.context.run_id, *facts)
-        for listener in listeners:
-            try:
-                listener(event, self.store)
-            except Exception:  # noqa: BLE001 - a reader of events must not break the run
-                _log.exception(
-                    "flow %r, run %r: a listener of %r failed; the run goes on",
-                    self.context.flow_name,
-                    self.context.run_id,
-                    kind.kind,
-                )
+    if cancelled:
+        run.tell(FlowCancelled, context.flow_name, run.finished)
+        return
+    if in_node and name is not None:
+        facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
+        run.tell(NodeFailed, *facts)
+    run.tell(FlowFailed, context.flow_name, run.finished, exc)
 
 
 def _is_task_cancelled(exc: BaseException) -> bool:

@@ -16,6 +16,7 @@ __all__ = [
     "FlowEnded",
     "FlowFailed",
     "FlowStarted",
+    "ItemEnded",
     "NodeEnded",
     "NodeFailed",
     "NodeRetried",
@@ -55,6 +56,20 @@ class NodeRetried:
     attempt: int
     delay: float
     error: Exception
+    path: tuple[str, ...] = ()
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEnded:
+    """An item of a batch has its result (or, where the node collects, its exception)."""
+
+    kind: ClassVar[str] = "item_end"
+    run_id: str
+    node: str
+    step: int
+    item: int
+    attempts: int
     path: tuple[str, ...] = ()
 
 
@@ -128,6 +143,7 @@ Event: TypeAlias = (
     FlowStarted
     | NodeStarted
     | NodeRetried
+    | ItemEnded
     | NodeEnded
     | NodeFailed
     | FlowEnded

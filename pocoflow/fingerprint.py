@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType
 from typing import Any
 
-from pocoflow.graph import Graph
+from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import Node
 from pocoflow.schema import make_schema, type_label
 
@@ -22,13 +22,28 @@ def describe(graph: Graph, schema: object) -> str:
     document: Fingerprint = {
         "start": graph.start.name,
         "nodes": {
-            name: {"class": class_label(place.node), "code": _code(place.node)}
-            for name, place in graph.nodes.items()
+            label(place.name, path): {"class": class_label(place.node), "code": _code(place.node)}
+            for path, place in _all(graph, ())
         },
-        "edges": sorted([source, action, target] for source, action, target in graph.edges()),
+        "edges": sorted(_edges(graph, ())),
         "schema": _fields(schema),
     }
     return json.dumps(document, sort_keys=True)
+
+
+def _all(graph: Graph, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], GraphNode]]:
+    for place in graph.nodes.values():
+        yield path, place
+        if place.inner is not None:
+            yield from _all(place.inner, (*path, place.name))
+
+
+def _edges(graph: Graph, path: tuple[str, ...]) -> Iterator[list[str]]:
+    for source, action, target in graph.edges():
+        yield [label(source, path), action, label(target, path)]
+    for place in graph.nodes.values():
+        if place.inner is not None:
+            yield from _edges(place.inner, (*path, place.name))
 
 
 def class_label(node: Node[Any, Any, Any]) -> str:

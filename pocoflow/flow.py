@@ -16,7 +16,7 @@ from pocoflow.context import Cancellation, RunContext
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.drivers import drive, drive_async, in_commit_thread
-from pocoflow.engine import Run
+from pocoflow.engine import fail, steps
 from pocoflow.errors import DefinitionError
 from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph, GraphNode
@@ -24,6 +24,7 @@ from pocoflow.hooks import Hooks
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, wiring_version
 from pocoflow.resume import fork_run, new_run_id, reopen
+from pocoflow.run import Run
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema, short
 from pocoflow.store import Store
@@ -37,10 +38,13 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Generic[StateT]):
+class Flow(Node[Any, Any, str], Generic[StateT]):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
+
+    A flow is a node as well: wired into another flow, it works on the store of that run, its
+    nodes are steps of that run, and the action that ends it is its action there.
 
     Args:
         start: Where a run begins.
@@ -78,7 +82,7 @@ class Flow(Generic[StateT]):
             raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
         make_schema(schema)
         self.start = start
-        self.flow_name = start.name if flow_name is None else flow_name
+        super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps
         self.schema = schema
         self.strict = strict
@@ -89,6 +93,11 @@ class Flow(Generic[StateT]):
         self._hooks = Hooks()
         self._graph: tuple[int, Graph] | None = None
         self._described: tuple[Graph, str] | None = None
+
+    @property
+    def flow_name(self) -> str:
+        """Label in the database, the log and the monitor; the flow's name as a node, too."""
+        return self.name
 
     # -- hooks --------------------------------------------------------------------------------
 
@@ -159,6 +168,8 @@ class Flow(Generic[StateT]):
         """
         self._hooks.add(event, callback)
         return self
+
+    is_flow = True
 
     # -- running ------------------------------------------------------------------------------
 
@@ -321,7 +332,7 @@ class Flow(Generic[StateT]):
     # -- the beginning of a run ---------------------------------------------------------------
 
     def _go(self, started: _Started) -> Store[StateT]:
-        drive(started.run, started.run.steps(started.place))
+        drive(started.run.context, steps(started.run, started.place))
         return started.run.store
 
     async def _go_async(self, start: Callable[[], _Started]) -> Store[StateT]:
@@ -334,15 +345,15 @@ class Flow(Generic[StateT]):
             except BaseException as exc:
                 # Cancelled while the run was being written: it is on record, so it needs an end.
                 for one in begun:
-                    one.run.fail(exc)
+                    fail(one.run, exc)
                 raise
             started = begun[0]
         started.run.inline = False
-        await drive_async(started.run, started.run.steps(started.place))
+        await drive_async(started.run.context, steps(started.run, started.place))
         return started.run.store
 
     def _go_background(self, started: _Started) -> RunHandle[StateT]:
-        return RunHandle(started.run, started.run.steps(started.place), self._database)
+        return RunHandle(started.run, steps(started.run, started.place), self._database)
 
     def _new(self, given: StoreLike[StateT], resume_from: Node[Any, Any, Any] | None) -> _Started:
         graph = self.graph
@@ -353,7 +364,9 @@ class Flow(Generic[StateT]):
         if database is not None:
             run.recorder = RunRecorder(database, run.context.run_id)
             fingerprint = self._fingerprint(graph)
-            run.recorder.begin(run.store, self.flow_name, token, place.name, fingerprint)
+            leaf, path = place.first()
+            first = (leaf.name, path)
+            run.recorder.begin(run.store, self.flow_name, token, first, fingerprint)
         return _Started(run, place)
 
     def _stored(
@@ -375,6 +388,7 @@ class Flow(Generic[StateT]):
         run = self._run(run_id, found.row["token"], found.store)
         run.recorder, run.replay = found.recorder, found.replay
         run.step = run.finished = found.step
+        run.frames.extend(found.frames)
         return _Started(run, found.place)
 
     def _run(self, run_id: str, token: str, store: Store[Any]) -> Run:

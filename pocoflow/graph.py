@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from pocoflow.definitions import declared_actions, place_of
 from pocoflow.errors import DefinitionError
-from pocoflow.node import ANY_ACTION, Node, check_settings
+from pocoflow.function import FunctionNode
+from pocoflow.node import ANY_ACTION, DEFAULT_ACTION, Edge, End, Node, check_settings
+from pocoflow.render import DrawnEdge, to_dot, to_mermaid
+from pocoflow.resources import Resource
+from pocoflow.wiring import FlowEdges
 
-__all__ = ["Graph", "GraphNode"]
+__all__ = ["Conflict", "Graph", "GraphEdge", "GraphNode"]
+
+_Node: TypeAlias = Node[Any, Any, Any]
+Writer: TypeAlias = Literal["node", "flow"]
+
+
+class GraphEdge(NamedTuple):
+    """An edge of the graph.
+
+    Attributes:
+        source: Name of the graph node that it leaves.
+        action: The action that takes it; ``"*"`` is any action without an edge of its own.
+        target: Name of the graph node that it reaches; ``None`` is ``END``.
+        file: The file it is written in.
+        line: The line in it.
+        written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
+    """
+
+    source: str
+    action: str
+    target: str | None
+    file: str
+    line: int
+    written: Writer
+
+
+class Conflict(NamedTuple):
+    """Two edges for one action of one node, to different targets; one of them counts.
+
+    Attributes:
+        kept: The edge that counts: the flow's before the node's, the later before the earlier.
+        dropped: The other one. Its target may be a node that is not in the graph.
+    """
+
+    kept: GraphEdge
+    dropped: GraphEdge
+
+    @property
+    def is_disagreement(self) -> bool:
+        """Whether the flow and the node disagree; otherwise one was written over the other."""
+        return self.kept.written != self.dropped.written
 
 
 class GraphNode:
@@ -19,33 +64,53 @@ class GraphNode:
         name: Unique in the graph: the node's own name, with ``_2``, ``_3``, ... for namesakes in
             the order in which the graph reaches them.
         node: The node itself; the picture never changes it.
-        targets: The next graph node by action, ``"*"`` left out.
-        fallback: Where ``"*"`` leads, or ``None``.
+        targets: The next graph node by action, ``"*"`` left out; ``None`` is ``END``.
+        fallback: Where ``"*"`` leads; ``None`` if nowhere, or to ``END``.
+        ends: The actions that lead to ``END``, ``"*"`` included.
+        is_open: Whether an action without an edge is unhandled: the node has edges, none for
+            ``"*"``. A node without edges is an end.
+        reachable: Whether the start leads here.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
         prep_async: Whether ``prep`` is ``async def``; likewise ``exec_async``, ``post_async``.
     """
 
     __slots__ = (
+        "ends",
         "exec_async",
         "fallback",
         "has_exec",
+        "is_open",
         "name",
         "node",
         "post_async",
         "prep_async",
+        "reachable",
         "targets",
     )
 
-    def __init__(self, name: str, node: Node[Any, Any, Any]) -> None:
+    def __init__(self, name: str, node: _Node, reachable: bool = True) -> None:
         self.name = name
         self.node = node
-        self.targets: dict[str, GraphNode] = {}
+        self.targets: dict[str, GraphNode | None] = {}
         self.fallback: GraphNode | None = None
+        self.ends: tuple[str, ...] = ()
+        self.is_open = False
+        self.reachable = reachable
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_async = iscoroutinefunction(node.prep)
         self.exec_async = iscoroutinefunction(node.exec)
         self.post_async = iscoroutinefunction(node.post)
+
+    def connect(self, action: str, target: GraphNode | None) -> None:
+        """Draw an edge from here; for the graph alone, while it is being drawn."""
+        if action == ANY_ACTION:
+            self.fallback = target
+        else:
+            self.targets[action] = target
+        if target is None:
+            self.ends = (*self.ends, action)
+        self.is_open = bool(self.targets) and ANY_ACTION not in self.actions
 
     def next(self, action: str) -> GraphNode | None:
         """Where an action leads; ``None`` ends the run."""
@@ -54,52 +119,67 @@ class GraphNode:
     @property
     def actions(self) -> list[str]:
         """The actions that have an edge, ``"*"`` included."""
-        return [*self.targets, *([ANY_ACTION] if self.fallback is not None else [])]
+        any_action = self.fallback is not None or ANY_ACTION in self.ends
+        return [*self.targets, *([ANY_ACTION] if any_action else [])]
+
+    @property
+    def declared(self) -> tuple[str, ...] | None:
+        """The actions that the node can return; ``None`` if its definition does not tell."""
+        return declared_actions(self.node)
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """File and line of the definition of its class or function, if it has a source."""
+        return place_of(self.node)
 
     def __repr__(self) -> str:
         return f"<GraphNode {self.name!r} -> {self.actions}>"
 
 
 class Graph:
-    """All nodes that can be reached from a start node.
+    """The nodes that can be reached from a start node, and those that the flow's edges name.
+
+    It is drawn once and does not change; a change of the wiring makes the flow draw another one.
 
     Attributes:
         start: Where a run begins.
-        nodes: The graph nodes by name, in the order in which they are reached (breadth first).
+        nodes: The graph nodes by name: first those that can be reached, in the order in which they
+            are (breadth first), then those of the flow's edges that cannot.
+        edges: Every edge that counts, by source in the order of the nodes.
+        conflicts: Edges that do not count, each with the one that does.
+        resources: What function nodes that can be reached take from the run, each with the name of
+            the first that does.
     """
 
-    __slots__ = ("_by_node", "nodes", "start")
+    __slots__ = ("_by_node", "conflicts", "edges", "nodes", "resources", "start")
 
-    def __init__(self, start: Node[Any, Any, Any]) -> None:
+    def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
+        own = FlowEdges() if own is None else own
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, GraphNode] = {}
         self.nodes: dict[str, GraphNode] = {}
-        for node in _reachable(start):
-            check_settings(node)
-            place = GraphNode(self._unique(node.name), node)
-            self._by_node[id(node)] = place
-            self.nodes[place.name] = place
-        for place in self.nodes.values():
-            for action, edge in place.node.edges.items():
-                if action == ANY_ACTION:
-                    place.fallback = self._by_node[id(edge.target)]
-                else:
-                    place.targets[action] = self._by_node[id(edge.target)]
+        self.resources: dict[Resource, str] = {}
+        reached = _closure([start], own, ())
+        self._name_nodes(reached, True)
+        self._name_nodes(_closure(own.sources, own, reached), False)
         self.start = self._by_node[id(start)]
+        self.edges = tuple(self._draw(own))
+        self.conflicts = tuple(self._conflicts(own))
 
-    def place(self, node: Node[Any, Any, Any]) -> GraphNode:
+    def place(self, node: _Node) -> GraphNode:
         """Find a node in the graph.
 
         Raises:
             DefinitionError: The node cannot be reached from the start.
         """
-        try:
-            return self._by_node[id(node)]
-        except KeyError:
+        found = self._by_node.get(id(node))
+        if found is None or not found.reachable:
             raise DefinitionError(
                 f"node {node.name!r} is not in this flow: it cannot be reached from the start node "
-                f"{self.start.name!r} (nodes: {', '.join(self.nodes)})"
-            ) from None
+                f"{self.start.name!r} (nodes: "
+                f"{', '.join(one.name for one in self.nodes.values() if one.reachable)})"
+            )
+        return found
 
     def namesakes(self) -> list[str]:
         """Names that more than one node has by itself, in the order of the graph."""
@@ -109,13 +189,33 @@ class Graph:
             counts[own] = counts.get(own, 0) + 1
         return [name for name, count in counts.items() if count > 1]
 
-    def edges(self) -> Iterator[tuple[str, str, str]]:
-        """Every edge as (source name, action, target name)."""
-        for place in self.nodes.values():
-            for action, target in place.targets.items():
-                yield place.name, action, target.name
-            if place.fallback is not None:
-                yield place.name, ANY_ACTION, place.fallback.name
+    def to_mermaid(self, marks: Mapping[str, str] | None = None) -> str:
+        """Draw the graph as a Mermaid flowchart.
+
+        Args:
+            marks: Severity by name, for nodes to be coloured: ``error``, ``warning`` or ``note``.
+        """
+        return to_mermaid(self.start.name, list(self.nodes), self._drawn(), marks or {})
+
+    def to_dot(self, marks: Mapping[str, str] | None = None) -> str:
+        """Draw the graph in the DOT language of Graphviz; ``marks`` as in :meth:`to_mermaid`."""
+        return to_dot(self.start.name, list(self.nodes), self._drawn(), marks or {})
+
+    def _drawn(self) -> Iterator[DrawnEdge]:
+        for edge in self.edges:
+            yield edge.source, "" if edge.action == DEFAULT_ACTION else edge.action, edge.target
+
+    # -- drawing --------------------------------------------------------------------------------
+
+    def _name_nodes(self, nodes: Iterable[_Node], reachable: bool) -> None:
+        for node in nodes:
+            check_settings(node)
+            place = GraphNode(self._unique(node.name), node, reachable)
+            self._by_node[id(node)] = place
+            self.nodes[place.name] = place
+            if reachable and isinstance(node, FunctionNode):
+                for resource in node.resources.values():
+                    self.resources.setdefault(resource, place.name)
 
     def _unique(self, name: str) -> str:
         if name not in self.nodes:
@@ -125,13 +225,51 @@ class Graph:
             number += 1
         return f"{name}_{number}"
 
+    def _draw(self, own: FlowEdges) -> Iterator[GraphEdge]:
+        for place in self.nodes.values():
+            flow_edges = own.of(place.node)
+            for action, edge in {**place.node.edges, **flow_edges}.items():
+                target = None if isinstance(edge.target, End) else self._by_node[id(edge.target)]
+                place.connect(action, target)
+                yield self._edge(place, edge, "flow" if action in flow_edges else "node")
 
-def _reachable(start: Node[Any, Any, Any]) -> Iterable[Node[Any, Any, Any]]:
-    """The nodes reachable from ``start``, each once, breadth first in the order of the edges."""
-    found, queue = {id(start)}, [start]
-    for node in queue:
-        for edge in node.edges.values():
-            if id(edge.target) not in found:
-                found.add(id(edge.target))
-                queue.append(edge.target)
+    def _edge(self, place: GraphNode, edge: Edge, written: Writer) -> GraphEdge:
+        name = None
+        if not isinstance(edge.target, End):
+            known = self._by_node.get(id(edge.target))
+            name = edge.target.name if known is None else known.name
+        return GraphEdge(place.name, edge.action, name, edge.file, edge.line, written)
+
+    def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
+        counts = {(edge.source, edge.action): edge for edge in self.edges}
+        for node, before, after in own.replaced:
+            place = self._by_node[id(node)]
+            yield Conflict(self._edge(place, after, "flow"), self._edge(place, before, "flow"))
+        for place in self.nodes.values():
+            for before, after in place.node.replaced:
+                yield Conflict(self._edge(place, after, "node"), self._edge(place, before, "node"))
+            for action, edge in place.node.edges.items():
+                kept = counts[place.name, action]
+                if kept.written == "flow" and own.of(place.node)[action].target is not edge.target:
+                    yield Conflict(kept, self._edge(place, edge, "node"))
+
+
+def _closure(
+    starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]
+) -> list[_Node]:
+    """What can be reached from ``starts``, each node once, breadth first, without the known."""
+    found = {id(node) for node in known}
+    queue: list[_Node] = []
+    for start in starts:
+        position = len(queue)
+        if id(start) not in found:
+            found.add(id(start))
+            queue.append(start)
+        while position < len(queue):
+            node = queue[position]
+            for edge in {**node.edges, **own.of(node)}.values():
+                if not isinstance(edge.target, End) and id(edge.target) not in found:
+                    found.add(id(edge.target))
+                    queue.append(edge.target)
+            position += 1
     return queue

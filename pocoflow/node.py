@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from inspect import signature
@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_ACTION",
     "END",
     "AsyncNode",
+    "BatchNode",
     "Branch",
     "Edge",
     "End",
@@ -29,6 +30,8 @@ __all__ = [
     "RetryOn",
 ]
 
+ItemT = TypeVar("ItemT", default=Any)
+ResultT = TypeVar("ResultT", default=Any)
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
@@ -134,6 +137,9 @@ class Node(Generic[PrepT, ExecT, PostT]):
     retry_on: RetryOn = Exception
     timeout: float | None = None
     journal: bool = True
+
+    is_flow: ClassVar[bool] = False
+    is_batch: ClassVar[bool] = False
 
     _name: str | None
     _edges: dict[str, Edge]
@@ -267,6 +273,44 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
     async def exec_async(self, prep_result: PrepT, /) -> ExecT:
         """Do the work, without the store. Returns ``None`` unless overridden."""
         return cast(ExecT, None)
+
+
+class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
+    """A node whose ``exec`` is called for each item that ``prep`` gives.
+
+    ``prep`` returns an iterable, which is taken from as the items are worked on; ``exec`` gets one
+    item; ``post`` gets the list of results, in the order of the items. Retries, timeout, fallback
+    and journal are per item: after a crash only the items that were not finished are worked on.
+
+    Attributes:
+        concurrency: How many items are worked on at once: as tasks if ``exec`` is ``async``, else
+            in threads. ``1`` works on them one after another.
+        on_error: What happens when an item fails for good. ``"stop"``: the others are asked to
+            stop and its exception ends the step. ``"collect"``: its exception takes the place of
+            its result.
+    """
+
+    concurrency: int = 1
+    on_error: Literal["stop", "collect"] = "stop"
+    is_batch = True
+
+    def prep(self, store: Store[Any], /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
+        """Give the items; none unless overridden."""
+        return ()
+
+    def exec(self, item: ItemT, /) -> ResultT | Awaitable[ResultT]:
+        """Work on one item, without the store; retried on failure. ``None`` unless overridden."""
+        return cast(ResultT, None)
+
+    def post(
+        self, store: Store[Any], items: Iterable[ItemT], results: list[ResultT], /
+    ) -> PostT | Awaitable[PostT]:
+        """Write the results to the store and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def exec_fallback(self, item: ItemT, exc: Exception, /) -> ResultT | Awaitable[ResultT]:
+        """Give a result for an item when its last attempt failed; raises ``exc`` by default."""
+        raise exc
 
 
 def check_settings(node: Node[Any, Any, Any]) -> None:

@@ -62,8 +62,8 @@ def to_dot(
     ends = False
     for source, label, target in edges:
         ends = ends or target is None
-        to = "finish" if target is None else ids[target]
-        lines.append(f"    {ids[source]} -> {to}" + (f' [label="{_dot_label(label)}"]' * bool(label)))
+        shown = f' [label="{_dot_label(label)}"]' if label else ""
+        lines.append(f"    {ids[source]} -> {'finish' if target is None else ids[target]}{shown}")
     if ends:
         lines.append('    finish [shape=doublecircle, width=0.15, label=""]')
     return "\n".join([*lines, "}"]) + "\n"
@@ -81,11 +81,14 @@ def _visible(text: str) -> str:
 
 
 def _mermaid_label(text: str) -> str:
-    # Quotes, backticks, markup and entities would be read as such; a number stands for each.
+    # Quotes, backticks, markup, entities and what begins a Markdown list would be read as such; a
+    # number stands for each.
     return "".join(
-        one if one.isalnum() or one in " _-.,:;()*+=/'!?@" else f"#{ord(one)};"
-        for one in _visible(text)
-    ).replace(";", ";")
+        one
+        if one.isalnum() or (one in " _,:()=/!?-" and not (place == 0 and one == "-"))
+        else f"#{ord(one)};"
+        for place, one in enumerate(_visible(text))
+    )
 
 
 def _dot_label(text: str) -> str:

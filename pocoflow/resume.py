@@ -13,7 +13,7 @@ from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import Position, RunRecorder
 from pocoflow.errors import DecodeError, ResumeError, StoreError
 from pocoflow.fingerprint import describe, differences
-from pocoflow.graph import Graph, GraphNode
+from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
 from pocoflow.schema import closest
@@ -33,16 +33,18 @@ class Resumption:
         row: The run's row.
         store: The store after the last committed step.
         place: The node that comes next.
+        frames: The nested flows around it, outermost first.
         step: The number of its step.
-        replay: The result of its ``exec``, if that was finished before.
+        replay: Results of its ``exec`` that were finished before, by item (-1 if no batch).
     """
 
     recorder: RunRecorder
     row: Mapping[str, Any]
     store: Store[Any]
     place: GraphNode
+    frames: list[GraphNode]
     step: int
-    replay: list[Any]
+    replay: dict[int, Any]
 
 
 def new_run_id(flow_name: str) -> tuple[str, str]:
@@ -74,19 +76,21 @@ def reopen(
         row = database.get_run(run_id) or {}
         fingerprint = describe(graph, schema)
         changed = _changed(database, run_id, fingerprint)
-        place = _pending(graph, run_id, position, rename, changed)
+        place, frames = _pending(graph, run_id, position, rename, changed)
         known = (*schema_types(schema), *types)
         stored = database.load_checkpoint(run_id, position.step, types=known)
         store = _under_schema(run_id, stored, schema, changed)
         store.update(changes)
         replay = _replay(run_id, position, place.node, known)
-        recorder.go_on(store, stored, position, place.name, fingerprint)
+        first, path = place.first()
+        coming = label(first.name, (*(frame.name for frame in frames), *path))
+        recorder.go_on(store, stored, position, coming, fingerprint)
     except BaseException:
         recorder.let_go()
         raise
     if changed:
         _log.warning("run %r goes on under changed code: %s", run_id, "; ".join(changed))
-    return Resumption(recorder, row, store, place, position.step + 1, replay)
+    return Resumption(recorder, row, store, place, frames, position.step + 1, replay)
 
 
 def fork_run(
@@ -140,29 +144,43 @@ def _pending(
     position: Position,
     rename: Mapping[str, str],
     changed: Iterable[str],
-) -> GraphNode:
-    """The node that comes next, under the name that it has now."""
+) -> tuple[GraphNode, list[GraphNode]]:
+    """The node that comes next, under the name that it has now, and the flows around it."""
     if position.node is None:
         raise ResumeError(
             f"run {run_id!r} does not record which node comes next (a version before 0.3 wrote "
             "it): use flow.run(store, resume_from=node) with the store of its last checkpoint"
         )
-    name = rename.get(position.node, position.node)
-    place = graph.nodes.get(name)
-    if place is None:
-        raise ResumeError(
-            f"run {run_id!r} stands before node {position.node!r}, and this flow has no node "
-            f"{name!r}{closest(name, graph.nodes)}; if it has another name now, pass "
-            f"rename={{{position.node!r}: <new name>}}{_listed(changed)}"
-        )
-    if position.node not in rename:
-        for line in changed:
-            if line.startswith(f"node {name!r} was "):
-                raise ResumeError(
-                    f"run {run_id!r} stands before {line}; if that is the node to go on with, "
-                    f"pass rename={{{name!r}: {name!r}}}{_listed(changed)}"
-                )
-    return place
+    found: list[GraphNode] = []
+    here: Graph | None = graph
+    for number, old in enumerate((*position.path, position.node)):
+        name = rename.get(old, old)
+        place = None if here is None else here.nodes.get(name)
+        if place is None:
+            before = label(position.node, position.path)
+            within = f"flow {label(old, position.path[:number])!r}" if number else "this flow"
+            known = here.nodes if here is not None else {}
+            raise ResumeError(
+                f"run {run_id!r} stands before node {before!r}, and {within} has no node "
+                f"{name!r}{closest(name, known)}; if it has another name now, pass "
+                f"rename={{{old!r}: <new name>}}{_listed(changed)}"
+            )
+        found.append(place)
+        here = place.inner
+    _same_definition(run_id, position, rename, changed)
+    return found[-1], found[:-1]
+
+
+def _same_definition(
+    run_id: str, position: Position, rename: Mapping[str, str], changed: Iterable[str]
+) -> None:
+    name = position.node or ""
+    for line in changed:
+        if line.startswith(f"node {label(name, position.path)!r} was ") and name not in rename:
+            raise ResumeError(
+                f"run {run_id!r} stands before {line}; if that is the node to go on with, "
+                f"pass rename={{{name!r}: {name!r}}}{_listed(changed)}"
+            )
 
 
 def _listed(changed: Iterable[str]) -> str:
@@ -185,12 +203,10 @@ def _under_schema(
 
 def _replay(
     run_id: str, position: Position, node: Node[Any, Any, Any], known: Iterable[object]
-) -> list[Any]:
-    text = position.journal.get(-1)
-    if text is None:
-        return []
+) -> dict[int, Any]:
+    classes = codec.Classes((*known, *_exec_types(node)))
     try:
-        return [codec.loads(text, codec.Classes((*known, *_exec_types(node))))]
+        return {item: codec.loads(text, classes) for item, text in position.journal.items()}
     except DecodeError as exc:
         raise type(exc)(
             f"run {run_id!r}: the finished result of exec of node {position.node!r} (step "

@@ -11,9 +11,11 @@ from typing_extensions import TypeVar
 
 from pocoflow.db import WorkflowDB
 from pocoflow.drivers import drive
-from pocoflow.engine import Run, Steps
+from pocoflow.effects import Steps
+from pocoflow.engine import fail
 from pocoflow.errors import RunCancelled
 from pocoflow.logging import get_logger
+from pocoflow.run import Run
 from pocoflow.store import Store
 
 __all__ = ["RunHandle"]
@@ -43,12 +45,12 @@ class RunHandle(Generic[StateT]):
         try:
             thread.start()
         except BaseException as exc:
-            run.fail(exc)
+            fail(run, exc)
             raise
 
     def _work(self, steps: Steps) -> None:
         try:
-            drive(self._run, steps)
+            drive(self._run.context, steps)
         except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
             self._outcome.set_exception(exc)

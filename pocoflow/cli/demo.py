@@ -23,6 +23,7 @@ import secrets
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -336,7 +337,7 @@ _STOP = frozenset(
 def content_words(text: str) -> list[str]:
     """The words that carry what a text says, as written, each once."""
     words = (re.sub(r"(?:n[’']t|[’'].*)$", "", word) for word in _WORD.findall(text))
-    return list(dict.fromkeys(w for w in words if len(w) > 2 and w.casefold() not in _STOP))
+    return list(dict.fromkeys(w for w in words if 2 < len(w) < 30 and w.casefold() not in _STOP))
 
 
 def _akin(word: str, other: str) -> bool:
@@ -491,7 +492,7 @@ def _cut_long(line: str) -> list[str]:
     if len(line) <= _LINE:
         return [line]
     parts = list(_packed(_JOINTS.split(line), _LINE * 2 // 3))
-    return [part[i : i + 2 * _LINE] for part in parts for i in range(0, len(part), 2 * _LINE)]
+    return [piece for part in parts for piece in textwrap.wrap(part, 2 * _LINE)]
 
 
 def _packed(parts: Sequence[str], size: int) -> Iterator[str]:

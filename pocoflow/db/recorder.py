@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pocoflow.errors import (
     NotStorableError,
     ResumeError,
 )
+from pocoflow.graph import label
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
@@ -64,10 +66,21 @@ class RunRecorder:
         self._steps = 0
         self._journaled = False
         self._told: set[str] = set()
+        self._items: list[tuple[int, int, int, str]] = []
+        self._items_due = False
+        self._items_guard = threading.Lock()
+        self._items_writing = threading.Lock()
 
     # -- the beginning ------------------------------------------------------------------------
 
-    def begin(self, store: Store[Any], flow_name: str, token: str, first: str, graph: str) -> None:
+    def begin(
+        self,
+        store: Store[Any],
+        flow_name: str,
+        token: str,
+        first: tuple[str, tuple[str, ...]],
+        graph: str,
+    ) -> None:
         """Create the run with its initial store and its first position, and take its lock.
 
         Raises:
@@ -77,11 +90,11 @@ class RunRecorder:
         row = {
             "status": "running",
             "started_at": utc_now(),
-            "current_node": first,
+            "current_node": label(*first),
             "owned": 1,
             "token": token,
         }
-        self.create(store, {**row, "flow_name": flow_name}, first, (), graph)
+        self.create(store, {**row, "flow_name": flow_name}, *first, graph)
 
     def create(
         self,
@@ -116,7 +129,7 @@ class RunRecorder:
                     self._position(raw, _INITIAL, first, path)
                 if owned:
                     self._event(raw, now, "flow_start", 0, None)
-                    self._event(raw, now, "node_start", 0, first)
+                    self._event(raw, now, "node_start", 0, label(first or "", path))
         except BaseException:
             self.let_go()
             raise
@@ -184,7 +197,7 @@ class RunRecorder:
             store: The store of the run from now on.
             stored: The store as it is in the database.
             position: Where it goes on, as :meth:`claim` gave it.
-            node: The name, now, of the node that comes next.
+            node: The label, now, of the node that comes next.
             graph: The fingerprint of the flow as it is now.
 
         Raises:
@@ -222,8 +235,16 @@ class RunRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
+        text = self._encoded(node, result)
+        if text is None:
+            return
+        with self._db.connection.transaction() as raw:
+            raw.execute(QUERIES["insert_journal"], (self._run_no, step, item, text))
+        self._journaled = True
+
+    def _encoded(self, node: str, result: Any) -> str | None:
         try:
-            text = codec.dumps(result)
+            return codec.dumps(result)
         except NotStorableError as exc:
             if node not in self._told:
                 self._told.add(node)
@@ -234,30 +255,66 @@ class RunRecorder:
                     node,
                     exc,
                 )
-            return
-        with self._db.connection.transaction() as raw:
-            raw.execute(QUERIES["insert_journal"], (self._run_no, step, item, text))
-        self._journaled = True
+        return None
+
+    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+        """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
+        text = self._encoded(node, result)
+        if text is None:
+            return False
+        with self._items_guard:
+            self._items.append((self._run_no, step, item, text))
+            begin, self._items_due = not self._items_due, True
+        return begin
+
+    def write_items(self) -> None:
+        """Commit all items that were kept, together; also those kept while it commits.
+
+        Waits for a commit that another thread has begun.
+
+        Raises:
+            DatabaseError: The database cannot be written; the items are kept for the next call.
+        """
+        with self._items_writing:
+            while rows := self._take_items():
+                try:
+                    with self._db.connection.transaction() as raw:
+                        raw.executemany(QUERIES["insert_journal"], rows)
+                except BaseException:
+                    with self._items_guard:
+                        self._items, self._items_due = rows + self._items, False
+                    raise
+                self._journaled = True
+
+    def _take_items(self) -> list[tuple[int, int, int, str]]:
+        with self._items_guard:
+            rows, self._items = self._items, []
+            self._items_due = bool(rows)
+        return rows
 
     def step(
         self,
         step: int,
         node: str,
+        path: tuple[str, ...],
         action: str,
         attempts: int,
         elapsed: float,
         following: str | None,
+        following_path: tuple[str, ...],
         note: str | None,
     ) -> bool:
         """Commit a finished step: its checkpoint, events, position and the run's row.
 
         Args:
             step: The step's number.
-            node: The node's name in the graph.
+            node: The node's name in its graph.
+            path: Names of the nested flows around it.
             action: What ``post`` returned.
             attempts: How often ``exec`` was tried.
             elapsed: Seconds the step took.
             following: The node that comes next; ``None`` completes the run.
+            following_path: Names of the nested flows around that.
             note: What a reader of the event log should know, such as an action without an edge.
 
         Returns:
@@ -271,6 +328,7 @@ class RunRecorder:
         run_no = self._run_no
         changes = self._values.changes(self._store)
         asked = False
+        node = label(node, path)
         with self._db.connection.transaction() as raw:
             raw.execute(QUERIES["insert_step"], (run_no, step, node, now))
             self._values.write(raw, run_no, step, changes)
@@ -281,9 +339,10 @@ class RunRecorder:
                 self._event(raw, now, "flow_end", step + 1, None)
                 self._finish(raw, now, "completed", step + 1, node, None)
             else:
-                self._position(raw, step, following, ())
-                self._event(raw, now, "node_start", step + 1, following)
-                row = raw.execute(QUERIES["progress"], (step + 1, following, run_no)).fetchone()
+                self._position(raw, step, following, following_path)
+                coming = label(following, following_path)
+                self._event(raw, now, "node_start", step + 1, coming)
+                row = raw.execute(QUERIES["progress"], (step + 1, coming, run_no)).fetchone()
                 asked = bool(row[0])
         self._values.accept(changes)
         self._journaled = False

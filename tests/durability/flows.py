@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -332,7 +333,7 @@ class Shape:
 def _chain(ledger: Ledger) -> Node[Any, Any, Any]:
     nodes = [Work(ledger, name=f"Work{n}") for n in range(5)]
     nodes.insert(3, Cheap(ledger))
-    for one, following in zip(nodes, nodes[1:], strict=False):
+    for one, following in pairwise(nodes):
         one.then("default", following)
     return nodes[0]
 

@@ -176,7 +176,7 @@ def _run(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
     return "ran"
 
 
-# -- looking at what is left ------------------------------------------------------------------------
+# -- looking at what is left ----------------------------------------------------------------------
 
 
 def inspect(trial: Trial, database: Path, ledger: Path) -> list[str]:
@@ -408,7 +408,9 @@ def _report(outcome: Outcome) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out many trials and print what became of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=1000, help="trials in all (1000)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--serve", action="store_true", help="read trials from the standard input")
@@ -441,7 +443,10 @@ def _table(trials: Sequence[Trial]) -> int:
         if sys.stderr.isatty():
             print(f"\r{number} of {len(trials)}", end="", file=sys.stderr, flush=True)
     print(f"{'kill':<34}{'trials':>8}{'kills':>8}{'ok':>8}{'repeated paid calls':>22}")
-    for kind, those in [*outcomes.items(), ("all", [o for all_ in outcomes.values() for o in all_])]:
+    for kind, those in [
+        *outcomes.items(),
+        ("all", [o for all_ in outcomes.values() for o in all_]),
+    ]:
         kills = sum(o.killed for o in those)
         repeated = sum(o.repeated for o in those)
         share = f"{repeated} ({100 * repeated / max(kills, 1):.1f} per 100)"

@@ -1,0 +1,71 @@
+"""Trying ``exec``: one attempt, the attempts after a failure, and the fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import CoroutineType
+from typing import Any
+
+from pocoflow.context import RunContext
+from pocoflow.effects import Await, Call, Effect, Sleep
+from pocoflow.events import NodeRetried
+from pocoflow.graph import GraphNode
+from pocoflow.node import retry_wait, wants_retry
+from pocoflow.run import Run
+
+__all__ = ["attempt", "try_again"]
+
+
+def attempt(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+    """One attempt of ``exec``, which may need a thread, a timeout or the event loop."""
+    node = place.node
+    if place.exec_async or (inline and node.timeout is None):
+        result: Any = node.exec(given)
+    else:
+        result = yield Call(node.exec, (given,), node.timeout)
+    if result.__class__ is CoroutineType:
+        result = yield Await(result, node.timeout)
+    return result
+
+
+def try_again(
+    run: Run, place: GraphNode, context: RunContext, given: Any, error: Exception, inline: bool
+) -> Generator[Effect, Any, Any]:
+    """The attempts after the first, which raised ``error``, and the fallback after the last."""
+    node = place.node
+    while not context.is_stopped_by(error) and context.attempt < node.max_retries:
+        if not wants_retry(node, error):
+            break
+        delay = retry_wait(node, context.attempt)
+        if run.recorder is not None:
+            yield from run.commit(
+                inline, run.recorder.retry, run.step, place.name, context.attempt, error
+            )
+        run.tell(
+            NodeRetried,
+            place.name,
+            run.step,
+            context.attempt,
+            delay,
+            error,
+            context.path,
+            context.item,
+        )
+        if delay > 0:
+            yield Sleep(delay)
+        context.check_cancelled()
+        context.attempt += 1
+        try:
+            return (yield from attempt(place, given, inline))
+        except Exception as exc:  # noqa: BLE001 - kept for retry_on and exec_fallback
+            error = exc
+    if context.is_stopped_by(error):
+        raise error
+    result: Any = (
+        node.exec_fallback(given, error)
+        if inline
+        else (yield Call(node.exec_fallback, (given, error)))
+    )
+    if result.__class__ is CoroutineType:
+        result = yield Await(result)
+    return result

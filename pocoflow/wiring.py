@@ -1,0 +1,78 @@
+"""The edges that belong to one flow, as ``flow.then`` wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, TypeAlias
+
+from pocoflow.errors import DefinitionError
+from pocoflow.node import DEFAULT_ACTION, Branch, Edge, Node, check_target, wiring_changed
+
+__all__ = ["FlowEdges", "Source"]
+
+_NONE: Mapping[str, Edge] = MappingProxyType({})
+
+
+class _EndsInDefault(Protocol):
+    """A node that can return the action ``"default"``."""
+
+    def when(self, action: Literal["default"], /) -> Branch: ...
+
+
+class _EndsInNone(Protocol):
+    """A node that can return ``None``, which is the action ``"default"``."""
+
+    def when(self, action: None, /) -> Branch: ...
+
+
+Source: TypeAlias = _EndsInDefault | _EndsInNone | Branch
+"""Where an edge of a flow begins: a node, for its default action, or ``node.when(action)``.
+
+Structural, so that a type checker refuses a node whose actions do not include the default one.
+"""
+
+
+class FlowEdges:
+    """The edges of one flow, by source node and action, in the order in which they were written.
+
+    Attributes:
+        sources: The nodes that have an edge here.
+        replaced: Edges that were written over, as (source, before, after).
+    """
+
+    def __init__(self) -> None:
+        # By identity: a node may be a dataclass with == and so without a hash.
+        self._by_node: dict[int, Mapping[str, Edge]] = {}
+        self.sources: tuple[Node[Any, Any, Any], ...] = ()
+        self.replaced: tuple[tuple[Node[Any, Any, Any], Edge, Edge], ...] = ()
+
+    def add(self, source: object, target: object, file: str, line: int) -> None:
+        """Write an edge.
+
+        Raises:
+            DefinitionError: ``source`` is neither a node nor ``node.when(...)``, or ``target`` is
+                neither a node nor ``END``.
+        """
+        branch = Branch(source, DEFAULT_ACTION) if isinstance(source, Node) else source
+        if not isinstance(branch, Branch):
+            hint = ": pass an instance, with ()" if isinstance(source, type) else ""
+            raise DefinitionError(
+                f"flow.then(source, target) at {file}:{line}: the source must be a node or "
+                f"node.when(action), not {source!r:.80}{hint}"
+            )
+        node, action = branch.node, branch.action
+        where = f"flow.then({node.name}.when({action!r}), target) at {file}:{line}"
+        edge = Edge(action, check_target(where, target), file, line)
+        known = self.of(node)
+        before = known.get(action)
+        if not known:
+            self.sources = (*self.sources, node)
+        elif before is not None and before.target is not edge.target:
+            self.replaced = (*self.replaced, (node, before, edge))
+        self._by_node[id(node)] = MappingProxyType({**known, action: edge})
+        wiring_changed()
+
+    def of(self, node: Node[Any, Any, Any]) -> Mapping[str, Edge]:
+        """The flow's edges from a node, by action."""
+        return self._by_node.get(id(node), _NONE)
