@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from pocoflow.attempts import attempt, try_again
 from pocoflow.context import Cancellation, RunContext, current
@@ -11,6 +11,7 @@ from pocoflow.effects import Call, Effect, Gather, Job
 from pocoflow.errors import ActionError
 from pocoflow.events import ItemEnded
 from pocoflow.graph import GraphNode
+from pocoflow.node import BatchNode
 from pocoflow.run import Run
 
 __all__ = ["map_items"]
@@ -22,14 +23,15 @@ class _Batch:
     def __init__(self, run: Run, place: GraphNode, finished: dict[int, Any]) -> None:
         self.run = run
         self.place = place
-        self.node: Any = place.node
+        node = cast(BatchNode[Any, Any, Any], place.node)
+        self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished = finished
         self.results: list[Any] = []
         self.stop = Cancellation()
         self.on_loop = place.exec_async
         # Items that run at the same time have threads of their own, where they may block.
-        self.inline = not place.exec_async and (run.inline or self.node.concurrency > 1)
-        self.journals = run.recorder is not None and self.node.journal
+        self.inline = not place.exec_async and (run.inline or self.concurrency > 1)
+        self.journals = run.recorder is not None and node.journal
 
     def jobs(self, items: Iterable[Any]) -> Iterator[Job]:
         """A job for each item that was not finished before a crash, made as it is asked for."""
@@ -75,7 +77,7 @@ class _Batch:
             return (yield from try_again(self.run, self.place, context, item, error, self.inline))
         except Exception as exc:
             exc.add_note(f"pocoflow: item {context.item}, attempt {context.attempt}")
-            if self.node.on_error != "collect" or context.is_stopped_by(exc):
+            if not self.collects or context.is_stopped_by(exc):
                 raise
             return exc
 
@@ -97,11 +99,11 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)
-        if batch.node.concurrency == 1:
+        if batch.concurrency == 1:
             for job in jobs:
                 yield from job
         else:
-            yield Gather(jobs, batch.node.concurrency, batch.on_loop, batch.stop.request)
+            yield Gather(jobs, batch.concurrency, batch.on_loop, batch.stop.request)
     except BaseException:
         if run.recorder is not None:
             run.recorder.write_items()

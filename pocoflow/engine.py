@@ -173,7 +173,7 @@ def _cross(
     """
     note = None
     while following is None:
-        if place.actions and action not in place.targets:
+        if place.is_open and action not in place.targets:
             note = _unhandled(run, place, action)
         if not run.frames:
             break

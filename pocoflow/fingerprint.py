@@ -39,8 +39,9 @@ def _all(graph: Graph, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 
 
 def _edges(graph: Graph, path: tuple[str, ...]) -> Iterator[list[str]]:
-    for source, action, target in graph.edges():
-        yield [label(source, path), action, label(target, path)]
+    for edge in graph.edges:
+        target = "END" if edge.target is None else label(edge.target, path)
+        yield [label(edge.source, path), edge.action, target]
     for place in graph.nodes.values():
         if place.inner is not None:
             yield from _edges(place.inner, (*path, place.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -14,7 +15,7 @@ from pocoflow.render import DrawnEdge, to_dot, to_mermaid
 from pocoflow.resources import Resource
 from pocoflow.wiring import FlowEdges
 
-__all__ = ["Conflict", "Graph", "GraphEdge", "GraphNode"]
+__all__ = ["Conflict", "Graph", "GraphEdge", "GraphNode", "label"]
 
 _Node: TypeAlias = Node[Any, Any, Any]
 Writer: TypeAlias = Literal["node", "flow"]
@@ -70,6 +71,8 @@ class GraphNode:
         is_open: Whether an action without an edge is unhandled: the node has edges, none for
             ``"*"``. A node without edges is an end.
         reachable: Whether the start leads here.
+        inner: The graph of a nested flow; ``None`` for a node that works itself.
+        is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
         prep_async: Whether ``prep`` is ``async def``; likewise ``exec_async``, ``post_async``.
     """
@@ -79,6 +82,8 @@ class GraphNode:
         "exec_async",
         "fallback",
         "has_exec",
+        "inner",
+        "is_batch",
         "is_open",
         "name",
         "node",
@@ -96,6 +101,8 @@ class GraphNode:
         self.ends: tuple[str, ...] = ()
         self.is_open = False
         self.reachable = reachable
+        self.is_batch = node.is_batch
+        self.inner = _inner_graph(node)
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_async = iscoroutinefunction(node.prep)
@@ -111,6 +118,14 @@ class GraphNode:
         if target is None:
             self.ends = (*self.ends, action)
         self.is_open = bool(self.targets) and ANY_ACTION not in self.actions
+
+    def first(self) -> tuple[GraphNode, tuple[str, ...]]:
+        """The node where work begins: itself, or the start of the flow that it is; and the path."""
+        place: GraphNode = self
+        path: tuple[str, ...] = ()
+        while place.inner is not None:
+            place, path = place.inner.start, (*path, place.name)
+        return place, path
 
     def next(self, action: str) -> GraphNode | None:
         """Where an action leads; ``None`` ends the run."""
@@ -254,9 +269,28 @@ class Graph:
                     yield Conflict(kept, self._edge(place, edge, "node"))
 
 
-def _closure(
-    starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]
-) -> list[_Node]:
+def label(node: str, path: tuple[str, ...]) -> str:
+    """A node as the database and the monitor show it: the nested flows around it, and its name."""
+    return "/".join((*path, node)) if path else node
+
+
+def _inner_graph(node: _Node) -> Graph | None:
+    if not node.is_flow:
+        return None
+    if any(outer is node for outer in _being_drawn.get()):
+        raise DefinitionError(f"flow {node.name!r} contains itself")
+    token = _being_drawn.set((*_being_drawn.get(), node))
+    try:
+        graph: Graph = getattr(node, "graph")  # noqa: B009 - the property of Flow, a room above
+    finally:
+        _being_drawn.reset(token)
+    return graph
+
+
+_being_drawn: ContextVar[tuple[_Node, ...]] = ContextVar("being_drawn", default=())
+
+
+def _closure(starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]) -> list[_Node]:
     """What can be reached from ``starts``, each node once, breadth first, without the known."""
     found = {id(node) for node in known}
     queue: list[_Node] = []

@@ -186,7 +186,11 @@ def actions_of(annotation: Any) -> tuple[str, ...] | None:
         return _once(*known) if len(known) == len(parts) else None
     if origin is Literal:
         return _once(*(_literal(value) for value in get_args(annotation)))
-    if isinstance(annotation, type) and issubclass(annotation, Enum) and issubclass(annotation, str):
+    if (
+        isinstance(annotation, type)
+        and issubclass(annotation, Enum)
+        and issubclass(annotation, str)
+    ):
         return tuple(str.__str__(member) for member in annotation)
     raise TypeError(annotation)
 

@@ -98,9 +98,7 @@ def read_signature(
     hints = read_hints(function, names)
     signature = inspect.signature(function)
     _check_method(function, signature)
-    parameters = tuple(
-        _parameter(function, one, hints) for one in signature.parameters.values()
-    )
+    parameters = tuple(_parameter(function, one, hints) for one in signature.parameters.values())
     written = _written(function, writes)
     is_async = inspect.iscoroutinefunction(function)
     read = Signature(function, is_async, parameters, written, isinstance(writes, tuple), hints)

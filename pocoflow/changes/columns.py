@@ -12,13 +12,16 @@ from itertools import chain, compress, repeat
 from operator import is_
 from typing import Any
 
-from pocoflow.changes.groups import Group, Never, group_of
+from pocoflow.changes.groups import SIMPLE, Group, Never, group_of
 
 __all__ = ["Column", "lay_out", "matches"]
 
-# Two levels or more for each object: a value this deep is looked at closely before going on.
-_SUSPECT = 8
 _MAX_LEVELS = 2000
+
+# What is so deep, or has so many parts on a level that are the same ones again and again, may
+# contain itself.
+_DEEP = 12
+_MANY = 10_000
 
 
 class Column:
@@ -50,7 +53,7 @@ def _laid_out(items: list[Any]) -> Column:
     looked = False
     while waiting:
         column, items, level = waiting.pop()
-        if level >= _SUSPECT and not looked:
+        if not looked and _may_be_cyclic(level, items):
             looked = True
             _refuse_cycle(top)
         if level > _MAX_LEVELS:
@@ -87,6 +90,12 @@ def _of_kind(kind: type, kinds: list[type], items: list[Any]) -> list[Any]:
     return list(compress(items, map(is_, kinds, repeat(kind))))
 
 
+def _may_be_cyclic(level: int, items: list[Any]) -> bool:
+    return level >= _DEEP or (
+        level > 0 and len(items) > _MANY and len(set(map(id, items))) < len(items) // 2
+    )
+
+
 def _refuse_cycle(items: list[Any]) -> None:
     """Raise if a part contains itself, which would be laid out for ever."""
     above: set[int] = set()
@@ -98,9 +107,9 @@ def _refuse_cycle(items: list[Any]) -> None:
         for item in rest:
             if id(item) in above:
                 raise ValueError("it contains itself")
-            parts = (
-                [] if id(item) in done else list(chain(*group_of(type(item))([item]).parts([item])))
-            )
+            if type(item) in SIMPLE or id(item) in done:
+                continue
+            parts = list(chain(*group_of(type(item))([item]).parts([item])))
             if parts:
                 alive.append(item)
                 above.add(id(item))

@@ -12,7 +12,10 @@ from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any
 
-__all__ = ["Group", "Never", "group_of"]
+__all__ = ["SIMPLE", "Group", "Never", "group_of"]
+
+SIMPLE = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
+"""Immutable types whose equality says it all, once the types are the same."""
 
 
 class Group:
@@ -37,7 +40,7 @@ class Never(Group):
 
     __slots__ = ()
 
-    def same(self, items: list[Any]) -> bool:
+    def same(self, items: list[Any]) -> bool:  # noqa: D102
         return False
 
 
@@ -175,7 +178,7 @@ def _state(value: object, computed: frozenset[str] = _ORIGIN) -> list[dict[str, 
 _GetGroup = Callable[[list[Any]], Group]
 
 _GROUPS: dict[type, _GetGroup] = {
-    **dict.fromkeys((str, int, bool, NoneType, EllipsisType, bytes), _Equal),
+    **dict.fromkeys(SIMPLE, _Equal),
     **dict.fromkeys((list, tuple), _Sequences),
     **dict.fromkeys((set, frozenset), _Sets),
     **dict.fromkeys((complex, range), partial(_Signed, repr)),

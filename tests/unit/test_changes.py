@@ -301,6 +301,50 @@ def test_a_value_that_contains_itself_now() -> None:
     assert appended(frozen, value) is None
 
 
+def cyclic_list(copies: int) -> list[Any]:
+    """A list that contains itself, more than once."""
+    return after([1, {}], lambda made: made.extend([made] * copies))
+
+
+def family(children: int) -> Point:
+    """A parent whose children know their parent."""
+    parent = Point([], "parent")
+    parent.x.extend(Point(parent, number) for number in range(children))
+    return parent
+
+
+@pytest.mark.parametrize(
+    "value",
+    [cyclic_list(1), cyclic_list(2), cyclic_list(1000), family(1), family(300), [[family(2)]]],
+    ids=["once", "twice", "often", "one-child", "many-children", "in-depth"],
+)
+def test_cycles_are_never_the_same(value: object) -> None:
+    """A value that contains itself cannot be stored; remembering it comes to an end."""
+    assert not is_same(freeze(value), value)
+
+
+def test_shared_parts() -> None:
+    """Parts that stand in several places are no cycle."""
+    shared = [{"a": 1}]
+    value = [[shared, [[[[[[[[[[[[[[shared]]]]]]]]]]]]]], shared, (shared, shared)]] * 3
+    assert is_same(freeze(value), copy.deepcopy(value))
+    rows = [shared] * 30_000
+    assert is_same(freeze({"rows": rows}), {"rows": rows})
+
+
+def test_a_member_whose_comparison_fails() -> None:
+    """A value that cannot even be compared counts as changed."""
+
+    class Strange:
+        __hash__ = object.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise OSError("no")
+
+    assert not is_same(freeze({1}), {Strange()})
+    assert not is_same(freeze([{Strange()}]), [{Strange()}])
+
+
 def test_too_deep_for_the_stack() -> None:
     """A value nested too deeply to compare counts as changed."""
     value = nested(100_000)

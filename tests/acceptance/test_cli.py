@@ -1,0 +1,368 @@
+"""The command line, started as a user starts it."""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pocoflow
+from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.cli import COMMANDS, main
+from pocoflow.cli.output import duration, printable
+
+CLEAR = "\x1b[2J"
+
+
+def pocoflow_command(
+    *arguments: str, folder: Path, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run ``pocoflow`` in a folder."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pocoflow", *arguments],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
+        **settings,
+    )
+
+
+class Search(Node):
+    """Fails once, then leaves what it was given, and a few things that a terminal would obey."""
+
+    max_retries = 2
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def exec(self, prep_result: Any) -> list[str]:
+        self.calls += 1
+        if self.calls == 1:
+            raise TimeoutError(f"slow{CLEAR}\nforged line")
+        return ["a", "b"]
+
+    def post(self, store: Store, prep_result: Any, found: list[str]) -> str:
+        store["found"] = found
+        store[f"key{CLEAR}"] = f"value{CLEAR}\u202e"
+        store["long"] = "x" * 5000
+        store["client"] = object()
+        return "ok"
+
+
+class Grade(Node):
+    def exec(self, prep_result: Any) -> None:
+        raise ValueError(f"no JSON in the answer{CLEAR}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a database of three runs, two of which failed."""
+    database = tmp_path / "pocoflow.db"
+    search, grade = Search(), Grade(name=f"Grade{CLEAR}")
+    search.then("ok", grade)
+    Flow(start=Node(), db_path=database, flow_name="quick", run_id="quick-1").run({})
+    for flow in (
+        Flow(start=search, db_path=database, flow_name="research", run_id="research-1"),
+        Flow(start=Grade(), db_path=database, flow_name="first", run_id="first-1"),
+    ):
+        with pytest.raises(ValueError, match="no JSON"):
+            flow.run({"question": "why?"})
+    return tmp_path
+
+
+def test_list_shows_the_newest_run_first(folder: Path) -> None:
+    """Who asks for the runs sees each with its status, newest first, and where it stands."""
+    lines = pocoflow_command("runs", "list", folder=folder).stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["RUN", "STATUS"],
+        ["first-1", "failed"],
+        ["research-1", "failed"],
+        ["quick-1", "completed"],
+    ]
+    assert lines[1].endswith(r"Grade: ValueError: no JSON in the answer\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    ("filters", "runs"),
+    [
+        (["--status", "failed"], ["first-1", "research-1"]),
+        (["--status", "completed"], ["quick-1"]),
+        (["--flow", "research"], ["research-1"]),
+        (["--flow", "research", "--status", "failed"], ["research-1"]),
+        (["--limit", "1"], ["first-1"]),
+        (["--limit", "1", "--flow", "quick"], ["quick-1"]),
+    ],
+    ids=str,
+)
+def test_list_takes_filters(
+    folder: Path, filters: list[str], runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs can be asked for by status, flow and number."""
+    assert main(["runs", "list", "--db", str(folder / "pocoflow.db"), *filters]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[1:] if not line.startswith("...")] == runs
+    assert printed[-1].startswith("... and older ones") == (filters == ["--limit", "1"])
+
+
+def test_list_finds_what_reads_as_failed_behind_what_runs(tmp_path: Path) -> None:
+    """An interrupted run is listed as failed and not as running, however few are asked for."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        for number in range(3):
+            db.insert_run({"run_id": f"dead-{number}", "status": "running", "owned": 1})
+            db.insert_run({"run_id": f"alive-{number}", "status": "running"})
+    with WorkflowDB(tmp_path / "runs.db", read_only=True) as db:
+        failed = db.list_runs(2, status="failed")
+        running = db.list_runs(2, status="running")
+        assert [run["run_id"] for run in failed] == ["dead-2", "dead-1"]
+        assert [run["run_id"] for run in running] == ["alive-2", "alive-1"]
+        with pytest.raises(ValueError, match=r"a status is one of .*, not 'faild'"):
+            db.list_runs(status="faild")
+
+
+@pytest.mark.parametrize(
+    ("filters", "says"),
+    [
+        ([], "no runs in {db}"),
+        (["--status", "paused"], "no paused runs in {db}"),
+        (["--status", "failed", "--flow", "x"], "no failed runs of flow x in {db}"),
+    ],
+    ids=["none", "status", "flow"],
+)
+def test_list_says_that_there_is_nothing(
+    tmp_path: Path, filters: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty answer says what was looked for and where."""
+    database = str(tmp_path / "runs.db")
+    WorkflowDB(database).close()
+    assert main(["runs", "list", "--db", database, *filters]) == 0
+    assert capsys.readouterr().out == says.format(db=database) + "\n"
+
+
+def test_show_tells_the_story_of_a_run(folder: Path) -> None:
+    """Who asks for a run sees its row, its events, each failure with traceback, its last store."""
+    printed = pocoflow_command("runs", "show", "research-1", folder=folder).stdout
+    assert re.search(r"^status   failed$", printed, re.MULTILINE)
+    assert re.search(r"^started  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", printed, re.MULTILINE)
+    events = re.findall(r"^ +[\d.]+ s  (\w+)", printed, re.MULTILINE)
+    assert events == [
+        "flow_start",
+        "node_start",
+        "node_retry",
+        "node_end",
+        "node_start",
+        "node_error",
+        "flow_error",
+    ]
+    assert "-> ok, 2 attempts" in printed
+    assert (
+        "node_retry in step 0, Search, attempt 1\n    Traceback (most recent call last):" in printed
+    )
+    assert re.search(r"node_error in step 1, Grade.*\n    Traceback", printed)
+    assert re.search(r'^store after step 0, Search\n  question +"why\?"\n', printed, re.MULTILINE)
+    assert re.search(r'^  found +\["a", "b"\]$', printed, re.MULTILINE)
+    assert re.search(r"^  long +\"x{199} \.\.\. \(5,002 characters\)$", printed, re.MULTILINE)
+    assert re.search(r"^  client +\(not saved: object cannot be stored: ", printed, re.MULTILINE)
+
+
+def test_show_has_the_first_store_when_no_step_finished(folder: Path) -> None:
+    """A run whose first node failed still shows what it was given."""
+    printed = pocoflow_command("runs", "show", "first-1", folder=folder).stdout
+    assert printed.endswith('store before the first step\n  question  "why?"\n')
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "research-1"]], ids=" ".join)
+def test_nothing_that_a_run_stored_reaches_the_terminal_unescaped(
+    folder: Path, command: list[str]
+) -> None:
+    """Keys, values, names and messages of a run are shown, never obeyed by a terminal."""
+    printed = pocoflow_command("runs", *command, folder=folder).stdout
+    assert [char for char in printed if not char.isprintable() and char != "\n"] == []
+    assert "\n    forged line" in printed or "forged line" not in printed
+
+
+def test_looking_writes_nothing(folder: Path) -> None:
+    """Listing and showing leave a database as it was, and make none that is not there."""
+    before = (folder / "pocoflow.db").read_bytes()
+    pocoflow_command("runs", "list", folder=folder)
+    pocoflow_command("runs", "show", "research-1", folder=folder)
+    assert (folder / "pocoflow.db").read_bytes() == before
+    (folder / "empty").mkdir()
+    assert pocoflow_command("runs", "list", folder=folder / "empty").returncode == 2
+    assert list((folder / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["rnus"], 2, "pocoflow: there is no command 'rnus'; did you mean 'runs'? (commands: "),
+        (["runs"], 2, "pocoflow runs: the following arguments are required: list|show (see "),
+        (["runs", "lst"], 2, "pocoflow runs: argument list|show: invalid choice: 'lst' (choose "),
+        (["runs", "show"], 2, "pocoflow runs show: the following arguments are required: RUN_ID "),
+        (["runs", "list", "--limit", "0"], 2, "pocoflow runs list: argument --limit: '0' is not "),
+        (["runs", "list", "--status", "x"], 2, "pocoflow runs list: argument --status: invalid "),
+        (["runs", "list", "--db", "no.db"], 2, "pocoflow runs: there is no database no.db; name "),
+        (["runs", "list", "--db", "."], 2, "pocoflow runs: . is a folder, not a database file"),
+        (["runs", "list", "--db", "text.txt"], 2, "pocoflow runs: database text.txt is not a "),
+        (["runs", "list", "--db", "other.db"], 2, "pocoflow runs: other.db is a SQLite database, "),
+        (["runs", "show", "research-2"], 2, "pocoflow runs: database pocoflow.db has no run "),
+        (["demo", "no.txt"], 2, "pocoflow demo: no.txt cannot be read: No such file or directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_of_the_user_is_one_line_on_stderr(
+    folder: Path,
+    arguments: list[str],
+    code: int,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mistake in a command is told in one line that names it; there is never a traceback."""
+    monkeypatch.chdir(folder)
+    Path("text.txt").write_text("no database\n" * 100, "utf-8")
+    with sqlite3.connect("other.db") as other:
+        other.execute("CREATE TABLE cats (name)")
+    other.close()
+    assert main(arguments) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(says)
+    assert printed.err.count("\n") == 1
+
+
+def test_a_run_id_that_is_not_there_suggests_the_nearest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelt run id is answered with the one that was meant."""
+    assert main(["runs", "show", "reserch-1", "--db", str(folder / "pocoflow.db")]) == 2
+    assert "did you mean 'research-1'?" in capsys.readouterr().err
+
+
+def test_version_and_help_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked for goes to standard output, and the exit code says that all is well."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pocoflow {pocoflow.__version__}\n"
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^    {name} +{re.escape(command.summary)}$", printed.out, re.MULTILINE)
+
+
+def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who types nothing more is shown what there is, and the exit code says that it was nothing."""
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("usage: pocoflow")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command can be asked what it does."""
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: pocoflow {name}")
+
+
+def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
+    """``pocoflow runs list | head -1`` ends quietly."""
+    command = f"'{sys.executable}' -m pocoflow runs list | true"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, capture_output=True, check=False, timeout=60
+    )
+    assert done.stderr == b""
+
+
+def test_an_old_terminal_is_shown_escapes(folder: Path) -> None:
+    """Where the terminal's encoding lacks a character, it is escaped instead of failing."""
+    Flow(start=Node(name="Übung"), db_path=folder / "pocoflow.db", run_id="u-1").run({})
+    done = subprocess.run(
+        [sys.executable, "-m", "pocoflow", "runs", "show", "u-1"],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\xdcbung" in done.stdout
+
+
+def test_the_library_does_not_import_the_command_line() -> None:
+    """Importing pocoflow, and running a flow, loads nothing of its command line."""
+    code = (
+        "import sys, pocoflow\n"
+        "pocoflow.Flow(start=pocoflow.Node(), db_path=':memory:').run({})\n"
+        "print([n for n in sys.modules if n.startswith('pocoflow.cli') or n == 'argparse'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_help_imports_no_command() -> None:
+    """``pocoflow --help`` loads the modules of no command, so that it stays quick."""
+    code = (
+        "import sys\nfrom pocoflow.cli import main\nmain(['--help'])\n"
+        "print(sorted(n for n in sys.modules if n.startswith('pocoflow.cli')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=60
+    )
+    assert done.stdout.endswith("['pocoflow.cli', 'pocoflow.cli.output']\n")
+
+
+def test_help_costs_little_more_than_the_import() -> None:
+    """``pocoflow --help`` takes at most 0.1 s longer than ``import pocoflow``."""
+
+    def quickest(*arguments: str) -> float:
+        times = []
+        for _ in range(4):
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *arguments], capture_output=True, check=True, timeout=60
+            )
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert quickest("-m", "pocoflow", "--help") - quickest("-c", "import pocoflow") < 0.1
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain – text ü 漢", "plain – text ü 漢"),
+        ("\x1b[31mred\x07\x00\x7f\x9b", r"\x1b[31mred\x07\x00\x7f\x9b"),
+        ("a\tb\r\n", r"a\tb\r\n"),
+        ("\u202edlrow", r"\u202edlrow"),
+        ("\u2028 \ud800", r"\u2028 \ud800"),
+    ],
+)
+def test_printable_escapes_what_would_be_obeyed(given: str, shown: str) -> None:
+    """Control characters, line breaks and marks that turn text around are shown as escapes."""
+    assert printable(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, ""),
+        (0.0004, "0 ms"),
+        (0.113, "113 ms"),
+        (0.9996, "1.00 s"),
+        (59.99, "59.99 s"),
+        (59.999, "1 min 0 s"),
+        (184, "3 min 4 s"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_durations_are_said_as_one_would(seconds: float | None, said: str) -> None:
+    """A time span is shown in the unit that fits it."""
+    assert duration(seconds) == said
