@@ -63,7 +63,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines += [f"node {name!r} is gone" for name in old if name not in new]
     lines += [f"node {name!r} is new" for name in new if name not in old]
     for name in old:
-        if name in new and old[name]["class"] != new[name]["class"]:
+        if name in new and not _is_same_definition(old[name]["class"], new[name]["class"]):
             lines.append(f"node {name!r} was {old[name]['class']}, is {new[name]['class']}")
         elif name in new and old[name]["code"] != new[name]["code"]:
             lines.append(f"code of node {name!r} changed")
@@ -73,6 +73,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines += _edge_lines("is new", now["edges"], before["edges"])
     lines += _field_lines(before["schema"], now["schema"])
     return lines
+
+
+def _is_same_definition(before: str, now: str) -> bool:
+    """Whether two labels mean one definition; the module of a script is ``__main__`` to itself."""
+    modules, names = zip(*(label.split(":", 1) for label in (before, now)), strict=True)
+    return before == now or ("__main__" in modules and names[0] == names[1])
 
 
 def _edge_lines(what: str, these: Iterable[list[str]], those: Iterable[list[str]]) -> list[str]:

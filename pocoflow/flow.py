@@ -15,16 +15,16 @@ from typing_extensions import TypeVar
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder
-from pocoflow.drivers import drive, drive_async, in_commit_thread
-from pocoflow.engine import fail, steps
+from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
+from pocoflow.engine.hooks import Hooks
+from pocoflow.engine.loop import fail, steps
+from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
 from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph, GraphNode
-from pocoflow.hooks import Hooks
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, wiring_version
 from pocoflow.resume import fork_run, new_run_id, reopen
-from pocoflow.run import Run
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema, short
 from pocoflow.store import Store

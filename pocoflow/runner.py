@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.db import WorkflowDB
-from pocoflow.drivers import drive
-from pocoflow.effects import Steps
-from pocoflow.engine import fail
+from pocoflow.engine.drivers import drive
+from pocoflow.engine.effects import Steps
+from pocoflow.engine.loop import fail
+from pocoflow.engine.run import Run
 from pocoflow.errors import RunCancelled
 from pocoflow.logging import get_logger
-from pocoflow.run import Run
 from pocoflow.store import Store
 
 __all__ = ["RunHandle"]

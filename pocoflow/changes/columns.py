@@ -107,7 +107,7 @@ def _refuse_cycle(items: list[Any]) -> None:
         for item in rest:
             if id(item) in above:
                 raise ValueError("it contains itself")
-            if type(item) in SIMPLE or id(item) in done:
+            if type(item) in SIMPLE or type(item) is float or id(item) in done:
                 continue
             parts = list(chain(*group_of(type(item))([item]).parts([item])))
             if parts:

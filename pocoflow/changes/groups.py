@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["SIMPLE", "Group", "Never", "group_of"]
 
-SIMPLE = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
+SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
 
 

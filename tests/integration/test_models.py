@@ -88,6 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """A server that listens on this machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Endpoint() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -100,6 +101,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 @pytest.fixture
 def client(endpoint: Endpoint) -> OpenAICompatible:
+    """A client of that server."""
     return OpenAICompatible(endpoint.url, "tiny", api_key=KEY, timeout=5)
 
 
@@ -229,12 +231,13 @@ class TestEndpoint:
         with pytest.raises(ModelError, match=r"sent nothing for 0\.05 s"):
             client.complete("hi", on_token=on_token)
 
-    def test_nobody_there(self) -> None:
+    def test_nobody_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An address where nobody listens is reported with what to set or unset."""
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             client = OpenAICompatible(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "tiny")
-            with pytest.raises(ModelError, match="cannot be reached.*OPENAI_BASE_URL"):
+            with pytest.raises(ModelError, match=r"cannot be reached.*OPENAI_BASE_URL"):
                 client.complete("hi")
 
     def test_errors_of_the_listener(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
@@ -272,7 +275,7 @@ class TestChoice:
         ],
     )
     def test_unusable_endpoint(self, environ: dict[str, str], says: str) -> None:
-        """An environment that names an endpoint badly is told what is wrong, without its secrets."""
+        """A badly named endpoint is told what is wrong with it, without its secrets."""
         with pytest.raises(NoModelError) as caught:
             choose_model(environ)
         assert says in str(caught.value)
@@ -296,6 +299,7 @@ needs_model = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def offline() -> models.LanguageModel:
+    """The model that is chosen when the environment names none, loaded once."""
     return choose_model({})
 
 

@@ -13,9 +13,10 @@ from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
-from pocoflow.attempts import attempt, try_again
-from pocoflow.batch import map_items
-from pocoflow.effects import Await, Call, Steps
+from pocoflow.engine.attempts import attempt, try_again
+from pocoflow.engine.batch import map_items
+from pocoflow.engine.effects import Await, Call, Steps
+from pocoflow.engine.run import Run
 from pocoflow.errors import (
     ActionError,
     MaxStepsError,
@@ -35,7 +36,6 @@ from pocoflow.events import (
 from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.node import DEFAULT_ACTION
-from pocoflow.run import Run
 from pocoflow.watch import Watch, check_in_place
 
 __all__ = ["fail", "steps"]

@@ -7,11 +7,11 @@ from types import CoroutineType
 from typing import Any
 
 from pocoflow.context import RunContext
-from pocoflow.effects import Await, Call, Effect, Sleep
+from pocoflow.engine.effects import Await, Call, Effect, Sleep
+from pocoflow.engine.run import Run
 from pocoflow.events import NodeRetried
 from pocoflow.graph import GraphNode
 from pocoflow.node import retry_wait, wants_retry
-from pocoflow.run import Run
 
 __all__ = ["attempt", "try_again"]
 

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.context import RunContext, current
-from pocoflow.effects import Await, Call, Effect, Gather, Job, Sleep, Steps
+from pocoflow.engine.effects import Await, Call, Effect, Gather, Job, Sleep, Steps
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import get_logger
-from pocoflow.run import Listener
 from pocoflow.schema import closest, short
 
 __all__ = ["Hooks"]

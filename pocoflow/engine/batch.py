@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, cast
 
-from pocoflow.attempts import attempt, try_again
 from pocoflow.context import Cancellation, RunContext, current
-from pocoflow.effects import Call, Effect, Gather, Job
+from pocoflow.engine.attempts import attempt, try_again
+from pocoflow.engine.effects import Call, Effect, Gather, Job
+from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError
 from pocoflow.events import ItemEnded
 from pocoflow.graph import GraphNode
 from pocoflow.node import BatchNode
-from pocoflow.run import Run
 
 __all__ = ["map_items"]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from pocoflow.context import RunContext
 from pocoflow.db.recorder import RunRecorder
-from pocoflow.effects import Call, Effect
+from pocoflow.engine.effects import Call, Effect
 from pocoflow.events import Event
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger

@@ -1,0 +1,920 @@
+"""Asynchronous nodes and runs: loops, threads, timeouts, cancellation, and who sees which context."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pocoflow import AsyncNode, Flow, Node, RunCancelled, Store, WorkflowDB, context
+from pocoflow.errors import NodeTimeoutError, RunError
+
+WAIT = 30.0
+"""Seconds after which something that should have happened long ago is given up."""
+
+SHORT = 0.02
+"""Seconds of a timeout that is meant to run out."""
+
+USER: ContextVar[str] = ContextVar("USER", default="nobody")
+
+
+def run_sync(flow: Flow, store: Any = None) -> Store[Any]:
+    """Run in a plain script: no event loop is running."""
+    return flow.run(store)
+
+
+def run_on_a_loop(flow: Flow, store: Any = None) -> Store[Any]:
+    """Await the run on a loop."""
+    return asyncio.run(flow.run_async(store))
+
+
+def run_inside_a_loop(flow: Flow, store: Any = None) -> Store[Any]:
+    """Call the synchronous ``run`` where a loop is running already, as a notebook does."""
+
+    async def main() -> Store[Any]:
+        return flow.run(store)
+
+    return asyncio.run(main())
+
+
+def run_in_the_background(flow: Flow, store: Any = None) -> Store[Any]:
+    """Run in a background thread and wait for it."""
+    return cast("Store[Any]", flow.run_background(store).wait(WAIT))
+
+
+Runner = Callable[..., Store[Any]]
+
+every_way = pytest.mark.parametrize(
+    "run", [run_sync, run_on_a_loop, run_inside_a_loop, run_in_the_background]
+)
+
+
+class Fetch(AsyncNode):
+    """The documented kind of asynchronous node."""
+
+    def prep(self, store: Store[Any]) -> list[int]:
+        return cast("list[int]", store["numbers"])
+
+    async def exec_async(self, numbers: list[int]) -> list[int]:
+        return await asyncio.gather(*[self.double(number) for number in numbers])
+
+    async def double(self, number: int) -> int:
+        await asyncio.sleep(0)
+        return number * 2
+
+    def post(self, store: Store[Any], numbers: list[int], doubled: list[int]) -> str:
+        store["doubled"] = doubled
+        return "done"
+
+
+# -- ways to run --------------------------------------------------------------------------------
+
+
+@every_way
+def test_an_async_node_runs_every_way(run: Runner) -> None:
+    """In a script, on a loop, inside a running loop, in the background: the same result."""
+    store = run(Flow(Fetch()), {"numbers": [1, 2, 3]})
+    assert store == {"numbers": [1, 2, 3], "doubled": [2, 4, 6]}
+
+
+@every_way
+def test_an_async_node_without_work_returns_none(run: Runner) -> None:
+    """``exec_async`` not overridden returns ``None``, as ``exec`` of a ``Node`` does."""
+    results: list[object] = []
+
+    class Idle(AsyncNode):
+        def post(self, store: Store[Any], prep_result: object, exec_result: object) -> str:
+            results.append(exec_result)
+            return "done"
+
+    run(Flow(Idle()))
+    assert results == [None]
+
+
+def phased(asynchronous: tuple[bool, bool, bool]) -> Node:
+    """A node with those of its phases (prep, exec, post) asynchronous that are ``True``."""
+
+    class Phases(Node):
+        pass
+
+    def prep(self: object, store: Store[Any]) -> int:
+        return int(store["number"]) + 1
+
+    def exec_(self: object, number: int) -> int:
+        return number * 10
+
+    def post(self: object, store: Store[Any], number: int, product: int) -> str:
+        store["result"] = [number, product]
+        return "next"
+
+    def awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+        async def wrapper(*arguments: Any) -> Any:
+            await asyncio.sleep(0)
+            return function(*arguments)
+
+        return wrapper
+
+    for name, function, is_async in zip(
+        ("prep", "exec", "post"), (prep, exec_, post), asynchronous, strict=True
+    ):
+        setattr(Phases, name, awaited(function) if is_async else function)
+    return Phases()
+
+
+@every_way
+@pytest.mark.parametrize("asynchronous", list(itertools.product([False, True], repeat=3)))
+def test_any_phase_may_be_asynchronous(run: Runner, asynchronous: tuple[bool, bool, bool]) -> None:
+    """``prep``, ``exec`` and ``post`` are awaited where they are ``async def``."""
+    first, second = phased(asynchronous), phased(asynchronous)
+    first.then("next", second)
+    assert run(Flow(first), {"number": 1}) == {"number": 1, "result": [2, 20]}
+
+
+@every_way
+def test_an_exception_comes_back_as_it_was_raised(run: Runner) -> None:
+    """What an awaited phase raises is what the caller gets, with a note on where."""
+    error = ValueError("broken")
+
+    class Breaks(AsyncNode):
+        async def exec_async(self, prep_result: object) -> None:
+            await asyncio.sleep(0)
+            raise error
+
+    with pytest.raises(ValueError, match="broken") as caught:
+        run(Flow(Breaks()))
+    assert caught.value is error
+    assert "exec of node 'Breaks'" in "".join(caught.value.__notes__)
+
+
+@every_way
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_gets_out_of_an_await(run: Runner, kind: type[BaseException]) -> None:
+    """Ctrl-C and ``sys.exit`` in awaited code, or in a task of it, end the run and nothing hangs."""
+
+    class Leaves(AsyncNode):
+        async def exec_async(self, nested: bool) -> None:
+            await asyncio.sleep(0)
+            raise kind
+
+    error: BaseException | None = None
+    try:
+        run(Flow(Leaves()))
+    except BaseException as exc:
+        error = exc
+    assert type(error) is kind
+
+
+def test_a_task_that_ends_the_program_ends_the_run() -> None:
+    """``sys.exit`` in a task that a node awaits reaches the caller of ``run``."""
+
+    class Leaves(AsyncNode):
+        async def exec_async(self, prep_result: object) -> None:
+            await asyncio.gather(asyncio.sleep(0), self.leave())
+
+        async def leave(self) -> None:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        Flow(Leaves()).run()
+    assert caught.value.code == 3
+
+
+# -- loops --------------------------------------------------------------------------------------
+
+
+class OnLoop(Node):
+    """Keeps the loop of each of its phases; its first attempt fails."""
+
+    max_retries = 2
+
+    def __init__(self, loops: list[asyncio.AbstractEventLoop]) -> None:
+        self.loops = loops
+
+    async def prep(self, store: Store[Any]) -> None:
+        self.loops.append(asyncio.get_running_loop())
+
+    async def exec(self, prep_result: None) -> None:
+        self.loops.append(asyncio.get_running_loop())
+        if context().attempt == 1:
+            raise ValueError("once more")
+
+    async def post(self, store: Store[Any], prep_result: None, exec_result: None) -> str:
+        self.loops.append(asyncio.get_running_loop())
+        return "next"
+
+
+def test_a_synchronous_run_has_one_loop_from_its_first_node_to_its_last() -> None:
+    """All awaited phases and attempts of a run share a loop; another run has another, both end."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    first = OnLoop(loops)
+    first.then("next", OnLoop(loops))
+    flow = Flow(first)
+    flow.run()
+    assert len(loops) == 8
+    assert len(set(map(id, loops))) == 1
+    assert loops[0].is_closed()
+    flow.run()
+    assert loops[-1] is not loops[0]
+    assert loops[-1].is_closed()
+
+
+def test_an_asynchronous_run_stays_on_the_callers_loop() -> None:
+    """``run_async`` awaits everything where it was awaited itself, in the same task."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    tasks: list[object] = []
+
+    class InTask(AsyncNode):
+        async def exec_async(self, prep_result: object) -> None:
+            tasks.append(asyncio.current_task())
+
+    async def main() -> None:
+        first = OnLoop(loops)
+        first.then("next", InTask())
+        await Flow(first).run_async()
+        assert loops == [asyncio.get_running_loop()] * 4
+        assert tasks == [asyncio.current_task()]
+
+    asyncio.run(main())
+
+
+def test_a_run_inside_a_loop_does_not_touch_that_loop() -> None:
+    """``flow.run`` in a coroutine awaits its nodes on another loop than the caller's."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> asyncio.AbstractEventLoop:
+        Flow(OnLoop(loops)).run()
+        return asyncio.get_running_loop()
+
+    assert asyncio.run(main()) not in loops
+    assert len(set(map(id, loops))) == 1
+
+
+@every_way
+def test_a_client_can_be_shared_between_nodes(run: Runner) -> None:
+    """An object that belongs to a loop and was made in one node works in the next."""
+
+    class Client:
+        """Like a connection pool: bound to the loop that it first waited on."""
+
+        def __init__(self) -> None:
+            self.queue: asyncio.Queue[str] = asyncio.Queue()
+
+        async def call(self) -> str:
+            waiting = asyncio.ensure_future(self.queue.get())
+            await asyncio.sleep(0)
+            self.queue.put_nowait("answer")
+            return await waiting
+
+    class Connect(AsyncNode):
+        async def exec_async(self, prep_result: object) -> tuple[Client, str]:
+            client = Client()
+            return client, await client.call()
+
+        def post(self, store: Store[Any], prep_result: object, result: Any) -> str:
+            store["client"], store["first"] = result
+            return "next"
+
+    class Use(AsyncNode):
+        def prep(self, store: Store[Any]) -> Client:
+            return cast(Client, store["client"])
+
+        async def exec_async(self, client: Client) -> str:
+            return await client.call()
+
+        def post(self, store: Store[Any], client: Client, answer: str) -> str:
+            store["second"] = answer
+            return "done"
+
+    store = run(Flow(Connect().then("next", Use())))
+    assert (store["first"], store["second"]) == ("answer", "answer")
+
+
+def test_what_is_left_on_the_loop_of_a_synchronous_run_is_ended_with_it() -> None:
+    """A task that a node forgot is cancelled and cleans up before ``run`` returns."""
+    ended: list[str] = []
+
+    class Forgets(AsyncNode):
+        async def exec_async(self, prep_result: object) -> None:
+            self.task = asyncio.create_task(self.background())
+            await asyncio.sleep(0)
+
+        async def background(self) -> None:
+            try:
+                await asyncio.sleep(WAIT)
+            finally:
+                ended.append("cleaned up")
+
+    Flow(Forgets()).run()
+    assert ended == ["cleaned up"]
+
+
+@pytest.mark.parametrize("phase", ["prep", "exec", "post", "exec_fallback"])
+def test_a_synchronous_phase_leaves_the_loop_free(phase: str) -> None:
+    """While a phase of a node waits in a thread, the loop of ``run_async`` goes on."""
+    entered, released = threading.Event(), threading.Event()
+
+    def blocks(self: object, *arguments: object) -> None:
+        entered.set()
+        assert released.wait(WAIT)
+
+    def fails(self: object, prep_result: object) -> None:
+        raise ValueError
+
+    phases = {phase: blocks, **({"exec": fails} if phase == "exec_fallback" else {})}
+    node = type("Blocks", (Node,), phases)()
+
+    async def main() -> None:
+        async def other() -> None:
+            while not entered.is_set():  # noqa: ASYNC110 - set by a thread
+                await asyncio.sleep(0.001)
+            released.set()
+
+        async with asyncio.timeout(WAIT):
+            await asyncio.gather(Flow(node).run_async(), other())
+
+    asyncio.run(main())
+
+
+@every_way
+def test_sub_tasks_of_a_node_run_in_parallel(run: Runner) -> None:
+    """Three coroutines that wait for each other all get through ``asyncio.gather``."""
+
+    class Meets(AsyncNode):
+        async def exec_async(self, prep_result: object) -> list[int]:
+            barrier = asyncio.Barrier(3)
+            async with asyncio.timeout(WAIT):
+                return await asyncio.gather(*[barrier.wait() for _ in range(3)])
+
+        def post(self, store: Store[Any], prep_result: object, positions: list[int]) -> str:
+            store["positions"] = sorted(positions)
+            return "done"
+
+    assert run(Flow(Meets()))["positions"] == [0, 1, 2]
+
+
+# -- timeouts -----------------------------------------------------------------------------------
+
+
+class Slow(Node):
+    """Waits in a thread, in as many attempts as it is told, until it is released."""
+
+    timeout = SHORT
+
+    def __init__(self, slow_attempts: int = 10**6) -> None:
+        self.slow_attempts = slow_attempts
+        self.attempts = 0
+        self.released = threading.Event()
+
+    def exec(self, prep_result: object) -> str:
+        self.attempts += 1
+        if self.attempts <= self.slow_attempts:
+            self.released.wait(WAIT)
+            return "too late"
+        return "in time"
+
+    def post(self, store: Store[Any], prep_result: object, exec_result: str) -> str:
+        store["result"] = exec_result
+        return "done"
+
+
+class SlowAsync(Slow):
+    """Waits on the loop, and notes that it was cancelled."""
+
+    async def exec(self, prep_result: object) -> str:  # type: ignore[override]
+        self.attempts += 1
+        if self.attempts <= self.slow_attempts:
+            try:
+                await asyncio.sleep(WAIT)
+            except asyncio.CancelledError:
+                self.released.set()
+                raise
+        return "in time"
+
+
+@contextmanager
+def releasing(node: Slow) -> Iterator[Slow]:
+    """End the threads that outlive their timeout when the test is over."""
+    try:
+        yield node
+    finally:
+        node.released.set()
+
+
+@every_way
+@pytest.mark.parametrize("kind", [Slow, SlowAsync])
+def test_an_attempt_that_takes_too_long_is_a_timeout_error(run: Runner, kind: type[Slow]) -> None:
+    """The error is a ``TimeoutError`` that names node, run, step, attempt and the timeout."""
+    with releasing(kind()) as node:
+        with pytest.raises(TimeoutError) as caught:
+            run(Flow(node, run_id="jobs-1"))
+        assert isinstance(caught.value, NodeTimeoutError)
+        for part in (f"exec of node '{kind.__name__}'", "'jobs-1'", "step 0", "attempt 1", "0.02"):
+            assert part in str(caught.value)
+
+
+@every_way
+@pytest.mark.parametrize("kind", [Slow, SlowAsync])
+def test_a_timeout_is_a_failed_attempt(run: Runner, kind: type[Slow]) -> None:
+    """It is told and retried like any other failure."""
+    with releasing(kind(slow_attempts=2)) as node:
+        node.max_retries = 3
+        told: list[tuple[int, type]] = []
+        flow = Flow(node)
+        flow.on("node_retry", lambda name, n, exc, store: told.append((n, type(exc))))
+        assert run(flow)["result"] == "in time"
+        assert told == [(1, NodeTimeoutError), (2, NodeTimeoutError)]
+        assert node.attempts == 3
+
+
+@every_way
+@pytest.mark.parametrize("kind", [Slow, SlowAsync])
+def test_a_fallback_answers_for_a_timeout(run: Runner, kind: type[Slow]) -> None:
+    """``exec_fallback`` gets the timeout error of the last attempt."""
+
+    class Backed(kind):  # type: ignore[misc, valid-type]
+        def exec_fallback(self, prep_result: object, exc: Exception) -> str:
+            assert isinstance(exc, NodeTimeoutError)
+            return "instead"
+
+    with releasing(Backed()) as node:
+        assert run(Flow(node))["result"] == "instead"
+
+
+@every_way
+def test_an_asynchronous_attempt_is_cancelled_at_its_timeout(run: Runner) -> None:
+    """The coroutine sees ``CancelledError``, so that it can close what it had opened."""
+    node = SlowAsync()
+    with pytest.raises(NodeTimeoutError):
+        run(Flow(node))
+    assert node.released.wait(WAIT)
+
+
+@every_way
+def test_the_late_result_of_a_synchronous_attempt_is_dropped(run: Runner) -> None:
+    """A thread that outlives its timeout can no longer change the outcome."""
+    with releasing(Slow(slow_attempts=1)) as node:
+        node.max_retries = 2
+        store = run(Flow(node))
+        node.released.set()
+        assert store["result"] == "in time"
+
+
+@every_way
+def test_a_node_that_keeps_its_timeout_is_left_alone(run: Runner) -> None:
+    """A generous timeout changes nothing, for synchronous and asynchronous nodes."""
+    for kind in (Slow, SlowAsync):
+        node = kind(slow_attempts=0)
+        node.timeout = WAIT
+        assert run(Flow(node))["result"] == "in time"
+
+
+@every_way
+def test_a_timeout_error_of_the_nodes_own_stays_what_it_is(run: Runner) -> None:
+    """A ``TimeoutError`` that ``exec`` raises itself is not taken for the node's timeout."""
+    error = TimeoutError("the server said so")
+
+    class Own(AsyncNode):
+        timeout = WAIT
+
+        async def exec_async(self, prep_result: object) -> None:
+            raise error
+
+    with pytest.raises(TimeoutError, match="the server said so") as caught:
+        run(Flow(Own()))
+    assert caught.value is error
+
+
+@every_way
+def test_a_timeout_bounds_exec_and_nothing_else(run: Runner) -> None:
+    """``prep`` and ``post`` may take longer than the timeout."""
+
+    class Patient(Node):
+        timeout = SHORT
+
+        def prep(self, store: Store[Any]) -> None:
+            threading.Event().wait(SHORT * 2)
+
+        async def post(self, store: Store[Any], prep_result: None, exec_result: None) -> str:
+            await asyncio.sleep(SHORT * 2)
+            return "done"
+
+    run(Flow(Patient()))
+
+
+# -- cancellation of the task -------------------------------------------------------------------
+
+
+class Waiting(Node):
+    """Says when one of its phases has begun, and waits there for the test."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self.entered = threading.Event()
+        self.released = threading.Event()
+
+    def _wait(self, phase: str) -> None:
+        if phase == self.phase:
+            self.entered.set()
+            assert self.released.wait(WAIT)
+
+    def prep(self, store: Store[Any]) -> None:
+        self._wait("prep")
+        store["prep"] = True
+
+    def exec(self, prep_result: None) -> None:
+        self._wait("exec")
+
+    def post(self, store: Store[Any], prep_result: None, exec_result: None) -> str:
+        self._wait("post")
+        store["post"] = True
+        return "next"
+
+
+class WaitingAsync(AsyncNode):
+    """Says when it has begun to await."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.cancelled = False
+
+    async def exec_async(self, prep_result: object) -> None:
+        self.entered.set()
+        try:
+            await asyncio.sleep(WAIT)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+class WaitingDelay(Node):
+    """Fails and waits very long for its second attempt."""
+
+    max_retries = 2
+    retry_delay = WAIT
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+
+    def exec(self, prep_result: object) -> None:
+        self.entered.set()
+        raise ValueError("once more")
+
+
+async def until(event: threading.Event) -> None:
+    """Wait on the loop for an event that a thread sets."""
+    async with asyncio.timeout(WAIT):
+        while not event.is_set():  # noqa: ASYNC110 - set by a thread
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "make", [WaitingAsync, WaitingDelay, lambda: Waiting("exec")], ids=["await", "delay", "thread"]
+)
+def test_cancelling_the_task_cancels_the_run(tmp_path: Path, make: Callable[[], Any]) -> None:
+    """The caller gets ``CancelledError`` at once; hooks and database say cancelled, not failed."""
+    node = make()
+    last = Waiting("never")
+    node.then("next", last)
+    heard: list[str] = []
+
+    async def main(db: WorkflowDB) -> None:
+        flow = Flow(node, db_path=db, run_id="jobs-1")
+        flow.on("node_error", lambda name, exc, store: heard.append("node_error"))
+        flow.on("flow_error", lambda exc, store: heard.append("flow_error"))
+        flow.on("flow_cancelled", lambda steps, store: heard.append(f"cancelled after {steps}"))
+        task = asyncio.create_task(flow.run_async())
+        await until(node.entered)
+        task.cancel()
+        async with asyncio.timeout(WAIT / 2):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        run = db.get_run("jobs-1")
+        assert run is not None
+        assert run["status"] == "cancelled"
+        getattr(node, "released", threading.Event()).set()
+
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        asyncio.run(main(db))
+        assert [row["event"] for row in db.get_events("jobs-1")][-1] == "flow_cancelled"
+    assert heard == ["cancelled after 0"]
+    assert not last.entered.is_set()
+
+
+def test_cancelling_the_task_cancels_what_the_node_awaits() -> None:
+    """The coroutine of the node sees the cancellation and can clean up."""
+    node = WaitingAsync()
+
+    async def main() -> None:
+        task = asyncio.create_task(Flow(node).run_async())
+        await until(node.entered)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert node.cancelled
+
+
+@pytest.mark.parametrize("phase", ["prep", "post"])
+def test_a_phase_that_has_the_store_is_waited_for(phase: str) -> None:
+    """After a cancelled ``run_async`` has ended, no thread of it writes to the store any more."""
+    node = Waiting(phase)
+    store: Store[Any] = Store()
+
+    async def main() -> None:
+        task = asyncio.create_task(Flow(node).run_async(store))
+        await until(node.entered)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        node.released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert phase in store
+
+    asyncio.run(main())
+
+
+def test_a_failure_of_a_phase_that_was_waited_for_is_kept() -> None:
+    """If ``post`` fails while the task is cancelled, its exception is the cause of the other."""
+    node = Waiting("post")
+
+    async def main() -> None:
+        task = asyncio.create_task(Flow(Fails(node)).run_async())
+        await until(node.entered)
+        task.cancel()
+        await asyncio.sleep(0)
+        node.released.set()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert str(caught.value.__cause__) == "post failed"
+
+    class Fails(Node):
+        def __init__(self, inner: Waiting) -> None:
+            self.inner = inner
+
+        def post(self, store: Store[Any], prep_result: object, exec_result: object) -> str:
+            self.inner.post(store, None, None)
+            raise ValueError("post failed")
+
+    asyncio.run(main())
+
+
+def test_a_timeout_around_a_run_is_the_callers_timeout() -> None:
+    """``asyncio.timeout`` works around ``run_async`` as around anything else."""
+    node = WaitingAsync()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(SHORT):
+                await Flow(node).run_async()
+        assert not isinstance(caught.value, NodeTimeoutError)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    asyncio.run(main())
+    assert node.cancelled
+
+
+def test_a_run_ends_when_a_sibling_in_its_task_group_fails() -> None:
+    """A task group cancels the run and reports the failure of the sibling alone."""
+    node = WaitingAsync()
+
+    async def fail() -> None:
+        await until(node.entered)
+        raise ValueError("the sibling")
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Flow(node).run_async())
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert [str(one) for one in caught.value.exceptions] == ["the sibling"]
+    assert node.cancelled
+
+
+@every_way
+def test_an_await_that_is_cancelled_from_within_is_a_failure(run: Runner) -> None:
+    """If what a node awaits is cancelled and the run is not, the attempt failed, and says so."""
+
+    class Withdrawn(AsyncNode):
+        max_retries = 2
+
+        async def exec_async(self, prep_result: object) -> None:
+            inner = asyncio.ensure_future(asyncio.sleep(WAIT))
+            inner.cancel()
+            await inner
+
+    flow = Flow(Withdrawn())
+    told: list[str] = []
+    flow.on("node_retry", lambda name, attempt, exc, store: told.append(f"retry {attempt}"))
+    flow.on("flow_error", lambda exc, store: told.append("failed"))
+    flow.on("flow_cancelled", lambda steps, store: told.append("cancelled"))
+    with pytest.raises(RunError, match=r"node 'Withdrawn'.*awaited something that was") as caught:
+        run(flow)
+    assert not isinstance(caught.value, RunCancelled)
+    assert told == ["retry 1", "failed"]
+
+
+class CancelsItself(AsyncNode):
+    """Asks its own run to stop, and awaits; may refuse to be interrupted."""
+
+    def __init__(self, stubborn: bool) -> None:
+        self.stubborn = stubborn
+
+    async def exec_async(self, prep_result: object) -> None:
+        asyncio.get_running_loop().call_soon(context().cancellation.request)
+        try:
+            await asyncio.sleep(WAIT)
+        except asyncio.CancelledError:
+            if not self.stubborn:
+                raise
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_run_that_is_asked_to_stop_ends_its_await_and_not_the_callers_task(
+    stubborn: bool,
+) -> None:
+    """The caller gets ``RunCancelled``, and its task does not count as cancelled afterwards."""
+
+    async def main() -> None:
+        node = CancelsItself(stubborn)
+        node.then("default", Waiting("never"))
+        with pytest.raises(RunCancelled):
+            await Flow(node).run_async()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+# -- context variables --------------------------------------------------------------------------
+
+
+class Asking(Node):
+    """Keeps what it sees of two context variables in each phase, and in a task of its own."""
+
+    def __init__(self, timeout: float | None, asynchronous: bool) -> None:
+        self.timeout = timeout
+        self.seen: list[tuple[str, str, int]] = []
+        if asynchronous:
+            cast(Any, self).exec = self.exec_async
+
+    def look(self) -> None:
+        self.seen.append((USER.get(), context().run_id, context().step))
+
+    def prep(self, store: Store[Any]) -> None:
+        self.look()
+
+    def exec(self, prep_result: None) -> None:
+        self.look()
+
+    async def exec_async(self, prep_result: None) -> None:
+        self.look()
+        await asyncio.create_task(self.task())
+        await asyncio.to_thread(self.look)
+
+    async def task(self) -> None:
+        self.look()
+
+    def post(self, store: Store[Any], prep_result: None, exec_result: None) -> str:
+        self.look()
+        return "next"
+
+
+@pytest.mark.parametrize("run", [run_sync, run_on_a_loop, run_inside_a_loop])
+@pytest.mark.parametrize("timeout", [None, WAIT])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_context_variables_reach_threads_and_tasks(
+    run: Runner, timeout: float | None, asynchronous: bool
+) -> None:
+    """The caller's variables and the run's context are seen in every phase, wherever it runs."""
+    token = USER.set("ada")
+    try:
+        nodes = [Asking(timeout, asynchronous) for _ in range(2)]
+        nodes[0].then("next", nodes[1])
+        run(Flow(nodes[0], run_id="jobs-1"))
+    finally:
+        USER.reset(token)
+    for step, node in enumerate(nodes):
+        assert node.seen == [("ada", "jobs-1", step)] * (5 if asynchronous else 3)
+
+
+# -- many at once -------------------------------------------------------------------------------
+
+TASKS = 200
+
+
+def test_many_asynchronous_runs_of_one_flow_do_not_mix() -> None:
+    """Two hundred runs meet inside a node; each sees its own store, context and hooks."""
+    heard: dict[str, list[str]] = {}
+
+    class Meets(AsyncNode):
+        barrier: asyncio.Barrier
+
+        def prep(self, store: Store[Any]) -> int:
+            return cast(int, store["number"])
+
+        async def exec_async(self, number: int) -> tuple[int, str, int]:
+            before = context()
+            await self.barrier.wait()
+            assert context() is before
+            return number, context().run_id, context().step
+
+        def post(self, store: Store[Any], number: int, result: tuple[int, str, int]) -> str:
+            assert result == (number, context().run_id, context().step)
+            store["visits"] = [*store.get("visits", []), result]
+            return "next"
+
+    first, second = Meets(name="a"), Meets(name="b")
+    first.then("next", second)
+    flow = Flow(first)
+    flow.on("node_start", lambda name, store: heard.setdefault(context().run_id, []).append(name))
+
+    async def main() -> list[Store[Any]]:
+        first.barrier = second.barrier = asyncio.Barrier(TASKS)
+        runs: list[Awaitable[Store[Any]]] = [
+            flow.run_async({"number": number}) for number in range(TASKS)
+        ]
+        async with asyncio.timeout(WAIT):
+            return await asyncio.gather(*runs)
+
+    ids = set()
+    for number, store in enumerate(asyncio.run(main())):
+        run_id = store["visits"][0][1]
+        assert store["visits"] == [(number, run_id, 0), (number, run_id, 1)]
+        assert heard[run_id] == ["a", "b"]
+        ids.add(run_id)
+    assert len(ids) == TASKS
+
+
+def test_asynchronous_runs_at_once_are_kept_apart_in_one_database(tmp_path: Path) -> None:
+    """Runs that overlap write their own checkpoints and events into one file."""
+
+    class Meets(AsyncNode):
+        barrier: asyncio.Barrier
+
+        async def exec_async(self, prep_result: object) -> None:
+            await self.barrier.wait()
+
+        def post(self, store: Store[Any], prep_result: object, exec_result: object) -> str:
+            store["run"] = context().run_id
+            return "next"
+
+    node = Meets()
+
+    async def main(db: WorkflowDB) -> None:
+        node.barrier = asyncio.Barrier(10)
+        flow = Flow(node, db_path=db)
+        async with asyncio.timeout(WAIT):
+            await asyncio.gather(*[flow.run_async({"number": n}) for n in range(10)])
+
+    with WorkflowDB(tmp_path / "runs.db", synchronous="NORMAL") as db:
+        asyncio.run(main(db))
+        numbers = set()
+        for run in db.list_runs():
+            assert run["status"] == "completed"
+            store = db.load_checkpoint(run["run_id"], 0)
+            assert store["run"] == run["run_id"]
+            numbers.add(store["number"])
+    assert numbers == set(range(10))
+
+
+def test_synchronous_runs_with_awaits_overlap_in_threads() -> None:
+    """Runs in threads each await on a loop of their own, none waiting for another's."""
+    barrier = threading.Barrier(4)
+
+    class Meets(AsyncNode):
+        async def exec_async(self, prep_result: object) -> int:
+            await asyncio.to_thread(barrier.wait, WAIT)
+            return id(asyncio.get_running_loop())
+
+        def post(self, store: Store[Any], prep_result: object, loop: int) -> str:
+            store["loop"] = loop
+            return "done"
+
+    flow = Flow(Meets())
+    handles = [flow.run_background() for _ in range(4)]
+    assert len({handle.wait(WAIT)["loop"] for handle in handles}) == 4
+
+
+def test_no_thread_of_a_synchronous_run_is_left_behind() -> None:
+    """When ``run`` returns, the thread of its loop has ended."""
+    before = set(threading.enumerate())
+    Flow(Fetch()).run({"numbers": [1]})
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert left == set()
+    assert time.monotonic() > 0
