@@ -8,13 +8,21 @@ from pocoflow._version import __version__
 from pocoflow.context import RunContext, context
 from pocoflow.db import WorkflowDB
 from pocoflow.errors import PocoflowError, RunCancelled
+from pocoflow.fields import fields, key
 from pocoflow.flow import Flow
-from pocoflow.node import AsyncNode, Node
+from pocoflow.node import END, AsyncNode, BatchNode, Node
+from pocoflow.resources import resource
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
 
+# isort: split
+# Last: importing the module pocoflow.node makes its own name an attribute of this package.
+from pocoflow.function import node
+
 __all__ = [
+    "END",
     "AsyncNode",
+    "BatchNode",
     "Flow",
     "Node",
     "PocoflowError",
@@ -25,4 +33,8 @@ __all__ = [
     "WorkflowDB",
     "__version__",
     "context",
+    "fields",
+    "key",
+    "node",
+    "resource",
 ]

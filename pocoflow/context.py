@@ -7,12 +7,16 @@ that the engine starts; later features add to :class:`RunContext` instead of inv
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 from pocoflow.errors import NoRunError, RunCancelled
+from pocoflow.resources import NO_RESOURCES, find_resource
 
 __all__ = ["Cancellation", "RunContext", "context"]
+
+T = TypeVar("T")
 
 
 class Cancellation:
@@ -68,6 +72,7 @@ class RunContext:
         item: The item's index in a batch, else ``None``.
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
+        resources: The objects that the run was given; ``context()[key]`` gets one.
     """
 
     __slots__ = (
@@ -78,12 +83,20 @@ class RunContext:
         "node",
         "path",
         "phase",
+        "resources",
         "run_id",
         "step",
         "token",
     )
 
-    def __init__(self, run_id: str, flow_name: str, token: str, cancellation: Cancellation) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        flow_name: str,
+        token: str,
+        cancellation: Cancellation,
+        resources: Mapping[Any, object] = NO_RESOURCES,
+    ) -> None:
         self.run_id = run_id
         self.flow_name = flow_name
         self.node = ""
@@ -94,10 +107,19 @@ class RunContext:
         self.item: int | None = None
         self.cancellation = cancellation
         self.token = token
+        self.resources = resources
+
+    def __getitem__(self, key: T) -> T:
+        """The object that the run was given for ``key = resource(Class, name)``.
+
+        Raises:
+            ResourceError: It was not given one.
+        """
+        return cast(T, find_resource(self.resources, key))
 
     def for_item(self, index: int, cancellation: Cancellation) -> RunContext:
         """The context of one item of a batch in the current step."""
-        item = RunContext(self.run_id, self.flow_name, self.token, cancellation)
+        item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         item.node, item.path, item.step = self.node, self.path, self.step
         item.phase, item.item = "exec", index
         return item

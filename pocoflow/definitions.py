@@ -27,11 +27,12 @@ def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
     if isinstance(node, FunctionNode):
         return node.actions
     own = getattr(node, "__dict__", {})
-    return None if "post" in own else _class_actions(type(node))
+    kind: Any = type(node)
+    return None if "post" in own else _class_actions(kind)
 
 
 @lru_cache(maxsize=1024)
-def _class_actions(kind: type[Node[Any, Any, Any]]) -> tuple[str, ...] | None:
+def _class_actions(kind: Any) -> tuple[str, ...] | None:
     if kind.post is Node.post:
         return (DEFAULT_ACTION,)
     for hint in (read_hints(kind.post).get("return"), type_arguments(kind)[2]):
@@ -46,7 +47,7 @@ def _class_actions(kind: type[Node[Any, Any, Any]]) -> tuple[str, ...] | None:
     return None
 
 
-def type_arguments(kind: type[Node[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+def type_arguments(kind: type) -> tuple[Any, Any, Any]:
     """``Prep``, ``Exec`` and ``Post`` of a subclass of ``Node[Prep, Exec, Post]``.
 
     An argument that was not given is the type variable itself, one that is a forward reference is
@@ -76,11 +77,12 @@ def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
     """
     if isinstance(node, FunctionNode):
         return definition_place(node.signature.function)
-    return _class_place(type(node))
+    kind: Any = type(node)
+    return _class_place(kind)
 
 
 @lru_cache(maxsize=1024)
-def _class_place(kind: type) -> tuple[str, int] | None:
+def _class_place(kind: Any) -> tuple[str, int] | None:
     try:
         file = inspect.getsourcefile(kind)
         _, line = inspect.findsource(kind)

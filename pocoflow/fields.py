@@ -43,7 +43,7 @@ class Reference:
     def _misused(self, how: str) -> NoReturn:
         raise ReferenceMisuseError(f"{self!r} {how}")
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it never returns
         self._misused("has no truth value: it stands for a value that only a run has")
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -54,7 +54,7 @@ class Reference:
     def __iter__(self) -> NoReturn:
         self._misused("cannot be iterated: it stands for a value that only a run has")
 
-    def __len__(self) -> NoReturn:
+    def __len__(self) -> NoReturn:  # noqa: PLE0303 - it never returns
         self._misused("has no length: it stands for a value that only a run has")
 
     def __getitem__(self, item: object) -> NoReturn:
@@ -64,6 +64,7 @@ class Reference:
         self._misused("has no items: it stands for a value that only a run has")
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Refused, as everything else."""
         self._misused("cannot be called: it stands for a value that only a run has")
 
     def _compare(self, other: object) -> NoReturn:
@@ -152,7 +153,7 @@ class _Fields:
 
 
 def fields(model: type[ModelT], /) -> ModelT:
-    """References to the fields of a store's schema: ``A = fields(Article)``, then ``A.summary``.
+    """References to the fields of a store's schema, as attributes: ``fields(Article).summary``.
 
     Returns:
         To a type checker an instance of the model, at run time an object whose attributes are

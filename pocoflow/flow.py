@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ from pocoflow.errors import DefinitionError
 from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
-from pocoflow.node import Node, wiring_version
+from pocoflow.node import End, Node, wiring_version
+from pocoflow.resources import check_resources
 from pocoflow.resume import fork_run, new_run_id, reopen
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema, short
 from pocoflow.store import Store
+from pocoflow.wiring import FlowEdges, Source
 
 __all__ = ["Flow"]
 
@@ -38,7 +41,7 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Node[Any, Any, str], Generic[StateT]):
+class Flow(Node[Any, Any, Any], Generic[StateT]):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -91,6 +94,7 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         self._db_path = db_path
         self._database: WorkflowDB | None = None
         self._hooks = Hooks()
+        self._own_edges = FlowEdges()
         self._graph: tuple[int, Graph] | None = None
         self._described: tuple[Graph, str] | None = None
 
@@ -98,6 +102,30 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
     def flow_name(self) -> str:
         """Label in the database, the log and the monitor; the flow's name as a node, too."""
         return self.name
+
+    # -- wiring -------------------------------------------------------------------------------
+
+    def then(self, source: str | Source, target: Node[Any, Any, Any] | End, /) -> Self:
+        """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
+
+        The edge belongs to this flow, so a node serves in many of them; where the node has one of
+        its own for the same action (``a.then("bad", c)``), the flow's counts. With a string first,
+        as in ``flow.then("ok", b)``, it is :meth:`Node.then`: this flow is a node of another one.
+
+        Args:
+            source: A node, for its default action, or ``node.when(action)``.
+            target: The node that comes next, or ``END``.
+
+        Returns:
+            This flow, so that its edges chain.
+
+        Raises:
+            DefinitionError: An argument is something else; the message has the place.
+        """
+        frame = sys._getframe(1)
+        add = self._add_edge if isinstance(source, str) else self._own_edges.add
+        add(source, target, frame.f_code.co_filename, frame.f_lineno)
+        return self
 
     # -- hooks --------------------------------------------------------------------------------
 
@@ -174,7 +202,11 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
     # -- running ------------------------------------------------------------------------------
 
     def run(
-        self, store: StoreLike[StateT] = None, *, resume_from: Node[Any, Any, Any] | None = None
+        self,
+        store: StoreLike[StateT] = None,
+        *,
+        resume_from: Node[Any, Any, Any] | None = None,
+        resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Run to the end in this thread.
 
@@ -182,20 +214,27 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
             store: A ``Store``; or a dict, which then sees every write; or an instance of the
                 schema's model, which is left as it is.
             resume_from: Begin at this node instead of the start.
+            resources: Live objects, never stored: ``{client: Client()}``, where ``client`` is what
+                ``resource(Client, "name")`` returned.
 
         Returns:
             The store of the run.
 
         Raises:
+            ResourceError: A function node asks for a resource that is missing or of another type.
             InvalidValueError: The store does not fit the schema.
             RunExistsError: ``run_id`` is used already.
             MaxStepsError: The run needed more than ``max_steps`` steps.
             Exception: Whatever a node raised, as it was raised.
         """
-        return self._go(self._new(store, resume_from))
+        return self._go(self._new(store, resume_from, resources))
 
     async def run_async(
-        self, store: StoreLike[StateT] = None, *, resume_from: Node[Any, Any, Any] | None = None
+        self,
+        store: StoreLike[StateT] = None,
+        *,
+        resume_from: Node[Any, Any, Any] | None = None,
+        resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Run to the end on the caller's event loop; like :meth:`run` in everything else.
 
@@ -203,17 +242,21 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
         the run.
         """
-        return await self._go_async(lambda: self._new(store, resume_from))
+        return await self._go_async(lambda: self._new(store, resume_from, resources))
 
     def run_background(
-        self, store: StoreLike[StateT] = None, *, resume_from: Node[Any, Any, Any] | None = None
+        self,
+        store: StoreLike[StateT] = None,
+        *,
+        resume_from: Node[Any, Any, Any] | None = None,
+        resources: Mapping[Any, object] | None = None,
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
 
         The run is in the database, as ``running``, when this returns. If the interpreter leaves
         before the run has ended, the run ends with it and reads as interrupted.
         """
-        return self._go_background(self._new(store, resume_from))
+        return self._go_background(self._new(store, resume_from, resources))
 
     # -- stored runs --------------------------------------------------------------------------
 
@@ -224,6 +267,7 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Go on with a stored run: the same run, at the node that comes next, to its end.
 
@@ -236,6 +280,7 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
             changes: Values to set first, such as those that could not be saved.
             rename: New names of nodes: ``{"Summarise": "Summarize"}``.
             types: Classes of stored values that neither the schema nor a loaded module has.
+            resources: As in :meth:`run`; they are not stored, so they are given again.
 
         Returns:
             The store of the run.
@@ -247,7 +292,7 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
             DefinitionError: The flow has no ``db_path``.
             Exception: As :meth:`run`.
         """
-        return self._go(self._stored(run_id, changes, rename, types))
+        return self._go(self._stored(run_id, changes, rename, types, resources))
 
     async def resume_async(
         self,
@@ -256,9 +301,10 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Like :meth:`resume`, on the caller's event loop."""
-        return await self._go_async(lambda: self._stored(run_id, changes, rename, types))
+        return await self._go_async(lambda: self._stored(run_id, changes, rename, types, resources))
 
     def resume_background(
         self,
@@ -267,11 +313,14 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        resources: Mapping[Any, object] | None = None,
     ) -> RunHandle[StateT]:
         """Like :meth:`resume`, in a daemon thread."""
-        return self._go_background(self._stored(run_id, changes, rename, types))
+        return self._go_background(self._stored(run_id, changes, rename, types, resources))
 
-    def recover(self, *, types: Iterable[type] = ()) -> dict[str, Exception | None]:
+    def recover(
+        self, *, types: Iterable[type] = (), resources: Mapping[Any, object] | None = None
+    ) -> dict[str, Exception | None]:
         """Resume every run of this flow whose process ended before it did, one after another.
 
         Returns:
@@ -281,7 +330,7 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         outcomes: dict[str, Exception | None] = {}
         for run_id in self._required_database().interrupted_runs(self.flow_name):
             try:
-                self.resume(run_id, types=types)
+                self.resume(run_id, types=types, resources=resources)
             except Exception as exc:  # noqa: BLE001 - returned; the others go on
                 _log.warning("run %r could not be recovered: %s", run_id, exc)
                 outcomes[run_id] = exc
@@ -323,7 +372,7 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         version = wiring_version()
         known = self._graph
         if known is None or known[0] != version or known[1].start.node is not self.start:
-            known = self._graph = (version, Graph(self.start))
+            known = self._graph = (version, Graph(self.start, self._own_edges))
         return known[1]
 
     def __repr__(self) -> str:
@@ -355,11 +404,17 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
     def _go_background(self, started: _Started) -> RunHandle[StateT]:
         return RunHandle(started.run, steps(started.run, started.place), self._database)
 
-    def _new(self, given: StoreLike[StateT], resume_from: Node[Any, Any, Any] | None) -> _Started:
+    def _new(
+        self,
+        given: StoreLike[StateT],
+        resume_from: Node[Any, Any, Any] | None,
+        resources: Mapping[Any, object] | None,
+    ) -> _Started:
         graph = self.graph
+        objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
         run_id, token = new_run_id(self.flow_name)
-        run = self._run(self.run_id or run_id, token, self._open_store(given))
+        run = self._run(self.run_id or run_id, token, self._open_store(given), objects)
         database = self._open_database(graph)
         if database is not None:
             run.recorder = RunRecorder(database, run.context.run_id)
@@ -375,25 +430,30 @@ class Flow(Node[Any, Any, str], Generic[StateT]):
         changes: Mapping[str, Any] | None,
         rename: Mapping[str, str] | None,
         types: Iterable[type],
+        resources: Mapping[Any, object] | None,
     ) -> _Started:
+        graph = self.graph
+        objects = check_resources(resources, graph.resources)
         found = reopen(
             self._required_database(),
-            self.graph,
+            graph,
             self.schema,
             run_id,
             changes=changes or {},
             rename=rename or {},
             types=types,
         )
-        run = self._run(run_id, found.row["token"], found.store)
+        run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
         return _Started(run, found.place)
 
-    def _run(self, run_id: str, token: str, store: Store[Any]) -> Run:
+    def _run(
+        self, run_id: str, token: str, store: Store[Any], resources: Mapping[Any, object]
+    ) -> Run:
         run = Run(
-            context=RunContext(run_id, self.flow_name, token, Cancellation()),
+            context=RunContext(run_id, self.flow_name, token, Cancellation(), resources),
             store=store,
             max_steps=self.max_steps,
             strict=self.strict,

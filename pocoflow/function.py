@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, overload
 
 from typing_extensions import TypeVar
 
@@ -80,17 +80,15 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 a resource (a ``TypeError``).
         """
         for position, one in enumerate(self.signature.parameters):
-            if one.by_reference or one.resource is not None:
-                if position >= len(args) and one.name not in kwargs:
-                    self._not_given(one.name, one.resource or f"field {one.field}")
+            is_reference = one.by_reference or one.resource is not None
+            if is_reference and position >= len(args) and one.name not in kwargs:
+                source = f"field {one.field}" if one.resource is None else repr(one.resource)
+                raise ReferenceMisuseError(
+                    f"{self._function.__name__}() is called as a plain function without "
+                    f"{one.name!r}, which only a run takes from {source}: give it as an argument"
+                )
         result: CallT = self._function(*args, **kwargs)
         return result
-
-    def _not_given(self, parameter: str, source: object) -> NoReturn:
-        raise ReferenceMisuseError(
-            f"{self.__name__}() is called as a plain function without {parameter!r}, which only a "
-            f"run takes from {source}: give it as an argument"
-        )
 
     # -- as a node ------------------------------------------------------------------------------
 
@@ -164,7 +162,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         )
 
     def __repr__(self) -> str:
-        return f"<node {self.name!r} from {self.__module__}.{self.__qualname__}>"
+        return f"<node {self.name!r} from {self.__module__}.{self._function.__qualname__}>"
 
 
 class _Function(FunctionNode[P, CallT, ExecT, PostT]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from pocoflow.definitions import declared_actions, place_of
 from pocoflow.errors import DefinitionError
@@ -13,49 +13,11 @@ from pocoflow.function import FunctionNode
 from pocoflow.node import ANY_ACTION, DEFAULT_ACTION, Edge, End, Node, check_settings
 from pocoflow.render import DrawnEdge, to_dot, to_mermaid
 from pocoflow.resources import Resource
-from pocoflow.wiring import FlowEdges
+from pocoflow.wiring import Conflict, FlowEdges, GraphEdge, Writer
 
-__all__ = ["Conflict", "Graph", "GraphEdge", "GraphNode", "label"]
+__all__ = ["Graph", "GraphNode", "label"]
 
 _Node: TypeAlias = Node[Any, Any, Any]
-Writer: TypeAlias = Literal["node", "flow"]
-
-
-class GraphEdge(NamedTuple):
-    """An edge of the graph.
-
-    Attributes:
-        source: Name of the graph node that it leaves.
-        action: The action that takes it; ``"*"`` is any action without an edge of its own.
-        target: Name of the graph node that it reaches; ``None`` is ``END``.
-        file: The file it is written in.
-        line: The line in it.
-        written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
-    """
-
-    source: str
-    action: str
-    target: str | None
-    file: str
-    line: int
-    written: Writer
-
-
-class Conflict(NamedTuple):
-    """Two edges for one action of one node, to different targets; one of them counts.
-
-    Attributes:
-        kept: The edge that counts: the flow's before the node's, the later before the earlier.
-        dropped: The other one. Its target may be a node that is not in the graph.
-    """
-
-    kept: GraphEdge
-    dropped: GraphEdge
-
-    @property
-    def is_disagreement(self) -> bool:
-        """Whether the flow and the node disagree; otherwise one was written over the other."""
-        return self.kept.written != self.dropped.written
 
 
 class GraphNode:
@@ -102,7 +64,7 @@ class GraphNode:
         self.is_open = False
         self.reachable = reachable
         self.is_batch = node.is_batch
-        self.inner = _inner_graph(node)
+        self.inner: Graph | None = _inner_graph(node)
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_async = iscoroutinefunction(node.prep)
@@ -117,7 +79,7 @@ class GraphNode:
             self.targets[action] = target
         if target is None:
             self.ends = (*self.ends, action)
-        self.is_open = bool(self.targets) and ANY_ACTION not in self.actions
+        self.is_open = bool(self.targets) and not self._catches_all
 
     def first(self) -> tuple[GraphNode, tuple[str, ...]]:
         """The node where work begins: itself, or the start of the flow that it is; and the path."""
@@ -134,8 +96,11 @@ class GraphNode:
     @property
     def actions(self) -> list[str]:
         """The actions that have an edge, ``"*"`` included."""
-        any_action = self.fallback is not None or ANY_ACTION in self.ends
-        return [*self.targets, *([ANY_ACTION] if any_action else [])]
+        return [*self.targets, *([ANY_ACTION] if self._catches_all else [])]
+
+    @property
+    def _catches_all(self) -> bool:
+        return self.fallback is not None or ANY_ACTION in self.ends
 
     @property
     def declared(self) -> tuple[str, ...] | None:
@@ -143,7 +108,7 @@ class GraphNode:
         return declared_actions(self.node)
 
     @property
-    def place(self) -> tuple[str, int] | None:
+    def where(self) -> tuple[str, int] | None:
         """File and line of the definition of its class or function, if it has a source."""
         return place_of(self.node)
 
@@ -162,8 +127,8 @@ class Graph:
             are (breadth first), then those of the flow's edges that cannot.
         edges: Every edge that counts, by source in the order of the nodes.
         conflicts: Edges that do not count, each with the one that does.
-        resources: What function nodes that can be reached take from the run, each with the name of
-            the first that does.
+        resources: What the nodes that can be reached take from the run, those of nested flows
+            included, each with the name of the first that does.
     """
 
     __slots__ = ("_by_node", "conflicts", "edges", "nodes", "resources", "start")
@@ -231,6 +196,9 @@ class Graph:
             if reachable and isinstance(node, FunctionNode):
                 for resource in node.resources.values():
                     self.resources.setdefault(resource, place.name)
+            if reachable and place.inner is not None:
+                for resource, name in place.inner.resources.items():
+                    self.resources.setdefault(resource, label(name, (place.name,)))
 
     def _unique(self, name: str) -> str:
         if name not in self.nodes:

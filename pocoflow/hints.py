@@ -143,7 +143,7 @@ def is_unknown(annotation: Any) -> bool:
 def plain(annotation: Any) -> Any:
     """The annotation without ``Annotated`` around it and without type aliases."""
     while True:
-        if isinstance(annotation, _ALIASES):
+        if type(annotation) in _ALIASES:
             try:
                 annotation = annotation.__value__
             except Exception:  # noqa: BLE001 - evaluated lazily: it may name anything

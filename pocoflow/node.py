@@ -303,7 +303,7 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
         return cast(ResultT, None)
 
     def post(
-        self, store: Store[Any], items: Iterable[ItemT], results: list[ResultT], /
+        self, store: Store[Any], items: Any, results: list[ResultT], /
     ) -> PostT | Awaitable[PostT]:
         """Write the results to the store and return the action; ``"default"`` unless overridden."""
         return cast(PostT, DEFAULT_ACTION)
@@ -339,6 +339,8 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
             raise DefinitionError(
                 f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
             )
+    if isinstance(node, BatchNode):
+        _check_batch(node)
     retry_on: object = node.retry_on
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds) and (
@@ -347,6 +349,18 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
         raise DefinitionError(
             f"{node.name}.retry_on is {retry_on!r}: it must be an exception class, a "
             "tuple of them, or a function from the exception to a bool"
+        )
+
+
+def _check_batch(node: BatchNode[Any, Any, Any]) -> None:
+    if type(node.concurrency) is not int or node.concurrency < 1:
+        raise DefinitionError(
+            f"{node.name}.concurrency is {node.concurrency!r}: it must be a whole number of at "
+            "least 1"
+        )
+    if node.on_error not in ("stop", "collect"):
+        raise DefinitionError(
+            f"{node.name}.on_error is {node.on_error!r}: it must be 'stop' or 'collect'"
         )
 
 

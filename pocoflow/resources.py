@@ -8,15 +8,18 @@ as ``context()[client]``. To a type checker the key is a ``Client`` itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError, ResourceError
 from pocoflow.fields import Reference
 from pocoflow.schema import short, type_label
 
-__all__ = ["Resource", "check_resources", "find_resource", "resource"]
+__all__ = ["NO_RESOURCES", "Resource", "check_resources", "find_resource", "resource"]
 
 T = TypeVar("T")
+
+NO_RESOURCES: Mapping[Any, object] = MappingProxyType({})
 
 
 class Resource(Reference):
@@ -92,6 +95,8 @@ def check_resources(
     Raises:
         ResourceError: One is missing or of another type, or something is given under no key.
     """
+    if not given and not wanted:
+        return NO_RESOURCES
     objects = dict(given or {})
     for name, thing in objects.items():
         if not isinstance(name, Resource):

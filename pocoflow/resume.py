@@ -13,6 +13,7 @@ from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import Position, RunRecorder
 from pocoflow.errors import DecodeError, ResumeError, StoreError
 from pocoflow.fingerprint import describe, differences
+from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
@@ -216,6 +217,8 @@ def _replay(
 
 def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
     """What ``exec`` returns, by its annotation and the type parameters of the class."""
+    if isinstance(node, FunctionNode):
+        return [hint for name, hint in node.signature.hints.items() if name == "return"]
     found: list[object] = []
     for name in ("exec", "exec_async"):
         function = getattr(type(node), name, None)

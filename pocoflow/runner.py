@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, Generic
 
 from pydantic import BaseModel
@@ -39,8 +40,12 @@ class RunHandle(Generic[StateT]):
         self._run = run
         self._database = database
         self._outcome: Future[None] = Future()
+        # In a copy of the caller's context, as everywhere else where the engine changes threads.
         thread = threading.Thread(
-            target=self._work, args=(steps,), name=f"pocoflow-{self.run_id}", daemon=True
+            target=copy_context().run,
+            args=(self._work, steps),
+            name=f"pocoflow-{self.run_id}",
+            daemon=True,
         )
         try:
             thread.start()

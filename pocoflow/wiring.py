@@ -1,36 +1,76 @@
-"""The edges that belong to one flow, as ``flow.then`` wrote them."""
+"""Edges: those that belong to one flow, as ``flow.then`` wrote them, and those of its graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.node import DEFAULT_ACTION, Branch, Edge, Node, check_target, wiring_changed
 
-__all__ = ["FlowEdges", "Source"]
+__all__ = ["Conflict", "FlowEdges", "GraphEdge", "Source", "Writer"]
 
 _NONE: Mapping[str, Edge] = MappingProxyType({})
 
 
-class _EndsInDefault(Protocol):
+class CanReturnDefault(Protocol):
     """A node that can return the action ``"default"``."""
 
     def when(self, action: Literal["default"], /) -> Branch: ...
 
 
-class _EndsInNone(Protocol):
+class CanReturnNone(Protocol):
     """A node that can return ``None``, which is the action ``"default"``."""
 
     def when(self, action: None, /) -> Branch: ...
 
 
-Source: TypeAlias = _EndsInDefault | _EndsInNone | Branch
+Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch
 """Where an edge of a flow begins: a node, for its default action, or ``node.when(action)``.
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
 """
+
+
+Writer: TypeAlias = Literal["node", "flow"]
+
+
+class GraphEdge(NamedTuple):
+    """An edge of the graph.
+
+    Attributes:
+        source: Name of the graph node that it leaves.
+        action: The action that takes it; ``"*"`` is any action without an edge of its own.
+        target: Name of the graph node that it reaches; ``None`` is ``END``.
+        file: The file it is written in.
+        line: The line in it.
+        written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
+    """
+
+    source: str
+    action: str
+    target: str | None
+    file: str
+    line: int
+    written: Writer
+
+
+class Conflict(NamedTuple):
+    """Two edges for one action of one node, to different targets; one of them counts.
+
+    Attributes:
+        kept: The edge that counts: the flow's before the node's, the later before the earlier.
+        dropped: The other one. Its target may be a node that is not in the graph.
+    """
+
+    kept: GraphEdge
+    dropped: GraphEdge
+
+    @property
+    def is_disagreement(self) -> bool:
+        """Whether the flow and the node disagree; otherwise one was written over the other."""
+        return self.kept.written != self.dropped.written
 
 
 class FlowEdges:
@@ -44,8 +84,8 @@ class FlowEdges:
     def __init__(self) -> None:
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, Mapping[str, Edge]] = {}
-        self.sources: tuple[Node[Any, Any, Any], ...] = ()
-        self.replaced: tuple[tuple[Node[Any, Any, Any], Edge, Edge], ...] = ()
+        self.sources: list[Node[Any, Any, Any]] = []
+        self.replaced: list[tuple[Node[Any, Any, Any], Edge, Edge]] = []
 
     def add(self, source: object, target: object, file: str, line: int) -> None:
         """Write an edge.
@@ -67,9 +107,9 @@ class FlowEdges:
         known = self.of(node)
         before = known.get(action)
         if not known:
-            self.sources = (*self.sources, node)
+            self.sources.append(node)
         elif before is not None and before.target is not edge.target:
-            self.replaced = (*self.replaced, (node, before, edge))
+            self.replaced.append((node, before, edge))
         self._by_node[id(node)] = MappingProxyType({**known, action: edge})
         wiring_changed()
 

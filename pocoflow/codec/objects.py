@@ -270,7 +270,7 @@ def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None) -
         raise DecodeError(
             f"the fields of {cls.__qualname__} have changed since it was written, and its "
             f"validation refuses the stored ones: {found}"
-        ) from exc
+        ) from None  # Its own text shows the values.
     if private and getattr(made, _PRIVATE) is not None:
         made.__pydantic_private__.update(
             {name: part for name, part in private.items() if name in cls.__private_attributes__}

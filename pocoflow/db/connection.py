@@ -54,7 +54,8 @@ class Connection:
         read_only: bool,
     ) -> None:
         self.label = os.fspath(path)
-        self.file = None if self.label == ":memory:" else Path(path).absolute()
+        # Without links, as SQLite follows them to put its log beside the file itself.
+        self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
@@ -102,8 +103,7 @@ class Connection:
             return self.file.as_uri() + mode
         try:
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
-            path = os.path.realpath(self.file)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
             pass  # and it is not opened here, see above
         except OSError as exc:

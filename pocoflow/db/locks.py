@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+from pocoflow.errors import DatabaseFileError
+
 __all__ = ["RunLocks"]
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -40,6 +42,10 @@ class _LockFile:
                 self._descriptors.append(os.open(self.path, flags | _CLOEXEC, 0o600))
             except FileNotFoundError:
                 return None
+            except OSError as exc:
+                raise DatabaseFileError(
+                    f"cannot open lock file {self.path}: {exc.strerror}"
+                ) from exc
             self._writable = create
         return self._descriptors[-1]
 

@@ -95,8 +95,8 @@ class _ThreadDriver:
         if isinstance(effect, Sleep):
             return _sleep(effect.seconds)
         if isinstance(effect, Await):
-            coroutine = _bounded(effect.awaitable, effect.timeout)
-            return _wait(self._companion.loop().submit(coroutine), None)
+            coroutine = _awaited(_bounded(effect.awaitable, effect.timeout))
+            return _opened(_wait(self._companion.loop().submit(coroutine), None))
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return _wait(self._companion.loop().submit(_gather_tasks(effect)), None)
@@ -152,8 +152,9 @@ class _LoopDriver:
                 return await _commit(effect)
             if current.get().phase != "exec":
                 # prep and post work on the store: no write of theirs may follow the run's end.
-                carried = asyncio.to_thread(_carried, effect.function, *effect.arguments)
-                return await _to_its_end(carried)
+                return await _to_its_end(
+                    asyncio.to_thread(_tried, effect.function, *effect.arguments)
+                )
         waiting = self._waiting(effect)
         return await (_until_cancelled(waiting) if self._guarded else waiting)
 
@@ -170,10 +171,15 @@ class _LoopDriver:
             if effect.on_loop:
                 return _gather_tasks(effect)
             return asyncio.to_thread(_gather_apart, effect)
+        return self._call(effect)
+
+    async def _call(self, effect: Call) -> Any:
+        import asyncio
+
         if effect.timeout is None:
-            return asyncio.to_thread(_carried, effect.function, *effect.arguments)
-        future = asyncio.wrap_future(in_thread(effect.function, effect.arguments))
-        return _bounded(future, effect.timeout)
+            return _opened(await asyncio.to_thread(_tried, effect.function, *effect.arguments))
+        future = in_thread(_tried, (effect.function, *effect.arguments))
+        return _opened(await _bounded(asyncio.wrap_future(future), effect.timeout))
 
 
 async def _commit(effect: Call) -> Any:
@@ -203,7 +209,10 @@ async def _until_cancelled(waiting: Awaitable[Any]) -> Any:
     waits = True
     cancellation.add_callback(request)
     try:
-        return await waiting
+        result = await waiting
+        if interrupted and task is not None:
+            task.uncancel()  # what was awaited took the interruption for itself
+        return result
     except asyncio.CancelledError:
         if task is None:
             raise
@@ -314,19 +323,22 @@ async def in_commit_thread(commit: Callable[[], Any]) -> Any:
     """
     import asyncio
 
-    return await _to_its_end(asyncio.get_running_loop().run_in_executor(_commits(), commit))
+    loop = asyncio.get_running_loop()
+    return await _to_its_end(loop.run_in_executor(_commits(), _tried, commit))
 
 
-async def _to_its_end(awaitable: Awaitable[Any]) -> Any:
+async def _to_its_end(tried: Awaitable[Any]) -> Any:
     """Await it; if this task is cancelled meanwhile, await it all the same before that goes on."""
     import asyncio
 
-    future = asyncio.ensure_future(awaitable)
+    future = asyncio.ensure_future(tried)
     try:
-        return await asyncio.shield(future)
+        outcome = await asyncio.shield(future)
     except asyncio.CancelledError as exc:
         await asyncio.wait([future])
-        raise exc from future.exception()
+        outcome = future.result()
+        raise exc from (outcome.error if isinstance(outcome, _Raised) else None)
+    return _opened(outcome)
 
 
 def timed_out(timeout: float | None) -> NodeTimeoutError:
@@ -449,6 +461,38 @@ def _carried(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except StopIteration as exc:
         raise RuntimeError("generator raised StopIteration") from exc
+
+
+class _Raised:
+    """An exception on its way through a future of asyncio, which would copy a TimeoutError."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _tried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a call, or what it raised."""
+    try:
+        return _carried(function, *arguments)
+    except BaseException as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+        return _Raised(exc)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    """The result of an await, or what it raised."""
+    try:
+        return await awaitable
+    except Exception as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+        return _Raised(exc)
+
+
+def _opened(outcome: Any) -> Any:
+    """Return what was returned, or raise what was raised."""
+    if isinstance(outcome, _Raised):
+        raise outcome.error
+    return outcome
 
 
 @cache

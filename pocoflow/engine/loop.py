@@ -69,8 +69,10 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     if recorder is None and store.schema is not None:
         watch = Watch()
         check_in_place(store, watch)
+    if start.inner is not None or run.frames:
+        start = _enter(run, start)
     step, last = run.step, run.max_steps
-    place: GraphNode | None = start if start.inner is None else _enter(run, start)
+    place: GraphNode | None = start
     began = 0.0
     while place is not None:
         if cancellation.requested:
@@ -192,7 +194,7 @@ def _action(place: GraphNode, action: object) -> str:
     if action is None:
         return DEFAULT_ACTION
     if isinstance(action, str):
-        return str(getattr(action, "value", action))
+        return str.__str__(action)
     raise ActionError(
         f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
         f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "

@@ -1,16 +1,17 @@
 """The reference names everything that there is, and nothing that there is not."""
 
 import dataclasses
-import importlib
 import inspect
 import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pocoflow
-from pocoflow import cli, errors, events
+from pocoflow import Flow, Node, cli, errors, events
 from pocoflow.db import STATUSES, WorkflowDB
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -102,11 +103,21 @@ def test_every_event_has_its_row() -> None:
 
 def test_every_hook_has_its_row() -> None:
     """Each event that a hook can be told of is in the table of hooks, with what it passes."""
-    text = page("events-and-hooks.md").partition("## In the database")[0]
-    assert {name: cells.split("`")[1] for name, cells in rows(text).items()} == {
-        name: parameters
-        for name, (parameters, _) in importlib.import_module("pocoflow.hooks")._SHAPES.items()
+    on: Any = Flow(start=Node()).on
+    events_known = message(on, "?", print).partition("(events: ")[2].rstrip(")")
+    passes = {
+        name: message(on, name, None).partition("calls callback(")[2].partition(")")[0]
+        for name in events_known.split(", ")
     }
+    text = page("events-and-hooks.md").partition("## In the database")[0]
+    assert {name: cells.split("`")[1] for name, cells in rows(text).items()} == passes
+
+
+def message(call: Callable[..., object], *arguments: object) -> str:
+    """What a call that is refused says."""
+    with pytest.raises(TypeError) as refused:
+        call(*arguments)
+    return str(refused.value)
 
 
 def test_every_column_is_in_the_reference(tmp_path: Path) -> None:

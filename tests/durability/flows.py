@@ -11,6 +11,8 @@ A ledger is the other side of the story: what a paid service would have on its b
     posted    post has written to the store
     done      the hook node_end: the step has been acknowledged
     end       the hook flow_end: the run has been acknowledged as completed
+    process   another process begins to work on the run; detail is its id
+    cut       from here to the next process nothing counts as acknowledged
 """
 
 from __future__ import annotations
@@ -49,29 +51,26 @@ class Line:
 class Ledger:
     """Appends lines to a file that outlives the process.
 
+    They are not flushed to the disk: a killed process loses nothing that it has written, and where
+    the power is cut it is that of another disk.
+
     Args:
         path: The file; ``None`` writes nothing.
-        sync: Whether each line must survive a power cut as well as a killed process.
         cut: A line, ``"paid 3"``: once it is written, this process is killed.
         cost: Seconds that a paid call takes.
     """
 
-    def __init__(
-        self, path: Path | None, *, sync: bool = True, cut: str = "", cost: float = 0.0
-    ) -> None:
-        self._sync = sync
+    def __init__(self, path: Path | None, *, cut: str = "", cost: float = 0.0) -> None:
         self._cut = cut
         self._cost = cost
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._file = None if path is None else os.open(path, flags, 0o600)
 
     def write(self, what: str, step: int, detail: str = "") -> None:
-        """Write a line; return when it is safe."""
+        """Write a line, and perhaps die of it."""
         if self._file is None:
             return
         os.write(self._file, f"{what} {step} {detail}\n".encode())
-        if self._sync:
-            os.fsync(self._file)
         if f"{what} {step}" == self._cut:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -82,12 +81,13 @@ class Ledger:
 
     @staticmethod
     def read(path: Path) -> Iterator[Line]:
-        """The lines of a ledger; a last one that was cut short never happened."""
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n"):
-                    what, step, detail = line[:-1].split(" ", 2)
-                    yield Line(what, int(step), detail)
+        """The lines of a ledger, without what was acknowledged after a cut."""
+        cut = False
+        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            what, step, detail = text.split(" ", 2)
+            cut = what == "cut" or (cut and what != "process")
+            if not cut or what not in ("post", "posted", "done", "end"):
+                yield Line(what, int(step), detail)
 
 
 # -- nodes ----------------------------------------------------------------------------------------

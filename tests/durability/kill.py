@@ -26,7 +26,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,18 @@ from pocoflow import WorkflowDB
 from pocoflow.db.workflow import INTERRUPTED
 from tests.durability.flows import LONG, SHAPES, Ledger, Line, Oracle, Shape, oracle, same
 
-__all__ = ["Cut", "Trial", "inspect", "run_trial", "settle"]
+__all__ = [
+    "Cut",
+    "Outcome",
+    "Trial",
+    "finish",
+    "go_on",
+    "in_child",
+    "inspect",
+    "look_at",
+    "run_trial",
+    "settle",
+]
 
 _RUN_ID = "durable-run"
 
@@ -56,13 +67,23 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run that is killed, once or several times, and then finished."""
+    """One run that is killed, once or several times, and then finished.
+
+    Attributes:
+        kind: Trials of one kind share a line of the table.
+        shape: The flow.
+        cuts: When its processes are killed.
+        synchronous: How the database is opened.
+        cost: Seconds that a paid call takes.
+        lossy: Whether acknowledged steps may be lost: in a power cut with ``NORMAL``.
+    """
 
     kind: str
     shape: str
     cuts: tuple[Cut, ...]
     synchronous: Any = "FULL"
     cost: float = 0.0
+    lossy: bool = False
 
 
 @dataclass(slots=True)
@@ -73,7 +94,7 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     killed: int = 0
     repeated: int = 0
-    steps: int = 0
+    lost: int = 0
 
 
 @cache
@@ -106,8 +127,15 @@ class Ended:
     error: str
 
 
-def in_child(work: Callable[[], Any], kill_after: float | None = None) -> Ended:
-    """Call a function in a process of its own and return its result, which JSON must hold."""
+def in_child(
+    work: Callable[[], Any], cut: tuple[float, Callable[[], object]] | None = None
+) -> Ended:
+    """Call a function in a process of its own and return its result, which JSON must hold.
+
+    Args:
+        work: The function.
+        cut: After so many seconds, call this and then kill the process.
+    """
     begun, begin = os.pipe()
     outcome, report = os.pipe()
     pid = os.fork()
@@ -125,8 +153,10 @@ def in_child(work: Callable[[], Any], kill_after: float | None = None) -> Ended:
     os.close(report)
     try:
         os.read(begun, 1)
-        if kill_after is not None:
-            select.select([outcome], [], [], kill_after)
+        if cut is not None:
+            after, strike = cut
+            select.select([outcome], [], [], after)
+            strike()
             os.kill(pid, signal.SIGKILL)
         said = b"".join(iter(lambda: os.read(outcome, 65536), b""))
     finally:
@@ -156,13 +186,12 @@ def _die_before(number: int) -> None:
     sqlite3.connect = connecting  # type: ignore[assignment]
 
 
-def _run(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
+def go_on(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
     """Run, or go on with what is there: the work of a process that may be killed."""
     if cut.statement:
         _die_before(cut.statement)
-    # Not flushed to the disk: what is written outlives a killed process all the same.
-    book = Ledger(ledger, sync=False, cut=cut.line, cost=trial.cost)
-    book.write("process", os.getpid())
+    book = Ledger(ledger, cut=cut.line, cost=trial.cost)
+    book.write("process", -1, str(os.getpid()))
     shape = shape_of(trial.shape)
     db = WorkflowDB(database, synchronous=trial.synchronous)
     flow = shape.flow(book, db)
@@ -179,18 +208,18 @@ def _run(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
 # -- looking at what is left ----------------------------------------------------------------------
 
 
-def inspect(trial: Trial, database: Path, ledger: Path) -> list[str]:
-    """What is wrong with a database after a crash; called in a process of its own."""
+def inspect(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
+    """What is wrong with a database after a crash, and how many acknowledged steps it has lost."""
     lines = list(Ledger.read(ledger))
-    acknowledged = max((line.step for line in lines if line.what == "done"), default=-1)
-    ended = any(line.what == "end" for line in lines)
+    acknowledged = 1 + max((line.step for line in lines if line.what == "done"), default=-1)
+    ended = not trial.lossy and any(line.what == "end" for line in lines)
     if not database.exists():
-        return [] if acknowledged == -1 else ["the database is gone"]
+        return [], acknowledged
     problems = _integrity(database)
     with WorkflowDB(database) as db:
         runs = db.list_runs()
         if not runs:
-            return problems + (["the run is gone"] if acknowledged >= 0 else [])
+            return problems, acknowledged
         run = db.get_run(_RUN_ID) or {}
         if ended and run["status"] != "completed":
             problems.append(f"was told to be completed, reads {run['status']}")
@@ -202,8 +231,6 @@ def inspect(trial: Trial, database: Path, ledger: Path) -> list[str]:
         steps = [row["step"] for row in db.get_checkpoints(_RUN_ID)]
         if steps != list(range(len(steps))):
             problems.append(f"checkpoints of steps {steps}")
-        if len(steps) <= acknowledged:
-            problems.append(f"step {acknowledged} was acknowledged, {len(steps)} are there")
         if run["total_steps"] != len(steps):
             problems.append(f"total_steps is {run['total_steps']}, {len(steps)} are there")
         look_at = [-1, *steps] if len(steps) < 50 else [-1, 0, len(steps) // 2, steps[-1]]
@@ -211,7 +238,7 @@ def inspect(trial: Trial, database: Path, ledger: Path) -> list[str]:
             store = db.load_checkpoint(_RUN_ID, step, schema=shape_of(trial.shape).schema)
             if not _same_store(store.as_dict(), stores[step]):
                 problems.append(f"step {step} is {store.as_dict()}, not {stores[step]}")
-    return problems
+    return problems, max(0, acknowledged - len(steps))
 
 
 def _integrity(database: Path) -> list[str]:
@@ -255,13 +282,15 @@ def settle(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
             problems.append(f"the paid call of step {step} was skipped")
             continue
         repeated += len(paid) - 1
+        if trial.lossy:
+            continue
         if len({lines[n].detail for n in paid}) != 1:
             problems.append(f"step {step} was paid under several keys")
         posted = _first(lines, "post", step)
         if posted is not None and paid[-1] > posted:
             problems.append(f"step {step} was paid again after its result was acknowledged")
     keys = {line.detail for line in lines if line.what == "paid"}
-    if len(keys) != len(wanted.paid):
+    if len(keys) != len(wanted.paid) and not trial.lossy:
         problems.append(f"{len(keys)} idempotency keys for {len(wanted.paid)} paid calls")
     return problems, repeated
 
@@ -280,26 +309,43 @@ def run_trial(trial: Trial) -> Outcome:
     database, ledger = folder / "runs.db", folder / "ledger"
     try:
         for cut in trial.cuts:
-            ended = in_child(lambda cut=cut: _run(trial, cut, database, ledger), cut.after)  # type: ignore[misc]
+            ended = in_child(
+                partial(go_on, trial, cut, database, ledger),
+                None if cut.after is None else (cut.after, lambda: None),
+            )
             outcome.killed += ended.killed
             _note(outcome, ended)
-            found = in_child(lambda: inspect(trial, database, ledger))
-            _note(outcome, found)
-            outcome.problems += found.result or []
-        _note(outcome, in_child(lambda: _run(trial, Cut(), database, ledger)))
-        last = in_child(lambda: settle(trial, database, ledger))
-        _note(outcome, last)
-        if last.result is not None:
-            problems, outcome.repeated = last.result
-            outcome.problems += problems
-        if not outcome.problems:
-            shutil.rmtree(folder)
-        else:
+            look_at(outcome, database, ledger)
+        finish(outcome, database, ledger)
+    finally:
+        if outcome.problems:
             outcome.problems.append(f"kept in {folder}")
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        else:
+            shutil.rmtree(folder)
     return outcome
+
+
+def look_at(outcome: Outcome, database: Path, ledger: Path) -> None:
+    """Look at a database after a crash, in a process of its own."""
+    found = in_child(lambda: inspect(outcome.trial, database, ledger))
+    _note(outcome, found)
+    if found.result is not None:
+        problems, lost = found.result
+        outcome.problems += problems
+        outcome.lost += lost
+        if lost and not outcome.trial.lossy:
+            outcome.problems.append(f"{lost} acknowledged steps are lost")
+
+
+def finish(outcome: Outcome, database: Path, ledger: Path) -> None:
+    """Go on with a run to its end, and look at the whole of it."""
+    trial = outcome.trial
+    _note(outcome, in_child(lambda: go_on(trial, Cut(), database, ledger)))
+    last = in_child(lambda: settle(trial, database, ledger))
+    _note(outcome, last)
+    if last.result is not None:
+        problems, outcome.repeated = last.result
+        outcome.problems += problems
 
 
 def _note(outcome: Outcome, ended: Ended) -> None:
@@ -349,7 +395,7 @@ def duration(trial: Trial) -> float:
     for _ in range(3):
         folder = Path(tempfile.mkdtemp(prefix="pocoflow-kill-"))
         began = time.perf_counter()
-        in_child(lambda: _run(trial, Cut(), folder / "runs.db", folder / "ledger"))  # noqa: B023
+        in_child(lambda: go_on(trial, Cut(), folder / "runs.db", folder / "ledger"))  # noqa: B023
         times.append(time.perf_counter() - began)
         shutil.rmtree(folder)
     return min(times)
@@ -372,7 +418,7 @@ def statements(shape: str) -> int:
 
         sqlite3.connect = connecting  # type: ignore[assignment]
         with tempfile.TemporaryDirectory(prefix="pocoflow-kill-") as folder:
-            _run(Trial("", shape, ()), Cut(), Path(folder, "runs.db"), Path(folder, "ledger"))
+            go_on(Trial("", shape, ()), Cut(), Path(folder, "runs.db"), Path(folder, "ledger"))
         return executed
 
     return int(in_child(count).result)

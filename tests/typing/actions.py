@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, assert_type
 from typing_extensions import TypeVar
 
 from pocoflow import AsyncNode, Flow, Node, Store
-from pocoflow.node import END, End
+from pocoflow.node import END, Branch, End
 
 Verdict = Literal["good", "bad"]
 
@@ -88,6 +88,10 @@ assert_type(Feel().then(Mood.HAPPY, grade).then(Mood.SAD, grade), Feel)
 assert_type(classic.then("whatever", grade).then("ok", fetch).then("*", classic), Classic)
 assert_type(router.then("left", grade).then("right", grade), Router[Literal["left", "right"]])
 assert_type(grade.then("good", END), Grade)
+assert_type(grade.then("good", Flow(start=publish)), Grade)
+assert_type(Flow(start=publish).then("done", grade).then("*", END), Flow[Any])
+assert_type(grade.when("good"), Branch)
+assert_type(grade.when("*"), Branch)
 assert_type(grade.edges["good"].target, Node[Any, Any, Any] | End)
 assert_type(grade.edges["good"].action, str)
 any_node: Node[Any, Any, Any] = grade
@@ -99,6 +103,8 @@ grade.then(action, publish)
 
 grade.then("god", publish)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then("good", publish).then("god", publish)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+grade.when("god")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+grade.when(publish)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then(5, publish)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then(None, publish)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then(classic.name, publish)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
@@ -115,7 +121,6 @@ grade.then("good", "END")  # type: ignore[arg-type]  # ty: ignore[invalid-argume
 grade.then("good", End)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then("god", END)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then("good", None)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-grade.then("good", Flow(start=publish))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then("good")  # type: ignore[call-arg]  # ty: ignore[missing-argument]
 grade.then(publish)  # type: ignore[call-arg, arg-type]  # ty: ignore[invalid-argument-type, missing-argument]
 grade.then(publish, "good")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -36,6 +36,8 @@ def publish(flow: Flow[Article]) -> None:
 assert_type(Flow(start=summarise), Flow[Any])
 assert_type(Flow(summarise), Flow[Any])
 assert_type(Flow(start=Fetch()), Flow[Any])
+assert_type(Flow(start=Flow(start=Fetch(), schema=Article)), Flow[Any])
+assert_type(Flow(start=Flow(start=Fetch()), schema=Article), Flow[Article])
 assert_type(Flow(start=summarise, schema={"query": str}), Flow[Any])
 assert_type(Flow(start=summarise, schema=None), Flow[Any])
 assert_type(Flow(start=summarise, schema=Article), Flow[Article])
@@ -75,7 +77,7 @@ Flow(start=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-t
 Flow(Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 Flow(start="Summarise")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 Flow(start=None)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-Flow(start=flow)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+Flow(start=Flow)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 Flow(start=[summarise])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 Flow(start=Fetch)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 Flow(summarise, "article")  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]

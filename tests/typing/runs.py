@@ -40,6 +40,7 @@ assert_type(flow.run(Store({"document": "..."}, schema=Article)), Store[Article]
 assert_type(flow.run(Store({"document": "..."})), Store[Article])
 assert_type(flow.run(article, resume_from=summarise).state.summary, str)
 assert_type(flow.run(resume_from=None), Store[Article])
+assert_type(flow.run(resume_from=untyped), Store[Article])
 
 assert_type(untyped.run(), Store[Any])
 assert_type(untyped.run({"a": 1}), Store[Any])
@@ -109,7 +110,7 @@ flow.run(document="...")  # type: ignore[call-arg]  # ty: ignore[unknown-argumen
 flow.run(article, summarise)  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
 flow.run(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run(article, resume_from="Summarise")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-flow.run(article, resume_from=flow)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(article, resume_from=Flow)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run(article, resume_from=2)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 untyped.run(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 untyped.run(article, resume_form=summarise)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]

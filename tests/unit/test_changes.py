@@ -64,6 +64,15 @@ class SubPoint(Point):
     pass
 
 
+@dataclasses.dataclass
+class Bare:
+    x: Any = 0
+
+
+class BareModel(BaseModel):
+    content: Any = None
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Slotted:
     x: Any = 0
@@ -230,7 +239,8 @@ SAME: list[Callable[[], Any]] = [
     lambda: [decimal.Decimal("NaN"), decimal.Decimal("1.50"), fractions.Fraction(1, 3)],
     lambda: [uuid.UUID(int=1), pathlib.Path("a"), re.compile("a"), re.compile(b"a")],
     lambda: [Role.USER, Level.ONE, Right.READ | Right.WRITE, Right(0)],
-    lambda: [Point([1]), Slotted({1: 2}), Pair(1, [2]), Holder[int](1)],
+    lambda: [Point([1]), Slotted({1: 2}), Pair(1, [2]), Holder[int](1), Bare([1])],
+    lambda: [BareModel(content=[1]), BareModel()],
     lambda: [collections.deque([1], 2), collections.Counter[str]("aab"), array.array("d", [nan()])],
     lambda: collections.OrderedDict({1: [2]}),
     lambda: [collections.defaultdict(list, a=[1]), collections.ChainMap({1: 2}, {})],
@@ -471,7 +481,9 @@ values: st.SearchStrategy[Any] = st.recursive(
         st.builds(Point, inner, inner),
         st.builds(Slotted, inner),
         st.builds(Pair, inner, inner),
+        st.builds(Bare, inner),
         st.builds(Model, content=inner),
+        st.builds(BareModel, content=inner),
     ),
     max_leaves=10,
 )
@@ -493,12 +505,12 @@ def exactly_equal(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(
             any(exactly_equal(member, twin) for twin in other) for member in one
         )
-    if kind in (Point, Slotted):
+    if kind in (Point, Slotted, Bare):
         names = [field.name for field in dataclasses.fields(kind)]
         return all(exactly_equal(getattr(one, name), getattr(other, name)) for name in names)
-    if kind is Model:
+    if kind in (Model, BareModel):
         return all(
-            exactly_equal(getattr(one, name), getattr(other, name))
+            exactly_equal(getattr(one, name, None), getattr(other, name, None))
             for name in ("content", "_hidden", "model_fields_set", "model_extra")
         )
     return repr(one) == repr(other)
@@ -520,7 +532,7 @@ def mutable_parts(value: Any) -> list[Any]:
     return found + [part for item in inner for part in mutable_parts(item)]
 
 
-CHANGEABLE = (list, dict, set, collections.deque, bytearray, Point, Slotted, Model)
+CHANGEABLE = (list, dict, set, collections.deque, bytearray, Point, Slotted, Bare, BaseModel)
 
 
 def change_in_place(part: Any, new: Any, member: Any, place: int) -> None:
@@ -547,6 +559,8 @@ def change_in_place(part: Any, new: Any, member: Any, place: int) -> None:
         part += bytes(place % 2)
     elif isinstance(part, Model):
         setattr(part, ("content", "_hidden", "more")[place % 3], new)
+    elif isinstance(part, BareModel):
+        part.content = new
     else:
         part.x = new
 

@@ -1,0 +1,254 @@
+"""The programs that the tests of this folder start: ``python programs.py NAME ARGUMENTS``.
+
+A program prints a line when it is where the test wants it, and reads a line to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.errors import PocoflowError
+
+
+def say(*words: object) -> None:
+    """Tell the test."""
+    print(*words, flush=True)
+
+
+def hear() -> str:
+    """Wait for the test; an empty string at the end of the input."""
+    return sys.stdin.readline().strip()
+
+
+class Count(Node[None, None, str]):
+    """Counts a step in the store and goes on."""
+
+    def post(self, store: Store[Any], prep: None, result: None) -> str:
+        store["n"] = store.get("n", 0) + 1
+        return "go"
+
+
+class Act(Node[None, None, str]):
+    """Calls a function in exec."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__(name="Act")
+        self.act = act
+
+    def exec(self, prep: None) -> None:
+        self.act()
+
+    def post(self, store: Store[Any], prep: None, result: None) -> str:
+        store["n"] += 1
+        return "go"
+
+
+class AsyncAct(Node[None, None, str]):
+    """Awaits for ever in exec, once it has told the test that it does."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Act")
+
+    async def exec(self, prep: None) -> None:
+        say("in exec")
+        await asyncio.Event().wait()
+
+
+def three(path: str, middle: Node[Any, Any, Any], run_id: str = "r") -> Flow[Any]:
+    """First, what the test wants, Last; told is what the hooks print."""
+    first, last = Count(name="First"), Count(name="Last")
+    first.then("go", middle)
+    middle.then("*", last)
+    flow: Flow[Any] = Flow(start=first, db_path=path, flow_name="three", run_id=run_id)
+    flow.on("node_error", lambda name, exc, store: say("hook node_error"))
+    flow.on("flow_error", lambda exc, store: say("hook flow_error"))
+    flow.on("flow_end", lambda steps, store: say("hook flow_end"))
+    flow.on("flow_cancelled", lambda steps, store: say("hook flow_cancelled"))
+    return flow
+
+
+def outcome(run: Callable[[], object]) -> None:
+    """Run, and print what the caller gets."""
+    try:
+        run()
+    except BaseException as exc:  # noqa: BLE001 - printed
+        say("raised", type(exc).__name__)
+    else:
+        say("returned")
+
+
+def wait_in_exec() -> None:
+    """Tell the test, and wait for it."""
+    say("in exec")
+    hear()
+
+
+def hang(path: str) -> None:
+    """A run that waits in exec of its second node."""
+    outcome(lambda: three(path, Act(wait_in_exec)).run({}))
+
+
+def hang_async(path: str) -> None:
+    """An asynchronous run that awaits in exec of its second node, under asyncio.run."""
+    outcome(lambda: asyncio.run(three(path, AsyncAct()).run_async({})))
+
+
+def hang_in_retry(path: str) -> None:
+    """A run that waits between two attempts, for an hour."""
+
+    def fail() -> None:
+        raise OSError("not yet")
+
+    node = Act(fail)
+    node.max_retries, node.retry_delay = 2, 3600.0
+    flow = three(path, node)
+    flow.on("node_retry", lambda name, attempt, exc, store: say("in retry"))
+    outcome(lambda: flow.run({}))
+
+
+def hang_in_await(path: str) -> None:
+    """A synchronous run that awaits in exec of its second node."""
+    outcome(lambda: three(path, AsyncAct()).run({}))
+
+
+def hang_in_background(path: str) -> None:
+    """A run in the background, and a main thread that waits for it."""
+    handle = three(path, Act(wait_in_exec)).run_background({})
+    outcome(handle.wait)
+
+
+def leave(path: str, how: str) -> None:
+    """A run in the background of an interpreter that leaves."""
+    inside = threading.Event()
+
+    def block() -> None:
+        inside.set()
+        threading.Event().wait()
+
+    handle = three(path, Act(block)).run_background({})
+    inside.wait()
+    say(handle.status)
+    if how == "exit":
+        sys.exit(3)
+    if how == "raise":
+        raise PocoflowError("the main thread fails")
+
+
+def die(path: str, how: str) -> None:
+    """A run whose node ends the process without a word."""
+
+    def end() -> None:
+        say("in exec")
+        if how == "_exit":
+            os._exit(7)
+        os.kill(os.getpid(), signal.SIGSEGV if how == "crash" else signal.SIGTERM)
+
+    three(path, Act(end)).run({})
+
+
+def fork(path: str, how: str) -> None:
+    """A run whose node starts a process that lives on; it ends when the test closes its input."""
+    descriptor = os.dup(0)
+
+    def live_on() -> None:
+        say("child", os.getpid())
+        os.read(descriptor, 1)
+        os._exit(0)
+
+    def start() -> None:
+        if how == "multiprocessing":
+            multiprocessing.get_context("fork").Process(target=live_on).start()
+        elif os.fork() == 0:
+            live_on()
+        signal.pause()
+
+    three(path, Act(start)).run({})
+
+
+def fork_and_use(path: str) -> None:
+    """A forked child reads and writes the database that its parent has open, then the parent."""
+    flow = three(path, Act(lambda: None), "parent-1")
+    flow.run({})
+    asyncio.run(three(path, Act(lambda: None), "parent-2").run_async({}))
+    with WorkflowDB(path) as db:
+        with warnings.catch_warnings():
+            # Newer Pythons warn of what this program is about: threads and fork.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            flow.run_id = "child-1"
+            flow.run({})
+            asyncio.run(three(path, Act(lambda: None), "child-2").run_async({}))
+            say("child sees", len(db.list_runs()))
+            del flow, db
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        say("child ended", status)
+        flow.run_id = "parent-3"
+        flow.run({})
+        say("parent sees", len(db.list_runs()))
+
+
+def looks(path: str) -> None:
+    """Another program that looks at the runs."""
+    with WorkflowDB(path) as db:
+        for run in db.list_runs():
+            say(run["run_id"], run["status"])
+
+
+def lock(path: str) -> None:
+    """Another program that keeps the database locked until it is told to stop."""
+    hear()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("BEGIN IMMEDIATE")
+        say("locked")
+        hear()
+        raw.execute("ROLLBACK")
+        say("unlocked")
+
+
+def full(path: str) -> None:
+    """A run for whose second step there is no room: no file of this process may grow any more."""
+    size = os.path.getsize(path + "-wal") if os.path.exists(path + "-wal") else 0
+
+    def limit() -> None:
+        most = max(os.path.getsize(path + "-wal"), size)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    outcome(lambda: three(path, Act(limit)).run({}))
+
+
+class Loop(Count):
+    """Counts until the store says that it is enough."""
+
+    def post(self, store: Store[Any], prep: None, result: None) -> str:
+        super().post(store, prep, result)
+        return "go" if store["n"] < store["steps"] else "done"
+
+
+def work(path: str, worker: str, runs: str, steps: str) -> None:
+    """Many runs into one file, each of a flow of its own."""
+    say("ready")
+    hear()
+    for number in range(int(runs)):
+        node = Loop(name="Step")
+        node.then("go", node).then("done", Count(name="End"))
+        flow: Flow[Any] = Flow(node, db_path=path, flow_name=worker, run_id=f"{worker}-{number}")
+        flow.run({"n": 0, "steps": int(steps) - 1, "worker": worker})
+    say("done")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
