@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeAlias, cast, overload
+from typing import Any, Self, TypeAlias
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -17,7 +16,7 @@ from pocoflow.context import Cancellation, RunContext
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
-from pocoflow.engine.hooks import Hooks
+from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
@@ -25,6 +24,7 @@ from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.node import End, Node, wiring_version
+from pocoflow.opening import open_store, snapshots
 from pocoflow.resources import check_resources
 from pocoflow.resume import fork_run, new_run_id, reopen
 from pocoflow.runner import RunHandle
@@ -41,7 +41,7 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Node[Any, Any, Any], Generic[StateT]):
+class Flow(Hooked[StateT], Node[Any, Any, Any]):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -93,7 +93,6 @@ class Flow(Node[Any, Any, Any], Generic[StateT]):
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._db_path = db_path
         self._database: WorkflowDB | None = None
-        self._hooks = Hooks()
         self._own_edges = FlowEdges()
         self._graph: tuple[int, Graph] | None = None
         self._described: tuple[Graph, str] | None = None
@@ -125,76 +124,6 @@ class Flow(Node[Any, Any, Any], Generic[StateT]):
         frame = sys._getframe(1)
         add = self._add_edge if isinstance(source, str) else self._own_edges.add
         add(source, target, frame.f_code.co_filename, frame.f_lineno)
-        return self
-
-    # -- hooks --------------------------------------------------------------------------------
-
-    @overload
-    def on(
-        self, event: Literal["node_start"], callback: Callable[[str, Store[StateT]], object], /
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_end"],
-        callback: Callable[[str, str, float, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_error"],
-        callback: Callable[[str, Exception, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_retry"],
-        callback: Callable[[str, int, Exception, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["flow_end", "flow_cancelled"],
-        callback: Callable[[int, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["flow_error"],
-        callback: Callable[[BaseException, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self, event: Literal["flow_start"], callback: Callable[[Store[StateT]], object], /
-    ) -> Self: ...
-    def on(self, event: str, callback: Callable[..., object], /) -> Self:
-        """Tell a callback of an event, after the commit that made it true.
-
-        The events and what the callback gets::
-
-            flow_start      (store)
-            node_start      (name, store)
-            node_retry      (name, attempt, exc, store)
-            node_end        (name, action, elapsed_seconds, store)
-            node_error      (name, exc, store)
-            flow_end        (steps, store)       the run completed
-            flow_error      (exc, store)         the run failed
-            flow_cancelled  (steps, store)       the run was cancelled
-
-        An ``Exception`` that a callback raises is logged and changes nothing.
-
-        Returns:
-            This flow.
-
-        Raises:
-            HookError: There is no such event, or the callback cannot take what it passes.
-        """
-        self._hooks.add(event, callback)
         return self
 
     is_flow = True
@@ -414,7 +343,9 @@ class Flow(Node[Any, Any, Any], Generic[StateT]):
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
         run_id, token = new_run_id(self.flow_name)
-        run = self._run(self.run_id or run_id, token, self._open_store(given), objects)
+        run = self._run(
+            self.run_id or run_id, token, open_store(given, self.schema, self.flow_name), objects
+        )
         database = self._open_database(graph)
         if database is not None:
             run.recorder = RunRecorder(database, run.context.run_id)
@@ -458,10 +389,10 @@ class Flow(Node[Any, Any, Any], Generic[StateT]):
             max_steps=self.max_steps,
             strict=self.strict,
             inline=True,
-            listeners=self._hooks.listeners(),
+            listeners=self.listeners(),
         )
         if self.checkpoint_dir is not None:
-            run.snapshot = _snapshots(store, self.checkpoint_dir)
+            run.snapshot = snapshots(store, self.checkpoint_dir)
         return run
 
     def _fingerprint(self, graph: Graph) -> str:
@@ -476,29 +407,6 @@ class Flow(Node[Any, Any, Any], Generic[StateT]):
                 f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
             )
         return database
-
-    def _open_store(self, given: StoreLike[StateT]) -> Store[StateT]:
-        if isinstance(given, Store):
-            if self.schema is not None and given.schema is None:
-                given.bind(self.schema)
-            elif self.schema is not None and not _fits(given.schema, self.schema):
-                raise DefinitionError(
-                    f"flow {self.flow_name!r} has the schema {short(self.schema)}, the store it "
-                    f"was given has {short(given.schema)}"
-                )
-            return given
-        name = self.flow_name
-        if given is None:
-            return Store({}, self.schema, name)
-        if isinstance(given, BaseModel):
-            copy = given.model_copy(deep=True)
-            return cast("Store[StateT]", Store(copy, self.schema or type(given), name))
-        if isinstance(given, MutableMapping):
-            return Store.over(cast("dict[str, Any]", given), self.schema, name)
-        raise DefinitionError(
-            f"flow {self.flow_name!r} runs on a Store, a dict or an instance of its schema, "
-            f"not {short(given)}"
-        )
 
     def _open_database(self, graph: Graph) -> WorkflowDB | None:
         if self._db_path is not None and self._database is None:
@@ -520,19 +428,3 @@ class _Started:
 
     run: Run
     place: GraphNode
-
-
-def _fits(given: object, wanted: object) -> bool:
-    if isinstance(given, type) and isinstance(wanted, type):
-        return issubclass(given, wanted)
-    return given == wanted
-
-
-def _snapshots(store: Store[Any], folder: Path) -> Callable[[int, str], object]:
-    """A function that writes the JSON checkpoint of a step; its file stays in the folder."""
-
-    def snapshot(step: int, node: str) -> None:
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", node)[:80]
-        store.snapshot(folder / f"step_{step:03d}_{safe}.json")
-
-    return snapshot

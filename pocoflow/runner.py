@@ -15,7 +15,7 @@ from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.loop import fail
 from pocoflow.engine.run import Run
-from pocoflow.errors import RunCancelled
+from pocoflow.errors import DatabaseError, RunCancelled
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
@@ -69,14 +69,18 @@ class RunHandle(Generic[StateT]):
 
     @property
     def status(self) -> str:
-        """The run's status, read live from the database if the flow has one.
+        """The run's status, read live from the database if the flow has one that can be read.
 
         One of ``running``, ``completed``, ``failed`` and ``cancelled``.
         """
         if self._database is not None:
-            row = self._database.get_run(self.run_id)
-            if row is not None:
-                return str(row["status"])
+            try:
+                row = self._database.get_run(self.run_id)
+            except DatabaseError as exc:
+                _log.debug("run %r: its status could not be read: %s", self.run_id, exc)
+            else:
+                if row is not None:
+                    return str(row["status"])
         if not self._outcome.done():
             return "running"
         error = self._outcome.exception()

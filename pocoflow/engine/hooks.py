@@ -5,14 +5,21 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, Literal, Self, get_args, overload
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
+from pocoflow.events import Event
 from pocoflow.logging import get_logger
 from pocoflow.schema import closest, short
+from pocoflow.store import Store
 
-__all__ = ["Hooks"]
+__all__ = ["Hooked"]
+
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 _log = get_logger("flow")
 
@@ -35,17 +42,73 @@ _SHAPES: dict[str, tuple[str, Callable[[Callable[..., object]], Listener]]] = {
 }
 
 
-class Hooks:
-    """The callables that a flow tells of events, by kind of event."""
+class Hooked(Generic[StateT]):
+    """Something whose runs tell callbacks and the log of their events."""
 
-    def __init__(self) -> None:
-        self._listeners: dict[str, list[Listener]] = {}
+    @overload
+    def on(
+        self, event: Literal["node_start"], callback: Callable[[str, Store[StateT]], object], /
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_end"],
+        callback: Callable[[str, str, float, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_error"],
+        callback: Callable[[str, Exception, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_retry"],
+        callback: Callable[[str, int, Exception, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["flow_end", "flow_cancelled"],
+        callback: Callable[[int, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["flow_error"],
+        callback: Callable[[BaseException, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self, event: Literal["flow_start"], callback: Callable[[Store[StateT]], object], /
+    ) -> Self: ...
+    def on(self, event: str, callback: Callable[..., object], /) -> Self:
+        """Tell a callback of an event, after the commit that made it true.
 
-    def add(self, event: str, callback: Callable[..., object]) -> None:
-        """Register a callback.
+        The events and what the callback gets::
+
+            flow_start      (store)
+            node_start      (name, store)
+            node_retry      (name, attempt, exc, store)
+            node_end        (name, action, elapsed_seconds, store)
+            node_error      (name, exc, store)
+            flow_end        (steps, store)       the run completed
+            flow_error      (exc, store)         the run failed
+            flow_cancelled  (steps, store)       the run was cancelled
+
+        An ``Exception`` that a callback raises is logged and changes nothing.
+
+        Returns:
+            This object.
 
         Raises:
-            HookError: There is no such event, or the callback cannot take what the event passes.
+            HookError: There is no such event, or the callback cannot take what it passes.
         """
         shape = _SHAPES.get(event)
         if shape is None:
@@ -55,20 +118,30 @@ class Hooks:
             )
         parameters, adapt = shape
         _check_shape(event, callback, parameters)
-        self._listeners.setdefault(event, []).append(adapt(callback))
+        self._registered().setdefault(event, []).append(adapt(callback))
+        return self
 
-    def subscribe(self, listener: Listener, kinds: tuple[str, ...] = tuple(_SHAPES)) -> None:
-        """Register a callable that gets ``(event, store)``, the event as its dataclass."""
-        for kind in kinds:
-            self._listeners.setdefault(kind, []).append(listener)
+    def subscribe(self, listener: Listener, /) -> Self:
+        """Tell a callable of every event: ``listener(event, store)``, the event as its dataclass.
+
+        Returns:
+            This object.
+        """
+        for kind in get_args(Event):
+            self._registered().setdefault(kind.kind, []).append(listener)
+        return self
 
     def listeners(self) -> dict[str, tuple[Listener, ...]]:
         """Who is told in a run that begins now: the callbacks, and the log where it is enabled."""
-        found = {kind: tuple(listeners) for kind, listeners in self._listeners.items()}
+        found = {kind: tuple(listeners) for kind, listeners in self._registered().items()}
         for kind, (level, listener) in _LOGGED.items():
             if _log.isEnabledFor(level):
                 found[kind] = (listener, *found.get(kind, ()))
         return found
+
+    def _registered(self) -> dict[str, list[Listener]]:
+        registered: dict[str, list[Listener]] = self.__dict__.setdefault("_listeners", {})
+        return registered
 
 
 def _check_shape(event: str, callback: Callable[..., object], parameters: str) -> None:

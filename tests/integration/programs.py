@@ -44,7 +44,7 @@ class Act(Node[None, None, str]):
     """Calls a function in exec."""
 
     def __init__(self, act: Callable[[], object]) -> None:
-        super().__init__(name="Act")
+        super().__init__(name="Middle")
         self.act = act
 
     def exec(self, prep: None) -> None:
@@ -59,7 +59,7 @@ class AsyncAct(Node[None, None, str]):
     """Awaits for ever in exec, once it has told the test that it does."""
 
     def __init__(self) -> None:
-        super().__init__(name="Act")
+        super().__init__(name="Middle")
 
     async def exec(self, prep: None) -> None:
         say("in exec")

@@ -77,7 +77,7 @@ def test_a_killed_run_reads_as_interrupted_at_once(
     with WorkflowDB(path, read_only=True) as db:
         assert db.load_checkpoint("r", step=0).as_dict() == {"n": 1}
         (run,) = db.list_runs()
-        assert (run["total_steps"], run["current_node"]) == (1, "Act")
+        assert (run["total_steps"], run["current_node"]) == (1, "Middle")
 
 
 def test_the_documented_recipe_finds_a_killed_run(path: Path, start: Start) -> None:

@@ -1,0 +1,66 @@
+"""What a run begins with: its store, from what the caller gave, and its JSON checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from pocoflow.errors import DefinitionError
+from pocoflow.schema import short
+from pocoflow.store import Store
+
+__all__ = ["open_store", "snapshots"]
+
+
+def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:
+    """The store of a run, checked against the flow's schema.
+
+    Args:
+        given: A store, which is bound to the schema if it has none; a dict, which then sees every
+            write; a model, which is copied; or ``None`` for an empty store.
+        schema: The flow's schema, or ``None``.
+        flow_name: The name of a store that is made here, and of the flow in messages.
+
+    Raises:
+        DefinitionError: It is something else, or a store of another schema.
+        InvalidValueError: A value does not fit the schema.
+    """
+    if isinstance(given, Store):
+        if schema is not None and given.schema is None:
+            given.bind(schema)
+        elif schema is not None and not _fits(given.schema, schema):
+            raise DefinitionError(
+                f"flow {flow_name!r} has the schema {short(schema)}, the store it "
+                f"was given has {short(given.schema)}"
+            )
+        return given
+    if given is None:
+        return Store({}, schema, flow_name)
+    if isinstance(given, BaseModel):
+        return Store(given.model_copy(deep=True), schema or type(given), flow_name)
+    if isinstance(given, MutableMapping):
+        return Store.over(cast("dict[str, Any]", given), schema, flow_name)
+    raise DefinitionError(
+        f"flow {flow_name!r} runs on a Store, a dict or an instance of its schema, "
+        f"not {short(given)}"
+    )
+
+
+def _fits(given: object, wanted: object) -> bool:
+    if isinstance(given, type) and isinstance(wanted, type):
+        return issubclass(given, wanted)
+    return given == wanted
+
+
+def snapshots(store: Store[Any], folder: Path) -> Callable[[int, str], object]:
+    """A function that writes the JSON checkpoint of a step; its file stays in the folder."""
+
+    def snapshot(step: int, node: str) -> None:
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", node)[:80]
+        store.snapshot(folder / f"step_{step:03d}_{safe}.json")
+
+    return snapshot
