@@ -73,11 +73,13 @@ class RunContext:
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
         resources: The objects that the run was given; ``context()[key]`` gets one.
+        emitter: Who gets what is emitted; ``None`` if nobody listens.
     """
 
     __slots__ = (
         "attempt",
         "cancellation",
+        "emitter",
         "flow_name",
         "item",
         "node",
@@ -108,6 +110,7 @@ class RunContext:
         self.cancellation = cancellation
         self.token = token
         self.resources = resources
+        self.emitter: Callable[[RunContext, object], object] | None = None
 
     def __getitem__(self, key: T) -> T:
         """The object that the run was given for ``key = resource(Class, name)``.
@@ -121,8 +124,17 @@ class RunContext:
         """The context of one item of a batch in the current step."""
         item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         item.node, item.path, item.step = self.node, self.path, self.step
-        item.phase, item.item = "exec", index
+        item.phase, item.item, item.emitter = "exec", index, self.emitter
         return item
+
+    def emit(self, value: object) -> None:
+        """Show progress, a token, a partial result: an :class:`~pocoflow.events.Emitted` event.
+
+        Whoever streams the run or subscribes to its events gets the value, at once and in order;
+        it is not stored. Any thread may call it; costs next to nothing if nobody listens.
+        """
+        if self.emitter is not None:
+            self.emitter(self, value)
 
     @property
     def idempotency_key(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 __all__ = [
+    "Emitted",
     "Event",
     "FlowCancelled",
     "FlowEnded",
@@ -70,6 +71,19 @@ class ItemEnded:
     step: int
     item: int
     attempts: int
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A node has shown progress: what it gave to ``context().emit(value)``."""
+
+    kind: ClassVar[str] = "emit"
+    run_id: str
+    node: str
+    step: int
+    value: object
+    item: int | None = None
     path: tuple[str, ...] = ()
 
 
@@ -143,6 +157,7 @@ Event: TypeAlias = (
     FlowStarted
     | NodeStarted
     | NodeRetried
+    | Emitted
     | ItemEnded
     | NodeEnded
     | NodeFailed

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -20,16 +19,19 @@ from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
+from pocoflow.events import Event
 from pocoflow.fingerprint import describe
-from pocoflow.graph import Graph, GraphNode
+from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
 from pocoflow.node import End, Node, wiring_version
 from pocoflow.opening import open_store, snapshots
 from pocoflow.resources import check_resources
-from pocoflow.resume import fork_run, new_run_id, reopen
+from pocoflow.resume import new_run_id, reopen
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema, short
 from pocoflow.store import Store
+from pocoflow.stored import Started, StoredRuns
+from pocoflow.stream import stream, stream_async
 from pocoflow.wiring import FlowEdges, Source
 
 __all__ = ["Flow"]
@@ -41,7 +43,7 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Hooked[StateT], Node[Any, Any, Any]):
+class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -187,113 +189,37 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
         """
         return self._go_background(self._new(store, resume_from, resources))
 
-    # -- stored runs --------------------------------------------------------------------------
-
-    def resume(
+    def stream(
         self,
-        run_id: str,
+        store: StoreLike[StateT] = None,
         *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
+        resume_from: Node[Any, Any, Any] | None = None,
         resources: Mapping[Any, object] | None = None,
-    ) -> Store[StateT]:
-        """Go on with a stored run: the same run, at the node that comes next, to its end.
+    ) -> Generator[Event, None, None]:
+        """Start a run in a thread and give its events as they happen; else like :meth:`run`.
 
-        A finished ``exec`` is not called again: its result is taken from the database. ``prep`` of
-        the pending node runs on the store of the last checkpoint. If the code has changed since,
-        the difference is logged; where it concerns the pending node or a field, it is refused.
-
-        Args:
-            run_id: A run that failed, was cancelled or interrupted, or a fork.
-            changes: Values to set first, such as those that could not be saved.
-            rename: New names of nodes: ``{"Summarise": "Summarize"}``.
-            types: Classes of stored values that neither the schema nor a loaded module has.
-            resources: As in :meth:`run`; they are not stored, so they are given again.
-
-        Returns:
-            The store of the run.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            ResumeError: It is completed, or alive here or in another process, or its pending node
-                or a field is gone.
-            DefinitionError: The flow has no ``db_path``.
-            Exception: As :meth:`run`.
+        What nodes emit by ``context().emit(value)`` comes as ``Emitted``. Events wait for a slow
+        reader without a bound and without slowing the run down. Leaving the loop early cancels the
+        run. An exception that ends the run is raised after its last event.
         """
-        return self._go(self._stored(run_id, changes, rename, types, resources))
+        started = self._new(store, resume_from, resources)
+        return stream(started.run, steps(started.run, started.place), self._database)
 
-    async def resume_async(
+    async def stream_async(
         self,
-        run_id: str,
+        store: StoreLike[StateT] = None,
         *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
+        resume_from: Node[Any, Any, Any] | None = None,
         resources: Mapping[Any, object] | None = None,
-    ) -> Store[StateT]:
-        """Like :meth:`resume`, on the caller's event loop."""
-        return await self._go_async(lambda: self._stored(run_id, changes, rename, types, resources))
-
-    def resume_background(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        resources: Mapping[Any, object] | None = None,
-    ) -> RunHandle[StateT]:
-        """Like :meth:`resume`, in a daemon thread."""
-        return self._go_background(self._stored(run_id, changes, rename, types, resources))
-
-    def recover(
-        self, *, types: Iterable[type] = (), resources: Mapping[Any, object] | None = None
-    ) -> dict[str, Exception | None]:
-        """Resume every run of this flow whose process ended before it did, one after another.
-
-        Returns:
-            For each such run, ``None`` if it is completed now, or the exception that ended it. One
-            that fails does not keep the others from going on.
-        """
-        outcomes: dict[str, Exception | None] = {}
-        for run_id in self._required_database().interrupted_runs(self.flow_name):
-            try:
-                self.resume(run_id, types=types, resources=resources)
-            except Exception as exc:  # noqa: BLE001 - returned; the others go on
-                _log.warning("run %r could not be recovered: %s", run_id, exc)
-                outcomes[run_id] = exc
-            else:
-                outcomes[run_id] = None
-        return outcomes
-
-    def fork(
-        self,
-        run_id: str,
-        step: int | None = None,
-        changes: Mapping[str, Any] | None = None,
-        *,
-        types: Iterable[type] = (),
-    ) -> str:
-        """Make a new run from a checkpoint of another one, which is left as it is.
-
-        Args:
-            run_id: The parent; the new run records it.
-            step: The checkpoint, from 0; -1 is the store before the first node; by default the
-                last one.
-            changes: Values to set in the new run's store.
-            types: As in :meth:`resume`.
-
-        Returns:
-            The id of the new run, which is ``queued``: :meth:`resume` runs it.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            CheckpointNotFoundError: It has no checkpoint of that step.
-            ResumeError: No node comes after that step.
-        """
-        database = self._required_database()
-        return fork_run(database, run_id, step, changes or {}, self.schema, types)
+    ) -> AsyncGenerator[Event, None]:
+        """Like :meth:`stream`, on the caller's event loop."""
+        started = await self._begin_async(lambda: self._new(store, resume_from, resources))
+        events = stream_async(started.run, steps(started.run, started.place))
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()  # at once, not when it is garbage
 
     @property
     def graph(self) -> Graph:
@@ -309,15 +235,20 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
 
     # -- the beginning of a run ---------------------------------------------------------------
 
-    def _go(self, started: _Started) -> Store[StateT]:
+    def _go(self, started: Started) -> Store[StateT]:
         drive(started.run.context, steps(started.run, started.place))
         return started.run.store
 
-    async def _go_async(self, start: Callable[[], _Started]) -> Store[StateT]:
+    async def _go_async(self, start: Callable[[], Started]) -> Store[StateT]:
+        started = await self._begin_async(start)
+        await drive_async(started.run.context, steps(started.run, started.place))
+        return started.run.store
+
+    async def _begin_async(self, start: Callable[[], Started]) -> Started:
         if self._db_path is None:
             started = start()  # nothing in it may block
         else:
-            begun: list[_Started] = []
+            begun: list[Started] = []
             try:
                 await in_commit_thread(lambda: begun.append(start()))
             except BaseException as exc:
@@ -327,10 +258,9 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
                 raise
             started = begun[0]
         started.run.inline = False
-        await drive_async(started.run.context, steps(started.run, started.place))
-        return started.run.store
+        return started
 
-    def _go_background(self, started: _Started) -> RunHandle[StateT]:
+    def _go_background(self, started: Started) -> RunHandle[StateT]:
         return RunHandle(started.run, steps(started.run, started.place), self._database)
 
     def _new(
@@ -338,7 +268,7 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
         given: StoreLike[StateT],
         resume_from: Node[Any, Any, Any] | None,
         resources: Mapping[Any, object] | None,
-    ) -> _Started:
+    ) -> Started:
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
@@ -353,7 +283,7 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
             leaf, path = place.first()
             first = (leaf.name, path)
             run.recorder.begin(run.store, self.flow_name, token, first, fingerprint)
-        return _Started(run, place)
+        return Started(run, place)
 
     def _stored(
         self,
@@ -362,7 +292,7 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
         rename: Mapping[str, str] | None,
         types: Iterable[type],
         resources: Mapping[Any, object] | None,
-    ) -> _Started:
+    ) -> Started:
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         found = reopen(
@@ -378,7 +308,7 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
         run.recorder, run.replay = found.recorder, found.replay
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
-        return _Started(run, found.place)
+        return Started(run, found.place)
 
     def _run(
         self, run_id: str, token: str, store: Store[Any], resources: Mapping[Any, object]
@@ -400,13 +330,8 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
             self._described = (graph, describe(graph, self.schema))
         return self._described[1]
 
-    def _required_database(self) -> WorkflowDB:
-        database = self._open_database(self.graph)
-        if database is None:
-            raise DefinitionError(
-                f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
-            )
-        return database
+    def _stored_in(self) -> WorkflowDB | None:
+        return self._open_database(self.graph)
 
     def _open_database(self, graph: Graph) -> WorkflowDB | None:
         if self._db_path is not None and self._database is None:
@@ -420,11 +345,3 @@ class Flow(Hooked[StateT], Node[Any, Any, Any]):
                     name,
                 )
         return self._database
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """A run that is on record as running, and the node where it begins."""
-
-    run: Run
-    place: GraphNode

@@ -10,7 +10,7 @@ from enum import Enum
 from inspect import signature
 from threading import TIMEOUT_MAX
 from types import MappingProxyType, MethodType
-from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
@@ -202,9 +202,10 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     def _add_edge(self, action: object, target: object, file: str, line: int) -> None:
         if not isinstance(action, str) or not action:
+            swapped = ": the action comes first" if isinstance(target, str) else ""
             raise DefinitionError(
                 f"{self.name}.then(action, target): the action must be a non-empty string, "
-                f"not {action!r}"
+                f"not {action!r}{swapped}"
             )
         end = check_target(f"{self.name}.then({action!r}, target) at {file}:{line}", target)
         edge = Edge(str.__str__(action), end, file, line)
@@ -234,6 +235,20 @@ class Node(Generic[PrepT, ExecT, PostT]):
     def replaced(self) -> Sequence[tuple[Edge, Edge]]:
         """Edges that were written over, each with the one that took its place."""
         return self._replaced
+
+    if not TYPE_CHECKING:  # a type checker refuses these operators, as it should
+
+        def __rshift__(self, other):
+            raise TypeError(
+                f"{self.name} >> ... is PocketFlow's way to wire: here it is "
+                f"{self.name}.then('default', target)"
+            )
+
+        def __sub__(self, action):
+            raise TypeError(
+                f"{self.name} - {action!r} >> ... is PocketFlow's way to wire: here it is "
+                f"{self.name}.then({action!r}, target)"
+            )
 
     @property
     def edges(self) -> Mapping[str, Edge]:
@@ -268,7 +283,13 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
 
     async def exec(self, prep_result: PrepT, /) -> ExecT:
         """Call :meth:`exec_async`."""
-        return await self.exec_async(prep_result)
+        found: object = self.exec_async(prep_result)
+        if not isinstance(found, Awaitable):
+            raise DefinitionError(
+                f"{type(self).__name__}.exec_async returned {type(found).__name__}, which cannot "
+                "be awaited: write 'async def exec_async'"
+            )
+        return cast(ExecT, await found)
 
     async def exec_async(self, prep_result: PrepT, /) -> ExecT:
         """Do the work, without the store. Returns ``None`` unless overridden."""

@@ -163,7 +163,7 @@ def _pending(
             known = here.nodes if here is not None else {}
             raise ResumeError(
                 f"run {run_id!r} stands before node {before!r}, and {within} has no node "
-                f"{name!r}{closest(name, known)}; if it has another name now, pass "
+                f"{name!r}{closest(name, known) or '.'} If it has another name now, pass "
                 f"rename={{{old!r}: <new name>}}{_listed(changed)}"
             )
         found.append(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any, Generic
@@ -61,6 +62,10 @@ class RunHandle(Generic[StateT]):
             self._outcome.set_exception(exc)
         else:
             self._outcome.set_result(None)
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` when the run has ended, or at once if it has; from any thread."""
+        self._outcome.add_done_callback(lambda _: callback())
 
     @property
     def is_done(self) -> bool:

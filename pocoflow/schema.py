@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -178,7 +178,8 @@ class ModelSchema:
                 candidate[key] = checked[0][key]
             except ValidationError as exc:
                 raise _explain(owner, self._labels, {key: value}, exc) from None
-        if self._whole and not self.missing(candidate):
+        # Not with a default in the place of a value that was deleted, or could not be stored.
+        if self._whole and self._fields.keys() <= candidate.keys():
             writing = f"{owner}: writing {', '.join(map(repr, changes))}"
             whole = self._validate_whole(writing, candidate)
             # Validation copies lists and dicts: what it left equal keeps its identity.
@@ -214,8 +215,10 @@ class ModelSchema:
         Raises:
             StoreError: ``exc``, if they cannot: it names the fields.
         """
+        # A field that the model no longer has must be read by a validator or alias, not dropped.
+        extra: Literal["forbid"] | None = None if self._open else "forbid"
         try:
-            built = self.model.model_validate(dict(data), strict=False, by_name=True)
+            built = self.model.model_validate(dict(data), strict=False, by_name=True, extra=extra)
         except ValidationError:
             raise exc from None
         return {**built.__dict__, **(built.__pydantic_extra__ or {})}

@@ -16,6 +16,7 @@ from typing_extensions import TypeVar
 from pocoflow import codec
 from pocoflow.errors import (
     DecodeError,
+    IncompleteStoreError,
     InvalidValueError,
     MissingKeyError,
     NotSavedError,
@@ -129,7 +130,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
         self._check_keys(initial)
         if schema is not None:
-            complete = {**schema.defaults(initial), **initial}
+            # A default must not stand in for a value that could not be stored.
+            given = {k: v for k, v in schema.defaults(initial).items() if k not in self._unsaved}
+            complete = {**given, **initial}
             checked = schema.check(self._label, {}, complete)
             order = [*schema.names(), *checked]
             initial = {key: checked[key] for key in order if key in checked}
@@ -280,8 +283,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             IncompleteStoreError: Names what is missing (a ``ValueError``).
             InvalidValueError: Names what does not fit.
         """
-        if self._schema is not None:
-            self._schema.complete(self._label, self._data)
+        self._complete()
 
     def to_model(self) -> StateT:
         """The complete, validated model, independent of the store.
@@ -291,10 +293,20 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             InvalidValueError: Names the fields that do not fit.
             StoreError: The store has no model schema.
         """
-        built = None if self._schema is None else self._schema.complete(self._label, self._data)
+        built = self._complete()
         if not isinstance(built, BaseModel):
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
         return cast(StateT, built)
+
+    def _complete(self) -> object:
+        if self._schema is None:
+            return None
+        lost = [repr(name) for name in self._schema.names() if name in self._unsaved]
+        if lost:
+            raise IncompleteStoreError(
+                f"{self._label}: {', '.join(lost)} could not be saved: set it again"
+            )
+        return self._schema.complete(self._label, self._data)
 
     # -- snapshots ----------------------------------------------------------------------------
 
@@ -364,16 +376,17 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     ) -> Store[Any]:
         """A store from restored values and the marks of those that were not saved."""
         store = cls({}, None, name)
-        store._data.update(data)
         store._unsaved.update(unsaved)
-        store._plain = not store._unsaved
         made = make_schema(schema)
-        if made is not None:
-            try:
-                store._enter(dict(data), made)
-            except StoreError as exc:
-                # Stored under an older schema: its own validators may know how to read it.
-                store._enter(made.migrate(store._label, data, exc), made)
+        if made is None:
+            store._data.update(data)
+            store._plain = not store._unsaved
+            return store
+        try:
+            store._enter(dict(data), made)
+        except StoreError as exc:
+            # Stored under an older schema: its own validators may know how to read it.
+            store._enter(made.migrate(store._label, data, exc), made)
         return store
 
     # -- messages -----------------------------------------------------------------------------

@@ -10,8 +10,11 @@ import ast
 import asyncio
 import importlib
 import logging
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 import tomllib
 import warnings
@@ -25,6 +28,7 @@ from typing import Any, cast
 import pocketflow
 import pytest
 
+import pocoflow
 from pocoflow import AsyncNode, Flow, Node, Store, WorkflowDB
 from pocoflow.logging import disable_logging, get_logger
 
@@ -258,7 +262,7 @@ flow.run(store)
 )
 def test_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, second: str) -> None:
     """Edges, wildcard, database, JSON checkpoints and the four hooks do what they say."""
-    nodes = {"a": Action("A", action), "b": Action("B"), "c": Action("C")}
+    nodes: dict[str, Any] = {"a": Action("A", action), "b": Action("B"), "c": Action("C")}
     names = run_block(
         FLOW.replace("/tmp/", f"{tmp_path}/"), **nodes, fallback=Action("Fallback"), alert=print
     )
@@ -597,6 +601,36 @@ def test_logger_hierarchy() -> None:
     assert get_logger().name == "pocoflow"
 
 
+_FAILING = """
+from pocoflow import Flow, Node
+
+class Broken(Node):
+    max_retries = 2
+
+    def exec(self, prep_result):
+        raise ValueError
+
+try:
+    Flow(start=Broken()).run()
+except ValueError:
+    pass
+"""
+
+
+def test_logging_is_silent_until_it_is_set_up(tmp_path: Path) -> None:
+    """A retry and a failure print nothing and write no file by themselves."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _FAILING],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT,
+        env={**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parent.parent)},
+    )
+    assert (ran.stdout, ran.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- Migrating from PocketFlow ------------------------------------------------------------------
 
 BEFORE = """
@@ -662,7 +696,7 @@ def test_project_layout(module: str, names: list[str]) -> None:
 
 
 def test_retry_is_on_any_node() -> None:
-    """``max_retries`` and ``retry_delay`` are settings of every node, asynchronous ones included."""
+    """``max_retries`` and ``retry_delay`` are settings of every node, asynchronous or not."""
     assert (Node.max_retries, Node.retry_delay) == (AsyncNode.max_retries, AsyncNode.retry_delay)
     attempts: list[int] = []
 

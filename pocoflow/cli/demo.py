@@ -50,9 +50,10 @@ __all__ = [
 
 MAX_PASSAGES = 6
 _MAX_BYTES = 200_000
-_PASSAGE = 900  # characters of a passage, at most
+# Sizes of texts are in bytes of UTF-8: what a text costs a model grows with them.
+_PASSAGE = 900  # at most, in a passage
 _SHORT = 160  # a paragraph shorter than this goes with the next one
-_LINE = 200  # characters of a line, unless there is no place to cut it
+_LINE = 200  # in a line, unless there is no place to cut it
 _ATTEMPTS = 6
 
 
@@ -129,7 +130,7 @@ class ChooseLine(Node[list[str], str, Literal["speech", "telling"]]):
         """The lines of the passage that say something and are not too long for a card."""
         lines = split_lines(store.state.passages[store.state.position])
         telling = [line for line in lines if len(content_words(line)) > 2] or lines
-        return [line for line in telling if len(line) <= _LINE] or telling
+        return [line for line in telling if _size(line) <= _LINE] or telling
 
     def exec(self, lines: list[str]) -> str:
         """One of them, word for word."""
@@ -199,6 +200,8 @@ class Rewrite(Node[str, Written, Literal["reworded", "kept"]]):
             ("", "Rewrite this passage as one short, plain sentence:\n\n"),
             (_CONCISE, ""),
         )
+        if len(content_words(line)) < 2:
+            raise CheckError("the line says too little to be reworded")
         seed, way = divmod(context().attempt - 1, len(ways))
         system, request = ways[way]
         answer = self.model.complete(
@@ -460,7 +463,7 @@ def split_passages(text: str) -> list[str]:
             continue
         joined = f"{waiting} {' '.join(paragraph.split())}".strip()
         waiting = ""
-        if len(joined) < _SHORT:
+        if _size(joined) < _SHORT:
             waiting = joined
         else:
             passages += _packed(split_lines(joined), _PASSAGE)
@@ -489,18 +492,23 @@ def split_lines(passage: str) -> list[str]:
 
 def _cut_long(line: str) -> list[str]:
     """A line, cut where a clause begins if it is long, and anywhere if it is far too long."""
-    if len(line) <= _LINE:
+    if _size(line) <= _LINE:
         return [line]
-    parts = list(_packed(_JOINTS.split(line), _LINE * 2 // 3))
-    return [piece for part in parts for piece in textwrap.wrap(part, 2 * _LINE)]
+    width = 2 * _LINE * len(line) // _size(line)
+    parts = _packed(_JOINTS.split(line), _LINE * 2 // 3)
+    return [piece for part in parts for piece in textwrap.wrap(part, width)]
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
 
 
 def _packed(parts: Sequence[str], size: int) -> Iterator[str]:
-    """Join neighbouring parts up to ``size`` characters, and to the end of a bracket."""
+    """Join neighbouring parts up to ``size``, and to the end of a bracket."""
     packed = ""
     for part in parts:
         closed = packed.count("(") <= packed.count(")")
-        if packed and closed and len(packed) + len(part) >= size:
+        if packed and closed and _size(packed) + _size(part) >= size:
             yield packed
             packed = ""
         packed = f"{packed} {part}".strip()
@@ -591,7 +599,11 @@ def register(parser: argparse.ArgumentParser) -> None:
         "that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name."
     )
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", type=Path, help="a text in UTF-8; its beginning is read"
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help="a text in English; its beginning is read",
     )
     parser.add_argument(
         "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"

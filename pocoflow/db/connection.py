@@ -107,7 +107,9 @@ class Connection:
         except FileExistsError:
             pass  # and it is not opened here, see above
         except OSError as exc:
-            raise DatabaseFileError(f"cannot open database {self.label}: {exc.strerror}") from exc
+            folder = self.file.parent
+            why = exc.strerror if folder.is_dir() else f"there is no folder {folder}"
+            raise DatabaseFileError(f"cannot open database {self.label}: {why}") from exc
         return os.fspath(self.file)
 
     def _look(self) -> _Look:

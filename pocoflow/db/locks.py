@@ -30,19 +30,19 @@ class _LockFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.users = 0
-        self.held: set[int] = set()
+        self.held: dict[int, object] = {}
         self._descriptors: list[int] = []
         self._writable = False
 
-    def open(self, *, create: bool) -> int | None:
+    def open(self, *, create: bool) -> int:
         if not self._descriptors or (create and not self._writable):
             flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
             try:
                 # A read-only descriptor of before stays open: closing it would drop our locks.
                 self._descriptors.append(os.open(self.path, flags | _CLOEXEC, 0o600))
-            except FileNotFoundError:
-                return None
             except OSError as exc:
+                if isinstance(exc, FileNotFoundError) and not create:
+                    raise
                 raise DatabaseFileError(
                     f"cannot open lock file {self.path}: {exc.strerror}"
                 ) from exc
@@ -70,69 +70,86 @@ if hasattr(os, "register_at_fork"):
 
 
 class RunLocks:
-    """The locks of the runs in one database; ``None`` for a database in memory."""
+    """The locks of the runs in one database; those of a database in memory are this process's own.
+
+    Whoever takes a lock names itself as its owner, and only the owner gives it back: then a Ctrl-C
+    at any instant of taking or giving back leaves nothing behind that ``release`` does not clear.
+    """
 
     def __init__(self, database: Path | None) -> None:
-        self._file: _LockFile | None = None
-        if database is not None:
-            path = os.path.realpath(database) + "-lock"
-            with _guard:
-                self._file = _files.setdefault(path, _LockFile(path))
-                self._file.users += 1
+        path = "" if database is None else os.path.realpath(database) + "-lock"
+        with _guard:
+            self._file = _files.setdefault(path, _LockFile(path)) if path else _LockFile(path)
+            self._file.users += 1
+        self._taken: dict[int, object] = {}
 
-    def hold(self, run_no: int, patience: float = 0.0) -> bool:
+    def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
         """Take the lock of a run; ``False`` if it is held already, here or in another process.
 
-        ``patience`` is how many seconds to wait for a reader that holds it for an instant, while
-        it records that the run was interrupted.
+        ``patience`` is how many seconds to wait for somebody who holds it for an instant.
+
+        Raises:
+            DatabaseFileError: The lock file cannot be opened.
         """
         until = time.monotonic() + patience
-        while not self._hold(run_no):
+        while not self._hold(run_no, owner):
             if time.monotonic() >= until:
                 return False
             time.sleep(0.01)
         return True
 
-    def _hold(self, run_no: int) -> bool:
-        if self._file is None:
-            return True
+    def _hold(self, run_no: int, owner: object) -> bool:
+        held = self._file.held
         with _guard:
-            if run_no in self._file.held:
+            if run_no in held:
                 return False
-            descriptor = self._file.open(create=True)
-            if descriptor is None or not _lock(descriptor, run_no):
-                return False
-            self._file.held.add(run_no)
-            return True
+            held[run_no] = self._taken[run_no] = owner
+            try:
+                taken = not self._file.path or _lock(self._file.open(create=True), run_no)
+            except BaseException:
+                self.release(run_no, owner)
+                raise
+            if not taken:
+                del held[run_no], self._taken[run_no]
+            return taken
 
-    def release(self, run_no: int) -> None:
-        """Give the lock of a run back, if this process holds it."""
+    def release(self, run_no: int, owner: object) -> None:
+        """Give the lock of a run back, if this owner has it."""
         with _guard:
-            if self._file is not None and run_no in self._file.held:
-                descriptor = self._file.open(create=True)
-                if descriptor is not None:
-                    _unlock(descriptor, run_no)
-                self._file.held.discard(run_no)
+            if self._file.held.get(run_no) is not owner:
+                return
+            try:
+                if self._file.path:
+                    _unlock(self._file.open(create=True), run_no)
+            finally:
+                self._file.held.pop(run_no, None)
+                self._taken.pop(run_no, None)
 
     def is_held(self, run_no: int) -> bool:
         """Whether a living process holds the lock of a run."""
-        if self._file is None:
-            return True
         with _guard:
             if run_no in self._file.held:
                 return True
-            descriptor = self._file.open(create=False)
-            return descriptor is not None and _is_locked(descriptor, run_no)
+            if not self._file.path:
+                return False
+            try:
+                descriptor = self._file.open(create=False)
+            except FileNotFoundError:
+                return False
+            return _is_locked(descriptor, run_no)
 
     def close(self) -> None:
-        """Stop using the lock file; the last user in the process closes it."""
+        """Give all locks back that were taken through this object, and stop using the lock file.
+
+        The last user in the process closes the file.
+        """
         with _guard:
-            file, self._file = self._file, None
-            if file is not None:
-                file.users -= 1
-                if file.users == 0:
-                    file.close()
-                    _files.pop(file.path, None)
+            for run_no, owner in list(self._taken.items()):
+                self.release(run_no, owner)
+            self._file.users -= 1
+            if self._file.users == 0:
+                self._file.close()
+                _files.pop(self._file.path, None)
 
 
 if sys.platform == "win32":

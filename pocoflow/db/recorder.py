@@ -56,13 +56,14 @@ class RunRecorder:
     and one more for the result of its ``exec``.
     """
 
+    _run_no = 0  # __del__ looks at it even if __init__ was interrupted
+
     def __init__(self, database: WorkflowDB, run_id: str) -> None:
         self.run_id = run_id
         self._db = database
         self._values = ValueWriter(f"run {run_id!r}")
         self._store: Store[Any] = Store()
-        self._run_no = 0
-        self._holds = False
+        self._claim = object()
         self._steps = 0
         self._journaled = False
         self._told: set[str] = set()
@@ -122,7 +123,7 @@ class RunRecorder:
                 self._run_no = self._db.insert_run(given, raw)
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
-                    self._holds = self._db.locks.hold(self._run_no)
+                    self._db.locks.hold(self._run_no, self._claim)
                 raw.execute(QUERIES["insert_step"], (self._run_no, _INITIAL, "", now))
                 self._values.write(raw, self._run_no, _INITIAL, changes)
                 if first is not None:
@@ -145,8 +146,7 @@ class RunRecorder:
             ResumeError: It is completed, or alive in this or another process.
         """
         self._run_no = self._db.number(self.run_id)
-        self._holds = self._db.locks.hold(self._run_no, patience=0.2)
-        if not self._holds:
+        if not self._db.locks.hold(self._run_no, self._claim, patience=0.2):
             raise ResumeError(
                 f"run {self.run_id!r} is running, here or in another process; a run is resumed "
                 "when nobody runs it"
@@ -216,9 +216,8 @@ class RunRecorder:
 
     def let_go(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
-        if self._holds:
-            self._holds = False
-            self._db.locks.release(self._run_no)
+        if self._run_no:
+            self._db.locks.release(self._run_no, self._claim)
 
     def __del__(self) -> None:
         # A Ctrl-C between the first commit and the first node leaves nobody to record it.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from types import CoroutineType
 from typing import Any
 
@@ -34,7 +35,9 @@ def try_again(
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
     node = place.node
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
-        if not wants_retry(node, error):
+        with _dealing_with(error):
+            retries = wants_retry(node, error)
+        if not retries:
             break
         delay = retry_wait(node, context.attempt)
         if run.recorder is not None:
@@ -61,11 +64,23 @@ def try_again(
             error = exc
     if context.is_stopped_by(error):
         raise error
-    result: Any = (
-        node.exec_fallback(given, error)
-        if inline
-        else (yield Call(node.exec_fallback, (given, error)))
-    )
-    if result.__class__ is CoroutineType:
-        result = yield Await(result)
+    with _dealing_with(error):
+        result: Any = (
+            node.exec_fallback(given, error)
+            if inline
+            else (yield Call(node.exec_fallback, (given, error)))
+        )
+        if result.__class__ is CoroutineType:
+            result = yield Await(result)
     return result
+
+
+@contextmanager
+def _dealing_with(error: Exception) -> Iterator[None]:
+    """Let what is raised meanwhile show the failure of ``exec`` as its context."""
+    try:
+        yield
+    except BaseException as exc:
+        if exc is not error and exc.__context__ is None:
+            exc.__context__ = error
+        raise

@@ -48,10 +48,14 @@ class _Batch:
         token = current.set(context)
         try:
             context.check_cancelled()
+            result: Any = None
+            error: Exception | None = None
             try:
                 result = yield from attempt(place, item, self.inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                result = yield from self._failed(context, item, exc)
+                error = exc
+            if error is not None:
+                result = yield from self._failed(context, item, error)
             self.results[index] = result
             yield from self._keep(index, result)
             run.tell(ItemEnded, place.name, run.step, index, context.attempt, context.path)

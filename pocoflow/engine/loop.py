@@ -25,6 +25,7 @@ from pocoflow.errors import (
     UnhandledActionError,
 )
 from pocoflow.events import (
+    Emitted,
     FlowCancelled,
     FlowEnded,
     FlowFailed,
@@ -51,6 +52,8 @@ def steps(run: Run, start: GraphNode) -> Steps:
         MaxStepsError: ``max_steps`` was reached.
         Exception: Whatever a node raised, as it was raised, with a note on where.
     """
+    if run.listeners.get(Emitted.kind):
+        run.context.emitter = run.emit
     try:
         run.tell(FlowStarted, run.context.flow_name, run.step)
         yield from _loop(run, start)
@@ -102,6 +105,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         elif run.replay:
             result = run.replay.pop(-1)
         else:
+            error = None
             try:
                 if inline and node.timeout is None:
                     result = node.exec(prepared)
@@ -110,7 +114,10 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                 else:
                     result = yield from attempt(place, prepared, inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                result = yield from try_again(run, place, context, prepared, exc, inline)
+                error = exc
+            if error is not None:
+                # Not in the except clause: what a later attempt raises is no consequence of it.
+                result = yield from try_again(run, place, context, prepared, error, inline)
             if recorder is not None and place.has_exec and node.journal:
                 context.phase = "commit"
                 if inline:

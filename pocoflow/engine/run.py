@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from pocoflow.context import RunContext
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.effects import Call, Effect
-from pocoflow.events import Event
+from pocoflow.events import Emitted, Event
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
@@ -73,6 +73,10 @@ class Run:
         if inline:
             return function(*arguments)
         return (yield Call(function, arguments, must_finish=True))
+
+    def emit(self, context: RunContext, value: object) -> None:
+        """Tell listeners what a node emits."""
+        self.tell(Emitted, context.node, context.step, value, context.item, context.path)
 
     def tell(self, kind: type[Event], *facts: Any) -> None:
         """Build an event if somebody listens to its kind, and tell them.

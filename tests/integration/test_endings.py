@@ -1,8 +1,8 @@
 """The endings of a run: what its row, its events, its handle, its hooks and its caller say.
 
 ``ENDINGS`` is the table; ``docs/explanation/endings.md`` shows it to users, and a test keeps the
-two the same. Every flow here is First, Middle, Last, and the ending comes about in Middle, at step 1,
-unless its row says otherwise.
+two the same. Every flow here is First, Middle, Last, and the ending comes about in Middle, at step
+1, unless its row says otherwise.
 """
 
 from __future__ import annotations
@@ -387,6 +387,8 @@ class Ends:
         def close() -> None:
             assert world.db is not None
             world.db.close()
+            with WorkflowDB(world.path, read_only=True) as other:
+                assert other.list_runs()[0]["status"] == "failed"
 
         return world.flow(middle=Step("Middle", exec=close))
 
@@ -398,6 +400,8 @@ ALL = (RUN, BACKGROUND, ASYNC, MEMORY)
 STORED = (RUN, BACKGROUND, ASYNC)
 
 INTERRUPTED = "interrupted"
+
+Kind: TypeAlias = type[BaseException]
 
 
 @dataclass(frozen=True)
@@ -418,8 +422,8 @@ class Ending:
 
     title: str
     status: str
-    error: type[BaseException] | str | None = None
-    caller: type[BaseException] | str | None = None
+    error: Kind | str | None = None
+    caller: Kind | str | None = None
     hooks: tuple[str, ...] = ()
     make: Make | None = None
     modes: tuple[str, ...] = ALL
@@ -438,7 +442,7 @@ class Ending:
         return "| " + " | ".join(cells) + " |"
 
 
-def shown(kind: type[BaseException] | str | None) -> str:
+def shown(kind: Kind | str | None) -> str:
     """An exception as the page for users shows it."""
     if kind is None or isinstance(kind, str):
         return kind or ""
@@ -448,356 +452,202 @@ def shown(kind: type[BaseException] | str | None) -> str:
 GONE = "nothing, it is gone"
 NODE_FAILED = ("node_error", "flow_error")
 FAILED = ("flow_error",)
-CANCELLED = ("flow_cancelled",)
 
-# fmt: off
+
+def completed(title: str, make: Make, steps: int = 3, **more: Any) -> Ending:
+    """A run that came to its end."""
+    return Ending(title, "completed", **{"hooks": ("flow_end",), **more}, make=make, steps=steps)
+
+
+def failed(title: str, make: Make | None, kind: Kind, says: str, **more: Any) -> Ending:
+    """A run that an exception ended; its caller gets the same one."""
+    more = {"caller": kind, "hooks": NODE_FAILED, **more}
+    return Ending(title, "failed", kind, make=make, says=says, **more)
+
+
+def cancelled(title: str, make: Make | None, says: str, **more: Any) -> Ending:
+    """A run that somebody asked to stop."""
+    more = {"error": RunCancelled, "caller": RunCancelled, **more}
+    return Ending(title, "cancelled", hooks=("flow_cancelled",), make=make, says=says, **more)
+
+
+def interrupted(title: str, caller: Kind | str = GONE, **more: Any) -> Ending:
+    """A run whose end nobody could write down."""
+    return Ending(title, "failed", INTERRUPTED, caller, **more)
+
+
 ENDINGS = [
-    Ending("the last node returns", "completed", None, None, ("flow_end",), Ends.completes, steps=3),
-    Ending("an action has no edge", "completed", None, None, ("flow_end",), Ends.unhandled, steps=2),
-    Ending(
-        "an exception in a hook", "completed", None, None, ("flow_end",), Ends.fails_in_a_hook, steps=3
+    completed("the last node returns", Ends.completes),
+    completed("an action has no edge", Ends.unhandled, 2),
+    completed("an exception in a hook", Ends.fails_in_a_hook),
+    completed("an exception in an observer of the store", Ends.fails_in_an_observer),
+    completed(
+        "`cancel()` in `post` of the last node, too late", Ends.is_cancelled_in_the_last_post
     ),
-    Ending(
-        "an exception in an observer of the store",
-        "completed",
-        None,
-        None,
-        ("flow_end",),
-        Ends.fails_in_an_observer,
-        steps=3,
-    ),
-    Ending(
-        "`cancel()` in `post` of the last node, too late",
-        "completed",
-        None,
-        None,
-        ("flow_end",),
-        Ends.is_cancelled_in_the_last_post,
-        steps=3,
-    ),
-    Ending(
+    completed(
         "`SystemExit` in a hook after the last step",
-        "completed",
-        None,
-        SystemExit,
-        (),
         Ends.leaves_in_the_last_hook,
-        steps=3,
+        caller=SystemExit,
+        hooks=(),
     ),
-    Ending(
-        "an exception in `prep`", "failed", Boom, Boom, NODE_FAILED, Ends.fails_in_prep, says="no paper"
-    ),
-    Ending(
-        "an exception in `exec`, in its last attempt",
-        "failed",
-        Boom,
-        Boom,
-        NODE_FAILED,
-        Ends.fails_in_exec,
-        says="no paper",
-    ),
-    Ending(
-        "an exception in `async def exec`",
-        "failed",
-        Boom,
-        Boom,
-        NODE_FAILED,
-        Ends.fails_in_async_exec,
-        says="no paper",
-    ),
-    Ending(
-        "an exception in `exec_fallback`",
-        "failed",
-        Boom,
-        Boom,
-        NODE_FAILED,
-        Ends.fails_in_fallback,
-        says="no paper",
-    ),
-    Ending(
-        "an exception in `post`", "failed", Boom, Boom, NODE_FAILED, Ends.fails_in_post, says="no paper"
-    ),
-    Ending(
+    failed("an exception in `prep`", Ends.fails_in_prep, Boom, "no paper"),
+    failed("an exception in `exec`, in its last attempt", Ends.fails_in_exec, Boom, "no paper"),
+    failed("an exception in `async def exec`", Ends.fails_in_async_exec, Boom, "no paper"),
+    failed("an exception in `exec_fallback`", Ends.fails_in_fallback, Boom, "no paper"),
+    failed("an exception in `post`", Ends.fails_in_post, Boom, "no paper"),
+    failed(
         "`exec` takes longer than its `timeout`",
-        "failed",
-        NodeTimeoutError,
-        NodeTimeoutError,
-        NODE_FAILED,
         Ends.times_out,
-        says="longer than its timeout of 0.01 seconds",
+        NodeTimeoutError,
+        "longer than its timeout of 0.01 seconds",
     ),
-    Ending(
+    failed(
         "a write that does not fit the schema",
-        "failed",
-        InvalidValueError,
-        InvalidValueError,
-        NODE_FAILED,
         Ends.writes_what_does_not_fit,
-        says="'n'",
+        InvalidValueError,
+        "'n'",
     ),
-    Ending(
+    failed(
         "a change in place that does not fit the schema",
-        "failed",
-        InvalidValueError,
-        InvalidValueError,
-        NODE_FAILED,
         Ends.changes_in_place_what_does_not_fit,
-        says="words",
+        InvalidValueError,
+        "words",
     ),
-    Ending(
-        "`post` returns what is no action",
-        "failed",
-        ActionError,
-        ActionError,
-        NODE_FAILED,
-        Ends.no_action,
-        says="returned int 42",
-    ),
-    Ending(
+    failed("`post` returns what is no action", Ends.no_action, ActionError, "returned int 42"),
+    failed(
         "an action has no edge, with `strict=True`",
-        "failed",
-        UnhandledActionError,
-        UnhandledActionError,
-        NODE_FAILED,
         Ends.unhandled_strict,
-        says="'nowhere'",
+        UnhandledActionError,
+        "'nowhere'",
     ),
-    Ending(
-        "`StopIteration` in a node",
-        "failed",
-        RuntimeError,
-        RuntimeError,
-        NODE_FAILED,
-        Ends.stops_iteration,
-        says="StopIteration",
-    ),
-    Ending(
+    failed("`StopIteration` in a node", Ends.stops_iteration, RuntimeError, "StopIteration"),
+    failed(
         "`exec` awaits what somebody else cancelled",
-        "failed",
-        RunError,
-        RunError,
-        NODE_FAILED,
         Ends.awaits_what_was_cancelled,
-        says="the run itself was not",
+        RunError,
+        "the run itself was not",
     ),
-    Ending(
-        "`SystemExit` in a node",
-        "failed",
-        SystemExit,
-        SystemExit,
-        NODE_FAILED,
-        Ends.leaves_in_exec,
-        says="3",
-    ),
-    Ending(
+    failed("`SystemExit` in a node", Ends.leaves_in_exec, SystemExit, "3"),
+    failed(
         "`KeyboardInterrupt` in a node",
-        "failed",
-        KeyboardInterrupt,
-        KeyboardInterrupt,
-        NODE_FAILED,
         Ends.is_interrupted_in_exec,
-        says="KeyboardInterrupt",
+        KeyboardInterrupt,
+        "KeyboardInterrupt",
     ),
-    Ending(
-        "any other exception in a node",
-        "failed",
-        Stopped,
-        Stopped,
-        NODE_FAILED,
-        Ends.raises_a_base_exception,
-        says="enough",
-    ),
-    Ending(
-        "`SystemExit` or `KeyboardInterrupt` in a hook",
-        "failed",
-        SystemExit,
-        SystemExit,
-        FAILED,
-        Ends.leaves_in_a_hook,
-        says="3",
-    ),
-    Ending(
+    failed("any other exception in a node", Ends.raises_a_base_exception, Stopped, "enough"),
+    failed("`SystemExit` in a hook", Ends.leaves_in_a_hook, SystemExit, "3", hooks=FAILED),
+    failed(
         "`max_steps` is reached",
-        "failed",
-        MaxStepsError,
-        MaxStepsError,
-        FAILED,
         Ends.takes_too_many_steps,
+        MaxStepsError,
+        "max_steps=7",
+        hooks=FAILED,
         steps=7,
-        says="max_steps=7",
     ),
-    Ending(
+    failed(
         "a JSON snapshot cannot be written",
-        "failed",
-        OSError,
-        OSError,
-        FAILED,
         Ends.cannot_write_its_snapshot,
-        says="snapshots",
+        OSError,
+        "snapshots",
+        hooks=FAILED,
     ),
-    Ending(
+    failed(
         "the last JSON snapshot cannot be written",
-        "failed",
-        OSError,
-        OSError,
-        FAILED,
         Ends.cannot_write_its_last_snapshot,
+        OSError,
+        "snapshots",
+        hooks=FAILED,
         steps=2,
-        says="snapshots",
     ),
-    Ending(
+    failed(
         "no thread for a background run can be started",
-        "failed",
-        RuntimeError,
-        RuntimeError,
-        FAILED,
         Ends.completes,
-        (BACKGROUND,),
-        0,
-        says="can't start new thread",
-    ),
-    Ending(
-        "the disk is full: no room for a step",
-        "failed",
-        DatabaseFileError,
-        DatabaseFileError,
-        FAILED,
-        says="cannot grow: the disk is full",
-    ),
-    Ending(
-        "`cancel()` before the first node",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_before_it_begins,
+        RuntimeError,
+        "can't start new thread",
+        hooks=FAILED,
+        modes=(BACKGROUND,),
         steps=0,
-        says="before step 0",
     ),
-    Ending(
-        "`cancel()` in a synchronous `exec`",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_in_synchronous_exec,
-        steps=(2, 1),
-        says="was cancelled",
-    ),
-    Ending(
-        "`cancel()` in `post`",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_in_post,
-        steps=2,
-        says="before step 2",
-    ),
-    Ending(
-        "`cancel()` in an await",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_in_an_await,
-        says="in exec of node 'Middle'",
-    ),
-    Ending(
-        "`cancel()` in the delay before the next attempt",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_in_a_retry_delay,
-        says="'Middle'",
-    ),
-    Ending(
-        "`cancel()`, seen by `check_cancelled()`",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.looks_at_its_cancellation,
-        says="in exec of node 'Middle'",
-    ),
-    Ending(
-        "`cancel()` in an await of the last node",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_in_the_last_await,
-        steps=2,
-        says="in exec of node 'Last'",
-    ),
-    Ending(
-        "`cancel_requested` is set in the database",
-        "cancelled",
-        RunCancelled,
-        RunCancelled,
-        CANCELLED,
-        Ends.is_cancelled_through_the_database,
-        STORED,
-        2,
-        says="before step 2",
-    ),
-    Ending(
-        "the task that awaits `run_async` is cancelled",
-        "cancelled",
-        asyncio.CancelledError,
-        asyncio.CancelledError,
-        CANCELLED,
-        Ends.has_its_task_cancelled,
-        (ASYNC,),
-        says="CancelledError",
-    ),
-    Ending(
-        "Ctrl-C under `asyncio.run(flow.run_async())`",
-        "cancelled",
-        asyncio.CancelledError,
-        KeyboardInterrupt,
-        CANCELLED,
-        says="CancelledError",
-    ),
-    Ending(
-        "Ctrl-C in a node, in an await, in a retry delay",
-        "failed",
-        KeyboardInterrupt,
-        KeyboardInterrupt,
-        NODE_FAILED,
-        says="KeyboardInterrupt",
-    ),
-    Ending(
-        "Ctrl-C in the main thread of a background run",
-        "failed",
-        INTERRUPTED,
-        KeyboardInterrupt,
-        (),
-    ),
-    Ending("the interpreter leaves before a background run", "failed", INTERRUPTED, GONE, ()),
-    Ending("SIGTERM", "failed", INTERRUPTED, GONE, ()),
-    Ending("SIGKILL, a crash, `os._exit`", "failed", INTERRUPTED, GONE, ()),
-    Ending("the database is locked for too long", "failed", INTERRUPTED, DatabaseBusyError, FAILED),
-    Ending("the disk is full to the last byte", "failed", INTERRUPTED, DatabaseFileError, FAILED),
-    Ending(
-        "the database's files may not grow (`ulimit -f`)",
-        "failed",
-        INTERRUPTED,
+    failed(
+        "the disk is full: no room for a step",
+        None,
         DatabaseFileError,
-        FAILED,
+        "cannot grow: the disk is full",
+        hooks=FAILED,
     ),
-    Ending(
+    failed(
+        "Ctrl-C in a node, in an await, in a retry delay",
+        None,
+        KeyboardInterrupt,
+        "KeyboardInterrupt",
+    ),
+    cancelled(
+        "`cancel()` before the first node",
+        Ends.is_cancelled_before_it_begins,
+        "before step 0",
+        steps=0,
+    ),
+    cancelled(
+        "`cancel()` in a synchronous `exec`",
+        Ends.is_cancelled_in_synchronous_exec,
+        "was cancelled",
+        steps=(2, 1),
+    ),
+    cancelled("`cancel()` in `post`", Ends.is_cancelled_in_post, "before step 2", steps=2),
+    cancelled("`cancel()` in an await", Ends.is_cancelled_in_an_await, "in exec of node 'Middle'"),
+    cancelled(
+        "`cancel()` in the delay before the next attempt",
+        Ends.is_cancelled_in_a_retry_delay,
+        "'Middle'",
+    ),
+    cancelled(
+        "`cancel()`, seen by `check_cancelled()`",
+        Ends.looks_at_its_cancellation,
+        "in exec of node 'Middle'",
+    ),
+    cancelled(
+        "`cancel()` in an await of the last node",
+        Ends.is_cancelled_in_the_last_await,
+        "in exec of node 'Last'",
+        steps=2,
+    ),
+    cancelled(
+        "`cancel_requested` is set in the database",
+        Ends.is_cancelled_through_the_database,
+        "before step 2",
+        modes=STORED,
+        steps=2,
+    ),
+    cancelled(
+        "the task that awaits `run_async` is cancelled",
+        Ends.has_its_task_cancelled,
+        "CancelledError",
+        error=asyncio.CancelledError,
+        caller=asyncio.CancelledError,
+        modes=(ASYNC,),
+    ),
+    cancelled(
+        "Ctrl-C under `asyncio.run(flow.run_async())`",
+        None,
+        "CancelledError",
+        error=asyncio.CancelledError,
+        caller=KeyboardInterrupt,
+    ),
+    interrupted("Ctrl-C in the main thread of a background run", KeyboardInterrupt),
+    interrupted("the interpreter leaves before a background run"),
+    interrupted("SIGTERM"),
+    interrupted("SIGKILL, a crash, `os._exit`"),
+    interrupted("the database is locked for too long", DatabaseBusyError, hooks=FAILED),
+    interrupted("the disk is full to the last byte", DatabaseFileError, hooks=FAILED),
+    interrupted("no file may grow any more (`ulimit -f`)", DatabaseFileError, hooks=FAILED),
+    interrupted(
         "the `WorkflowDB` is closed under the run",
-        "failed",
-        INTERRUPTED,
         DatabaseError,
-        FAILED,
-        Ends.loses_its_database,
-        STORED,
+        hooks=FAILED,
+        make=Ends.loses_its_database,
+        modes=STORED,
     ),
 ]
-# fmt: on
 
 BY_TITLE = {ending.title: ending for ending in ENDINGS}
 
@@ -1201,7 +1051,7 @@ def test_a_limit_on_the_size_of_files_fails_the_run(path: Path, start: Start) ->
     code, output, errors = child.finish()
 
     assert (code, errors) == (0, "")
-    ends_as("the database's files may not grow (`ulimit -f`)", path, output)
+    ends_as("no file may grow any more (`ulimit -f`)", path, output)
 
 
 # -- Ctrl-C at any line -------------------------------------------------------------------------
@@ -1211,7 +1061,7 @@ class Interrupt:
     """Raises KeyboardInterrupt at the Nth line of the library that a run executes."""
 
     def __init__(self, at: int) -> None:
-        self.left = at
+        self.left = at if at else sys.maxsize
         self.lines = 0
         self.place = "nowhere"
         self._home = str(Path(pocoflow.__file__).parent)
@@ -1225,20 +1075,25 @@ class Interrupt:
         sys.settrace(self._before)
 
     def _enter(self, frame: Any, event: str, argument: object) -> Any:
-        name = frame.f_code.co_filename
-        # A finalizer that is interrupted cannot raise to anybody.
-        if frame.f_code.co_name in ("__del__", "_close"):
-            return None
-        return self._line if name.startswith(self._home) else None
+        return self._line if frame.f_code.co_filename.startswith(self._home) else None
 
     def _line(self, frame: Any, event: str, argument: object) -> Any:
         if event == "line":
             self.lines += 1
             self.left -= 1
-            if self.left == 0:
+            if self.left <= 0 and not in_finalizer(frame):
                 self.place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 raise KeyboardInterrupt
         return self._line
+
+
+def in_finalizer(frame: Any) -> bool:
+    """Whether it belongs to a finalizer, which has nobody to raise to."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def interrupted_run(db: WorkflowDB, number: int, at: int) -> Interrupt:
@@ -1255,9 +1110,8 @@ def interrupted_run(db: WorkflowDB, number: int, at: int) -> Interrupt:
     return interrupt
 
 
-@pytest.mark.parametrize("stride", [23, pytest.param(1, marks=pytest.mark.slow)])
 def test_ctrl_c_at_any_line_leaves_a_run_that_has_ended(
-    tmp_path: Path, stride: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Wherever a Ctrl-C strikes: not running, steps and checkpoints agree, the database works."""
     caplog.set_level(logging.CRITICAL, "pocoflow")
@@ -1265,7 +1119,7 @@ def test_ctrl_c_at_any_line_leaves_a_run_that_has_ended(
         interrupted_run(db, 0, 0)
         total = interrupted_run(db, -1, 0).lines
         assert total > 200
-        for at in range(1, total, stride):
+        for at in range(1, total):
             struck = interrupted_run(db, at, at)
             run = db.get_run(f"r{at}")
             if run is None:

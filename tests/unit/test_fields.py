@@ -125,7 +125,7 @@ USES: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("how", USES)
 def test_a_reference_cannot_be_used_as_the_value(how: str) -> None:
     """Truth, comparison, iteration, items, calls and attributes of a reference raise."""
-    with pytest.raises(ReferenceMisuseError, match="<field Article.address>"):
+    with pytest.raises(ReferenceMisuseError, match=r"<field Article\.address>"):
         USES[how](A.address)
 
 

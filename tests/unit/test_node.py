@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 from collections.abc import Callable
@@ -121,6 +122,15 @@ def test_the_last_failure_is_raised_as_it_was_raised(max_retries: int) -> None:
     assert caught.value is node.failures[max_retries - 1]
     assert node.attempts == max_retries
     assert "result" not in store
+
+
+def test_a_failure_is_no_consequence_of_the_one_before() -> None:
+    """The traceback of the last attempt does not pretend that the first attempt caused it."""
+    node = failing(10)
+    node.max_retries = 3
+    with pytest.raises(Transient) as caught:
+        Flow(node).run()
+    assert caught.value.__context__ is None
 
 
 def test_a_failure_is_annotated_with_its_place() -> None:
@@ -368,16 +378,21 @@ def test_a_fallback_may_be_asynchronous() -> None:
 
 
 def test_a_fallback_that_raises_ends_the_run_with_its_exception() -> None:
-    """What the fallback raises is what the caller gets, with the first failure as its context."""
+    """What the fallback raises is what the caller gets, with the last failure as its context."""
 
     class Backed(Flaky):
+        max_retries = 2
+
         def exec_fallback(self, prep_result: None, exc: Exception) -> str:
             raise Fatal("both are gone")
 
-    node = Backed(Transient())
+    node = Backed(Transient("first"), Transient("last"))
     with pytest.raises(Fatal, match="both are gone") as caught:
         Flow(node).run()
-    assert caught.value.__context__ is node.failures[0]
+    assert caught.value.__context__ is node.failures[1]
+    with pytest.raises(Fatal, match="both are gone") as caught:
+        asyncio.run(Flow(node := Backed(*map(Transient, "ab"))).run_async())
+    assert caught.value.__context__ is node.failures[1]
 
 
 # -- settings -----------------------------------------------------------------------------------
@@ -650,11 +665,11 @@ def test_a_shallow_copy_leads_to_the_same_nodes_and_a_deep_copy_to_copies() -> N
     target.then("again", original)
     shallow, deep = copy.copy(original), copy.deepcopy(original)
     assert shallow.edges["go"].target is target
-    inner = deep.edges["go"].target
+    inner = cast(Flaky, deep.edges["go"].target)
     assert inner is not target
     assert inner.edges["again"].target is deep
     Flow(deep).run()
-    assert (target.attempts, cast(Flaky, inner).attempts) == (0, 1)
+    assert (target.attempts, inner.attempts) == (0, 1)
 
 
 def test_a_copy_of_a_node_with_arguments_keeps_its_attributes() -> None:

@@ -49,6 +49,7 @@ llm = resource(Client, "llm")
 
 @node(writes=key("answer"))
 def ask(question: str, client: Client = llm) -> str:
+    """Ask the model."""
     return client.ask(question)
 
 
@@ -120,7 +121,9 @@ def test_a_missing_resource_ends_the_run_before_its_first_node() -> None:
 
     for last in (ask, Flow(start=ask, flow_name="inner")):
         flow = Flow(start=first).then(first, cast(Any, last))
-        with pytest.raises(ResourceError, match=r"ask' asks for <resource 'llm': Client>") as caught:
+        with pytest.raises(
+            ResourceError, match=r"ask' asks for <resource 'llm': Client>"
+        ) as caught:
             flow.run({"question": "?"})
         assert "resources={key: object}" in str(caught.value)
         assert isinstance(caught.value, TypeError)
@@ -153,10 +156,8 @@ def test_a_subclass_is_fine() -> None:
 
 def test_a_resource_that_only_a_context_asks_for_is_missed_at_access() -> None:
     """Without a declaration the error comes when the node asks, and names what was given."""
-    with pytest.raises(ResourceError, match="'llm'.*given: <resource 'db': Other>"):
-        Flow(start=AskInNode()).run(
-            {"question": "?"}, resources={resource(Other, "db"): Other()}
-        )
+    with pytest.raises(ResourceError, match=r"'llm'.*given: <resource 'db': Other>"):
+        Flow(start=AskInNode()).run({"question": "?"}, resources={resource(Other, "db"): Other()})
 
 
 def test_context_takes_keys_of_resources_alone() -> None:
@@ -230,19 +231,20 @@ def test_a_function_called_plainly_must_be_given_its_resource() -> None:
 
 def test_protocols_and_abstract_classes_are_kinds() -> None:
     """A kind may be a protocol or an abstract class; what can be checked is checked."""
+    asks, answers = resource(Asks, "a"), resource(Answers, "b")
 
     @node(writes=key("answer"))
-    def use(a: Asks = resource(Asks, "a"), b: Answers = resource(Answers, "b")) -> str:
+    def use(a: Asks = asks, b: Answers = answers) -> str:
         return a.ask(b.answer_to("?"))
 
     class Answering:
         def answer_to(self, question: str) -> str:
             return question * 2
 
-    given = {resource(Asks, "a"): Client(), resource(Answers, "b"): Answering()}
+    given: dict[object, object] = {asks: Client(), answers: Answering()}
     assert Flow(start=use).run({}, resources=given)["answer"] == "?? 42"
     with pytest.raises(ResourceError, match="'b'"):
-        Flow(start=use).run({}, resources={**given, resource(Answers, "b"): Client()})
+        Flow(start=use).run({}, resources={**given, answers: Client()})
     assert repr(resource(Abstract, "x")) == "<resource 'x': Abstract>"
 
 

@@ -7,13 +7,20 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from operator import setitem
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 import pocoflow
 from pocoflow import END, Flow, Node, Store, WorkflowDB, context
@@ -21,6 +28,7 @@ from pocoflow.db.recorder import RunRecorder
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DefinitionError,
+    IncompleteStoreError,
     InvalidValueError,
     MaxStepsError,
     NotSavedError,
@@ -72,13 +80,16 @@ class Step(Node[Any, Any, str]):
 class Chain:
     """A flow of steps, one after another, and what they did."""
 
-    def __init__(self, path: Path | WorkflowDB, names: str = "ABC", **settings: Any) -> None:
+    def __init__(
+        self, path: Path | WorkflowDB, names: Iterable[str] = "ABC", **settings: Any
+    ) -> None:
         self.log: list[str] = []
         self.steps = {name: Step(name, self.log) for name in names}
         nodes = list(self.steps.values())
         self.flow: Flow[Any] = Flow(nodes[0], db_path=path, flow_name="chain", **settings)
-        for node, following in zip(nodes, [*nodes[1:], END], strict=True):
+        for node, following in pairwise(nodes):
             self.flow.then(node.when("go"), following)
+        self.flow.then(nodes[-1].when("go"), END)
 
     def fail(self, name: str, phase: str, error: BaseException | None = None) -> str:
         """Run until a phase of a step fails, and mend it; the run's id."""
@@ -128,14 +139,17 @@ def row(db: WorkflowDB, run_id: str) -> dict[str, Any]:
 
 
 def resume(flow: Flow[Any], run_id: str, **given: Any) -> Store[Any]:
+    """In this thread."""
     return flow.resume(run_id, **given)
 
 
 def resume_async(flow: Flow[Any], run_id: str, **given: Any) -> Store[Any]:
+    """On an event loop."""
     return asyncio.run(flow.resume_async(run_id, **given))
 
 
 def resume_background(flow: Flow[Any], run_id: str, **given: Any) -> Store[Any]:
+    """In the background."""
     handle = flow.resume_background(run_id, **given)
     assert handle.run_id == run_id
     return handle.wait()
@@ -148,7 +162,7 @@ every_way = pytest.mark.parametrize("way", [resume, resume_async, resume_backgro
 
 @every_way
 def test_a_resumed_run_is_the_same_run(path: Path, way: Way) -> None:
-    """Resume keeps the id, goes on with the next step number and ends as an undisturbed run does."""
+    """Resume keeps the id, goes on with the next step and ends as an undisturbed run does."""
     chain = Chain(path)
     run_id = chain.fail("B", "exec")
     store = way(chain.flow, run_id)
@@ -267,7 +281,7 @@ def test_max_steps_counts_the_steps_before_the_resume(path: Path) -> None:
 
 
 def test_the_initial_store_is_kept_and_is_no_checkpoint(path: Path) -> None:
-    """``step=-1`` is the store before the first node; the list of checkpoints begins with step 0."""
+    """``step=-1`` is the store before the first node; the checkpoints begin with step 0."""
     chain = Chain(path)
     run_id = chain.fail("A", "exec")
     with WorkflowDB(path) as db:
@@ -352,9 +366,10 @@ def test_attempts_are_counted_anew_after_a_resume(path: Path) -> None:
             raise ConnectionError
 
     flow: Flow[Any] = Flow(Offline(), db_path=path, run_id="r")
-    for way in (lambda: flow.run({}), lambda: flow.resume("r")):
-        with pytest.raises(ConnectionError):
-            way()
+    with pytest.raises(ConnectionError):
+        flow.run({})
+    with pytest.raises(ConnectionError):
+        flow.resume("r")
     assert attempts == [1, 2, 3, 1, 2, 3]
 
 
@@ -579,7 +594,7 @@ def test_two_processes_cannot_resume_one_run(path: Path, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("dies")
 def test_recover_finishes_the_interrupted_runs_of_the_flow(path: Path) -> None:
-    """recover resumes every run of the flow whose process is gone, and leaves all others alone."""
+    """Recover resumes every run of the flow whose process is gone, and leaves all others alone."""
     chain = Chain(path)
     dead = [chain.fail("B", "exec", Died()), chain.fail("C", "post", Died())]
     failed = chain.fail("B", "exec")
@@ -601,7 +616,7 @@ def test_recover_goes_on_after_a_run_that_fails(path: Path) -> None:
     """One run that fails again does not keep recover from the others; it returns the exception."""
     chain = Chain(path)
     dead = [chain.fail(name, "exec", Died()) for name in "BCC"]
-    chain.steps["B"].broken = "exec"
+    chain.steps["B"].broken, chain.steps["B"].error = "exec", Bug("again")
     outcomes = chain.flow.recover()
     assert list(outcomes) == dead
     assert [type(error) for error in outcomes.values()] == [Bug, type(None), type(None)]
@@ -636,7 +651,7 @@ def test_changes_that_do_not_fit_the_schema_leave_the_run_as_it_was(path: Path) 
     run_id = chain.fail("B", "exec")
     with pytest.raises(InvalidValueError, match="'x' expects int"):
         chain.flow.resume(run_id, changes={"x": "ten"})
-    with pytest.raises(UnknownFieldError, match="did you mean 'x'|no field"):
+    with pytest.raises(UnknownFieldError, match="'xx'"):
         chain.flow.resume(run_id, changes={"xx": 1})
     assert chain.log == []
     with WorkflowDB(path) as db:
@@ -681,7 +696,7 @@ def test_a_value_that_was_not_saved_is_asked_for(path: Path) -> None:
     with pytest.raises(Bug):
         flow.run({"x": 0, "client": threading.Lock(), "other": threading.Lock()})
     node.broken = ""
-    with pytest.raises(NotSavedError, match="'client' was not saved.*set it again"):
+    with pytest.raises(NotSavedError, match=r"'client' was not saved.*set it again"):
         flow.resume("r")
     store = flow.resume("r", changes={"client": threading.Lock()})
     assert store["x"] == 2
@@ -691,6 +706,46 @@ def test_a_value_that_was_not_saved_is_asked_for(path: Path) -> None:
         assert set(last.unsaved) == {"client", "other"}
         with pytest.raises(NotSavedError, match="'other'"):
             last["other"]
+
+
+class Session(BaseModel):
+    """A typed store with a live object in a field that has a default."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    x: int
+    prepared: str = ""
+    client: Any = None
+
+    @model_validator(mode="after")
+    def _needs_a_client(self) -> Self:
+        if self.client is None:
+            raise ValueError("no client")
+        return self
+
+
+def test_a_default_does_not_stand_in_for_a_value_that_was_not_saved(path: Path) -> None:
+    """A field that could not be stored is missing after a resume, although it has a default."""
+    seen: list[object] = []
+
+    class Look(Step):
+        def post(self, store: Store[Any], x: Any, result: Any) -> str:
+            seen.append(store.unsaved.keys())
+            with pytest.raises(NotSavedError, match="'client' was not saved"):
+                store["client"]
+            with pytest.raises(IncompleteStoreError, match="'client'"):
+                store.validate()
+            return super().post(store, x, result)
+
+    node = Look("Look", [])
+    node.broken = "exec"
+    flow: Flow[Any] = Flow(node, db_path=path, run_id="r", schema=Session)
+    with pytest.raises(Bug):
+        flow.run({"x": 0, "client": threading.Lock()})
+    node.broken = ""
+    store = flow.resume("r")
+    assert seen == [{"client"}]
+    store["client"] = threading.Lock()
+    store.validate()
 
 
 # -- a changed program ----------------------------------------------------------------------------
@@ -713,8 +768,8 @@ def test_an_unchanged_program_goes_on_without_a_word(
 
 def test_a_pending_node_that_is_gone_is_refused_and_can_be_renamed(path: Path) -> None:
     """The error names the node, the nearest one and ``rename=``; with that the run goes on."""
-    run_id = Chain(path, ["Read", "Summarise", "Send"]).fail("Summarise", "exec")  # type: ignore[arg-type]
-    now = Chain(path, ["Read", "Summarize", "Send"])  # type: ignore[arg-type]
+    run_id = Chain(path, ["Read", "Summarise", "Send"]).fail("Summarise", "exec")
+    now = Chain(path, ["Read", "Summarize", "Send"])
     with pytest.raises(ResumeError) as caught:
         now.flow.resume(run_id)
     told = str(caught.value)
@@ -785,45 +840,104 @@ def test_changed_code_of_a_node_is_told_and_goes_on(
     assert "code of node 'Work' changed" in warned(caplog)
 
 
-def test_a_field_that_is_gone_is_refused_with_its_name(path: Path) -> None:
+class Smaller(BaseModel):
+    """``Numbers`` without one of its fields."""
+
+    x: int
+
+
+class Forbidding(Smaller):
+    """It says itself that nothing else may be there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@pytest.mark.parametrize("schema", [Smaller, Forbidding])
+def test_a_field_that_is_gone_is_refused_with_its_name(path: Path, schema: type[BaseModel]) -> None:
     """A stored field that the schema no longer has is never dropped in silence."""
-
-    class Now(BaseModel):
-        model_config = ConfigDict(extra="forbid")
-        x: int
-
     run_id = Chain(path, schema=Numbers).fail("B", "exec")
     with pytest.raises(ResumeError) as caught:
-        Chain(path, schema=Now).flow.resume(run_id)
+        Chain(path, schema=schema).flow.resume(run_id)
     told = str(caught.value)
     assert "'prepared'" in told
     assert "field 'prepared' is gone" in told
     assert "mode='before'" in told
+    with WorkflowDB(path) as db:
+        assert row(db, run_id)["status"] == "failed"
+        assert db.load_checkpoint(run_id, 0)["prepared"] == "A"
+
+
+class Renamed(BaseModel):
+    """``prepared`` has another name now; the old one is read."""
+
+    x: int
+    prepared_by: str = Field(default="", validation_alias="prepared")
+
+
+class Computed(BaseModel):
+    """``prepared`` has become a part of another field."""
+
+    x: int
+    history: list[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_before(cls, values: Any) -> Any:
+        if "prepared" in values:
+            values = {**values, "history": [values["prepared"]]}
+            del values["prepared"]
+        return values
+
+
+@pytest.mark.parametrize(
+    ("schema", "key", "value"), [(Renamed, "prepared_by", "A"), (Computed, "history", ["A"])]
+)
+def test_a_field_that_moved_is_migrated_by_the_model(
+    path: Path, schema: type[BaseModel], key: str, value: object
+) -> None:
+    """An alias or a validator of the model reads a field that has another name or place now."""
+
+    class Look(Node[None, None, str]):
+        def post(self, store: Store[Any], prepared: None, result: None) -> str:
+            assert store[key] == value
+            assert "prepared" not in store
+            return "done"
+
+    run_id = Chain(path, schema=Numbers).fail("B", "exec")
+    flow: Flow[Any] = Flow(Look(name="B"), db_path=path, schema=schema)
+    store = flow.resume(run_id, rename={"B": "B"})
+    assert store[key] == value
+    with WorkflowDB(path) as db:
+        assert db.load_checkpoint(run_id, 1).as_dict() == {"x": 1, key: value}
 
 
 def test_a_field_of_another_type_is_migrated_by_the_models_own_validator(path: Path) -> None:
     """A retyped field is refused, unless the model has a validator that reads the old values."""
 
     class Strict(BaseModel):
-        x: Decimal
+        x: list[int]
         prepared: str = ""
 
     class Migrating(Strict):
         @field_validator("x", mode="before")
         @classmethod
         def _from_before(cls, value: Any) -> Any:
-            return Decimal(value) if type(value) is int else value
+            return [value] if type(value) is int else value
+
+    class Grow(Node[None, None, str]):
+        def post(self, store: Store[Any], prepared: None, result: None) -> str:
+            store["x"].append(5)
+            return "done"
 
     run_id = Chain(path, schema=Numbers).fail("B", "exec")
     with pytest.raises(ResumeError) as caught:
         Chain(path, schema=Strict).flow.resume(run_id)
-    assert "'x' expects Decimal" in str(caught.value)
-    assert "field 'x' was int, is Decimal" in str(caught.value)
-    store = Chain(path, schema=Migrating).flow.resume(run_id)
-    assert store["x"] == Decimal(3)
-    assert type(store["x"]) is Decimal
+    assert "'x' expects list[int]" in str(caught.value)
+    assert "field 'x' was int, is list[int]" in str(caught.value)
+    flow: Flow[Any] = Flow(Grow(name="B"), db_path=path, schema=Migrating)
+    assert flow.resume(run_id, rename={"B": "B"})["x"] == [1, 5]
     with WorkflowDB(path) as db:
-        assert type(db.load_checkpoint(run_id, 1)["x"]) is Decimal
+        assert db.load_checkpoint(run_id, 1)["x"] == [1, 5]
 
 
 def test_a_new_field_with_a_default_is_there_after_a_resume(path: Path) -> None:
@@ -873,7 +987,6 @@ def test_a_fork_changes_nothing_of_its_parent(path: Path) -> None:
         assert (row(db, "parent"), kinds(db, "parent")) == before
         assert [db.load_checkpoint("parent", step)["x"] for step in range(3)] == [1, 2, 3]
         assert [db.load_checkpoint(run_id, step)["x"] for step in range(-1, 2)] == [100, 101, 102]
-        assert [kind for kind, _, _ in kinds(db, run_id)][0] != "node_error"
 
 
 def test_a_fork_of_a_failed_run_starts_where_that_stands(path: Path) -> None:
@@ -937,41 +1050,23 @@ class Basket(BaseModel):
     flag: dict[str, bool | int] = {}
 
 
-def append(store: Store[Any]) -> None:
-    store["numbers"].append(4)
+Change = Callable[[Store[Any]], object]
 
-
-def replace_element(store: Store[Any]) -> None:
-    store["numbers"][0] = 7
-
-
-def nested(store: Store[Any]) -> None:
-    store["table"]["a"]["b"].append(2)
-
-
-def models_list(store: Store[Any]) -> None:
-    store["item"].tags.append("new")
-
-
-def models_field(store: Store[Any]) -> None:
-    store["item"].n = 9
-
-
-def one_to_true(store: Store[Any]) -> None:
-    store["flag"]["on"] = True
-
-
-def through_state(store: Store[Any]) -> None:
-    store.state.numbers.append(5)
-
-
-MUTATIONS = [append, replace_element, nested, models_list, models_field, one_to_true, through_state]
+CHANGES: dict[str, Change] = {
+    "append": lambda store: store["numbers"].append(4),
+    "replace": lambda store: setitem(store["numbers"], 0, 7),
+    "nested": lambda store: store["table"]["a"]["b"].append(2),
+    "list of a model": lambda store: store["item"].tags.append("new"),
+    "field of a model": lambda store: setattr(store["item"], "n", 9),
+    "1 to True": lambda store: setitem(store["flag"], "on", True),
+    "delete": lambda store: store["table"]["a"].clear(),
+}
 
 
 class Mutate(Node[None, None, str]):
     """Changes values in place: in prep, in post, or later through an alias."""
 
-    def __init__(self, change: Callable[[Store[Any]], object], where: str = "post") -> None:
+    def __init__(self, change: Change, where: str = "post") -> None:
         super().__init__(name=f"Mutate in {where}")
         self.change = change
         self.where = where
@@ -987,6 +1082,7 @@ class Mutate(Node[None, None, str]):
 
 
 def basket() -> dict[str, Any]:
+    """What a typed store begins with."""
     return {
         "numbers": [1, 2, 3],
         "table": {"a": {"b": [1]}},
@@ -996,14 +1092,12 @@ def basket() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("schema", [None, Basket])
-@pytest.mark.parametrize("change", MUTATIONS)
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_change_in_place_is_in_the_next_checkpoint(
-    path: Path, change: Callable[[Store[Any]], object], schema: type[BaseModel] | None
+    path: Path, change: str, schema: type[BaseModel] | None
 ) -> None:
     """However deep it is and whether it was assigned or not: what changed is stored."""
-    if schema is None and change is through_state:
-        pytest.skip("an untyped store has no state")
-    changed, idle = Mutate(change), Mutate(lambda store: None, "prep")
+    changed, idle = Mutate(CHANGES[change]), Mutate(lambda store: None, "prep")
     idle.then("go", changed)
     flow: Flow[Any] = Flow(idle, db_path=path, run_id="r", schema=schema)
     live = flow.run(basket())
@@ -1037,27 +1131,20 @@ def test_a_change_through_an_alias_is_in_the_next_checkpoint(path: Path) -> None
     assert found == [[], [1], [1, 2]]
 
 
-def spoil_list(store: Store[Any]) -> None:
-    store["numbers"].append("four")
-
-
-def spoil_table(store: Store[Any]) -> None:
-    store["table"]["a"]["b"].append(None)
-
-
-def spoil_model(store: Store[Any]) -> None:
-    store["item"].n = "nine"
+SPOILERS: dict[str, Change] = {
+    "numbers": lambda store: store["numbers"].append("four"),
+    "table": lambda store: store["table"]["a"]["b"].append(None),
+    "item": lambda store: setattr(store["item"], "n", "nine"),
+}
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["database", "memory"])
-@pytest.mark.parametrize(
-    ("change", "key"), [(spoil_list, "numbers"), (spoil_table, "table"), (spoil_model, "item")]
-)
+@pytest.mark.parametrize("key", SPOILERS)
 def test_a_change_in_place_is_checked_at_the_end_of_the_step(
-    path: Path, change: Callable[[Store[Any]], object], key: str, kept: bool
+    path: Path, key: str, kept: bool
 ) -> None:
     """With and without a database, a value changed into something that does not fit is an error."""
-    node, following = Mutate(change), Mutate(lambda store: None, "prep")
+    node, following = Mutate(SPOILERS[key]), Mutate(lambda store: None, "prep")
     node.then("go", following)
     flow: Flow[Any] = Flow(
         node, db_path=path if kept else None, run_id="r", schema=Basket, flow_name="spoil"
@@ -1076,9 +1163,9 @@ def test_a_change_in_place_is_checked_at_the_end_of_the_step(
 
 def test_a_spoilt_step_can_be_mended_and_resumed(path: Path) -> None:
     """A step whose values did not fit has not happened; after the fix the run goes on with it."""
-    node = Mutate(spoil_list)
+    node = Mutate(SPOILERS["numbers"])
     flow: Flow[Any] = Flow(node, db_path=path, run_id="r", schema=Basket)
     with pytest.raises(InvalidValueError):
         flow.run(basket())
-    node.change = append
+    node.change = CHANGES["append"]
     assert flow.resume("r")["numbers"] == [1, 2, 3, 4]

@@ -1,0 +1,181 @@
+"""What a flow does with runs that are stored: resume, recover and fork them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from pocoflow.db import WorkflowDB
+from pocoflow.engine.run import Run
+from pocoflow.errors import DefinitionError
+from pocoflow.graph import GraphNode
+from pocoflow.logging import get_logger
+from pocoflow.resume import fork_run
+from pocoflow.runner import RunHandle
+from pocoflow.store import Store
+
+__all__ = ["Started", "StoredRuns"]
+
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
+
+_log = get_logger("flow")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that is on record as running, and the node where it begins."""
+
+    run: Run
+    place: GraphNode
+
+
+class StoredRuns(Generic[StateT]):
+    """The part of a flow that goes on with stored runs."""
+
+    schema: Any
+
+    @property
+    @abstractmethod
+    def flow_name(self) -> str:
+        """The flow's name."""
+
+    @abstractmethod
+    def _go(self, started: Started) -> Store[StateT]: ...
+
+    @abstractmethod
+    async def _go_async(self, start: Callable[[], Started]) -> Store[StateT]: ...
+
+    @abstractmethod
+    def _go_background(self, started: Started) -> RunHandle[StateT]: ...
+
+    @abstractmethod
+    def _stored(
+        self,
+        run_id: str,
+        changes: Mapping[str, Any] | None,
+        rename: Mapping[str, str] | None,
+        types: Iterable[type],
+        resources: Mapping[Any, object] | None,
+    ) -> Started: ...
+
+    @abstractmethod
+    def _stored_in(self) -> WorkflowDB | None: ...
+
+    def resume(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        resources: Mapping[Any, object] | None = None,
+    ) -> Store[StateT]:
+        """Go on with a stored run: the same run, at the node that comes next, to its end.
+
+        A finished ``exec`` is not called again: its result is taken from the database. ``prep`` of
+        the pending node runs on the store of the last checkpoint. If the code has changed since,
+        the difference is logged; where it concerns the pending node or a field, it is refused.
+
+        Args:
+            run_id: A run that failed, was cancelled or interrupted, or a fork.
+            changes: Values to set first, such as those that could not be saved.
+            rename: New names of nodes: ``{"Summarise": "Summarize"}``.
+            types: Classes of stored values that neither the schema nor a loaded module has.
+            resources: As in :meth:`run`; they are not stored, so they are given again.
+
+        Returns:
+            The store of the run.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ResumeError: It is completed, or alive here or in another process, or its pending node
+                or a field is gone.
+            DefinitionError: The flow has no ``db_path``.
+            Exception: As :meth:`run`.
+        """
+        return self._go(self._stored(run_id, changes, rename, types, resources))
+
+    async def resume_async(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        resources: Mapping[Any, object] | None = None,
+    ) -> Store[StateT]:
+        """Like :meth:`resume`, on the caller's event loop."""
+        return await self._go_async(lambda: self._stored(run_id, changes, rename, types, resources))
+
+    def resume_background(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        resources: Mapping[Any, object] | None = None,
+    ) -> RunHandle[StateT]:
+        """Like :meth:`resume`, in a daemon thread."""
+        return self._go_background(self._stored(run_id, changes, rename, types, resources))
+
+    def recover(
+        self, *, types: Iterable[type] = (), resources: Mapping[Any, object] | None = None
+    ) -> dict[str, Exception | None]:
+        """Resume every run of this flow whose process ended before it did, one after another.
+
+        Returns:
+            For each such run, ``None`` if it is completed now, or the exception that ended it. One
+            that fails does not keep the others from going on.
+        """
+        outcomes: dict[str, Exception | None] = {}
+        for run_id in self._required_database().interrupted_runs(self.flow_name):
+            try:
+                self.resume(run_id, types=types, resources=resources)
+            except Exception as exc:  # noqa: BLE001 - returned; the others go on
+                _log.warning("run %r could not be recovered: %s", run_id, exc)
+                outcomes[run_id] = exc
+            else:
+                outcomes[run_id] = None
+        return outcomes
+
+    def fork(
+        self,
+        run_id: str,
+        step: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        types: Iterable[type] = (),
+    ) -> str:
+        """Make a new run from a checkpoint of another one, which is left as it is.
+
+        Args:
+            run_id: The parent; the new run records it.
+            step: The checkpoint, from 0; -1 is the store before the first node; by default the
+                last one.
+            changes: Values to set in the new run's store.
+            types: As in :meth:`resume`.
+
+        Returns:
+            The id of the new run, which is ``queued``: :meth:`resume` runs it.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            CheckpointNotFoundError: It has no checkpoint of that step.
+            ResumeError: No node comes after that step.
+        """
+        database = self._required_database()
+        return fork_run(database, run_id, step, changes or {}, self.schema, types)
+
+    def _required_database(self) -> WorkflowDB:
+        database = self._stored_in()
+        if database is None:
+            raise DefinitionError(
+                f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
+            )
+        return database
