@@ -183,6 +183,13 @@ class Connection:
                 if not patient:
                     raw.execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
+    def vacuum(self) -> None:
+        """Write the file anew, without the room that is not used."""
+        with self._lock, self._translated():
+            raw = self._current()
+            raw.execute("VACUUM")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a read."""
         with self._lock, self._translated():

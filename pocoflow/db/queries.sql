@@ -57,12 +57,39 @@ SELECT * FROM pf_runs WHERE run_id = ?;
 SELECT * FROM pf_runs ORDER BY run_no DESC LIMIT ?;
 
 -- name: runs_matching
--- A page of the runs before one, newest first; NULL matches every status or flow.
+-- A page of the runs before one, newest first; NULL matches every status, flow, start or text.
 SELECT * FROM pf_runs
 WHERE run_no < :before
     AND (:status IS NULL OR status IN (:status, :or_status))
     AND (:flow IS NULL OR flow_name = :flow)
+    AND (:since IS NULL OR started_at >= :since)
+    AND (:text IS NULL OR instr(lower(
+        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
+        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
+        || coalesce(parent_run_id, '')
+    ), lower(:text)))
 ORDER BY run_no DESC LIMIT :limit;
+
+-- name: request_cancel
+-- Ask whoever runs the run to stop after the step that it is at.
+UPDATE pf_runs SET cancel_requested = 1 WHERE run_id = ? AND status = 'running' RETURNING run_no;
+
+-- name: counts_by_flow
+-- How many runs of each status each flow has.
+SELECT flow_name, status, count(*) AS runs FROM pf_runs GROUP BY flow_name, status;
+
+-- name: runs_with_owner
+-- The runs that are stored as running and belong to a process, which may be gone.
+SELECT run_no, flow_name FROM pf_runs WHERE status = 'running' AND owned = 1;
+
+-- name: node_began
+-- When the node that a run is at began.
+SELECT ts FROM pf_events
+WHERE id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1 AND event = 'node_start'
+ORDER BY id DESC LIMIT 1;
+
+-- name: forks_of_run
+SELECT run_id, parent_step, status FROM pf_runs WHERE parent_run_id = ? ORDER BY run_no;
 
 -- name: progress
 -- The end of a step that is not the last. Returns whether somebody asked the run to stop.
@@ -135,6 +162,28 @@ WHERE k.run_no = :run_no AND v.step <= :step AND v.step >= (
 )
 ORDER BY k.key_no, v.step;
 
+-- name: stored_at
+-- As values_at, with the step that wrote each part and no more of a long one than its beginning.
+SELECT
+    k.key, v.op, v.step, length(v.value) AS size,
+    CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
+FROM pf_keys AS k
+JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
+WHERE k.run_no = :run_no AND v.step <= :step AND v.step >= (
+    SELECT b.step FROM pf_values AS b
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+    ORDER BY b.step DESC LIMIT 1
+)
+ORDER BY k.key_no, v.step;
+
+-- name: changes_of_run
+-- Every change of the store, in the order of the steps; step -1 is the store at the beginning.
+SELECT s.step, s.node_name, s.created_at, k.key, v.op, v.value
+FROM pf_steps AS s
+LEFT JOIN pf_values AS v ON v.run_no = s.run_no AND v.step = s.step
+LEFT JOIN pf_keys AS k ON k.run_no = v.run_no AND k.key_no = v.key_no
+WHERE s.run_no = ? ORDER BY s.step, k.key_no;
+
 -- name: insert_position
 INSERT INTO pf_positions (run_no, step, node, path) VALUES (?, ?, ?, ?);
 
@@ -144,3 +193,26 @@ WHERE run_no = ? AND step = ? ORDER BY branch;
 
 -- name: store_json
 SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
+
+-- name: runs_to_prune
+-- Every run or those of a flow, newest first, with the time when something last happened in it.
+SELECT run_no, status, owned, coalesce(
+    completed_at,
+    (SELECT ts FROM pf_events
+     WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
+    started_at,
+    ''
+) AS last
+FROM pf_runs WHERE :flow IS NULL OR flow_name = :flow
+ORDER BY run_no DESC;
+
+-- name: run_by_number
+SELECT status, owned, run_no FROM pf_runs WHERE run_no = ?;
+
+-- name: delete_run
+DELETE FROM pf_runs WHERE run_no = ?;
+
+-- name: delete_unused_graphs
+DELETE FROM pf_graphs WHERE graph_no NOT IN (
+    SELECT graph_no FROM pf_runs WHERE graph_no IS NOT NULL
+);

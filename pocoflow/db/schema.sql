@@ -39,7 +39,9 @@ CREATE TABLE pf_runs (
 
 CREATE INDEX pf_runs_by_status ON pf_runs (status, run_no);
 
-CREATE INDEX pf_runs_by_flow ON pf_runs (flow_name, run_no);
+CREATE INDEX pf_runs_by_flow ON pf_runs (flow_name, status);
+
+CREATE INDEX pf_runs_by_parent ON pf_runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 
 -- The ordered event log. id is run_no * 2^32 + sequence.
 CREATE TABLE pf_events (

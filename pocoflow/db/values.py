@@ -15,7 +15,7 @@ from pocoflow.logging import get_logger
 from pocoflow.store import Store, Unsaved
 from pocoflow.watch import Watch
 
-__all__ = ["APPENDED", "DELETED", "UNSAVED", "WHOLE", "Change", "ValueWriter", "read_store"]
+__all__ = ["APPENDED", "CODED", "DELETED", "UNSAVED", "WHOLE", "Change", "ValueWriter", "read_store"]
 
 WHOLE, APPENDED, DELETED, UNSAVED = 0, 1, 2, 3
 
@@ -125,17 +125,17 @@ def _same_mark(known: Unsaved | None, mark: Unsaved) -> bool:
 
 # A key is stored as it is. One that SQLite cannot hold as text, such as a number in the dict of an
 # untyped flow, is stored as the codec writes it, behind a mark.
-_CODED = "$key:"
+CODED = "$key:"
 
 
 def _key_text(key: object) -> str:
-    if type(key) is str and not key.startswith(_CODED) and key.isprintable():
+    if type(key) is str and not key.startswith(CODED) and key.isprintable():
         return key
-    return _CODED + codec.dumps(key)
+    return CODED + codec.dumps(key)
 
 
 def _key_of(text: str) -> Any:
-    return codec.loads(text[len(_CODED) :]) if text.startswith(_CODED) else text
+    return codec.loads(text[len(CODED) :]) if text.startswith(CODED) else text
 
 
 def read_store(

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ from typing_extensions import TypeVar
 from pocoflow import codec
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
+from pocoflow.db.prune import ENDED, prune
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import (
@@ -38,7 +39,9 @@ ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
 
-INTERRUPTED = "interrupted: the process that ran it ended before the run did"
+INTERRUPTED = (
+    "interrupted: its process ended, or lost the database, before the end of the run was on record"
+)
 
 _SETTABLE = (
     "status",
@@ -196,7 +199,14 @@ class WorkflowDB:
         return None if row is None else self._truthful(row)
 
     def list_runs(
-        self, limit: int = 100, *, status: str | None = None, flow_name: str | None = None
+        self,
+        limit: int = 100,
+        *,
+        status: str | None = None,
+        flow_name: str | None = None,
+        text: str | None = None,
+        since: str | None = None,
+        before: int | None = None,
     ) -> list[dict[str, Any]]:
         """The newest runs, last created first. A run whose process is gone reads as failed.
 
@@ -204,28 +214,48 @@ class WorkflowDB:
             limit: At most so many runs.
             status: Only runs that read as this one of ``STATUSES``.
             flow_name: Only runs of this flow.
+            text: Only runs with this in their id, flow, current node, error or parent's id;
+                upper and lower case ASCII letters are the same.
+            since: Only runs started at or after this ISO-8601 time in UTC.
+            before: Only runs created before the run of this ``run_no``: the page that follows.
 
         Raises:
             ValueError: There is no such status.
         """
         if status is not None and status not in STATUSES:
             raise ValueError(f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}")
-        if status is None and flow_name is None:
+        if (status, flow_name, text, since, before) == (None,) * 5:
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
         # What is stored as running may read as failed, so it is looked at for both.
         stored = ("running", status) if status == "failed" else (status, status)
         wanted = {"status": stored[0], "or_status": stored[1], "flow": flow_name, "limit": limit}
+        wanted |= {"text": text, "since": since}
         found: list[dict[str, Any]] = []
-        before = (1 << 63) - 1
+        last = (1 << 63) - 1 if before is None else before
         while len(found) < limit:
-            rows = self.connection.rows(QUERIES["runs_matching"], {**wanted, "before": before})
+            rows = self.connection.rows(QUERIES["runs_matching"], {**wanted, "before": last})
             runs = map(self._truthful, rows)
             found += [run for run in runs if status is None or run["status"] == status]
             if len(rows) < limit:
                 break
-            before = rows[-1]["run_no"]
+            last = rows[-1]["run_no"]
         return found[:limit]
+
+    def request_cancel(self, run_id: str) -> bool:
+        """Ask a run, in whatever process it is, to stop after the step that it is at.
+
+        Returns:
+            Whether the run is running, and so was asked.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        if (self.get_run(run_id) or {}).get("status") != "running":
+            self.number(run_id)  # says so if there is no such run
+            return False
+        with self._writing() as raw:
+            return raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
 
     def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
         run = dict(row)
@@ -281,6 +311,66 @@ class WorkflowDB:
                 f"database {self.path} has no run {run_id!r}{closest(run_id, known)}"
             )
         return int(row[0])
+
+    def prune(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        keep: int | None = None,
+        status: str | Iterable[str] = ENDED,
+        flow_name: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Remove old runs with their events and checkpoints; a run that lives is never removed.
+
+        The file keeps its size, and new runs use the room: :meth:`vacuum` gives it back.
+
+        Args:
+            older_than: Only runs in which nothing has happened for so long.
+            keep: Only runs beyond the newest ``keep`` that match ``status`` and ``flow_name``.
+            status: Only runs that read as one of these; those that have ended, by default.
+            flow_name: Only runs of this flow.
+            dry_run: Remove nothing.
+
+        Returns:
+            How many runs were removed, or would be.
+
+        Raises:
+            ValueError: Neither ``older_than`` nor ``keep`` is given, or one of them is negative,
+                or there is no such status.
+        """
+        statuses = [status] if isinstance(status, str) else list(status)
+        for one in statuses:
+            if one not in STATUSES:
+                raise ValueError(f"prune: a status is one of {', '.join(STATUSES)}, not {one!r}")
+        if older_than is None and keep is None:
+            raise ValueError("prune: name older_than= or keep=; keep=0 removes every run")
+        if (keep or 0) < 0 or (older_than or timedelta()) < timedelta():
+            raise ValueError(f"prune: older_than={older_than}, keep={keep}: not below zero")
+        if self.connection.read_only:
+            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        return prune(
+            self.connection,
+            self.locks,
+            older_than=older_than,
+            keep=keep,
+            statuses=statuses,
+            flow_name=flow_name,
+            dry_run=dry_run,
+        )
+
+    def vacuum(self) -> None:
+        """Write the file anew without the room that removed runs left, and give that back.
+
+        Needs as much free space as the file takes; runs that are working wait meanwhile.
+
+        Raises:
+            DatabaseBusyError: Another writer held the database for longer than the busy timeout.
+            DatabaseFileError: The file was opened read-only, or the disk is full.
+        """
+        if self.connection.read_only:
+            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        self.connection.vacuum()
 
     # -- events ---------------------------------------------------------------------------------
 

@@ -244,18 +244,20 @@ class Loop(Count):
 
     def post(self, store: Store[Any], prep: None, result: None) -> str:
         super().post(store, prep, result)
+        store["seen"].append(store["n"])
         return "go" if store["n"] < store["steps"] else "done"
 
 
-def work(path: str, worker: str, runs: str, steps: str) -> None:
+def work(path: str, worker: str, runs: str, steps: str, synchronous: Any) -> None:
     """Many runs into one file, each of a flow of its own."""
     say("ready")
     hear()
     for number in range(int(runs)):
-        node = Loop(name="Step")
-        node.then("go", node).then("done", Count(name="End"))
-        flow: Flow[Any] = Flow(node, db_path=path, flow_name=worker, run_id=f"{worker}-{number}")
-        flow.run({"n": 0, "steps": int(steps) - 1, "worker": worker})
+        with WorkflowDB(path, synchronous=synchronous) as db:
+            node = Loop(name="Step")
+            node.then("go", node).then("done", Count(name="End"))
+            flow: Flow[Any] = Flow(node, db_path=db, flow_name=worker, run_id=f"{worker}-{number}")
+            flow.run({"n": 0, "steps": int(steps) - 1, "worker": worker, "seen": []})
     say("done")
 
 

@@ -1,0 +1,186 @@
+"""Whether a value of one annotated type may go where another is expected.
+
+Only what is provably wrong is refused: what cannot be resolved, type variables, protocols, types
+with a validation of their own and containers without arguments fit everything. Simple forms
+are decided here; what is left, generic classes of different shapes, by ``beartype.door``, which is
+imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+from enum import Enum
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    ForwardRef,
+    Literal,
+    LiteralString,
+    Never,
+    NewType,
+    NoReturn,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
+
+import typing_extensions
+from pydantic import BaseModel
+from typing_extensions import is_typeddict
+
+from pocoflow.hints import Unknown, plain
+
+__all__ = ["fits", "fits_field", "members"]
+
+_NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
+_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
+
+
+def fits(given: Any, wanted: Any) -> bool:
+    """Whether a value of the type ``given`` may go where ``wanted`` is expected; false if proved.
+
+    An ``int`` fits a ``float``. Containers are taken as covariant, as they are when a store checks
+    a value.
+    """
+    if given is wanted:
+        return True
+    targets = members(wanted)
+    return any(one in (Any, object) for one in targets) or all(
+        any(_fits(one, target) for target in targets) for one in members(given)
+    )
+
+
+def fits_field(given: Any, wanted: Any) -> bool:
+    """As :func:`fits`, for a value that is written to a field: a ``bool`` is no number there."""
+    if not fits(given, wanted):
+        return False
+    targets = members(wanted)
+    if not all(target in (int, float, complex, NoneType, str, bytes) for target in targets):
+        return True
+    return bool not in members(given)
+
+
+def members(annotation: Any) -> list[Any]:
+    """The members of a union, each in its simplest form; of any other type, itself.
+
+    ``Any`` stands for what is not known. No member is no value at all: ``Never``.
+    """
+    try:
+        return list(_members(annotation))
+    except TypeError:  # not hashable
+        return list(_members.__wrapped__(annotation))
+
+
+@lru_cache(maxsize=4096)
+def _members(annotation: Any) -> tuple[Any, ...]:
+    annotation = plain(annotation)
+    origin = get_origin(annotation)
+    if annotation is None:
+        return (NoneType,)
+    if annotation is Never or annotation is NoReturn:
+        return ()
+    if origin is Union or origin is UnionType:
+        return tuple(one for part in get_args(annotation) for one in members(part))
+    if origin is Literal:
+        return tuple(Literal[value] for value in get_args(annotation))
+    if isinstance(annotation, NewType):
+        return tuple(members(annotation.__supertype__))
+    if isinstance(annotation, tuple):  # in a schema of types
+        return tuple(one for part in annotation for one in members(part))
+    if annotation is LiteralString:
+        return (str,)
+    if _is_open(annotation) or _is_open(origin):
+        return (Any,)
+    if is_typeddict(annotation):
+        return (dict,)
+    if origin is collections.abc.Callable:
+        return (origin,)
+    if isinstance(annotation, type) or origin is not None:
+        return (annotation,)
+    return (Any,)
+
+
+def _is_open(kind: Any) -> bool:
+    """Whether it says nothing that could be proved wrong."""
+    if isinstance(kind, (Unknown, ForwardRef, str, *_VARIABLES)):
+        return True
+    if not isinstance(kind, type):
+        return False
+    if getattr(kind, "_is_protocol", False) and kind.__module__ != "collections.abc":
+        return True
+    own = hasattr(kind, "__get_pydantic_core_schema__") or hasattr(kind, "__get_validators__")
+    return own and not issubclass(kind, BaseModel)
+
+
+def _fits(given: Any, wanted: Any) -> bool:
+    if given in (Any, object) or given == wanted:
+        return True
+    if get_origin(given) is Literal:
+        return _literal_fits(get_args(given)[0], wanted)
+    if get_origin(wanted) is Literal:
+        return _expands(given, wanted)
+    return _class_fits(given, wanted)
+
+
+def _literal_fits(value: object, wanted: Any) -> bool:
+    if get_origin(wanted) is Literal:
+        expected = get_args(wanted)[0]
+        return type(value) is type(expected) and value == expected
+    return _class_fits(type(value), wanted)
+
+
+def _expands(given: Any, wanted: Any) -> bool:
+    # An enum or a bool may be spelt out as literals, of which this is only one: not provably wrong.
+    return given is bool or (isinstance(given, type) and issubclass(given, Enum))
+
+
+def _class_fits(given: Any, wanted: Any) -> bool:
+    ours, theirs = get_origin(given) or given, get_origin(wanted) or wanted
+    if not (isinstance(ours, type) and isinstance(theirs, type)):
+        return True
+    if _same_model(ours, theirs):
+        return True
+    try:
+        related = issubclass(ours, theirs) or ours in _NUMBERS.get(theirs, ())
+    except TypeError:
+        return True
+    if not related or given is ours or wanted is theirs:
+        return related
+    return _arguments_fit(given, wanted)
+
+
+def _same_model(ours: type, theirs: type) -> bool:
+    """Whether both are parametrisations of one generic model."""
+    kinds = [getattr(kind, "__pydantic_generic_metadata__", None) for kind in (ours, theirs)]
+    origins = [one["origin"] or kind for one, kind in zip(kinds, (ours, theirs), strict=True) if one]
+    return len(origins) == 2 and origins[0] is origins[1]
+
+
+def _arguments_fit(given: Any, wanted: Any) -> bool:
+    ours, theirs = get_args(given), get_args(wanted)
+    if get_origin(given) is tuple:
+        return _tuple_fits(ours, wanted)
+    if len(ours) == len(theirs) and ... not in (*ours, *theirs):
+        return all(fits(one, other) for one, other in zip(ours, theirs, strict=True))
+    return _by_the_library(given, wanted)
+
+
+def _tuple_fits(ours: tuple[Any, ...], wanted: Any) -> bool:
+    theirs = get_args(wanted)
+    one_kind = get_origin(wanted) is not tuple
+    if one_kind or theirs[1:] == (...,):
+        return all(fits(one, theirs[0]) for one in ours if one is not ...)
+    if ours[1:] == (...,):
+        return all(fits(ours[0], one) for one in theirs)
+    return len(ours) == len(theirs) and all(map(fits, ours, theirs))
+
+
+def _by_the_library(given: Any, wanted: Any) -> bool:
+    from beartype.door import is_subhint
+
+    try:
+        return bool(is_subhint(given, wanted))
+    except Exception:  # noqa: BLE001 - a form that the library does not know proves nothing
+        return True

@@ -1,0 +1,133 @@
+"""What a node does to the store: what it reads, what it writes, and on which way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+__all__ = ["NOTHING", "UNKNOWN", "Effects", "Exit", "Lines", "Write", "in_sequence"]
+
+Lines: TypeAlias = Mapping[str, int]
+"""Keys of the store, each with the line in the source where it is used first."""
+
+_NONE: Lines = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One way out of a function.
+
+    Attributes:
+        action: The action that is returned there; ``None`` if it is not written as a constant.
+        may: The keys that may have been written by then.
+        must: Those that have been written by then, whatever way led there.
+        unknown: Whether something else may have been written, too.
+    """
+
+    action: str | None = None
+    may: frozenset[str] = frozenset()
+    must: frozenset[str] = frozenset()
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A value that is written to a key, where the source tells its type.
+
+    Attributes:
+        key: The key.
+        line: Where.
+        parameter: The parameter of the function whose value it is, or ``None``.
+        constant: The constant that it is, if it is one.
+    """
+
+    key: str
+    line: int
+    parameter: str | None
+    constant: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a function, or a node, does to the store.
+
+    Attributes:
+        needs: Keys that are read whenever it runs, before it writes them itself.
+        reads: Every key that it reads, perhaps.
+        writes: Every key that it writes, perhaps.
+        exits: The ways out; empty if it never returns.
+        reads_more: Whether it may read other keys.
+        writes_more: Whether it may write other keys.
+        named: Keys that are used without a look at whether they are there.
+        values: What is written where, as far as the source tells.
+        file: The source.
+    """
+
+    needs: Lines = _NONE
+    reads: frozenset[str] = frozenset()
+    writes: Lines = _NONE
+    exits: tuple[Exit, ...] = (Exit(),)
+    reads_more: bool = False
+    writes_more: bool = False
+    named: Lines = _NONE
+    values: tuple[Write, ...] = ()
+    file: str | None = None
+    _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)
+
+    def on(self, action: str | None) -> Exit:
+        """What has been written when an action is returned; ``None`` is any other action."""
+        known = self._by_action.get(action)
+        if known is None:
+            those = [one for one in self.exits if one.action in (action, None)]
+            known = self._by_action[action] = join(those or self.exits, action)
+        return known
+
+
+NOTHING = Effects()
+UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True)
+
+
+def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
+    """Several ways out as one."""
+    every = list(exits)
+    if len(every) == 1 and every[0].action == action:
+        return every[0]
+    return Exit(
+        action,
+        frozenset().union(*(one.may for one in every)),
+        frozenset.intersection(*(one.must for one in every)) if every else frozenset(),
+        any(one.unknown for one in every),
+    )
+
+
+def in_sequence(first: Effects, second: Effects) -> Effects:
+    """What two functions do that are called one after the other, such as ``prep`` and ``post``."""
+    if first is NOTHING:
+        return second
+    before = join(first.exits)
+    later = {
+        key: line
+        for key, line in second.needs.items()
+        if not before.unknown and key not in before.may
+    }
+    return Effects(
+        needs={**later, **first.needs},
+        reads=first.reads | second.reads,
+        writes={**second.writes, **first.writes},
+        exits=tuple(
+            Exit(
+                one.action,
+                before.may | one.may,
+                before.must | one.must,
+                before.unknown or one.unknown,
+            )
+            for one in second.exits
+        ),
+        reads_more=first.reads_more or second.reads_more,
+        writes_more=first.writes_more or second.writes_more,
+        named={**second.named, **first.named},
+        values=(*first.values, *second.values),
+        file=second.file or first.file,
+    )

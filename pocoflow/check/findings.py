@@ -1,0 +1,96 @@
+"""What a check finds: one frozen object for each mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from pocoflow.wiring import GraphEdge
+
+__all__ = ["Finding", "Severity", "in_order", "show"]
+
+Severity: TypeAlias = Literal["error", "warning"]
+"""An error stops a run; a warning does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a flow.
+
+    Attributes:
+        code: The code of the rule, such as ``"PF101"``.
+        severity: ``"error"`` or ``"warning"``.
+        flow: The name of the flow.
+        node: The name of the node in the flow's graph, with the nested flows around it:
+            ``"outer/inner"``; ``None`` if it is about the whole flow.
+        edge: The edge that it is about, if it is about one.
+        file: The file that has the mistake; ``None`` if there is no source.
+        line: The line in it.
+        message: What is wrong, with the values named.
+        fix: What to do.
+    """
+
+    code: str
+    severity: Severity
+    flow: str
+    node: str | None
+    edge: GraphEdge | None
+    file: str | None
+    line: int | None
+    message: str
+    fix: str
+
+    @property
+    def where(self) -> str:
+        """``file:line``, or an empty string."""
+        if self.file is None:
+            return ""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain JSON values."""
+        edge = self.edge
+        drawn = None
+        if edge is not None:
+            drawn = {"source": edge.source, "action": edge.action, "target": edge.target}
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "flow": self.flow,
+            "node": self.node,
+            "edge": drawn,
+            "file": self.file,
+            "line": self.line,
+            "message": self.message,
+            "fix": self.fix,
+        }
+
+    def __str__(self) -> str:
+        return show(self)
+
+
+def show(finding: Finding) -> str:
+    """A finding as text: its place, code and message, and the fix on a line of its own."""
+    place = f"{finding.where}: " if finding.where else ""
+    about = f"flow {finding.flow!r}"
+    if finding.node is not None:
+        about += f", node {finding.node!r}"
+    head = f"{place}{finding.severity} {finding.code}: {about}: {finding.message}"
+    return f"{head}\n    fix: {finding.fix}"
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then by code and place; each finding once."""
+    unique = dict.fromkeys(findings)
+    return sorted(
+        unique,
+        key=lambda one: (
+            one.severity != "error",
+            one.code,
+            one.file or "",
+            one.line or 0,
+            one.node or "",
+            one.message,
+        ),
+    )

@@ -1,0 +1,139 @@
+"""A flow as a run walks through it: nested flows opened up, one edge for each way to go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pocoflow.graph import Graph, GraphNode, label
+
+__all__ = ["Spot", "Walk", "Way", "end_actions"]
+
+
+class Way(NamedTuple):
+    """A way on from a node.
+
+    Attributes:
+        action: The action that takes it; ``None`` is any that has no edge at the node.
+        target: The node that comes next; ``None`` ends the run.
+        ending: The action with which it ends a nested flow or the run; ``None`` if not known.
+    """
+
+    action: str | None
+    target: Spot | None
+    ending: str | None = None
+
+
+class Spot:
+    """A node that works, at its place in the flow and the nested flows around it.
+
+    Attributes:
+        place: The node in its graph.
+        frames: The nested flows around it, outermost first.
+        ways: The ways on.
+    """
+
+    __slots__ = ("frames", "place", "ways")
+
+    def __init__(self, place: GraphNode, frames: tuple[GraphNode, ...]) -> None:
+        self.place = place
+        self.frames = frames
+        self.ways: list[Way] = []
+
+    @property
+    def name(self) -> str:
+        """The node's name, with the nested flows around it."""
+        return label(self.place.name, tuple(frame.name for frame in self.frames))
+
+
+class Walk:
+    """Everything that a run can come to from one node.
+
+    Args:
+        place: Where the run begins or goes on.
+        frames: The nested flows around it.
+
+    Attributes:
+        spots: What can be reached, breadth first.
+    """
+
+    def __init__(self, place: GraphNode, frames: Sequence[GraphNode] = ()) -> None:
+        self._known: dict[tuple[int, ...], Spot] = {}
+        self.spots: list[Spot] = []
+        self.start = self._enter(place, tuple(frames))
+        for spot in self.spots:  # grows while it is walked through
+            spot.ways = list(self._ways(spot))
+
+    def _enter(self, place: GraphNode, frames: tuple[GraphNode, ...]) -> Spot:
+        while place.inner is not None:
+            place, frames = place.inner.start, (*frames, place)
+        key = (id(place), *map(id, frames)) if frames else (id(place),)
+        spot = self._known.get(key)
+        if spot is None:
+            spot = self._known[key] = Spot(place, frames)
+            self.spots.append(spot)
+        return spot
+
+    def _ways(self, spot: Spot) -> Iterator[Way]:
+        place, frames = spot.place, spot.frames
+        declared = place.declared
+        for action in place.targets if declared is None else declared:
+            yield from self._follow(action, place.next(action), frames, action)
+        if declared is None:
+            yield from self._follow(None, place.fallback, frames, None)
+
+    def _follow(
+        self,
+        action: str | None,
+        following: GraphNode | None,
+        frames: tuple[GraphNode, ...],
+        ending: str | None,
+    ) -> Iterator[Way]:
+        """Where an action of a node leads, out of the nested flows that it ends."""
+        if following is not None:
+            yield Way(action, self._enter(following, frames), ending)
+        elif not frames:
+            yield Way(action, None, ending)
+        else:
+            frame, outer = frames[-1], frames[:-1]
+            if ending is not None:
+                yield from self._follow(action, frame.next(ending), outer, ending)
+                return
+            for name, target in frame.targets.items():
+                yield from self._follow(action, target, outer, name)
+            yield from self._follow(action, frame.fallback, outer, None)
+
+    def path_to(self, goal: Spot, blocked: frozenset[tuple[int, str | None]]) -> list[str]:
+        """A shortest way from the start to a node, as text: names and actions in turn.
+
+        Args:
+            goal: The node.
+            blocked: Ways that are not to be taken, as (id of the spot, action).
+        """
+        came: dict[int, tuple[Spot, str | None] | None] = {id(self.start): None}
+        queue = deque([self.start])
+        while queue:
+            spot = queue.popleft()
+            if spot is goal:
+                break
+            for way in spot.ways:
+                target = way.target
+                if target is None or id(target) in came or (id(spot), way.action) in blocked:
+                    continue
+                came[id(target)] = (spot, way.action)
+                queue.append(target)
+        steps = [goal.name]
+        before = came.get(id(goal))
+        while before is not None:
+            spot, action = before
+            steps += [action or "*", spot.name]
+            before = came[id(spot)]
+        return steps[::-1]
+
+
+def end_actions(graph: Graph) -> frozenset[str] | None:
+    """The actions with which a nested flow can end; ``None`` if they are not known."""
+    walk = Walk(graph.start)
+    ends = {way.ending for spot in walk.spots for way in spot.ways if way.target is None}
+    return None if None in ends else frozenset(end for end in ends if end is not None)

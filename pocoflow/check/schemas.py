@@ -1,0 +1,94 @@
+"""The fields of a store's schema, as the rules look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+
+__all__ = ["Fields"]
+
+_READS_ANYTHING = ("before", "plain", "wrap")
+
+
+class Fields:
+    """The fields of a flow's schema: a model class, a dict of types, or none.
+
+    Args:
+        schema: As it was given to the flow.
+    """
+
+    def __init__(self, schema: object) -> None:
+        self.schema = schema
+        self.model: type[BaseModel] | None = schema if _is_model(schema) else None
+        self._types: Mapping[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return "the schema" if self.model is None else self.model.__name__
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The fields in the order of their definition."""
+        return list(self._types if self.model is None else self.model.model_fields)
+
+    @cached_property
+    def is_closed(self) -> bool:
+        """Whether other keys are refused."""
+        return self.model is not None and self.model.model_config.get("extra") != "allow"
+
+    @cached_property
+    def defaults(self) -> frozenset[str]:
+        """The fields that are there from the start."""
+        if self.model is None:
+            return frozenset()
+        known = self.model.model_fields.items()
+        return frozenset(name for name, field in known if not field.is_required())
+
+    def __bool__(self) -> bool:
+        return self.schema is not None
+
+    def __contains__(self, name: str) -> bool:
+        return name in (self._types if self.model is None else self.model.model_fields)
+
+    def lacks(self, name: str) -> bool:
+        """Whether a store with this schema can never have the key."""
+        return self.is_closed and name not in self
+
+    def is_attribute(self, name: str) -> bool:
+        """Whether ``store.state`` has the name although it is no field: a method or a property."""
+        return self.model is not None and name not in self and hasattr(self.model, name)
+
+    def type_of(self, name: str) -> Any:
+        """What a field holds; ``Any`` if nothing is said of it."""
+        if self.model is None:
+            return self._types.get(name, Any)
+        field = self.model.model_fields.get(name)
+        return Any if field is None else field.annotation
+
+    def takes(self, name: str) -> Any:
+        """What may be written to a field: its type, or ``Any`` if a validator converts to it."""
+        return Any if name in self._converted else self.type_of(name)
+
+    @cached_property
+    def _converted(self) -> frozenset[str]:
+        if self.model is None:
+            return frozenset()
+        found: set[str] = set()
+        for one in self.model.__pydantic_decorators__.field_validators.values():
+            if one.info.mode in _READS_ANYTHING:
+                found.update(self.names if "*" in one.info.fields else one.info.fields)
+        for name, field in self.model.model_fields.items():
+            kinds = {type(extra).__name__ for extra in field.metadata}
+            converts = kinds & {"BeforeValidator", "PlainValidator", "WrapValidator"}
+            strict = [extra.strict for extra in field.metadata if hasattr(extra, "strict")]
+            if converts or False in strict:
+                found.add(name)
+        return frozenset(found)
+
+
+def _is_model(schema: object) -> bool:
+    return isinstance(schema, type) and issubclass(schema, BaseModel)

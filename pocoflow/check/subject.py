@@ -1,0 +1,206 @@
+"""What the rules look at: a flow's graph, its schema, and what is known of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, in_sequence
+from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.flat import Walk, end_actions
+from pocoflow.check.rules import RULES
+from pocoflow.check.schemas import Fields
+from pocoflow.check.source import read_source
+from pocoflow.function import FunctionNode
+from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.node import AsyncNode, BatchNode, Node
+from pocoflow.wiring import GraphEdge
+
+__all__ = ["Level", "Subject", "effects_of"]
+
+_BASES: tuple[Any, ...] = (Node, AsyncNode, BatchNode)
+
+
+@dataclass(frozen=True)
+class Level:
+    """A graph and the nested flows around it.
+
+    Attributes:
+        graph: The graph.
+        path: Names of the nested flows, outermost first.
+        node: The node that the nested flow is; ``None`` for the flow itself.
+    """
+
+    graph: Graph
+    path: tuple[str, ...] = ()
+    node: Node[Any, Any, Any] | None = None
+
+
+class Subject:
+    """A flow as the rules see it.
+
+    Args:
+        flow_name: What the flow is called.
+        graph: Its graph.
+        schema: The schema of the store: a model class, a dict of types, or ``None``.
+        inputs: The keys that a run is given, if the flow says so.
+        stored: Whether runs are kept in a database.
+        place: Where the run begins; the start of the graph by default.
+        frames: The nested flows around that place.
+    """
+
+    def __init__(
+        self,
+        flow_name: str,
+        graph: Graph,
+        schema: object = None,
+        inputs: tuple[str, ...] | None = None,
+        stored: bool = False,
+        place: GraphNode | None = None,
+        frames: tuple[GraphNode, ...] = (),
+    ) -> None:
+        self.flow_name = flow_name
+        self.graph = graph
+        self.fields = Fields(schema)
+        self.inputs = inputs
+        self.stored = stored
+        self._place = place or graph.start
+        self._frames = frames
+        self._effects: dict[int, Effects] = {}
+        self._ends: dict[int, frozenset[str] | None] = {}
+
+    @cached_property
+    def walk(self) -> Walk:
+        """Everything that a run can come to."""
+        return Walk(self._place, self._frames)
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The graph of the flow and those of the nested flows, each once."""
+        found = [Level(self.graph)]
+        known = {id(self.graph)}
+        for level in found:  # grows while it is walked through
+            for place in level.graph.nodes.values():
+                if place.inner is not None and id(place.inner) not in known:
+                    known.add(id(place.inner))
+                    found.append(Level(place.inner, (*level.path, place.name), place.node))
+        return found
+
+    @cached_property
+    def nodes(self) -> list[tuple[str, GraphNode]]:
+        """The nodes that work, each once, with their names as messages show them."""
+        return list(self._nodes())
+
+    def _nodes(self) -> Iterator[tuple[str, GraphNode]]:
+        known: set[int] = set()
+        for level in self.levels:
+            for place in level.graph.nodes.values():
+                if place.inner is None and id(place.node) not in known:
+                    known.add(id(place.node))
+                    yield label(place.name, level.path), place
+
+    @cached_property
+    def is_typed(self) -> bool:
+        """Whether there is something to prove.
+
+        There is not in a flow of classic nodes without annotations, without a schema and inputs,
+        and wired by ``node.then`` alone.
+        """
+        if self.fields or self.inputs is not None:
+            return True
+        if any(edge.written == "flow" for level in self.levels for edge in level.graph.edges):
+            return True
+        return any(_is_typed(place.node) for _, place in self.nodes)
+
+    def actions(self, place: GraphNode) -> tuple[str, ...] | None:
+        """The actions that a node can return, a nested flow included; ``None`` if not known."""
+        if place.inner is None:
+            return place.declared
+        key = id(place.inner)
+        if key not in self._ends:
+            self._ends[key] = end_actions(place.inner)
+        ends = self._ends[key]
+        return None if ends is None else tuple(sorted(ends))
+
+    def effects(self, place: GraphNode) -> Effects:
+        """What a node does to the store."""
+        found = self._effects.get(id(place.node))
+        if found is None:
+            found = self._effects[id(place.node)] = effects_of(place.node)
+        return found
+
+    def finding(
+        self,
+        code: str,
+        message: str,
+        fix: str,
+        *,
+        node: str | None = None,
+        edge: GraphEdge | None = None,
+        where: tuple[str | None, int | None] | None = None,
+        severity: Severity | None = None,
+    ) -> Finding:
+        """A finding about this flow; its place is that of the edge unless another is given."""
+        if where is None and edge is not None:
+            where = (edge.file, edge.line)
+        file, line = where or (None, None)
+        chosen = severity or RULES[code].severity
+        return Finding(code, chosen, self.flow_name, node, edge, file, line, message, fix)
+
+
+def _is_typed(node: Node[Any, Any, Any]) -> bool:
+    if isinstance(node, FunctionNode):
+        return True
+    for name in ("prep", "exec", "exec_async", "post"):
+        function = getattr(type(node), name, None)
+        owners = [base.__dict__.get(name) for base in _BASES]
+        if function not in owners and getattr(function, "__annotations__", None):
+            return True
+    return False
+
+
+def effects_of(node: Node[Any, Any, Any]) -> Effects:
+    """What a node does to the store, from its signature or from the source of its phases."""
+    if isinstance(node, FunctionNode):
+        return _of_function(node)
+    own = getattr(node, "__dict__", {})
+    if "prep" in own or "post" in own:
+        return UNKNOWN
+    return in_sequence(_of_phase(node, "prep"), _of_phase(node, "post"))
+
+
+def _of_phase(node: Node[Any, Any, Any], name: str) -> Effects:
+    function = getattr(type(node), name)
+    if function in [base.__dict__.get(name) for base in _BASES]:
+        return NOTHING
+    return read_source(function)
+
+
+def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
+    signature = node.signature
+    line = signature.function.__code__.co_firstlineno
+    file = signature.function.__code__.co_filename
+    taken = [one for one in signature.parameters if one.field is not None]
+    needs = {one.field.name: line for one in taken if one.field and one.required}
+    arguments = Effects(
+        needs=needs,
+        reads=frozenset(one.field.name for one in taken if one.field),
+        named=needs,
+        file=file,
+    )
+    if signature.takes_store:
+        names = [p.name for p in signature.parameters if p.field is None and p.resource is None]
+        body = read_source(signature.function, names)
+    else:
+        body = NOTHING
+    written = frozenset(field.name for field in signature.writes)
+    if written:
+        result = Effects(
+            writes=dict.fromkeys(sorted(written), line),
+            exits=(Exit(None, written, written),),
+            named=dict.fromkeys(sorted(written), line),
+        )
+        body = in_sequence(body, result)
+    return in_sequence(arguments, body)

@@ -1,0 +1,173 @@
+"""What whoever looks at runs asks of a database; no stored class is needed for any of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.values import APPENDED, CODED, DELETED, UNSAVED
+from pocoflow.db.workflow import WorkflowDB
+
+__all__ = [
+    "FlowCounts",
+    "StoredValue",
+    "export_run",
+    "flow_counts",
+    "forks",
+    "node_began",
+    "stored_values",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounts:
+    """How many runs a flow has, by status as a reader sees it.
+
+    Attributes:
+        flow_name: The flow.
+        by_status: Statuses without runs are left out.
+    """
+
+    flow_name: str
+    by_status: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All runs."""
+        return sum(self.by_status.values())
+
+    @property
+    def failure_rate(self) -> float | None:
+        """The failed share of the runs that completed or failed; ``None`` if none has."""
+        failed = self.by_status.get("failed", 0)
+        ended = failed + self.by_status.get("completed", 0)
+        return failed / ended if ended else None
+
+
+def flow_counts(database: WorkflowDB) -> list[FlowCounts]:
+    """The counts of every flow, by its name. A run whose process is gone counts as failed."""
+    found: dict[str, dict[str, int]] = {}
+    for name, status, runs in database.connection.rows(QUERIES["counts_by_flow"]):
+        found.setdefault(name, {})[status] = runs
+    for row in database.connection.rows(QUERIES["runs_with_owner"]):
+        counts = found.get(row["flow_name"], {})
+        if counts.get("running") and not database.locks.is_held(row["run_no"]):
+            counts["running"] -= 1
+            counts["failed"] = counts.get("failed", 0) + 1
+    return [
+        FlowCounts(name, {status: runs for status, runs in counts.items() if runs})
+        for name, counts in sorted(found.items())
+    ]
+
+
+def node_began(database: WorkflowDB, run_no: int) -> str | None:
+    """When the node that a run is at began, as ISO-8601 text in UTC."""
+    row = database.connection.row(QUERIES["node_began"], (run_no,))
+    return None if row is None else str(row["ts"])
+
+
+def forks(database: WorkflowDB, run_id: str) -> list[dict[str, Any]]:
+    """The runs that were forked from a run: ``run_id``, ``parent_step``, ``status`` as stored."""
+    return [dict(row) for row in database.connection.rows(QUERIES["forks_of_run"], (run_id,))]
+
+
+@dataclass(slots=True)
+class StoredValue:
+    """The value of a store key as it is stored.
+
+    Attributes:
+        key: The key.
+        step: The step that last wrote it; -1 if it is there from the beginning.
+        text: The value as JSON text, perhaps only its beginning; ``""`` if it was not saved.
+        size: The length of the whole text.
+        not_saved: Type and reason if the value could not be stored.
+    """
+
+    key: str
+    step: int
+    text: str = ""
+    size: int = 0
+    not_saved: tuple[str, str] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether ``text`` is all of it."""
+        return len(self.text) == self.size
+
+
+def stored_values(
+    database: WorkflowDB, run_id: str, step: int, limit: int | None = None
+) -> dict[str, StoredValue]:
+    """The store after a step, by key, as text; ``step=-1`` is the store before the first node.
+
+    Args:
+        database: Where the run is.
+        run_id: The run.
+        step: The step; one without a checkpoint reads as the one before it.
+        limit: Read no more than about so many characters of a value.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    found: dict[str, StoredValue] = {}
+    wanted = {"run_no": database.number(run_id), "step": step, "limit": limit}
+    for row in database.connection.rows(QUERIES["stored_at"], wanted):
+        key, text = _key(row["key"]), row["value"] or ""
+        if row["op"] == DELETED:
+            found.pop(key, None)
+        elif row["op"] == UNSAVED:
+            kind, reason = json.loads(text)
+            found[key] = StoredValue(key, row["step"], not_saved=(str(kind), str(reason)))
+        elif row["op"] == APPENDED:
+            value = found[key]
+            value.step = row["step"]
+            value.size += row["size"] - 2 + (1 if value.size > 2 and row["size"] > 2 else 0)
+            if limit is None or len(value.text) < limit:
+                value.text = _joined(value.text, text)
+        else:
+            found[key] = StoredValue(key, row["step"], text, row["size"])
+    return found
+
+
+def _key(text: str) -> str:
+    return text.removeprefix(CODED)
+
+
+def _joined(first: str, second: str) -> str:
+    """The text of two lists as that of one."""
+    inner = [part[1:-1] for part in (first, second)]
+    return f"[{','.join(filter(None, inner))}]"
+
+
+def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
+    """Everything that is recorded of a run, as one JSON document.
+
+    ``steps`` has what each step changed (step -1: the store before the first node): ``set`` for
+    whole values, ``appended`` for elements added to lists, ``deleted`` and ``not_saved`` keys.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    number = database.number(run_id)
+    steps: dict[int, dict[str, Any]] = {}
+    for row in database.connection.rows(QUERIES["changes_of_run"], (number,)):
+        about = {"step": row["step"], "node": row["node_name"], "created_at": row["created_at"]}
+        step = steps.setdefault(row["step"], about)
+        if row["key"] is None:
+            continue
+        key = _key(row["key"])
+        if row["op"] == DELETED:
+            step.setdefault("deleted", []).append(key)
+        else:
+            part = {APPENDED: "appended", UNSAVED: "not_saved"}.get(row["op"], "set")
+            step.setdefault(part, {})[key] = json.loads(row["value"])
+    return {
+        "format": "pocoflow-run/1",
+        "run": database.get_run(run_id),
+        "graph": database.get_graph(run_id),
+        "events": database.get_events(run_id),
+        "steps": list(steps.values()),
+    }

@@ -1,0 +1,211 @@
+"""The event log of a run as steps with attempts, as errors, and as a walk over its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+__all__ = ["Attempt", "Edge", "Error", "Step", "Walk", "errors_of", "parse", "steps_of", "walk"]
+
+Event: TypeAlias = Mapping[str, Any]
+Edge: TypeAlias = tuple[str, str, str]
+"""Source, action, target; the target ``"END"`` is the end of the run."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try of a step: from when to when, and the error that ended it."""
+
+    began: datetime
+    ended: datetime
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Step:
+    """One execution of a node.
+
+    Attributes:
+        number: The step's number; a step that was resumed is there twice.
+        node: The node, with the nested flows around it.
+        began: When it began.
+        ended: When it ended; the last that is known of it if nobody recorded its end.
+        status: ``running``, ``completed``, ``failed`` or ``cancelled``.
+        action: What it returned.
+        elapsed_ms: How long it took, as the engine measured it.
+        attempts: Its tries, at least one.
+    """
+
+    number: int
+    node: str
+    began: datetime
+    ended: datetime
+    status: str = "running"
+    action: str | None = None
+    elapsed_ms: float | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Something that went wrong in a run.
+
+    Attributes:
+        title: What failed: the step, its node and the attempt.
+        kind: The type of the exception.
+        message: Its message.
+        traceback: Its traceback, ``""`` if none was recorded.
+        is_final: Whether it ended the run; otherwise another attempt followed.
+    """
+
+    title: str
+    kind: str
+    message: str
+    traceback: str
+    is_final: bool
+
+
+def parse(text: object) -> datetime:
+    """A time of the database; the beginning of time if it cannot be read."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> list[Step]:
+    """The steps of a run in the order in which they began."""
+    found: list[Step] = []
+    open_steps: dict[int, Step] = {}
+    last = now
+    for event in events:
+        last = time = parse(event["ts"])
+        number, kind = event["step"], event["event"]
+        if kind == "node_start":
+            step = Step(number, event["node_name"] or "", time, time)
+            step.attempts.append(Attempt(time, time))
+            found.append(step)
+            _end(open_steps.pop(number, None), "failed", time)
+            open_steps[number] = step
+        elif kind == "node_retry" and number in open_steps:
+            step = open_steps[number]
+            step.attempts[-1].ended = time
+            step.attempts[-1].error = describe(event)
+            step.attempts.append(Attempt(time, time))
+        elif kind in ("node_end", "node_error") and number in open_steps:
+            step = open_steps.pop(number)
+            _end(step, "completed" if kind == "node_end" else "failed", time)
+            step.action, step.elapsed_ms = event["action"], event["elapsed_ms"]
+            step.attempts[-1].error = describe(event) if kind == "node_error" else None
+        elif kind in ("flow_cancelled", "flow_error", "flow_resume"):
+            status = "cancelled" if kind == "flow_cancelled" else "failed"
+            for step in open_steps.values():
+                _end(step, status, time)
+            open_steps.clear()
+    for step in open_steps.values():
+        alive = run["status"] == "running"
+        _end(step, "running" if alive else str(run["status"]), now if alive else last)
+    return found
+
+
+def _end(step: Step | None, status: str, time: datetime) -> None:
+    if step is not None:
+        step.status, step.ended = status, time
+        step.attempts[-1].ended = time
+
+
+def describe(event: Event) -> str:
+    """The error of an event in one line."""
+    kind, message = event.get("error_type"), event.get("error_msg") or ""
+    return f"{kind}: {message}" if kind and kind != message else str(message)
+
+
+def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
+    """What went wrong, the last first; an error that ended the run is told once."""
+    found: list[Error] = []
+    for event in events:
+        kind = event["event"]
+        if kind not in ("node_retry", "node_error", "flow_error"):
+            continue
+        is_final = kind != "node_retry"
+        trace = event.get("traceback") or ""
+        if kind == "flow_error" and found and found[-1].traceback == trace and trace:
+            continue
+        where = "The run" if event["node_name"] is None else f"Step {event['step']}, "
+        where += event["node_name"] or ""
+        attempt = f", attempt {event['attempt']}" if event.get("attempt") else ""
+        found.append(
+            Error(
+                where + attempt,
+                event.get("error_type") or "",
+                event["error_msg"] or "",
+                trace,
+                is_final,
+            )
+        )
+    if run["error_msg"] and not any(error.is_final for error in found):
+        about = run.get("error_type") or "", str(run["error_msg"]), run.get("traceback") or ""
+        found.append(Error("The run", *about, is_final=True))
+    return found[::-1]
+
+
+@dataclass(slots=True)
+class Walk:
+    """Where a run has been in its graph.
+
+    Attributes:
+        status: The status of the last step of each node that was reached.
+        visits: How many steps each node had.
+        taken: How often each edge was taken.
+        current: The node that runs or comes next, while the run is not at its end.
+        first_inside: The node where each nested flow began.
+    """
+
+    status: dict[str, str] = field(default_factory=dict)
+    visits: dict[str, int] = field(default_factory=dict)
+    taken: dict[Edge, int] = field(default_factory=dict)
+    current: str | None = None
+    first_inside: dict[str, str] = field(default_factory=dict)
+
+
+def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Sequence[str]]) -> Walk:
+    """Follow the steps of a run over the edges of its graph."""
+    found = Walk()
+    known = {(source, action): target for source, action, target in edges}
+    for step in steps:
+        if step.attempts:
+            found.visits[step.node] = found.visits.get(step.node, 0) + 1
+        found.status[step.node] = "retried" if _retries(step) else step.status
+        parents = step.node.split("/")[:-1]
+        for depth in range(len(parents)):
+            flow = "/".join(parents[: depth + 1])
+            inside = "/".join(step.node.split("/")[: depth + 2])
+            found.first_inside.setdefault(flow, inside)
+        if step.action is not None:
+            for edge in _edges_of(step.node, step.action, known):
+                found.taken[edge] = found.taken.get(edge, 0) + 1
+    if run["status"] != "completed":
+        found.current = run["current_node"]
+    return found
+
+
+def _retries(step: Step) -> bool:
+    return step.status == "running" and len(step.attempts) > 1
+
+
+def _edges_of(node: str, action: str, known: Mapping[tuple[str, str], str]) -> Iterable[Edge]:
+    """The edges that an action takes: out of the node or, at the end of a flow, out of the flow."""
+    while True:
+        for label in (action, "*"):
+            target = known.get((node, label))
+            if target is not None:
+                yield node, label, target
+                break
+        else:
+            target = "END"
+        if "/" not in node or target != "END":
+            return
+        node = node.rpartition("/")[0]
