@@ -96,7 +96,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         """Take the arguments from the store, by parameter."""
         arguments = {name: store[field] for name, field in self._required}
         for name, field in self._optional:
-            if field in store:
+            if field in store or field in store.unsaved:  # store[...] says what was not saved
                 arguments[name] = store[field]
         return arguments
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from pocoflow.check.data_rules import DataFlow, Missing, check_data
-from pocoflow.check.findings import Finding, in_order
+from pocoflow.check.data_rules import DataFlow, check_data
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
-from pocoflow.graph import GraphNode
+from pocoflow.findings import in_order
 from pocoflow.schema import closest
-from pocoflow.store import Store
 
 __all__ = ["Proof"]
 
@@ -30,40 +27,29 @@ class Proof:
 
     Attributes:
         findings: Everything that was found, errors first, for a run of which nothing is known.
-        needs: The keys without which a run fails, or is refused; empty for a flow of which nothing
-            is known.
+        needs: The keys without which a run is refused.
+        inputs: Those that the caller gives: as declared, or those that are read and that no node
+            writes.
+        is_refused: Whether a run is refused whatever it begins with.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        inputs = frozenset(subject.inputs or ())
-        self._data = DataFlow(subject, inputs | subject.fields.defaults)
-        self.findings = tuple(
-            in_order(
-                [
-                    *check_graph(subject),
-                    *check_types(subject),
-                    *check_data(subject, self._data),
-                    *check_storage(subject),
-                ]
-            )
-        )
-        self._missing = self._data.missing
-        self._given = inputs if subject.is_start else frozenset()
-        self.needs = self._given | {one.key for one in self._missing}
-        self._errors = tuple(
-            one for one in self.findings if one.severity == "error" and one.code != "PF301"
-        )
-        if not subject.is_typed:
-            self.needs, self._errors = frozenset(), ()
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The keys that a run has to be given: as declared, or as no node writes them."""
-        if self._subject.inputs is not None:
-            return self._subject.inputs
-        names = (one.key for one in self._missing if one.key not in self._data.written)
-        return tuple(dict.fromkeys(names))
+        declared = subject.inputs if subject.is_start else None
+        initial = frozenset((*(declared or ()), *subject.fields.defaults))
+        flow = DataFlow(subject, initial if subject.is_start else frozenset())
+        data = list(check_data(subject, flow))
+        always = [*check_graph(subject), *check_types(subject), *check_storage(subject)]
+        always += [finding for missing, finding in data if missing is None]
+        self._unwritten = [(one.key, found) for one, found in data if one is not None]
+        self.findings = in_order([*always, *(finding for _, finding in self._unwritten)])
+        self._readers = {one.key: one.spot.name for one in reversed(flow.missing)}
+        unwritten = {key for key, _ in self._unwritten}
+        read = [key for key in self._readers if key not in unwritten]
+        self.inputs = tuple(dict.fromkeys(declared if declared is not None else read))
+        self.needs = frozenset((*self.inputs, *unwritten)) if subject.is_typed else frozenset()
+        self._errors = [one for one in always if one.severity == "error" and subject.is_typed]
+        self.is_refused = bool(self._errors)
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse a run that cannot work out.
@@ -75,45 +61,22 @@ class Proof:
             FlowValidationError: There are errors.
             MissingInputError: An input is not there.
         """
-        lacking = [one for one in self._missing if one.key not in keys]
-        unwritten = [one for one in self.findings if one.code == "PF301"]
-        before = self._subject.fields
-        del before
-        found = list(self._errors)
-        names = {(one.spot.name, one.key) for one in lacking}
-        found += [one for one in unwritten if self._is_about(one, names)]
-        if found:
-            raise FlowValidationError(self._subject.flow_name, in_order(found))
+        unwritten = [found for key, found in self._unwritten if key in self.needs - set(keys)]
+        if self._errors or unwritten:
+            raise FlowValidationError(
+                self._subject.flow_name, in_order([*self._errors, *unwritten])
+            )
         missing = [key for key in self.inputs if key in self.needs and key not in keys]
         if missing:
             raise MissingInputError(self._say(missing, keys))
 
-    def _is_about(self, finding: Finding, names: set[tuple[str, str]]) -> bool:
-        return any(
-            finding.node == name and finding.message.startswith(f"it reads {key!r} ")
-            for name, key in names
-        )
-
     def _say(self, missing: list[str], keys: Collection[str]) -> str:
-        readers = {one.key: one for one in self._missing}
         told = []
         for key in missing:
-            reader = readers.get(key)
-            who = "an input of the flow" if reader is None else f"read by {reader.spot.name!r}"
-            told.append(f"{key!r} ({who}){closest(key, keys)}")
+            reader = self._readers.get(key)
+            who = "an input of the flow" if reader is None else f"node {reader!r} reads it"
+            told.append(f"{key!r} ({who}{closest(key, keys)})")
         return (
             f"flow {self._subject.flow_name!r} is run without {', '.join(told)}: put it into the "
-            f"store (keys: {', '.join(map(repr, keys)) or 'none'})"
+            f"store that it is run with (keys: {', '.join(map(repr, keys)) or 'none'})"
         )
-
-
-def prove(
-    flow_name: str,
-    place: GraphNode,
-    frames: tuple[GraphNode, ...],
-    **facts: Any,
-) -> Proof:
-    raise NotImplementedError
-
-
-_ = (Missing, Store)

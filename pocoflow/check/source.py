@@ -62,7 +62,9 @@ def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
 def _constants(function: Any) -> Mapping[str, str]:
     """The names of the module that are text, for ``store[KEY]``."""
     names = function.__globals__
-    return {name: names[name] for name in function.__code__.co_names if type(names.get(name)) is str}
+    return {
+        name: names[name] for name in function.__code__.co_names if type(names.get(name)) is str
+    }
 
 
 def _definition(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:

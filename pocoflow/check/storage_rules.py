@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import members
-from pocoflow.check.findings import Finding
+from pocoflow.findings import Finding
 from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.codec.kinds import kind_of
@@ -110,7 +110,7 @@ def _bad_member(member: Any, seen: tuple[Any, ...]) -> Any:
     kind = origin or member
     if kind in _CODE:
         return member
-    if not isinstance(kind, type) or kind is object or kind is type:
+    if not isinstance(kind, type) or kind in (Any, object, type):
         return None
     if not _may_be_stored(kind):
         return member

@@ -79,8 +79,8 @@ function fill(cell, value, kind) {
   for (const part of Array.isArray(value) && kind !== "bar" ? value : [value]) {
     const own = part && part.kind;
     const node = KINDS[own || kind](own ? part.value : part);
+    if (cell.hasChildNodes()) cell.append(" ");
     cell.append(typeof node === "object" ? node : make("bdi", {}, String(node)));
-    cell.append(" ");
   }
 }
 

@@ -51,7 +51,7 @@ def runs_table(
         _column("Run"),
         _column("Status", "status"),
         _column("Flow", less=True),
-        _column("Started", "time"),
+        _column("Started", "time", less=True),
         _column("Duration", "seconds"),
         _column("Steps", "number", less=True),
         _column("Current node"),
@@ -100,10 +100,10 @@ def _node(run: Mapping[str, Any]) -> Any:
     return name
 
 
-def summary(counts: Sequence[FlowCounts]) -> Block:
-    """How many runs there are, and how they went."""
+def summary(path: str, counts: Sequence[FlowCounts]) -> Block:
+    """The database, how many runs it has, and how they went."""
     everything = _totals(counts)
-    facts = [["Runs", "number", f"{everything.total:,}"]]
+    facts = [["Database", "code", visible(path)], ["Runs", "number", f"{everything.total:,}"]]
     for status in ("running", "paused", "queued", "completed", "failed", "cancelled"):
         if everything.by_status.get(status):
             facts.append([status.capitalize(), "number", f"{everything.by_status[status]:,}"])
