@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from pocoflow.check.effects import Effects
-from pocoflow.findings import Finding
 from pocoflow.check.flat import Spot
 from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.schema import closest
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pocoflow.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.subject import Level, Subject
+from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.node import ANY_ACTION

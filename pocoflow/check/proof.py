@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 
-from pocoflow.check.data_rules import DataFlow, check_data
+from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
-from pocoflow.findings import in_order
+from pocoflow.findings import Finding, in_order
 from pocoflow.schema import closest
 
 __all__ = ["Proof"]
@@ -26,30 +27,64 @@ class Proof:
         subject: The flow.
 
     Attributes:
-        findings: Everything that was found, errors first, for a run of which nothing is known.
         needs: The keys without which a run is refused.
-        inputs: Those that the caller gives: as declared, or those that are read and that no node
-            writes.
         is_refused: Whether a run is refused whatever it begins with.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        declared = subject.inputs if subject.is_start else None
-        initial = frozenset((*(declared or ()), *subject.fields.defaults))
-        flow = DataFlow(subject, initial if subject.is_start else frozenset())
-        data = list(check_data(subject, flow))
-        always = [*check_graph(subject), *check_types(subject), *check_storage(subject)]
-        always += [finding for missing, finding in data if missing is None]
-        self._unwritten = [(one.key, found) for one, found in data if one is not None]
-        self.findings = in_order([*always, *(finding for _, finding in self._unwritten)])
-        self._readers = {one.key: one.spot.name for one in reversed(flow.missing)}
-        unwritten = {key for key, _ in self._unwritten}
-        read = [key for key in self._readers if key not in unwritten]
-        self.inputs = tuple(dict.fromkeys(declared if declared is not None else read))
-        self.needs = frozenset((*self.inputs, *unwritten)) if subject.is_typed else frozenset()
-        self._errors = [one for one in always if one.severity == "error" and subject.is_typed]
-        self.is_refused = bool(self._errors)
+        self._declared = subject.inputs if subject.is_start else None
+        self.needs: frozenset[str] = frozenset()
+        self.is_refused = False
+        if subject.is_typed:  # of any other flow, nothing is looked at before it runs
+            self.needs = frozenset((*self.inputs, *(one.key for one, _ in self._unwritten)))
+            self.is_refused = bool(self._errors)
+
+    @cached_property
+    def _flow(self) -> DataFlow:
+        given = (*(self._declared or ()), *self._subject.fields.defaults)
+        # A run that goes on has what its store holds, and nothing by default.
+        return DataFlow(self._subject, frozenset(given if self._subject.is_start else ()))
+
+    @cached_property
+    def _data(self) -> list[tuple[Missing | None, Finding]]:
+        return list(check_data(self._subject, self._flow))
+
+    @cached_property
+    def _unwritten(self) -> list[tuple[Missing, Finding]]:
+        return [(missing, finding) for missing, finding in self._data if missing is not None]
+
+    @cached_property
+    def _always(self) -> list[Finding]:
+        """The findings that do not depend on what a run begins with."""
+        subject = self._subject
+        others = [finding for missing, finding in self._data if missing is None]
+        return [*check_graph(subject), *check_types(subject), *others, *check_storage(subject)]
+
+    @cached_property
+    def _errors(self) -> list[Finding]:
+        return [one for one in self._always if one.severity == "error"]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """Everything that was found, errors first, for a run of which nothing is known."""
+        return in_order([*self._always, *(finding for _, finding in self._unwritten)])
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """What the caller gives: as declared, or what is read and written by no node."""
+        if self._declared is not None:
+            return self._declared
+        unwritten = {one.key for one, _ in self._unwritten}
+        return tuple(key for key in self._readers if key not in unwritten)
+
+    @cached_property
+    def _readers(self) -> dict[str, str]:
+        """The keys that nothing has written where they are read, and the first reader."""
+        readers: dict[str, str] = {}
+        for one in self._flow.missing:
+            readers.setdefault(one.key, one.spot.name)
+        return readers
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse a run that cannot work out.
@@ -61,12 +96,12 @@ class Proof:
             FlowValidationError: There are errors.
             MissingInputError: An input is not there.
         """
-        unwritten = [found for key, found in self._unwritten if key in self.needs - set(keys)]
-        if self._errors or unwritten:
-            raise FlowValidationError(
-                self._subject.flow_name, in_order([*self._errors, *unwritten])
-            )
-        missing = [key for key in self.inputs if key in self.needs and key not in keys]
+        lacking = self.needs.difference(keys)
+        unwritten = [finding for one, finding in self._unwritten if one.key in lacking]
+        if self.is_refused or unwritten:
+            every = in_order([*self._errors, *unwritten])
+            raise FlowValidationError(self._subject.flow_name, every)
+        missing = [key for key in self.inputs if key in lacking]
         if missing:
             raise MissingInputError(self._say(missing, keys))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -22,7 +22,8 @@ class Fields:
 
     def __init__(self, schema: object) -> None:
         self.schema = schema
-        self.model: type[BaseModel] | None = schema if _is_model(schema) else None
+        is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
+        self.model: type[BaseModel] | None = cast("type[BaseModel]", schema) if is_model else None
         self._types: Mapping[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
 
     @property
@@ -88,7 +89,3 @@ class Fields:
             if converts or False in strict:
                 found.add(name)
         return frozenset(found)
-
-
-def _is_model(schema: object) -> bool:
-    return isinstance(schema, type) and issubclass(schema, BaseModel)

@@ -77,8 +77,8 @@ def _definition(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     indented = text[:1].isspace()
     try:
         tree = ast.parse("if 1:\n" + text if indented else text)
-    except (SyntaxError, ValueError):
-        return None
+    except (SyntaxError, ValueError, RecursionError, SystemError):
+        return None  # SystemError: CPython 3.11, when two threads parse at once
     inner: Any = tree.body[0]
     node = inner.body[0] if indented else inner
     code = function.__code__

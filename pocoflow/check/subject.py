@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, in_sequence
-from pocoflow.findings import Finding, Severity
 from pocoflow.check.flat import Walk, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
+from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import AsyncNode, BatchNode, Node

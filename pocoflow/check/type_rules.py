@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import fits, fits_field
-from pocoflow.findings import Finding
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.hints import awaited, plain
@@ -94,7 +94,7 @@ def _parameters(
 
 
 def _held(subject: Subject, one: Parameter) -> Any:
-    """What the field of a parameter holds: by the flow's schema, or by the reference's own model."""
+    """What the field of a parameter holds: by the flow's schema, or by the model it names."""
     field = one.field
     if field is None:
         return Any
@@ -217,8 +217,8 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
             continue
         yield subject.finding(
             "PF206",
-            f"the nested flow has the schema {inner.__name__}, the flow around it {model.__name__}, "
-            "and both work on one store",
+            f"the nested flow has the schema {inner.__name__}, the flow around it "
+            f"{model.__name__}, and both work on one store",
             f"let {model.__name__} be a subclass of {inner.__name__}, or give both one schema",
             node=label(level.path[-1], level.path[:-1]),
         )

@@ -603,7 +603,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         type=Path,
-        help="a text in English; its beginning is read",
+        help="a text in UTF-8; its beginning is read",
     )
     parser.add_argument(
         "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocoflow import codec
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import ValueWriter
 from pocoflow.db.workflow import WorkflowDB, utc_now
 from pocoflow.errors import (
@@ -210,7 +210,7 @@ class RunRecorder:
         with self._db.connection.transaction() as raw:
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
-            raw.execute(QUERIES["claim"], (self._run_no, node, number, now))
+            raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)
 
@@ -415,10 +415,13 @@ class RunRecorder:
         note: str | None = None,
     ) -> None:
         kind, message, trace = describe_error(error)
+        first, last = event_ids(self._run_no)
         raw.execute(
             QUERIES["insert_event"],
             (
-                self._run_no,
+                first,
+                first,
+                last,
                 self.run_id,
                 step,
                 node,

@@ -15,7 +15,16 @@ from pocoflow.logging import get_logger
 from pocoflow.store import Store, Unsaved
 from pocoflow.watch import Watch
 
-__all__ = ["APPENDED", "CODED", "DELETED", "UNSAVED", "WHOLE", "Change", "ValueWriter", "read_store"]
+__all__ = [
+    "APPENDED",
+    "CODED",
+    "DELETED",
+    "UNSAVED",
+    "WHOLE",
+    "Change",
+    "ValueWriter",
+    "read_store",
+]
 
 WHOLE, APPENDED, DELETED, UNSAVED = 0, 1, 2, 3
 

@@ -133,7 +133,7 @@ def _resume(flow: Flow[Any], run_id: str) -> str:
 def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -> str:
     values = json.loads(changes) if changes.strip() else {}
     if not isinstance(values, dict):
-        raise ValueError("the values to change are a JSON object, as in {\"question\": \"why?\"}")
+        raise ValueError('the values to change are a JSON object, as in {"question": "why?"}')
     new = flow.fork(run_id, step, values)
     flow.resume_background(new)
     st.query_params[place.name("run")] = new

@@ -96,6 +96,7 @@ function table(root, data, open) {
   }
   const scroll = root.querySelector(".scroll");
   scroll.setAttribute("aria-label", data.label);
+  scroll.firstElementChild.setAttribute("aria-label", data.label);
   scroll.style.maxHeight = data.height ? `${data.height}px` : "";
   const columns = JSON.stringify(data.columns);
   if (root._columns !== columns) {

@@ -36,9 +36,7 @@ def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     if chosen in values:
         _value(place, database, run_id, step, chosen)
     _changes(place, database, view, step)
-    with st.expander(
-        "Raw JSON", key=place.name("raw"), on_change="rerun"
-    ) as raw:
+    with st.expander("Raw JSON", key=place.name("raw"), on_change="rerun") as raw:
         if raw.open:
             _raw(place, database, run_id, step)
 

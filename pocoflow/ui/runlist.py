@@ -131,12 +131,15 @@ def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:
     def older() -> None:
         pages.append(page.following or 0)
 
+    def newer() -> None:
+        pages.pop()
+
     with st.container(horizontal=True, vertical_alignment="center", key=place.name("pager")):
         st.button(
             "Newer",
             icon="◀",
             key=place.name("newer"),
-            on_click=pages.pop if pages else None,
+            on_click=newer,
             disabled=not pages,
         )
         st.button(

@@ -60,7 +60,9 @@ def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
     show(run_facts(run, view.began, place.now()), key=place.name("facts"))
     if run["status"] == "failed" and run["error_msg"]:
         about = cut(run["error_msg"], 600)
-        notice(about, title=visible(run["error_type"] or "Error"), tone="red", key=place.name("why"))
+        notice(
+            about, title=visible(run["error_type"] or "Error"), tone="red", key=place.name("why")
+        )
     with st.container(horizontal=True, key=place.name("doors")):
         st.download_button(
             "Export as JSON",
@@ -134,7 +136,9 @@ def _errors(place: Place, view: RunView) -> None:
                     trace = visible(error.traceback[-LONG:])
                     st.code(trace, language=None, height=_height(trace))
     if len(view.errors) > _MOST_ERRORS:
-        st.caption(f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all.")
+        st.caption(
+            f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all."
+        )
 
 
 def _height(text: str) -> int:

@@ -43,9 +43,7 @@ def _table(label: str, columns: Sequence[Mapping[str, Any]], rows: list[Block]) 
 # -- runs -----------------------------------------------------------------------------------------
 
 
-def runs_table(
-    runs: Iterable[Mapping[str, Any]], chosen: str | None, now: datetime
-) -> Block:
+def runs_table(runs: Iterable[Mapping[str, Any]], chosen: str | None, now: datetime) -> Block:
     """The runs of a page; what a row opens is its run."""
     columns = (
         _column("Run"),
@@ -194,7 +192,9 @@ def steps_table(steps: Sequence[Step]) -> Block:
                 {
                     "from": _share(attempt.began, start, length),
                     "to": _share(attempt.ended, start, length),
-                    "tone": "retried" if attempt.error and number < len(step.attempts) else step.status,
+                    "tone": "retried"
+                    if attempt.error and number < len(step.attempts)
+                    else step.status,
                     "title": cut(_attempt(number, len(step.attempts), seconds, attempt.error)),
                 }
             )

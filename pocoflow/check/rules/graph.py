@@ -49,8 +49,9 @@ RULES = (
         "impossible action",
         "error",
         "An edge is for an action that its node cannot return.",
-        """It is never taken, and the action that was meant has no edge. A type checker says the same
-        of `decide.when("god")`; this finds it where the action is computed, or no checker runs.""",
+        """It is never taken, and the action that was meant has no edge. A type checker says the
+        same of `decide.when("god")`; this finds it where the action is computed, or where no
+        checker runs.""",
         _STEPS
         + """
     action: str = "god"
@@ -67,9 +68,9 @@ RULES = (
         "unhandled action",
         "error",
         "A node can return an action that has no edge, although it has other edges.",
-        """The run would end there as completed, with half of the work not done. An edge to `END` says
-        that it is meant. For a class that is wired by `node.then` alone it is a warning, since an
-        action without an edge is the documented way to end such a flow.""",
+        """The run would end there as completed, with half of the work not done. An edge to `END`
+        says that it is meant. For a class that is wired by `node.then` alone it is a warning, since
+        an action without an edge is the documented way to end such a flow.""",
         _STEPS
         + """
     flow.then(decide.when("good"), publish)

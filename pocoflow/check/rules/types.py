@@ -12,9 +12,10 @@ RULES = (
         "unknown field",
         "error",
         "A node reads or writes a field that the schema does not have.",
-        """The read or the write fails, if the run gets there. A parameter of a function names a field
-        unless its default is a reference; `fields(Article).summary` is checked by type checkers and
-        follows a renaming. In a class, `store["x"]` and `store.state.x` are read from the source.""",
+        """The read or the write fails, if the run gets there. A parameter of a function names a
+        field unless its default is a reference; `fields(Article).summary` is checked by type
+        checkers and follows a renaming. In a class, `store["x"]` and `store.state.x` are read from
+        the source.""",
         """
     @node(writes=A.summary)
     def summarise(documnet: str) -> str:
@@ -119,7 +120,7 @@ RULES = (
         "generic arguments and methods disagree",
         "error",
         "`Node[Prep, Exec, Post]` says something else than the annotations of the methods.",
-        "Type checkers believe the arguments where the node is wired, and the methods do otherwise.",
+        "Type checkers believe the arguments where the node is wired; the methods do otherwise.",
         """
     class Grade(Node[str, float, Literal["good", "bad"]]):
         def exec(self, text: str) -> str:
