@@ -220,10 +220,10 @@ def test_what_cannot_be_done_is_said(path: Path) -> None:
 def test_a_database_of_another_kind_is_a_message(tmp_path: Path) -> None:
     """A path without a database, or with a foreign file, is told of; nothing is made."""
     app = page(tmp_path / "none.db")
-    assert [block["title"] for block in blocks(app)] == ["No runs to show"]
+    assert blocks(app)[1]["title"] == "No runs to show"
     (tmp_path / "text.db").write_text("hello " * 1000)
     app = page(tmp_path / "text.db")
-    assert "not a SQLite database" in blocks(app)[0]["text"][0]
+    assert "not a SQLite database" in blocks(app)[1]["text"][0]
     assert [file.name for file in tmp_path.iterdir()] == ["text.db"]
 
 
@@ -231,7 +231,7 @@ def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
     """Where there are no runs yet, the page shows how to make one."""
     WorkflowDB(tmp_path / "runs.db").close()
     app = page(tmp_path / "runs.db")
-    assert blocks(app)[0]["title"] == "No runs yet"
+    assert blocks(app)[1]["title"] == "No runs yet"
     assert "db_path=" in app.code[0].value
 
 
