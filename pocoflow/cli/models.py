@@ -366,7 +366,7 @@ class OfflineModel:
             # It also listens on a loopback port, which nobody is to use: the key is known to none.
             params.api_keys = [secrets.token_urlsafe()]
             # Threads of llama.cpp spin while they wait for one another. Two are a third faster on
-            # an idle machine, and twenty times slower on one whose cores have other work to do.
+            # an idle machine, and many times slower on one whose cores have other work to do.
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
             return xllamacpp.Server(params)
         except (ImportError, RuntimeError, AttributeError) as exc:

@@ -202,8 +202,8 @@ def test_looking_writes_nothing(folder: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["rnus"], 2, "pocoflow: there is no command 'rnus'; did you mean 'runs'? (commands: "),
-        (["runs"], 2, "pocoflow runs: the following arguments are required: list|show (see "),
-        (["runs", "lst"], 2, "pocoflow runs: argument list|show: invalid choice: 'lst' (choose "),
+        (["runs"], 2, "pocoflow runs: the following arguments are required: list|show|"),
+        (["runs", "lst"], 2, "pocoflow runs: argument list|show|cancel: invalid choice: 'lst'"),
         (["runs", "show"], 2, "pocoflow runs show: the following arguments are required: RUN_ID "),
         (["runs", "list", "--limit", "0"], 2, "pocoflow runs list: argument --limit: '0' is not "),
         (["runs", "list", "--status", "x"], 2, "pocoflow runs list: argument --status: invalid "),
