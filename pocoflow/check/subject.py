@@ -190,20 +190,18 @@ def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
     needs = {key: code.co_firstlineno for one, key in taken if one.required}
     written = frozenset(field.name for field in signature.writes)
     writes = {field.name: code.co_firstlineno for field in signature.writes}
-    own = Effects(
+    arguments = Effects(
         needs=needs,
         reads=frozenset(key for _, key in taken),
-        writes=writes,
-        exits=(Exit(None, written, written),),
+        writes={} if signature.takes_store else writes,
+        exits=(Exit() if signature.takes_store else Exit(None, written, written),),
         named={**needs, **writes},
         file=code.co_filename,
     )
     if not signature.takes_store:
-        return own
+        return arguments
     names = [p.name for p in signature.parameters if p.field is None and p.resource is None]
-    # What it writes by its result comes last, and on every way out.
-    return (
-        in_sequence(read_source(signature.function, names), own)
-        if written
-        else in_sequence(own, read_source(signature.function, names))
-    )
+    body = in_sequence(arguments, read_source(signature.function, names))
+    if not written:
+        return body
+    return in_sequence(body, Effects(writes=writes, exits=(Exit(None, written, written),)))

@@ -34,7 +34,7 @@ from pydantic import BaseModel
 import pocoflow
 from pocoflow import Flow, Node, PocoflowError, Store, context
 from pocoflow.cli.models import LanguageModel, OnToken, choose_model
-from pocoflow.cli.output import CommandError, duration, one_line
+from pocoflow.cli.output import CommandError, duration, one_line, printable
 
 __all__ = [
     "MAX_PASSAGES",
@@ -754,7 +754,7 @@ class Progress:
 
     def retry(self, name: str, attempt: int, exc: Exception, store: Store[ReadingCard]) -> None:
         """An answer was refused."""
-        self.say(f"{'':9}  {_place(store):>5}  {name}: refused, {exc}")
+        self._step(f"{'':9}  {_place(store):>5}  {name}: refused, {exc}")
         self.start(name, store)
 
     def end(self, name: str, action: str, elapsed: float, store: Store[ReadingCard]) -> None:
@@ -769,17 +769,18 @@ class Progress:
         }
         result = results[name]() if name in results else ""
         place = _place(store, -1 if name == "Heading" else 0)
-        self.say(
+        self._step(
             f"{duration(elapsed):>9}  {place:>5}  {name} -> {action}{result and f': {result}'}"
         )
 
     def say(self, text: str) -> None:
-        """Write whole lines, each cut to the width of a terminal."""
+        """Write whole lines."""
         if self.live:
             self._stream.write(_CLEAR)
-        width = _width() if self.live else 120
-        lines = [one_line(line, width) for line in text.split("\n")]
-        print(*lines, sep="\n", file=self._stream, flush=True)
+        print(*map(printable, text.split("\n")), sep="\n", file=self._stream, flush=True)
+
+    def _step(self, line: str) -> None:
+        self.say(one_line(line, _width() if self.live else 120))
 
     def _show(self, line: str) -> None:
         self._now = line

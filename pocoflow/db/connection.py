@@ -155,13 +155,14 @@ class Connection:
         return raw
 
     def _use_log(self, raw: sqlite3.Connection) -> None:
-        # Another process that opens the file now is a reason to wait, but SQLite does not wait here.
+        # Another process that opens the file now is worth waiting for, but SQLite does not wait.
         until = time.monotonic() + self._busy_timeout
         while True:
             try:
                 raw.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                busy = exc.sqlite_errorname.startswith("SQLITE_BUSY")
+                if not busy or time.monotonic() >= until:
                     raise
                 time.sleep(0.01)
             else:

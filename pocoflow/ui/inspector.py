@@ -70,9 +70,9 @@ def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str)
                 key=place.name("not-saved"),
             )
             return
-        text = visible(pretty(value.text))
+        text = pretty(value.text)
         notice(f"{cut(key)}, {value.size:,} characters", tone="gray", key=place.name("value-of"))
-        st.code(text[:LONG], language="json", height=320, wrap_lines=True)
+        st.code(visible(text[:LONG]), language="json", height=320, wrap_lines=True)
         if len(text) > LONG:
             st.caption(f"The first {LONG:,} characters; the download has all of it.")
         st.download_button(
@@ -110,8 +110,8 @@ def _raw(place: Place, database: WorkflowDB, run_id: str, step: int) -> None:
     def whole() -> str:
         return store_text(stored_values(database, run_id, step))
 
-    text = visible(pretty(whole()))
-    st.code(text[:LONG], language="json", height=360, wrap_lines=True)
+    text = pretty(whole())
+    st.code(visible(text[:LONG]), language="json", height=360, wrap_lines=True)
     if len(text) > LONG:
         st.caption(f"The first {LONG:,} of {len(text):,} characters.")
     st.download_button(

@@ -320,6 +320,9 @@ def test_terminal(tried: Demo) -> None:
     tried.run(good, terminal=True)
     assert f"1/2  Rewrite: {PLAIN[:20]}" in tried.err.getvalue()
     assert "\r\x1b[K" in tried.err.getvalue()
+    [run] = tried.runs()
+    look = f"\n  pocoflow runs show {run['run_id']} --db {tried.database}\n"
+    assert look in tried.err.getvalue()  # to be copied, so never cut to the width
     tried.run(good)
     assert "\r" not in tried.err.getvalue()
     assert "\x1b" not in tried.err.getvalue()

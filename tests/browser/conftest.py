@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import pocoflow
 
 ROOT = Path(pocoflow.__file__).parents[1]
 SHOTS = Path(os.environ.get("POCOFLOW_SCREENSHOTS", "build/screenshots"))
 DEADLINE = 60.0
+
+expect.set_options(timeout=30_000)
 
 Serve: TypeAlias = Callable[..., str]
 Open: TypeAlias = Callable[..., Page]

@@ -238,8 +238,9 @@ def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
 
 
 OLD = """
-CREATE TABLE pf_runs (run_id TEXT PRIMARY KEY, flow_name TEXT, status TEXT NOT NULL, started_at TEXT,
-    completed_at TEXT, total_steps INTEGER DEFAULT 0, current_node TEXT, error_msg TEXT);
+CREATE TABLE pf_runs (run_id TEXT PRIMARY KEY, flow_name TEXT, status TEXT NOT NULL,
+    started_at TEXT, completed_at TEXT, total_steps INTEGER DEFAULT 0,
+    current_node TEXT, error_msg TEXT);
 CREATE TABLE pf_checkpoints (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL,
     step INTEGER NOT NULL, node_name TEXT, store_json TEXT NOT NULL, created_at TEXT,
     UNIQUE(run_id, step));

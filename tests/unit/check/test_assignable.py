@@ -1,0 +1,205 @@
+"""Which annotations fit which: only what is provably wrong is refused."""
+
+import collections.abc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum, StrEnum
+from typing import (
+    Annotated,
+    Any,
+    ForwardRef,
+    Generic,
+    Literal,
+    LiteralString,
+    Never,
+    NewType,
+    Optional,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Union,
+)
+
+import pytest
+from pydantic import AnyUrl, BaseModel, EmailStr
+from typing_extensions import TypeAliasType
+
+from pocoflow.check.assignable import fits, fits_field
+from pocoflow.hints import Unknown
+
+T = TypeVar("T")
+UserId = NewType("UserId", str)
+Numbers = TypeAliasType("Numbers", list[int])
+
+
+class Base:
+    pass
+
+
+class Derived(Base):
+    pass
+
+
+class Box(BaseModel, Generic[T]):
+    content: T
+
+
+class Plain(Generic[T]):
+    pass
+
+
+class Pair(Plain[T], Generic[T]):
+    pass
+
+
+class Person(TypedDict):
+    name: str
+
+
+class Asks(Protocol):
+    def ask(self) -> str: ...
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Colour(Enum):
+    RED = 1
+
+
+FIT = [
+    (int, int),
+    (int, float),
+    (int, complex),
+    (float, complex),
+    (bool, int),
+    (Derived, Base),
+    (None, Optional[int]),  # noqa: UP045
+    (int, int | None),
+    (int, Union[str, int]),  # noqa: UP007
+    (int | str, str | int | None),
+    (int, float | None),
+    (Any, int),
+    (int, Any),
+    (int, object),
+    (object, int),
+    (Never, int),
+    (list[int], list),
+    (list, list[int]),
+    (list[Any], list[int]),
+    (list[bool], list[int]),
+    (list[int], list[float]),
+    (list[list[Any]], list[list[int]]),
+    (list[str], Sequence[str]),
+    (str, Sequence[str]),
+    (list[str], Sequence[Sequence[str]]),
+    (dict[str, int], Mapping[str, float]),
+    (dict[str, int], Iterable[str]),
+    (tuple[int, str], tuple[int, str]),
+    (tuple[int, int], tuple[int, ...]),
+    (tuple[int, ...], tuple[int, int]),
+    (tuple[int, str], Sequence[int | str]),
+    (Iterator[int], Iterable[int]),
+    (collections.abc.Generator[int, None, None], Iterator[int]),
+    (Literal["a"], str),
+    (Literal["a"], Literal["a", "b"]),
+    (Literal["a", 1], str | int),
+    (Mood, str),
+    (Mood, Literal[Mood.GOOD, Mood.BAD]),
+    (Literal[Mood.GOOD], Mood),
+    (bool, Literal[True, False]),
+    (LiteralString, str),
+    (Annotated[int, "note"], int),
+    (list[Annotated[int, "note"]], list[int]),
+    (int, Annotated[int, "note"]),
+    (UserId, str),
+    (str, UserId),
+    (Numbers, list[int]),
+    (list[int], Numbers),
+    (T, int),
+    (int, T),
+    (Derived, Asks),
+    (Asks, int),
+    (Person, dict),
+    (Person, Mapping[str, object]),
+    (dict[str, str], Person),
+    (str, EmailStr),
+    (EmailStr, str),
+    (str, AnyUrl),
+    (Box[int], Box[int]),
+    (Box[int], Box),
+    (Box[int], Box[Any]),
+    (Plain[int], Plain[int]),
+    (Pair[int], Plain[int]),
+    (Callable[[int], str], Callable[[bool], object]),
+    (Unknown("Later"), int),
+    (int, Unknown("Later")),
+    (list[Unknown("Later")], list[int]),  # type: ignore[misc]
+    ("Soon", int),
+    (ForwardRef("Later"), int),
+    (type[Derived], type),
+    (int, (str, int)),
+]
+
+DO_NOT_FIT = [
+    (str, int),
+    (float, int),
+    (int, bool),
+    (int, str),
+    (bytes, str),
+    (Base, Derived),
+    (int | None, int),
+    (None, int),
+    (int | str, int),
+    (int | None, str | None),
+    (list[int], list[str]),
+    (list[str], int),
+    (list[str], dict),
+    (list[int], Sequence[str]),
+    (list[int] | None, list[int]),
+    (dict[str, int], dict[str, str]),
+    (tuple[int, str], tuple[int, int]),
+    (tuple[int, str], tuple[int, ...]),
+    (tuple[int], tuple[int, int]),
+    (tuple[int, ...], list[int]),
+    (str, list[str]),
+    (set[int], list[int]),
+    (str, Literal["a"]),
+    (Literal["c"], Literal["a", "b"]),
+    (Literal["a", "b"], Literal["a"]),
+    (Literal["a"], int),
+    (Literal[1], Literal[True]),
+    (Colour, str),
+    (Derived, Mood),
+    (Person, list),
+    (UserId, int),
+    (Numbers, str),
+    (Annotated[int, "note"], str),
+    (Box[int], str),
+    (Plain[int], Plain[str]),
+    (int, (str, bytes)),
+]
+
+
+@pytest.mark.parametrize(("given", "wanted"), FIT, ids=str)
+def test_what_fits_or_cannot_be_known_is_taken(given: Any, wanted: Any) -> None:
+    """Nothing is refused that could be right at run time."""
+    assert fits(given, wanted)
+
+
+@pytest.mark.parametrize(("given", "wanted"), DO_NOT_FIT, ids=str)
+def test_what_is_provably_wrong_is_refused(given: Any, wanted: Any) -> None:
+    """A value of the one type is never, or not always, one of the other."""
+    assert not fits(given, wanted)
+
+
+@pytest.mark.parametrize("wanted", [int, float, int | None, str | int], ids=str)
+def test_a_truth_value_is_no_number_to_a_field(wanted: Any) -> None:
+    """A store refuses ``True`` for an ``int``, so the rules do, too."""
+    assert fits(bool, int)
+    assert not fits_field(bool, wanted)
+    assert fits_field(bool, bool | int)
+    assert fits_field(int, wanted)
+    assert fits_field(bool, Any)
+    assert fits_field(bool, object)

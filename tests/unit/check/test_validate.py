@@ -1,0 +1,305 @@
+"""``flow.validate()``, and what it does to a run."""
+
+import asyncio
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, field_validator
+
+from pocoflow import END, Flow, Node, Store, fields, key, node
+from pocoflow.errors import (
+    DefinitionError,
+    FlowValidationError,
+    MissingInputError,
+    MissingKeyError,
+)
+
+
+class Article(BaseModel):
+    document: str
+    summary: str
+    score: float = 0.0
+
+
+A = fields(Article)
+
+
+@node(writes=A.summary)
+def summarise(document: str) -> str:
+    """Shorten."""
+    return document[:3]
+
+
+@node
+def publish(summary: str) -> None:
+    """Nothing is written."""
+
+
+@node
+def is_long(document: str) -> Literal["long", "short"]:
+    """Decide."""
+    return "long" if len(document) > 5 else "short"
+
+
+def forgetful() -> Flow[Article]:
+    """A flow that publishes a summary which nobody has written."""
+    flow = Flow(start=is_long, schema=Article, flow_name="article")
+    flow.then(is_long.when("long"), summarise).then(is_long.when("short"), publish)
+    return flow.then(summarise, publish)
+
+
+def codes(flow: Flow[Any]) -> list[str]:
+    """The codes of what is found."""
+    return [one.code for one in flow.validate()]
+
+
+def test_everything_is_reported_at_once() -> None:
+    """Whoever has three mistakes hears of three."""
+
+    @node(writes=key("sumary"))
+    def wrong(document: int) -> str:
+        return ""
+
+    flow = Flow(start=wrong, schema=Article)
+    flow.then(wrong, is_long).then(is_long.when("long"), publish)
+    assert codes(flow) == ["PF103", "PF201", "PF202"]
+
+
+def test_errors_stop_a_run_before_its_first_node(tmp_path: Path) -> None:
+    """No node runs, no run is recorded, and the exception has and prints every finding."""
+    flow = forgetful()
+    with pytest.raises(FlowValidationError) as caught:
+        flow.run({"document": "short"})
+    assert [one.code for one in caught.value.findings] == ["PF301"]
+    text = str(caught.value)
+    assert text.startswith("flow 'article' has 1 mistake, so it was stopped before its first node")
+    assert "is_long -short-> publish" in text
+    assert isinstance(caught.value, DefinitionError)
+    assert pickle.loads(pickle.dumps(caught.value)).findings == caught.value.findings  # noqa: S301
+    kept = Flow(start=is_long, schema=Article, db_path=tmp_path / "runs.db")
+    kept.then(is_long.when("long"), summarise).then(is_long.when("short"), publish)
+    with pytest.raises(FlowValidationError):
+        kept.run({"document": "short"})
+
+
+@pytest.mark.parametrize("way", ["run", "run_async", "run_background", "stream"])
+def test_every_way_to_run_is_stopped(way: str) -> None:
+    """There is no way around the validation."""
+    flow = forgetful()
+    with pytest.raises(FlowValidationError):
+        if way == "run_async":
+            asyncio.run(flow.run_async({"document": "short"}))
+        elif way == "stream":
+            list(flow.stream({"document": "short"}))
+        elif way == "run_background":
+            flow.run_background({"document": "short"}).wait()
+        else:
+            flow.run({"document": "short"})
+
+
+def test_what_the_store_holds_is_never_missing() -> None:
+    """A key that a run begins with is not reported as read before it was written."""
+    flow = forgetful()
+    assert flow.run({"document": "short", "summary": "given"})["summary"] == "given"
+    assert flow.run(Article(document="a long one", summary=""))["summary"] == "a l"
+    with pytest.raises(FlowValidationError):
+        flow.run({"document": "short"})
+
+
+def test_a_run_without_its_input_is_refused() -> None:
+    """The message names the input, who reads it, and what the store has instead."""
+    flow = Flow(start=summarise, flow_name="article").then(summarise, publish)
+    with pytest.raises(MissingInputError) as caught:
+        flow.run({"documnt": "a"})
+    assert str(caught.value) == (
+        "flow 'article' is run without 'document' (node 'summarise' reads it; did you mean "
+        "'documnt'?): put it into the store that it is run with (keys: 'documnt')"
+    )
+    assert isinstance(caught.value, MissingKeyError)
+    assert flow.run({"document": "abcd"})["summary"] == "abc"
+
+
+def test_inputs_can_be_declared() -> None:
+    """Declared inputs are asked for, count as written, and are the only ones."""
+    flow = Flow(start=publish, schema=Article, inputs=(A.summary,))
+    assert flow.inputs == ("summary",)
+    assert codes(flow) == []
+    with pytest.raises(MissingInputError, match="'summary'"):
+        flow.run({})
+    narrow = Flow(start=publish, schema=Article, inputs=(A.document,))
+    (found,) = narrow.validate()
+    assert "no node writes it, and it is not among the inputs (document)" in found.message
+    assert codes(Flow(start=publish, schema=Article, inputs=(A.summary, key("sumary")))) == [
+        "PF201"
+    ]
+
+
+@pytest.mark.parametrize("inputs", ["document", ("document",), (1,), A, (A,)], ids=repr)
+def test_inputs_are_references(inputs: Any) -> None:
+    """A string that no type checker can check is refused, with advice."""
+    with pytest.raises(DefinitionError, match=r"Flow\(inputs=...\) takes references to fields"):
+        Flow(start=publish, inputs=inputs)
+
+
+def test_a_single_reference_is_an_input_as_well() -> None:
+    """A tuple of one is not needed."""
+    assert Flow(start=publish, inputs=A.summary).inputs == ("summary",)
+
+
+class Loop(Node):
+    def post(self, store, prep_result, exec_result):  # type: ignore[no-untyped-def]
+        store["n"] = store["n"] + 1
+        return "again" if store["n"] < 3 else "done"
+
+
+def test_an_untyped_flow_runs_as_ever() -> None:
+    """Where nothing is declared nothing is proved: the classic flow is not touched."""
+    loop = Loop()
+    loop.then("again", loop)
+    assert Flow(loop).run({"n": 0})["n"] == 3
+    with pytest.raises(KeyError, match="'n'"):
+        Flow(loop).run({})
+    lost = Node()
+    lost.then("*", lost)
+    with pytest.raises(RuntimeError, match="max_steps"):
+        Flow(lost, max_steps=5).run()
+    assert [one.code for one in Flow(lost).validate()] == ["PF104"]
+
+
+def test_a_resumed_run_is_validated_from_its_node() -> None:
+    """``resume_from`` needs what the nodes from there on read, and nothing else."""
+    flow = Flow(start=summarise, schema=Article).then(summarise, publish)
+    assert flow.run({"summary": "given"}, resume_from=publish)["summary"] == "given"
+    with pytest.raises(MissingInputError, match="'summary'"):
+        flow.run({"document": "a"}, resume_from=publish)
+
+
+class Fails(Node):
+    broken = True
+
+    def prep(self, store: Store[Article]) -> str:
+        return store.state.summary
+
+    def exec(self, text: str) -> str:
+        if Fails.broken:
+            raise OSError("not now")
+        return text
+
+
+def test_a_stored_run_is_validated_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose code is wrong by now is not touched; under the right code it goes on."""
+    fails = Fails()
+    flow = Flow(start=summarise, schema=Article, db_path=tmp_path / "runs.db", run_id="run-1")
+    flow.then(summarise, fails)
+    with pytest.raises(OSError, match="not now"):
+        flow.run({"document": "abcd"})
+
+    @node(writes=key("sumary"))
+    def wrong() -> str:
+        return ""
+
+    changed = Flow(start=summarise, schema=Article, db_path=tmp_path / "runs.db")
+    changed.then(summarise, fails).then(fails, wrong)
+    with pytest.raises(FlowValidationError, match="PF201"):
+        changed.resume("run-1")
+    monkeypatch.setattr(Fails, "broken", False)
+    assert flow.resume("run-1")["summary"] == "abc"
+
+
+def test_a_new_edge_is_seen() -> None:
+    """Validation is repeated when, and only when, the wiring has changed."""
+    flow = Flow(start=is_long, schema=Article).then(is_long.when("short"), END)
+    assert codes(flow) == ["PF103"]
+    flow.then(is_long.when("long"), END)
+    assert codes(flow) == []
+    assert flow.run({"document": "a"})["document"] == "a"
+    flow.then(is_long.when("long"), publish)
+    with pytest.raises(FlowValidationError):
+        flow.run({"document": "a"})
+
+
+def test_the_schema_of_a_store_counts() -> None:
+    """A store with a model is checked against it, although the flow has none."""
+
+    @node
+    def reads(documnet: str) -> None:
+        pass
+
+    with pytest.raises(FlowValidationError, match="PF201"):
+        Flow(start=reads).run(Store({"document": "a"}, schema=Article))
+
+
+def test_a_nested_flow_counts() -> None:
+    """What a nested flow reads and writes, and how it can end, is part of the flow around it."""
+    inner = Flow(start=is_long, flow_name="inner")
+    inner.then(is_long.when("long"), summarise).then(is_long.when("short"), END)
+    outer = Flow(start=inner, schema=Article)
+    outer.then("default", publish).then  # noqa: B018
+    inner.then("default", publish).then("short", publish)
+    (found,) = outer.validate()
+    assert (found.code, found.node) == ("PF301", "publish")
+    assert "inner/is_long -short-> publish" in found.message
+    wrong = Flow(start=is_long, flow_name="wrong")
+    wrong.then(is_long.when("long"), END).then(is_long.when("short"), END)
+    wrong.then("lnog", publish)
+    (impossible, missing) = [one for one in Flow(start=wrong).validate() if one.code == "PF102"] * 2
+    assert "which 'wrong' never returns (it returns: 'long', 'short'" in impossible.message
+    assert impossible is missing
+
+
+def test_a_validator_that_converts_is_believed() -> None:
+    """A field whose validator reads other types takes them from a node, too."""
+
+    class Loose(BaseModel):
+        when: int
+
+        @field_validator("when", mode="before")
+        @classmethod
+        def read(cls, value: object) -> object:
+            return int(value) if isinstance(value, str) else value
+
+    @node(writes=key("when"))
+    def now() -> str:
+        return "5"
+
+    assert codes(Flow(start=now, schema=Loose)) == []
+    assert Flow(start=now, schema=Loose).run()["when"] == 5
+
+
+def test_what_is_written_from_a_parameter_is_compared() -> None:
+    """A class that writes the result of ``exec`` is held to the type of the field."""
+
+    class Grade(Node):
+        def exec(self, prep_result: object) -> str:
+            return "high"
+
+        def post(self, store: Store[Article], prep_result: object, grade: str) -> None:
+            store.state.score = grade  # type: ignore[assignment]
+            store["summary"] = 5
+
+    flow = Flow(start=Grade(), schema=Article)
+    assert [one.message for one in flow.validate()] == [
+        "it writes 'grade', a str, to field 'score', which holds float",
+        "it writes 5 to field 'summary', which holds str",
+    ]
+
+
+def test_the_check_is_not_imported_before_it_is_needed() -> None:
+    """``import pocoflow`` loads nothing of the validation, and a plain one no library for types."""
+    program = (
+        "import sys, pocoflow\n"
+        "assert 'pocoflow.check' not in sys.modules\n"
+        "@pocoflow.node\n"
+        "def publish(summary: str) -> None: ...\n"
+        "pocoflow.Flow(start=publish, schema={'summary': str}).run({'summary': ''})\n"
+        "assert 'pocoflow.check' in sys.modules\n"
+        "assert 'beartype' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
