@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Page,
+    Playwright,
+    TimeoutError,
+    expect,
+    sync_playwright,
+)
 
 import pocoflow
 
@@ -44,21 +51,29 @@ def _chromium() -> str:
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests, which reaches nothing but this machine."""
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=_chromium(),
-            args=[
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+        try:
+            started = _launch(playwright)
+        except TimeoutError:
+            started = _launch(playwright)  # on a busy machine Chromium may hang before it begins
         yield started
         started.close()
+
+
+def _launch(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(
+        executable_path=_chromium(),
+        timeout=60_000,
+        args=[
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    )
 
 
 @pytest.fixture

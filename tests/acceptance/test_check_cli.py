@@ -1,0 +1,296 @@
+"""``pocoflow check``, ``rule`` and ``graph``, started as a user starts them."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """\
+from typing import Literal
+
+from pydantic import BaseModel
+
+from pocoflow import END, Flow, fields, key, node
+
+class Article(BaseModel):
+    document: str
+    summary: str
+
+A = fields(Article)
+
+@node
+def is_long(document: str) -> Literal["long", "short"]:
+    return "long" if len(document) > 100 else "short"
+
+@node(writes=A.summary)
+def summarise(document: str) -> str:
+    return document[:100]
+
+@node(writes=A.summary)
+def shorten(document: str) -> str:
+    return document[:50]
+
+@node
+def publish(summary: str) -> None:
+    print(summary)
+
+good = Flow(start=summarise, schema=Article).then(summarise, publish)
+bad = Flow(start=is_long, schema=Article)
+bad.then(is_long.when("long"), summarise).then(is_long.when("short"), publish)
+warned = Flow(start=summarise, schema=Article).then(summarise, shorten)
+
+def make():
+    return Flow(start=summarise, schema=Article)
+
+print("imported")
+"""
+SITUATION = "app.py:26: error PF301: flow 'is_long', node 'publish': it reads 'summary' before"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a module of flows: one good, one bad, one with a warning."""
+    (tmp_path / "app.py").write_text(PROGRAM, encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pocoflow", *arguments],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
+    )
+    return done.returncode, done.stdout.removeprefix("imported\n"), done.stderr
+
+
+def test_a_good_flow_passes(folder: Path) -> None:
+    """Nothing to say is exit code 0 and one line."""
+    assert run(folder, "check", "app:good") == (0, "1 flow checked: 0 errors, 0 warnings\n", "")
+    assert run(folder, "check", "app.py:good", "app:make")[0] == 0
+
+
+def test_a_bad_flow_fails_with_the_place_the_path_and_the_fix(folder: Path) -> None:
+    """A finding names file, line, node, values and path, and what to do."""
+    code, printed, errors = run(folder, "check", "app:good", "app:bad")
+    assert (code, errors) == (1, "")
+    assert f"app:bad: {SITUATION}" in printed
+    assert "on the path is_long -short-> publish" in printed
+    assert "    fix: write 'summary' on that path" in printed
+    assert printed.endswith("2 flows checked: 1 error, 0 warnings\n")
+
+
+def test_a_warning_fails_only_when_strict(folder: Path) -> None:
+    """Warnings are shown, and end with 1 under --strict."""
+    code, printed, _ = run(folder, "check", "app:warned")
+    assert code == 0
+    assert "warning PF302" in printed
+    assert run(folder, "check", "--strict", "app:warned")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--ignore", "PF301"], 0),
+        (["--ignore", "pf1,pf3"], 0),
+        (["--select", "PF1"], 0),
+        (["--select", "PF3", "--select", "PF1"], 1),
+        (["--select", "PF3", "--ignore", "PF301"], 0),
+    ],
+    ids=" ".join,
+)
+def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> None:
+    """Codes, or beginnings of codes, choose which rules count."""
+    assert run(folder, "check", "app:bad", *options)[0] == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["app:godo"], "app has no 'godo'; did you mean 'good'?"),
+        (["nope:flow"], "cannot import nope: ModuleNotFoundError: No module named 'nope'"),
+        (["broken:flow"], "cannot import broken: ZeroDivisionError: division by zero"),
+        (["app"], "'app' does not name a flow"),
+        (["app:A"], "app:A is of type _Fields, not a flow (flows there: good, bad, warned)"),
+        ([], "name a flow, package.module:flow or path/file.py:flow"),
+        (["--select", "PF9", "app:good"], "there is no rule 'PF9'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_checked_ends_with_2(folder: Path, arguments: list[str], says: str) -> None:
+    """A target that cannot be imported, or is not there, is told in one line."""
+    (folder / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    code, printed, errors = run(folder, "check", *arguments)
+    assert (code, printed) == (2, "")
+    assert says in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_json_has_every_part_of_a_finding(folder: Path) -> None:
+    """A program reads the findings with their parts."""
+    report = json.loads(run(folder, "check", "--format", "json", "app:bad")[1])
+    (found,) = report["findings"]
+    assert report["targets"] == ["app:bad"]
+    assert found | {"message": "", "fix": ""} == {
+        "target": "app:bad",
+        "code": "PF301",
+        "severity": "error",
+        "flow": "is_long",
+        "node": "publish",
+        "edge": None,
+        "file": "app.py",
+        "line": 26,
+        "message": "",
+        "fix": "",
+    }
+
+
+def test_github_shows_annotations_at_the_lines(folder: Path) -> None:
+    """Each finding is one workflow command, with the file as the repository has it."""
+    printed = run(folder, "check", "--format", "github", "app:bad", "app:warned")[1]
+    assert [line.partition("::app:")[0] for line in printed.splitlines()] == [
+        "::error file=app.py,line=26,title=PF301 read before write",
+        "::warning file=app.py,line=18,title=PF302 unread write",
+    ]
+    assert run(folder, "check", "--format", "github", "app:good") == (0, "", "")
+
+
+def load_schema() -> Any:
+    """The schema of SARIF in the unit tests."""
+    path = ROOT / "tests" / "unit" / "check" / "sarif.py"
+    spec = importlib.util.spec_from_file_location("sarif", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SCHEMA
+
+
+@pytest.mark.parametrize("target", ["app:bad", "app:warned", "app:good"])
+def test_sarif_is_valid(folder: Path, target: str) -> None:
+    """Code scanning takes the report: it fits the schema, rules and results belong together."""
+    log = json.loads(run(folder, "check", "--format", "sarif", target)[1])
+    jsonschema.validate(log, load_schema())
+    (part,) = log["runs"]
+    rules = part["tool"]["driver"]["rules"]
+    for result in part["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        (location,) = result["locations"]
+        assert location["physicalLocation"]["artifactLocation"]["uri"] == "app.py"
+    assert len(part["results"]) == (target != "app:good")
+
+
+def test_flows_can_be_listed_in_pyproject(folder: Path) -> None:
+    """Without arguments the flows and settings of the project are checked, from any folder in it."""
+    settings = '[tool.pocoflow]\nflows = ["app:good", "app:warned"]\n'
+    (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
+    (folder / "inner").mkdir()
+    assert run(folder / "inner", "check")[1].endswith("2 flows checked: 0 errors, 1 warning\n")
+    (folder / "pyproject.toml").write_text(settings + "strict = true\n", encoding="utf-8")
+    assert run(folder, "check")[0] == 1
+    (folder / "pyproject.toml").write_text(
+        settings + 'strict = true\nignore = ["PF3"]\n', encoding="utf-8"
+    )
+    assert run(folder, "check")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('flow = ["app:good"]', "has no setting 'flow'; did you mean 'flows'?"),
+        ('flows = "app:good"', "flows is a list of strings, not 'app:good'"),
+        ("strict = 1", "strict is true or false, not 1"),
+        ('ignore = ["X1"]', "ignore: there is no rule 'X1'"),
+        ("flows = [", "cannot be read: "),
+    ],
+    ids=["name", "type", "strict", "code", "toml"],
+)
+def test_wrong_settings_are_told(folder: Path, line: str, says: str) -> None:
+    """A mistake in pyproject.toml does not make the check pass."""
+    (folder / "pyproject.toml").write_text(f"[tool.pocoflow]\n{line}\n", encoding="utf-8")
+    code, printed, errors = run(folder, "check")
+    assert (code, printed) == (2, "")
+    assert says in errors
+
+
+STORED = """\
+from pydantic import BaseModel
+
+from pocoflow import Flow, Node, Store
+
+class Article(BaseModel):
+    document: str
+
+class Grade(Node):
+    def exec(self, prep_result: object) -> None:
+        raise OSError("not now")
+
+flow = Flow(start=Grade(), schema=Article, flow_name="grades", db_path="runs.db")
+"""
+
+
+def test_unfinished_runs_of_a_database_are_looked_at(folder: Path) -> None:
+    """A run that could not go on under this code is an error, with what has changed."""
+    (folder / "old.py").write_text(STORED, encoding="utf-8")
+    failing = "import old\ntry: old.flow.run({'document': 'a'})\nexcept OSError: pass"
+    subprocess.run([sys.executable, "-c", failing], cwd=folder, check=True)
+    before = (folder / "runs.db").read_bytes()
+    assert run(folder, "check", "old:flow", "--db", "runs.db")[0] == 0
+    new = STORED.replace("Grade", "Review")
+    (folder / "new.py").write_text(new, encoding="utf-8")
+    code, printed, _ = run(folder, "check", "new:flow", "--db", "runs.db")
+    assert code == 1
+    assert re.search(
+        r"error PF403: flow 'grades', node 'Grade': run 'grades-\w+' \(failed\)", printed
+    )
+    assert "this flow has no node 'Grade'" in printed
+    assert "node 'Grade' is gone - node 'Review' is new" in printed
+    narrowed = STORED.replace("document: str", "document: int")
+    (folder / "narrow.py").write_text(narrowed, encoding="utf-8")
+    code, printed, _ = run(folder, "check", "narrow:flow", "--db", "runs.db")
+    assert code == 1
+    assert "does not fit the schema as it is now" in printed
+    assert run(folder, "check", "old:flow", "--db", "none.db")[0] == 2
+    assert (folder / "runs.db").read_bytes() == before
+
+
+def test_a_rule_is_explained(folder: Path) -> None:
+    """``pocoflow rule`` explains a code, or lists all of them."""
+    assert run(folder, "rule", "pf301")[1].startswith("PF301: read before write (error)\n")
+    assert run(folder, "rule")[1].count("\n") >= 18
+    code, _, errors = run(folder, "rule", "PF300")
+    assert code == 2
+    assert "there is no rule 'PF300'; did you mean" in errors
+
+
+def test_a_flow_is_drawn_with_its_findings(folder: Path) -> None:
+    """``pocoflow graph`` prints Mermaid or DOT, and colours what is wrong."""
+    drawn = run(folder, "graph", "app:bad")[1]
+    assert drawn.startswith("flowchart TD\n")
+    assert "classDef error" not in drawn
+    assert "class n2 error" in run(folder, "graph", "app:bad", "--findings")[1]
+    dot = run(folder, "graph", "app:bad", "--format", "dot", "--findings")[1]
+    assert dot.startswith("digraph flow {")
+    assert 'label="publish", fillcolor="#fde2e1"' in dot
+
+
+def test_the_hook_for_pre_commit_runs_in_the_environment_of_the_user() -> None:
+    """The hook imports the user's modules, so it takes the command that is installed there."""
+    text = (ROOT / ".pre-commit-hooks.yaml").read_text("utf-8")
+    assert re.search(r"^- id: pocoflow-check$", text, re.MULTILINE)
+    assert "entry: pocoflow check" in text
+    assert "language: system" in text
+    assert "pass_filenames: false" in text
