@@ -148,6 +148,16 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         except KeyError:
             raise self._missing(key) from None
 
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """The value of a key, or ``default`` if it is absent.
+
+        Raises:
+            NotSavedError: It was there, but could not be saved: a default would hide that.
+        """
+        if key in self._unsaved:
+            raise self._missing(key)
+        return self._data.get(key, default)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._data)
 
@@ -191,6 +201,17 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             self._data[key] = value
         else:
             self._write({key: value})
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the key that was added last, as a dict does, and return it with its value.
+
+        Raises:
+            MissingKeyError: The store is empty.
+        """
+        key = next(reversed(self._data), None)
+        if key is None:
+            raise MissingKeyError(f"{self._label} is empty")
+        return key, self.pop(key)
 
     def __delitem__(self, key: str) -> None:
         try:

@@ -37,6 +37,9 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "demo": Command("pocoflow.cli.demo", "run a flow with a language model on a text"),
     "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
+    "resume": Command("pocoflow.cli.resume", "go on with a run"),
+    "recover": Command("pocoflow.cli.recover", "go on with every interrupted run of a flow"),
+    "prune": Command("pocoflow.cli.prune", "remove old runs"),
 }
 
 
@@ -57,7 +60,7 @@ def make_parser(called: str | None = None) -> argparse.ArgumentParser:
     """
     parser = _Parser(
         prog="pocoflow",
-        description="Run the demo, and look at what runs have left in a database.",
+        description="Run the demo; look at runs in a database, go on with them, remove them.",
         epilog="'pocoflow COMMAND --help' explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"pocoflow {__version__}")

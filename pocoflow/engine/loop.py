@@ -37,6 +37,7 @@ from pocoflow.events import (
 from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.node import DEFAULT_ACTION
+from pocoflow.schema import closest
 from pocoflow.watch import Watch, check_in_place
 
 __all__ = ["fail", "steps"]
@@ -212,7 +213,8 @@ def _action(place: GraphNode, action: object) -> str:
 def _unhandled(run: Run, place: GraphNode, action: str) -> str:
     text = (
         f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
-        f"which has no edge; the run ends here (edges: {', '.join(place.actions) or 'none'})"
+        f"which has no edge{closest(action, place.actions)}; the run ends here "
+        f"(edges: {', '.join(place.actions) or 'none'})"
     )
     if run.strict:
         raise UnhandledActionError(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pocoflow.ui.steps import Walk
@@ -43,7 +43,7 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
     colours = _DARK if dark else _LIGHT
     names = _in_order(graph)
     ids = {name: f"n{number}" for number, name in enumerate(names)}
-    flows = {parent for name in names for parent in _parents(name)}
+    flows = {_flow_of(name, ids) for name in names} - {""}
     ink = colours[""][2]
     lines = [
         "digraph run {",
@@ -59,7 +59,7 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
     for source, action, target in graph["edges"]:
         if source not in ids or (target != "END" and target not in ids):
             continue
-        if target == "END" and _parents(source):
+        if target == "END" and _flow_of(source, ids):
             continue  # the flow around it goes on with its own edge
         ends = ends or target == "END"
         count = walk.taken.get((source, action, target), 0)
@@ -84,9 +84,10 @@ def _in_order(graph: Mapping[str, Any]) -> list[str]:
     return [*found, *(name for name in graph["nodes"] if name not in found)]
 
 
-def _parents(name: str) -> list[str]:
-    parts = name.split("/")[:-1]
-    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+def _flow_of(name: str, known: Iterable[str]) -> str:
+    """The nested flow around a node; ``""`` if there is none."""
+    flow = name.rpartition("/")[0]
+    return flow if flow in known else ""
 
 
 class _Entry:
@@ -117,9 +118,9 @@ def _boxes(
 ) -> list[str]:
     lines: list[str] = []
     for name in names:
-        if name.rpartition("/")[0] != inside:
+        if _flow_of(name, ids) != inside:
             continue
-        title = _quoted(name.rpartition("/")[2])
+        title = _quoted(name[len(inside) + 1 :] if inside else name)
         if name not in flows:
             lines.append(f"    {ids[name]} [{_node(name, title, walk, colours)}]")
             continue
@@ -182,4 +183,5 @@ def _edge(
 def _quoted(text: str) -> str:
     """A label between quotes: one line, and nothing in it that DOT would obey."""
     line = cut(" ".join(text.split()), _WIDEST) if len(text) > _WIDEST else cut(text)
-    return line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    line = line.replace("\\", "\\\\").replace("&", "&amp;").replace("\n", " ")
+    return line.replace('"', '\\"')

@@ -262,4 +262,6 @@ def work(path: str, worker: str, runs: str, steps: str, synchronous: Any) -> Non
 
 
 if __name__ == "__main__":
+    # A shell that runs the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     globals()[sys.argv[1]](*sys.argv[2:])

@@ -26,7 +26,6 @@ class Watcher:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.polls = 0
         self.wrong: list[object] = []
-        self.statuses: Counter[str] = Counter()
         self._path, self._read_only = path, read_only
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
@@ -43,7 +42,6 @@ class Watcher:
 
     def _poll(self, db: WorkflowDB) -> None:
         for run in db.list_runs(limit=PROCESSES):
-            self.statuses[run["status"]] += 1
             if run["status"] not in ("running", "completed"):
                 self.wrong.append(run)
             events = db.get_events(run["run_id"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pocoflow import Flow, Node, WorkflowDB
-from pocoflow.errors import DatabaseFileError
+from pocoflow.errors import DatabaseFileError, ResumeError
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Start
@@ -202,6 +202,22 @@ def test_a_run_in_another_thread_of_this_process_is_alive(
     handle.wait()
     assert handle.status == "completed"
     assert status(name, read_only=read_only) == ("completed", None)
+
+
+def test_a_run_in_a_database_in_memory_is_alive_until_it_ends() -> None:
+    """A database that no other process can see tells its runs apart all the same."""
+    node = Hold()
+    with WorkflowDB(":memory:") as db:
+        handle = Flow(start=node, db_path=db, run_id="r").run_background({})
+        try:
+            assert node.inside.wait(60)
+            assert handle.status == db.list_runs()[0]["status"] == "running"
+            with pytest.raises(ResumeError, match="'r' is running"):
+                Flow(start=node, db_path=db).resume("r")
+        finally:
+            node.go.set()
+        handle.wait()
+        assert handle.status == db.list_runs()[0]["status"] == "completed"
 
 
 def test_readers_that_come_and_go_do_not_end_the_lock_of_a_run(path: Path, start: Start) -> None:

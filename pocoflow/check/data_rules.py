@@ -1,0 +1,257 @@
+"""PF3: what is read before it was written, and what is written for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from pocoflow.check.effects import Effects
+from pocoflow.check.findings import Finding
+from pocoflow.check.flat import Spot
+from pocoflow.check.subject import Subject
+from pocoflow.function import FunctionNode
+from pocoflow.schema import closest
+
+__all__ = ["DataFlow", "Missing", "check_data"]
+
+_SHOWN = 12
+
+
+class Missing:
+    """A key that some path reads before anything wrote it.
+
+    Attributes:
+        key: The key.
+        spot: The node that reads it.
+        line: Where in the source.
+    """
+
+    __slots__ = ("key", "line", "spot")
+
+    def __init__(self, key: str, spot: Spot, line: int) -> None:
+        self.key, self.spot, self.line = key, spot, line
+
+
+class DataFlow:
+    """Forward analysis: what may have been written on every path to a node.
+
+    Sets of keys are bits of an integer, so that a node costs the same whatever the number of keys.
+    What a node needs counts as written behind it: a run that gets past it had the key.
+    """
+
+    def __init__(self, subject: Subject, initial: frozenset[str]) -> None:
+        self._subject = subject
+        self._initial = initial
+        self._bits: dict[str, int] = {}
+        self._effects = {id(spot): self._of(spot) for spot in subject.walk.spots}
+        for effects in self._effects.values():
+            for key in (*effects.needs, *effects.writes):
+                self._bits.setdefault(key, 1 << len(self._bits))
+
+    def _of(self, spot: Spot) -> Effects:
+        effects = self._subject.effects(spot.place)
+        if isinstance(spot.place.node, FunctionNode) or self._knows_store:
+            return effects
+        # Without a schema the store of a classic flow is whatever the caller makes it.
+        return _without_needs(effects)
+
+    @property
+    def _knows_store(self) -> bool:
+        return bool(self._subject.fields) or self._subject.inputs is not None
+
+    def mask(self, keys: object) -> int:
+        """The keys as bits; those that no node uses have none."""
+        bits = 0
+        for key in keys if isinstance(keys, (frozenset, set, dict)) else ():
+            bits |= self._bits.get(key, 0)
+        return bits
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """The keys that some node of the flow writes."""
+        return frozenset(key for effects in self._effects.values() for key in effects.writes)
+
+    def _behind(self, spot: Spot) -> dict[str | None, int]:
+        """What a node adds to what is written, by action."""
+        effects = self._effects[id(spot)]
+        needed = self.mask(dict(effects.needs))
+        added = {}
+        for way in spot.ways:
+            if way.action not in added:
+                out = effects.on(way.action)
+                added[way.action] = -1 if out.unknown else needed | self.mask(out.may)
+        return added
+
+    @cached_property
+    def before(self) -> dict[int, int]:
+        """What may have been written on every path to a node, by the id of the node."""
+        walk = self._subject.walk
+        known: dict[int, int] = {id(walk.start): self.mask(self._initial)}
+        added = {id(spot): self._behind(spot) for spot in walk.spots}
+        queue, waiting = [walk.start], {id(walk.start)}
+        while queue:
+            following: list[Spot] = []
+            for spot in queue:
+                waiting.discard(id(spot))
+                here = known[id(spot)]
+                for way in spot.ways:
+                    target = way.target
+                    if target is None:
+                        continue
+                    after = here | added[id(spot)][way.action]
+                    seen = known.get(id(target), -1)
+                    if id(target) not in known or seen & after != seen:
+                        known[id(target)] = seen & after
+                        if id(target) not in waiting:
+                            waiting.add(id(target))
+                            following.append(target)
+            queue = following
+        return known
+
+    @cached_property
+    def missing(self) -> list[Missing]:
+        """Each read of a key that some path comes to before anything may have written it."""
+        found = []
+        reported: set[tuple[int, str]] = set()
+        for spot in self._subject.walk.spots:
+            here = self.before[id(spot)]
+            for key, line in self._effects[id(spot)].needs.items():
+                once = (id(spot.place.node), key)
+                if not here & self._bits[key] and once not in reported:
+                    reported.add(once)
+                    found.append(Missing(key, spot, line))
+        return found
+
+    def path(self, missing: Missing) -> str:
+        """A path on which the key is not written, as text."""
+        bit = self._bits[missing.key]
+        blocked = frozenset(
+            (id(spot), action)
+            for spot in self._subject.walk.spots
+            for action, added in self._behind(spot).items()
+            if added & bit
+        )
+        steps = self._subject.walk.path_to(missing.spot, blocked)
+        shown = steps[0]
+        for action, name in zip(steps[1::2], steps[2::2], strict=True):
+            shown += f" -> {name}" if action == "default" else f" -{action}-> {name}"
+        parts = shown.split(" ")
+        if len(parts) > 2 * _SHOWN:
+            shown = " ".join([*parts[:_SHOWN], "...", *parts[-_SHOWN:]])
+        return shown
+
+
+def _without_needs(effects: Effects) -> Effects:
+    return Effects(
+        reads=effects.reads,
+        writes=effects.writes,
+        exits=effects.exits,
+        reads_more=effects.reads_more,
+        writes_more=effects.writes_more,
+        file=effects.file,
+    )
+
+
+def check_data(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
+    """Every finding of the family PF3."""
+    for one in flow.missing:
+        if one.key in flow.written or subject.inputs is not None:
+            if not subject.fields.lacks(one.key):  # PF201 says it better
+                yield _read_before(subject, flow, one)
+    yield from _unread(subject)
+
+
+def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
+    inputs = subject.inputs
+    path = flow.path(one)
+    if one.key in flow.written:
+        why = "nothing on it writes the field"
+    else:
+        why = f"no node writes it, and it is not among the inputs ({', '.join(inputs or ())})"
+        why += closest(one.key, inputs or ())
+    return subject.finding(
+        "PF301",
+        f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}",
+        f"write {one.key!r} on that path, give it a default in the schema, or, if runs are given "
+        f"it, name it among Flow(..., inputs=...)",
+        node=one.spot.name,
+        where=(subject.effects(one.spot.place).file, one.line),
+    )
+
+
+def _unread(subject: Subject) -> Iterator[Finding]:
+    """Writes that every path overwrites before any read: backward, what may still be read."""
+    spots = subject.walk.spots
+    live = _Liveness(subject)
+    reported: set[tuple[int, str]] = set()
+    for spot in spots:
+        effects = subject.effects(spot.place)
+        for key, line in effects.writes.items():
+            once = (id(spot.place.node), key)
+            if once in reported or key in effects.reads or live.is_read(spot, key):
+                continue
+            reported.add(once)
+            yield subject.finding(
+                "PF302",
+                f"what it writes to {key!r} is overwritten on every path before anything reads it",
+                "read it somewhere, or take the write out",
+                node=spot.name,
+                where=(effects.file, line),
+            )
+
+
+class _Liveness:
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._bits: dict[str, int] = {}
+        spots = subject.walk.spots
+        self._effects = {id(spot): subject.effects(spot.place) for spot in spots}
+        for effects in self._effects.values():
+            for key in effects.writes:
+                self._bits.setdefault(key, 1 << len(self._bits))
+        self._all = (1 << len(self._bits)) - 1
+        self._into = self._solve(spots)
+
+    def _mask(self, keys: Mapping[str, int] | frozenset[str]) -> int:
+        bits = 0
+        for key in keys:
+            bits |= self._bits.get(key, 0)
+        return bits
+
+    def _solve(self, spots: list[Spot]) -> dict[int, int]:
+        """What may be read from the beginning of each node on."""
+        into = dict.fromkeys(map(id, spots), 0)
+        callers: dict[int, list[Spot]] = {}
+        for spot in spots:
+            for way in spot.ways:
+                if way.target is not None:
+                    callers.setdefault(id(way.target), []).append(spot)
+        queue, waiting = spots[::-1], set(map(id, spots))
+        while queue:
+            following: list[Spot] = []
+            for spot in queue:
+                waiting.discard(id(spot))
+                new = self._before(spot, into)
+                if new != into[id(spot)]:
+                    into[id(spot)] = new
+                    for caller in callers.get(id(spot), ()):
+                        if id(caller) not in waiting:
+                            waiting.add(id(caller))
+                            following.append(caller)
+            queue = following
+        return into
+
+    def _before(self, spot: Spot, into: Mapping[int, int]) -> int:
+        effects = self._effects[id(spot)]
+        found = self._all if effects.reads_more else self._mask(effects.reads)
+        for way in spot.ways:
+            after = self._all if way.target is None else into[id(way.target)]
+            found |= after & ~self._mask(effects.on(way.action).must)
+        return found
+
+    def is_read(self, spot: Spot, key: str) -> bool:
+        """Whether some path may read a key after a node has written it, or ends with it."""
+        bit = self._bits[key]
+        return not spot.ways or any(
+            way.target is None or self._into[id(way.target)] & bit for way in spot.ways
+        )

@@ -1,0 +1,177 @@
+"""PF1: what can be said of the graph alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.flat import Spot
+from pocoflow.check.subject import Level, Subject
+from pocoflow.function import FunctionNode
+from pocoflow.graph import GraphNode, label
+from pocoflow.node import ANY_ACTION
+from pocoflow.schema import closest
+
+__all__ = ["check_graph"]
+
+
+def check_graph(subject: Subject) -> Iterator[Finding]:
+    """Every finding of the family PF1."""
+    for level in subject.levels:
+        yield from _unreachable(subject, level)
+        yield from _impossible(subject, level)
+        yield from _unhandled(subject, level)
+        yield from _conflicts(subject, level)
+        if subject.stored:
+            yield from _namesakes(subject, level)
+    yield from _endless(subject)
+
+
+def listed(actions: object) -> str:
+    """Actions as messages show them."""
+    shown = ", ".join(repr(one) for one in actions) if isinstance(actions, (tuple, list)) else ""
+    return shown or "none"
+
+
+def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
+    for place in level.graph.nodes.values():
+        if not place.reachable:
+            start = level.graph.start.name
+            yield subject.finding(
+                "PF101",
+                f"no edge leads from the start {start!r} to {place.name!r}",
+                f"write an edge to it, such as flow.then({start}, {place.name}), or take its own "
+                "edges out",
+                node=label(place.name, level.path),
+                where=place.where,
+            )
+
+
+def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
+    for edge in level.graph.edges:
+        place = level.graph.nodes[edge.source]
+        actions = subject.actions(place)
+        if actions is None or edge.action == ANY_ACTION or edge.action in actions:
+            continue
+        name = label(place.name, level.path)
+        yield subject.finding(
+            "PF102",
+            f"an edge for action {edge.action!r}, which {place.name!r} never returns (it returns: "
+            f"{listed(actions)})",
+            f"write the edge for one of its actions{closest(edge.action, actions)}, or add "
+            f"{edge.action!r} to what it returns",
+            node=name,
+            edge=edge,
+        )
+
+
+def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
+    written = {(edge.source, edge.written) for edge in level.graph.edges}
+    for place in level.graph.nodes.values():
+        actions = subject.actions(place)
+        if not place.is_open or actions is None:
+            continue
+        by_flow = (place.name, "flow") in written or isinstance(place.node, FunctionNode)
+        severity: Severity = "error" if by_flow else "warning"
+        for action in actions:
+            if action not in place.targets:
+                yield subject.finding(
+                    "PF103",
+                    f"{place.name!r} can return {action!r}, which has no edge: the run would end "
+                    f"there (edges: {listed(place.actions)})",
+                    f"write where it leads, {_edge(place, action)}, or that it ends on purpose, "
+                    f"{_edge(place, action, 'END')}",
+                    node=label(place.name, level.path),
+                    where=place.where,
+                    severity=severity,
+                )
+
+
+def _edge(place: GraphNode, action: str, target: str = "...") -> str:
+    source = place.name if place.name.isidentifier() else "node"
+    return f"flow.then({source}.when({action!r}), {target})"
+
+
+def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
+    for kept, dropped in level.graph.conflicts:
+        places = [f"{one.target or 'END'} ({one.file}:{one.line})" for one in (kept, dropped)]
+        disagree = kept.written != dropped.written
+        who = "the flow and the node disagree on" if disagree else "two edges for"
+        rule = "the flow's counts" if disagree else "the later counts"
+        yield subject.finding(
+            "PF106" if disagree else "PF105",
+            f"{who} action {kept.action!r} of {kept.source!r}: {places[0]} and {places[1]}; {rule}",
+            "keep one of the two edges",
+            node=label(kept.source, level.path),
+            edge=kept,
+        )
+
+
+def _namesakes(subject: Subject, level: Level) -> Iterator[Finding]:
+    for name in level.graph.namesakes():
+        those = [one for one in level.graph.nodes.values() if one.node.name == name]
+        yield subject.finding(
+            "PF107",
+            f"{len(those)} nodes are called {name!r} ({listed([one.name for one in those])} in the "
+            "database): after a change of the graph a stored run may go on at the wrong one",
+            "give each a name= of its own",
+            node=label(those[1].name, level.path),
+            where=those[1].where,
+        )
+
+
+def _endless(subject: Subject) -> Iterator[Finding]:
+    spots = subject.walk.spots
+    before: dict[int, list[Spot]] = {}
+    queue: list[Spot] = []
+    for spot in spots:
+        if any(way.target is None for way in spot.ways):
+            queue.append(spot)
+        for way in spot.ways:
+            if way.target is not None:
+                before.setdefault(id(way.target), []).append(spot)
+    free = set(map(id, queue))
+    while queue:
+        for spot in before.get(id(queue.pop()), ()):
+            if id(spot) not in free:
+                free.add(id(spot))
+                queue.append(spot)
+    reported: set[int] = set()
+    for spot in spots:
+        # A node without a way out is one that always raises: it ends the run, and is no loop.
+        if id(spot) not in free and id(spot) not in reported:
+            circle = _circle(spot, reported)
+            if circle is not None:
+                yield _endless_finding(subject, circle)
+
+
+def _circle(start: Spot, seen: set[int]) -> list[Spot] | None:
+    """A loop that is met from a node by taking the first way each time, if it is a new one."""
+    trail: list[Spot] = []
+    places: dict[int, int] = {}
+    spot = start
+    while id(spot) not in places:
+        if id(spot) in seen or not spot.ways:
+            seen.update(map(id, trail))
+            return None
+        places[id(spot)] = len(trail)
+        trail.append(spot)
+        target = spot.ways[0].target
+        if target is None:
+            return None
+        spot = target
+    seen.update(map(id, trail))
+    return trail[places[id(spot)] :]
+
+
+def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
+    shown = [spot.name for spot in circle[:8]] + (["..."] if len(circle) > 8 else [])
+    first = circle[0]
+    return subject.finding(
+        "PF104",
+        f"no way leads out of the loop {' -> '.join([*shown, first.name])}: every run that comes "
+        "there goes on until max_steps",
+        "give one of its nodes an action that leaves it, or an edge to END",
+        node=first.name,
+        where=first.place.where,
+    )

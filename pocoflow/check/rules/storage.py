@@ -1,0 +1,91 @@
+"""The rules of the family PF4."""
+
+from __future__ import annotations
+
+from pocoflow.check.rules.rule import rule
+
+__all__ = ["RULES"]
+
+RULES = (
+    rule(
+        "PF401",
+        "field that cannot be stored",
+        "error",
+        "In a flow with a database, a field holds something that cannot be stored.",
+        """Checkpoints record it as not saved, and a resumed run lacks it. A live object is given to
+        the run as a resource instead.""",
+        '''
+    class Client:
+        def ask(self, text: str) -> str:
+            return text
+
+
+    class Talk(BaseModel, arbitrary_types_allowed=True):
+        question: str
+        client: Client
+
+
+    @node
+    def ask(question: str, client: Client) -> None:
+        print(client.ask(question))
+
+
+    flow = Flow(start=ask, schema=Talk, db_path="runs.db")
+    ''',
+        '''
+    from pocoflow import resource
+
+
+    class Client:
+        def ask(self, text: str) -> str:
+            return text
+
+
+    class Talk(BaseModel):
+        question: str
+
+
+    llm = resource(Client, "llm")
+
+
+    @node
+    def ask(question: str, client: Client = llm) -> None:
+        print(client.ask(question))
+
+
+    flow = Flow(start=ask, schema=Talk, db_path="runs.db")
+    ''',
+    ),
+    rule(
+        "PF402",
+        "result that cannot be stored",
+        "warning",
+        "In a flow with a database, `exec` returns something that cannot be stored.",
+        "After a crash between `exec` and `post` it is called again, and paid for again.",
+        '''
+    class Answer:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+
+    class Ask(Node):
+        def exec(self, prep_result: object) -> Answer:
+            return Answer("42")
+
+
+    flow = Flow(start=Ask(), db_path="runs.db")
+    ''',
+        '''
+    class Answer(BaseModel):
+        text: str
+
+
+    class Ask(Node):
+        def exec(self, prep_result: object) -> Answer:
+            return Answer(text="42")
+
+
+    flow = Flow(start=Ask(), db_path="runs.db")
+    ''',
+    ),
+)

@@ -1,0 +1,141 @@
+"""PF4: what a database cannot keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from pocoflow.check.assignable import members
+from pocoflow.check.findings import Finding
+from pocoflow.check.phases import hints_of
+from pocoflow.check.subject import Subject
+from pocoflow.codec.kinds import kind_of
+from pocoflow.codec.objects import family_of
+from pocoflow.definitions import place_of, type_arguments
+from pocoflow.function import FunctionNode
+from pocoflow.graph import GraphNode
+from pocoflow.hints import awaited, is_unknown
+from pocoflow.schema import type_label
+
+__all__ = ["check_storage", "not_storable"]
+
+_PLAIN: tuple[Any, ...] = (str, int, float, bool, types.NoneType, list, dict)
+_CODE: tuple[Any, ...] = (Callable, types.FunctionType, types.ModuleType, types.CoroutineType)
+
+
+def check_storage(subject: Subject) -> Iterator[Finding]:
+    """Every finding of the family PF4; none without a database."""
+    if not subject.stored:
+        return
+    for name in subject.fields.names:
+        bad = not_storable(subject.fields.type_of(name))
+        if bad is not None:
+            yield subject.finding(
+                "PF401",
+                f"field {name!r} of {subject.fields.label} holds {type_label(bad)}, which cannot "
+                "be stored, and the flow has a database",
+                "give the object to the run as a resource, or make its class a dataclass or a "
+                "Pydantic model",
+                where=_place(subject.fields.model),
+            )
+    for name, place in subject.nodes:
+        if place.has_exec and place.node.journal:
+            yield from _results(subject, name, place)
+
+
+def _place(model: type[BaseModel] | None) -> tuple[str, int] | None:
+    return None if model is None else place_of_class(model)
+
+
+def place_of_class(kind: type) -> tuple[str, int] | None:
+    """File and line of the definition of a class."""
+    import inspect
+
+    try:
+        file = inspect.getsourcefile(kind)
+        _, line = inspect.findsource(kind)
+    except (OSError, TypeError):
+        return None
+    return None if file is None else (file, line + 1)
+
+
+def _results(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    for hint in _exec_types(place):
+        bad = not_storable(hint)
+        if bad is not None:
+            yield subject.finding(
+                "PF402",
+                f"exec returns {type_label(bad)}, which cannot be stored: after a crash it is "
+                "called again, and paid for again",
+                "return a value that can be stored, or say that it does not matter: journal=False",
+                node=name,
+                where=place_of(place.node),
+            )
+            return
+
+
+def _exec_types(place: GraphNode) -> list[Any]:
+    node = place.node
+    if isinstance(node, FunctionNode):
+        if node.signature.takes_store or "return" not in node.signature.hints:
+            return []
+        return [awaited(node.signature.hints["return"])]
+    kind: Any = type(node)
+    phases = [getattr(kind, name, None) for name in ("exec_async", "exec")]
+    hints = [hints_of(one).get("return") for one in phases if isinstance(one, types.FunctionType)]
+    return [awaited(one) for one in (*hints, type_arguments(kind)[1]) if one is not None]
+
+
+def not_storable(hint: Any, seen: tuple[Any, ...] = ()) -> Any:
+    """The part of a type of which no value can be stored; ``None`` if there may be one.
+
+    Protocols, abstract classes and classes with a storable subclass are not known to be bad.
+    """
+    if hint in seen or is_unknown(hint):
+        return None
+    for member in members(hint):
+        bad = _bad_member(member, (*seen, hint))
+        if bad is not None:
+            return bad
+    return None
+
+
+def _bad_member(member: Any, seen: tuple[Any, ...]) -> Any:
+    origin = get_origin(member)
+    kind = origin or member
+    if kind in _CODE:
+        return member
+    if not isinstance(kind, type) or kind is object or kind is type:
+        return None
+    if not _may_be_stored(kind):
+        return member
+    parts = [part for part in get_args(member) if part is not ... and not isinstance(part, list)]
+    if not issubclass(kind, Enum):
+        parts += _parts(kind)
+    for part in parts:
+        bad = not_storable(part, seen)
+        if bad is not None:
+            return bad
+    return None
+
+
+def _may_be_stored(kind: type) -> bool:
+    if kind in _PLAIN or kind_of(kind) is not None or family_of(kind) is not None:
+        return True
+    if getattr(kind, "__abstractmethods__", None) or kind.__module__ == "collections.abc":
+        return kind.__name__ not in ("AsyncIterator", "AsyncGenerator", "Generator", "Iterator")
+    return any(_may_be_stored(one) for one in type.__subclasses__(kind))
+
+
+def _parts(kind: type) -> list[Any]:
+    """The types of the fields of a model or a dataclass, as far as they are known."""
+    if issubclass(kind, BaseModel):
+        return [field.annotation for field in kind.model_fields.values()]
+    if dataclasses.is_dataclass(kind):
+        return [one.type for one in dataclasses.fields(kind) if not isinstance(one.type, str)]
+    return []

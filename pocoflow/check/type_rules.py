@@ -1,0 +1,207 @@
+"""PF2: annotations against the schema, and the phases of a node against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from pocoflow.check.assignable import fits, fits_field
+from pocoflow.check.findings import Finding
+from pocoflow.check.phases import check_phases, hints_of
+from pocoflow.check.subject import Subject
+from pocoflow.function import FunctionNode
+from pocoflow.graph import GraphNode, label
+from pocoflow.hints import awaited, plain
+from pocoflow.schema import closest, type_label
+from pocoflow.signature import Parameter, definition_place
+from pocoflow.store import Store
+
+__all__ = ["check_types"]
+
+
+def check_types(subject: Subject) -> Iterator[Finding]:
+    """Every finding of the family PF2."""
+    for name, place in subject.nodes:
+        if subject.fields:
+            yield from _unknown_fields(subject, name, place)
+            yield from _stores(subject, name, place)
+        if isinstance(place.node, FunctionNode):
+            yield from _parameters(subject, name, place.node)
+            yield from _result(subject, name, place.node)
+        else:
+            if subject.fields:
+                yield from _written_values(subject, name, place)
+            yield from check_phases(subject, name, place)
+    yield from _nested_schemas(subject)
+
+
+def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    effects, fields = subject.effects(place), subject.fields
+    for key, line in effects.named.items():
+        if fields.lacks(key) and not fields.is_attribute(key):
+            how = _how(place, key) or ("writes" if key in effects.writes else "reads")
+            yield subject.finding(
+                "PF201",
+                f"it {how} {key!r}, which {fields.label} does not have"
+                f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
+                f"correct the name, or add the field to {fields.label}",
+                node=name,
+                where=(effects.file, line),
+            )
+
+
+def _how(place: GraphNode, key: str) -> str | None:
+    """How a function node comes to use a field."""
+    if isinstance(place.node, FunctionNode):
+        for one in place.node.signature.parameters:
+            if one.field is not None and one.field.name == key:
+                return f"has the parameter {one.name!r} for field"
+    return None
+
+
+def _parameters(subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]) -> Iterator[Finding]:
+    hints = node.signature.hints
+    for one in node.signature.parameters:
+        if one.field is None or one.name not in hints:
+            continue
+        holds = _held(subject, one)
+        if not fits(holds, hints[one.name]):
+            yield subject.finding(
+                "PF202",
+                f"parameter {one.name!r} is annotated as {type_label(hints[one.name])}, field "
+                f"{one.field} holds {type_label(holds)}",
+                f"annotate it as {type_label(holds)}, or change the field",
+                node=name,
+                where=definition_place(node.signature.function),
+            )
+
+
+def _held(subject: Subject, one: Parameter) -> Any:
+    """What the field of a parameter holds: by the flow's schema, or by the reference's own model."""
+    field = one.field
+    if field is None:
+        return Any
+    if subject.fields or field.model is None:
+        return subject.fields.type_of(field.name)
+    return field.model.model_fields[field.name].annotation
+
+
+def _result(subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]) -> Iterator[Finding]:
+    signature = node.signature
+    if not signature.writes or "return" not in signature.hints:
+        return
+    hint = signature.hints["return"]
+    given = [hint if signature.is_async else awaited(hint)]
+    if signature.unpacks:
+        parts = get_args(plain(given[0]))
+        if get_origin(plain(given[0])) is not tuple or ... in parts:
+            if fits(given[0], tuple):
+                return
+            parts = ()
+        if len(parts) != len(signature.writes):
+            yield subject.finding(
+                "PF203",
+                f"it writes {len(signature.writes)} fields and returns {type_label(given[0])}",
+                f"return a tuple of {len(signature.writes)} values",
+                node=name,
+                where=definition_place(signature.function),
+            )
+            return
+        given = list(parts)
+    for field, one in zip(signature.writes, given, strict=True):
+        takes = _taken(subject, field.name, field.model)
+        if not fits_field(one, takes):
+            yield subject.finding(
+                "PF203",
+                f"it returns {type_label(one)} for field {field}, which holds {type_label(takes)}",
+                f"return {type_label(takes)}, or change the field",
+                node=name,
+                where=definition_place(signature.function),
+            )
+
+
+def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:
+    if subject.fields or model is None:
+        return subject.fields.takes(name)
+    return model.model_fields[name].annotation
+
+
+def _written_values(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    """What a classic node writes, where its source shows the type of it."""
+    effects, fields = subject.effects(place), subject.fields
+    if not effects.values:
+        return
+    function = type(place.node).post
+    hints = hints_of(function)
+    for write in effects.values:
+        if write.key not in fields:
+            continue
+        given = type(write.constant)
+        shown = repr(write.constant)
+        if write.parameter is not None:
+            given = hints.get(write.parameter, Any)
+            shown = f"{write.parameter!r}, a {type_label(given)},"
+        takes = fields.takes(write.key)
+        if not fits_field(given, takes):
+            yield subject.finding(
+                "PF203",
+                f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}",
+                f"write {type_label(takes)}, or change the field",
+                node=name,
+                where=(effects.file, write.line),
+            )
+
+
+def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    model = subject.fields.model
+    if model is None:
+        return
+    for function in _phases_with_store(place):
+        for parameter, hint in hints_of(function).items():
+            other = _model_of(hint)
+            if other is not None and parameter != "return" and not issubclass(model, other):
+                yield subject.finding(
+                    "PF206",
+                    f"{function.__name__} takes a Store[{other.__name__}], the flow's schema is "
+                    f"{model.__name__}",
+                    f"annotate it as Store[{model.__name__}], or as a Store of a base class of it",
+                    node=name,
+                    where=definition_place(function),
+                )
+
+
+def _phases_with_store(place: GraphNode) -> Iterator[Callable[..., Any]]:
+    if isinstance(place.node, FunctionNode):
+        yield place.node.signature.function
+    else:
+        yield from (
+            function
+            for function in (type(place.node).prep, type(place.node).post)
+            if not function.__module__.startswith("pocoflow.")
+        )
+
+
+def _model_of(hint: Any) -> type[BaseModel] | None:
+    hint = plain(hint)
+    kind = get_origin(hint)
+    if not (isinstance(kind, type) and issubclass(kind, Store)):
+        return None
+    inner = plain(get_args(hint)[0])
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+
+
+def _nested_schemas(subject: Subject) -> Iterator[Finding]:
+    model = subject.fields.model
+    for level in subject.levels:
+        inner = getattr(level.node, "schema", None)
+        if model is None or not isinstance(inner, type) or issubclass(model, inner):
+            continue
+        yield subject.finding(
+            "PF206",
+            f"the nested flow has the schema {inner.__name__}, the flow around it {model.__name__}, "
+            "and both work on one store",
+            f"let {model.__name__} be a subclass of {inner.__name__}, or give both one schema",
+            node=label(level.path[-1], level.path[:-1]),
+        )

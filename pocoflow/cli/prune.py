@@ -1,0 +1,101 @@
+"""``pocoflow prune``: remove old runs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.db import STATUSES, WorkflowDB
+from pocoflow.errors import DatabaseFileError
+
+__all__ = ["register"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow prune``."""
+    parser.description = (
+        "Remove runs that have ended, with their events and checkpoints. A run that is alive is "
+        "never removed. Say which with --older-than, --keep, or both."
+    )
+    parser.add_argument(
+        "--older-than",
+        metavar="AGE",
+        type=_age,
+        help="runs in which nothing has happened for so long: 90m, 12h, 30d, 8w",
+    )
+    parser.add_argument(
+        "--keep", metavar="N", type=_number, help="all but the newest N of those that match"
+    )
+    parser.add_argument(
+        "--status",
+        metavar="S",
+        choices=STATUSES,
+        action="append",
+        help="only runs of this status (completed, failed, cancelled); may be repeated",
+    )
+    parser.add_argument("--flow", metavar="F", help="only runs of this flow")
+    parser.add_argument("--dry-run", action="store_true", help="say how many, and remove nothing")
+    parser.add_argument(
+        "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
+    )
+    parser.add_argument(
+        "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
+    )
+    parser.set_defaults(execute=prune)
+
+
+def prune(args: argparse.Namespace) -> int:
+    """Remove runs, and say how many and how large the file is now."""
+    if args.older_than is None and args.keep is None:
+        raise CommandError("say which runs: --older-than AGE, --keep N, or both")
+    path = Path(args.db)
+    if not path.exists():
+        raise CommandError(f"there is no database {args.db}; name it with --db PATH")
+    chosen = {"status": args.status} if args.status else {}
+    try:
+        db = WorkflowDB(args.db)
+    except DatabaseFileError as exc:
+        raise CommandError(str(exc)) from exc
+    with db:
+        before = path.stat().st_size
+        removed = db.prune(
+            older_than=args.older_than,
+            keep=args.keep,
+            flow_name=args.flow,
+            dry_run=args.dry_run,
+            **chosen,
+        )
+        what = f"{removed} run{'' if removed == 1 else 's'}"
+        if args.dry_run:
+            print(f"would remove {what}")
+            return 0
+        if args.vacuum:
+            db.vacuum()
+        size = "" if not args.vacuum else f"; {_size(before)} before, {_size(path.stat().st_size)}"
+        print(f"removed {what} from {printable(args.db)}{size}")
+    return 0
+
+
+def _age(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+)([smhdw])", text)
+    try:
+        if match:
+            return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90m, 12h, 30d or 8w")
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1000:.1f} kB"

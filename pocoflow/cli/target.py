@@ -1,0 +1,137 @@
+"""Finding the flow that a command names: ``package.module:flow`` or ``path/file.py:flow``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pocoflow.cli.output import CommandError
+from pocoflow.errors import DefinitionError
+from pocoflow.flow import Flow
+from pocoflow.schema import closest
+
+__all__ = ["TARGET_HELP", "load_flow", "stored_in"]
+
+TARGET_HELP = (
+    "the flow: package.module:name or path/file.py:name, where name is a flow, or a function "
+    "without parameters that makes one"
+)
+
+
+def load_flow(target: str) -> Flow[Any]:
+    """Import a module and take a flow from it.
+
+    Raises:
+        CommandError: The target cannot be understood or imported, or is not a flow.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise CommandError(
+            f"{target!r} does not name a flow: write package.module:flow or path/file.py:flow"
+        )
+    module = _import(place)
+    found = _attribute(module, place, name)
+    if inspect.isroutine(found):
+        found = _make(found, target)
+    if not isinstance(found, Flow):
+        raise CommandError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
+    return found
+
+
+def stored_in(flow: Flow[Any], path: str | None) -> Flow[Any]:
+    """Let a flow use the database of a command's ``--db``, if there is one; it must exist.
+
+    Raises:
+        CommandError: There is no database.
+    """
+    given = flow._db_path if path is None else path
+    if given is None:
+        raise CommandError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
+    if isinstance(given, str | os.PathLike):
+        if not Path(given).exists():
+            raise CommandError(f"there is no database {os.fspath(given)}; name it with --db PATH")
+        flow._db_path, flow._database = given, None
+    return flow
+
+
+def _import(place: str) -> ModuleType:
+    module = place
+    if place.endswith(".py"):
+        file = Path(place).resolve()
+        if not file.is_file():
+            raise CommandError(f"there is no file {place}")
+        root, module = _importable(file)
+    else:
+        root = Path.cwd()
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(module)
+    except Exception as exc:
+        raise CommandError(f"cannot import {place}: {_error(exc)}") from exc
+
+
+def _importable(file: Path) -> tuple[Path, str]:
+    """The folder from which a file is imported, and its name from there."""
+    root, parts = file.parent, [file.stem]
+    while (root / "__init__.py").exists():
+        parts.insert(0, root.name)
+        root = root.parent
+    return root, ".".join(parts)
+
+
+def _attribute(module: ModuleType, place: str, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = closest(part, (known for known in dir(found) if not known.startswith("_")))
+            raise CommandError(f"{place} has no {name!r}{near}{_flows(module)}")
+        found = getattr(found, part)
+    return found
+
+
+def _make(function: Any, target: str) -> object:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError) as exc:
+        raise CommandError(
+            f"{target} is a function that cannot be called without arguments: {exc}"
+        ) from exc
+    try:
+        return function()
+    except Exception as exc:
+        raise CommandError(f"{target} failed: {_error(exc)}") from exc
+
+
+def _flows(module: ModuleType) -> str:
+    names = [name for name, value in vars(module).items() if isinstance(value, Flow)]
+    return f" (flows there: {', '.join(names)})" if names else ""
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"of type {type(value).__name__}"
+
+
+def _error(exc: Exception) -> str:
+    """An error of the user's code in one line, with the place if it is in a file of his."""
+    text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    if isinstance(exc, SyntaxError | DefinitionError):
+        return text
+    frames = [
+        frame
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if not frame.filename.startswith("<frozen") and frame.filename not in _OWN
+    ]
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+
+
+_OWN = {__file__, importlib.__file__}

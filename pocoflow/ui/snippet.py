@@ -1,0 +1,218 @@
+"""Python code, ready to be pasted, that goes on with a run.
+
+The flow is taken from a module if the reader says where it is; else it is wired again from the
+recorded graph. Every value in the code is written with ``repr``, and every name is checked to be
+one, so that nothing that a run has recorded can become code.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pocoflow.ui.steps import Walk
+
+__all__ = ["cancel_snippet", "is_reference", "resume_snippet"]
+
+_FLOW_CLASS = "pocoflow.flow:Flow"
+_PASTE = "# Paste it below the definitions of: {names}."
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is ``module:name`` or ``module:name.name``, and no more than that."""
+    module, colon, name = text.partition(":")
+    return bool(colon) and _is_dotted(module) and _is_dotted(name)
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split("."))
+
+
+def cancel_snippet(path: str, run_id: str) -> str:
+    """Code that asks a run to stop."""
+    return (
+        "from pocoflow import WorkflowDB\n\n"
+        f"WorkflowDB({_path(path)}).request_cancel({run_id!r})\n"
+    )
+
+
+def resume_snippet(
+    path: str,
+    run: Mapping[str, Any],
+    graph: Mapping[str, Any] | None,
+    walk: Walk,
+    *,
+    step: int | None = None,
+    reference: str = "",
+) -> str:
+    """Code that goes on with a run, or with a fork of it.
+
+    Args:
+        path: The database.
+        run: The run's row.
+        graph: Its recorded graph; ``None`` if a version before 0.3 wrote it.
+        walk: Where the run has been.
+        step: Fork from the checkpoint of this step instead.
+        reference: Where the flow is, as ``module:name``; ``""`` wires it from the graph.
+    """
+    if reference and is_reference(reference):
+        code = _referenced(path, reference)
+    elif graph is not None:
+        code = _Wiring(graph, walk).code(path, str(run["flow_name"]))
+    else:
+        code = (
+            "# This run was written before flows recorded their graph: say where the flow is.\n"
+            "from my_module import flow\n"
+        )
+    if graph is None:
+        return code + _from_checkpoint(path, run, walk, step)
+    if step is None:
+        return code + f"\nstore = flow.resume({run['run_id']!r})\nprint(store)\n"
+    return (
+        f"{code}\nrun_id = flow.fork({run['run_id']!r}, step={step})\n"
+        "store = flow.resume(run_id)\nprint(run_id, store)\n"
+    )
+
+
+def _path(path: str) -> str:
+    return repr(str(Path(path).absolute()))
+
+
+def _referenced(path: str, reference: str) -> str:
+    module, _, name = reference.partition(":")
+    first, _, rest = name.partition(".")
+    value = f"{first}.{rest}" if rest else first
+    return (
+        f"from pocoflow import Flow\nfrom {module} import {first}\n\n"
+        f"flow = {value} if isinstance({value}, Flow) else {value}()\n"
+        f"# It must keep its runs in {_path(path)}.\n"
+    )
+
+
+def _from_checkpoint(path: str, run: Mapping[str, Any], walk: Walk, step: int | None) -> str:
+    last = max(walk.visits.values(), default=0) and run["total_steps"] - 1
+    load = f"WorkflowDB({_path(path)}).load_checkpoint({run['run_id']!r}, step="
+    node = walk.current or run["current_node"] or ""
+    return (
+        "\nfrom pocoflow import WorkflowDB\n\n"
+        f"store = {load}{last if step is None else step})\n"
+        f"node = flow.graph.nodes[{node!r}].node\n"
+        "flow.run(store, resume_from=node)\n"
+    )
+
+
+class _Wiring:
+    """The code that wires a flow as its graph was recorded."""
+
+    def __init__(self, graph: Mapping[str, Any], walk: Walk) -> None:
+        self._graph = graph
+        self._walk = walk
+        self._flows = {
+            name for name, about in graph["nodes"].items() if about["class"] == _FLOW_CLASS
+        }
+        self._names = _variables(graph["nodes"])
+        self._imports: dict[str, set[str]] = {}
+        self._outside: set[str] = set()
+
+    def code(self, path: str, flow_name: str) -> str:
+        """The imports, the nodes, and the flow in the variable ``flow``."""
+        body = self._flow("flow", "", str(self._graph["start"]), flow_name, _path(path))
+        lines = [f"from pocoflow import {', '.join(sorted(self._imports.pop('pocoflow')))}"]
+        lines += [
+            f"from {module} import {', '.join(sorted(names))}"
+            for module, names in sorted(self._imports.items())
+        ]
+        if self._outside:
+            lines.append(_PASTE.format(names=", ".join(sorted(self._outside))))
+        return "\n".join([*lines, "", *body]) + "\n"
+
+    def _flow(
+        self, variable: str, inside: str, start: str, flow_name: str, path: str | None
+    ) -> list[str]:
+        own = [name for name in self._graph["nodes"] if self._flow_of(name) == inside]
+        lines: list[str] = []
+        for name in own:
+            lines += self._node(name)
+        self._imports.setdefault("pocoflow", set()).add("Flow")
+        settings = f"start={self._names[start]}, flow_name={flow_name!r}"
+        settings += "" if path is None else f", db_path={path}"
+        lines.append(f"{variable} = Flow({settings})")
+        for source, action, target in self._graph["edges"]:
+            if source in own:
+                lines.append(self._edge(variable, source, action, target))
+        return lines
+
+    def _flow_of(self, name: str) -> str:
+        flow = name.rpartition("/")[0]
+        return flow if flow in self._flows else ""
+
+    def _node(self, name: str) -> list[str]:
+        variable = self._names[name]
+        own_name = name[len(self._flow_of(name)) :].lstrip("/")
+        if name in self._flows:
+            return self._flow(variable, name, self._first(name), own_name, None)
+        definition = str(self._graph["nodes"][name]["class"])
+        qualified = self._defined(definition)
+        if qualified == "Node":
+            lines = [f"{variable} = Node()"]
+        elif _is_function(definition):
+            lines = [] if variable == qualified else [f"{variable} = {qualified}"]
+        else:
+            lines = [f"{variable} = {qualified}()"]
+        if own_name != qualified.rpartition(".")[2]:
+            lines.append(f"{variable}.name = {own_name!r}")
+        return lines
+
+    def _first(self, flow: str) -> str:
+        """The node where a nested flow begins: as it did in this run, or that no edge leads to."""
+        inner = [name for name in self._graph["nodes"] if self._flow_of(name) == flow]
+        reached = {target for _, _, target in self._graph["edges"]}
+        free = [name for name in inner if name not in reached]
+        return self._walk.first_inside.get(flow) or (free or inner)[0]
+
+    def _defined(self, definition: str) -> str:
+        module, _, qualified = definition.partition(":")
+        if not (_is_dotted(module) and _is_dotted(qualified)):
+            name = re.sub(r"\W", "_", qualified.rpartition(".")[2]) or "a_node"
+            self._outside.add(name)
+            return name
+        if module == "__main__":
+            self._outside.add(qualified)
+        else:
+            home = "pocoflow" if definition == "pocoflow.node:Node" else module
+            self._imports.setdefault(home, set()).add(qualified.partition(".")[0])
+        return qualified
+
+    def _edge(self, flow: str, source: str, action: str, target: str) -> str:
+        head = self._names.get(target, "END")
+        if head == "END":
+            self._imports["pocoflow"].add("END")
+        tail = self._names[source]
+        if action != "default":
+            tail = f"{tail}.when({action!r})"
+        return f"{flow}.then({tail}, {head})"
+
+
+def _is_function(definition: str) -> bool:
+    """By the conventions of names: nothing else is recorded."""
+    return definition.rpartition(":")[2].rpartition(".")[2][:1].islower()
+
+
+def _variables(nodes: Iterable[str]) -> dict[str, str]:
+    """A variable for each node: its name in small letters, and one of its own."""
+    found: dict[str, str] = {}
+    taken = {"flow", "store", "run_id", "node"}
+    for name in nodes:
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+        base = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "node"
+        base = f"node_{base}" if base[0].isdigit() or keyword.iskeyword(base) else base
+        variable, number = base, 2
+        while variable in taken:
+            variable, number = f"{base}_{number}", number + 1
+        taken.add(variable)
+        found[name] = variable
+    return found
+

@@ -1,0 +1,248 @@
+"""``pocoflow resume``, ``recover`` and ``prune``: runs that are stored, from the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pocoflow import WorkflowDB
+from pocoflow.cli import main
+
+PROGRAM = '''
+"""A flow that fails until there is a file "mended", and dies while there is a file "dies"."""
+
+import os
+from pathlib import Path
+
+from pocoflow import Flow, Node
+
+
+class Ask(Node):
+    def prep(self, store):
+        return store["question"]
+
+    def exec(self, question):
+        with open("paid", "a") as file:
+            file.write(question)
+        return question.upper()
+
+    def post(self, store, question, answer):
+        if Path("dies").exists():
+            os._exit(9)
+        if not Path("mended").exists():
+            raise ValueError("not mended")
+        store["answer"] = answer
+        return "done"
+
+
+flow = Flow(Ask(), db_path="runs.db", flow_name="ask")
+bare = Flow(Ask(), flow_name="ask")
+
+
+def make():
+    return Flow(Ask(), db_path="runs.db", flow_name="ask")
+
+
+def needs(path):
+    return make()
+
+
+def broken():
+    return 1 / 0
+
+
+if __name__ == "__main__":
+    flow.run_id = "r"
+    flow.run({"question": "why?"})
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a program in it."""
+    (tmp_path / "asking.py").write_text(PROGRAM, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    # What a command imports and where it looks for it is as before, afterwards.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return tmp_path
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the current folder."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+def failed() -> None:
+    """A run ``r`` that has failed."""
+    assert "not mended" in program("asking.py").stderr
+
+
+def status() -> str:
+    """What the run reads as."""
+    with WorkflowDB("runs.db") as db:
+        return str((db.get_run("r") or {})["status"])
+
+
+def test_resume_finishes_a_run_without_paying_again(folder: Path) -> None:
+    """``pocoflow resume RUN FLOW`` goes on with a failed run, in a process of its own."""
+    failed()
+    (folder / "mended").touch()
+    done = program("-m", "pocoflow", "resume", "r", "asking:flow")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "run r is completed\n", "")
+    assert status() == "completed"
+    assert (folder / "paid").read_text() == "why?"
+
+
+def test_recover_finishes_what_was_interrupted(folder: Path) -> None:
+    """``pocoflow recover FLOW`` finds the runs whose process died, and finishes them."""
+    (folder / "dies").touch()
+    assert program("asking.py").returncode == 9
+    (folder / "dies").unlink()
+    failing = program("-m", "pocoflow", "recover", "asking:flow")
+    assert (failing.returncode, failing.stdout) == (1, "r  failed: ValueError: not mended\n")
+    nothing = program("-m", "pocoflow", "recover", "asking:flow")
+    assert (nothing.returncode, nothing.stdout) == (0, "no interrupted runs of flow ask\n")
+    assert (folder / "paid").read_text() == "why?"
+
+
+@pytest.mark.parametrize("target", ["asking:flow", "asking:make", "asking.py:flow", "bare"])
+def test_a_flow_is_named_by_its_module_or_its_file(
+    folder: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flow is found in a module or a file, or made by a function; ``--db`` names a database."""
+    failed()
+    (folder / "mended").touch()
+    named = ["asking:bare", "--db", "runs.db"] if target == "bare" else [target]
+    assert main(["resume", "r", *named]) == 0
+    assert status() == "completed"
+    assert capsys.readouterr().out == "run r is completed\n"
+
+
+def test_a_file_in_a_package_is_imported_under_its_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of a package is the module that the rest of the package imports."""
+    package = folder / "app" / "flows"
+    package.mkdir(parents=True)
+    for part in (package, package.parent):
+        (part / "__init__.py").touch()
+    (package / "asking.py").write_text(PROGRAM, encoding="utf-8")
+    (folder / "mended").touch()
+    code = "import app.flows.asking as a; a.flow.run_id = 'r'; a.flow.run({'question': 'why?'})"
+    (folder / "mended").unlink()
+    assert "not mended" in program("-c", code).stderr
+    (folder / "mended").touch()
+    assert main(["resume", "r", "app/flows/asking.py:flow"]) == 0
+    assert "changed" not in capsys.readouterr().err
+
+
+def test_resume_sets_values_and_takes_new_names(folder: Path) -> None:
+    """``--set`` corrects the store, ``--rename`` says what a node is called now."""
+    failed()
+    (folder / "mended").touch()
+    text = PROGRAM.replace("Ask(", "Question(").replace("class Ask", "class Question")
+    (folder / "renamed.py").write_text(text, encoding="utf-8")
+    named = ["resume", "r", "renamed.py:flow", "--set", 'note="by hand"']
+    assert main(named) == 1
+    assert main([*named, "--rename", "Ask=Question"]) == 0
+    with WorkflowDB("runs.db") as db:
+        assert db.load_checkpoint("r", 0)["note"] == "by hand"
+
+
+def test_a_run_that_fails_again_is_told_in_two_lines(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error of a node is one line, and where its traceback is another."""
+    failed()
+    assert main(["resume", "r", "asking:flow"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "pocoflow resume: run r failed: ValueError: not mended",
+        "'pocoflow runs show r' has the traceback",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["x", "asking"], "'asking' does not name a flow: write package.module:flow or"),
+        (["x", "nowhere:flow"], "cannot import nowhere: ModuleNotFoundError"),
+        (["x", "nowhere.py:flow"], "there is no file nowhere.py"),
+        (["x", "asking:flwo"], "has no 'flwo'; did you mean 'flow'? (flows there: flow, bare)"),
+        (["x", "asking:Ask"], "asking:Ask is the class Ask, not a flow (flows there: flow, bare)"),
+        (["x", "asking:os"], "asking:os is of type module, not a flow"),
+        (["x", "asking:needs"], "cannot be called without arguments: missing a required argument"),
+        (["x", "asking:broken"], "failed: ZeroDivisionError: division by zero ("),
+        (["x", "spoilt:flow"], "cannot import spoilt: SyntaxError"),
+        (["x", "asking:bare"], "flow 'ask' has no db_path: name its database with --db"),
+        (["x", "asking:flow", "--db", "no.db"], "there is no database no.db"),
+        (["x", "asking:flow"], "database runs.db has no run 'x'"),
+        (["r", "asking:flow", "--set", "a=b"], "a text is written with quotes"),
+        (["r", "asking:flow", "--rename", "Ask"], "'Ask': write OLD=NEW"),
+    ],
+)
+def test_what_cannot_be_found_is_told_in_one_line(
+    folder: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target that cannot be understood or imported, or a run that is not there, exits with 2."""
+    (folder / "spoilt.py").write_text("flow =", encoding="utf-8")
+    WorkflowDB("runs.db").close()
+    assert main(["resume", *arguments]) == 2
+    output = capsys.readouterr()
+    assert told in output.err
+    assert output.out == ""
+    assert len(output.err.splitlines()) == 1
+    assert not (folder / "no.db").exists()
+
+
+def test_prune_removes_old_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``pocoflow prune`` removes what the options name, and says how many and how much."""
+    failed()
+    with WorkflowDB("runs.db") as db:
+        for number in range(3):
+            db.create_run(f"old-{number}", "other")
+            db.update_run(f"old-{number}", status="completed", completed_at="2020-01-01T00:00:00")
+            db.save_checkpoint(f"old-{number}", 0, "A", {"text": "x" * 300_000})
+    assert main(["prune", "--older-than", "30d", "--dry-run", "--db", "runs.db"]) == 0
+    assert main(["prune", "--keep", "2", "--flow", "other", "--db", "runs.db"]) == 0
+    assert (
+        main(["prune", "--keep", "0", "--status", "completed", "--vacuum", "--db", "runs.db"]) == 0
+    )
+    assert main(["prune", "--older-than", "30d", "--db", "runs.db"]) == 0
+    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert first == "would remove 3 runs"
+    assert second == "removed 1 run from runs.db"
+    assert re.fullmatch(r"removed 2 runs from runs.db; \d\.\d MB before, [\d.]+ kB", third)
+    assert fourth == "removed 0 runs from runs.db"
+    assert status() == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "say which runs: --older-than AGE, --keep N, or both"),
+        (["--keep", "0"], "there is no database pocoflow.db"),
+        (["--older-than", "soon"], "'soon' is not an age: write 90m, 12h, 30d or 8w"),
+        (["--older-than", "999999999999w"], "is not an age"),
+        (["--keep", "some"], "'some' is not a whole number"),
+    ],
+)
+def test_prune_asks_for_what_it_needs(
+    folder: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a limit, or where there is no database, prune exits with 2 and removes nothing."""
+    assert main(["prune", *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert list(folder.iterdir()) == [folder / "asking.py"]
