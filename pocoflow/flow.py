@@ -278,11 +278,11 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         )
         database = self._open_database(graph)
         if database is not None:
-            run.recorder = RunRecorder(database, run.context.run_id)
+            recorder = run.recorder = RunRecorder(database, run.context.run_id)
             fingerprint = self._fingerprint(graph)
             leaf, path = place.first()
             first = (leaf.name, path)
-            run.recorder.begin(run.store, self.flow_name, token, first, fingerprint)
+            recorder.begin(run.store, self.flow_name, token, first, fingerprint)
         return Started(run, place)
 
     def _stored(
@@ -308,6 +308,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         run.recorder, run.replay = found.recorder, found.replay
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
+        run.forked, run.saved = found.forked, found.branches
         return Started(run, found.place)
 
     def _run(

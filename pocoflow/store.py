@@ -263,10 +263,15 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
+        self._write(self._changes(values, increments))
+
+    def _changes(
+        self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
+    ) -> dict[str, Any]:
         changes = dict(values)
         for key, update in increments:
             changes[key] = self._reduced(key, changes.get(key, _UNSET), update)
-        self._write(changes)
+        return changes
 
     def _reduced(self, key: str, old: Any, update: Any) -> Any:
         reducer: Any = self._schema and self._schema.reducers[key]
