@@ -8,6 +8,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     PocoflowError
     ├── StoreError
     │   ├── MissingKeyError          KeyError, AttributeError
+    │   │   ├── MissingInputError
     │   │   └── NotSavedError
     │   ├── UnknownFieldError        TypeError, AttributeError
     │   ├── InvalidValueError        TypeError, ValueError
@@ -17,6 +18,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   └── DecodeError              ValueError
     │       └── UnknownClassError
     ├── DefinitionError              ValueError
+    │   ├── FlowValidationError
     │   ├── HookError                TypeError
     │   └── ReferenceMisuseError     TypeError, AttributeError
     ├── RunError                     RuntimeError
@@ -39,6 +41,10 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pocoflow.findings import Finding, show
+
 __all__ = [
     "ActionError",
     "BranchError",
@@ -49,10 +55,12 @@ __all__ = [
     "DatabaseFileError",
     "DecodeError",
     "DefinitionError",
+    "FlowValidationError",
     "HookError",
     "IncompleteStoreError",
     "InvalidValueError",
     "MaxStepsError",
+    "MissingInputError",
     "MissingKeyError",
     "NoRunError",
     "NodeTimeoutError",
@@ -90,6 +98,10 @@ class StoreError(PocoflowError):
 
 class MissingKeyError(StoreError, KeyError, AttributeError):
     """A key is not in the store, or a field of its schema has not been set yet."""
+
+
+class MissingInputError(MissingKeyError):
+    """A run was started without a key that one of its nodes reads and that no node writes."""
 
 
 class NotSavedError(MissingKeyError):
@@ -142,6 +154,28 @@ class UnknownClassError(DecodeError):
 
 class DefinitionError(PocoflowError, ValueError):
     """A node or a flow is defined in a way that cannot run."""
+
+
+class FlowValidationError(DefinitionError):
+    """A flow has mistakes that would make a run fail; it was stopped before its first node.
+
+    Attributes:
+        flow_name: The name of the flow.
+        findings: The mistakes; ``flow.validate()`` returns these and the warnings.
+    """
+
+    def __init__(self, flow_name: str, findings: Sequence[Finding]) -> None:
+        self.flow_name = flow_name
+        self.findings = tuple(findings)
+        count = f"{len(self.findings)} mistake" + ("" if len(self.findings) == 1 else "s")
+        lines = "".join(f"\n{show(one)}" for one in self.findings)
+        super().__init__(
+            f"flow {flow_name!r} has {count}, so it was stopped before its first node "
+            f"(pocoflow rule CODE explains one):{lines}"
+        )
+
+    def __reduce__(self) -> tuple[type[FlowValidationError], tuple[str, tuple[Finding, ...]]]:
+        return type(self), (self.flow_name, self.findings)
 
 
 class HookError(DefinitionError, TypeError):

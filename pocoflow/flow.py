@@ -32,6 +32,7 @@ from pocoflow.schema import make_schema, short
 from pocoflow.store import Store
 from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
+from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
 
 __all__ = ["Flow"]
@@ -43,7 +44,7 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
+class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -59,6 +60,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         checkpoint_dir: Folder for a JSON snapshot after each step, ``step_<NNN>_<Node>.json``.
         max_steps: Steps that one run may take: a guard against loops without a way out.
         schema: A Pydantic model (or a dict of types) that the store of every run is checked with.
+        inputs: The fields that a run has to be given, ``(A.document,)``; by default those that are
+            read and that no node writes. Each run checks that they are there.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
         run_id: Id of the next runs, for a caller who has ids of his own; made anew for each run
             by default.
@@ -76,6 +79,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         checkpoint_dir: str | os.PathLike[str] | None = None,
         max_steps: int = 10_000,
         schema: type[StateT] | Mapping[str, Any] | None = None,
+        inputs: Iterable[Any] | None = None,
         strict: bool = False,
         run_id: str | None = None,
     ) -> None:
@@ -90,6 +94,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps
         self.schema = schema
+        self.inputs = names_of(inputs)
         self.strict = strict
         self.run_id = run_id
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
@@ -152,6 +157,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             The store of the run.
 
         Raises:
+            FlowValidationError: The flow has mistakes; no node has run.
+            MissingInputError: The store lacks an input of the flow; no node has run.
             ResourceError: A function node asks for a resource that is missing or of another type.
             InvalidValueError: The store does not fit the schema.
             RunExistsError: ``run_id`` is used already.
@@ -272,10 +279,10 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
+        store = open_store(given, self.schema, self.flow_name)
+        self._prove(place, (), store)
         run_id, token = new_run_id(self.flow_name)
-        run = self._run(
-            self.run_id or run_id, token, open_store(given, self.schema, self.flow_name), objects
-        )
+        run = self._run(self.run_id or run_id, token, store, objects)
         database = self._open_database(graph)
         if database is not None:
             recorder = run.recorder = RunRecorder(database, run.context.run_id)
@@ -303,6 +310,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             changes=changes or {},
             rename=rename or {},
             types=types,
+            prove=self._prove,
         )
         run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay

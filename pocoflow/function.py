@@ -48,29 +48,28 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
     def __init__(self, signature: Signature, settings: Mapping[str, Any]) -> None:
         function = signature.function
         update_wrapper(self, function, updated=())
-        super().__init__(name=settings.get("name") or function.__name__)
+        name = settings.get("name")
+        super().__init__(name=function.__name__ if name is None else name)
         self.signature = signature
         self._function = function
-        self._required = [
-            (one.name, one.field.name) for one in signature.parameters if one.field and one.required
-        ]
-        self._optional = [
-            (one.name, one.field.name)
-            for one in signature.parameters
-            if one.field and not one.required
-        ]
-        self.resources: dict[str, Resource] = {
-            one.name: one.resource for one in signature.parameters if one.resource is not None
-        }
-        self._stores = [one.name for one in signature.parameters if one.takes_store]
+        self.resources: dict[str, Resource] = {}
+        self._required: list[tuple[str, str]] = []
+        self._optional: list[tuple[str, str]] = []
+        self._stores: list[str] = []
+        for one in signature.parameters:
+            if one.resource is not None:
+                self.resources[one.name] = one.resource
+            elif one.takes_store:
+                self._stores.append(one.name)
+            elif one.field is not None:
+                kept = self._required if one.required else self._optional
+                kept.append((one.name, one.field.name))
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
         for name in (*_ABOUT_EXEC, *_ABOUT_ITEMS):
             if name in settings:
                 setattr(self, name, settings[name])
         check_settings(self)
-
-    # -- as the plain function ------------------------------------------------------------------
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> CallT:
         """Call the function itself, as in a unit test: no store, no run, no retry.
@@ -90,19 +89,15 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         result: CallT = self._function(*args, **kwargs)
         return result
 
-    # -- as a node ------------------------------------------------------------------------------
-
     def prep(self, store: Store[Any], /) -> dict[str, Any]:
         """Take the arguments from the store, by parameter."""
         arguments = {name: store[field] for name, field in self._required}
         for name, field in self._optional:
-            if field in store:
+            if field in store or field in store.unsaved:  # store[...] says what was not saved
                 arguments[name] = store[field]
         return arguments
 
-    def post(
-        self, store: Store[Any], prep_result: dict[str, Any], exec_result: ExecT, /
-    ) -> Any:  # PostT, awaited where the function runs here
+    def post(self, store: Store[Any], prep_result: dict[str, Any], exec_result: ExecT, /) -> Any:
         """Write the result, or return it as the action."""
         return self._finish(store, exec_result)
 
@@ -123,14 +118,12 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 ) from None
         return self._declared
 
-    def _arguments(self, prepared: dict[str, Any]) -> dict[str, Any]:
-        if not self.resources:
+    def _arguments(self, prepared: dict[str, Any], store: object = None) -> dict[str, Any]:
+        if not self.resources and not self._stores:
             return prepared
-        run: Any = context()
-        return {**prepared, **{name: run[key] for name, key in self.resources.items()}}
-
-    def _with_store(self, store: Store[Any], prepared: dict[str, Any]) -> dict[str, Any]:
-        return {**self._arguments(prepared), **dict.fromkeys(self._stores, store)}
+        run: Any = context() if self.resources else None
+        found = {name: run[key] for name, key in self.resources.items()}
+        return {**prepared, **found, **dict.fromkeys(self._stores, store)}
 
     def _finish(self, store: Store[Any], result: Any) -> Any:
         written = self._written
@@ -141,7 +134,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         elif isinstance(result, tuple) and len(result) == len(written):
             store.put(dict(zip(written, result, strict=True)))
         else:
-            given = f"{len(result)}" if isinstance(result, tuple) else f"{type(result).__name__}:"
+            given = len(result) if isinstance(result, tuple) else f"{type(result).__name__}:"
             raise InvalidValueError(
                 f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
                 f"of {len(written)}, not {given} {short(result)}"
@@ -210,12 +203,12 @@ class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, Call
 
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
     def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
-        return self._finish(store, self._function(**self._with_store(store, prep_result)))
+        return self._finish(store, self._function(**self._arguments(prep_result, store)))
 
 
 class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
     async def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
-        return self._finish(store, await self._function(**self._with_store(store, prep_result)))
+        return self._finish(store, await self._function(**self._arguments(prep_result, store)))
 
 
 class Writes(Protocol[WrittenT]):
@@ -363,14 +356,10 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     Args:
         function: The function, when used without arguments.
         settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
-            the function returns; ``name``; and ``max_retries``, ``retry_delay``, ``backoff``,
-            ``jitter``, ``retry_on``, ``timeout`` and ``journal`` as in :class:`Node`. A function
-            that takes the store runs in ``post``, where these last seven do not apply. With
-            ``each``, a reference to a field: ``concurrency`` and ``on_error`` as in
-            :class:`BatchNode`.
-
-    Returns:
-        A :class:`FunctionNode`, or a decorator that makes one.
+            the function returns; ``name``; ``max_retries``, ``retry_delay``, ``backoff``,
+            ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
+            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a field:
+            ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
 
     Raises:
         DefinitionError: The function or a setting makes no sense; the message has the place.
@@ -411,7 +400,5 @@ def _make(
                     "runs in post, where it can write, and post is neither repeated nor journaled; "
                     f"take fields as parameters, or leave {setting} out"
                 )
-        kind = _AsyncStoreFunction if signature.is_async else _StoreFunction
-        return kind(signature, settings)
-    made = _AsyncFunction if signature.is_async else _Function
-    return made(signature, settings)
+        return (_AsyncStoreFunction if signature.is_async else _StoreFunction)(signature, settings)
+    return (_AsyncFunction if signature.is_async else _Function)(signature, settings)

@@ -119,8 +119,11 @@ class GraphNode:
 
     @property
     def declared(self) -> tuple[str, ...] | None:
-        """The actions that the node can return; ``None`` if its definition does not tell."""
-        return declared_actions(self.node)
+        """The actions that the node can return; ``None`` if its definition does not tell.
+
+        Those of a nested flow are the ones that can end it.
+        """
+        return declared_actions(self.node) if self.inner is None else self.inner.final_actions()
 
     @property
     def where(self) -> tuple[str, int] | None:
@@ -183,6 +186,20 @@ class Graph:
             all(graph.is_async for graph in place.within) if place.within else place.exec_async
             for place in self.nodes.values()
         )
+
+    def final_actions(self) -> tuple[str, ...] | None:
+        """The actions that can end the flow; ``None`` if a definition leaves them open."""
+        found: dict[str, None] = {}
+        for place in self.nodes.values():
+            if not place.reachable:
+                continue
+            declared = place.declared
+            if declared is None and place.fallback is None:
+                return None
+            for action in place.ends if declared is None else declared:
+                if place.next(action) is None:
+                    found[action] = None
+        return tuple(found)
 
     def namesakes(self) -> list[str]:
         """Names that more than one node has by itself, in the order of the graph."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -70,8 +70,12 @@ def reopen(
     changes: Mapping[str, Any],
     rename: Mapping[str, str],
     types: Iterable[type],
+    prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
 ) -> Resumption:
     """Claim a stored run and set it running again under the code as it is now.
+
+    ``prove`` is called with the node that comes next, the flows around it, and the store, before
+    anything is written.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -89,6 +93,7 @@ def reopen(
         stored = database.load_checkpoint(run_id, position.step, types=known)
         store = _under_schema(run_id, stored, schema, changed)
         store.update(changes)
+        prove(place, tuple(frames), store)
         replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
         saved = _Saved(run_id, position, rename, changed, known)
         saved.look_into(place, f"{position.fork + 1}", (*position.path, position.node or ""))

@@ -50,8 +50,12 @@ class RunHandle(Generic[StateT]):
         )
         try:
             thread.start()
-        except BaseException as exc:
+        except Exception as exc:
             fail(run, exc)
+            raise
+        except BaseException:
+            # A Ctrl-C; the thread may run already, and nobody gets the handle to it.
+            run.context.cancellation.request()
             raise
 
     def _work(self, steps: Steps) -> None:

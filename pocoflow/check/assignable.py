@@ -154,7 +154,9 @@ def _class_fits(given: Any, wanted: Any) -> bool:
 def _same_model(ours: type, theirs: type) -> bool:
     """Whether both are parametrisations of one generic model."""
     kinds = [getattr(kind, "__pydantic_generic_metadata__", None) for kind in (ours, theirs)]
-    origins = [one["origin"] or kind for one, kind in zip(kinds, (ours, theirs), strict=True) if one]
+    origins = [
+        one["origin"] or kind for one, kind in zip(kinds, (ours, theirs), strict=True) if one
+    ]
     return len(origins) == 2 and origins[0] is origins[1]
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from pocoflow.check.effects import Effects
-from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Spot
 from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.schema import closest
 
@@ -152,28 +152,30 @@ def _without_needs(effects: Effects) -> Effects:
     )
 
 
-def check_data(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
-    """Every finding of the family PF3."""
+def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | None, Finding]]:
+    """Every finding of the family PF3, one on a missing key together with it.
+
+    A missing key that is no finding is an input: no node writes it, and the flow declares none.
+    """
     for one in flow.missing:
-        if one.key in flow.written or subject.inputs is not None:
-            if not subject.fields.lacks(one.key):  # PF201 says it better
-                yield _read_before(subject, flow, one)
-    yield from _unread(subject)
+        is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
+        if is_known and (one.key in flow.written or subject.inputs is not None):
+            yield one, _read_before(subject, flow, one)
+    yield from ((None, one) for one in _unread(subject))
 
 
 def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
-    inputs = subject.inputs
-    path = flow.path(one)
-    if one.key in flow.written:
-        why = "nothing on it writes the field"
-    else:
-        why = f"no node writes it, and it is not among the inputs ({', '.join(inputs or ())})"
-        why += closest(one.key, inputs or ())
+    inputs = subject.inputs or ()
+    why = "nothing on it writes the field"
+    if one.key not in flow.written:
+        declared = ", ".join(inputs) or "none"
+        why = f"no node writes it, and it is not among the inputs ({declared})"
+        why += closest(one.key, inputs)
     return subject.finding(
         "PF301",
-        f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}",
+        f"it reads {one.key!r} before anything wrote it, on the path {flow.path(one)}: {why}",
         f"write {one.key!r} on that path, give it a default in the schema, or, if runs are given "
-        f"it, name it among Flow(..., inputs=...)",
+        "it, name it among Flow(..., inputs=...)",
         node=one.spot.name,
         where=(subject.effects(one.spot.place).file, one.line),
     )

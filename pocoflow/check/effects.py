@@ -12,7 +12,9 @@ __all__ = ["NOTHING", "UNKNOWN", "Effects", "Exit", "Lines", "Write", "in_sequen
 Lines: TypeAlias = Mapping[str, int]
 """Keys of the store, each with the line in the source where it is used first."""
 
-_NONE: Lines = MappingProxyType({})
+
+def _none() -> Lines:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,13 @@ class Effects:
         file: The source.
     """
 
-    needs: Lines = _NONE
+    needs: Lines = field(default_factory=_none)
     reads: frozenset[str] = frozenset()
-    writes: Lines = _NONE
+    writes: Lines = field(default_factory=_none)
     exits: tuple[Exit, ...] = (Exit(),)
     reads_more: bool = False
     writes_more: bool = False
-    named: Lines = _NONE
+    named: Lines = field(default_factory=_none)
     values: tuple[Write, ...] = ()
     file: str | None = None
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)

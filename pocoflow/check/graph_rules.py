@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.subject import Level, Subject
+from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.node import ANY_ACTION
@@ -57,9 +57,8 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
         yield subject.finding(
             "PF102",
             f"an edge for action {edge.action!r}, which {place.name!r} never returns (it returns: "
-            f"{listed(actions)})",
-            f"write the edge for one of its actions{closest(edge.action, actions)}, or add "
-            f"{edge.action!r} to what it returns",
+            f"{listed(actions)}{closest(edge.action, actions)})",
+            f"write the edge for one of those, or add {edge.action!r} to what it returns",
             node=name,
             edge=edge,
         )

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 import typing_extensions
 
 from pocoflow.check.assignable import fits
-from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
 from pocoflow.definitions import type_arguments
+from pocoflow.findings import Finding
 from pocoflow.graph import GraphNode
 from pocoflow.hints import awaited, is_unknown, plain, read_hints
 from pocoflow.node import BatchNode

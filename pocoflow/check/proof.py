@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from functools import cached_property
 
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
-from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
-from pocoflow.graph import GraphNode
+from pocoflow.findings import Finding, in_order
 from pocoflow.schema import closest
-from pocoflow.store import Store
 
 __all__ = ["Proof"]
 
@@ -29,41 +27,64 @@ class Proof:
         subject: The flow.
 
     Attributes:
-        findings: Everything that was found, errors first, for a run of which nothing is known.
-        needs: The keys without which a run fails, or is refused; empty for a flow of which nothing
-            is known.
+        needs: The keys without which a run is refused.
+        is_refused: Whether a run is refused whatever it begins with.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        inputs = frozenset(subject.inputs or ())
-        self._data = DataFlow(subject, inputs | subject.fields.defaults)
-        self.findings = tuple(
-            in_order(
-                [
-                    *check_graph(subject),
-                    *check_types(subject),
-                    *check_data(subject, self._data),
-                    *check_storage(subject),
-                ]
-            )
-        )
-        self._missing = self._data.missing
-        self._given = inputs if subject.is_start else frozenset()
-        self.needs = self._given | {one.key for one in self._missing}
-        self._errors = tuple(
-            one for one in self.findings if one.severity == "error" and one.code != "PF301"
-        )
-        if not subject.is_typed:
-            self.needs, self._errors = frozenset(), ()
+        self._declared = subject.inputs if subject.is_start else None
+        self.needs: frozenset[str] = frozenset()
+        self.is_refused = False
+        if subject.is_typed:  # of any other flow, nothing is looked at before it runs
+            self.needs = frozenset((*self.inputs, *(one.key for one, _ in self._unwritten)))
+            self.is_refused = bool(self._errors)
 
-    @property
+    @cached_property
+    def _flow(self) -> DataFlow:
+        given = (*(self._declared or ()), *self._subject.fields.defaults)
+        # A run that goes on has what its store holds, and nothing by default.
+        return DataFlow(self._subject, frozenset(given if self._subject.is_start else ()))
+
+    @cached_property
+    def _data(self) -> list[tuple[Missing | None, Finding]]:
+        return list(check_data(self._subject, self._flow))
+
+    @cached_property
+    def _unwritten(self) -> list[tuple[Missing, Finding]]:
+        return [(missing, finding) for missing, finding in self._data if missing is not None]
+
+    @cached_property
+    def _always(self) -> list[Finding]:
+        """The findings that do not depend on what a run begins with."""
+        subject = self._subject
+        others = [finding for missing, finding in self._data if missing is None]
+        return [*check_graph(subject), *check_types(subject), *others, *check_storage(subject)]
+
+    @cached_property
+    def _errors(self) -> list[Finding]:
+        return [one for one in self._always if one.severity == "error"]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """Everything that was found, errors first, for a run of which nothing is known."""
+        return in_order([*self._always, *(finding for _, finding in self._unwritten)])
+
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The keys that a run has to be given: as declared, or as no node writes them."""
-        if self._subject.inputs is not None:
-            return self._subject.inputs
-        names = (one.key for one in self._missing if one.key not in self._data.written)
-        return tuple(dict.fromkeys(names))
+        """What the caller gives: as declared, or what is read and written by no node."""
+        if self._declared is not None:
+            return self._declared
+        unwritten = {one.key for one, _ in self._unwritten}
+        return tuple(key for key in self._readers if key not in unwritten)
+
+    @cached_property
+    def _readers(self) -> dict[str, str]:
+        """The keys that nothing has written where they are read, and the first reader."""
+        readers: dict[str, str] = {}
+        for one in self._flow.missing:
+            readers.setdefault(one.key, one.spot.name)
+        return readers
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse a run that cannot work out.
@@ -75,45 +96,22 @@ class Proof:
             FlowValidationError: There are errors.
             MissingInputError: An input is not there.
         """
-        lacking = [one for one in self._missing if one.key not in keys]
-        unwritten = [one for one in self.findings if one.code == "PF301"]
-        before = self._subject.fields
-        del before
-        found = list(self._errors)
-        names = {(one.spot.name, one.key) for one in lacking}
-        found += [one for one in unwritten if self._is_about(one, names)]
-        if found:
-            raise FlowValidationError(self._subject.flow_name, in_order(found))
-        missing = [key for key in self.inputs if key in self.needs and key not in keys]
+        lacking = self.needs.difference(keys)
+        unwritten = [finding for one, finding in self._unwritten if one.key in lacking]
+        if self.is_refused or unwritten:
+            every = in_order([*self._errors, *unwritten])
+            raise FlowValidationError(self._subject.flow_name, every)
+        missing = [key for key in self.inputs if key in lacking]
         if missing:
             raise MissingInputError(self._say(missing, keys))
 
-    def _is_about(self, finding: Finding, names: set[tuple[str, str]]) -> bool:
-        return any(
-            finding.node == name and finding.message.startswith(f"it reads {key!r} ")
-            for name, key in names
-        )
-
     def _say(self, missing: list[str], keys: Collection[str]) -> str:
-        readers = {one.key: one for one in self._missing}
         told = []
         for key in missing:
-            reader = readers.get(key)
-            who = "an input of the flow" if reader is None else f"read by {reader.spot.name!r}"
-            told.append(f"{key!r} ({who}){closest(key, keys)}")
+            reader = self._readers.get(key)
+            who = "an input of the flow" if reader is None else f"node {reader!r} reads it"
+            told.append(f"{key!r} ({who}{closest(key, keys)})")
         return (
             f"flow {self._subject.flow_name!r} is run without {', '.join(told)}: put it into the "
-            f"store (keys: {', '.join(map(repr, keys)) or 'none'})"
+            f"store that it is run with (keys: {', '.join(map(repr, keys)) or 'none'})"
         )
-
-
-def prove(
-    flow_name: str,
-    place: GraphNode,
-    frames: tuple[GraphNode, ...],
-    **facts: Any,
-) -> Proof:
-    raise NotImplementedError
-
-
-_ = (Missing, Store)

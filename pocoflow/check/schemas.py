@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -22,7 +22,8 @@ class Fields:
 
     def __init__(self, schema: object) -> None:
         self.schema = schema
-        self.model: type[BaseModel] | None = schema if _is_model(schema) else None
+        is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
+        self.model: type[BaseModel] | None = cast("type[BaseModel]", schema) if is_model else None
         self._types: Mapping[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
 
     @property
@@ -70,8 +71,14 @@ class Fields:
         return Any if field is None else field.annotation
 
     def takes(self, name: str) -> Any:
-        """What may be written to a field: its type, or ``Any`` if a validator converts to it."""
-        return Any if name in self._converted else self.type_of(name)
+        """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
+        return Any if name in self._converted or self._reduces(name) else self.type_of(name)
+
+    def _reduces(self, name: str) -> bool:
+        if self.model is None:
+            return annotated_reducer(name, self._types.get(name)) is not None
+        field = self.model.model_fields.get(name)
+        return field is not None and declared_reducer(name, field.metadata) is not None
 
     @cached_property
     def _converted(self) -> frozenset[str]:
@@ -88,7 +95,3 @@ class Fields:
             if converts or False in strict:
                 found.add(name)
         return frozenset(found)
-
-
-def _is_model(schema: object) -> bool:
-    return isinstance(schema, type) and issubclass(schema, BaseModel)

@@ -62,7 +62,9 @@ def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
 def _constants(function: Any) -> Mapping[str, str]:
     """The names of the module that are text, for ``store[KEY]``."""
     names = function.__globals__
-    return {name: names[name] for name in function.__code__.co_names if type(names.get(name)) is str}
+    return {
+        name: names[name] for name in function.__code__.co_names if type(names.get(name)) is str
+    }
 
 
 def _definition(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
@@ -75,8 +77,8 @@ def _definition(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     indented = text[:1].isspace()
     try:
         tree = ast.parse("if 1:\n" + text if indented else text)
-    except (SyntaxError, ValueError):
-        return None
+    except (SyntaxError, ValueError, RecursionError, SystemError):
+        return None  # SystemError: CPython 3.11, when two threads parse at once
     inner: Any = tree.body[0]
     node = inner.body[0] if indented else inner
     code = function.__code__

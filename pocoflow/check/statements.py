@@ -160,7 +160,8 @@ def _is_suppress(node: ast.expr) -> bool:
     match node:
         case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress")):
             return True
-    return False
+        case _:
+            return False
 
 
 def _joined(ends: Sequence[Point], sure: bool) -> Point | None:
@@ -183,7 +184,8 @@ def _actions(value: ast.expr | None) -> list[str | None]:
             return [text]
         case ast.IfExp(body=body, orelse=other):
             return [*_actions(body), *_actions(other)]
-    return [None]
+        case _:
+            return [None]
 
 
 def _loaded(target: ast.expr) -> ast.expr:

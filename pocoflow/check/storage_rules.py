@@ -11,12 +11,12 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import members
-from pocoflow.check.findings import Finding
 from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.codec.kinds import kind_of
 from pocoflow.codec.objects import family_of
 from pocoflow.definitions import place_of, type_arguments
+from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
 from pocoflow.hints import awaited, is_unknown
@@ -110,7 +110,7 @@ def _bad_member(member: Any, seen: tuple[Any, ...]) -> Any:
     kind = origin or member
     if kind in _CODE:
         return member
-    if not isinstance(kind, type) or kind is object or kind is type:
+    if not isinstance(kind, type) or kind in (Any, object, type):
         return None
     if not _may_be_stored(kind):
         return member
@@ -137,5 +137,6 @@ def _parts(kind: type) -> list[Any]:
     if issubclass(kind, BaseModel):
         return [field.annotation for field in kind.model_fields.values()]
     if dataclasses.is_dataclass(kind):
-        return [one.type for one in dataclasses.fields(kind) if not isinstance(one.type, str)]
+        given: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)
+        return [one.type for one in given if not isinstance(one.type, str)]
     return []

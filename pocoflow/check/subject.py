@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, in_sequence
-from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Walk, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
+from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import AsyncNode, BatchNode, Node
@@ -49,6 +49,9 @@ class Subject:
         stored: Whether runs are kept in a database.
         place: Where the run begins; the start of the graph by default.
         frames: The nested flows around that place.
+
+    Attributes:
+        is_start: Whether the run begins at the start of the graph.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Subject:
         self.fields = Fields(schema)
         self.inputs = inputs
         self.stored = stored
+        self.is_start = place is None or (place is graph.start and not frames)
         self._place = place or graph.start
         self._frames = frames
         self._effects: dict[int, Effects] = {}
@@ -147,7 +151,8 @@ class Subject:
             where = (edge.file, edge.line)
         file, line = where or (None, None)
         chosen = severity or RULES[code].severity
-        return Finding(code, chosen, self.flow_name, node, edge, file, line, message, fix)
+        drawn = None if edge is None else (edge.source, edge.action, edge.target)
+        return Finding(code, chosen, self.flow_name, node, drawn, file, line, message, fix)
 
 
 def _is_typed(node: Node[Any, Any, Any]) -> bool:

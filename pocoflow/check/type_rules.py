@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import fits, fits_field
-from pocoflow.check.findings import Finding
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.hints import awaited, plain
@@ -35,6 +35,19 @@ def check_types(subject: Subject) -> Iterator[Finding]:
                 yield from _written_values(subject, name, place)
             yield from check_phases(subject, name, place)
     yield from _nested_schemas(subject)
+    yield from _unknown_inputs(subject)
+
+
+def _unknown_inputs(subject: Subject) -> Iterator[Finding]:
+    fields = subject.fields
+    for key in subject.inputs or ():
+        if fields.lacks(key):
+            yield subject.finding(
+                "PF201",
+                f"{key!r} is an input of the flow, and {fields.label} does not have it"
+                f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
+                f"correct the name in Flow(inputs=...), or add the field to {fields.label}",
+            )
 
 
 def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
@@ -61,7 +74,9 @@ def _how(place: GraphNode, key: str) -> str | None:
     return None
 
 
-def _parameters(subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]) -> Iterator[Finding]:
+def _parameters(
+    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+) -> Iterator[Finding]:
     hints = node.signature.hints
     for one in node.signature.parameters:
         if one.field is None or one.name not in hints:
@@ -79,7 +94,7 @@ def _parameters(subject: Subject, name: str, node: FunctionNode[..., Any, Any, A
 
 
 def _held(subject: Subject, one: Parameter) -> Any:
-    """What the field of a parameter holds: by the flow's schema, or by the reference's own model."""
+    """What the field of a parameter holds: by the flow's schema, or by the model it names."""
     field = one.field
     if field is None:
         return Any
@@ -88,7 +103,9 @@ def _held(subject: Subject, one: Parameter) -> Any:
     return field.model.model_fields[field.name].annotation
 
 
-def _result(subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]) -> Iterator[Finding]:
+def _result(
+    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+) -> Iterator[Finding]:
     signature = node.signature
     if not signature.writes or "return" not in signature.hints:
         return
@@ -200,8 +217,8 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
             continue
         yield subject.finding(
             "PF206",
-            f"the nested flow has the schema {inner.__name__}, the flow around it {model.__name__}, "
-            "and both work on one store",
+            f"the nested flow has the schema {inner.__name__}, the flow around it "
+            f"{model.__name__}, and both work on one store",
             f"let {model.__name__} be a subclass of {inner.__name__}, or give both one schema",
             node=label(level.path[-1], level.path[:-1]),
         )

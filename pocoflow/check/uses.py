@@ -81,6 +81,8 @@ class Uses:
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute() as value):
                     if self._is_state(value):
                         self._states.add(name)
+                case _:
+                    pass
 
     def _guards(self, body: Iterable[ast.AST]) -> Iterator[str]:
         for node in body:
@@ -94,6 +96,8 @@ class Uses:
                 case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[owner, key, *_]):
                     if self._is_state(owner):
                         yield self._key(key) or ""
+                case _:
+                    pass
 
     def _is_store(self, node: ast.AST) -> bool:
         return isinstance(node, ast.Name) and node.id in self._stores
@@ -104,7 +108,8 @@ class Uses:
                 return self._is_store(owner)
             case ast.Name(id=name):
                 return name in self._states
-        return False
+            case _:
+                return False
 
     def _key(self, node: ast.AST) -> str | None:
         match node:
@@ -112,7 +117,8 @@ class Uses:
                 return text
             case ast.Name(id=name):
                 return self._constants.get(name)
-        return None
+            case _:
+                return None
 
     # -- reading expressions ---------------------------------------------------------------------
 
@@ -147,7 +153,7 @@ class Uses:
             case _:
                 self._parts(node, at)
 
-    def _parts(self, node: ast.AST, at: Point) -> None:
+    def _parts(self, node: Any, at: Point) -> None:
         match node:
             case ast.BoolOp(values=[first, *others]):
                 self._ordered([first], others, at)
@@ -158,8 +164,8 @@ class Uses:
                     self._escapes(at)
             case _ if isinstance(node, _LOOPS):
                 first, *more = node.generators
-                kept = [part for part in ast.iter_child_nodes(node) if part is not first]
-                self._ordered([first.iter], [first.target, *first.ifs, *more, *kept], at)
+                result = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
+                self._ordered([first.iter], [*first.ifs, *more, *result], at)
             case _:
                 self._ordered(list(ast.iter_child_nodes(node)), [], at)
 
@@ -261,7 +267,8 @@ class Uses:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 return name in self._states and self._is_state(value)
-        return False
+            case _:
+                return False
 
 
 def _names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[set[str], set[str]]:

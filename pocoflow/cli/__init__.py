@@ -37,6 +37,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "demo": Command("pocoflow.cli.demo", "run a flow with a language model on a text"),
     "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
+    "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
     "resume": Command("pocoflow.cli.resume", "go on with a run"),
     "recover": Command("pocoflow.cli.recover", "go on with every interrupted run of a flow"),
     "prune": Command("pocoflow.cli.prune", "remove old runs"),

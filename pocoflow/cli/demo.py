@@ -54,7 +54,7 @@ _MAX_BYTES = 200_000
 _PASSAGE = 900  # at most, in a passage
 _SHORT = 160  # a paragraph shorter than this goes with the next one
 _LINE = 200  # in a line, unless there is no place to cut it
-_ATTEMPTS = 6
+_ATTEMPTS = 4
 
 
 class CheckError(PocoflowError):
@@ -138,7 +138,7 @@ class ChooseLine(Node[list[str], str, Literal["speech", "telling"]]):
             return lines[0]
         answer = self.model.complete(
             f"{' '.join(lines)}\n\nWhat is the most important thing that happens?",
-            max_tokens=200,
+            max_tokens=100,
             schema=_object_with("line", enum=lines),
             seed=context().attempt - 1,
         )
@@ -397,7 +397,7 @@ def name_for(model: LanguageModel, text: str, request: str, taken: Sequence[str]
     pattern = f"^((The|A|An) {word}( {word})?{rest}?|{word}( {word})?{rest})$"
     answer = model.complete(
         request.format(text),
-        max_tokens=40,
+        max_tokens=30,
         schema=_object_with("name", pattern=pattern),
         seed=context().attempt - 1,
     )
@@ -603,7 +603,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         type=Path,
-        help="a text in English; its beginning is read",
+        help="a text in UTF-8; its beginning is read",
     )
     parser.add_argument(
         "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"

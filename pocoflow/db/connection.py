@@ -63,6 +63,7 @@ class Connection:
         self._raw: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._seen: _Look | None = None
+        self._identity: tuple[int, int] | None = None
         with self._translated():
             self._open()
         _open_ones.add(self)
@@ -87,7 +88,24 @@ class Connection:
         # What does not follow the file by itself is opened anew once the file looks different.
         self._seen = look if look is not None and (_at_rest(look) or raw is not opened) else None
         self._raw, self._pid = raw, os.getpid()
+        self._identity = self._identify()
         return raw
+
+    def _identify(self) -> tuple[int, int] | None:
+        """Which file is at our path, if there is one."""
+        try:
+            about = os.stat(self.file) if self.file is not None else None
+        except OSError:
+            return None
+        return None if about is None else (about.st_dev, about.st_ino)
+
+    def _check_there(self) -> None:
+        # SQLite would go on writing to a file that has no name any more.
+        if self._identify() != self._identity:
+            raise DatabaseFileError(
+                f"database {self.label} was deleted, moved or replaced while it was open: what was "
+                "written to it is no longer there"
+            )
 
     def _target(self, look: _Look | None) -> str:
         if self.file is None:
@@ -174,6 +192,7 @@ class Connection:
                 # In here, because a Ctrl-C while it waits is raised when it has succeeded.
                 raw.execute("BEGIN IMMEDIATE")
                 yield raw
+                self._check_there()
                 raw.execute("COMMIT")
             except BaseException:
                 if raw.in_transaction:
@@ -193,6 +212,10 @@ class Connection:
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a read."""
         with self._lock, self._translated():
+            if not self.read_only:
+                self._check_there()
+            elif self._seen is None and self._identify() != self._identity:
+                self._reopen()
             for _ in range(_LOOKS):
                 try:
                     found = self._current().execute(sql, parameters).fetchall()

@@ -22,9 +22,9 @@ SELECT g.graph FROM pf_graphs AS g JOIN pf_runs AS r ON r.graph_no = g.graph_no 
 -- A run goes on: only one that is not completed, by whoever holds its lock.
 UPDATE pf_runs SET
     status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
-    traceback = NULL, cancel_requested = 0, current_node = ?2, graph_no = ?3,
-    started_at = coalesce(started_at, ?4)
-WHERE run_no = ?1;
+    traceback = NULL, cancel_requested = 0, current_node = ?, graph_no = ?,
+    started_at = coalesce(started_at, ?)
+WHERE run_no = ?;
 
 -- name: last_step
 SELECT max(step) FROM pf_steps WHERE run_no = ?;
@@ -85,7 +85,7 @@ SELECT run_no, flow_name FROM pf_runs WHERE status = 'running' AND owned = 1;
 -- name: node_began
 -- When the node that a run is at began.
 SELECT ts FROM pf_events
-WHERE id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1 AND event = 'node_start'
+WHERE id BETWEEN ? AND ? AND event = 'node_start'
 ORDER BY id DESC LIMIT 1;
 
 -- name: forks_of_run
@@ -116,13 +116,12 @@ INSERT INTO pf_events (
     id, run_id, step, node_name, event, action, elapsed_ms, error_msg, ts, attempt, error_type,
     traceback
 ) VALUES (
-    (SELECT coalesce(max(id), ?1 << 32) + 1 FROM pf_events
-     WHERE id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1),
-    ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+    (SELECT coalesce(max(id), ?) + 1 FROM pf_events WHERE id BETWEEN ? AND ?),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 );
 
 -- name: events_of_run
-SELECT * FROM pf_events WHERE id BETWEEN ?1 << 32 AND (?1 + 1 << 32) - 1 ORDER BY id;
+SELECT * FROM pf_events WHERE id BETWEEN ? AND ? ORDER BY id;
 
 -- name: insert_step
 INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?);
@@ -204,8 +203,8 @@ INSERT INTO pf_positions (run_no, step, scope, count, node, path) VALUES (?, ?, 
 -- name: position_at
 -- The last position of the run's own scope, if a step left any.
 SELECT step, path, node FROM pf_positions
-WHERE run_no = ?1 AND step <= ?2 AND scope = ''
-    AND EXISTS (SELECT 1 FROM pf_positions WHERE run_no = ?1 AND step = ?2)
+WHERE run_no = :run_no AND step <= :step AND scope = ''
+    AND EXISTS (SELECT 1 FROM pf_positions WHERE run_no = :run_no AND step = :step)
 ORDER BY step DESC LIMIT 1;
 
 -- name: positions_of_branches

@@ -169,7 +169,7 @@ class RunRecorder(StepWriter):
             raise CheckpointNotFoundError(
                 f"run {self.run_id!r} in database {self._db.path} has no checkpoint of step {step}"
             )
-        here = connection.row(QUERIES["position_at"], (self._run_no, step))
+        here = connection.row(QUERIES["position_at"], {"run_no": self._run_no, "step": step})
         if here is None:
             return Position(step, step, None, (), {}, {})
         journal: dict[tuple[str, int], dict[int, str]] = {}
@@ -234,7 +234,7 @@ class RunRecorder(StepWriter):
         with self._db.connection.transaction() as raw:
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
-            raw.execute(QUERIES["claim"], (self._run_no, node, number, now))
+            raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import APPENDED, CODED, DELETED, UNSAVED
 from pocoflow.db.workflow import WorkflowDB
 
@@ -65,7 +65,7 @@ def flow_counts(database: WorkflowDB) -> list[FlowCounts]:
 
 def node_began(database: WorkflowDB, run_no: int) -> str | None:
     """When the node that a run is at began, as ISO-8601 text in UTC."""
-    row = database.connection.row(QUERIES["node_began"], (run_no,))
+    row = database.connection.row(QUERIES["node_began"], event_ids(run_no))
     return None if row is None else str(row["ts"])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pocoflow import codec
 from pocoflow.branches import BranchRecord, BranchStore
 from pocoflow.context import RunContext
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import Recorded, ValueWriter
 from pocoflow.db.workflow import WorkflowDB, utc_now
 from pocoflow.errors import DatabaseError, NotStorableError
@@ -288,10 +288,13 @@ class StepWriter:
         note: str | None = None,
     ) -> None:
         kind, message, trace = describe_error(error)
+        first, last = event_ids(self._run_no)
         raw.execute(
             QUERIES["insert_event"],
             (
-                self._run_no,
+                first,
+                first,
+                last,
                 self.run_id,
                 step,
                 node,

@@ -17,7 +17,7 @@ from pocoflow import codec
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.prune import ENDED, prune
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import (
     CheckpointNotFoundError,
@@ -392,7 +392,8 @@ class WorkflowDB:
         row = (step, node_name, event, action, elapsed_ms, error_msg, utc_now(), None, None, None)
         number = self.number(run_id)
         with self._writing() as raw:
-            raw.execute(QUERIES["insert_event"], (number, run_id, *row))
+            first, last = event_ids(number)
+            raw.execute(QUERIES["insert_event"], (first, first, last, run_id, *row))
 
     def get_events(self, run_id: str) -> list[dict[str, Any]]:
         """The events of a run in their order.
@@ -400,7 +401,7 @@ class WorkflowDB:
         Raises:
             RunNotFoundError: There is no such run.
         """
-        rows = self.connection.rows(QUERIES["events_of_run"], (self.number(run_id),))
+        rows = self.connection.rows(QUERIES["events_of_run"], event_ids(self.number(run_id)))
         return [dict(row) for row in rows]
 
     # -- checkpoints ----------------------------------------------------------------------------

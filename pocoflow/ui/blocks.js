@@ -79,8 +79,8 @@ function fill(cell, value, kind) {
   for (const part of Array.isArray(value) && kind !== "bar" ? value : [value]) {
     const own = part && part.kind;
     const node = KINDS[own || kind](own ? part.value : part);
+    if (cell.hasChildNodes()) cell.append(" ");
     cell.append(typeof node === "object" ? node : make("bdi", {}, String(node)));
-    cell.append(" ");
   }
 }
 
@@ -96,6 +96,7 @@ function table(root, data, open) {
   }
   const scroll = root.querySelector(".scroll");
   scroll.setAttribute("aria-label", data.label);
+  scroll.firstElementChild.setAttribute("aria-label", data.label);
   scroll.style.maxHeight = data.height ? `${data.height}px` : "";
   const columns = JSON.stringify(data.columns);
   if (root._columns !== columns) {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pocoflow.db import WorkflowDB
@@ -24,6 +24,7 @@ __all__ = [
     "open_database",
     "read_page",
     "read_run",
+    "store_text",
 ]
 
 _opened: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
@@ -182,23 +183,41 @@ def changes_between(
     return found
 
 
+def store_text(values: Mapping[str, StoredValue]) -> str:
+    """A whole store as the text of one JSON object; a value that was not saved says so."""
+    parts = (f"{json.dumps(value.key)}: {_json(value)}" for value in values.values())
+    return "{" + ", ".join(parts) + "}"
+
+
+def _json(value: StoredValue) -> str:
+    if value.not_saved is None:
+        return value.text
+    return json.dumps({"$type": "not saved", "value": list(value.not_saved)})
+
+
 def _shown(value: StoredValue) -> str:
     return value.text if value.not_saved is None else f"not saved: {value.not_saved[0]}"
 
 
 def _change(key: str, old: str, new: str) -> Changed:
-    if old.startswith("[") and new.startswith(old[:-1]) and (len(old) == 2 or new[len(old) - 1] == ","):
+    if (
+        old.startswith("[")
+        and new.startswith(old[:-1])
+        and (len(old) == 2 or new[len(old) - 1] == ",")
+    ):
         return Changed(key, "appended", old, "[" + new[len(old) - 1 :].lstrip(","))
     # Of long texts only the part around the first difference tells anything.
-    start = len(os.path.commonprefix([old, new]))
+    start = _same_until(old, new)
     start = max(0, start - 40) if start > 80 else 0
     lead = "… " if start else ""
     return Changed(key, "changed", lead + old[start:], lead + new[start:])
 
 
-def file_label(path: str) -> str:
-    """The path as a person would write it: from the current folder if it is in there."""
-    try:
-        return str(Path(path).absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return path
+def _same_until(one: str, other: str) -> int:
+    """How many characters two texts begin with that are the same; quick for long ones."""
+    step, place, end = 4096, 0, min(len(one), len(other))
+    while place < end and one[place : place + step] == other[place : place + step]:
+        place += step
+    while place < end and one[place] == other[place]:
+        place += 1
+    return min(place, end)

@@ -135,9 +135,7 @@ def _boxes(
     return lines
 
 
-def _node(
-    name: str, title: str, walk: Walk, colours: Mapping[str, tuple[str, str, str]]
-) -> str:
+def _node(name: str, title: str, walk: Walk, colours: Mapping[str, tuple[str, str, str]]) -> str:
     status = walk.status.get(name, "")
     fill, line, ink = colours.get(status, colours[""])
     visits = walk.visits.get(name, 0)

@@ -34,8 +34,7 @@ def _is_dotted(text: str) -> bool:
 def cancel_snippet(path: str, run_id: str) -> str:
     """Code that asks a run to stop."""
     return (
-        "from pocoflow import WorkflowDB\n\n"
-        f"WorkflowDB({_path(path)}).request_cancel({run_id!r})\n"
+        f"from pocoflow import WorkflowDB\n\nWorkflowDB({_path(path)}).request_cancel({run_id!r})\n"
     )
 
 
@@ -215,4 +214,3 @@ def _variables(nodes: Iterable[str]) -> dict[str, str]:
         taken.add(variable)
         found[name] = variable
     return found
-

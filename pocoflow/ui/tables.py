@@ -43,15 +43,13 @@ def _table(label: str, columns: Sequence[Mapping[str, Any]], rows: list[Block]) 
 # -- runs -----------------------------------------------------------------------------------------
 
 
-def runs_table(
-    runs: Iterable[Mapping[str, Any]], chosen: str | None, now: datetime
-) -> Block:
+def runs_table(runs: Iterable[Mapping[str, Any]], chosen: str | None, now: datetime) -> Block:
     """The runs of a page; what a row opens is its run."""
     columns = (
         _column("Run"),
         _column("Status", "status"),
         _column("Flow", less=True),
-        _column("Started", "time"),
+        _column("Started", "time", less=True),
         _column("Duration", "seconds"),
         _column("Steps", "number", less=True),
         _column("Current node"),
@@ -100,10 +98,10 @@ def _node(run: Mapping[str, Any]) -> Any:
     return name
 
 
-def summary(counts: Sequence[FlowCounts]) -> Block:
-    """How many runs there are, and how they went."""
+def summary(path: str, counts: Sequence[FlowCounts]) -> Block:
+    """The database, how many runs it has, and how they went."""
     everything = _totals(counts)
-    facts = [["Runs", "number", f"{everything.total:,}"]]
+    facts = [["Database", "code", visible(path)], ["Runs", "number", f"{everything.total:,}"]]
     for status in ("running", "paused", "queued", "completed", "failed", "cancelled"):
         if everything.by_status.get(status):
             facts.append([status.capitalize(), "number", f"{everything.by_status[status]:,}"])
@@ -194,7 +192,9 @@ def steps_table(steps: Sequence[Step]) -> Block:
                 {
                     "from": _share(attempt.began, start, length),
                     "to": _share(attempt.ended, start, length),
-                    "tone": "retried" if attempt.error and number < len(step.attempts) else step.status,
+                    "tone": "retried"
+                    if attempt.error and number < len(step.attempts)
+                    else step.status,
                     "title": cut(_attempt(number, len(step.attempts), seconds, attempt.error)),
                 }
             )

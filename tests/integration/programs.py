@@ -135,7 +135,12 @@ def hang_in_await(path: str) -> None:
 def hang_in_background(path: str) -> None:
     """A run in the background, and a main thread that waits for it."""
     handle = three(path, Act(wait_in_exec)).run_background({})
-    outcome(handle.wait)
+
+    def wait() -> None:
+        say("in wait")
+        handle.wait()
+
+    outcome(wait)
 
 
 def leave(path: str, how: str) -> None:

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -27,6 +28,7 @@ from pocoflow.errors import (
     DefinitionError,
     InvalidValueError,
     MissingKeyError,
+    NotSavedError,
     ReferenceMisuseError,
 )
 from pocoflow.fields import StoreField
@@ -184,10 +186,27 @@ def test_a_default_is_used_where_the_field_is_not_set() -> None:
     assert seen == [("d", "short", None), ("d", "long", 3)]
 
 
+def test_a_field_that_was_not_saved_is_no_field_that_is_not_set(tmp_path: Path) -> None:
+    """A default does not silently take the place of a value that a checkpoint could not hold."""
+    path = Store({"lock": threading.Lock()}).snapshot(tmp_path / "store.json")
+
+    @node
+    def look(lock: object = None) -> None: ...
+
+    with pytest.raises(NotSavedError, match="'lock' was not saved"):
+        Flow(start=look).run(Store.restore(path))
+
+
 def test_a_field_that_is_not_set_is_an_error_that_names_field_and_node() -> None:
-    """A required field that nobody wrote ends the run with its name; the note names the node."""
+    """A required field that nobody wrote ends the step with its name; the note names the node."""
+    forgetful = Store({"document": "text"}, schema=Article)
+
+    @node
+    def forget(store: Store[Article]) -> None:
+        del store["document"]
+
     with pytest.raises(MissingKeyError, match="field 'document' is not set") as caught:
-        article_flow().run({})
+        Flow(start=forget, schema=Article).then(forget, summarise).run(forgetful)
     assert "in prep of node 'summarise'" in "".join(caught.value.__notes__)
 
 
@@ -375,7 +394,8 @@ def test_a_function_without_a_return_annotation_returns_nothing() -> None:
 def test_names_that_are_defined_further_down_are_resolved_when_needed() -> None:
     """A return annotation may name an enum that the module defines later."""
     assert later.actions == ("now", "never")
-    assert Flow(start=later).then(later.when(Later.NOW), END).run({"score": 1.0})
+    flow = Flow(start=later).then(later.when(Later.NOW), END).then(later.when(Later.NEVER), END)
+    assert flow.run({"score": 1.0})
 
 
 def test_an_annotation_that_only_a_checker_can_resolve_is_unknown_not_wrong() -> None:
@@ -622,6 +642,7 @@ def test_a_journaled_result_comes_back_as_its_class(tmp_path: Path) -> None:
         ({"timeout": -1}, "summary.timeout is -1"),
         ({"retry_on": "OSError"}, "summary.retry_on is 'OSError'"),
         ({"name": 5}, "name of a node"),
+        ({"name": ""}, "name of a node"),
         ({"writes": "summary"}, r"writes='summary' is a string.*fields\(Model\).summary.*key"),
         ({"writes": ("summary", A.score)}, "writes='summary' is a string"),
         ({"writes": [A.summary]}, "takes a field reference"),

@@ -254,7 +254,7 @@ def test_an_edge_that_is_written_over_is_recorded() -> None:
     flow = Flow(start=a).then(a, b).then(a, c)
     c.then("x", a).then("x", b)
     conflicts = flow.graph.conflicts
-    assert trail(flow) == ["a", "c"]
+    assert arrows(flow.graph) == [("a", "default", "c"), ("c", "x", "b")]
     assert [(one.kept.target, one.dropped.target, one.kept.written) for one in conflicts] == [
         ("c", "b", "flow"),
         ("b", "a", "node"),
@@ -268,7 +268,7 @@ def test_a_disagreement_of_flow_and_node_is_recorded_and_the_flow_counts() -> No
     a.then("default", lost)
     flow = Flow(start=a).then(a, b)
     (conflict,) = flow.graph.conflicts
-    assert trail(flow) == ["a", "b"]
+    assert arrows(flow.graph) == [("a", "default", "b")]
     assert isinstance(conflict, Conflict)
     assert conflict.is_disagreement
     assert (conflict.kept.target, conflict.kept.written) == ("b", "flow")
@@ -386,6 +386,20 @@ def test_a_function_declares_its_actions() -> None:
 
     assert GraphNode("a", decide).declared == ("a", "b")
     assert GraphNode("a", function_node).declared == ("default",)
+
+
+def test_a_nested_flow_declares_the_actions_that_can_end_it() -> None:
+    """Those of its nodes that lead to no node; unknown if a node that may end it does not tell."""
+    one, two = ByAnnotation(), ByArgument()
+    inner = Flow(start=one).then(one.when("x"), two).then(one.when("y"), END)
+    inner.then(two.when("bad"), one)
+    place = GraphNode("inner", inner)
+    assert place.declared == ("y", "default", "good")
+    assert GraphNode("outer", Flow(start=inner)).declared == ("y", "default", "good")
+    assert GraphNode("inner", Flow(start=Untold())).declared is None
+    free = Untold()
+    inner = Flow(start=free).then(free.when("*"), two).then(cast(Any, free).when("stop"), END)
+    assert GraphNode("inner", inner).declared == ("stop", "good", "bad")
 
 
 def test_type_arguments_are_found_through_generic_bases() -> None:

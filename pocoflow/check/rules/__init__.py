@@ -25,9 +25,10 @@ _FAMILIES = {
 _HEAD = """\
 # Rules
 
-What [`flow.validate()`](flow.md) and [`pocoflow check`](cli.md) find. An error stops a run before its first node; a
-warning does not, and makes the check fail only with `--strict`. [Validation](../explanation/validation.md) says what
-is proved, and from what. This page is made from the rules themselves: `pocoflow rule PF101` prints the same.
+What [`flow.validate()`](flow.md) and [`pocoflow check`](cli.md) find. An error stops a run before
+its first node; a warning does not, and makes the check fail only with `--strict`.
+[Validation](../explanation/validation.md) says what is proved, and from what. This page is made
+from the rules themselves: `pocoflow rule PF101` prints the same.
 
 | code | | severity | finds |
 | --- | --- | --- | --- |

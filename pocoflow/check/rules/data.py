@@ -16,7 +16,7 @@ RULES = (
         message has the path. A field is there from the start if it has a default or is an input;
         without `inputs=` the inputs are the fields that no node writes. What the store of a run
         holds at its start is never reported.""",
-        '''
+        """
     @node
     def is_long(document: str) -> Literal["long", "short"]:
         return "long" if len(document) > 100 else "short"
@@ -35,8 +35,8 @@ RULES = (
     flow = Flow(start=is_long, schema=Article)
     flow.then(is_long.when("long"), summarise).then(is_long.when("short"), publish)
     flow.then(summarise, publish)
-    ''',
-        '''
+    """,
+        """
     @node
     def is_long(document: str) -> Literal["long", "short"]:
         return "long" if len(document) > 100 else "short"
@@ -60,7 +60,7 @@ RULES = (
     flow = Flow(start=is_long, schema=Article)
     flow.then(is_long.when("long"), summarise).then(is_long.when("short"), copy)
     flow.then(summarise, publish).then(copy, publish)
-    ''',
+    """,
     ),
     rule(
         "PF302",
@@ -68,7 +68,7 @@ RULES = (
         "warning",
         "What a node writes is overwritten on every path before anything reads it.",
         "The work for it is done, and perhaps paid for, for nothing.",
-        '''
+        """
     @node(writes=A.summary)
     def summarise(document: str) -> str:
         return document[:100]
@@ -81,8 +81,8 @@ RULES = (
 
     flow = Flow(start=summarise, schema=Article)
     flow.then(summarise, shorten)
-    ''',
-        '''
+    """,
+        """
     @node(writes=A.summary)
     def summarise(document: str) -> str:
         return document[:100]
@@ -95,6 +95,6 @@ RULES = (
 
     flow = Flow(start=summarise, schema=Article)
     flow.then(summarise, shorten)
-    ''',
+    """,
     ),
 )

@@ -6,7 +6,7 @@ from pocoflow.check.rules.rule import rule
 
 __all__ = ["RULES"]
 
-_STEPS = '''
+_STEPS = """
     @node(writes=A.summary)
     def summarise(document: str) -> str:
         return document[:100]
@@ -24,7 +24,7 @@ _STEPS = '''
 
     flow = Flow(start=summarise, schema=Article)
     flow.then(summarise, decide)
-'''
+"""
 
 RULES = (
     rule(
@@ -34,50 +34,51 @@ RULES = (
         "A node has edges in the flow, but no edge leads to it.",
         "It never runs. Mostly an edge was forgotten, or names the wrong target.",
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), END).then(decide.when("bad"), summarise)
     flow.then(publish, END)
-    ''',
+    """,
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
     flow.then(publish, END)
-    ''',
+    """,
     ),
     rule(
         "PF102",
         "impossible action",
         "error",
         "An edge is for an action that its node cannot return.",
-        """It is never taken, and the action that was meant has no edge. A type checker says the same
-        of `decide.when("god")`; this finds it where the action is computed, or no checker runs.""",
+        """It is never taken, and the action that was meant has no edge. A type checker says the
+        same of `decide.when("god")`; this finds it where the action is computed, or where no
+        checker runs.""",
         _STEPS
-        + '''
+        + """
     action: str = "god"
     flow.then(decide.when(action), publish).then(decide.when("bad"), summarise)
     flow.then(decide.when("good"), publish)
-    ''',
+    """,
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
-    ''',
+    """,
     ),
     rule(
         "PF103",
         "unhandled action",
         "error",
         "A node can return an action that has no edge, although it has other edges.",
-        """The run would end there as completed, with half of the work not done. An edge to `END` says
-        that it is meant. For a class that is wired by `node.then` alone it is a warning, since an
-        action without an edge is the documented way to end such a flow.""",
+        """The run would end there as completed, with half of the work not done. An edge to `END`
+        says that it is meant. For a class that is wired by `node.then` alone it is a warning, since
+        an action without an edge is the documented way to end such a flow.""",
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), publish)
-    ''',
+    """,
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), END)
-    ''',
+    """,
     ),
     rule(
         "PF104",
@@ -86,13 +87,13 @@ RULES = (
         "A loop has no way out.",
         "Every run that comes there goes on, and pays, until `max_steps` ends it as failed.",
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), summarise).then(decide.when("bad"), summarise)
-    ''',
+    """,
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), END).then(decide.when("bad"), summarise)
-    ''',
+    """,
     ),
     rule(
         "PF105",
@@ -101,14 +102,14 @@ RULES = (
         "Two edges are written for one action of one node, to different targets.",
         "Only the later one counts, so one of the two lines does nothing.",
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
     flow.then(decide.when("good"), END)
-    ''',
+    """,
         _STEPS
-        + '''
+        + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
-    ''',
+    """,
     ),
     rule(
         "PF106",
@@ -118,15 +119,15 @@ RULES = (
         """The flow's edge counts. Who reads the module of the node sees an edge that this flow does
         not take.""",
         _STEPS
-        + '''
+        + """
     decide.then("good", summarise)
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
-    ''',
+    """,
         _STEPS
-        + '''
+        + """
     decide.then("good", publish)
     flow.then(decide.when("bad"), summarise)
-    ''',
+    """,
     ),
     rule(
         "PF107",
@@ -135,7 +136,7 @@ RULES = (
         "In a flow with a database, several nodes have one name.",
         """They are told apart by numbers, in the order in which the graph reaches them. After a
         change of the graph a stored run may go on at the wrong one.""",
-        '''
+        """
     class Ask(Node):
         pass
 
@@ -143,8 +144,8 @@ RULES = (
     first, second = Ask(), Ask()
     first.then("default", second)
     flow = Flow(start=first, db_path="runs.db")
-    ''',
-        '''
+    """,
+        """
     class Ask(Node):
         pass
 
@@ -152,6 +153,6 @@ RULES = (
     first, second = Ask(name="first"), Ask(name="second")
     first.then("default", second)
     flow = Flow(start=first, db_path="runs.db")
-    ''',
+    """,
     ),
 )

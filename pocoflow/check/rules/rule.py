@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from textwrap import dedent, fill
 
-from pocoflow.check.findings import Severity
+from pocoflow.findings import Severity
 
 __all__ = ["PRELUDE", "Rule", "rule", "show_rule"]
 
-PRELUDE = '''\
+PRELUDE = """\
 from typing import Literal
 
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ class Article(BaseModel):
 
 
 A = fields(Article)
-'''
+"""
 """What every example begins with."""
 
 

@@ -14,7 +14,7 @@ RULES = (
         "In a flow with a database, a field holds something that cannot be stored.",
         """Checkpoints record it as not saved, and a resumed run lacks it. A live object is given to
         the run as a resource instead.""",
-        '''
+        """
     class Client:
         def ask(self, text: str) -> str:
             return text
@@ -31,8 +31,8 @@ RULES = (
 
 
     flow = Flow(start=ask, schema=Talk, db_path="runs.db")
-    ''',
-        '''
+    """,
+        """
     from pocoflow import resource
 
 
@@ -54,7 +54,7 @@ RULES = (
 
 
     flow = Flow(start=ask, schema=Talk, db_path="runs.db")
-    ''',
+    """,
     ),
     rule(
         "PF402",
@@ -62,7 +62,7 @@ RULES = (
         "warning",
         "In a flow with a database, `exec` returns something that cannot be stored.",
         "After a crash between `exec` and `post` it is called again, and paid for again.",
-        '''
+        """
     class Answer:
         def __init__(self, text: str) -> None:
             self.text = text
@@ -74,8 +74,8 @@ RULES = (
 
 
     flow = Flow(start=Ask(), db_path="runs.db")
-    ''',
-        '''
+    """,
+        """
     class Answer(BaseModel):
         text: str
 
@@ -86,6 +86,6 @@ RULES = (
 
 
     flow = Flow(start=Ask(), db_path="runs.db")
-    ''',
+    """,
     ),
 )

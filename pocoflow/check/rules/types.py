@@ -12,25 +12,26 @@ RULES = (
         "unknown field",
         "error",
         "A node reads or writes a field that the schema does not have.",
-        """The read or the write fails, if the run gets there. A parameter of a function names a field
-        unless its default is a reference; `fields(Article).summary` is checked by type checkers and
-        follows a renaming. In a class, `store["x"]` and `store.state.x` are read from the source.""",
-        '''
+        """The read or the write fails, if the run gets there. A parameter of a function names a
+        field unless its default is a reference; `fields(Article).summary` is checked by type
+        checkers and follows a renaming. In a class, `store["x"]` and `store.state.x` are read from
+        the source.""",
+        """
     @node(writes=A.summary)
     def summarise(documnet: str) -> str:
         return documnet[:100]
 
 
     flow = Flow(start=summarise, schema=Article)
-    ''',
-        '''
+    """,
+        """
     @node(writes=A.summary)
     def summarise(text: str = A.document) -> str:
         return text[:100]
 
 
     flow = Flow(start=summarise, schema=Article)
-    ''',
+    """,
     ),
     rule(
         "PF202",
@@ -38,22 +39,22 @@ RULES = (
         "error",
         "A parameter is annotated with a type that the field's values do not fit.",
         "The function is called with something else than it says it takes.",
-        '''
+        """
     @node
     def publish(document: list[str]) -> None:
         print(*document)
 
 
     flow = Flow(start=publish, schema=Article)
-    ''',
-        '''
+    """,
+        """
     @node
     def publish(document: str) -> None:
         print(*document.splitlines())
 
 
     flow = Flow(start=publish, schema=Article)
-    ''',
+    """,
     ),
     rule(
         "PF203",
@@ -62,22 +63,22 @@ RULES = (
         "A node writes a value of another type than the field holds.",
         """The store refuses the write, after the work has been done and paid for. A `bool` is no
         number to a store, although Python takes it for one.""",
-        '''
+        """
     @node(writes=key("score"))
     def grade(document: str) -> str:
         return "very good"
 
 
     flow = Flow(start=grade, schema=Article)
-    ''',
-        '''
+    """,
+        """
     @node(writes=A.score)
     def grade(document: str) -> float:
         return 0.9
 
 
     flow = Flow(start=grade, schema=Article)
-    ''',
+    """,
     ),
     rule(
         "PF204",
@@ -85,7 +86,7 @@ RULES = (
         "error",
         "`prep`, `exec` and `post` do not agree on what they pass on.",
         "What one phase returns, the next is given.",
-        '''
+        """
     class Grade(Node):
         def prep(self, store: Store[Article]) -> str:
             return store.state.document
@@ -98,8 +99,8 @@ RULES = (
 
 
     flow = Flow(start=Grade(), schema=Article)
-    ''',
-        '''
+    """,
+        """
     class Grade(Node):
         def prep(self, store: Store[Article]) -> list[str]:
             return store.state.document.split()
@@ -112,30 +113,30 @@ RULES = (
 
 
     flow = Flow(start=Grade(), schema=Article)
-    ''',
+    """,
     ),
     rule(
         "PF205",
         "generic arguments and methods disagree",
         "error",
         "`Node[Prep, Exec, Post]` says something else than the annotations of the methods.",
-        "Type checkers believe the arguments where the node is wired, and the methods do otherwise.",
-        '''
+        "Type checkers believe the arguments where the node is wired; the methods do otherwise.",
+        """
     class Grade(Node[str, float, Literal["good", "bad"]]):
         def exec(self, text: str) -> str:
             return "0.9"
 
 
     flow = Flow(start=Grade())
-    ''',
-        '''
+    """,
+        """
     class Grade(Node[str, float, Literal["good", "bad"]]):
         def exec(self, text: str) -> float:
             return 0.9
 
 
     flow = Flow(start=Grade())
-    ''',
+    """,
     ),
     rule(
         "PF206",
@@ -144,25 +145,25 @@ RULES = (
         "A node takes the store of another schema, or a nested flow has another one.",
         """The store of a run has one schema, that of the outermost flow. A node written for a base
         class of it fits.""",
-        '''
+        """
     class Review(BaseModel):
         stars: int
 
 
     @node
     def publish(store: Store[Review]) -> None:
-        print(store.state.stars)
+        print(store.as_dict())
 
 
     flow = Flow(start=publish, schema=Article)
-    ''',
-        '''
+    """,
+        """
     @node
     def publish(store: Store[Article]) -> None:
-        print(store.state.score)
+        print(store.as_dict())
 
 
     flow = Flow(start=publish, schema=Article)
-    ''',
+    """,
     ),
 )

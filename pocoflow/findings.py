@@ -1,12 +1,10 @@
-"""What a check finds: one frozen object for each mistake."""
+"""Findings: what validation reports of a flow, one frozen object for each mistake."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
-
-from pocoflow.wiring import GraphEdge
 
 __all__ = ["Finding", "Severity", "in_order", "show"]
 
@@ -24,7 +22,8 @@ class Finding:
         flow: The name of the flow.
         node: The name of the node in the flow's graph, with the nested flows around it:
             ``"outer/inner"``; ``None`` if it is about the whole flow.
-        edge: The edge that it is about, if it is about one.
+        edge: The edge that it is about, as (source, action, target); a target of ``None`` is
+            ``END``.
         file: The file that has the mistake; ``None`` if there is no source.
         line: The line in it.
         message: What is wrong, with the values named.
@@ -35,7 +34,7 @@ class Finding:
     severity: Severity
     flow: str
     node: str | None
-    edge: GraphEdge | None
+    edge: tuple[str, str, str | None] | None
     file: str | None
     line: int | None
     message: str
@@ -53,7 +52,7 @@ class Finding:
         edge = self.edge
         drawn = None
         if edge is not None:
-            drawn = {"source": edge.source, "action": edge.action, "target": edge.target}
+            drawn = dict(zip(("source", "action", "target"), edge, strict=True))
         return {
             "code": self.code,
             "severity": self.severity,

@@ -1,0 +1,75 @@
+"""``pocoflow monitor``: start the monitor of ``pocoflow.ui`` for a browser on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from pocoflow.cli.output import CommandError
+from pocoflow.cli.target import TARGET_HELP
+
+__all__ = ["register"]
+
+_SETTINGS = {
+    "server.address": "127.0.0.1",
+    "server.showEmailPrompt": "false",
+    "server.fileWatcherType": "none",
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "viewer",
+}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow monitor``."""
+    parser.description = (
+        "Watch the runs in a database in the browser, while they run. The page can be reached from "
+        "this machine only, and fetches nothing from anywhere. The database is only read; with "
+        "--flow, runs of that flow can be resumed, forked and cancelled."
+    )
+    parser.add_argument(
+        "database",
+        metavar="DB",
+        nargs="?",
+        default="pocoflow.db",
+        help="the database (pocoflow.db); it need not be there yet",
+    )
+    parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
+    parser.add_argument(
+        "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
+    )
+    parser.set_defaults(execute=run_monitor)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a number from 1 to 65535")
+    return int(text)
+
+
+def run_monitor(args: argparse.Namespace) -> int:
+    """Become the Streamlit process that serves the page; ends with Ctrl-C."""
+    command = [sys.executable, *_command(args)]
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.execv(command[0], command)
+    return subprocess.call(command)
+
+
+def _command(args: argparse.Namespace) -> Iterator[str]:
+    if importlib.util.find_spec("streamlit") is None:
+        raise CommandError("the monitor needs Streamlit: pip install 'pocoflow[ui]'", code=1)
+    # By its file: the command line and the monitor do not import one another.
+    script = importlib.util.find_spec("pocoflow.ui")
+    if script is None or not script.submodule_search_locations:
+        raise CommandError("this installation of pocoflow has no monitor", code=1)
+    yield from ("-m", "streamlit", "run")
+    yield os.path.join(script.submodule_search_locations[0], "monitor.py")
+    for name, value in {**_SETTINGS, "server.port": str(args.port)}.items():
+        yield from (f"--{name}", value)
+    yield from ("--", args.database)
+    if args.flow:
+        yield from ("--flow", args.flow)

@@ -1,0 +1,163 @@
+"""Acting on a run: with the flow that the monitor was given, or by a snippet to be pasted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from pocoflow.db import WorkflowDB
+from pocoflow.errors import PocoflowError
+from pocoflow.flow import Flow
+from pocoflow.ui.blocks import notice
+from pocoflow.ui.data import RunView
+from pocoflow.ui.place import Place
+from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
+
+__all__ = ["show_acting"]
+
+
+def show_acting(place: Place, view: RunView) -> None:
+    """What can be done with the run as it stands."""
+    said = st.session_state.pop(place.name("said"), None)
+    if said is not None:
+        notice(said[1], tone=said[0], key=place.name("said-text"))
+    if view.run["status"] == "running":
+        _running(place, view)
+        return
+    step = _choose_step(place, view)
+    if place.flow is not None and place.flow.flow_name == view.run["flow_name"]:
+        _buttons(place, place.flow, view, step)
+    elif place.flow is not None:
+        notice(
+            f"The monitor was given the flow {place.flow.flow_name!r}, this run is of "
+            f"{view.run['flow_name']!r}.",
+            tone="gray",
+            key=place.name("other-flow"),
+        )
+    _snippet(place, view, step)
+
+
+def _running(place: Place, view: RunView) -> None:
+    run_id = str(view.run["run_id"])
+    if view.run["cancel_requested"]:
+        notice("It was asked to stop after this step.", key=place.name("asked"))
+        return
+    if place.flow is not None:
+        st.button(
+            "Cancel the run",
+            type="primary",
+            key=place.name("cancel"),
+            on_click=_act,
+            args=(place, lambda: _cancel(place.path, run_id)),
+            help="It stops after the step that it is at, and can be resumed.",
+        )
+    else:
+        st.caption("This code asks the run to stop after the step that it is at.")
+        st.code(cancel_snippet(place.path, run_id), language="python")
+
+
+def _cancel(path: str, run_id: str) -> str:
+    with WorkflowDB(path) as database:
+        asked = database.request_cancel(run_id)
+    return "Asked it to stop after this step." if asked else "It had ended already."
+
+
+# -- resume and fork ------------------------------------------------------------------------------
+
+
+def _choose_step(place: Place, view: RunView) -> int | None:
+    """The step to fork from; ``None`` to go on with the run itself."""
+    steps = [-1, *view.stored_steps]
+    same = "where the run stopped: the same run"
+    is_completed = view.run["status"] == "completed"
+    # No node comes after the last step of a run that is completed.
+    choices = {_fork_label(step): step for step in reversed(steps[:-1] if is_completed else steps)}
+    chosen = st.selectbox(
+        "Go on from",
+        [*([] if is_completed else [same]), *choices],
+        key=place.name(f"from.{view.run['run_id']}.{view.run['status']}"),
+        help="A fork is a new run from a checkpoint; the run that it comes from stays as it is.",
+        width=360,
+    )
+    return choices.get(chosen)
+
+
+def _fork_label(step: int) -> str:
+    return "the beginning: a fork" if step < 0 else f"the checkpoint of step {step}: a fork"
+
+
+def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> None:
+    run_id = str(view.run["run_id"])
+    if step is None:
+        st.button(
+            "Resume the run",
+            type="primary",
+            key=place.name("resume"),
+            on_click=_act,
+            args=(place, lambda: _resume(flow, run_id)),
+        )
+        return
+    changes = st.text_area(
+        "Values to change first, as a JSON object",
+        key=place.name("fork-values"),
+        placeholder='{"question": "why?"}',
+        height=80,
+    )
+    st.button(
+        "Fork and run",
+        type="primary",
+        key=place.name("fork"),
+        on_click=_act,
+        args=(place, lambda: _fork(place, flow, run_id, step, changes)),
+    )
+
+
+def _act(place: Place, what: Callable[[], str]) -> None:
+    """Do it, remember what to say of it, and draw the monitor again."""
+    try:
+        said = ("green", what())
+    except (PocoflowError, ValueError) as exc:
+        said = ("red", str(exc))
+    st.session_state[place.name("said")] = said
+    place.redraw()
+
+
+def _resume(flow: Flow[Any], run_id: str) -> str:
+    flow.resume_background(run_id)
+    return "It goes on, in the process of this monitor."
+
+
+def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -> str:
+    values = json.loads(changes) if changes.strip() else {}
+    if not isinstance(values, dict):
+        raise ValueError('the values to change are a JSON object, as in {"question": "why?"}')
+    new = flow.fork(run_id, step, values)
+    flow.resume_background(new)
+    st.query_params[place.name("run")] = new
+    return f"This is the fork, {new}; it runs in the process of this monitor."
+
+
+def _snippet(place: Place, view: RunView, step: int | None) -> None:
+    reference = st.text_input(
+        "Where your flow is (module:name), if it is not to be wired from the recorded graph",
+        value=place.reference,
+        key=place.name("where"),
+        placeholder="my_app.flows:flow",
+        width=560,
+    )
+    if reference and not is_reference(reference):
+        notice(
+            "Write module:name, as in my_app.flows:flow; the name of a flow, or of a function "
+            "that makes one.",
+            tone="yellow",
+            key=place.name("not-a-reference"),
+        )
+        return
+    st.caption("Ready to be pasted; nothing that was finished is executed again.")
+    code = resume_snippet(
+        place.path, view.run, view.graph, view.walk, step=step, reference=reference
+    )
+    st.code(code, language="python")

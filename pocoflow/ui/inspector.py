@@ -1,0 +1,128 @@
+"""The store of a run, step by step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pocoflow.db import WorkflowDB
+from pocoflow.db.reports import stored_values
+from pocoflow.ui.blocks import notice, show
+from pocoflow.ui.data import RunView, changes_between, store_text
+from pocoflow.ui.place import Place
+from pocoflow.ui.tables import changes_table, store_table
+from pocoflow.ui.text import LONG, SHORT, cut, pretty, visible
+
+__all__ = ["show_store"]
+
+
+def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
+    """The store after a step: its keys, what changed, and the whole as JSON."""
+    run_id = str(view.run["run_id"])
+    step = _slider(place, run_id, view.stored_steps)
+    values = stored_values(database, run_id, step, limit=SHORT)
+    if not values:
+        notice("The store is empty here.", tone="gray", key=place.name("no-store"))
+    nodes = {one.number: one.node for one in view.steps}
+    chosen: str | None = st.session_state.get(place.name("shown-key"))
+
+    def choose(key: str) -> None:
+        st.session_state[place.name("shown-key")] = None if key == chosen else key
+
+    if values:
+        show(store_table(values, nodes, chosen), key=place.name("store"), on_open=choose)
+    if chosen in values:
+        _value(place, database, run_id, step, chosen)
+    _changes(place, database, view, step)
+    with st.expander("Raw JSON", key=place.name("raw"), on_change="rerun") as raw:
+        if raw.open:
+            _raw(place, database, run_id, step)
+
+
+def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
+    """The step that is looked at; while it is the last one it follows the run."""
+    name, seen = place.name(f"step.{run_id}"), place.name(f"last.{run_id}")
+    last = max(stored, default=-1)
+    if st.session_state.get(name) in (None, st.session_state.get(seen)):
+        st.session_state[name] = last
+    st.session_state[seen] = last
+    if last < 0:
+        st.caption("No step is finished yet: this is the store before the first one.")
+        return -1
+    return st.slider(
+        "Store after step (-1: before the first one)",
+        min_value=-1,
+        max_value=last,
+        key=name,
+    )
+
+
+def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str) -> None:
+    value = stored_values(database, run_id, step)[key]
+    with st.container(border=True, key=place.name("value")):
+        if value.not_saved is not None:
+            kind, reason = value.not_saved
+            notice(
+                f"{cut(key)} holds a {kind}, which is not in the checkpoint: {reason}",
+                tone="yellow",
+                key=place.name("not-saved"),
+            )
+            return
+        text = visible(pretty(value.text))
+        notice(f"{cut(key)}, {value.size:,} characters", tone="gray", key=place.name("value-of"))
+        st.code(text[:LONG], language="json", height=320, wrap_lines=True)
+        if len(text) > LONG:
+            st.caption(f"The first {LONG:,} characters; the download has all of it.")
+        st.download_button(
+            "Download the value",
+            lambda: stored_values(database, run_id, step)[key].text,
+            file_name=f"{_file(run_id)}-step{step}-{_file(key)}.json",
+            mime="application/json",
+            on_click="ignore",
+            key=place.name("value-file"),
+        )
+
+
+def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> None:
+    if step < 0:
+        return
+    run_id = str(view.run["run_id"])
+    earlier = [-1, *(one for one in view.stored_steps if one < step)]
+    before = st.selectbox(
+        "What changed since step",
+        earlier[::-1],
+        key=place.name(f"since.{run_id}.{step}"),
+        format_func=lambda one: "-1 (before the first step)" if one < 0 else str(one),
+        width=260,
+    )
+    found = changes_between(
+        stored_values(database, run_id, before), stored_values(database, run_id, step)
+    )
+    if found:
+        show(changes_table(found), key=place.name("changes"))
+    else:
+        notice("Nothing changed.", tone="gray", key=place.name("no-changes"))
+
+
+def _raw(place: Place, database: WorkflowDB, run_id: str, step: int) -> None:
+    def whole() -> str:
+        return store_text(stored_values(database, run_id, step))
+
+    text = visible(pretty(whole()))
+    st.code(text[:LONG], language="json", height=360, wrap_lines=True)
+    if len(text) > LONG:
+        st.caption(f"The first {LONG:,} of {len(text):,} characters.")
+    st.download_button(
+        "Download the store",
+        whole,
+        file_name=f"{_file(run_id)}-step{step}.json",
+        mime="application/json",
+        on_click="ignore",
+        key=place.name("store-file"),
+    )
+
+
+def _file(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:80]

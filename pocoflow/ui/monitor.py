@@ -1,0 +1,111 @@
+"""The monitor in the browser: every run, live, and what to do about it.
+
+Standalone, ``streamlit run pocoflow/ui/monitor.py -- pocoflow.db`` or ``pocoflow monitor``; in a
+page of your own, :func:`render_workflow_monitor`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from typing import Any
+
+import streamlit as st
+
+from pocoflow.flow import Flow
+from pocoflow.ui.blocks import notice
+from pocoflow.ui.place import Place
+from pocoflow.ui.runlist import show_runs
+from pocoflow.ui.runview import show_run
+
+__all__ = ["render_workflow_monitor"]
+
+_INTERVALS = {"off": None, "1 s": 1.0, "2 s": 2.0, "5 s": 5.0, "10 s": 10.0, "30 s": 30.0}
+
+
+def render_workflow_monitor(
+    db_path: str | os.PathLike[str] = "pocoflow.db",
+    *,
+    flow: Flow[Any] | None = None,
+    key: str | None = None,
+) -> None:
+    """Show the runs of a database in a Streamlit page.
+
+    The file is only read, unless a flow is given and one of its runs is acted on. State and query
+    parameters of the page are used under names that begin with ``key`` and a dot.
+
+    Args:
+        db_path: The database that flows write; it need not be there yet.
+        flow: A flow that keeps its runs in this database, to resume, fork and cancel them.
+        key: Tells several monitors of one page apart; made from the path by default.
+    """
+    path = os.fspath(db_path)
+    if key is None:
+        key = f"monitor-{zlib.crc32(path.encode()):08x}"
+    _render(Place(path, key, flow))
+
+
+def _render(place: Place) -> None:
+    # A fragment of its own: what is clicked in here does not run the host's page again.
+    st.fragment(_monitor, key=place.name("monitor"))(place)
+
+
+def _monitor(place: Place) -> None:
+    with st.container(
+        horizontal=True,
+        vertical_alignment="bottom",
+        horizontal_alignment="distribute",
+        key=place.name("top"),
+    ):
+        st.subheader("Runs", anchor=False, width="stretch")
+        interval = st.selectbox(
+            "Auto-refresh",
+            list(_INTERVALS),
+            index=2,
+            key=place.name("refresh"),
+            bind="query-params",
+            width=120,
+        )
+    every = _INTERVALS[interval]
+    st.fragment(show_runs, run_every=every)(place)
+    if place.run_id is not None:
+        st.fragment(show_run, run_every=every)(place, place.run_id)
+
+
+# -- standalone -----------------------------------------------------------------------------------
+
+
+def _main(arguments: list[str]) -> None:
+    st.set_page_config(page_title="pocoflow monitor", page_icon="🌀", layout="wide")
+    # Streamlit puts the folder of its script first, where the modules of this package would hide
+    # those of whoever gives a flow.
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]
+    target = ""
+    if "--flow" in arguments:
+        place = arguments.index("--flow")
+        target = "".join(arguments[place + 1 : place + 2])
+        arguments = arguments[:place] + arguments[place + 2 :]
+    path = arguments[0] if arguments else "pocoflow.db"
+    _render(Place(path, "", _load(target, path) if target else None, target))
+
+
+def _load(target: str, path: str) -> Flow[Any] | None:
+    """Load the flow of the command line once for this process; say so if it cannot be."""
+    from pocoflow.cli.output import CommandError
+    from pocoflow.cli.target import load_flow, stored_in
+
+    @st.cache_resource(show_spinner=False)
+    def load(target: str, path: str) -> Flow[Any]:
+        return stored_in(load_flow(target), path)
+
+    try:
+        return load(target, path)
+    except CommandError as exc:
+        notice(str(exc), title="The flow cannot be used", tone="red", key="flow-error")
+        return None
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

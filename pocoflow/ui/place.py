@@ -1,0 +1,56 @@
+"""Which monitor on a page: its database, its flow, and the names of its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+from pocoflow.flow import Flow
+
+__all__ = ["Place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One monitor.
+
+    Attributes:
+        path: The database.
+        key: What its keys and query parameters begin with; ``""`` where it has the page for itself.
+        flow: The flow that it may resume, fork and cancel runs of.
+        reference: Where that flow is, as ``module:name``, if it is known.
+    """
+
+    path: str
+    key: str
+    flow: Flow[Any] | None = None
+    reference: str = ""
+
+    def name(self, part: str) -> str:
+        """The name of a widget, a fragment or a query parameter of this monitor."""
+        return f"{self.key}.{part}" if self.key else part
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that is looked at: it is in the address of the page, so it can be passed on."""
+        return st.query_params.get(self.name("run"))
+
+    def open_run(self, run_id: str | None) -> None:
+        """Look at a run, or at none; for callbacks, as it draws this monitor again."""
+        if run_id is None:
+            st.query_params.pop(self.name("run"), None)
+        else:
+            st.query_params[self.name("run")] = run_id
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw this monitor again, and nothing else of the page; for callbacks."""
+        st.rerun(self.name("monitor"))
+
+    @staticmethod
+    def now() -> datetime:
+        """The time, in UTC as the database has it."""
+        return datetime.now(UTC)

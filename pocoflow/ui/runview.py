@@ -1,0 +1,145 @@
+"""One run: its head, graph, timeline and errors, and the doors to its store and to acting on it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import streamlit as st
+
+from pocoflow.db import WorkflowDB
+from pocoflow.db.reports import export_run, forks
+from pocoflow.errors import DatabaseError, RunNotFoundError
+from pocoflow.ui.acting import show_acting
+from pocoflow.ui.blocks import notice, show
+from pocoflow.ui.data import RunView, open_database, read_run
+from pocoflow.ui.drawing import draw_graph
+from pocoflow.ui.inspector import show_store
+from pocoflow.ui.place import Place
+from pocoflow.ui.tables import events_table, run_facts, steps_table
+from pocoflow.ui.text import LONG, cut, visible
+
+__all__ = ["TABS", "show_run"]
+
+TABS = ("Graph", "Timeline", "Errors", "Store", "Resume")
+
+_MOST_ERRORS = 20
+
+
+def show_run(place: Place, run_id: str) -> None:
+    """The body of the fragment of the run that is looked at."""
+    try:
+        database = open_database(place.path)
+        view = read_run(database, run_id, place.now())
+        _head(place, database, view)
+        # The tabs have names of their own in the address, so that a link leads to one of them.
+        tabs = dict(
+            zip(TABS, st.tabs(TABS, key=place.name("tab"), bind="query-params"), strict=True)
+        )
+        views = {"Graph": _graph, "Timeline": _timeline, "Errors": _errors}
+        for name, body in views.items():
+            if tabs[name].open:
+                with tabs[name]:
+                    body(place, view)
+        if tabs["Store"].open:
+            with tabs["Store"]:
+                show_store(place, database, view)
+        if tabs["Resume"].open:
+            with tabs["Resume"]:
+                show_acting(place, view)
+    except RunNotFoundError as exc:
+        notice(str(exc.args[0]), tone="yellow", title="No such run", key=place.name("unknown"))
+        st.button("Close", key=place.name("close"), on_click=place.open_run, args=(None,))
+    except DatabaseError as exc:
+        notice(str(exc), tone="red", title="Not to be read", key=place.name("unreadable"))
+
+
+def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
+    run = view.run
+    run_id = run["run_id"]
+    show(run_facts(run, view.began, place.now()), key=place.name("facts"))
+    if run["status"] == "failed" and run["error_msg"]:
+        about = cut(run["error_msg"], 600)
+        notice(
+            about, title=visible(run["error_type"] or "Error"), tone="red", key=place.name("why")
+        )
+    with st.container(horizontal=True, key=place.name("doors")):
+        st.download_button(
+            "Export as JSON",
+            # Put together when it is asked for, not at every refresh.
+            lambda: json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False),
+            file_name=re.sub(r"[^A-Za-z0-9_-]+", "_", run_id)[:80] + ".json",
+            mime="application/json",
+            on_click="ignore",
+            key=place.name("export"),
+        )
+        if run["parent_run_id"]:
+            parent = run["parent_run_id"]
+            st.button(
+                "Open the parent",
+                key=place.name("parent"),
+                on_click=place.open_run,
+                args=(parent,),
+            )
+        for number, fork in enumerate(forks(database, run_id)[-5:]):
+            st.button(
+                f"Open the fork from step {fork['parent_step']}",
+                key=place.name(f"fork{number}"),
+                on_click=place.open_run,
+                args=(fork["run_id"],),
+            )
+        st.button("Close the run", key=place.name("close"), on_click=place.open_run, args=(None,))
+
+
+def _graph(place: Place, view: RunView) -> None:
+    if view.graph is None:
+        notice(
+            "It was written by a version before 0.3, or recorded with create_run.",
+            title="This run has no recorded graph",
+            tone="gray",
+            key=place.name("no-graph"),
+        )
+        return
+    st.graphviz_chart(
+        draw_graph(view.graph, view.walk, dark=st.context.theme.type == "dark"),
+        alt="The graph of the flow: nodes with their state, edges with how often each was taken",
+    )
+    st.caption(
+        "Solid edges were taken, with how often; dashed ones were not. The node with the thick "
+        "border is where the run stands."
+    )
+
+
+def _timeline(place: Place, view: RunView) -> None:
+    if not view.events:
+        notice("Nothing has happened yet.", tone="gray", key=place.name("no-events"))
+        return
+    if view.steps:
+        show(steps_table(view.steps), key=place.name("steps"))
+    show(events_table(view.events), key=place.name("events"))
+
+
+def _errors(place: Place, view: RunView) -> None:
+    if not view.errors:
+        notice("No step of this run has failed.", tone="green", key=place.name("no-errors"))
+    for number, error in enumerate(view.errors[:_MOST_ERRORS]):
+        with st.container(border=True, key=place.name(f"error{number}")):
+            end = "ended the run" if error.is_final else "was tried again"
+            notice(
+                cut(error.message, 2000),
+                title=visible(": ".join(filter(None, [f"{error.title}, {end}", error.kind]))),
+                tone="red" if error.is_final else "yellow",
+                key=place.name(f"error-text{number}"),
+            )
+            if error.traceback:
+                with st.expander("Traceback", expanded=error.is_final):
+                    trace = visible(error.traceback[-LONG:])
+                    st.code(trace, language=None, height=_height(trace))
+    if len(view.errors) > _MOST_ERRORS:
+        st.caption(
+            f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all."
+        )
+
+
+def _height(text: str) -> int:
+    return min(360, 60 + 21 * text.count("\n"))

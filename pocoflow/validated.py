@@ -1,0 +1,103 @@
+"""What a flow does before it runs: it proves that its graph fits together."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pocoflow.errors import DefinitionError
+from pocoflow.fields import FieldRef, field_of, is_fields
+from pocoflow.findings import Finding
+from pocoflow.graph import Graph, GraphNode
+from pocoflow.schema import short
+from pocoflow.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.check import Proof
+
+__all__ = ["Validated", "names_of"]
+
+
+class Validated:
+    """The part of a flow that validates it.
+
+    Attributes:
+        inputs: The keys that a run has to be given, as the flow declares them; ``None`` if it does
+            not say: then they are the keys that are read and that no node writes.
+    """
+
+    schema: Any
+    inputs: tuple[str, ...] | None
+    _db_path: Any
+    _proofs: tuple[Graph, dict[Any, Proof]] | None = None
+
+    @property
+    @abstractmethod
+    def flow_name(self) -> str:
+        """The flow's name."""
+
+    @property
+    @abstractmethod
+    def graph(self) -> Graph:
+        """The graph as it is wired now."""
+
+    def validate(self) -> list[Finding]:
+        """Look for everything that is provably wrong with the flow; no node is run.
+
+        Every run does it, too, once for a wiring, and is stopped by errors before its first node.
+        The codes are explained in ``docs/reference/rules.md``.
+
+        Returns:
+            All findings, errors first; empty if there is nothing to say.
+        """
+        return list(self._proof(self.graph.start, (), self.schema).findings)
+
+    def _prove(self, place: GraphNode, frames: tuple[GraphNode, ...], store: Store[Any]) -> None:
+        """Stop a run that cannot work out.
+
+        Raises:
+            FlowValidationError: The flow has errors.
+            MissingInputError: A key that it needs is not in the store.
+        """
+        given = store.schema
+        schema = given if isinstance(given, type) else self.schema
+        proof = self._proof(place, frames, schema)
+        if proof.is_refused or (proof.needs and not proof.needs <= store.keys()):
+            proof.check((*store, *store.unsaved))
+
+    def _proof(self, place: GraphNode, frames: tuple[GraphNode, ...], schema: object) -> Proof:
+        graph = self.graph
+        if self._proofs is None or self._proofs[0] is not graph:
+            self._proofs = (graph, {})
+        known = self._proofs[1]
+        # The proof keeps the schema, so its id stays its own.
+        facts = (place, frames, id(schema), self.inputs, self._db_path is None)
+        proof = known.get(facts)
+        if proof is None:
+            from pocoflow.check import Proof, Subject
+
+            stored = self._db_path is not None
+            subject = Subject(self.flow_name, graph, schema, self.inputs, stored, place, frames)
+            proof = known[facts] = Proof(subject)
+        return proof
+
+
+def names_of(inputs: Iterable[Any] | None) -> tuple[str, ...] | None:
+    """The keys that ``Flow(inputs=...)`` names.
+
+    Raises:
+        DefinitionError: It is not a tuple of references to fields.
+    """
+    if inputs is None:
+        return None
+    given: Any = (inputs,) if isinstance(inputs, FieldRef | str) or is_fields(inputs) else inputs
+    names = []
+    for one in given:
+        if not isinstance(one, FieldRef):
+            hint = f": write fields(Model).{one} or key({one!r})" if isinstance(one, str) else ""
+            raise DefinitionError(
+                f"Flow(inputs=...) takes references to fields, not {short(one)}{hint}"
+            )
+        names.append(field_of(one).name)
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,172 @@
+"""Hostile values, bad files and pages of other people, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import pocoflow
+from pocoflow import Flow, Node, Store
+
+MONITOR = Path(pocoflow.__file__).parent / "ui" / "monitor.py"
+EVIL = (
+    '<script>window.hacked=1</script><img src=x onerror="window.hacked=1"> **bold** _it_ '
+    "[link](javascript:hacked) :smile: :red[red] $x^2$ `code`"
+)
+TURNED = "abc\u202edef"
+
+
+class Hostile(Node):
+    max_retries = 2
+
+    def __init__(self, name: str, *, fails: bool) -> None:
+        super().__init__(name=name)
+        self.fails = fails
+
+    def exec(self, prep_result: Any) -> None:
+        if self.fails:
+            raise ValueError(EVIL + TURNED)
+
+    def post(self, store: Store[Any], prep: None, result: None) -> str:
+        store[f"key {EVIL}"] = EVIL
+        store["turned"] = TURNED
+        store["huge"] = "<b>x</b>" * 625_000  # 5 MB
+        store["client"] = object()
+        return f"action {EVIL}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database whose every name and value is hostile."""
+    made = tmp_path_factory.mktemp("hostile")
+    first, last = Hostile(f"node {EVIL}", fails=False), Hostile(f"last {TURNED}", fails=True)
+    first.then(f"action {EVIL}", last)
+    flow = Flow(
+        start=first,
+        flow_name=f"flow {EVIL}{TURNED}",
+        db_path=made / "runs.db",
+        run_id=f"run {EVIL}",
+    )
+    with pytest.raises(ValueError, match="script"):
+        flow.run({})
+    Flow(start=Node(), flow_name="plain", db_path=made / "runs.db", run_id="plain-1").run({})
+    return made
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path, serve: Callable[..., str]) -> str:
+    """The monitor on that database, started by the documented command."""
+    return serve(folder, "streamlit", "run", str(MONITOR), "--", "runs.db")
+
+
+def is_inert(page: Page) -> None:
+    """Nothing that came from a run has been carried out, or has become markup."""
+    assert page.evaluate("window.hacked") is None
+    main = page.locator(".stMain")
+    for tag in ("script", "img", "strong >> text=bold", "em", "a[href*=javascript]", ".katex"):
+        assert main.locator(tag).count() == 0, tag
+    assert "\u202e" not in main.inner_text()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 420), ("dark", 420)]
+)
+def test_values_of_runs_are_shown_as_text(
+    url: str,
+    visit: Callable[..., Page],
+    shoot: Callable[[Page, str], None],
+    scheme: str,
+    width: int,
+) -> None:
+    """Script tags, Markdown, 5 MB strings and marks that turn text around are inert everywhere."""
+    page = visit(f"{url}?refresh=off", scheme=scheme, width=width)
+    table = page.get_by_role("table", name="Runs, the newest first")
+    expect(table.get_by_role("row")).to_have_count(3)
+    page.get_by_text("Counts and failure rate of each flow").click()
+    expect(page.get_by_role("table", name="Runs by flow")).to_be_visible()
+    is_inert(page)
+    shoot(page, f"runs-{scheme}-{width}")
+    page.get_by_role("button", name=f"Open run run {EVIL}").click()
+    expect(page.get_by_test_id("stGraphVizChart").locator("svg")).to_contain_text("failed · here")
+    for tab, text in {
+        "Graph": "Solid edges were taken",
+        "Timeline": "node_retry",
+        "Errors": "ended the run",
+        "Store": "turned",
+        "Resume": "Ready to be pasted",
+    }.items():
+        page.get_by_role("tab", name=tab).click()
+        expect(page.locator(".stMain")).to_contain_text(text)
+        if tab == "Store":
+            _values(page)
+        is_inert(page)
+        shoot(page, f"{tab.lower()}-{scheme}-{width}")
+
+
+def _values(page: Page) -> None:
+    page.get_by_role("button", name="Show the value of huge").click()
+    expect(page.get_by_text("huge, 5,000,002 characters")).to_be_visible()
+    expect(page.get_by_text("abc\\u202edef").first).to_be_visible()
+    expect(page.get_by_text("not saved").first).to_be_visible()
+    page.get_by_text("Raw JSON").click()
+    expect(page.get_by_role("button", name="Download the store")).to_be_visible()
+
+
+def test_filters_and_links_lead_to_the_same_page(url: str, visit: Callable[..., Page]) -> None:
+    """What was filtered and opened is in the address, and the address leads back to it."""
+    page = visit(f"{url}?refresh=off")
+    table = page.get_by_role("table", name="Runs, the newest first")
+    page.get_by_role("combobox", name="Status").click()
+    page.get_by_role("option", name="completed").click()
+    expect(table.get_by_role("row")).to_have_count(2)
+    page.get_by_role("button", name="Open run plain-1").click()
+    page.get_by_role("tab", name="Timeline").click()
+    expect(page.get_by_role("table", name="Events")).to_be_visible()
+    again = visit(page.url)
+    expect(again.get_by_role("table", name="Events")).to_be_visible()
+    expect(
+        again.get_by_role("table", name="Runs, the newest first").get_by_role("row")
+    ).to_have_count(2)
+    again.get_by_role("textbox", name="Search").fill("no such run")
+    again.get_by_role("textbox", name="Search").press("Enter")
+    expect(again.get_by_text("No run matches")).to_be_visible()
+
+
+HOST = """
+import streamlit as st
+from pocoflow.ui.monitor import render_workflow_monitor
+
+st.session_state.setdefault("count", 0)
+st.session_state.count += 1
+st.text(f"the host ran {st.session_state.count} times")
+render_workflow_monitor("runs.db")
+render_workflow_monitor("missing.db")
+st.text(f"host state: {sorted(key for key in st.session_state if '.' not in key)}")
+st.text(f"host query: {st.query_params.get('run')}")
+"""
+
+
+def test_two_monitors_live_in_a_page_of_somebody_else(
+    folder: Path,
+    serve: Callable[..., str],
+    visit: Callable[..., Page],
+    shoot: Callable[[Page, str], None],
+) -> None:
+    """Embedded twice it takes no name of the host, does not run it again, and makes no file."""
+    (folder / "host.py").write_text(HOST, encoding="utf-8")
+    page = visit(serve(folder, "streamlit", "run", "host.py") + "?run=of-the-host")
+    expect(page.get_by_text("there is no database missing.db")).to_be_visible()
+    page.get_by_role("button", name="Open run plain-1").click()
+    expect(page.get_by_role("tab", name="Graph")).to_be_visible()
+    page.get_by_role("tab", name="Store").click()
+    expect(page.get_by_text("The store is empty here.")).to_be_visible()
+    expect(page.get_by_text("the host ran 1 times")).to_be_visible()
+    expect(page.get_by_text("host state: ['count']")).to_be_visible()
+    expect(page.get_by_text("host query: of-the-host")).to_be_visible()
+    assert "?run=of-the-host" in page.url
+    shoot(page, "embedded")
+    assert not (folder / "missing.db").exists()
