@@ -23,7 +23,7 @@ from pocoflow.node import Node
 from pocoflow.schema import closest
 from pocoflow.store import Store, schema_types
 
-__all__ = ["Resumption", "fork_run", "new_run_id", "reopen"]
+__all__ = ["Resumption", "fork_run", "new_run_id", "rehearse", "reopen"]
 
 _log = get_logger("flow")
 
@@ -109,6 +109,29 @@ def reopen(
     return Resumption(
         recorder, row, store, place, frames, coming_step, replay, position.fork + 1, saved.found
     )
+
+
+def rehearse(
+    database: WorkflowDB,
+    graph: Graph,
+    schema: object,
+    run_id: str,
+    prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
+) -> None:
+    """Read everything that going on with a run would read, and write nothing.
+
+    Raises:
+        ResumeError: The code has changed where the run stands.
+        DecodeError: A stored value names a class that is not known here, or is damaged.
+    """
+    position = RunRecorder(database, run_id).position()
+    changed = _changed(database, run_id, describe(graph, schema))
+    place, frames = _pending(graph, run_id, position, {}, changed)
+    known = tuple(schema_types(schema))
+    stored = database.load_checkpoint(run_id, position.step, types=known)
+    store = _under_schema(run_id, stored, schema, changed)
+    prove(place, tuple(frames), store)
+    _replay(run_id, position, place.node, known)
 
 
 def fork_run(

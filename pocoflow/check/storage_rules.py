@@ -129,14 +129,15 @@ def _may_be_stored(kind: type) -> bool:
         return True
     if getattr(kind, "__abstractmethods__", None) or kind.__module__ == "collections.abc":
         return kind.__name__ not in ("AsyncIterator", "AsyncGenerator", "Generator", "Iterator")
-    return any(_may_be_stored(one) for one in type.__subclasses__(kind))
+    below: list[type] = type.__subclasses__(kind)
+    return any(map(_may_be_stored, below))
 
 
-def _parts(kind: type) -> list[Any]:
+def _parts(kind: Any) -> list[Any]:
     """The types of the fields of a model or a dataclass, as far as they are known."""
     if issubclass(kind, BaseModel):
         return [field.annotation for field in kind.model_fields.values()]
     if dataclasses.is_dataclass(kind):
-        given: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)
-        return [one.type for one in given if not isinstance(one.type, str)]
+        given: dict[str, dataclasses.Field[Any]] = kind.__dataclass_fields__
+        return [one.type for one in given.values() if not isinstance(one.type, str)]
     return []

@@ -155,15 +155,16 @@ class Uses:
 
     def _parts(self, node: Any, at: Point) -> None:
         match node:
-            case ast.BoolOp(values=[first, *others]):
-                self._ordered([first], others, at)
+            case ast.BoolOp(values=values):
+                self._ordered(values[:1], values[1:], at)
             case ast.IfExp(test=test, body=body, orelse=other):
                 self._ordered([test], [body, other], at)
             case _ if isinstance(node, _INNER):
                 if any(self._is_store(one) or self._is_state(one) for one in ast.walk(node)):
                     self._escapes(at)
             case _ if isinstance(node, _LOOPS):
-                first, *more = node.generators
+                generators: list[ast.comprehension] = node.generators
+                first, *more = generators
                 result = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
                 self._ordered([first.iter], [*first.ifs, *more, *result], at)
             case _:

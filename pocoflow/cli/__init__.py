@@ -36,6 +36,9 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("pocoflow.cli.demo", "run a flow with a language model on a text"),
+    "check": Command("pocoflow.cli.check", "look for mistakes in flows, without running a node"),
+    "rule": Command("pocoflow.cli.rule", "explain a rule of the check"),
+    "graph": Command("pocoflow.cli.graph", "draw a flow"),
     "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
     "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
     "resume": Command("pocoflow.cli.resume", "go on with a run"),

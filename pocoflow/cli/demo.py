@@ -373,13 +373,15 @@ def check_rewrite(answer: str, line: str) -> str:
     lower = [word.casefold() for word in words]
     if again := [word for word in content_words(sentence) if lower.count(word.casefold()) > 2]:
         raise CheckError(f"it says “{again[0]}” again and again")
+    if len(content_words(sentence)) < 2:
+        raise CheckError(f"“{sentence}” says nothing")
     strange = _strangers(sentence, line)
-    if len(content_words(sentence)) < 2 or len(strange) > len(words) // 12:
+    if len(strange) > len(words) // 12:
         raise CheckError(f"it brings in “{'”, “'.join(strange)}”, which the line does not have")
     if bool(_PERSON.search(sentence)) > bool(_PERSON.search(line)):
         raise CheckError("it speaks of me, us or you")
     if bool(_NOT.search(sentence)) != bool(_NOT.search(line)):
-        raise CheckError("it says not where the line does not, or the reverse")
+        raise CheckError("it says “not” where the line does not, or the reverse")
     return sentence
 
 
@@ -657,11 +659,12 @@ def run_demo(
     markdown = render_card(result, source, model.label)
     if card is None:
         progress.say("")
-        print(markdown, file=out, flush=True)
+        print(markdown, end="", file=out, flush=True)
     else:
         try:
             card.write_text(markdown, "utf-8")
         except OSError as exc:
+            print(markdown, end="", file=out, flush=True)  # not lost with the place for it
             raise CommandError(f"{card} cannot be written: {exc.strerror}", code=1) from exc
         progress.say(f"\nThe card is in {card}.")
     progress.say(f"The run is kept. Look at it with\n{look}")
@@ -704,10 +707,13 @@ def _check_target(card: Path, others: Sequence[Path | None]) -> None:
     Raises:
         CommandError: The folder is not there, or another file of the command would be overwritten.
     """
-    if not card.parent.is_dir():
-        raise CommandError(f"{card} cannot be written: there is no folder {card.parent}")
-    if card.is_dir():
-        raise CommandError(f"{card} cannot be written: it is a folder")
+    try:
+        if not card.parent.is_dir():
+            raise CommandError(f"{card} cannot be written: there is no folder {card.parent}")
+        if card.is_dir():
+            raise CommandError(f"{card} cannot be written: it is a folder")
+    except OSError as exc:
+        raise CommandError(f"{card} cannot be written: {exc.strerror}") from exc
     if card.resolve() in (other.resolve() for other in others if other is not None):
         raise CommandError(f"--out {card} would overwrite a file that the demo works on")
 

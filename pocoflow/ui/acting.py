@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import streamlit as st
@@ -18,12 +19,14 @@ from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 
 __all__ = ["show_acting"]
 
+_SAID_FOR = timedelta(seconds=15)
+
 
 def show_acting(place: Place, view: RunView) -> None:
     """What can be done with the run as it stands."""
-    said = st.session_state.pop(place.name("said"), None)
-    if said is not None:
-        notice(said[1], tone=said[0], key=place.name("said-text"))
+    tone, text, until = st.session_state.get(place.name("said"), ("blue", "", place.now()))
+    if place.now() < until:
+        notice(text, tone=tone, key=place.name("said-text"))
     if view.run["status"] == "running":
         _running(place, view)
         return
@@ -121,7 +124,7 @@ def _act(place: Place, what: Callable[[], str]) -> None:
         said = ("green", what())
     except (PocoflowError, ValueError) as exc:
         said = ("red", str(exc))
-    st.session_state[place.name("said")] = said
+    st.session_state[place.name("said")] = (*said, place.now() + _SAID_FOR)
     place.redraw()
 
 
@@ -143,7 +146,7 @@ def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -
 def _snippet(place: Place, view: RunView, step: int | None) -> None:
     reference = st.text_input(
         "Where your flow is (module:name), if it is not to be wired from the recorded graph",
-        value=place.reference,
+        value=place.reference if is_reference(place.reference) else "",
         key=place.name("where"),
         placeholder="my_app.flows:flow",
         width=560,
@@ -156,7 +159,10 @@ def _snippet(place: Place, view: RunView, step: int | None) -> None:
             key=place.name("not-a-reference"),
         )
         return
-    st.caption("Ready to be pasted; nothing that was finished is executed again.")
+    st.caption(
+        "Ready to be pasted; nothing that was finished is executed again. Add what only your "
+        "program knows: arguments of your own constructors, a schema, resources."
+    )
     code = resume_snippet(
         place.path, view.run, view.graph, view.walk, step=step, reference=reference
     )

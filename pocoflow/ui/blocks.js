@@ -59,6 +59,7 @@ function bar(parts) {
 
 const KINDS = {
   text: (value) => value,
+  word: (value) => value,
   number: (value) => value,
   code: (value) => value,
   status: (value) => pill(value, TONES[value] || "gray", ICONS[value]),

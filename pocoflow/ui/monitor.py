@@ -12,6 +12,7 @@ import zlib
 from typing import Any
 
 import streamlit as st
+from streamlit import config
 
 from pocoflow.flow import Flow
 from pocoflow.ui.blocks import notice
@@ -77,6 +78,7 @@ def _monitor(place: Place) -> None:
 
 
 def _main(arguments: list[str]) -> None:
+    _keep_to_ourselves()
     st.set_page_config(page_title="pocoflow monitor", page_icon="🌀", layout="wide")
     # Streamlit puts the folder of its script first, where the modules of this package would hide
     # those of whoever gives a flow.
@@ -89,6 +91,14 @@ def _main(arguments: list[str]) -> None:
         arguments = arguments[:place] + arguments[place + 2 :]
     path = arguments[0] if arguments else "pocoflow.db"
     _render(Place(path, "", _load(target, path) if target else None, target))
+
+
+def _keep_to_ourselves() -> None:
+    """Turn Streamlit's telemetry off, for who starts this file without that setting."""
+    if st.get_option("browser.gatherUsageStats"):
+        config.set_option("browser.gatherUsageStats", False)
+        # The session that is the first has been told that it is on: tell it otherwise at once.
+        st.rerun()
 
 
 def _load(target: str, path: str) -> Flow[Any] | None:

@@ -206,7 +206,7 @@ def _variables(nodes: Iterable[str]) -> dict[str, str]:
     taken = {"flow", "store", "run_id", "node"}
     for name in nodes:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-        base = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "node"
+        base = re.sub(r"[^a-z0-9]+", "_", words.lower())[:40].strip("_") or "node"
         base = f"node_{base}" if base[0].isdigit() or keyword.iskeyword(base) else base
         variable, number = base, 2
         while variable in taken:

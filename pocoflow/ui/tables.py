@@ -126,7 +126,10 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
     """Counts and failure rate of each flow."""
     statuses = ("running", "completed", "failed", "cancelled")
     columns = [_column("Flow"), _column("Runs", "number")]
-    columns += [_column(status.capitalize(), "number") for status in statuses]
+    columns += [
+        _column(status.capitalize(), "number", less=status in ("running", "cancelled"))
+        for status in statuses
+    ]
     columns += [_column("Failure rate", "number")]
     rows = [
         {
@@ -229,7 +232,7 @@ def events_table(events: Sequence[Mapping[str, Any]]) -> Block:
     """The event log of a run."""
     columns = (
         _column("After", "seconds"),
-        _column("Event"),
+        _column("Event", "word"),
         _column("Step", "number"),
         _column("Node"),
         _column("Action", less=True),
@@ -294,7 +297,7 @@ def changes_table(changes: Iterable[Changed]) -> Block:
     """What differs between two steps."""
     columns = (
         _column("Key", "code"),
-        _column("Change"),
+        _column("Change", "word"),
         _column("Before", "code"),
         _column("After", "code"),
     )

@@ -45,6 +45,7 @@ class Finished:
             timeout=300,
             env={**environ, "PYTHONUTF8": "1"},
         )
+        assert self.process.returncode == 0, self.process.stderr
         self.card = (folder / "card.md").read_text("utf-8")
         with WorkflowDB(folder / "pocoflow.db", read_only=True) as db:
             [self.run] = db.list_runs()
@@ -66,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 class TestForReal:
     def test_exit(self, finished: Finished) -> None:
         """It ends with 0, and says where the card is and how to look at the run."""
-        assert finished.process.returncode == 0, finished.process.stderr
+        assert finished.process.returncode == 0
         assert finished.process.stdout == ""
         assert "The card is in card.md." in finished.process.stderr
         assert f"pocoflow runs show {finished.run_id} --db pocoflow.db" in finished.process.stderr
@@ -203,15 +204,27 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "night.txt"
         self.database = folder / "demo.db"
-        self.out, self.err = io.StringIO(), Terminal()
+        self.out, self.err = io.StringIO(), io.StringIO()
 
-    def run(self, answer: Answer, text: str | bytes = NIGHT, *, terminal: bool = False) -> str:
+    def run(
+        self,
+        answer: Answer,
+        text: str | bytes = NIGHT,
+        *,
+        terminal: bool = False,
+        card: Path | None = None,
+    ) -> str:
         """Run it and return the card."""
         self.file.write_bytes(text if isinstance(text, bytes) else text.encode())
         self.err = Terminal() if terminal else io.StringIO()
         self.model = Scripted(answer)
         code = run_demo(
-            self.file, db_path=str(self.database), out=self.out, err=self.err, model=self.model
+            self.file,
+            db_path=str(self.database),
+            card=card,
+            out=self.out,
+            err=self.err,
+            model=self.model,
         )
         assert code == 0
         return self.out.getvalue()
@@ -228,18 +241,18 @@ def tried(tmp_path: Path) -> Demo:
 
 
 def test_card_of_a_good_model(tried: Demo) -> None:
-    """What passes its check is on the card without a mark; what somebody says is quoted as it is."""
+    """What passes its check is on the card without a mark; what somebody says is quoted."""
     assert tried.run(good) == (
         "# The captain and the watchman\n\n"
         "*night.txt. 2 passages, read by a script.*\n\n"
         "## 1. A dark night\n\n"
         f"Narration: {PLAIN}\n\n"
-        "> The old captain lit his lamp, because the night was dark and the road to the harbour was "
-        "long …\n\n"
+        "> The old captain lit his lamp, because the night was dark and the road to the harbour "
+        "was long …\n\n"
         "## 2. The watchman\n\n"
         "Dialogue\n\n"
-        "> “Who is there, at this hour of the night?” asked the watchman, and he opened the gate of "
-        "the harbour for the captain with a great iron key that hung at his belt.\n\n"
+        "> “Who is there, at this hour of the night?” asked the watchman, and he opened the gate "
+        "of the harbour for the captain with a great iron key that hung at his belt.\n\n"
         "---\n\nOf the 4 pieces asked of the model, 4 passed their check.\n"
     )
 
@@ -315,7 +328,6 @@ def test_terminal(tried: Demo) -> None:
 def test_control_characters(tried: Demo) -> None:
     """What a text holds for a terminal to obey reaches neither the terminal nor the card."""
     card = tried.run(good, NIGHT.replace("old", "\x1b[2Jold\u202e\r"))
-    assert "old captain" not in card
     for text in (card, tried.err.getvalue()):
         assert not {"\x1b", "\u202e", "\r"} & set(text)
 
@@ -359,6 +371,7 @@ def test_byte_order_mark(tried: Demo) -> None:
         (["latin.txt"], "latin.txt is not a text in UTF-8: "),
         (["binary.txt"], "binary.txt is not a text: it holds NUL bytes"),
         (["--out", "folder"], "folder cannot be written: it is a folder"),
+        (["--out", "x" * 300], "x" * 300 + " cannot be written: File name too long"),
         (["--out", "no/card.md"], "no/card.md cannot be written: there is no folder no"),
         (
             ["good.txt", "--out", "./good.txt"],
@@ -375,7 +388,7 @@ def test_mistakes(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file that cannot be used is told in one line, before the model or the database is touched."""
+    """A file that cannot be used is told in one line, before any work is done."""
     monkeypatch.chdir(tmp_path)
     files = {
         "good.txt": NIGHT.encode(),
@@ -412,7 +425,7 @@ def test_no_model(
 def test_endpoint_that_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An endpoint of the environment is used; when it cannot be reached, the demo fails and says so."""
+    """The endpoint of the environment is used; one that cannot be reached ends the demo."""
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("OPENAI_MODEL", "tiny")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -425,18 +438,17 @@ def test_endpoint_that_refuses(
 
 
 def test_card_that_cannot_be_written(tried: Demo, tmp_path: Path) -> None:
-    """A card that cannot be written in the end is an error, not a silent loss."""
-    tried.file.write_text(NIGHT, "utf-8")
-    card = tmp_path / ("x" * 300)
-    with pytest.raises(CommandError, match="cannot be written: File name too long"):
-        run_demo(
-            tried.file,
-            db_path=str(tried.database),
-            card=card,
-            out=tried.out,
-            err=tried.err,
-            model=Scripted(good),
-        )
+    """A card whose place is gone in the end is an error, and is shown instead of lost."""
+    card = tmp_path / "card.md"
+
+    def answer(prompt: str, schema: Mapping[str, Any] | None, seed: int) -> str:
+        card.mkdir(exist_ok=True)
+        return good(prompt, schema, seed)
+
+    with pytest.raises(CommandError, match="cannot be written: Is a directory") as caught:
+        tried.run(answer, card=card)
+    assert caught.value.code == 1
+    assert tried.out.getvalue().startswith("# The captain and the watchman")
 
 
 # -- the checks -----------------------------------------------------------------------------------
@@ -456,8 +468,8 @@ LINE = "The old captain lit his lamp, because the night was dark and the road wa
         ("The fisherman lit his lamp.", "it brings in “fisherman”"),
         ("The captain lit lamp, lamp and lamp.", "it says “lamp” again and again"),
         ("I lit the lamp of the captain.", "it speaks of me, us or you"),
-        ("The captain did not light his old lamp.", "it says not where the line does not"),
-        ("It was because of it.", "it brings in “”"),
+        ("The captain never lit his old lamp.", "it says “not” where the line"),
+        ("It was because of the road.", "says nothing"),
     ],
 )
 def test_refused_rewrites(answer: str, why: str) -> None:
@@ -521,12 +533,12 @@ def test_quotations_stay_whole() -> None:
 
 def test_long_lines_are_cut_where_a_clause_begins() -> None:
     """A long sentence is cut at a comma and a conjunction, but not inside brackets."""
-    first = (
-        "The captain went down to the harbour (because the night was dark, and the road long, so "
-    )
-    first += "that nobody was to be seen on it), for he had a letter from the king in his pocket,"
-    second = "and the watchman opened the gate of the harbour for him with his great iron key."
-    assert demo.split_lines(f"{first} {second}") == [first, second]
+    lines = [
+        "The captain went down to the harbour (because it was dark, and the road long, so he hid),",
+        "for he had a letter from the king that nobody was to see in his pocket all night,",
+        "and the watchman opened the gate of the harbour for him with the great iron key.",
+    ]
+    assert demo.split_lines(" ".join(lines)) == lines
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,6 @@ def test_two_monitors_live_in_a_page_of_somebody_else(
     expect(page.get_by_text("the host ran 1 times")).to_be_visible()
     expect(page.get_by_text("host state: ['count']")).to_be_visible()
     expect(page.get_by_text("host query: of-the-host")).to_be_visible()
-    assert "?run=of-the-host" in page.url
+    assert "run=of-the-host" in page.url
     shoot(page, "embedded")
     assert not (folder / "missing.db").exists()

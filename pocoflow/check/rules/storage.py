@@ -88,4 +88,29 @@ RULES = (
     flow = Flow(start=Ask(), db_path="runs.db")
     """,
     ),
+    rule(
+        "PF403",
+        "stored run that cannot go on",
+        "error",
+        "A run in the database of `pocoflow check --db` could not be resumed under this code.",
+        """Its pending node is gone or is another one, its store does not fit the schema any more,
+        or a class of a stored value is not found. The message has what changed since the run
+        began. Resume such runs before the new code is deployed, keep the old name, or resume them
+        with `rename=`.""",
+        """
+    # A run of the release before stands before the node Grade.
+    class Review(Node):
+        pass
+
+
+    flow = Flow(start=Review(), db_path="runs.db")
+    """,
+        """
+    class Review(Node):
+        pass
+
+
+    flow = Flow(start=Review(name="Grade"), db_path="runs.db")
+    """,
+    ),
 )

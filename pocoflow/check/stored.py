@@ -1,0 +1,30 @@
+"""PF403: what is said of a stored run that could not go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pocoflow.errors import FlowValidationError
+from pocoflow.findings import Finding
+
+__all__ = ["cannot_go_on"]
+
+
+def cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Finding:
+    """The finding on a run whose rehearsal raised ``exc``."""
+    first = exc.findings[0] if isinstance(exc, FlowValidationError) else None
+    lines = str(exc).splitlines() if first is None else [f"{first.code}: {first.message}"]
+    why = " ".join(line.strip() for line in lines) or type(exc).__name__
+    return Finding(
+        "PF403",
+        "error",
+        flow_name,
+        run["current_node"],
+        None,
+        None if first is None else first.file,
+        None if first is None else first.line,
+        f"run {run['run_id']!r} ({run['status']}) could not go on: {why}",
+        "finish it under the code that it was started with, keep the name of its node, or resume "
+        "it with rename=",
+    )

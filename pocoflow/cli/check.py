@@ -1,0 +1,143 @@
+"""``pocoflow check``: look for mistakes in flows. Modules are imported, no node is run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pocoflow.check import stored
+from pocoflow.check.reports import FORMATS
+from pocoflow.check.rules import RULES
+from pocoflow.cli.output import CommandError
+from pocoflow.cli.runs import open_database
+from pocoflow.cli.target import TARGET_HELP, load_flow
+from pocoflow.errors import PocoflowError
+from pocoflow.findings import Finding
+from pocoflow.flow import Flow
+from pocoflow.resume import rehearse
+from pocoflow.schema import closest
+
+__all__ = ["register"]
+
+_SETTINGS = ("flows", "select", "ignore", "strict")
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow check``."""
+    parser.description = (
+        "Look for mistakes in flows: their modules are imported, no node is run. Without FLOW, "
+        "those of [tool.pocoflow] in pyproject.toml are checked: flows = ['package.module:flow']. "
+        "Ends with 1 if there are errors, with 2 if a flow cannot be imported."
+    )
+    parser.add_argument("flows", metavar="FLOW", nargs="*", help=TARGET_HELP)
+    parser.add_argument("--format", choices=FORMATS, default="text", help="how to report (text)")
+    for name, what in (("select", "only"), ("ignore", "not")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="CODES",
+            type=_codes,
+            action="extend",
+            help=f"{what} these rules; a code, or the beginning of some, such as PF3; with commas",
+        )
+    parser.add_argument("--strict", action="store_true", help="end with 1 for warnings, too")
+    parser.add_argument(
+        "--db",
+        metavar="PATH",
+        help="look whether every run in this database that is not completed could go on",
+    )
+    parser.set_defaults(execute=check)
+
+
+def _codes(text: str) -> list[str]:
+    codes = [one.strip().upper() for one in text.split(",") if one.strip()]
+    for code in codes:
+        if not any(known.startswith(code) for known in RULES):
+            raise argparse.ArgumentTypeError(f"there is no rule {code!r}{closest(code, RULES)}")
+    return codes
+
+
+def check(args: argparse.Namespace) -> int:
+    """Check the flows and print the report."""
+    given = _configuration() if not args.flows else {}
+    targets: Sequence[str] = args.flows or given.get("flows", [])
+    if not targets:
+        raise CommandError(
+            "name a flow, package.module:flow or path/file.py:flow, or list them in "
+            "pyproject.toml: [tool.pocoflow] flows = [...]"
+        )
+    select = args.select or given.get("select", [""])
+    ignore = args.ignore or given.get("ignore", [])
+    report = {}
+    for target in targets:
+        flow = load_flow(target)
+        found = [*_validate(flow, target), *(_runs(flow, args.db) if args.db else ())]
+        report[target] = [
+            one
+            for one in found
+            if one.code.startswith(tuple(select)) and not one.code.startswith(tuple(ignore))
+        ]
+    text = FORMATS[args.format](report)
+    if text:
+        print(text)
+    is_strict = args.strict or given.get("strict", False)
+    every = [one for found in report.values() for one in found]
+    return 1 if any(is_strict or one.severity == "error" for one in every) else 0
+
+
+def _validate(flow: Flow[Any], target: str) -> list[Finding]:
+    try:
+        return flow.validate()
+    except PocoflowError as exc:
+        raise CommandError(f"{target} cannot be drawn: {exc}") from exc
+
+
+def _runs(flow: Flow[Any], path: str) -> Iterator[Finding]:
+    """A finding for each unfinished run of the flow that could not go on."""
+    with open_database(path) as database:
+        for run in database.list_runs(10**9, flow_name=flow.flow_name):
+            if run["status"] == "completed":
+                continue
+            try:
+                rehearse(database, flow.graph, flow.schema, run["run_id"], flow._prove)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, it would end the resume
+                yield stored.cannot_go_on(flow.flow_name, run, exc)
+
+
+def _configuration() -> dict[str, Any]:
+    """``[tool.pocoflow]`` of the nearest pyproject.toml, whose folder becomes the current one."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        file = folder / "pyproject.toml"
+        if file.is_file():
+            try:
+                given = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("pocoflow", {})
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+                raise CommandError(f"{file} cannot be read: {exc}") from exc
+            _check_settings(file, given)
+            os.chdir(folder)
+            return dict(given)
+    return {}
+
+
+def _check_settings(file: Path, given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if name not in _SETTINGS:
+            raise CommandError(
+                f"{file}: [tool.pocoflow] has no setting {name!r}{closest(name, _SETTINGS)} "
+                f"(settings: {', '.join(_SETTINGS)})"
+            )
+        if name == "strict" and type(value) is not bool:
+            raise CommandError(f"{file}: [tool.pocoflow] strict is true or false, not {value!r}")
+        texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if name != "strict" and not texts:
+            raise CommandError(
+                f"{file}: [tool.pocoflow] {name} is a list of strings, not {value!r}"
+            )
+        if name in ("select", "ignore"):
+            try:
+                given[name] = [code for one in value for code in _codes(one)]
+            except argparse.ArgumentTypeError as exc:
+                raise CommandError(f"{file}: [tool.pocoflow] {name}: {exc}") from exc
