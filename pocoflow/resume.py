@@ -96,7 +96,7 @@ def reopen(
         prove(place, tuple(frames), store)
         replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
         saved = _Saved(run_id, position, rename, changed, known)
-        saved.look_into(place, f"{position.fork + 1}", (*position.path, position.node or ""))
+        saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         recorder.go_on(store, stored, position, coming, fingerprint)
@@ -244,8 +244,8 @@ class _Saved:
         self._known = tuple(known)
         self.found: dict[str, SavedBranch] = {}
 
-    def look_into(self, place: GraphNode, fork: str, path: tuple[str, ...]) -> None:
-        """Find the branches that begin in a node, and those that begin in them."""
+    def look_into(self, place: GraphNode, fork: str, depth: int) -> None:
+        """Find the branches that begin in a node, which is ``depth`` names deep, and in those."""
         for scope, stored in self._stored.items():
             before, _, number = scope.rpartition(".")
             if before != fork:
@@ -259,7 +259,7 @@ class _Saved:
             # The branches of FanOut are all of one graph.
             number_of_graph = 0 if len(graphs) == 1 else int(number)
             if number_of_graph < len(graphs):
-                self._add(scope, stored, graphs[number_of_graph], len(path))
+                self._add(scope, stored, graphs[number_of_graph], depth)
 
     def _add(self, scope: str, stored: StoredBranch, graph: Graph, depth: int) -> None:
         classes = codec.Classes(self._known)
@@ -278,8 +278,9 @@ class _Saved:
             )
         self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay)
         if place is not None:
-            inner = f"{scope}/{stored.count}"
-            self.look_into(place, inner, (*stored.path, stored.node or place.name))
+            leaf, path = place.first()
+            deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1
+            self.look_into(leaf, f"{scope}/{stored.count}", deeper)
 
 
 def _same_definition(

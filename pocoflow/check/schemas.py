@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pocoflow.reducers import annotated_reducer, declared_reducer
+
 __all__ = ["Fields"]
 
 _READS_ANYTHING = ("before", "plain", "wrap")

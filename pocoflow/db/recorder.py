@@ -210,6 +210,10 @@ class RunRecorder(StepWriter):
         for scope, local in journal:
             if local == 0 and scope.startswith(within) and scope not in found:
                 found[scope] = StoredBranch(0, "", (), journal[scope, 0])
+        for scope in tuple(found):
+            while scope := scope.rpartition("/")[0]:
+                # Its first node is parallel, too, and has not ended.
+                found.setdefault(scope, StoredBranch(0, "", ()))
         return found
 
     def go_on(

@@ -596,7 +596,27 @@ def test_a_resume_goes_on_inside_branches_of_branches(times: int, tmp_path: Path
     wanted = [path + "x", path + "y", path + "z"]
     assert store["log"] == ["fork/inner/start", *wanted, "fork/inner/end", "fork/other"]
     assert (store["left"], store["right"]) == ([path + "x"], ["fork/other"])
+    assert trace.calls.count("fork/inner/start") == 1
     assert all(len(keys) == 1 for keys in trace.keys.values())
+
+
+def test_a_resume_goes_on_where_a_branch_begins_with_branches(tmp_path: Path) -> None:
+    """A branch whose first node is parallel has no step of its own yet; those inside it have."""
+    trace = Trace()
+    deep = Parallel(trace.node("x", "left"), trace.node("y").then("default", trace.node("z")))
+    inner = Flow(Flow(deep, flow_name="in"), flow_name="inner")
+    flow = Flow(Parallel(inner, name="fork"), schema=Log, db_path=tmp_path / "r.db", run_id="first")
+    where = "fork/inner/in/Parallel/"
+    trace.broken = {where + "z"}
+    with pytest.raises(RuntimeError):
+        flow.run({})
+    with WorkflowDB(tmp_path / "r.db") as db:
+        finished = [row["node_name"] for row in db.get_checkpoints("first")]
+    trace.broken.clear()
+    trace.calls.clear()
+    assert flow.resume("first")["log"] == [where + name for name in "xyz"]
+    assert where + "y" in finished
+    assert not set(trace.calls) & set(finished)
 
 
 def test_a_resume_goes_on_inside_a_fan_out(tmp_path: Path) -> None:
