@@ -358,8 +358,8 @@ def node(function: Any = None, /, **settings: Any) -> Any:
         settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
             the function returns; ``name``; ``max_retries``, ``retry_delay``, ``backoff``,
             ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
-            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a field:
-            ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
+            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a
+            field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
 
     Raises:
         DefinitionError: The function or a setting makes no sense; the message has the place.

@@ -94,9 +94,7 @@ def reopen(
         store = _under_schema(run_id, stored, schema, changed)
         store.update(changes)
         prove(place, tuple(frames), store)
-        replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
-        saved = _Saved(run_id, position, rename, changed, known)
-        saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
+        replay, branches = _finished(run_id, position, place, rename, changed, known)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         recorder.go_on(store, stored, position, coming, fingerprint)
@@ -107,7 +105,7 @@ def reopen(
         _log.warning("run %r goes on under changed code: %s", run_id, "; ".join(changed))
     coming_step = position.step + 1
     return Resumption(
-        recorder, row, store, place, frames, coming_step, replay, position.fork + 1, saved.found
+        recorder, row, store, place, frames, coming_step, replay, position.fork + 1, branches
     )
 
 
@@ -131,7 +129,7 @@ def rehearse(
     stored = database.load_checkpoint(run_id, position.step, types=known)
     store = _under_schema(run_id, stored, schema, changed)
     prove(place, tuple(frames), store)
-    _replay(run_id, position, place.node, known)
+    _finished(run_id, position, place, {}, changed, known)
 
 
 def fork_run(
@@ -311,6 +309,21 @@ def _under_schema(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
             "model a validator that reads the old values (mode='before')" + _listed(changed)
         ) from exc
+
+
+def _finished(
+    run_id: str,
+    position: Position,
+    place: GraphNode,
+    rename: Mapping[str, str],
+    changed: Iterable[str],
+    known: Iterable[object],
+) -> tuple[dict[int, Any], Mapping[str, SavedBranch]]:
+    """What is finished of the pending node: results of its ``exec``, and its parallel branches."""
+    replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
+    saved = _Saved(run_id, position, rename, changed, known)
+    saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
+    return replay, saved.found
 
 
 def _replay(

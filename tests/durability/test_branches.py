@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +77,7 @@ def chain(ledger: Ledger, name: str, count: int) -> Flow[Any]:
     """A flow of some such nodes."""
     steps = [say(ledger, f"{name}{number}") for number in range(count)]
     flow: Flow[Any] = Flow(steps[0], flow_name=name)
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         flow.then(before, after)
     return flow
 
