@@ -3,7 +3,7 @@
     python benchmarks/monitor.py            # RUNS=100000 ROUNDS=7
 
 Needs Chromium. Prints medians: of the first table after an address was entered, of turning the
-page, and of what one refresh reads. The empty page is one line of text and one button in a fragment.
+page, and of what one refresh reads. The empty page is a line of text and a button in a fragment.
 """
 
 from __future__ import annotations

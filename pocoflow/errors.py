@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pocoflow.findings import Finding, show
+from pocoflow.findings import Finding
 
 __all__ = [
     "ActionError",
@@ -160,22 +160,12 @@ class FlowValidationError(DefinitionError):
     """A flow has mistakes that would make a run fail; it was stopped before its first node.
 
     Attributes:
-        flow_name: The name of the flow.
         findings: The mistakes; ``flow.validate()`` returns these and the warnings.
     """
 
-    def __init__(self, flow_name: str, findings: Sequence[Finding]) -> None:
-        self.flow_name = flow_name
+    def __init__(self, *args: object, findings: Sequence[Finding] = ()) -> None:
         self.findings = tuple(findings)
-        count = f"{len(self.findings)} mistake" + ("" if len(self.findings) == 1 else "s")
-        lines = "".join(f"\n{show(one)}" for one in self.findings)
-        super().__init__(
-            f"flow {flow_name!r} has {count}, so it was stopped before its first node "
-            f"(pocoflow rule CODE explains one):{lines}"
-        )
-
-    def __reduce__(self) -> tuple[type[FlowValidationError], tuple[str, tuple[Finding, ...]]]:
-        return type(self), (self.flow_name, self.findings)
+        super().__init__(*args)
 
 
 class HookError(DefinitionError, TypeError):

@@ -31,6 +31,7 @@ class Validated:
     inputs: tuple[str, ...] | None
     _db_path: Any
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
+    _last: tuple[GraphNode, object, object, Proof] | None = None
 
     @property
     @abstractmethod
@@ -62,9 +63,25 @@ class Validated:
         """
         given = store.schema
         schema = given if isinstance(given, type) else self.schema
-        proof = self._proof(place, frames, schema)
-        if proof.is_refused or (proof.needs and not proof.needs <= store.keys()):
+        last = self._last
+        # A change of the wiring makes a graph of new places.
+        if (
+            last is not None
+            and last[0] is place
+            and last[1] is schema
+            and last[2] is self._db_path
+            and not frames
+        ):
+            proof = last[3]
+        else:
+            proof = self._proof(place, frames, schema)
+            self._last = None if frames else (place, schema, self._db_path, proof)
+        if proof.is_refused:
             proof.check((*store, *store.unsaved))
+        for key in proof.needs:
+            if key not in store:
+                proof.check((*store, *store.unsaved))
+                break
 
     def _proof(self, place: GraphNode, frames: tuple[GraphNode, ...], schema: object) -> Proof:
         graph = self.graph

@@ -9,7 +9,7 @@ from pocoflow.check.subject import Level, Subject
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
-from pocoflow.node import ANY_ACTION
+from pocoflow.node import ANY_ACTION, Node
 from pocoflow.schema import closest
 
 __all__ = ["check_graph"]
@@ -61,7 +61,14 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             f"write the edge for one of those, or add {edge.action!r} to what it returns",
             node=name,
             edge=edge,
+            severity=_if_declared(place, edge.written),
         )
+
+
+def _if_declared(place: GraphNode, written: str) -> Severity:
+    """How bad a wrong edge is: a class that says nothing of its actions is wired as ever."""
+    silent = place.inner is None and type(place.node).post is Node.post
+    return "warning" if silent and written == "node" else "error"
 
 
 def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
@@ -103,6 +110,8 @@ def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
             "keep one of the two edges",
             node=label(kept.source, level.path),
             edge=kept,
+            # To write an edge of a node again is the documented way to lead it elsewhere.
+            severity="warning" if dropped.written == kept.written == "node" else "error",
         )
 
 

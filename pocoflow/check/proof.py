@@ -11,7 +11,7 @@ from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
-from pocoflow.findings import Finding, in_order
+from pocoflow.findings import Finding, in_order, show
 from pocoflow.schema import closest
 
 __all__ = ["Proof"]
@@ -99,11 +99,19 @@ class Proof:
         lacking = self.needs.difference(keys)
         unwritten = [finding for one, finding in self._unwritten if one.key in lacking]
         if self.is_refused or unwritten:
-            every = in_order([*self._errors, *unwritten])
-            raise FlowValidationError(self._subject.flow_name, every)
+            raise self._refusal(in_order([*self._errors, *unwritten]))
         missing = [key for key in self.inputs if key in lacking]
         if missing:
             raise MissingInputError(self._say(missing, keys))
+
+    def _refusal(self, found: list[Finding]) -> FlowValidationError:
+        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        lines = "".join(f"\n{show(one)}" for one in found)
+        return FlowValidationError(
+            f"flow {self._subject.flow_name!r} has {count}, so it was stopped before its first "
+            f"node ('pocoflow rule CODE' explains a code):{lines}",
+            findings=found,
+        )
 
     def _say(self, missing: list[str], keys: Collection[str]) -> str:
         told = []

@@ -185,27 +185,25 @@ def _of_phase(node: Node[Any, Any, Any], name: str) -> Effects:
 
 def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
     signature = node.signature
-    line = signature.function.__code__.co_firstlineno
-    file = signature.function.__code__.co_filename
-    taken = [one for one in signature.parameters if one.field is not None]
-    needs = {one.field.name: line for one in taken if one.field and one.required}
-    arguments = Effects(
-        needs=needs,
-        reads=frozenset(one.field.name for one in taken if one.field),
-        named=needs,
-        file=file,
-    )
-    if signature.takes_store:
-        names = [p.name for p in signature.parameters if p.field is None and p.resource is None]
-        body = read_source(signature.function, names)
-    else:
-        body = NOTHING
+    code = signature.function.__code__
+    taken = [(one, one.field.name) for one in signature.parameters if one.field is not None]
+    needs = {key: code.co_firstlineno for one, key in taken if one.required}
     written = frozenset(field.name for field in signature.writes)
-    if written:
-        result = Effects(
-            writes=dict.fromkeys(sorted(written), line),
-            exits=(Exit(None, written, written),),
-            named=dict.fromkeys(sorted(written), line),
-        )
-        body = in_sequence(body, result)
-    return in_sequence(arguments, body)
+    writes = {field.name: code.co_firstlineno for field in signature.writes}
+    own = Effects(
+        needs=needs,
+        reads=frozenset(key for _, key in taken),
+        writes=writes,
+        exits=(Exit(None, written, written),),
+        named={**needs, **writes},
+        file=code.co_filename,
+    )
+    if not signature.takes_store:
+        return own
+    names = [p.name for p in signature.parameters if p.field is None and p.resource is None]
+    # What it writes by its result comes last, and on every way out.
+    return (
+        in_sequence(read_source(signature.function, names), own)
+        if written
+        else in_sequence(own, read_source(signature.function, names))
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -175,8 +175,8 @@ def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
     model = subject.fields.model
     if model is None:
         return
-    for function in _phases_with_store(place):
-        for parameter, hint in hints_of(function).items():
+    for function, hints in _phases_with_store(place):
+        for parameter, hint in hints.items():
             other = _model_of(hint)
             if other is not None and parameter != "return" and not issubclass(model, other):
                 yield subject.finding(
@@ -189,15 +189,18 @@ def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
                 )
 
 
-def _phases_with_store(place: GraphNode) -> Iterator[Callable[..., Any]]:
+def _phases_with_store(
+    place: GraphNode,
+) -> Iterator[tuple[Callable[..., Any], Mapping[str, Any]]]:
+    """The functions of a node that may be given the store, with their annotations."""
     if isinstance(place.node, FunctionNode):
-        yield place.node.signature.function
-    else:
-        yield from (
-            function
-            for function in (type(place.node).prep, type(place.node).post)
-            if not function.__module__.startswith("pocoflow.")
-        )
+        signature = place.node.signature
+        if signature.takes_store:
+            yield signature.function, signature.hints
+        return
+    for function in (type(place.node).prep, type(place.node).post):
+        if not function.__module__.startswith("pocoflow."):
+            yield function, hints_of(function)
 
 
 def _model_of(hint: Any) -> type[BaseModel] | None:

@@ -365,7 +365,9 @@ class OfflineModel:
             params.verbosity = 0  # llama.cpp writes to stderr; above 0, more than errors
             # It also listens on a loopback port, which nobody is to use: the key is known to none.
             params.api_keys = [secrets.token_urlsafe()]
-            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+            # Threads of llama.cpp spin while they wait for one another. Two are a third faster on
+            # an idle machine, and many times slower on one whose cores have other work to do.
+            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
             return xllamacpp.Server(params)
         except (ImportError, RuntimeError, AttributeError) as exc:
             raise ModelError(
@@ -407,12 +409,6 @@ class OfflineModel:
                 if on_token is not None:
                     on_token(piece)
         return "".join(pieces)
-
-
-def _threads() -> int:
-    """As many threads as this process has cores, up to 4: a small model gains nothing from more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, 4)
 
 
 def _chunks(server: Any, request: dict[str, Any]) -> Iterator[Any]:

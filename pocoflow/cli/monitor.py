@@ -62,12 +62,8 @@ def run_monitor(args: argparse.Namespace) -> int:
 def _command(args: argparse.Namespace) -> Iterator[str]:
     if importlib.util.find_spec("streamlit") is None:
         raise CommandError("the monitor needs Streamlit: pip install 'pocoflow[ui]'", code=1)
-    # By its file: the command line and the monitor do not import one another.
-    script = importlib.util.find_spec("pocoflow.ui")
-    if script is None or not script.submodule_search_locations:
-        raise CommandError("this installation of pocoflow has no monitor", code=1)
-    yield from ("-m", "streamlit", "run")
-    yield os.path.join(script.submodule_search_locations[0], "monitor.py")
+    # By its name: the command line does not import the monitor, nor what comes with it.
+    yield from ("-m", "pocoflow.ui")
     for name, value in {**_SETTINGS, "server.port": str(args.port)}.items():
         yield from (f"--{name}", value)
     yield from ("--", args.database)

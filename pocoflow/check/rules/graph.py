@@ -51,7 +51,7 @@ RULES = (
         "An edge is for an action that its node cannot return.",
         """It is never taken, and the action that was meant has no edge. A type checker says the
         same of `decide.when("god")`; this finds it where the action is computed, or where no
-        checker runs.""",
+        checker runs. For a class without a `post` that is wired by `node.then` it is a warning.""",
         _STEPS
         + """
     action: str = "god"
@@ -100,7 +100,8 @@ RULES = (
         "two edges for one action",
         "error",
         "Two edges are written for one action of one node, to different targets.",
-        "Only the later one counts, so one of the two lines does nothing.",
+        """Only the later one counts, so one of the two lines does nothing. For two edges written by
+        `node.then` it is a warning: that is the documented way to lead a node elsewhere.""",
         _STEPS
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)

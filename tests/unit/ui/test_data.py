@@ -21,15 +21,8 @@ from pocoflow.ui.data import (
     read_run,
     store_text,
 )
-from pocoflow.ui.tables import (
-    events_table,
-    flows_table,
-    run_facts,
-    runs_table,
-    steps_table,
-    store_table,
-    summary,
-)
+from pocoflow.ui.details import events_table, steps_table, store_table
+from pocoflow.ui.tables import flows_table, run_facts, runs_table, summary
 from pocoflow.ui.text import cut, pretty, visible
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -177,7 +170,7 @@ def test_tables_hold_plain_text_of_bounded_length(tmp_path: Path) -> None:
     for block in (
         runs_table(page.runs, None, NOW),
         flows_table(counts),
-        summary(str(path), counts),
+        summary(counts),
         run_facts(view.run, view.began, NOW),
         steps_table(view.steps),
         events_table(view.events),
@@ -198,7 +191,7 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     """An old link says which run is missing and which is near."""
     with WorkflowDB(tmp_path / "runs.db") as db:
         db.create_run("article-1")
-        with pytest.raises(RunNotFoundError, match="article-2.*article-1"):
+        with pytest.raises(RunNotFoundError, match=r"article-2.*article-1"):
             read_run(db, "article-2", NOW)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +222,10 @@ def test_what_cannot_be_done_is_said(path: Path) -> None:
 def test_a_database_of_another_kind_is_a_message(tmp_path: Path) -> None:
     """A path without a database, or with a foreign file, is told of; nothing is made."""
     app = page(tmp_path / "none.db")
-    assert [block["title"] for block in blocks(app)] == ["No runs to show"]
+    assert blocks(app)[1]["title"] == "No runs to show"
     (tmp_path / "text.db").write_text("hello " * 1000)
     app = page(tmp_path / "text.db")
-    assert "not a SQLite database" in blocks(app)[0]["text"][0]
+    assert "not a SQLite database" in blocks(app)[1]["text"][0]
     assert [file.name for file in tmp_path.iterdir()] == ["text.db"]
 
 
@@ -231,8 +233,49 @@ def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
     """Where there are no runs yet, the page shows how to make one."""
     WorkflowDB(tmp_path / "runs.db").close()
     app = page(tmp_path / "runs.db")
-    assert blocks(app)[0]["title"] == "No runs yet"
+    assert blocks(app)[1]["title"] == "No runs yet"
     assert "db_path=" in app.code[0].value
+
+
+OLD = """
+CREATE TABLE pf_runs (run_id TEXT PRIMARY KEY, flow_name TEXT, status TEXT NOT NULL, started_at TEXT,
+    completed_at TEXT, total_steps INTEGER DEFAULT 0, current_node TEXT, error_msg TEXT);
+CREATE TABLE pf_checkpoints (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL,
+    step INTEGER NOT NULL, node_name TEXT, store_json TEXT NOT NULL, created_at TEXT,
+    UNIQUE(run_id, step));
+CREATE TABLE pf_events (id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, step INTEGER,
+    node_name TEXT, event TEXT NOT NULL, action TEXT, elapsed_ms REAL, error_msg TEXT, ts TEXT);
+INSERT INTO pf_runs VALUES ('old-1', 'old', 'failed', '2026-02-17T14:30:00', '2026-02-17T14:30:09',
+    1, 'Publish', 'boom');
+INSERT INTO pf_events (run_id, step, node_name, event, action, elapsed_ms, error_msg, ts) VALUES
+    ('old-1', 0, 'Ask', 'node_start', NULL, NULL, NULL, '2026-02-17T14:30:00'),
+    ('old-1', 0, 'Ask', 'node_end', 'done', 12.5, NULL, '2026-02-17T14:30:01'),
+    ('old-1', 1, 'Publish', 'node_start', NULL, NULL, NULL, NULL),
+    ('old-1', 1, 'Publish', 'node_error', NULL, NULL, 'boom', '2026-02-17T14:30:09');
+INSERT INTO pf_checkpoints (run_id, step, node_name, store_json, created_at)
+    VALUES ('old-1', 0, 'Ask', '{"answer": "42"}', '2026-02-17T14:30:01');
+"""
+
+
+@pytest.mark.parametrize("tab", ["Graph", "Timeline", "Errors", "Store", "Resume"])
+def test_a_file_of_an_older_version_is_shown_and_left_as_it_is(tmp_path: Path, tab: str) -> None:
+    """Runs of 0.2.1 have every view, without their file being migrated."""
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executescript(OLD)
+    before = path.read_bytes()
+    app = page(path, run="old-1", tab=tab)
+    shown = json.dumps(blocks(app)) + "".join(code.value for code in app.code)
+    assert facts(app)["Status"] == "failed"
+    expected = {
+        "Graph": "no recorded graph",
+        "Timeline": "12.5",
+        "Errors": "Step 1, Publish",
+        "Store": "answer",
+        "Resume": "load_checkpoint('old-1', step=0)",
+    }
+    assert expected[tab] in shown
+    assert path.read_bytes() == before
 
 
 def _threads_end(run_id: str) -> None:

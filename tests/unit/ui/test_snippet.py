@@ -179,7 +179,7 @@ def test_a_run_without_a_graph_goes_on_from_its_checkpoint(folder: Path) -> None
 
 
 def test_nothing_that_was_recorded_becomes_code() -> None:
-    """Names that are no names are never written as code, and values are only written as literals."""
+    """Names that are no names are never written as code, values only as literals."""
     evil = "x'); import os; os.system('true') #"
     graph = {
         "start": evil,
@@ -191,7 +191,7 @@ def test_nothing_that_was_recorded_becomes_code() -> None:
         "schema": None,
     }
     view = RunView(
-        {"run_id": evil, "flow_name": evil, "status": "failed"}, [], [], [], graph, _walk(), []
+        {"run_id": evil, "flow_name": evil, "status": "failed"}, [], [], [], graph, Walk(), []
     )
     for code in (
         resume_snippet(evil, view.run, graph, view.walk),

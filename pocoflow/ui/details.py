@@ -1,0 +1,157 @@
+"""The steps, events and store of a run as data for ``blocks.js``; every value is plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pocoflow.db.reports import StoredValue
+from pocoflow.ui.data import Changed
+from pocoflow.ui.steps import Step, describe, parse
+from pocoflow.ui.tables import NAME, Block, column, table
+from pocoflow.ui.text import cut, visible
+
+__all__ = ["changes_table", "events_table", "steps_table", "store_table"]
+
+_MOST_ROWS = 400
+"""Rows of steps or events that are shown, the last ones."""
+
+
+def steps_table(steps: Sequence[Step]) -> Block:
+    """A bar for each step, with its attempts; hatched are those that failed."""
+    columns = (
+        column("Step", "number"),
+        column("Node"),
+        column("Status", "status"),
+        column("Attempts", "number", less=True),
+        column("Time", "seconds"),
+        column("When", "bar"),
+    )
+    shown = steps[-_MOST_ROWS:]
+    start = min((step.began for step in shown), default=None)
+    whole = max((step.ended for step in shown), default=None)
+    length = 0.0 if start is None or whole is None else (whole - start).total_seconds()
+    rows = []
+    for place, step in enumerate(shown):
+        parts = []
+        for number, attempt in enumerate(step.attempts, start=1):
+            seconds = (attempt.ended - attempt.began).total_seconds()
+            parts.append(
+                {
+                    "from": _share(attempt.began, start, length),
+                    "to": _share(attempt.ended, start, length),
+                    "tone": "retried"
+                    if attempt.error and number < len(step.attempts)
+                    else step.status,
+                    "title": cut(_attempt(number, len(step.attempts), seconds, attempt.error)),
+                }
+            )
+        measured = None if step.elapsed_ms is None else step.elapsed_ms / 1000
+        running: Any = {"kind": "since", "value": step.began.isoformat()}
+        rows.append(
+            {
+                "id": f"{place}-{step.number}",
+                "cells": [
+                    step.number,
+                    cut(step.node, NAME),
+                    step.status,
+                    len(step.attempts),
+                    running if step.status == "running" else measured,
+                    parts,
+                ],
+            }
+        )
+    return table("Steps in time", columns, rows) | {"height": 420}
+
+
+def _attempt(number: int, attempts: int, seconds: float, error: str | None) -> str:
+    title = f"{seconds:.3f} s" if attempts == 1 else f"attempt {number}: {seconds:.3f} s"
+    return f"{title}, {error}" if error else title
+
+
+def _share(time: datetime, start: datetime | None, length: float) -> float:
+    return 0.0 if start is None or not length else (time - start).total_seconds() / length
+
+
+def events_table(events: Sequence[Mapping[str, Any]]) -> Block:
+    """The event log of a run."""
+    columns = (
+        column("After", "seconds"),
+        column("Event", "word"),
+        column("Step", "number"),
+        column("Node"),
+        column("Action", less=True),
+        column("Latency (ms)", "number"),
+        column("Attempt", "number", less=True),
+        column("Error"),
+    )
+    start = parse(events[0]["ts"]) if events else None
+    rows = [
+        {
+            "id": str(event["id"]),
+            "cells": [
+                None if start is None else (parse(event["ts"]) - start).total_seconds(),
+                visible(event["event"]),
+                event["step"] if event["node_name"] is not None else None,
+                cut(event["node_name"] or "", NAME),
+                cut(event["action"] or "", NAME),
+                None if event["elapsed_ms"] is None else f"{event['elapsed_ms']:,.1f}",
+                event.get("attempt"),
+                cut(describe(event)),
+            ],
+        }
+        for event in events[-_MOST_ROWS:]
+    ]
+    return table("Events", columns, rows) | {"height": 420}
+
+
+# -- its store ------------------------------------------------------------------------------------
+
+
+def store_table(
+    values: Mapping[str, StoredValue], nodes: Mapping[int, str], chosen: str | None
+) -> Block:
+    """The keys of a store; what a row opens is the whole value."""
+    columns = (
+        column("Key", "code"),
+        column("Value", "code"),
+        column("Size", "number", less=True),
+        column("Last written by"),
+    )
+    rows = []
+    for value in values.values():
+        shown: Any = cut(value.text, size=value.size)
+        if value.not_saved is not None:
+            mark = {"kind": "status", "value": "not saved"}
+            shown = [mark, {"kind": "text", "value": cut(value.not_saved[0])}]
+        writer = "at the beginning"
+        if value.step >= 0:
+            writer = f"step {value.step}, {cut(nodes.get(value.step, ''), NAME)}"
+        rows.append(
+            {
+                "id": value.key,
+                "name": cut(value.key, NAME),
+                "cells": [cut(value.key, NAME), shown, f"{value.size:,}", writer],
+            }
+        )
+    about = {"chosen": chosen, "opens": "Show the value of", "height": 460}
+    return table("Store", columns, rows) | about
+
+
+def changes_table(changes: Iterable[Changed]) -> Block:
+    """What differs between two steps."""
+    columns = (
+        column("Key", "code"),
+        column("Change", "word"),
+        column("Before", "code"),
+        column("After", "code"),
+    )
+    rows = [
+        {
+            "id": one.key,
+            "cells": [cut(one.key, NAME), one.what, cut(one.before), cut(one.after)],
+        }
+        for one in changes
+    ]
+    return table("Changes", columns, rows) | {"height": 420}
