@@ -11,6 +11,7 @@ from pocoflow.errors import PocoflowError, RunCancelled
 from pocoflow.fields import fields, key
 from pocoflow.flow import Flow
 from pocoflow.node import END, AsyncNode, BatchNode, Node
+from pocoflow.parallel import FanOut, Parallel
 from pocoflow.resources import resource
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
@@ -23,8 +24,10 @@ __all__ = [
     "END",
     "AsyncNode",
     "BatchNode",
+    "FanOut",
     "Flow",
     "Node",
+    "Parallel",
     "PocoflowError",
     "RunCancelled",
     "RunContext",

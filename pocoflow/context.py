@@ -66,7 +66,10 @@ class RunContext:
         flow_name: The flow's name.
         node: The node's name in the flow's graph.
         path: Names of the flow nodes around it, outermost first; empty if the flow is not nested.
-        step: The step's number, from 0.
+        step: The step's number, from 0. Steps are numbered as they are committed, so in a parallel
+            branch it is the number that the step would have if it were the next one to end.
+        scope: Which parallel branch this is, such as ``"12.0"``; empty outside of branches.
+        count: The number of the step among those of its branch, from 0.
         phase: ``"prep"``, ``"exec"`` or ``"post"``.
         attempt: The attempt of ``exec``, from 1.
         item: The item's index in a batch, else ``None``.
@@ -79,6 +82,7 @@ class RunContext:
     __slots__ = (
         "attempt",
         "cancellation",
+        "count",
         "emitter",
         "flow_name",
         "item",
@@ -87,6 +91,7 @@ class RunContext:
         "phase",
         "resources",
         "run_id",
+        "scope",
         "step",
         "token",
     )
@@ -104,6 +109,8 @@ class RunContext:
         self.node = ""
         self.path: tuple[str, ...] = ()
         self.step = 0
+        self.scope = ""
+        self.count = 0
         self.phase = "prep"
         self.attempt = 1
         self.item: int | None = None
@@ -125,7 +132,17 @@ class RunContext:
         item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         item.node, item.path, item.step = self.node, self.path, self.step
         item.phase, item.item, item.emitter = "exec", index, self.emitter
+        item.scope, item.count = self.scope, self.count
         return item
+
+    def for_branch(
+        self, scope: str, path: tuple[str, ...], cancellation: Cancellation
+    ) -> RunContext:
+        """The context of a parallel branch that begins here."""
+        branch = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
+        branch.scope, branch.path, branch.emitter = scope, path, self.emitter
+        branch.node, branch.step = self.node, self.step
+        return branch
 
     def emit(self, value: object) -> None:
         """Show progress, a token, a partial result: an :class:`~pocoflow.events.Emitted` event.
@@ -142,10 +159,12 @@ class RunContext:
 
         Hand it to a paid service as its idempotency key: what a crash makes the engine ask for a
         second time is then not charged twice. It is unique across runs and databases (128 random
-        bits per run, and the step).
+        bits per run, and the step, in a parallel branch its place in the branch).
         """
         item = "" if self.item is None else f"-{self.item}"
-        return f"{self.token}-{self.step}{item}"
+        # The number of a step in a branch is known when it ends; its place in the branch is stable.
+        step = f"{self.scope}-{self.count}" if self.scope else f"{self.step}"
+        return f"{self.token}-{step}{item}"
 
     def is_stopped_by(self, exc: BaseException) -> bool:
         """Whether an exception is the cancellation of this run, or item, which is never retried."""

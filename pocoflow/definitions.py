@@ -11,6 +11,7 @@ import typing_extensions
 from pocoflow.function import FunctionNode
 from pocoflow.hints import actions_of, read_hints
 from pocoflow.node import DEFAULT_ACTION, Node
+from pocoflow.parallel import Spread
 from pocoflow.signature import definition_place
 
 __all__ = ["declared_actions", "place_of", "type_arguments"]
@@ -24,7 +25,7 @@ def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
     A function node tells by its return annotation; a class by the annotation of ``post`` or by its
     ``Node[..., ..., Literal[...]]``, and by not overriding ``post`` at all.
     """
-    if isinstance(node, FunctionNode):
+    if isinstance(node, (FunctionNode, Spread)):
         return node.actions
     own = getattr(node, "__dict__", {})
     kind: Any = type(node)

@@ -27,6 +27,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── ActionError              TypeError
     │   ├── NodeTimeoutError         TimeoutError
     │   ├── ResourceError            TypeError
+    │   ├── BranchError
     │   ├── ResumeError
     │   ├── RunCancelled
     │   └── NoRunError
@@ -46,6 +47,7 @@ from pocoflow.findings import Finding
 
 __all__ = [
     "ActionError",
+    "BranchError",
     "CheckpointNotFoundError",
     "CodecError",
     "DatabaseBusyError",
@@ -196,6 +198,10 @@ class NodeTimeoutError(RunError, TimeoutError):
 
 class ResourceError(RunError, TypeError):
     """A resource that a node asks for was not given to the run, or is of another type."""
+
+
+class BranchError(RunError):
+    """Parallel branches wrote what cannot be merged: one key, or a reducer field by assignment."""
 
 
 class ResumeError(RunError):

@@ -34,8 +34,8 @@ def describe(graph: Graph, schema: object) -> str:
 def _all(graph: Graph, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], GraphNode]]:
     for place in graph.nodes.values():
         yield path, place
-        if place.inner is not None:
-            yield from _all(place.inner, (*path, place.name))
+        for inner in place.within:
+            yield from _all(inner, (*path, place.name))
 
 
 def _edges(graph: Graph, path: tuple[str, ...]) -> Iterator[list[str]]:
@@ -43,8 +43,8 @@ def _edges(graph: Graph, path: tuple[str, ...]) -> Iterator[list[str]]:
         target = "END" if edge.target is None else label(edge.target, path)
         yield [label(edge.source, path), edge.action, target]
     for place in graph.nodes.values():
-        if place.inner is not None:
-            yield from _edges(place.inner, (*path, place.name))
+        for inner in place.within:
+            yield from _edges(inner, (*path, place.name))
 
 
 def class_label(node: Node[Any, Any, Any]) -> str:

@@ -285,11 +285,11 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         run = self._run(self.run_id or run_id, token, store, objects)
         database = self._open_database(graph)
         if database is not None:
-            run.recorder = RunRecorder(database, run.context.run_id)
+            recorder = run.recorder = RunRecorder(database, run.context.run_id)
             fingerprint = self._fingerprint(graph)
             leaf, path = place.first()
             first = (leaf.name, path)
-            run.recorder.begin(run.store, self.flow_name, token, first, fingerprint)
+            recorder.begin(run.store, self.flow_name, token, first, fingerprint)
         return Started(run, place)
 
     def _stored(
@@ -316,6 +316,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         run.recorder, run.replay = found.recorder, found.replay
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
+        run.forked, run.saved = found.forked, found.branches
         return Started(run, found.place)
 
     def _run(

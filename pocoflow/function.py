@@ -8,9 +8,9 @@ parameter writes to the store itself, so it is called in ``post``: one commit, a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeAlias, overload
 
 from typing_extensions import TypeVar
 
@@ -28,11 +28,13 @@ P = ParamSpec("P")
 CallT = TypeVar("CallT")
 WrittenT = TypeVar("WrittenT")
 ActionT = TypeVar("ActionT", bound=str | None)
+ItemT = TypeVar("ItemT")
 
 Default: TypeAlias = Literal["default"]
 
 _UNREAD: Any = object()
 _ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
+_ABOUT_ITEMS = ("concurrency", "on_error")
 
 
 class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, PostT]):
@@ -57,14 +59,14 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         for one in signature.parameters:
             if one.resource is not None:
                 self.resources[one.name] = one.resource
-            elif one.field is None:
+            elif one.takes_store:
                 self._stores.append(one.name)
-            else:
+            elif one.field is not None:
                 kept = self._required if one.required else self._optional
                 kept.append((one.name, one.field.name))
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
-        for name in _ABOUT_EXEC:
+        for name in (*_ABOUT_EXEC, *_ABOUT_ITEMS):
             if name in settings:
                 setattr(self, name, settings[name])
         check_settings(self)
@@ -126,11 +128,11 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
     def _finish(self, store: Store[Any], result: Any) -> Any:
         written = self._written
         if not written:
-            return self._action(result)
+            return DEFAULT_ACTION if self.is_batch else self._action(result)
         if not self.signature.unpacks:
-            store[written[0]] = result
+            store.put({written[0]: result})
         elif isinstance(result, tuple) and len(result) == len(written):
-            store.update(zip(written, result, strict=True))
+            store.put(dict(zip(written, result, strict=True)))
         else:
             given = len(result) if isinstance(result, tuple) else f"{type(result).__name__}:"
             raise InvalidValueError(
@@ -168,6 +170,37 @@ class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
         return result
 
 
+class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
+    """Maps the function over the items of a field: ``prep`` gives the arguments for each."""
+
+    is_batch = True
+    concurrency: int = 1
+    on_error: Literal["stop", "collect"] = "stop"
+
+    def prep(self, store: Store[Any], /) -> Any:
+        field = self.signature.each
+        items = store[field.name] if field is not None else ()
+        if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+            raise InvalidValueError(
+                f"node {self.name!r} works on each item of field {field}, which holds "
+                f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
+            )
+        return self._for_each(items, super().prep(store))
+
+    def _for_each(self, items: Iterable[Any], rest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        item_name = self.signature.parameters[0].name
+        for item in items:
+            yield {item_name: item, **rest}
+
+
+class _EachFunction(_Mapped[P, CallT, ExecT, PostT], _Function[P, CallT, ExecT, PostT]):
+    pass
+
+
+class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, CallT, ExecT, PostT]):
+    pass
+
+
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
     def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
         return self._finish(store, self._function(**self._arguments(prep_result, store)))
@@ -190,6 +223,34 @@ class Writes(Protocol[WrittenT]):
     def __call__(
         self, function: Callable[P, Coroutine[Any, Any, WrittenT]], /
     ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT], WrittenT, Default]: ...
+
+
+class WritesEach(Protocol[ItemT, WrittenT]):
+    """Decorates a function that takes one item and returns one element of what is written."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], WrittenT], /
+    ) -> FunctionNode[Concatenate[ItemT, P], WrittenT, list[WrittenT], Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT]], /
+    ) -> FunctionNode[
+        Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT], list[WrittenT], Default
+    ]: ...
+
+
+class ForEach(Protocol[ItemT]):
+    """Decorates a function that takes one item and writes nothing."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], None], /
+    ) -> FunctionNode[Concatenate[ItemT, P], None, list[None], Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, None]], /
+    ) -> FunctionNode[Concatenate[ItemT, P], Coroutine[Any, Any, None], list[None], Default]: ...
 
 
 class Routes(Protocol):
@@ -226,6 +287,37 @@ def node(
 @overload
 def node(
     *,
+    each: Iterable[ItemT],
+    writes: list[WrittenT],
+    concurrency: int = 1,
+    on_error: Literal["stop", "collect"] = "stop",
+    name: str | None = None,
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> WritesEach[ItemT, WrittenT]: ...
+@overload
+def node(
+    *,
+    each: Iterable[ItemT],
+    concurrency: int = 1,
+    on_error: Literal["stop", "collect"] = "stop",
+    name: str | None = None,
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> ForEach[ItemT]: ...
+@overload
+def node(
+    *,
     writes: WrittenT,
     name: str | None = None,
     max_retries: int = 1,
@@ -257,17 +349,22 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
     ``Literal`` or a ``StrEnum``. The function may be ``async def``.
 
+    With ``each`` it maps over the items of a field: its first parameter takes one item, ``writes``
+    gets the list of the results in the order of the items, and retries, timeout and journal are per
+    item.
+
     Args:
         function: The function, when used without arguments.
         settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
             the function returns; ``name``; ``max_retries``, ``retry_delay``, ``backoff``,
             ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
-            that takes the store cannot have: it runs in ``post``.
+            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a
+            field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
 
     Raises:
         DefinitionError: The function or a setting makes no sense; the message has the place.
     """
-    known = ("writes", "name", *_ABOUT_EXEC)
+    known = ("writes", "each", "name", *_ABOUT_EXEC, *_ABOUT_ITEMS)
     for setting in settings:
         if setting not in known:
             raise DefinitionError(
@@ -286,7 +383,15 @@ def node(function: Any = None, /, **settings: Any) -> Any:
 def _make(
     function: Any, settings: dict[str, Any], names: Mapping[str, object]
 ) -> FunctionNode[..., Any, Any, Any]:
-    signature = read_signature(function, settings.get("writes"), names)
+    signature = read_signature(function, settings.get("writes"), names, settings.get("each"))
+    if signature.each is not None:
+        return (_AsyncEachFunction if signature.is_async else _EachFunction)(signature, settings)
+    for setting in _ABOUT_ITEMS:
+        if setting in settings:
+            raise DefinitionError(
+                f"@node({setting}=...) on {function.__name__} is for a node that works on items: "
+                f"add each=..., or leave {setting} out"
+            )
     if signature.takes_store:
         for setting in _ABOUT_EXEC:
             if setting in settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ from pocoflow.definitions import declared_actions, place_of
 from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.node import ANY_ACTION, DEFAULT_ACTION, Edge, End, Node, check_settings
+from pocoflow.parallel import Spread
 from pocoflow.render import DrawnEdge, to_dot, to_mermaid
 from pocoflow.resources import Resource
 from pocoflow.wiring import Conflict, FlowEdges, GraphEdge, Writer
@@ -34,12 +36,15 @@ class GraphNode:
             ``"*"``. A node without edges is an end.
         reachable: Whether the start leads here.
         inner: The graph of a nested flow; ``None`` for a node that works itself.
+        branches: The graphs of the branches of a parallel node, of which each begins with a branch.
         is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
+        spreads: Whether it is a batch or has branches.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
         prep_async: Whether ``prep`` is ``async def``; likewise ``exec_async``, ``post_async``.
     """
 
     __slots__ = (
+        "branches",
         "ends",
         "exec_async",
         "fallback",
@@ -52,6 +57,7 @@ class GraphNode:
         "post_async",
         "prep_async",
         "reachable",
+        "spreads",
         "targets",
     )
 
@@ -65,11 +71,15 @@ class GraphNode:
         self.reachable = reachable
         self.is_batch = node.is_batch
         self.inner: Graph | None = _inner_graph(node)
+        self.branches: tuple[Graph, ...] = _branch_graphs(node)
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_async = iscoroutinefunction(node.prep)
         self.exec_async = iscoroutinefunction(node.exec)
         self.post_async = iscoroutinefunction(node.post)
+        self.spreads = self.is_batch or bool(self.branches)
+        if self.branches:
+            self.exec_async = all(graph.is_async for graph in self.branches)
 
     def connect(self, action: str, target: GraphNode | None) -> None:
         """Draw an edge from here; for the graph alone, while it is being drawn."""
@@ -97,6 +107,11 @@ class GraphNode:
     def actions(self) -> list[str]:
         """The actions that have an edge, ``"*"`` included."""
         return [*self.targets, *([ANY_ACTION] if self._catches_all else [])]
+
+    @property
+    def within(self) -> tuple[Graph, ...]:
+        """The graphs inside of this node: of a nested flow, or of parallel branches."""
+        return self.branches if self.inner is None else (self.inner,)
 
     @property
     def _catches_all(self) -> bool:
@@ -164,6 +179,14 @@ class Graph:
             )
         return found
 
+    @property
+    def is_async(self) -> bool:
+        """Whether every ``exec`` in it is asynchronous."""
+        return all(
+            all(graph.is_async for graph in place.within) if place.within else place.exec_async
+            for place in self.nodes.values()
+        )
+
     def final_actions(self) -> tuple[str, ...] | None:
         """The actions that can end the flow; ``None`` if a definition leaves them open."""
         found: dict[str, None] = {}
@@ -213,8 +236,8 @@ class Graph:
             if reachable and isinstance(node, FunctionNode):
                 for resource in node.resources.values():
                     self.resources.setdefault(resource, place.name)
-            if reachable and place.inner is not None:
-                for resource, name in place.inner.resources.items():
+            for graph in place.within if reachable else ():
+                for resource, name in graph.resources.items():
                     self.resources.setdefault(resource, label(name, (place.name,)))
 
     def _unique(self, name: str) -> str:
@@ -262,14 +285,27 @@ def label(node: str, path: tuple[str, ...]) -> str:
 def _inner_graph(node: _Node) -> Graph | None:
     if not node.is_flow:
         return None
+    with _drawing(node, "flow"):
+        graph: Graph = getattr(node, "graph")  # noqa: B009 - the property of Flow, a room above
+    return graph
+
+
+def _branch_graphs(node: _Node) -> tuple[Graph, ...]:
+    if not isinstance(node, Spread):
+        return ()
+    with _drawing(node, "parallel node"):
+        return tuple(Graph(branch) for branch in node.branches)
+
+
+@contextmanager
+def _drawing(node: _Node, kind: str) -> Iterator[None]:
     if any(outer is node for outer in _being_drawn.get()):
-        raise DefinitionError(f"flow {node.name!r} contains itself")
+        raise DefinitionError(f"{kind} {node.name!r} contains itself")
     token = _being_drawn.set((*_being_drawn.get(), node))
     try:
-        graph: Graph = getattr(node, "graph")  # noqa: B009 - the property of Flow, a room above
+        yield
     finally:
         _being_drawn.reset(token)
-    return graph
 
 
 _being_drawn: ContextVar[tuple[_Node, ...]] = ContextVar("being_drawn", default=())

@@ -360,7 +360,7 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
             raise DefinitionError(
                 f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
             )
-    if isinstance(node, BatchNode):
+    if node.is_batch:
         _check_batch(node)
     retry_on: object = node.retry_on
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
@@ -373,7 +373,7 @@ def check_settings(node: Node[Any, Any, Any]) -> None:
         )
 
 
-def _check_batch(node: BatchNode[Any, Any, Any]) -> None:
+def _check_batch(node: Any) -> None:
     if type(node.concurrency) is not int or node.concurrency < 1:
         raise DefinitionError(
             f"{node.name}.concurrency is {node.concurrency!r}: it must be a whole number of at "

@@ -11,6 +11,9 @@ from typing import Any, get_type_hints
 from pocoflow import codec
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import Position, RunRecorder
+from pocoflow.db.steps import StoredBranch
+from pocoflow.db.values import read_values
+from pocoflow.engine.run import SavedBranch
 from pocoflow.errors import DecodeError, ResumeError, StoreError
 from pocoflow.fingerprint import describe, differences
 from pocoflow.function import FunctionNode
@@ -37,6 +40,8 @@ class Resumption:
         frames: The nested flows around it, outermost first.
         step: The number of its step.
         replay: Results of its ``exec`` that were finished before, by item (-1 if no batch).
+        forked: The number under which that node began.
+        branches: Its parallel branches that had begun, by scope.
     """
 
     recorder: RunRecorder
@@ -46,6 +51,8 @@ class Resumption:
     frames: list[GraphNode]
     step: int
     replay: dict[int, Any]
+    forked: int
+    branches: Mapping[str, SavedBranch]
 
 
 def new_run_id(flow_name: str) -> tuple[str, str]:
@@ -87,7 +94,7 @@ def reopen(
         store = _under_schema(run_id, stored, schema, changed)
         store.update(changes)
         prove(place, tuple(frames), store)
-        replay = _replay(run_id, position, place.node, known)
+        replay, branches = _finished(run_id, position, place, rename, changed, known)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         recorder.go_on(store, stored, position, coming, fingerprint)
@@ -96,7 +103,10 @@ def reopen(
         raise
     if changed:
         _log.warning("run %r goes on under changed code: %s", run_id, "; ".join(changed))
-    return Resumption(recorder, row, store, place, frames, position.step + 1, replay)
+    coming_step = position.step + 1
+    return Resumption(
+        recorder, row, store, place, frames, coming_step, replay, position.fork + 1, branches
+    )
 
 
 def rehearse(
@@ -119,7 +129,7 @@ def rehearse(
     stored = database.load_checkpoint(run_id, position.step, types=known)
     store = _under_schema(run_id, stored, schema, changed)
     prove(place, tuple(frames), store)
-    _replay(run_id, position, place.node, known)
+    _finished(run_id, position, place, {}, changed, known)
 
 
 def fork_run(
@@ -180,14 +190,29 @@ def _pending(
             f"run {run_id!r} does not record which node comes next (a version before 0.3 wrote "
             "it): use flow.run(store, resume_from=node) with the store of its last checkpoint"
         )
+    names = (*position.path, position.node)
+    found = _places(graph, names, 0, run_id, rename, changed)
+    _same_definition(run_id, position, rename, changed)
+    return found[-1], found[:-1]
+
+
+def _places(
+    graph: Graph,
+    names: tuple[str, ...],
+    skipped: int,
+    run_id: str,
+    rename: Mapping[str, str],
+    changed: Iterable[str],
+) -> list[GraphNode]:
+    """The nodes of a path from a flow inwards; the graph stands after ``skipped`` of the names."""
     found: list[GraphNode] = []
     here: Graph | None = graph
-    for number, old in enumerate((*position.path, position.node)):
+    for number, old in enumerate(names[skipped:], skipped):
         name = rename.get(old, old)
         place = None if here is None else here.nodes.get(name)
         if place is None:
-            before = label(position.node, position.path)
-            within = f"flow {label(old, position.path[:number])!r}" if number else "this flow"
+            before = label(names[-1], names[:-1])
+            within = f"flow {label(old, names[:number])!r}" if number else "this flow"
             known = here.nodes if here is not None else {}
             raise ResumeError(
                 f"run {run_id!r} stands before node {before!r}, and {within} has no node "
@@ -196,8 +221,64 @@ def _pending(
             )
         found.append(place)
         here = place.inner
-    _same_definition(run_id, position, rename, changed)
-    return found[-1], found[:-1]
+    return found
+
+
+class _Saved:
+    """The parallel branches of a stored run, looked up in the graph as it is now."""
+
+    def __init__(
+        self,
+        run_id: str,
+        position: Position,
+        rename: Mapping[str, str],
+        changed: Iterable[str],
+        known: Iterable[object],
+    ) -> None:
+        self._run_id = run_id
+        self._stored = position.branches
+        self._step = position.step
+        self._rename, self._changed = rename, changed
+        self._known = tuple(known)
+        self.found: dict[str, SavedBranch] = {}
+
+    def look_into(self, place: GraphNode, fork: str, depth: int) -> None:
+        """Find the branches that begin in a node, which is ``depth`` names deep, and in those."""
+        for scope, stored in self._stored.items():
+            before, _, number = scope.rpartition(".")
+            if before != fork:
+                continue
+            graphs = place.branches
+            if not graphs:
+                raise ResumeError(
+                    f"run {self._run_id!r} stands in the parallel branches of {place.name!r}, "
+                    f"which has none now{_listed(self._changed)}"
+                )
+            # The branches of FanOut are all of one graph.
+            number_of_graph = 0 if len(graphs) == 1 else int(number)
+            if number_of_graph < len(graphs):
+                self._add(scope, stored, graphs[number_of_graph], depth)
+
+    def _add(self, scope: str, stored: StoredBranch, graph: Graph, depth: int) -> None:
+        classes = codec.Classes(self._known)
+        label_of = f"run {self._run_id!r}, branch {scope}"
+        own = read_values(stored.rows, label_of, classes)
+        places: list[GraphNode] = [graph.start]
+        if stored.node:
+            names = (*stored.path, stored.node)
+            places = _places(graph, names, depth, self._run_id, self._rename, self._changed)
+        place = None if stored.node is None else places[-1]
+        replay: dict[int, Any] = {}
+        if place is not None:
+            name = stored.node or place.name
+            replay = _replay(
+                self._run_id, self._step, name, stored.journal, place.node, self._known
+            )
+        self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay)
+        if place is not None:
+            leaf, path = place.first()
+            deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1
+            self.look_into(leaf, f"{scope}/{stored.count}", deeper)
 
 
 def _same_definition(
@@ -230,16 +311,36 @@ def _under_schema(
         ) from exc
 
 
+def _finished(
+    run_id: str,
+    position: Position,
+    place: GraphNode,
+    rename: Mapping[str, str],
+    changed: Iterable[str],
+    known: Iterable[object],
+) -> tuple[dict[int, Any], Mapping[str, SavedBranch]]:
+    """What is finished of the pending node: results of its ``exec``, and its parallel branches."""
+    replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
+    saved = _Saved(run_id, position, rename, changed, known)
+    saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
+    return replay, saved.found
+
+
 def _replay(
-    run_id: str, position: Position, node: Node[Any, Any, Any], known: Iterable[object]
+    run_id: str,
+    step: int,
+    name: str | None,
+    journal: Mapping[int, str],
+    node: Node[Any, Any, Any],
+    known: Iterable[object],
 ) -> dict[int, Any]:
     classes = codec.Classes((*known, *_exec_types(node)))
     try:
-        return {item: codec.loads(text, classes) for item, text in position.journal.items()}
+        return {item: codec.loads(text, classes) for item, text in journal.items()}
     except DecodeError as exc:
         raise type(exc)(
-            f"run {run_id!r}: the finished result of exec of node {position.node!r} (step "
-            f"{position.step + 1}) cannot be read: {exc}"
+            f"run {run_id!r}: the finished result of exec of node {name!r} (step "
+            f"{step + 1}) cannot be read: {exc}"
         ) from exc
 
 

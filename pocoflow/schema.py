@@ -23,6 +23,7 @@ from pocoflow.errors import (
     StoreError,
     UnknownFieldError,
 )
+from pocoflow.reducers import Reducer, annotated_reducer, declared_reducer
 
 __all__ = [
     "DictSchema",
@@ -42,6 +43,10 @@ class Schema(Protocol):
     @property
     def source(self) -> object:
         """The model class or the dict that the user gave."""
+
+    @property
+    def reducers(self) -> Mapping[str, Reducer]:
+        """The reducers that fields declare, by field."""
 
     def names(self) -> Iterable[str]:
         """The fields, in the order of their definition."""
@@ -133,6 +138,9 @@ class ModelSchema:
         self._whole = bool(model.__pydantic_decorators__.model_validators)
         self._labels = {name: type_label(f.annotation) for name, f in self._fields.items()}
         self._required = [name for name, f in self._fields.items() if f.is_required()]
+        self.reducers = _only_found(
+            (name, declared_reducer(name, field.metadata)) for name, field in self._fields.items()
+        )
 
     @property
     def source(self) -> type[BaseModel]:
@@ -247,6 +255,9 @@ class DictSchema:
     def __init__(self, types: Mapping[str, Any]) -> None:
         self._types = dict(types)
         self._checks = {key: _checker(key, expected) for key, expected in self._types.items()}
+        self.reducers = _only_found(
+            (key, annotated_reducer(key, expected)) for key, expected in self._types.items()
+        )
 
     @property
     def source(self) -> dict[str, Any]:
@@ -332,6 +343,10 @@ def check_models(place: str, value: object) -> None:
     elif isinstance(value, (list, tuple)):
         for number, inner in enumerate(value):
             check_models(f"{place}[{number}]", inner)
+
+
+def _only_found(pairs: Iterable[tuple[str, Reducer | None]]) -> dict[str, Reducer]:
+    return {name: reducer for name, reducer in pairs if reducer is not None}
 
 
 def _is_alike(new: object, old: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import Any, NoReturn, get_args, get_origin
 
 from pocoflow.errors import DefinitionError
@@ -29,6 +30,7 @@ class Parameter:
         resource: The resource that it takes, or ``None``. With neither, it takes the store itself.
         required: Whether the field must be set: false if the parameter has a default of its own.
         by_reference: Whether a reference as its default names the field.
+        is_item: Whether it takes one item of the field that the node maps over.
     """
 
     name: str
@@ -36,6 +38,12 @@ class Parameter:
     resource: Resource | None = None
     required: bool = True
     by_reference: bool = False
+    is_item: bool = False
+
+    @property
+    def takes_store(self) -> bool:
+        """Whether it takes the whole store."""
+        return self.field is None and self.resource is None and not self.is_item
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,9 @@ class Signature:
         writes: The fields that its result is written to; empty if its result is its action.
         unpacks: Whether the result is a tuple with one value for each of ``writes``.
         hints: Its annotations by parameter, ``"return"`` included; what is not annotated is left
-            out, what cannot be resolved is (or contains) an ``Unknown``.
+            out, what cannot be resolved is (or contains) an ``Unknown``. Where items are worked
+            on, ``"return"`` is what is written: the list of what the function returns.
+        each: The field whose items the first parameter takes, one after another, or ``None``.
     """
 
     function: Callable[..., Any]
@@ -58,11 +68,12 @@ class Signature:
     writes: tuple[StoreField, ...]
     unpacks: bool
     hints: Mapping[str, Any]
+    each: StoreField | None = None
 
     @property
     def takes_store(self) -> bool:
         """Whether a parameter takes the whole store."""
-        return any(one.field is None and one.resource is None for one in self.parameters)
+        return any(one.takes_store for one in self.parameters)
 
     def actions(self) -> tuple[str, ...] | None:
         """The actions that the function can return; ``None`` if they are unknown.
@@ -82,7 +93,10 @@ class Signature:
 
 
 def read_signature(
-    function: Any, writes: object, names: Mapping[str, object] | None = None
+    function: Any,
+    writes: object,
+    names: Mapping[str, object] | None = None,
+    each: object = None,
 ) -> Signature:
     """Read what makes a function a node.
 
@@ -90,6 +104,7 @@ def read_signature(
         function: What ``@node`` decorates.
         writes: A field reference, a tuple of them, or ``None``.
         names: Local names that its annotations may use.
+        each: A field reference; the first parameter takes one item of it.
 
     Raises:
         DefinitionError: It cannot be a node; the message says why, where, and what to do.
@@ -98,12 +113,37 @@ def read_signature(
     hints = read_hints(function, names)
     signature = inspect.signature(function)
     _check_method(function, signature)
-    parameters = tuple(_parameter(function, one, hints) for one in signature.parameters.values())
+    parameters = [_parameter(function, one, hints) for one in signature.parameters.values()]
     written = _written(function, writes)
     is_async = inspect.iscoroutinefunction(function)
-    read = Signature(function, is_async, parameters, written, isinstance(writes, tuple), hints)
+    unpacks = isinstance(writes, tuple)
+    mapped = None if each is None else _mapped(function, each, parameters, unpacks)
+    read = Signature(function, is_async, tuple(parameters), written, unpacks, hints, mapped)
     _check_result(read)
+    if each is not None and written and "return" in hints:
+        hints["return"] = GenericAlias(list, hints["return"])
     return read
+
+
+def _mapped(function: Any, each: object, parameters: list[Parameter], unpacks: bool) -> StoreField:
+    """The field to map over; the first of the parameters becomes the one that takes an item."""
+    if not isinstance(each, FieldRef):
+        _refuse(
+            function,
+            f"each={short(each)}: it takes a reference to the field whose items are worked on, "
+            "such as fields(Model).urls, or key('urls') for a store without a model",
+        )
+    if not parameters or parameters[0].takes_store or parameters[0].resource is not None:
+        _refuse(function, "each=... gives its first parameter one item; it has no such parameter")
+    first = parameters[0]
+    if first.by_reference or not first.required:
+        _refuse(function, f"each=... gives {first.name!r} one item, so it has no default")
+    if any(one.takes_store for one in parameters):
+        _refuse(function, "each=... works on items without the store; take fields as parameters")
+    if unpacks:
+        _refuse(function, "each=... writes one field, the list of the results; return one value")
+    parameters[0] = Parameter(first.name, is_item=True)
+    return field_of(each)
 
 
 def definition_place(function: Any) -> tuple[str, int]:
@@ -212,7 +252,9 @@ def _check_result(read: Signature) -> None:
             )
         return
     try:
-        read.actions()
+        actions = read.actions()
+        if read.each is not None and actions is not None and actions != ("default",):
+            raise TypeError(actions)
     except TypeError:
         _refuse(
             read.function,

@@ -229,6 +229,65 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """Write several keys, all or nothing: if one value does not fit, none is written."""
         self._write(dict(values, **named))
 
+    def reduce(self, key: str, update: Any) -> None:
+        """Give an increment to a field that declares a reducer.
+
+        Raises:
+            StoreError: The field has no reducer, or no value yet to reduce into.
+            InvalidValueError: What the reducer returned does not fit.
+        """
+        if self._schema is None or key not in self._schema.reducers:
+            raise StoreError(
+                f"{self._label}: key {key!r} has no reducer: declare one in the schema, as in "
+                f"{key}: Annotated[list[str], append] = []"
+            )
+        self.apply({}, ((key, update),))
+
+    def put(self, results: Mapping[str, Any]) -> None:
+        """Write results, as ``writes=`` does: increments where a field has a reducer; or nothing.
+
+        Raises:
+            StoreError: A field with a reducer has no value yet.
+            InvalidValueError: A value does not fit.
+        """
+        reducers = self._schema.reducers if self._schema is not None else ()
+        self.apply(
+            {key: value for key, value in results.items() if key not in reducers},
+            [(key, value) for key, value in results.items() if key in reducers],
+        )
+
+    def apply(self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]) -> None:
+        """Write values and give increments, all or nothing.
+
+        Raises:
+            StoreError: A field with a reducer has no value yet.
+            InvalidValueError: A value does not fit.
+        """
+        self._write(self._changes(values, increments))
+
+    def _changes(
+        self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
+    ) -> dict[str, Any]:
+        changes = dict(values)
+        for key, update in increments:
+            changes[key] = self._reduced(key, changes.get(key, _UNSET), update)
+        return changes
+
+    def _reduced(self, key: str, old: Any, update: Any) -> Any:
+        reducer: Any = self._schema and self._schema.reducers[key]
+        if old is _UNSET:
+            old = self._data.get(key, _UNSET)
+        if old is _UNSET:
+            raise MissingKeyError(
+                f"{self._label}: field {key!r} takes increments ({reducer.__name__}) and has no "
+                "value yet: give it a default, such as an empty list"
+            )
+        try:
+            return reducer(old, update)
+        except Exception as exc:
+            exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
+            raise
+
     def _write(self, changes: dict[str, Any]) -> None:
         self._check_keys(changes)
         if self._schema is not None:

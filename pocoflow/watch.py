@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import NoneType
-from typing import Any
+from typing import Any, Protocol
 
 from pocoflow.changes import Frozen, freeze, is_same
 from pocoflow.store import Store
 
-__all__ = ["Watch", "check_in_place"]
+__all__ = ["Values", "Watch", "check_in_place"]
 
 # Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
 _PLAIN = frozenset({str, int, bool, bytes, NoneType})
+
+
+class Values(Protocol):
+    """What can be watched: a store, or the part of one."""
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """The keys and their values."""
+
+    def __iter__(self) -> Iterator[str]: ...
 
 
 class Watch:
@@ -23,21 +32,27 @@ class Watch:
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
 
-    def changed(self, store: Store[Any]) -> Iterator[tuple[str, Any, Frozen | None]]:
+    def copy(self) -> Watch:
+        """One that remembers the same."""
+        other = Watch()
+        other._known = dict(self._known)
+        return other
+
+    def changed(self, store: Values) -> Iterator[tuple[str, Any, Frozen | None]]:
         """Every key whose value differs: ``(key, value, the remembered value if it has parts)``."""
         known = self._known
         for key, value in store.items():
             before = known.get(key, _NOTHING)
             if before is value and type(value) in _PLAIN:
                 continue
-            if type(before) is not Frozen:
-                if type(before) is type(value) and type(value) in _PLAIN and before == value:
-                    continue
-                yield key, value, None
-            elif not is_same(before, value):
-                yield key, value, before
+            if _differs(before, value):
+                yield key, value, before if type(before) is Frozen else None
 
-    def gone(self, store: Store[Any]) -> list[str]:
+    def differs(self, key: str, value: Any) -> bool:
+        """Whether a value is not the remembered one."""
+        return _differs(self._known.get(key, _NOTHING), value)
+
+    def gone(self, store: Values) -> list[str]:
         """The remembered keys that the store no longer has."""
         missing = self._known.keys() - store
         return [key for key in self._known if key in missing] if missing else []
@@ -58,6 +73,12 @@ class Watch:
 
 
 _NOTHING = object()
+
+
+def _differs(before: Any, value: Any) -> bool:
+    if type(before) is Frozen:
+        return not is_same(before, value)
+    return not (type(before) is type(value) and type(value) in _PLAIN and before == value)
 
 
 def check_in_place(store: Store[Any], watch: Watch) -> None:

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pocoflow.reducers import annotated_reducer, declared_reducer
+
 __all__ = ["Fields"]
 
 _READS_ANYTHING = ("before", "plain", "wrap")
@@ -71,8 +73,14 @@ class Fields:
         return Any if field is None else field.annotation
 
     def takes(self, name: str) -> Any:
-        """What may be written to a field: its type, or ``Any`` if a validator converts to it."""
-        return Any if name in self._converted else self.type_of(name)
+        """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
+        return Any if name in self._converted or self._reduces(name) else self.type_of(name)
+
+    def _reduces(self, name: str) -> bool:
+        if self.model is None:
+            return annotated_reducer(name, self._types.get(name)) is not None
+        field = self.model.model_fields.get(name)
+        return field is not None and declared_reducer(name, field.metadata) is not None
 
     @cached_property
     def _converted(self) -> frozenset[str]:

@@ -145,7 +145,7 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str) -> None:
         for key, op, text in _old_changes(before, after):
             if key not in keys:
                 keys[key] = len(keys)
-                raw.execute(QUERIES["insert_key"], (run_no, keys[key], key))
+                raw.execute(QUERIES["insert_key"], (run_no, keys[key], key, ""))
             raw.execute(QUERIES["insert_value"], (run_no, keys[key], row["step"], op, text))
         before = after
 

@@ -33,14 +33,14 @@ SELECT max(step) FROM pf_steps WHERE run_no = ?;
 SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
 
 -- name: insert_journal
-INSERT INTO pf_journal (run_no, step, item, value) VALUES (?, ?, ?, ?)
-ON CONFLICT (run_no, step, item) DO UPDATE SET value = excluded.value;
+INSERT INTO pf_journal (run_no, scope, step, item, value) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step, item) DO UPDATE SET value = excluded.value;
 
--- name: journal_of_step
-SELECT item, value FROM pf_journal WHERE run_no = ? AND step = ? ORDER BY item;
+-- name: journal_of_run
+SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope, step, item;
 
 -- name: clear_journal
-DELETE FROM pf_journal WHERE run_no = ? AND step <= ?;
+DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, and those that a reader has already found so.
@@ -138,10 +138,10 @@ SELECT step, node_name, created_at FROM pf_steps WHERE run_no = ? AND step >= 0 
 SELECT 1 FROM pf_steps WHERE run_no = ? AND step = ?;
 
 -- name: insert_key
-INSERT INTO pf_keys (run_no, key_no, key) VALUES (?, ?, ?);
+INSERT INTO pf_keys (run_no, key_no, key, scope) VALUES (?, ?, ?, ?);
 
 -- name: keys_of_run
-SELECT key, key_no FROM pf_keys WHERE run_no = ? ORDER BY key_no;
+SELECT key, key_no, scope FROM pf_keys WHERE run_no = ? ORDER BY key_no;
 
 -- name: insert_value
 INSERT INTO pf_values (run_no, key_no, step, op, value) VALUES (?, ?, ?, ?, ?);
@@ -154,7 +154,7 @@ DELETE FROM pf_values WHERE run_no = ? AND step = ?;
 SELECT k.key, v.op, v.value
 FROM pf_keys AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND v.step <= :step AND v.step >= (
+WHERE k.run_no = :run_no AND k.scope = '' AND v.step <= :step AND v.step >= (
     SELECT b.step FROM pf_values AS b
     WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
     ORDER BY b.step DESC LIMIT 1
@@ -168,7 +168,7 @@ SELECT
     CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
 FROM pf_keys AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND v.step <= :step AND v.step >= (
+WHERE k.run_no = :run_no AND k.scope = '' AND v.step <= :step AND v.step >= (
     SELECT b.step FROM pf_values AS b
     WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
     ORDER BY b.step DESC LIMIT 1
@@ -183,12 +183,33 @@ LEFT JOIN pf_values AS v ON v.run_no = s.run_no AND v.step = s.step
 LEFT JOIN pf_keys AS k ON k.run_no = v.run_no AND k.key_no = v.key_no
 WHERE s.run_no = ? ORDER BY s.step, k.key_no;
 
--- name: insert_position
-INSERT INTO pf_positions (run_no, step, node, path) VALUES (?, ?, ?, ?);
+-- name: values_of_branches
+-- The same for the keys of every branch of one parallel node, by branch. What is appended there may
+-- have no whole value before it: it was appended to what the list was at the fork.
+SELECT k.scope, k.key, k.key_no, v.op, v.value
+FROM pf_keys AS k
+JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
+WHERE k.run_no = :run_no AND substr(k.scope, 1, length(:fork)) = :fork
+    AND v.step <= :step AND v.step >= coalesce((
+        SELECT b.step FROM pf_values AS b
+        WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+        ORDER BY b.step DESC LIMIT 1
+    ), 0)
+ORDER BY k.scope, k.key_no, v.step;
 
--- name: positions_at
-SELECT branch, path, node, phase, item FROM pf_positions
-WHERE run_no = ? AND step = ? ORDER BY branch;
+-- name: insert_position
+INSERT INTO pf_positions (run_no, step, scope, count, node, path) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: position_at
+-- The last position of the run's own scope, if a step left any.
+SELECT step, path, node FROM pf_positions
+WHERE run_no = :run_no AND step <= :step AND scope = ''
+    AND EXISTS (SELECT 1 FROM pf_positions WHERE run_no = :run_no AND step = :step)
+ORDER BY step DESC LIMIT 1;
+
+-- name: positions_of_branches
+SELECT scope, count, path, node FROM pf_positions
+WHERE run_no = ? AND step > ? AND step <= ? ORDER BY step;
 
 -- name: store_json
 SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;

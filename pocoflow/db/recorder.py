@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow import codec
-from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.values import ValueWriter
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.steps import StepWriter, StoredBranch
+from pocoflow.db.values import ValueWriter, key_of
 from pocoflow.db.workflow import WorkflowDB, utc_now
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DatabaseError,
-    NotStorableError,
     ResumeError,
 )
+from pocoflow.failure import describe_error
 from pocoflow.graph import label
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
@@ -38,39 +36,31 @@ class Position:
     Attributes:
         step: The last committed step; -1 if none is.
         node: The node that comes next; ``None`` if the run is at its end.
+        fork: The step after which that came next: an earlier one if branches of the node that comes
+            next have finished steps since.
         path: Names of the flow nodes around it.
         journal: Results of ``exec`` of the next step that are finished, encoded, by item (-1 for
             a node that is not a batch).
+        branches: Its branches that have begun, if it is a parallel node, by scope.
     """
 
     step: int
+    fork: int
     node: str | None
     path: tuple[str, ...]
     journal: Mapping[int, str]
+    branches: Mapping[str, StoredBranch]
 
 
-class RunRecorder:
-    """Keeps one run in the database, from its row to its last status, under the run's lock.
-
-    The event of a node's start is part of the commit before it, so that a step costs one commit,
-    and one more for the result of its ``exec``.
-    """
+class RunRecorder(StepWriter):
+    """Keeps one run in the database, from its row to its last status, under the run's lock."""
 
     _run_no = 0  # __del__ looks at it even if __init__ was interrupted
 
     def __init__(self, database: WorkflowDB, run_id: str) -> None:
-        self.run_id = run_id
-        self._db = database
-        self._values = ValueWriter(f"run {run_id!r}")
-        self._store: Store[Any] = Store()
+        super().__init__(database, run_id, ValueWriter(f"run {run_id!r}"))
         self._claim = object()
         self._steps = 0
-        self._journaled = False
-        self._told: set[str] = set()
-        self._items: list[tuple[int, int, int, str]] = []
-        self._items_due = False
-        self._items_guard = threading.Lock()
-        self._items_writing = threading.Lock()
 
     # -- the beginning ------------------------------------------------------------------------
 
@@ -127,7 +117,7 @@ class RunRecorder:
                 raw.execute(QUERIES["insert_step"], (self._run_no, _INITIAL, "", now))
                 self._values.write(raw, self._run_no, _INITIAL, changes)
                 if first is not None:
-                    self._position(raw, _INITIAL, first, path)
+                    self._position(raw, _INITIAL, first, path, 0)
                 if owned:
                     self._event(raw, now, "flow_start", 0, None)
                     self._event(raw, now, "node_start", 0, label(first or "", path))
@@ -179,14 +169,52 @@ class RunRecorder:
             raise CheckpointNotFoundError(
                 f"run {self.run_id!r} in database {self._db.path} has no checkpoint of step {step}"
             )
-        rows = connection.rows(QUERIES["positions_at"], (self._run_no, step))
-        journal = connection.rows(QUERIES["journal_of_step"], (self._run_no, step + 1))
+        here = connection.row(QUERIES["position_at"], {"run_no": self._run_no, "step": step})
+        if here is None:
+            return Position(step, step, None, (), {}, {})
+        journal: dict[tuple[str, int], dict[int, str]] = {}
+        for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
+            journal.setdefault((scope, local), {})[item] = text
         return Position(
             step,
-            rows[0]["node"] if rows else None,
-            tuple(json.loads(rows[0]["path"])) if rows else (),
-            {one["item"]: one["value"] for one in journal},
+            here["step"],
+            here["node"],
+            tuple(json.loads(here["path"])),
+            journal.get(("", here["step"] + 1), {}),
+            self._branches(here["step"], step, journal),
         )
+
+    def _branches(
+        self, fork: int, step: int, journal: Mapping[tuple[str, int], Mapping[int, str]]
+    ) -> dict[str, StoredBranch]:
+        """The branches of the node after step ``fork`` as they stood after step ``step``."""
+        connection, within = self._db.connection, f"{fork + 1}."
+        asked = {"run_no": self._run_no, "fork": within, "step": step}
+        rows: dict[str, list[tuple[str, int, str | None]]] = {}
+        keys: dict[str, dict[str, int]] = {}
+        for scope, key, key_no, op, text in connection.rows(QUERIES["values_of_branches"], asked):
+            rows.setdefault(scope, []).append((key, op, text))
+            keys.setdefault(scope, {})[key_of(key)] = key_no
+        found: dict[str, StoredBranch] = {}
+        for scope, local, path, node in connection.rows(
+            QUERIES["positions_of_branches"], (self._run_no, fork, step)
+        ):
+            found[scope] = StoredBranch(
+                local,
+                node or None,
+                tuple(json.loads(path)),
+                journal.get((scope, local), {}),
+                keys.get(scope, {}),
+                rows.get(scope, ()),
+            )
+        for scope, local in journal:
+            if local == 0 and scope.startswith(within) and scope not in found:
+                found[scope] = StoredBranch(0, "", (), journal[scope, 0])
+        for scope in tuple(found):
+            while scope := scope.rpartition("/")[0]:
+                # Its first node is parallel, too, and has not ended.
+                found.setdefault(scope, StoredBranch(0, "", ()))
+        return found
 
     def go_on(
         self, store: Store[Any], stored: Store[Any], position: Position, node: str, graph: str
@@ -225,135 +253,25 @@ class RunRecorder:
 
     # -- a step -------------------------------------------------------------------------------
 
-    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
-        """Commit the result of a finished ``exec``, so that nobody pays for it again.
-
-        A result that cannot be stored is told to the log, once per node: after a crash its
-        ``exec`` is called again.
-
-        Raises:
-            DatabaseError: The database cannot be written.
-        """
-        text = self._encoded(node, result)
-        if text is None:
-            return
-        with self._db.connection.transaction() as raw:
-            raw.execute(QUERIES["insert_journal"], (self._run_no, step, item, text))
-        self._journaled = True
-
-    def _encoded(self, node: str, result: Any) -> str | None:
-        try:
-            return codec.dumps(result)
-        except NotStorableError as exc:
-            if node not in self._told:
-                self._told.add(node)
-                _log.warning(
-                    "run %r: the result of exec of node %r cannot be stored and would be computed "
-                    "again after a crash: %s",
-                    self.run_id,
-                    node,
-                    exc,
-                )
-        return None
-
-    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
-        """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
-        text = self._encoded(node, result)
-        if text is None:
-            return False
-        with self._items_guard:
-            self._items.append((self._run_no, step, item, text))
-            begin, self._items_due = not self._items_due, True
-        return begin
-
-    def write_items(self) -> None:
-        """Commit all items that were kept, together; also those kept while it commits.
-
-        Waits for a commit that another thread has begun.
-
-        Raises:
-            DatabaseError: The database cannot be written; the items are kept for the next call.
-        """
-        with self._items_writing:
-            while rows := self._take_items():
-                try:
-                    with self._db.connection.transaction() as raw:
-                        raw.executemany(QUERIES["insert_journal"], rows)
-                except BaseException:
-                    with self._items_guard:
-                        self._items, self._items_due = rows + self._items, False
-                    raise
-                self._journaled = True
-
-    def _take_items(self) -> list[tuple[int, int, int, str]]:
-        with self._items_guard:
-            rows, self._items = self._items, []
-            self._items_due = bool(rows)
-        return rows
-
-    def step(
+    def _follow(
         self,
+        raw: sqlite3.Connection,
+        now: str,
         step: int,
         node: str,
-        path: tuple[str, ...],
-        action: str,
-        attempts: int,
-        elapsed: float,
         following: str | None,
-        following_path: tuple[str, ...],
-        note: str | None,
+        path: tuple[str, ...],
     ) -> bool:
-        """Commit a finished step: its checkpoint, events, position and the run's row.
+        if following is not None:
+            return super()._follow(raw, now, step, node, following, path)
+        self._event(raw, now, "flow_end", step + 1, None)
+        self._finish(raw, now, "completed", step + 1, node, None)
+        return False
 
-        Args:
-            step: The step's number.
-            node: The node's name in its graph.
-            path: Names of the nested flows around it.
-            action: What ``post`` returned.
-            attempts: How often ``exec`` was tried.
-            elapsed: Seconds the step took.
-            following: The node that comes next; ``None`` completes the run.
-            following_path: Names of the nested flows around that.
-            note: What a reader of the event log should know, such as an action without an edge.
-
-        Returns:
-            Whether somebody asked the run to stop through the database.
-
-        Raises:
-            InvalidValueError: A value was changed in place into something that does not fit.
-            DatabaseError: The database cannot be written.
-        """
-        now = utc_now()
-        run_no = self._run_no
-        changes = self._values.changes(self._store)
-        asked = False
-        node = label(node, path)
-        with self._db.connection.transaction() as raw:
-            raw.execute(QUERIES["insert_step"], (run_no, step, node, now))
-            self._values.write(raw, run_no, step, changes)
-            if self._journaled:
-                raw.execute(QUERIES["clear_journal"], (run_no, step))
-            self._event(raw, now, "node_end", step, node, action, elapsed, attempts, note=note)
-            if following is None:
-                self._event(raw, now, "flow_end", step + 1, None)
-                self._finish(raw, now, "completed", step + 1, node, None)
-            else:
-                self._position(raw, step, following, following_path)
-                coming = label(following, following_path)
-                self._event(raw, now, "node_start", step + 1, coming)
-                row = raw.execute(QUERIES["progress"], (step + 1, coming, run_no)).fetchone()
-                asked = bool(row[0])
-        self._values.accept(changes)
-        self._journaled = False
+    def _finished(self, step: int, following: str | None) -> None:
         self._steps = step + 1
         if following is None:
             self.let_go()
-        return asked
-
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
-        """Commit a failed attempt that another one follows."""
-        with self._db.connection.transaction() as raw:
-            self._event(raw, utc_now(), "node_retry", step, node, attempt=attempt, error=error)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -401,47 +319,6 @@ class RunRecorder:
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _event(
-        self,
-        raw: sqlite3.Connection,
-        now: str,
-        event: str,
-        step: int,
-        node: str | None,
-        action: str | None = None,
-        elapsed: float | None = None,
-        attempt: int | None = None,
-        error: BaseException | None = None,
-        note: str | None = None,
-    ) -> None:
-        kind, message, trace = describe_error(error)
-        first, last = event_ids(self._run_no)
-        raw.execute(
-            QUERIES["insert_event"],
-            (
-                first,
-                first,
-                last,
-                self.run_id,
-                step,
-                node,
-                event,
-                action,
-                None if elapsed is None else round(elapsed * 1000, 3),
-                note or message,
-                now,
-                attempt,
-                kind,
-                trace,
-            ),
-        )
-
-    def _position(
-        self, raw: sqlite3.Connection, step: int, node: str, path: tuple[str, ...]
-    ) -> None:
-        row = (self._run_no, step, node, json.dumps(list(path)) if path else "[]")
-        raw.execute(QUERIES["insert_position"], row)
-
     def _finish(
         self,
         raw: sqlite3.Connection,
@@ -473,22 +350,3 @@ def _graph_number(raw: sqlite3.Connection, graph: str) -> int:
         raw.execute(QUERIES["insert_graph"], (graph,))
         row = raw.execute(QUERIES["graph_number"], (graph,)).fetchone()
     return int(row[0])
-
-
-def describe_error(error: BaseException | None) -> tuple[str | None, str | None, str | None]:
-    """An exception as (type name, message, traceback), all ``None`` without one."""
-    if error is None:
-        return None, None, None
-    kind = type(error)
-    home = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    try:
-        message = str(error)
-    except Exception as exc:  # noqa: BLE001 - an exception whose __str__ fails is still recorded
-        message = f"<its message raised {type(exc).__name__}>"
-    trace = "".join(traceback.format_exception(error))
-    return home + kind.__qualname__, _text(message or kind.__name__), _text(trace)
-
-
-def _text(text: str) -> str:
-    """Text that SQLite can hold: a lone surrogate is written as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode()

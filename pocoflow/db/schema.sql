@@ -68,11 +68,15 @@ CREATE TABLE pf_steps (
     PRIMARY KEY (run_no, step)
 ) WITHOUT ROWID;
 
--- The keys that a run's store has ever had, numbered in the order of their appearance.
+-- The keys that a run's store has ever had, numbered in the order of their appearance. scope is
+-- empty for the store of the run. A parallel branch has a store of its own until it is merged, under
+-- the scope FORK.BRANCH: '12.0' is the first branch of the node that began as step 12, and
+-- '12.0/3.1' the second branch of what that branch ran as its step 3.
 CREATE TABLE pf_keys (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     key_no INTEGER NOT NULL,
     key    TEXT NOT NULL,
+    scope  TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run_no, key_no)
 ) WITHOUT ROWID;
 
@@ -88,27 +92,32 @@ CREATE TABLE pf_values (
     PRIMARY KEY (run_no, key_no, step)
 ) WITHOUT ROWID;
 
--- Where the run goes on after a step: the set of pending positions, one in a sequential run, none
--- at the end. path holds the names of the flow nodes around the node, as a JSON list.
+-- Where the run goes on: what a step was followed by, in its own scope. What is pending after a step
+-- is the last row of the run's own scope ('') and, where it is a parallel node, the last row of each
+-- of its branches; a branch whose node is empty is at its end. count numbers the steps of the scope.
+-- path holds the names of the flow nodes around the node, as a JSON list.
 CREATE TABLE pf_positions (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     step   INTEGER NOT NULL,
-    branch INTEGER NOT NULL DEFAULT 0,
+    scope  TEXT NOT NULL DEFAULT '',
+    count  INTEGER NOT NULL,
     path   TEXT NOT NULL DEFAULT '[]',
     node   TEXT NOT NULL,
     phase  TEXT NOT NULL DEFAULT 'prep',
     item   INTEGER,
-    PRIMARY KEY (run_no, step, branch)
+    PRIMARY KEY (run_no, step, scope)
 ) WITHOUT ROWID;
 
 -- Results of exec that are finished but not yet part of a committed step: after a crash they are
--- taken from here instead of being paid for again. The commit of their step removes them.
+-- taken from here instead of being paid for again. The commit of their step removes them. step is
+-- the step's number, in a parallel branch its number among the steps of the scope.
 CREATE TABLE pf_journal (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    scope  TEXT NOT NULL DEFAULT '',
     step   INTEGER NOT NULL,
     item   INTEGER NOT NULL DEFAULT -1,
     value  TEXT NOT NULL,
-    PRIMARY KEY (run_no, step, item)
+    PRIMARY KEY (run_no, scope, step, item)
 ) WITHOUT ROWID;
 
 CREATE TRIGGER pf_runs_delete AFTER DELETE ON pf_runs BEGIN
@@ -152,7 +161,7 @@ SELECT
                 WHERE run_no = k.run_no AND key_no = k.key_no AND step <= s.step AND op <> 1
                 ORDER BY step DESC LIMIT 1
             )
-            WHERE k.run_no = s.run_no AND b.op <> 2
+            WHERE k.run_no = s.run_no AND k.scope = '' AND b.op <> 2
             ORDER BY k.key_no
         )
     ) AS store_json,

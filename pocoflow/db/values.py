@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple, Protocol
 
 from pocoflow import codec
 from pocoflow.changes import Frozen, appended, extend
@@ -13,7 +14,7 @@ from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
 from pocoflow.store import Store, Unsaved
-from pocoflow.watch import Watch
+from pocoflow.watch import Values, Watch
 
 __all__ = [
     "APPENDED",
@@ -21,9 +22,13 @@ __all__ = [
     "DELETED",
     "UNSAVED",
     "WHOLE",
+    "BranchValues",
     "Change",
+    "Recorded",
     "ValueWriter",
+    "key_of",
     "read_store",
+    "read_values",
 ]
 
 WHOLE, APPENDED, DELETED, UNSAVED = 0, 1, 2, 3
@@ -41,6 +46,19 @@ class Change(NamedTuple):
     frozen: Frozen | None = None
 
 
+class Recorded(Values, Protocol):
+    """What can be recorded: a store, or what a parallel branch has of its own."""
+
+    @property
+    def unsaved(self) -> Mapping[str, Unsaved]:
+        """Keys whose values could not be stored."""
+
+    def __contains__(self, key: object, /) -> bool: ...
+
+    def recheck(self, key: str) -> None:
+        """Check a value that was changed in place."""
+
+
 class ValueWriter:
     """Remembers the store as it was last committed and writes only what differs from it.
 
@@ -48,14 +66,22 @@ class ValueWriter:
     place is found by comparing it with its last stored form.
     """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(
+        self,
+        owner: str,
+        scope: str = "",
+        numbers: Iterator[int] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._owner = owner
-        self._watch = Watch()
+        self._scope = scope
+        self.numbers = count() if numbers is None else numbers
+        self._watch = Watch() if watch is None else watch
         self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
         self._told: set[str] = set()
 
-    def changes(self, store: Store[Any]) -> list[Change]:
+    def changes(self, store: Recorded) -> list[Change]:
         """What the next commit has to write.
 
         Raises:
@@ -88,7 +114,7 @@ class ValueWriter:
                 _log.warning("%s: store key %r is not saved: %s", self._owner, key, mark.reason)
             return _unsaved(key, mark)
 
-    def _deletions(self, store: Store[Any]) -> list[Change]:
+    def _deletions(self, store: Recorded) -> list[Change]:
         gone = [*self._watch.gone(store), *(k for k in self._unsaved if k not in store)]
         return [Change(key, DELETED, None) for key in gone if key not in store.unsaved]
 
@@ -99,8 +125,9 @@ class ValueWriter:
         for change in changes:
             key_no = self._keys.get(change.key)
             if key_no is None:
-                key_no = self._keys[change.key] = len(self._keys)
-                raw.execute(QUERIES["insert_key"], (run_no, key_no, _key_text(change.key)))
+                key_no = self._keys[change.key] = next(self.numbers)
+                row = (run_no, key_no, _key_text(change.key), self._scope)
+                raw.execute(QUERIES["insert_key"], row)
             raw.execute(QUERIES["insert_value"], (run_no, key_no, step, change.op, change.text))
 
     def accept(self, changes: Iterable[Change]) -> None:
@@ -117,11 +144,36 @@ class ValueWriter:
 
     def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any]) -> None:
         """Begin from a store that was read from the database and has not been changed since."""
-        rows = raw.execute(QUERIES["keys_of_run"], (run_no,))
-        self._keys = {_key_of(row[0]): row[1] for row in rows}
+        rows = raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall()
+        self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self._scope}
+        self.numbers = count(rows[-1][1] + 1 if rows else 0)
         for key, value in stored.items():
             self._watch.remember(key, value)
         self._unsaved = dict(stored.unsaved)
+
+    def expect_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
+        """Take keys as recorded already as not saved."""
+        self._unsaved.update(unsaved)
+
+    def load_branch(self, keys: Mapping[str, int], store: Recorded) -> None:
+        """Begin from a branch as it was when it was last committed; it has set these keys."""
+        self._keys = dict(keys)
+        for key, value in store.items():
+            if key in keys:
+                self._watch.remember(key, value)
+        for key in keys:
+            if key not in store:
+                self._watch.forget(key)
+        self._unsaved.update(store.unsaved)
+
+
+class BranchValues(NamedTuple):
+    """Values as they were stored; a parallel branch has them on top of those at its fork."""
+
+    values: dict[str, Any]
+    tails: dict[str, list[Any]]
+    deleted: list[str]
+    unsaved: dict[str, Unsaved]
 
 
 def _unsaved(key: str, mark: Unsaved) -> Change:
@@ -143,7 +195,8 @@ def _key_text(key: object) -> str:
     return CODED + codec.dumps(key)
 
 
-def _key_of(text: str) -> Any:
+def key_of(text: str) -> Any:
+    """The key that was stored as a text."""
     return codec.loads(text[len(CODED) :]) if text.startswith(CODED) else text
 
 
@@ -157,19 +210,36 @@ def read_store(
             message names the key.
         InvalidValueError: A value does not fit the schema.
     """
+    read = read_values(rows, label, classes)
+    return Store.rebuild(read.values, read.unsaved, name, schema)
+
+
+def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classes) -> BranchValues:
+    """Put values together from rows of key, operation and text.
+
+    Raises:
+        DecodeError: A stored value is damaged, or names a class that is not known here; the
+            message names the key.
+    """
     values: dict[str, Any] = {}
     marks: dict[str, Unsaved] = {}
+    tails: dict[str, list[Any]] = {}
+    deleted: list[str] = []
     for stored_key, op, text in rows:
-        key = _key_of(stored_key)
+        key = key_of(stored_key)
         try:
             if op == WHOLE:
                 values[key] = codec.loads(text, classes)
+            elif op == APPENDED and key not in values:
+                tails.setdefault(key, []).extend(codec.loads(text, classes))
             elif op == APPENDED:
                 values[key].extend(codec.loads(text, classes))
             elif op == UNSAVED:
                 marks[key] = Unsaved(*json.loads(text))
+            else:
+                deleted.append(key)
         except UnknownClassError as exc:
             raise UnknownClassError(f"{label}: key {key!r}: {exc}") from exc
         except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
             raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
-    return Store.rebuild(values, marks, name, schema)
+    return BranchValues(values, tails, deleted, marks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from pocoflow.context import Cancellation, RunContext, current
 from pocoflow.engine.attempts import attempt, try_again
@@ -12,7 +12,6 @@ from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError
 from pocoflow.events import ItemEnded
 from pocoflow.graph import GraphNode
-from pocoflow.node import BatchNode
 
 __all__ = ["map_items"]
 
@@ -23,7 +22,7 @@ class _Batch:
     def __init__(self, run: Run, place: GraphNode, finished: dict[int, Any]) -> None:
         self.run = run
         self.place = place
-        node = cast(BatchNode[Any, Any, Any], place.node)
+        node: Any = place.node  # a BatchNode, or a function that maps over items
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished = finished
         self.results: list[Any] = []

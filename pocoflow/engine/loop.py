@@ -9,13 +9,16 @@ yields nothing at all.
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
+from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
-from pocoflow.engine.effects import Await, Call, Steps
+from pocoflow.engine.branches import run_branches
+from pocoflow.engine.effects import Await, Call, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import (
     ActionError,
@@ -69,6 +72,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     cancellation, recorder = context.cancellation, run.recorder
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = recorder is not None or on_end is not None
+    written_here = inline or recorder is None or not recorder.blocks
     watch = None
     if recorder is None and store.schema is not None:
         watch = Watch()
@@ -101,8 +105,9 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
 
         context.phase = "exec"
         result: Any
-        if place.is_batch:
-            result = yield from map_items(run, place, prepared)
+        if place.spreads:
+            result = yield from _spread(run, place, prepared)
+            step = run.step
         elif run.replay:
             result = run.replay.pop(-1)
         else:
@@ -121,7 +126,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                 result = yield from try_again(run, place, context, prepared, error, inline)
             if recorder is not None and place.has_exec and node.journal:
                 context.phase = "commit"
-                if inline:
+                if written_here:
                     recorder.journal(step, place.name, result)
                 else:
                     yield Call(recorder.journal, (step, place.name, result), must_finish=True)
@@ -148,18 +153,25 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         if recorder is not None:
             name = None if following is None else following.name
             row = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
-            if inline:
-                asked = recorder.step(*row, note)
+            if written_here:
+                step, asked = recorder.step(*row, note)
             else:
-                asked = yield Call(recorder.step, (*row, note), must_finish=True)
+                step, asked = yield Call(recorder.step, (*row, note), must_finish=True)
             if asked:
-                cancellation.request()
+                run.cancel()
         run.finished = step + 1
         run.completed = following is None
         if on_end is not None:
             run.tell(NodeEnded, place.name, step, action, elapsed, context.attempt, path)
         step += 1
         place = following
+
+
+def _spread(run: Run, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:
+    """The ``exec`` of a node that is several at once: of items, or of parallel branches."""
+    if place.branches:
+        return (yield from run_branches(run, place, prepared, _loop))
+    return (yield from map_items(run, place, prepared))
 
 
 # -- nested flows -----------------------------------------------------------------------------
@@ -170,7 +182,7 @@ def _enter(run: Run, place: GraphNode) -> GraphNode:
     while place.inner is not None:
         run.frames.append(place)
         place = place.inner.start
-    run.context.path = tuple(frame.name for frame in run.frames)
+    run.context.path = (*run.prefix, *(frame.name for frame in run.frames))
     return place
 
 
@@ -191,7 +203,7 @@ def _cross(
         following = place.targets.get(action, place.fallback)
     if following is not None and following.inner is not None:
         return _enter(run, following), note
-    run.context.path = tuple(frame.name for frame in run.frames)
+    run.context.path = (*run.prefix, *(frame.name for frame in run.frames))
     return following, note
 
 
@@ -247,7 +259,7 @@ def fail(run: Run, exc: BaseException) -> None:
             f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
         )
-    if run.recorder is not None:
+    if isinstance(run.recorder, RunRecorder):
         status = "cancelled" if cancelled else "failed"
         node = label(name, context.path) if in_node and name is not None else None
         ended = (status, exc, run.step, node, context.attempt, run.elapsed())

@@ -5,22 +5,77 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pocoflow.context import RunContext
-from pocoflow.db.recorder import RunRecorder
+from pocoflow.db.steps import Numbers, StoredBranch
+from pocoflow.db.values import BranchValues
 from pocoflow.engine.effects import Call, Effect
 from pocoflow.events import Emitted, Event
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
-__all__ = ["Listener", "Run"]
+__all__ = ["Listener", "Recorder", "Run", "SavedBranch"]
 
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
 
 _log = get_logger("flow")
+
+
+class Recorder(Protocol):
+    """What keeps the steps of a run, or of a parallel branch of it."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a write must be kept off an event loop."""
+
+    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
+        """Keep the result of a finished ``exec``."""
+
+    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+        """Keep the result of an item for the next write; whether one must be begun."""
+
+    def write_items(self) -> None:
+        """Write the items that were kept."""
+
+    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+        """Keep a failed attempt that another one follows."""
+
+    def step(
+        self,
+        step: int,
+        node: str,
+        path: tuple[str, ...],
+        action: str,
+        attempts: int,
+        elapsed: float,
+        following: str | None,
+        following_path: tuple[str, ...],
+        note: str | None,
+        /,
+    ) -> tuple[int, bool]:
+        """Keep a finished step; its number, and whether somebody asked for the end of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBranch:
+    """A parallel branch as it stood in a run that is resumed.
+
+    Attributes:
+        stored: The same as it was stored.
+        place: The node that comes next; ``None`` at its end.
+        frames: The nested flows around that, within the branch, outermost first.
+        own: What it had of its own.
+        replay: Results of its ``exec`` that are finished, by item.
+    """
+
+    stored: StoredBranch
+    place: GraphNode | None
+    frames: Sequence[GraphNode]
+    own: BranchValues
+    replay: dict[int, Any]
 
 
 @dataclass(slots=True)
@@ -34,7 +89,7 @@ class Run:
         strict: Whether an action without an edge is an error.
         inline: Whether synchronous code may be called in the driver's own thread.
         listeners: Who is told of events, by kind of event.
-        recorder: Keeps the run in the database, if there is one.
+        recorder: Keeps the steps in the database, if there is one; in a branch there always is one.
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
         step: The number of the step that runs or comes next.
         finished: How many steps are finished, those before a resume included.
@@ -44,6 +99,11 @@ class Run:
         place: The node that runs or comes next.
         frames: The nested flows around it, outermost first.
         began: When it began, by ``perf_counter``; 0 if nobody asks.
+        numbers: Gives steps their numbers, once there are parallel branches.
+        saved: The parallel branches of a run that is resumed, by scope.
+        forked: The number under which the first node forked, in a run that is resumed.
+        root: The run that this is a parallel branch of.
+        prefix: The path that a branch begins with.
     """
 
     context: RunContext
@@ -52,7 +112,7 @@ class Run:
     strict: bool
     inline: bool
     listeners: Mapping[str, Sequence[Listener]]
-    recorder: RunRecorder | None = None
+    recorder: Recorder | None = None
     snapshot: Callable[[int, str], object] | None = None
     step: int = 0
     finished: int = 0
@@ -61,10 +121,27 @@ class Run:
     place: GraphNode | None = None
     frames: list[GraphNode] = field(default_factory=list)
     began: float = 0.0
+    numbers: Numbers | None = None
+    saved: Mapping[str, SavedBranch] = field(default_factory=dict)
+    forked: int | None = None
+    root: Run | None = None
+    prefix: tuple[str, ...] = ()
 
     def elapsed(self) -> float:
         """Seconds since the current step began; 0 if nobody asked for times."""
         return perf_counter() - self.began if self.began else 0.0
+
+    def scope_of_fork(self) -> str:
+        """What the scopes of the branches that begin in this step begin with."""
+        context = self.context
+        if context.scope:
+            return f"{context.scope}/{context.count}"
+        step, self.forked = self.step if self.forked is None else self.forked, None
+        return f"{step}"
+
+    def cancel(self) -> None:
+        """Ask the whole run to stop."""
+        (self.root or self).context.cancellation.request()
 
     def commit(
         self, inline: bool, function: Callable[..., Any], *arguments: Any

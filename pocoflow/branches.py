@@ -1,0 +1,212 @@
+"""What a parallel branch sees of the store, and how the writes of several branches are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from types import NoneType
+from typing import Any, NamedTuple
+
+from pocoflow.errors import BranchError
+from pocoflow.store import Store, Unsaved
+from pocoflow.watch import Watch
+
+__all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "Writes", "merge"]
+
+INCREMENTS = "$increments"
+"""The key under which the increments of a branch are recorded."""
+
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
+
+
+class Writes(NamedTuple):
+    """What a branch leaves to be merged."""
+
+    values: Mapping[str, Any]
+    increments: Sequence[tuple[str, Any]]
+    deleted: Sequence[str]
+
+
+class BranchStore(Store[Any]):
+    """A branch's own view of the store: the values as they were at the fork, copied.
+
+    A field with a reducer takes increments here and nothing else, so that those of several branches
+    can be put together. What cannot be copied, such as a client, is shared.
+
+    Args:
+        parent: The store at the fork, which does not change while branches run.
+        fork: The values of the parent, remembered.
+        private: Values that only this branch has; they are not merged.
+    """
+
+    def __init__(self, parent: Store[Any], fork: Watch, private: Mapping[str, Any]) -> None:
+        self._setup({}, parent.name, {}, None)
+        self._data.update((key, _copied(value)) for key, value in parent.items())
+        self._unsaved.update(parent.unsaved)
+        self._schema = parent._schema
+        self._plain = self._schema is None and not self._unsaved
+        self._reducers = frozenset(self._schema.reducers if self._schema is not None else ())
+        self._fork = fork
+        self._expected = fork.copy()
+        self._private = frozenset(private)
+        self.increments: list[tuple[str, Any]] = []
+        if private:
+            self._write({key: _copied(value) for key, value in private.items()})
+
+    def take_back(
+        self,
+        values: Mapping[str, Any],
+        tails: Mapping[str, list[Any]],
+        deleted: Iterable[str],
+        unsaved: Mapping[str, Unsaved],
+    ) -> None:
+        """Take back what the branch had of its own in a run that is resumed.
+
+        Args:
+            values: Values that it had set.
+            tails: What it had appended to lists.
+            deleted: Keys that it had deleted.
+            unsaved: Keys whose values could not be stored.
+        """
+        own = {**values, **{key: [*self._data[key], *tail] for key, tail in tails.items()}}
+        self.increments = own.pop(INCREMENTS, [])
+        self._data.update(own)
+        for key in (*deleted, *unsaved):
+            self._data.pop(key, None)
+        self._unsaved.update(unsaved)
+        self._plain = self._plain and not self._unsaved
+        for key in self._reducers & own.keys():
+            self._expected.remember(key, own[key])
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def apply(self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]) -> None:
+        """Write values and give increments, which are also kept for the merge.
+
+        Raises:
+            BranchError: A value is for a field with a reducer, or one was changed in place.
+            InvalidValueError: A value does not fit.
+        """
+        self._refuse(values)
+        given = [(key, _copied(update)) for key, update in increments]
+        for key, _ in given:
+            self._check_untouched(key)
+        super()._write(self._changes(values, given))
+        self.increments = [*self.increments, *given]
+        for key, _ in given:
+            self._expected.remember(key, self._data[key])
+
+    def _write(self, changes: dict[str, Any]) -> None:
+        self._refuse(changes)
+        super()._write(changes)
+
+    def __delitem__(self, key: str) -> None:
+        self._refuse((key,))
+        super().__delitem__(key)
+
+    def recheck(self, key: str) -> None:
+        """Check a value that changed: against the schema, and that increments alone changed it.
+
+        Raises:
+            BranchError: A field with a reducer was changed in place.
+            InvalidValueError: The value no longer fits.
+        """
+        self._check_untouched(key)
+        super().recheck(key)
+
+    def _refuse(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if key in self._reducers:
+                raise BranchError(
+                    f"{self._label}: field {key!r} has a reducer, so a parallel branch gives it "
+                    f"increments: store.reduce({key!r}, update) or @node(writes=...), not an "
+                    "assignment or deletion, which cannot be merged with those of other branches"
+                )
+
+    def _check_untouched(self, key: str) -> None:
+        if key in self._reducers and self._expected.differs(key, self._data.get(key)):
+            raise BranchError(
+                f"{self._label}: field {key!r} has a reducer and was changed in place in a "
+                f"parallel branch; give it increments: store.reduce({key!r}, update)"
+            )
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def writes(self) -> Writes:
+        """What is to be merged: the values that differ from those at the fork, and increments."""
+        kept = self._reducers | self._private
+        return Writes(
+            {key: value for key, value, _ in self._fork.changed(self) if key not in kept},
+            self.increments,
+            [key for key in self._fork.gone(self) if key not in kept and key not in self._unsaved],
+        )
+
+
+class BranchRecord:
+    """A branch's store as it is recorded: its values, and its increments under a key of theirs."""
+
+    def __init__(self, store: BranchStore) -> None:
+        self._store = store
+
+    @property
+    def unsaved(self) -> Mapping[str, Unsaved]:
+        """Keys whose values could not be stored."""
+        return self._store.unsaved
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """The keys and their values."""
+        yield from self._store.items()
+        if self._store.increments:
+            yield INCREMENTS, self._store.increments
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key, _ in self.items())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._store or (key == INCREMENTS and bool(self._store.increments))
+
+    def recheck(self, key: str) -> None:
+        """Check a value that was changed in place."""
+        if key != INCREMENTS:
+            self._store.recheck(key)
+
+
+def _copied(value: Any) -> Any:
+    if type(value) in _IMMUTABLE:
+        return value
+    try:
+        return deepcopy(value)
+    except Exception:  # noqa: BLE001 - a client, a lock: a live thing, which is shared
+        return value
+
+
+def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
+    """Write what the branches, given with their names, leave to be merged: all of it, or nothing.
+
+    Raises:
+        BranchError: Two branches changed one key that has no reducer; names it and them.
+        InvalidValueError: What reducers made does not fit.
+    """
+    values: dict[str, Any] = {}
+    increments: list[tuple[str, Any]] = []
+    deleted: list[str] = []
+    writers: dict[str, list[str]] = {}
+    for name, writes in branches:
+        for key in (*writes.values, *writes.deleted):
+            writers.setdefault(key, []).append(name)
+        values |= writes.values
+        increments += writes.increments
+        deleted += writes.deleted
+    clashes = [
+        f"key {key!r} was changed by the branches {', '.join(map(repr, names))}"
+        for key, names in writers.items()
+        if len(names) > 1
+    ]
+    if clashes:
+        raise BranchError(
+            f"{'; '.join(clashes)}: let one branch write it, or declare in the schema how they are "
+            "put together, as in Annotated[list[str], extend]"
+        )
+    store.apply(values, increments)
+    for key in deleted:
+        del store[key]

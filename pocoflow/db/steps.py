@@ -1,0 +1,364 @@
+"""What one line of execution writes, a run or a parallel branch of it: one transaction per step."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pocoflow import codec
+from pocoflow.branches import BranchRecord, BranchStore
+from pocoflow.context import RunContext
+from pocoflow.db.sql import QUERIES, event_ids
+from pocoflow.db.values import Recorded, ValueWriter
+from pocoflow.db.workflow import WorkflowDB, utc_now
+from pocoflow.errors import DatabaseError, NotStorableError
+from pocoflow.failure import describe_error
+from pocoflow.graph import label
+from pocoflow.logging import get_logger
+from pocoflow.watch import Watch
+
+__all__ = ["BranchRecorder", "Numbers", "StepWriter", "StoredBranch"]
+
+_log = get_logger("db")
+
+
+class Numbers:
+    """Gives the steps of a run their numbers, in the order in which its branches commit them."""
+
+    def __init__(self, following: int) -> None:
+        self.following = following
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """The number of a step that is finished."""
+        with self._lock:
+            number = self.following
+            self.following = number + 1
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBranch:
+    """A branch of a stored run that had finished a step, or the ``exec`` of one.
+
+    Attributes:
+        count: How many steps it has finished.
+        node: The node that comes next in it; empty for its first, ``None`` at its end.
+        path: Names of the flow nodes around that.
+        journal: Results of its ``exec`` that are finished, encoded, by item.
+        keys: The numbers of its keys.
+        rows: Its values as stored: key, operation, text.
+    """
+
+    count: int
+    node: str | None
+    path: tuple[str, ...]
+    journal: Mapping[int, str] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[tuple[str, int, str | None]] = ()
+
+
+class StepWriter:
+    """Writes the steps of one line of execution.
+
+    The event of a node's start is part of the commit before it, so that a step costs one commit,
+    and one more for the result of its ``exec``.
+
+    Attributes:
+        blocks: A write may take a moment, so it must be kept off an event loop.
+    """
+
+    blocks = True
+    _scope = ""
+
+    def __init__(self, database: WorkflowDB, run_id: str, values: ValueWriter) -> None:
+        self.run_id = run_id
+        self._db = database
+        self._run_no = 0
+        self._values = values
+        self._store: Recorded | None = None
+        self._journaled = False
+        self._told: set[str] = set()
+        self._items: list[tuple[int, str, int, int, str]] = []
+        self._items_due = False
+        self._items_guard = threading.Lock()
+        self._items_writing = threading.Lock()
+
+    def branch(
+        self,
+        context: RunContext,
+        store: BranchStore,
+        fork: Watch,
+        numbers: Numbers,
+        stored: StoredBranch | None,
+    ) -> BranchRecorder:
+        """What records a branch that begins, or goes on, here.
+
+        Args:
+            context: The branch's context.
+            store: Its store.
+            fork: The values at the fork, remembered.
+            numbers: Gives its steps their numbers.
+            stored: How it stood, if it goes on.
+        """
+        values = ValueWriter(f"run {self.run_id!r}", context.scope, self._values.numbers, fork)
+        made = BranchRecorder(self._db, self.run_id, values)
+        made.begin_branch(self._run_no, context, store, numbers)
+        if stored is not None:
+            made.go_on_branch(stored)
+        return made
+
+    # -- the result of exec -------------------------------------------------------------------
+
+    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
+        """Commit the result of a finished ``exec``, so that nobody pays for it again.
+
+        A result that cannot be stored is told to the log, once per node: after a crash its
+        ``exec`` is called again.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        text = self._encoded(node, result)
+        if text is None:
+            return
+        with self._db.connection.transaction() as raw:
+            row = (self._run_no, self._scope, self._local(step), item, text)
+            raw.execute(QUERIES["insert_journal"], row)
+        self._journaled = True
+
+    def _encoded(self, node: str, result: Any) -> str | None:
+        try:
+            return codec.dumps(result)
+        except NotStorableError as exc:
+            if node not in self._told:
+                self._told.add(node)
+                _log.warning(
+                    "run %r: the result of exec of node %r cannot be stored and would be computed "
+                    "again after a crash: %s",
+                    self.run_id,
+                    node,
+                    exc,
+                )
+        return None
+
+    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+        """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
+        text = self._encoded(node, result)
+        if text is None:
+            return False
+        with self._items_guard:
+            row = (self._run_no, self._scope, self._local(step), item, text)
+            self._items.append(row)
+            begin, self._items_due = not self._items_due, True
+        return begin
+
+    def write_items(self) -> None:
+        """Commit all items that were kept, together; also those kept while it commits.
+
+        Waits for a commit that another thread has begun.
+
+        Raises:
+            DatabaseError: The database cannot be written; the items are kept for the next call.
+        """
+        with self._items_writing:
+            while rows := self._take_items():
+                try:
+                    with self._db.connection.transaction() as raw:
+                        raw.executemany(QUERIES["insert_journal"], rows)
+                except BaseException:
+                    with self._items_guard:
+                        self._items, self._items_due = rows + self._items, False
+                    raise
+                self._journaled = True
+
+    def _take_items(self) -> list[tuple[int, str, int, int, str]]:
+        with self._items_guard:
+            rows, self._items = self._items, []
+            self._items_due = bool(rows)
+        return rows
+
+    # -- a step -------------------------------------------------------------------------------
+
+    def step(
+        self,
+        step: int,
+        node: str,
+        path: tuple[str, ...],
+        action: str,
+        attempts: int,
+        elapsed: float,
+        following: str | None,
+        following_path: tuple[str, ...],
+        note: str | None,
+    ) -> tuple[int, bool]:
+        """Commit a finished step: its checkpoint, events, position and the run's row.
+
+        Args:
+            step: The step's number; a branch takes the next one.
+            node: The node's name in its graph.
+            path: Names of the nested flows around it.
+            action: What ``post`` returned.
+            attempts: How often ``exec`` was tried.
+            elapsed: Seconds the step took.
+            following: The node that comes next; ``None`` if this is the end.
+            following_path: Names of the nested flows around that.
+            note: What a reader of the event log should know, such as an action without an edge.
+
+        Returns:
+            The step's number, and whether somebody asked the run to stop through the database.
+
+        Raises:
+            InvalidValueError: A value was changed in place into something that does not fit.
+            DatabaseError: The database cannot be written.
+        """
+        now = utc_now()
+        changes = self._values.changes(self._recorded())
+        node = label(node, path)
+        with self._db.connection.transaction() as raw:
+            step = self._number(step)
+            raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
+            self._values.write(raw, self._run_no, step, changes)
+            if self._journaled:
+                row = (self._run_no, self._scope, self._local(step))
+                raw.execute(QUERIES["clear_journal"], row)
+            self._event(raw, now, "node_end", step, node, action, elapsed, attempts, note=note)
+            asked = self._follow(raw, now, step, node, following, following_path)
+        self._values.accept(changes)
+        self._journaled = False
+        self._finished(step, following)
+        return step, asked
+
+    def _recorded(self) -> Recorded:
+        if self._store is None:
+            raise DatabaseError(f"run {self.run_id!r} has not begun")
+        return self._store
+
+    def _follow(
+        self,
+        raw: sqlite3.Connection,
+        now: str,
+        step: int,
+        node: str,
+        following: str | None,
+        path: tuple[str, ...],
+    ) -> bool:
+        """Write what comes after a step; whether somebody asked the run to stop."""
+        local = self._local(step) + 1
+        self._position(raw, step, following or "", path, local)
+        coming = node if following is None else label(following, path)
+        if following is not None:
+            self._event(raw, now, "node_start", step + 1, coming)
+        row = raw.execute(QUERIES["progress"], (step + 1, coming, self._run_no)).fetchone()
+        return bool(row[0])
+
+    def _finished(self, step: int, following: str | None) -> None:
+        """A step is committed."""
+
+    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+        """Commit a failed attempt that another one follows."""
+        with self._db.connection.transaction() as raw:
+            self._event(raw, utc_now(), "node_retry", step, node, attempt=attempt, error=error)
+
+    # -- rows ---------------------------------------------------------------------------------
+
+    def _local(self, step: int) -> int:
+        """The number of a step in its own line of execution."""
+        return step
+
+    def _number(self, step: int) -> int:
+        """The number of a step that is being committed."""
+        return step
+
+    def _event(
+        self,
+        raw: sqlite3.Connection,
+        now: str,
+        event: str,
+        step: int,
+        node: str | None,
+        action: str | None = None,
+        elapsed: float | None = None,
+        attempt: int | None = None,
+        error: BaseException | None = None,
+        note: str | None = None,
+    ) -> None:
+        kind, message, trace = describe_error(error)
+        first, last = event_ids(self._run_no)
+        raw.execute(
+            QUERIES["insert_event"],
+            (
+                first,
+                first,
+                last,
+                self.run_id,
+                step,
+                node,
+                event,
+                action,
+                None if elapsed is None else round(elapsed * 1000, 3),
+                note or message,
+                now,
+                attempt,
+                kind,
+                trace,
+            ),
+        )
+
+    def _position(
+        self, raw: sqlite3.Connection, step: int, node: str, path: tuple[str, ...], count: int
+    ) -> None:
+        where = json.dumps(list(path)) if path else "[]"
+        row = (self._run_no, step, self._scope, count, node, where)
+        raw.execute(QUERIES["insert_position"], row)
+
+
+class BranchRecorder(StepWriter):
+    """Writes the steps of a parallel branch, which takes their numbers as it commits them."""
+
+    def begin_branch(
+        self, run_no: int, context: RunContext, store: BranchStore, numbers: Numbers
+    ) -> None:
+        """Begin at the branch's first node."""
+        self._run_no = run_no
+        self._scope = context.scope
+        self._context = context
+        self._numbers = numbers
+        self._store = BranchRecord(store)
+        self._values.expect_unsaved(store.unsaved)
+        self._first: str | None = utc_now()
+
+    def go_on_branch(self, stored: StoredBranch) -> None:
+        """Go on where a stored branch stood."""
+        self._values.load_branch(stored.keys, self._recorded())
+        self._journaled = bool(stored.journal)
+
+    def _local(self, step: int) -> int:
+        return self._context.count
+
+    def _number(self, step: int) -> int:
+        return self._numbers.following
+
+    def _event(
+        self,
+        raw: sqlite3.Connection,
+        now: str,
+        event: str,
+        step: int,
+        node: str | None,
+        *rest: Any,
+        **facts: Any,
+    ) -> None:
+        if self._first is not None and event == "node_end":
+            # The start of the branch's first node: no commit before it was the branch's own.
+            super()._event(raw, self._first, "node_start", step, node)
+        super()._event(raw, now, event, step, node, *rest, **facts)
+
+    def _finished(self, step: int, following: str | None) -> None:
+        self._first = None
+        self._context.count += 1
+        self._numbers.take()

@@ -1,0 +1,137 @@
+"""Parallel branches: each a run of its own on a view of the store, merged when all have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeAlias, cast
+
+from pocoflow.branches import BranchStore
+from pocoflow.context import Cancellation, current
+from pocoflow.db.steps import Numbers, StepWriter
+from pocoflow.engine.effects import Effect, Gather, Job, Steps
+from pocoflow.engine.memory import MemoryRecorder
+from pocoflow.engine.run import Run, SavedBranch
+from pocoflow.events import NodeFailed
+from pocoflow.failure import Failure
+from pocoflow.graph import GraphNode, label
+from pocoflow.parallel import BranchEnd, Spread, Start
+from pocoflow.watch import Watch
+
+__all__ = ["run_branches"]
+
+Loop: TypeAlias = Callable[[Run, GraphNode], Steps]
+
+
+def run_branches(
+    run: Run, place: GraphNode, given: Any, loop: Loop
+) -> Generator[Effect, Any, list[BranchEnd]]:
+    """Run the branches of a parallel node to their ends; returns these, in order.
+
+    Raises:
+        Exception: Whatever the first branch that failed raised, unless failures are collected.
+    """
+    node = cast(Spread, place.node)
+    fork = _Fork(run, place, node, loop)
+    run.context.cancellation.add_callback(fork.stop.request)
+    try:
+        limit = len(node.branches) if node.limit is None else node.limit
+        yield Gather(fork.jobs(given), limit, fork.on_loop, fork.stop.request)
+    finally:
+        run.context.cancellation.remove_callback(fork.stop.request)
+        run.step = run.finished = run.context.step = fork.numbers.following
+    return fork.ends
+
+
+class _Fork:
+    """One parallel node in one step."""
+
+    def __init__(self, run: Run, place: GraphNode, node: Spread, loop: Loop) -> None:
+        self.run, self.place, self.node, self.loop = run, place, node, loop
+        self.scope = run.scope_of_fork()
+        self.stop = Cancellation()
+        if run.numbers is None:
+            run.numbers = Numbers(run.step)
+        self.numbers = run.numbers
+        # Tasks on the event loop that there is anyway, or threads that wait for nobody.
+        self.on_loop = not run.inline or place.exec_async
+        self.values = Watch()
+        for key, value in run.store.items():
+            self.values.remember(key, value)
+        self.ends: list[Any] = []
+
+    def jobs(self, given: Any) -> Iterator[Job]:
+        """A job for each branch that had not ended before a crash, made as it is asked for."""
+        for number, start in enumerate(self.node.starts(given)):
+            scope = f"{self.scope}.{number}"
+            saved = self.run.saved.get(scope)
+            self.ends.append(None)
+            if saved is not None and saved.place is None:
+                writes = self._store(start, saved).writes()
+                self.ends[number] = BranchEnd(start.name, writes)
+            else:
+                yield self._job(number, start, scope, saved)
+
+    def _store(self, start: Start, saved: SavedBranch | None) -> BranchStore:
+        store = BranchStore(self.run.store, self.values, start.private)
+        if saved is not None:
+            store.take_back(*saved.own)
+        return store
+
+    def _job(self, number: int, start: Start, scope: str, saved: SavedBranch | None) -> Job:
+        inner = self._run(start, scope, saved)
+        token = current.set(inner.context)
+        try:
+            inner.context.check_cancelled()
+            first = self.place.branches[start.template].start
+            if saved is not None and saved.place is not None:
+                first = saved.place
+            yield from self.loop(inner, first)
+            store = cast(BranchStore, inner.store)
+            self.ends[number] = BranchEnd(start.name, store.writes())
+        except Exception as exc:
+            failed = _tell(inner, exc)
+            if not self.node.collects or inner.context.is_stopped_by(exc):
+                raise
+            self.ends[number] = BranchEnd(start.name, None, Failure.of(failed, exc))
+        finally:
+            current.reset(token)
+
+    def _run(self, start: Start, scope: str, saved: SavedBranch | None) -> Run:
+        run = self.run
+        prefix = (*run.context.path, f"{self.place.name}{start.index}")
+        context = run.context.for_branch(scope, prefix, self.stop)
+        store = self._store(start, saved)
+        values = self.values.copy()
+        inner = Run(
+            context=context,
+            store=store,
+            max_steps=run.max_steps,
+            strict=run.strict,
+            inline=not self.on_loop,
+            listeners=run.listeners,
+            recorder=MemoryRecorder(context, store, values, self.numbers),
+            step=self.numbers.following,
+            numbers=self.numbers,
+            saved=run.saved,
+            root=run.root or run,
+            prefix=prefix,
+        )
+        stored = None
+        if saved is not None:
+            stored, inner.replay = saved.stored, saved.replay
+            inner.frames.extend(saved.frames)
+            context.count = stored.count
+        if isinstance(run.recorder, StepWriter):
+            inner.recorder = run.recorder.branch(context, store, values, self.numbers, stored)
+        return inner
+
+
+def _tell(inner: Run, exc: Exception) -> str:
+    """Say which node of a branch failed; its label."""
+    context, place = inner.context, inner.place
+    name = label(place.name if place is not None else context.node, context.path)
+    if not context.is_stopped_by(exc):
+        exc.add_note(f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
+        facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path)
+        inner.tell(NodeFailed, context.node, inner.step, *facts)
+    return name

@@ -1,0 +1,46 @@
+"""What stands in for the database in a parallel branch of a run that has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pocoflow.branches import BranchStore
+from pocoflow.context import RunContext
+from pocoflow.db.steps import Numbers
+from pocoflow.watch import Watch, check_in_place
+
+__all__ = ["MemoryRecorder"]
+
+
+class MemoryRecorder:
+    """Gives the steps of a branch their numbers and checks what they changed in place."""
+
+    blocks = False
+
+    def __init__(
+        self, context: RunContext, store: BranchStore, values: Watch, numbers: Numbers
+    ) -> None:
+        self._context = context
+        self._store = store
+        self._values = values
+        self._numbers = numbers
+
+    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
+        """Keep nothing."""
+
+    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+        """Keep nothing."""
+        return False
+
+    def write_items(self) -> None:
+        """Write nothing."""
+
+    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+        """Write nothing."""
+
+    def step(self, *facts: Any) -> tuple[int, bool]:
+        """End a step; its number, and ``False``: nobody asked for the end of the run."""
+        if self._store.schema is not None:
+            check_in_place(self._store, self._values)
+        self._context.count += 1
+        return self._numbers.take(), False

@@ -1,0 +1,51 @@
+"""A failure as a value: what is left of an exception once it is handled, or stored."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+__all__ = ["Failure", "describe_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that was handled, as a value that can be stored.
+
+    Attributes:
+        node: The node that failed, with the nested flows around it.
+        type_name: The exception's class, with its module unless it is a builtin.
+        message: Its text.
+        traceback: Its traceback as text.
+    """
+
+    node: str
+    type_name: str
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, node: str, error: BaseException) -> Failure:
+        """The failure of a node."""
+        return cls(node, *_described(error))
+
+
+def describe_error(error: BaseException | None) -> tuple[str | None, str | None, str | None]:
+    """An exception as (type name, message, traceback), all ``None`` without one."""
+    return (None, None, None) if error is None else _described(error)
+
+
+def _described(error: BaseException) -> tuple[str, str, str]:
+    kind = type(error)
+    home = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    try:
+        message = str(error)
+    except Exception as exc:  # noqa: BLE001 - an exception whose __str__ fails is still recorded
+        message = f"<its message raised {type(exc).__name__}>"
+    trace = "".join(traceback.format_exception(error))
+    return home + kind.__qualname__, _text(message or kind.__name__), _text(trace)
+
+
+def _text(text: str) -> str:
+    """Text that SQLite can hold: a lone surrogate is written as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,211 @@
+"""``Parallel`` and ``FanOut``: nodes whose branches run at the same time on views of the store."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pocoflow.branches import Writes, merge
+from pocoflow.errors import DefinitionError, InvalidValueError
+from pocoflow.failure import Failure
+from pocoflow.fields import FieldRef, field_of
+from pocoflow.node import DEFAULT_ACTION, Node
+from pocoflow.schema import short
+from pocoflow.store import Store
+
+__all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start"]
+
+ItemT = TypeVar("ItemT")
+
+OnError = Literal["stop", "collect"]
+Ended = Literal["default", "failed"]
+
+FAILED: Literal["failed"] = "failed"
+"""The action where failures are collected and there are some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A branch that is to run.
+
+    Attributes:
+        name: What it is called in messages.
+        template: The number of the node or flow that it is.
+        index: What sets it apart from others of that, in the path of its nodes.
+        private: Values that only it has.
+    """
+
+    name: str
+    template: int
+    index: str
+    private: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchEnd:
+    """A branch that has ended: what it leaves to be merged, or how it failed."""
+
+    name: str
+    writes: Writes | None
+    failure: Failure | None = None
+
+
+class Spread(Node[Any, Any, Ended]):
+    """The common part of :class:`Parallel` and :class:`FanOut`.
+
+    Attributes:
+        branches: The nodes or flows that run as branches.
+        limit: How many run at once; ``None`` for all of them.
+        collects: Whether failures are collected.
+    """
+
+    def __init__(
+        self,
+        branches: tuple[Node[Any, Any, Any], ...],
+        limit: int | None,
+        on_error: OnError,
+        errors: list[Failure] | None,
+        name: str | None,
+    ) -> None:
+        super().__init__(name=name)
+        for branch in branches:
+            given: object = branch
+            if not isinstance(given, Node):
+                hint = ": pass an instance, with ()" if isinstance(given, type) else ""
+                raise DefinitionError(
+                    f"{self.name}: a branch is a node or a flow, not {short(given)}{hint}"
+                )
+        if on_error not in ("stop", "collect"):
+            raise DefinitionError(
+                f"{self.name}: on_error is {on_error!r}: it must be 'stop' or 'collect'"
+            )
+        if errors is not None and on_error != "collect":
+            raise DefinitionError(f"{self.name}: errors= needs on_error='collect'")
+        self.branches = branches
+        self.limit = limit
+        self.collects = on_error == "collect"
+        self._errors = None if errors is None else _key_of("errors", errors)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The actions that it can return."""
+        return (DEFAULT_ACTION, FAILED) if self.collects else (DEFAULT_ACTION,)
+
+    @abstractmethod
+    def starts(self, given: Any) -> Iterator[Start]:
+        """The branches to run, from what ``prep`` gave."""
+
+    def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Ended:
+        """Merge what the branches wrote."""
+        merge(store, [(end.name, end.writes) for end in ends if end.writes is not None])
+        failures = [end.failure for end in ends if end.failure is not None]
+        if self._errors is not None:
+            store.put({self._errors: failures})
+        return FAILED if failures else "default"
+
+
+class Parallel(Spread):
+    """Runs several branches at the same time, each on a view of the store, and merges their writes.
+
+    A branch is a node, with the edges that the node has, or a flow. It sees the store as it was at
+    the fork. A key that one branch changed is set when all have ended; one that several changed
+    needs a reducer, which gets their increments in the order of the branches.
+
+    Args:
+        branches: Nodes or flows with names of their own.
+        name: The node's name.
+        on_error: ``"stop"``: the first failure cancels the other branches and fails the run.
+            ``"collect"``: the others go on, the writes of the failed ones are dropped, and the
+            action is ``"failed"``.
+        errors: The field that gets the list of failures, with ``"collect"``.
+
+    Raises:
+        DefinitionError: An argument makes no sense, or two branches have one name.
+    """
+
+    def __init__(
+        self,
+        *branches: Node[Any, Any, Any],
+        name: str | None = None,
+        on_error: OnError = "stop",
+        errors: list[Failure] | None = None,
+    ) -> None:
+        super().__init__(branches, None, on_error, errors, name)
+        if not branches:
+            raise DefinitionError(f"{self.name}: name the branches: Parallel(first, second)")
+        names = [branch.name for branch in branches]
+        for branch in set(names):
+            if names.count(branch) > 1:
+                raise DefinitionError(
+                    f"{self.name}: several branches have the name {branch!r}: give them a name= of "
+                    "their own"
+                )
+
+    def starts(self, given: Any) -> Iterator[Start]:
+        """Each branch once."""
+        for number, branch in enumerate(self.branches):
+            yield Start(branch.name, number, "", {})
+
+
+class FanOut(Spread):
+    """Runs the same branch once for each item of a field, several at once; else :class:`Parallel`.
+
+    Args:
+        branch: A node or a flow.
+        each: The field whose items are worked on.
+        as_: The field that holds the item in the branch; it is not merged.
+        concurrency: How many items are worked on at once.
+        name: The node's name.
+        on_error: As in :class:`Parallel`.
+        errors: As in :class:`Parallel`.
+
+    Raises:
+        DefinitionError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        branch: Node[Any, Any, Any],
+        *,
+        each: Iterable[ItemT],
+        as_: ItemT,
+        concurrency: int = 10,
+        name: str | None = None,
+        on_error: OnError = "stop",
+        errors: list[Failure] | None = None,
+    ) -> None:
+        super().__init__((branch,), concurrency, on_error, errors, name)
+        if type(concurrency) is not int or concurrency < 1:
+            raise DefinitionError(
+                f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "
+                "least 1"
+            )
+        self.each = _key_of("each", each)
+        self.item = _key_of("as_", as_)
+
+    def prep(self, store: Store[Any], /) -> Any:
+        """The items."""
+        items = store[self.each]
+        if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+            raise InvalidValueError(
+                f"node {self.name!r} works on each item of field {self.each!r}, which holds "
+                f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
+            )
+        return items
+
+    def starts(self, given: Any) -> Iterator[Start]:
+        """The branch for each item."""
+        for number, item in enumerate(given):
+            index = f"[{number}]"
+            yield Start(self.branches[0].name + index, 0, index, {self.item: item})
+
+
+def _key_of(argument: str, reference: object) -> str:
+    if not isinstance(reference, FieldRef):
+        raise DefinitionError(
+            f"{argument}={short(reference)}: it takes a field reference such as "
+            "fields(Model).items, or key('items') for a store without a model"
+        )
+    return field_of(reference).name

@@ -1,0 +1,98 @@
+"""Reducers: pure functions ``(old, update) -> new`` that say how a field takes increments.
+
+A field declares one in its annotation, ``log: Annotated[list[str], append] = []``. ``writes=`` on
+such a field and ``store.reduce(key, update)`` then give increments, also from several parallel
+branches. The functions here are the usual ones; any function of two arguments will do, such as
+``max``, ``operator.or_`` or one of your own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import BuiltinFunctionType, FunctionType
+from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
+
+from pocoflow.errors import DefinitionError
+
+__all__ = [
+    "Reducer",
+    "add",
+    "annotated_reducer",
+    "append",
+    "declared_reducer",
+    "extend",
+    "item",
+    "latest",
+    "merge",
+]
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+Reducer: TypeAlias = Callable[[Any, Any], Any]
+"""``(old, update) -> new``; it must not change what it is given."""
+
+
+class _Addable(Protocol):
+    def __add__(self, other: Self, /) -> Self: ...
+
+
+AddT = TypeVar("AddT", bound=_Addable)
+
+
+def append(old: list[T], update: T) -> list[T]:
+    """The list with one more item at its end."""
+    return [*old, update]
+
+
+def extend(old: list[T], update: Iterable[T]) -> list[T]:
+    """The list with more items at its end."""
+    return [*old, *update]
+
+
+def add(old: AddT, update: AddT) -> AddT:
+    """The sum: of numbers, or of anything else that has ``+``."""
+    return old + update
+
+
+def merge(old: dict[K, T], update: Mapping[K, T]) -> dict[K, T]:
+    """The dict with more keys; of a key that is in both, the update counts."""
+    return {**old, **update}
+
+
+def latest(old: T, update: T) -> T:
+    """The update: of several branches that write the field, the last one counts."""
+    return update
+
+
+def item(field: list[T]) -> T:
+    """One item of a list field, for a type checker: ``@node(writes=item(A.log))``.
+
+    A field that is reduced by :func:`append` holds a list and takes one item at a time. At run time
+    this is the reference itself.
+    """
+    return cast(T, field)
+
+
+def declared_reducer(name: str, metadata: Iterable[object]) -> Reducer | None:
+    """The reducer among the metadata of a field, if there is one.
+
+    Raises:
+        DefinitionError: There are several.
+    """
+    found = [one for one in metadata if isinstance(one, (FunctionType, BuiltinFunctionType))]
+    if len(found) > 1:
+        names = ", ".join(one.__name__ for one in found)
+        raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
+    return found[0] if found else None
+
+
+def annotated_reducer(name: str, annotation: object) -> Reducer | None:
+    """The reducer of an ``Annotated`` type in a dict of types, if there is one.
+
+    Raises:
+        DefinitionError: There are several.
+    """
+    if get_origin(annotation) is not Annotated:
+        return None
+    return declared_reducer(name, get_args(annotation)[1:])

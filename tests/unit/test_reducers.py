@@ -1,0 +1,172 @@
+"""Reducers: fields that take increments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from pocoflow import Flow, Store, fields, node
+from pocoflow.errors import DefinitionError, InvalidValueError, MissingKeyError, StoreError
+from pocoflow.reducers import add, append, extend, item, latest, merge
+
+
+class Board(BaseModel):
+    log: Annotated[list[str], append] = []
+    pages: Annotated[list[str], extend] = []
+    total: Annotated[int, add] = 0
+    seen: Annotated[dict[str, int], merge] = {}
+    best: Annotated[float, max] = Field(0.0, ge=0)
+    word: Annotated[str, latest] = ""
+    plain: list[str] = []
+    later: Annotated[list[str], append]
+
+
+B = fields(Board)
+
+
+def test_increments_are_reduced() -> None:
+    """``reduce`` gives each reducer the old value and the update, and stores what it returns."""
+    store = Store(schema=Board)
+    for update in ("a", "b"):
+        store.reduce("log", update)
+    store.reduce("pages", ("x", "y"))
+    store.reduce("total", 3)
+    store.reduce("total", 4)
+    store.reduce("seen", {"a": 1})
+    store.reduce("seen", {"a": 2, "b": 3})
+    store.reduce("best", 0.5)
+    store.reduce("best", 0.25)
+    store.reduce("word", "last")
+    assert store.as_dict() == {
+        "log": ["a", "b"],
+        "pages": ["x", "y"],
+        "total": 7,
+        "seen": {"a": 2, "b": 3},
+        "best": 0.5,
+        "word": "last",
+        "plain": [],
+    }
+
+
+def test_reducers_change_nothing_in_place() -> None:
+    """The old value is left as it was, so that whoever holds it does not see it change."""
+    store = Store(schema=Board)
+    store.reduce("log", "a")
+    before = store["log"]
+    store.reduce("log", "b")
+    assert (before, store["log"]) == (["a"], ["a", "b"])
+
+
+def test_writes_on_a_reducer_field_gives_increments() -> None:
+    """``writes=`` gives an increment, in a loop too; beside it other fields are assigned."""
+
+    @node(writes=item(B.log))
+    def say(total: int) -> str:
+        return f"round {total}"
+
+    @node(writes=(B.total, B.plain))
+    def count(log: list[str]) -> tuple[int, list[str]]:
+        return 1, log[-1:]
+
+    flow = Flow(say, schema=Board)
+    flow.then(say, count)
+    store = flow.run({})
+    flow.run(store)
+    assert store["log"] == ["round 0", "round 1"]
+    assert (store["total"], store["plain"]) == (2, ["round 1"])
+
+
+def test_a_batch_extends() -> None:
+    """The list of results of ``each=`` is one increment."""
+
+    @node(each=B.plain, writes=B.pages)
+    def fetch(url: str) -> str:
+        return url.upper()
+
+    flow = Flow(fetch, schema=Board)
+    store = flow.run(Board(plain=["a", "b"], later=[]))
+    assert flow.run(store)["pages"] == ["A", "B", "A", "B"]
+
+
+def test_plain_assignment_sets_the_whole_value() -> None:
+    """In sequence a field with a reducer can be set as a whole, such as to be emptied."""
+    store = Store(schema=Board)
+    store.reduce("log", "a")
+    store["log"] = []
+    store.reduce("log", "b")
+    assert store["log"] == ["b"]
+
+
+def test_a_dict_of_types_declares_reducers_too() -> None:
+    """``{"log": Annotated[list, append]}`` reduces; other keys are assigned."""
+    store = Store({"log": []}, schema={"log": Annotated[list, append], "n": int})
+    store.reduce("log", 1)
+    store.put({"log": 2, "n": 3, "free": 4})
+    assert store.as_dict() == {"log": [1, 2], "n": 3, "free": 4}
+
+
+def test_a_wrong_increment_changes_nothing() -> None:
+    """What a reducer returns is checked like any write; all increments of a call, or none."""
+    store = Store(schema=Board)
+    with pytest.raises(InvalidValueError, match="field 'log' expects"):
+        store.put({"total": 1, "log": 3})
+    with pytest.raises(TypeError, match="not supported"):
+        store.apply({"plain": ["x"]}, [("total", 1), ("best", float("inf")), ("best", "much")])
+    assert (store["total"], store["log"], store["best"], store["plain"]) == (0, [], 0.0, [])
+
+
+def test_a_reducer_that_fails_says_whose_it_is() -> None:
+    """Its exception comes through with a note that names the reducer and the field."""
+    with pytest.raises(TypeError) as caught:
+        Store(schema=Board).reduce("pages", 3)
+    assert caught.value.__notes__ == ["pocoflow: in reducer extend of field 'pages'"]
+
+
+def test_a_field_without_a_reducer_is_refused() -> None:
+    """``reduce`` on another field, or without a schema, says how to declare a reducer."""
+    for store in (Store(schema=Board), Store({"plain": []})):
+        with pytest.raises(StoreError, match="key 'plain' has no reducer: declare one"):
+            store.reduce("plain", "x")
+
+
+def test_a_field_without_a_value_is_refused() -> None:
+    """A field that is not set yet has nothing to reduce into: the message asks for a default."""
+    with pytest.raises(MissingKeyError, match=r"'later' takes increments \(append\)"):
+        Store(schema=Board).reduce("later", "x")
+
+
+def test_two_reducers_on_one_field_are_refused() -> None:
+    """A field declares one reducer."""
+
+    class Twice(BaseModel):
+        log: Annotated[list[str], append, extend] = []
+
+    for schema in (Twice, {"log": Annotated[list[str], append, extend]}):
+        with pytest.raises(DefinitionError, match="'log' declares several reducers"):
+            Store(schema=schema)
+
+
+def test_increments_are_durable(tmp_path: Path) -> None:
+    """A resumed run has each increment once."""
+    broken = [True]
+
+    @node(writes=item(B.log))
+    def say() -> str:
+        return "said"
+
+    @node(writes=B.total)
+    def count() -> int:
+        if broken:
+            raise RuntimeError
+        return 1
+
+    flow = Flow(say, schema=Board, db_path=tmp_path / "runs.db", run_id="reduced")
+    flow.then(say, count)
+    with pytest.raises(RuntimeError):
+        flow.run({})
+    broken.clear()
+    store: Any = flow.resume("reduced")
+    assert (store["log"], store["total"]) == (["said"], 1)
