@@ -190,7 +190,9 @@ def _unread(subject: Subject) -> Iterator[Finding]:
         effects = subject.effects(spot.place)
         for key, line in effects.writes.items():
             once = (id(spot.place.node), key)
-            if once in reported or key in effects.reads or live.is_read(spot, key):
+            if once in reported or key in effects.reads or subject.fields.reduces(key):
+                continue
+            if live.is_read(spot, key):
                 continue
             reported.add(once)
             yield subject.finding(

@@ -74,9 +74,10 @@ class Fields:
 
     def takes(self, name: str) -> Any:
         """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
-        return Any if name in self._converted or self._reduces(name) else self.type_of(name)
+        return Any if name in self._converted or self.reduces(name) else self.type_of(name)
 
-    def _reduces(self, name: str) -> bool:
+    def reduces(self, name: str) -> bool:
+        """Whether a field has a reducer, so that what is written to it is added to it."""
         if self.model is None:
             return annotated_reducer(name, self._types.get(name)) is not None
         field = self.model.model_fields.get(name)

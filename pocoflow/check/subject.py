@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import AsyncNode, BatchNode, Node
+from pocoflow.parallel import FanOut, Spread
 from pocoflow.wiring import GraphEdge
 
 __all__ = ["Level", "Subject", "effects_of"]
@@ -82,14 +83,15 @@ class Subject:
 
     @cached_property
     def levels(self) -> list[Level]:
-        """The graph of the flow and those of the nested flows, each once."""
+        """The graph of the flow and those of nested flows and branches, each once."""
         found = [Level(self.graph)]
         known = {id(self.graph)}
         for level in found:  # grows while it is walked through
             for place in level.graph.nodes.values():
-                if place.inner is not None and id(place.inner) not in known:
-                    known.add(id(place.inner))
-                    found.append(Level(place.inner, (*level.path, place.name), place.node))
+                for graph in place.within:
+                    if id(graph) not in known:
+                        known.add(id(graph))
+                        found.append(Level(graph, (*level.path, place.name), place.node))
         return found
 
     @cached_property
@@ -150,6 +152,7 @@ class Subject:
         if where is None and edge is not None:
             where = (edge.file, edge.line)
         file, line = where or (None, None)
+        line = line if file is not None else None
         chosen = severity or RULES[code].severity
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
         return Finding(code, chosen, self.flow_name, node, drawn, file, line, message, fix)
@@ -170,6 +173,9 @@ def effects_of(node: Node[Any, Any, Any]) -> Effects:
     """What a node does to the store, from its signature or from the source of its phases."""
     if isinstance(node, FunctionNode):
         return _of_function(node)
+    if isinstance(node, Spread):  # what its branches write is left open
+        items = {node.each: 0} if isinstance(node, FanOut) else {}
+        return replace(UNKNOWN, needs=items, named=items, reads=frozenset(items))
     own = getattr(node, "__dict__", {})
     if "prep" in own or "post" in own:
         return UNKNOWN

@@ -230,8 +230,11 @@ class Uses:
             self._look(key)
             if method == "setdefault":
                 self.write(key, call.lineno, at)
-        elif method == "update":
+        elif method in ("put", "update"):
             self._update(call, at)
+        elif method == "reduce":
+            self._look(key)
+            self.write(key, call.lineno, at)
         elif method in _LOOKS_AT_ALL:
             self.reads_more = True
         elif method == "recheck":

@@ -65,7 +65,7 @@ from_a_dict: Store[Article] = Store({"document": "..."})
 
 as_mapping: MutableMapping[str, Any] = typed
 assert_type(typed["summary"], Any)
-assert_type(typed.get("summary"), Any | None)
+assert_type(typed.get("summary"), Any)
 assert_type(len(typed), int)
 assert_type(iter(typed), Iterator[str])
 assert_type("summary" in typed, bool)
