@@ -239,7 +239,7 @@ def stored(folder: Path, steps: int, synchronous: Synchronous) -> Iterator[Varia
     def by_sqlite(*, journal: bool) -> Work:
         return lambda steps: by_hand_stored(path(), steps, synchronous, journal=journal)
 
-    one, two = f"SQLite {synchronous}, one commit a step", f"SQLite {synchronous}, two commits"
+    one, two = (f"SQLite {synchronous}, {n} a step" for n in ("one commit", "two commits"))
     yield Variant(two, "by hand, sqlite3", by_sqlite(journal=True), steps)
     yield Variant(two, "pocoflow", by_library(Add), steps)
     yield Variant(one, "by hand, sqlite3", by_sqlite(journal=False), steps)

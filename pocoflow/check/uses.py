@@ -233,7 +233,7 @@ class Uses:
         elif method in ("put", "update"):
             self._update(call, at)
         elif method == "reduce":
-            self._look(key)
+            self.read(key, call.lineno, at)
             self.write(key, call.lineno, at)
         elif method in _LOOKS_AT_ALL:
             self.reads_more = True

@@ -1,7 +1,8 @@
 """Flows of several shapes that write down all they do, outside the database, as they do it.
 
 A ledger is the other side of the story: what a paid service would have on its bill. Its lines are
-``what step detail``, in the order of what happened::
+``what place detail``, in the order of what happened. The place is that of the idempotency key: the
+step, the item of a batch, the branch::
 
     start     the hook node_start
     prep      prep of the step begins
@@ -19,20 +20,32 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
-from pocoflow import AsyncNode, Flow, Node, Store, WorkflowDB
-from pocoflow.context import context
+from pocoflow import (
+    AsyncNode,
+    BatchNode,
+    FanOut,
+    Flow,
+    Node,
+    Parallel,
+    Store,
+    WorkflowDB,
+    context,
+    fields,
+)
+from pocoflow.reducers import append
 
 __all__ = ["LONG", "SHAPES", "Ledger", "Line", "Oracle", "Shape", "oracle", "same"]
 
@@ -44,7 +57,7 @@ class Line:
     """One line of a ledger."""
 
     what: str
-    step: int
+    place: str
     detail: str
 
 
@@ -66,13 +79,18 @@ class Ledger:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._file = None if path is None else os.open(path, flags, 0o600)
 
-    def write(self, what: str, step: int, detail: str = "") -> None:
-        """Write a line, and perhaps die of it."""
+    def write(self, what: str, place: str | None = None, detail: str = "") -> None:
+        """Write a line, of where the calling code is, and perhaps die of it."""
         if self._file is None:
             return
-        os.write(self._file, f"{what} {step} {detail}\n".encode())
-        if f"{what} {step}" == self._cut:
+        place = here() if place is None else place
+        os.write(self._file, f"{what} {place} {detail}\n".encode())
+        if f"{what} {place}" == self._cut:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def pay(self) -> None:
+        """Write that the call of the calling code is paid."""
+        self.write("paid", None, context().idempotency_key)
 
     def work(self) -> None:
         """Take the time of a paid call."""
@@ -84,10 +102,16 @@ class Ledger:
         """The lines of a ledger, without what was acknowledged after a cut."""
         cut = False
         for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            what, step, detail = text.split(" ", 2)
+            what, place, detail = text.split(" ", 2)
             cut = what == "cut" or (cut and what != "process")
             if not cut or what not in ("post", "posted", "done", "end"):
-                yield Line(what, int(step), detail)
+                yield Line(what, place, detail)
+
+
+def here() -> str:
+    """The place of the calling code in its run."""
+    run = context()
+    return run.idempotency_key.removeprefix(f"{run.token}-")
 
 
 # -- nodes ----------------------------------------------------------------------------------------
@@ -101,21 +125,20 @@ class Work(Node[Any, Any, str]):
         self.ledger = ledger
 
     def prep(self, store: Store[Any]) -> Any:
-        self.ledger.write("prep", context().step)
+        self.ledger.write("prep")
         return self.read(store)
 
     def exec(self, prepared: Any) -> Any:
-        here = context()
-        self.ledger.write("call", here.step)
+        self.ledger.write("call")
         self.ledger.work()
         result = self.compute(prepared)
-        self.ledger.write("paid", here.step, here.idempotency_key)
+        self.ledger.pay()
         return result
 
     def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
-        self.ledger.write("post", context().step)
+        self.ledger.write("post")
         action = self.write(store, prepared, result)
-        self.ledger.write("posted", context().step)
+        self.ledger.write("posted")
         return action
 
     def read(self, store: Store[Any]) -> Any:
@@ -138,7 +161,7 @@ class Check(Node[None, None, str]):
         self.limit = limit
 
     def post(self, store: Store[Any], prepared: None, result: None) -> str:
-        self.ledger.write("posted", context().step)
+        self.ledger.write("posted")
         store["round"] = store["round"] + 1
         return "again" if store["round"] < self.limit else "enough"
 
@@ -205,14 +228,13 @@ class Flaky(Work):
     max_retries = 3
 
     def exec(self, prepared: Any) -> Any:
-        here = context()
-        if here.step % 3 == 2 or here.attempt < 3:
-            raise ConnectionError(f"attempt {here.attempt}")
+        run = context()
+        if run.step % 3 == 2 or run.attempt < 3:
+            raise ConnectionError(f"attempt {run.attempt}")
         return super().exec(prepared)
 
     def exec_fallback(self, prepared: Any, exc: Exception) -> Any:
-        here = context()
-        self.ledger.write("paid", here.step, here.idempotency_key)
+        self.ledger.pay()
         return -prepared
 
     def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
@@ -229,16 +251,15 @@ class Fetch(AsyncNode[Any, Any, str]):
         self.ledger = ledger
 
     async def prep(self, store: Store[Any]) -> Any:
-        self.ledger.write("prep", context().step)
+        self.ledger.write("prep")
         return store["urls"][store["next"]]
 
     async def exec_async(self, url: Any) -> Any:
-        here = context()
-        self.ledger.write("call", here.step)
+        self.ledger.write("call")
         await asyncio.sleep(0)
         self.ledger.work()
         pages = await asyncio.gather(*(self._page(url, n) for n in range(2)))
-        self.ledger.write("paid", here.step, here.idempotency_key)
+        self.ledger.pay()
         await asyncio.sleep(0)
         return tuple(pages)
 
@@ -247,10 +268,10 @@ class Fetch(AsyncNode[Any, Any, str]):
         return f"{url}#{number}".encode()
 
     def post(self, store: Store[Any], url: Any, pages: Any) -> str:
-        self.ledger.write("post", context().step)
+        self.ledger.write("post")
         store["pages"][url] = pages
         store["next"] += 1
-        self.ledger.write("posted", context().step)
+        self.ledger.write("posted")
         return "again" if store["next"] < len(store["urls"]) else "enough"
 
 
@@ -286,25 +307,104 @@ class Price(Node[str, Quote, str]):
         self.ledger = ledger
 
     def prep(self, store: Store[Offer]) -> str:
-        self.ledger.write("prep", context().step)
+        self.ledger.write("prep")
         return store.state.articles[len(store.state.orders)]
 
     def exec(self, article: str) -> Quote:
-        here = context()
-        self.ledger.write("call", here.step)
+        self.ledger.write("call")
         self.ledger.work()
         quote = Quote(Decimal(len(article)) + Decimal("0.10"), "EUR")
-        self.ledger.write("paid", here.step, here.idempotency_key)
+        self.ledger.pay()
         return quote
 
     def post(self, store: Store[Offer], article: str, quote: Quote) -> str:
-        self.ledger.write("post", context().step)
+        self.ledger.write("post")
         store.state.orders.append(Order(article=article, quote=quote))
         store.state.total += quote.price
         if len(store.state.orders) == len(store.state.articles):
             store.state.summary = f"{len(store.state.orders)} orders"
-        self.ledger.write("posted", context().step)
+        self.ledger.write("posted")
         return "again" if "summary" not in store else "enough"
+
+
+class Items(BatchNode[int, Any, str]):
+    """A batch: each item is a paid call of its own."""
+
+    def __init__(self, ledger: Ledger, concurrency: int = 1) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.concurrency = concurrency
+
+    def prep(self, store: Store[Any]) -> Iterator[int]:
+        self.ledger.write("prep")
+        yield from range(store["round"], store["round"] + 4)
+
+    def exec(self, item: int) -> Any:
+        self.ledger.write("call")
+        self.ledger.work()
+        self.ledger.pay()
+        return (item, Decimal(item) / 4)
+
+    def post(self, store: Store[Any], items: object, results: list[Any]) -> str:
+        self.ledger.write("post")
+        store["results"] += results
+        store["round"] += 1
+        self.ledger.write("posted")
+        return "again" if store["round"] < 2 else "enough"
+
+
+class Tasks(Items):
+    """A batch whose items are tasks."""
+
+    async def exec(self, item: int) -> Any:
+        self.ledger.write("call")
+        await asyncio.sleep(0)
+        self.ledger.work()
+        self.ledger.pay()
+        await asyncio.sleep(0)
+        return (item, Decimal(item) / 4)
+
+
+class Tally(BaseModel):
+    """The store of the parallel branches."""
+
+    start: int = 3
+    left: int = 0
+    right: int = 0
+    numbers: list[int] = []
+    number: int = 0
+    log: Annotated[list[str], append] = []
+    total: int = 0
+
+
+class Branch(Work):
+    """A step in a parallel branch: from one field to another, and a line for the log."""
+
+    def __init__(self, ledger: Ledger, name: str, source: str, field: str) -> None:
+        super().__init__(ledger, name)
+        self.source = source
+        self.field = field
+
+    def read(self, store: Store[Any]) -> Any:
+        return store[self.source]
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        if self.field:
+            store[self.field] = result
+        store.reduce("log", f"{self.name} {result}")
+        return "default"
+
+
+class Join(Work):
+    """What comes after the branches."""
+
+    def read(self, store: Store[Any]) -> Any:
+        return store["left"] + store["right"]
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["total"] = result
+        store["numbers"] = [1, 2, 3]
+        return "default"
 
 
 # -- shapes ---------------------------------------------------------------------------------------
@@ -312,11 +412,19 @@ class Price(Node[str, Quote, str]):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A kind of flow: how to wire it, and the store that it begins with."""
+    """A kind of flow: how to wire it, and the store that it begins with.
+
+    Attributes:
+        wire: Makes its nodes.
+        initial: Makes the store that it begins with.
+        schema: The schema of its store.
+        ordered: Whether its steps always come in one order.
+    """
 
     wire: Callable[[Ledger], Node[Any, Any, Any]]
     initial: Callable[[], dict[str, Any]]
     schema: type[BaseModel] | None = None
+    ordered: bool = True
 
     def flow(self, ledger: Ledger, database: WorkflowDB | None = None) -> Flow[Any]:
         """The flow, writing to a ledger."""
@@ -324,9 +432,9 @@ class Shape:
             start=self.wire(ledger), flow_name="durable", db_path=database, schema=self.schema
         )
         # The step of a hook: of the run whose phase the engine has just left.
-        flow.on("node_start", lambda name, store: ledger.write("start", context().step))
-        flow.on("node_end", lambda name, action, spent, store: ledger.write("done", context().step))
-        flow.on("flow_end", lambda steps, store: ledger.write("end", steps))
+        flow.on("node_start", lambda name, store: ledger.write("start"))
+        flow.on("node_end", lambda name, action, spent, store: ledger.write("done"))
+        flow.on("flow_end", lambda steps, store: ledger.write("end", str(steps)))
         return flow
 
 
@@ -343,6 +451,34 @@ def _loop(ledger: Ledger) -> Node[Any, Any, Any]:
     work.then("*", check)
     check.then("again", work)
     return work
+
+
+def _nested(ledger: Ledger) -> Node[Any, Any, Any]:
+    inner_work, check = Work(ledger, "InnerWork"), Check(ledger, 2)
+    inner: Flow[Any] = Flow(inner_work, flow_name="inner")
+    inner.then(inner_work, check)
+    inner.then(check.when("again"), inner_work)
+    middle: Flow[Any] = Flow(inner, flow_name="middle")
+    first, last = Work(ledger, "First"), Work(ledger, "Last")
+    first.then("default", middle)
+    middle.then("enough", last)
+    return first
+
+
+def _parallel(ledger: Ledger) -> Node[Any, Any, Any]:
+    one = Branch(ledger, "One", "start", "left")
+    one.then("default", Branch(ledger, "Two", "left", "left"))
+    both = Parallel(one, Branch(ledger, "Three", "start", "right"), name="Both")
+    join = Join(ledger)
+    both.then("default", join)
+    each = FanOut(
+        Branch(ledger, "Each", "number", ""),
+        each=fields(Tally).numbers,
+        as_=fields(Tally).number,
+        concurrency=2,
+    )
+    join.then("default", each)
+    return both
 
 
 def _again(node: Node[Any, Any, Any]) -> Node[Any, Any, Any]:
@@ -383,6 +519,15 @@ SHAPES: dict[str, Shape] = {
         lambda: {"articles": ("pen", "ink", "paper", "blotter")},
         Offer,
     ),
+    "nested": Shape(_nested, lambda: {"x": 2, "round": 0}),
+    "batch": Shape(lambda ledger: _again(Items(ledger)), lambda: {"round": 0, "results": []}),
+    "batch in threads": Shape(
+        lambda ledger: _again(Items(ledger, 3)), lambda: {"round": 0, "results": []}
+    ),
+    "batch of tasks": Shape(
+        lambda ledger: _again(Tasks(ledger, 3)), lambda: {"round": 0, "results": []}
+    ),
+    "parallel": Shape(_parallel, dict, Tally, ordered=False),
 }
 
 LONG = Shape(lambda ledger: _again(Many(ledger)), lambda: {"x": 1, "round": 0})
@@ -404,10 +549,10 @@ class Oracle:
     lines: tuple[str, ...]
 
     @property
-    def paid(self) -> frozenset[int]:
-        """The steps with a paid call."""
+    def paid(self) -> list[str]:
+        """The places with a paid call."""
         words = (line.split() for line in self.lines)
-        return frozenset(int(step) for what, step in words if what == "paid")
+        return [place for what, place in words if what == "paid"]
 
     @property
     def steps(self) -> int:
@@ -421,8 +566,8 @@ def oracle(shape: Shape) -> Oracle:
     lines: list[str] = []
 
     class Watching(Ledger):
-        def write(self, what: str, step: int, detail: str = "") -> None:
-            lines.append(f"{what} {step}")
+        def write(self, what: str, place: str | None = None, detail: str = "") -> None:
+            lines.append(f"{what} {here() if place is None else place}")
 
     flow = shape.flow(Watching(None))
     flow.on("flow_start", lambda store: stores.update({-1: copy.deepcopy(store.as_dict())}))
@@ -449,7 +594,9 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, BaseModel):
         return same(one.__dict__, other.__dict__)
     if is_dataclass(one):
-        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+        return all(
+            same(getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(one)
+        )
     return bool(one == other)
 
 

@@ -114,7 +114,7 @@ def power_trial(disk: Disk, trial: Trial, after: float, number: int) -> Outcome:
 
     def strike() -> None:
         # The file system can still tell a write that it lets go of now that it is safe.
-        book.write("cut", -1)
+        book.write("cut", "-")
         disk.cut_power()
 
     ended = in_child(lambda: go_on(trial, Cut(), database, ledger), cut=(after, strike))
