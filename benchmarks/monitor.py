@@ -87,10 +87,12 @@ def fill(path: Path) -> None:
             )
             steps = range(-1, STEPS)
             raw.executemany(
-                "INSERT INTO pf_steps VALUES (?, ?, ?, ?)",
+                "INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?)",
                 [(number, step, f"N{step}", ended) for step in steps],
             )
-            raw.execute("INSERT INTO pf_keys VALUES (?, 0, 'text')", (number,))
+            raw.execute(
+                "INSERT INTO pf_keys (run_no, key_no, key) VALUES (?, 0, 'text')", (number,)
+            )
             raw.executemany(
                 "INSERT INTO pf_values VALUES (?, 0, ?, 0, ?)",
                 [(number, step, json.dumps(f"text {step} " * 10)) for step in steps],

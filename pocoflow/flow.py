@@ -316,7 +316,9 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         run.recorder, run.replay = found.recorder, found.replay
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
-        run.forked, run.saved = found.forked, found.branches
+        first, _ = found.place.first()
+        run.forked = found.forked if first.branches else None
+        run.saved = found.branches
         return Started(run, found.place)
 
     def _run(

@@ -15,7 +15,9 @@ def cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Find
     """The finding on a run whose rehearsal raised ``exc``."""
     first = exc.findings[0] if isinstance(exc, FlowValidationError) else None
     lines = str(exc).splitlines() if first is None else [f"{first.code}: {first.message}"]
-    why = " ".join(line.strip() for line in lines) or type(exc).__name__
+    parts = [line for line in lines if not line.startswith("  - ")]
+    changes = "; ".join(line.removeprefix("  - ") for line in lines if line.startswith("  - "))
+    why = " ".join([*parts, changes]).strip() or type(exc).__name__
     return Finding(
         "PF403",
         "error",

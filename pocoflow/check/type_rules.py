@@ -79,6 +79,15 @@ def _parameters(
 ) -> Iterator[Finding]:
     hints = node.signature.hints
     for one in node.signature.parameters:
+        if one.resource is not None and not fits(one.resource._kind, hints.get(one.name, Any)):
+            yield subject.finding(
+                "PF202",
+                f"parameter {one.name!r} is annotated as {type_label(hints[one.name])} and takes "
+                f"{one.resource!r}",
+                f"annotate it as {type_label(one.resource._kind)}, or take another resource",
+                node=name,
+                where=definition_place(node.signature.function),
+            )
         if one.field is None or one.name not in hints:
             continue
         holds = _held(subject, one)

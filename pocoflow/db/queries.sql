@@ -177,7 +177,7 @@ ORDER BY k.key_no, v.step;
 
 -- name: changes_of_run
 -- Every change of the store, in the order of the steps; step -1 is the store at the beginning.
-SELECT s.step, s.node_name, s.created_at, k.key, v.op, v.value
+SELECT s.step, s.node_name, s.created_at, k.key, k.scope, v.op, v.value
 FROM pf_steps AS s
 LEFT JOIN pf_values AS v ON v.run_no = s.run_no AND v.step = s.step
 LEFT JOIN pf_keys AS k ON k.run_no = v.run_no AND k.key_no = v.key_no

@@ -146,7 +146,8 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
     """Everything that is recorded of a run, as one JSON document.
 
     ``steps`` has what each step changed (step -1: the store before the first node): ``set`` for
-    whole values, ``appended`` for elements added to lists, ``deleted`` and ``not_saved`` keys.
+    whole values, ``appended`` for elements added to lists, ``deleted`` and ``not_saved`` keys, and
+    ``branches`` for the same of parallel branches, by their scope.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -158,12 +159,14 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
         step = steps.setdefault(row["step"], about)
         if row["key"] is None:
             continue
-        key = _key(row["key"])
+        key, owner = _key(row["key"]), step
+        if row["scope"]:
+            owner = step.setdefault("branches", {}).setdefault(row["scope"], {})
         if row["op"] == DELETED:
-            step.setdefault("deleted", []).append(key)
+            owner.setdefault("deleted", []).append(key)
         else:
             part = {APPENDED: "appended", UNSAVED: "not_saved"}.get(row["op"], "set")
-            step.setdefault(part, {})[key] = json.loads(row["value"])
+            owner.setdefault(part, {})[key] = json.loads(row["value"])
     return {
         "format": "pocoflow-run/1",
         "run": database.get_run(run_id),

@@ -49,8 +49,8 @@ class _Fork:
         self.run, self.place, self.node, self.loop = run, place, node, loop
         self.scope = run.scope_of_fork()
         self.stop = Cancellation()
-        if run.numbers is None:
-            run.numbers = Numbers(run.step)
+        if run.root is None or run.numbers is None:
+            run.numbers = Numbers(run.step)  # the steps since an earlier fork have not taken any
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
         self.on_loop = not run.inline or place.exec_async

@@ -124,10 +124,12 @@ def _boxes(
         if name not in flows:
             lines.append(f"    {ids[name]} [{_node(name, title, walk, colours)}]")
             continue
-        ink = colours[""][2]
+        status = walk.status.get(name, "")
+        _, line, ink = colours.get(status, colours[""])
+        about = f" {_SIGNS.get(status, '')} {status}" if status else ""
         lines.append(f"    subgraph cluster_{ids[name]} {{")
         lines.append(
-            f'    label="{title}"; style=rounded; color="{ink}"; fontcolor="{ink}"; '
+            f'    label="{title}{about}"; style=rounded; color="{line}"; fontcolor="{ink}"; '
             'fontname="sans-serif"; fontsize=11'
         )
         lines += _boxes(names, flows, ids, walk, colours, name)

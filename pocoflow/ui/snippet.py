@@ -59,11 +59,11 @@ def resume_snippet(
     """
     if reference and is_reference(reference):
         code = _referenced(path, reference)
-    elif graph is not None:
+    elif graph is not None and not _has_branches(graph):
         code = _Wiring(graph, walk).code(path, str(run["flow_name"]))
     else:
         code = (
-            "# This run was written before flows recorded their graph: say where the flow is.\n"
+            "# The record does not say how this flow is wired: write here where it is.\n"
             "from my_module import flow\n"
         )
     if graph is None:
@@ -74,6 +74,12 @@ def resume_snippet(
         f"{code}\nrun_id = flow.fork({run['run_id']!r}, step={step})\n"
         "store = flow.resume(run_id)\nprint(run_id, store)\n"
     )
+
+
+def _has_branches(graph: Mapping[str, Any]) -> bool:
+    """Whether there is a node with nodes inside that is no flow, such as a parallel one."""
+    owners = {name.rpartition("/")[0] for name in graph["nodes"]} & set(graph["nodes"])
+    return any(graph["nodes"][owner]["class"] != _FLOW_CLASS for owner in owners)
 
 
 def _path(path: str) -> str:

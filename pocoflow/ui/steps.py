@@ -79,25 +79,27 @@ def parse(text: object) -> datetime:
 def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> list[Step]:
     """The steps of a run in the order in which they began."""
     found: list[Step] = []
-    open_steps: dict[int, Step] = {}
+    # By node, not by number: a step with branches inside has its last number only at its end.
+    open_steps: dict[str, Step] = {}
     last = now
     for event in events:
         last = time = parse(event["ts"])
-        number, kind = event["step"], event["event"]
+        node, kind = event["node_name"] or "", event["event"]
         if kind == "node_start":
-            step = Step(number, event["node_name"] or "", time, time)
+            step = Step(event["step"], node, time, time)
             step.attempts.append(Attempt(time, time))
             found.append(step)
-            _end(open_steps.pop(number, None), "failed", time)
-            open_steps[number] = step
-        elif kind == "node_retry" and number in open_steps:
-            step = open_steps[number]
+            _end(open_steps.pop(node, None), "failed", time)
+            open_steps[node] = step
+        elif kind == "node_retry" and node in open_steps:
+            step = open_steps[node]
             step.attempts[-1].ended = time
             step.attempts[-1].error = describe(event)
             step.attempts.append(Attempt(time, time))
-        elif kind in ("node_end", "node_error") and number in open_steps:
-            step = open_steps.pop(number)
+        elif kind in ("node_end", "node_error") and node in open_steps:
+            step = open_steps.pop(node)
             _end(step, "completed" if kind == "node_end" else "failed", time)
+            step.number = event["step"]
             step.action, step.elapsed_ms = event["action"], event["elapsed_ms"]
             step.attempts[-1].error = describe(event) if kind == "node_error" else None
         elif kind in ("flow_cancelled", "flow_error", "flow_resume"):
@@ -175,6 +177,9 @@ def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Sequence
     """Follow the steps of a run over the edges of its graph."""
     found = Walk()
     known = {(source, action): target for source, action, target in edges}
+    steps = list(steps)
+    # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
+    working = {step.node for step in steps}
     for step in steps:
         if step.attempts:
             found.visits[step.node] = found.visits.get(step.node, 0) + 1
@@ -185,7 +190,7 @@ def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Sequence
             inside = "/".join(step.node.split("/")[: depth + 2])
             found.first_inside.setdefault(flow, inside)
         if step.action is not None:
-            for edge in _edges_of(step.node, step.action, known):
+            for edge in _edges_of(step.node, step.action, known, working):
                 found.taken[edge] = found.taken.get(edge, 0) + 1
     if run["status"] != "completed":
         found.current = run["current_node"]
@@ -196,7 +201,9 @@ def _retries(step: Step) -> bool:
     return step.status == "running" and len(step.attempts) > 1
 
 
-def _edges_of(node: str, action: str, known: Mapping[tuple[str, str], str]) -> Iterable[Edge]:
+def _edges_of(
+    node: str, action: str, known: Mapping[tuple[str, str], str], working: set[str]
+) -> Iterable[Edge]:
     """The edges that an action takes: out of the node or, at the end of a flow, out of the flow."""
     while True:
         for label in (action, "*"):
@@ -206,6 +213,6 @@ def _edges_of(node: str, action: str, known: Mapping[tuple[str, str], str]) -> I
                 break
         else:
             target = "END"
-        if "/" not in node or target != "END":
-            return
         node = node.rpartition("/")[0]
+        if not node or node in working or target != "END":
+            return

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 PRELUDE = """\
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from pocoflow import END, Flow, Node, Store, fields, key, node, resource
 
@@ -233,7 +233,7 @@ def told(name: str) -> None:
 
 flow.on("node_end", told)
 """,
-        "a string among the inputs of a flow's function call": """
+        "a call with the wrong argument, and a name for END": """
 summarise(5)
 flow.then(summarise, "END")
 """,
@@ -406,7 +406,9 @@ flow = Flow(start=summarise, schema=Article, inputs=())
 given = {}
 """,
         "a field that a database cannot keep": """
-class Talk(BaseModel, arbitrary_types_allowed=True):
+class Talk(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     document: str
     summary: str = ""
     client: Client | None = None

@@ -235,13 +235,13 @@ def lock(path: str) -> None:
 
 def full(path: str) -> None:
     """A run for whose second step there is no room: no file of this process may grow any more."""
-    size = os.path.getsize(path + "-wal") if os.path.exists(path + "-wal") else 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit() -> None:
-        most = max(os.path.getsize(path + "-wal"), size)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(path + "-wal"), before[1]))
 
     outcome(lambda: three(path, Act(limit)).run({}))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class Loop(Count):

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 import pocoflow
-from pocoflow import END, Flow, Node, Store, WorkflowDB, context
+from pocoflow import END, Flow, Node, Parallel, Store, WorkflowDB, context
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.errors import (
     CheckpointNotFoundError,
@@ -38,6 +38,7 @@ from pocoflow.errors import (
     UnknownClassError,
     UnknownFieldError,
 )
+from pocoflow.events import NodeEnded
 
 
 class Bug(Exception):
@@ -441,6 +442,74 @@ def test_the_idempotency_key_is_the_same_after_a_resume_and_another_after_a_fork
     assert first == second == third != forked
     assert first.rpartition("-")[2] == forked.rpartition("-")[2] == "0"
     assert len(first) >= 32
+
+
+class Forks:
+    """Step, fork, step, fork, step: with branches that pay."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.paid: list[str] = []
+        self.log: list[str] = []
+        self.steps = {name: Step(name, self.log) for name in ("Before", "Between", "After")}
+        self.branches = [Branch(name, self.paid) for name in ("One", "Two", "Three", "Four")]
+        first = Parallel(*self.branches[:2], name="First")
+        second = Parallel(*self.branches[2:], name="Second")
+        self.flow: Flow[Any] = Flow(self.steps["Before"], db_path=path, run_id="r")
+        self.flow.then(self.steps["Before"].when("go"), first)
+        self.flow.then(first, self.steps["Between"])
+        self.flow.then(self.steps["Between"].when("go"), second)
+        self.flow.then(second, self.steps["After"])
+        self.flow.then(self.steps["After"].when("go"), END)
+
+
+class Branch(Node[None, str, str]):
+    """A branch that pays; fails in post while told to."""
+
+    broken = False
+
+    def __init__(self, name: str, paid: list[str]) -> None:
+        super().__init__(name=name)
+        self.paid = paid
+
+    def exec(self, prepared: None) -> str:
+        run = context()
+        self.paid.append(run.idempotency_key.removeprefix(run.token))
+        return self.name
+
+    def post(self, store: Store[Any], prepared: None, result: str) -> str:
+        if self.broken:
+            raise Bug(self.name)
+        store[self.name] = result
+        return "default"
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["database", "memory"])
+def test_the_steps_of_several_forks_are_numbered_in_one_line(path: Path, kept: bool) -> None:
+    """Steps before, in, between and after parallel branches each have a number of their own."""
+    forks = Forks(path if kept else None)
+    seen: list[int] = []
+    forks.flow.subscribe(
+        lambda event, store: seen.append(event.step) if isinstance(event, NodeEnded) else None
+    )
+    forks.flow.run({"x": 0})
+    assert sorted(seen) == list(range(9))
+    assert sorted(forks.paid) == ["-1.0-0", "-1.1-0", "-5.0-0", "-5.1-0"]
+
+
+def test_branches_have_the_same_keys_in_a_run_that_was_resumed_before(path: Path) -> None:
+    """A run that fails between two forks and in the second one pays for each branch once."""
+    forks = Forks(path)
+    between, last = forks.steps["Between"], forks.branches[-1]
+    between.broken, last.broken = "exec", True
+    with pytest.raises(Bug):
+        forks.flow.run({"x": 0})
+    between.broken = ""
+    with pytest.raises(Bug):
+        forks.flow.resume("r")
+    last.broken = False
+    store = forks.flow.resume("r")
+    assert (store["x"], store["Four"]) == (3, "Four")
+    assert sorted(forks.paid) == ["-1.0-0", "-1.1-0", "-5.0-0", "-5.1-0"]
 
 
 # -- what cannot go on ----------------------------------------------------------------------------

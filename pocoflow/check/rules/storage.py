@@ -15,12 +15,17 @@ RULES = (
         """Checkpoints record it as not saved, and a resumed run lacks it. A live object is given to
         the run as a resource instead.""",
         """
+    from pydantic import ConfigDict
+
+
     class Client:
         def ask(self, text: str) -> str:
             return text
 
 
-    class Talk(BaseModel, arbitrary_types_allowed=True):
+    class Talk(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+
         question: str
         client: Client
 

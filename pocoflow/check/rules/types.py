@@ -37,7 +37,7 @@ RULES = (
         "PF202",
         "parameter and field disagree",
         "error",
-        "A parameter is annotated with a type that the field's values do not fit.",
+        "A parameter is annotated with a type that its field, or its resource, does not fit.",
         "The function is called with something else than it says it takes.",
         """
     @node

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow import Flow, Node, Parallel, Store, WorkflowDB
 from pocoflow.ui.data import RunView, read_run
 from pocoflow.ui.drawing import draw_graph
+from pocoflow.ui.snippet import resume_snippet
 from pocoflow.ui.steps import parse, steps_of, walk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -167,6 +168,23 @@ def test_a_nested_flow_is_a_box_and_its_edges_are_followed(tmp_path: Path) -> No
     assert "subgraph cluster_" in dot
     assert "lhead=cluster_" in dot
     assert "ltail=cluster_" in dot
+
+
+def test_parallel_branches_are_steps_of_their_own(tmp_path: Path) -> None:
+    """Branches overlap in time, the node around them ends after them, and edges count once."""
+    path = tmp_path / "a.db"
+    inner = Flow(start=Node(name="deep"), flow_name="sub")
+    both, last = Parallel(Node(name="one"), inner, name="both"), Node(name="last")
+    flow = Flow(start=both, db_path=path)
+    view = read(path, flow.then(both, last))
+    assert {step.node: step.status for step in view.steps} == dict.fromkeys(
+        ("both", "both/one", "both/sub/deep", "last"), "completed"
+    )
+    assert view.walk.taken == {("both", "default", "last"): 1}
+    assert view.graph is not None
+    assert 'label="both ✓ completed"' in draw_graph(view.graph, view.walk)
+    code = resume_snippet(str(path), view.run, view.graph, view.walk, step=0)
+    assert "from my_module import flow" in code
 
 
 def test_a_name_with_a_slash_is_not_taken_for_a_nested_flow(tmp_path: Path) -> None:
