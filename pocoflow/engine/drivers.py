@@ -35,13 +35,17 @@ def drive(context: RunContext, steps: Steps) -> None:
     Raises:
         BaseException: Whatever ended the run.
     """
-    token = current.set(context)
+    # A copy, which nobody has to put back: no Ctrl-C can leave the run's context behind.
+    contextvars.copy_context().run(_drive_in, context, steps)
+
+
+def _drive_in(context: RunContext, steps: Steps) -> None:
     companion = _Companion()
     try:
+        current.set(context)
         _drive_here(steps, _ThreadDriver(companion))
     finally:
         companion.close()
-        current.reset(token)
 
 
 async def drive_async(context: RunContext, steps: Steps) -> None:

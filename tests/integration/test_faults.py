@@ -26,7 +26,7 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB, context
-from pocoflow.db import recorder, workflow
+from pocoflow.db import recorder, steps, workflow
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -461,7 +461,7 @@ def test_a_clock_that_goes_back_changes_no_order(
 
     def go_back() -> None:
         early = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-        for module in (workflow, recorder):
+        for module in (workflow, recorder, steps):
             monkeypatch.setattr(module, "utc_now", lambda: early)
 
     disturbed = Disturbed(path, go_back)
