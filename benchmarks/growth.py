@@ -9,8 +9,8 @@
 - ``big``: a value of 50 MB that four steps replace
 - ``runs``: reading from a database of 100,000 runs
 
-``by hand`` is sqlite3 with the same two commits a step and the same facts in them, which writes of
-the store what it knows to have changed; ``full copy`` writes the whole store as JSON in one commit a
+``by hand`` is sqlite3 with the same two commits a step and the same facts in them; of the store it
+writes what it knows to have changed. ``full copy`` writes the whole store as JSON in one commit a
 step, as many do. In ``text`` and ``chat`` the variants take turns, round by round. Prints Markdown
 tables.
 """
@@ -115,16 +115,12 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY, run_no INTEGER, step INTEGER, node TEXT, event TEXT, action TEXT,
     elapsed REAL, ts TEXT
 );
-CREATE TABLE steps (
-    run_no INTEGER, step INTEGER, node TEXT, changed TEXT, next TEXT, ts TEXT,
-    PRIMARY KEY (run_no, step)
-) WITHOUT ROWID;
-CREATE TABLE journal (run_no INTEGER, step INTEGER, value TEXT, PRIMARY KEY (run_no, step))
-WITHOUT ROWID;
+CREATE TABLE steps (step INTEGER PRIMARY KEY, node TEXT, changed TEXT, next TEXT, ts TEXT);
+CREATE TABLE journal (step INTEGER PRIMARY KEY, value TEXT);
 INSERT INTO runs VALUES (1, 'running', 0, 'node');
 """
 
-STEP = "INSERT INTO steps VALUES (1, ?, 'node', ?, 'node', ?)"
+STEP = "INSERT INTO steps VALUES (?, 'node', ?, 'node', ?)"
 EVENT = "INSERT INTO events (run_no, step, node, event, action, elapsed, ts) VALUES (1,?,?,?,?,?,?)"
 
 
@@ -146,14 +142,14 @@ def by_hand(
             began = perf_counter()
             result = work(step)
             raw.execute("BEGIN IMMEDIATE")
-            raw.execute("INSERT INTO journal VALUES (1, ?, ?)", (step, json.dumps(result)))
+            raw.execute("INSERT INTO journal VALUES (?, ?)", (step, json.dumps(result)))
             raw.execute("COMMIT")
             elapsed, now = perf_counter() - began, datetime.now(UTC).isoformat()
             raw.execute("BEGIN IMMEDIATE")
             raw.execute(STEP, (step, json.dumps(result), now))
             raw.execute(EVENT, (step, "node", "node_end", "again", elapsed, now))
             raw.execute(EVENT, (step + 1, "node", "node_start", None, None, now))
-            raw.execute("DELETE FROM journal WHERE run_no = 1 AND step <= ?", (step,))
+            raw.execute("DELETE FROM journal WHERE step <= ?", (step,))
             raw.execute("UPDATE runs SET steps = ?, node = 'node' WHERE run_no = 1", (step + 1,))
             raw.execute("COMMIT")
 
