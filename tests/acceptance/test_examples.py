@@ -1,5 +1,6 @@
 """Each program in examples/ runs as a user would start it, and prints what it promises."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,12 @@ def run(name: str, *arguments: str, folder: Path) -> str:
 def test_hello_greets_and_tells_of_each_step(tmp_path: Path) -> None:
     """The smallest example runs two typed nodes, and its hooks tell what happens."""
     printed = run("hello.py", "Ada", folder=tmp_path)
-    assert printed.splitlines() == [
+    untimed = re.sub(r"\(\d+\.\d\ds\)", "(...)", printed)
+    assert untimed.splitlines() == [
         "▶ Greet",
-        "✓ Greet → greeted  (0.00s)",
+        "✓ Greet → greeted  (...)",
         "▶ Shout",
-        "✓ Shout → done  (0.00s)",
+        "✓ Shout → done  (...)",
         "Done in 2 steps",
         "HELLO, ADA!",
     ]

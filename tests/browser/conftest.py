@@ -47,9 +47,12 @@ def _chromium() -> str:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests, which reaches nothing but this machine."""
+    """One Chromium for the tests of a module, which reaches nothing but this machine.
+
+    Not for all tests: while it is there, an event loop runs in this thread.
+    """
     with sync_playwright() as playwright:
         try:
             started = _launch(playwright)
