@@ -22,6 +22,7 @@ import gc
 import json
 import math
 import os
+import platform
 import resource
 import sqlite3
 import statistics
@@ -467,24 +468,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=CASES, action="append", help="may be repeated")
+    parser.add_argument("--only", choices=CASES, help="one of them (all)")
     parser.add_argument("--rounds", type=int, default=5, help="of text and chat (5)")
     parser.add_argument("--steps", type=int, default=100_000, help="of long (100000)")
     parser.add_argument("--runs", type=int, default=100_000, help="of runs (100000)")
     parser.add_argument("--synchronous", choices=("NORMAL", "FULL"), default="NORMAL")
     parser.add_argument("--folder", type=Path, help="where the databases go, for another disk")
     options = parser.parse_args(arguments)
-    cases = options.only or CASES
-    if len(cases) > 1:
+    if options.only is None:
         # Each in a process of its own, so that none sees the memory of another.
         given = sys.argv[1:] if arguments is None else list(arguments)
-        commands = [[sys.executable, __file__, *given, "--only", name] for name in cases]
-        return max(subprocess.run(command, check=False).returncode for command in commands)
+        commands = [[sys.executable, __file__, *given, "--only", name] for name in CASES]
+        code = max(subprocess.run(command, check=False).returncode for command in commands)
+        print(f"\nPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ", end="")
+        print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors")
+        return code
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for line in case(cases[0], Path(folder), options):
+        for line in case(options.only, Path(folder), options):
             print(line, flush=True)
-    if cases[0] == CASES[-1]:
-        print(f"\nSQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}, {os.uname()}")
     return 0
 
 

@@ -47,7 +47,7 @@ from pocoflow import (
 )
 from pocoflow.reducers import append
 
-__all__ = ["LONG", "SHAPES", "Ledger", "Line", "Oracle", "Shape", "oracle", "same"]
+__all__ = ["CONCURRENT", "LONG", "SHAPES", "Ledger", "Line", "Oracle", "Shape", "oracle", "same"]
 
 # -- the ledger -----------------------------------------------------------------------------------
 
@@ -529,6 +529,9 @@ SHAPES: dict[str, Shape] = {
     ),
     "parallel": Shape(_parallel, dict, Tally, ordered=False),
 }
+
+CONCURRENT = ("batch in threads", "batch of tasks", "parallel")
+"""Where, at any instant, other items or branches may be between a paid call and its commit."""
 
 LONG = Shape(lambda ledger: _again(Many(ledger)), lambda: {"x": 1, "round": 0})
 

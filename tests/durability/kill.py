@@ -32,7 +32,17 @@ from typing import Any
 
 from pocoflow import WorkflowDB
 from pocoflow.db.workflow import INTERRUPTED
-from tests.durability.flows import LONG, SHAPES, Ledger, Line, Oracle, Shape, oracle, same
+from tests.durability.flows import (
+    CONCURRENT,
+    LONG,
+    SHAPES,
+    Ledger,
+    Line,
+    Oracle,
+    Shape,
+    oracle,
+    same,
+)
 
 __all__ = [
     "Cut",
@@ -362,8 +372,9 @@ def _note(outcome: Outcome, ended: Ended) -> None:
 def line_trials(shapes: Sequence[str] = tuple(SHAPES)) -> Iterator[Trial]:
     """A kill at every line of the ledger, in every step of every shape."""
     for shape in shapes:
+        beside = ", others beside it" if shape in CONCURRENT else ""
         for line in expected(shape).lines:
-            yield Trial(f"line: {line.split()[0]}", shape, (Cut(line=line),))
+            yield Trial(f"line: {line.split()[0]}{beside}", shape, (Cut(line=line),))
 
 
 def statement_trials(shape: str, last: int, every: int = 1) -> Iterator[Trial]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.durability.flows import SHAPES, oracle
+from tests.durability.flows import CONCURRENT, SHAPES, oracle
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,9 +51,6 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-
-CONCURRENT = ("batch in threads", "batch of tasks", "parallel")
-"""Where another item or branch may be between its paid call and its commit at that instant."""
 
 
 def middle(shape: str, what: str) -> str:

@@ -380,7 +380,7 @@ class DurableRuns(RuleBasedStateMachine):
 
 
 DurableRuns.TestCase.settings = settings(
-    max_examples=30,
+    max_examples=60,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
