@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 
+from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.storage_rules import check_storage
@@ -59,7 +60,13 @@ class Proof:
         """The findings that do not depend on what a run begins with."""
         subject = self._subject
         others = [finding for missing, finding in self._data if missing is None]
-        return [*check_graph(subject), *check_types(subject), *others, *check_storage(subject)]
+        return [
+            *check_graph(subject),
+            *check_types(subject),
+            *others,
+            *check_branches(subject),
+            *check_storage(subject),
+        ]
 
     @cached_property
     def _errors(self) -> list[Finding]:

@@ -77,7 +77,9 @@ def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str)
             st.caption(f"The first {LONG:,} characters; the download has all of it.")
         st.download_button(
             "Download the value",
-            lambda: stored_values(database, run_id, step)[key].text,
+            # The text itself: what is made at the click would be made anew by each refresh, and
+            # a click that meets one would get nothing.
+            value.text,
             file_name=f"{_file(run_id)}-step{step}-{_file(key)}.json",
             mime="application/json",
             on_click="ignore",
@@ -107,10 +109,8 @@ def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> No
 
 
 def _raw(place: Place, database: WorkflowDB, run_id: str, step: int) -> None:
-    def whole() -> str:
-        return store_text(stored_values(database, run_id, step))
-
-    text = pretty(whole())
+    whole = store_text(stored_values(database, run_id, step))
+    text = pretty(whole)
     st.code(visible(text[:LONG]), language="json", height=360, wrap_lines=True)
     if len(text) > LONG:
         st.caption(f"The first {LONG:,} of {len(text):,} characters.")

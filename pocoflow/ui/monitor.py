@@ -18,7 +18,7 @@ from pocoflow.flow import Flow
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.place import Place
 from pocoflow.ui.runlist import show_runs
-from pocoflow.ui.runview import show_run
+from pocoflow.ui.runview import show_export, show_run
 from pocoflow.ui.tables import database_facts
 
 __all__ = ["render_workflow_monitor"]
@@ -73,6 +73,7 @@ def _monitor(place: Place) -> None:
     every = _INTERVALS[interval]
     st.fragment(show_runs, run_every=every)(place)
     if place.run_id is not None:
+        show_export(place, place.run_id)
         st.fragment(show_run, run_every=every)(place, place.run_id)
 
 

@@ -20,7 +20,7 @@ from pocoflow.ui.place import Place
 from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, cut, visible
 
-__all__ = ["TABS", "show_run"]
+__all__ = ["TABS", "show_export", "show_run"]
 
 TABS = ("Graph", "Timeline", "Errors", "Store", "Resume")
 
@@ -55,6 +55,27 @@ def show_run(place: Place, run_id: str) -> None:
         notice(str(exc), tone="red", title="Not to be read", key=place.name("unreadable"))
 
 
+def show_export(place: Place, run_id: str) -> None:
+    """The door to the whole run as a file, which is put together when it is asked for.
+
+    Not for a fragment that is refreshed: a click that meets a refresh would get nothing.
+    """
+    try:
+        database = open_database(place.path)
+        if database.get_run(run_id) is None:
+            return
+    except DatabaseError:
+        return  # the view of the run says what is wrong
+    st.download_button(
+        "Export as JSON",
+        lambda: json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False),
+        file_name=re.sub(r"[^A-Za-z0-9_-]+", "_", run_id)[:80] + ".json",
+        mime="application/json",
+        on_click="ignore",
+        key=place.name("export"),
+    )
+
+
 def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
     run = view.run
     run_id = run["run_id"]
@@ -65,15 +86,6 @@ def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
             about, title=visible(run["error_type"] or "Error"), tone="red", key=place.name("why")
         )
     with st.container(horizontal=True, key=place.name("doors")):
-        st.download_button(
-            "Export as JSON",
-            # Put together when it is asked for, not at every refresh.
-            lambda: json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False),
-            file_name=re.sub(r"[^A-Za-z0-9_-]+", "_", run_id)[:80] + ".json",
-            mime="application/json",
-            on_click="ignore",
-            key=place.name("export"),
-        )
         if run["parent_run_id"]:
             parent = run["parent_run_id"]
             st.button(

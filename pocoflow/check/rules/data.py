@@ -97,4 +97,58 @@ RULES = (
     flow.then(summarise, shorten)
     """,
     ),
+    rule(
+        "PF303",
+        "branches write one field",
+        "error",
+        "Two parallel branches write one field, and nothing says how the writes are put together.",
+        """Which of the two counts would depend on who is quicker, so the run fails at the join,
+        after both have been paid for. A reducer on the field puts them together; what each branch
+        writes to a field of its own is fine. It is a warning where a branch may not write after
+        all, and for the items of a `FanOut`, of which there may be only one.""",
+        """
+    from pocoflow import Parallel
+
+
+    @node(writes=A.summary)
+    def shorten(document: str) -> str:
+        return document[:100]
+
+
+    @node(writes=A.summary)
+    def translate(document: str) -> str:
+        return document.upper()
+
+
+    flow = Flow(start=Parallel(shorten, translate, name="both"), schema=Article)
+    """,
+        """
+    from typing import Annotated
+
+    from pocoflow import Parallel
+    from pocoflow.reducers import item
+    from pocoflow.reducers import append
+
+
+    class Drafts(BaseModel):
+        document: str
+        drafts: Annotated[list[str], append] = []
+
+
+    D = fields(Drafts)
+
+
+    @node(writes=item(D.drafts))
+    def shorten(document: str) -> str:
+        return document[:100]
+
+
+    @node(writes=item(D.drafts))
+    def translate(document: str) -> str:
+        return document.upper()
+
+
+    flow = Flow(start=Parallel(shorten, translate, name="both"), schema=Drafts)
+    """,
+    ),
 )

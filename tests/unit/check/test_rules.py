@@ -56,7 +56,7 @@ def test_codes_are_of_their_family_and_stay() -> None:
     assert {code[:3] for code in RULES} == {"PF1", "PF2", "PF3", "PF4"}
     assert {"PF101", "PF102", "PF103", "PF104", "PF105", "PF106", "PF107"} <= set(RULES)
     assert {"PF201", "PF202", "PF203", "PF204", "PF205", "PF206"} <= set(RULES)
-    assert {"PF301", "PF302", "PF401", "PF402", "PF403"} <= set(RULES)
+    assert {"PF301", "PF302", "PF303", "PF401", "PF402", "PF403"} <= set(RULES)
 
 
 def test_the_page_of_the_rules_is_made_from_them() -> None:

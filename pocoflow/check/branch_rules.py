@@ -1,0 +1,109 @@
+"""PF3 where branches run at the same time: what several of them write needs a reducer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pocoflow.check.flat import Walk
+from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
+from pocoflow.graph import Graph, GraphNode
+from pocoflow.parallel import FanOut, Spread
+
+__all__ = ["check_branches"]
+
+
+class _Written(NamedTuple):
+    """Where a branch writes a key.
+
+    Attributes:
+        node: The node that does.
+        file: Its source.
+        line: The line in it.
+        is_certain: Whether it does on some way out, whatever the values are.
+    """
+
+    node: str
+    file: str | None
+    line: int
+    is_certain: bool
+
+
+def check_branches(subject: Subject) -> Iterator[Finding]:
+    """Each key that several parallel branches write and that has no reducer."""
+    for name, place in subject.nodes:
+        if isinstance(place.node, FanOut):
+            yield from _of_items(subject, name, place, place.node)
+        elif isinstance(place.node, Spread):
+            yield from _of_branches(subject, name, place, place.node)
+
+
+def _of_branches(subject: Subject, name: str, place: GraphNode, node: Spread) -> Iterator[Finding]:
+    first: dict[str, tuple[str, _Written]] = {}
+    for branch, graph in zip(node.branches, place.branches, strict=True):
+        for key, written in _writes(subject, graph).items():
+            if key not in first:
+                first[key] = (branch.name, written)
+                continue
+            other, before = first[key]
+            certain = before.is_certain and written.is_certain
+            yield _clash(
+                subject,
+                name,
+                f"branches {other!r} (node {before.node!r}) and {branch.name!r} (node "
+                f"{written.node!r}) both write {key!r}, which has no reducer",
+                written,
+                is_error=certain,
+            )
+
+
+def _of_items(subject: Subject, name: str, place: GraphNode, node: FanOut) -> Iterator[Finding]:
+    for graph in place.branches:
+        for key, written in _writes(subject, graph).items():
+            if key != node.item:
+                yield _clash(
+                    subject,
+                    name,
+                    f"the branch of every item (node {written.node!r}) writes {key!r}, which has "
+                    "no reducer: two items clash",
+                    written,
+                    is_error=False,  # a run with one item works
+                )
+
+
+def _clash(
+    subject: Subject, name: str, message: str, written: _Written, *, is_error: bool
+) -> Finding:
+    return subject.finding(
+        "PF303",
+        message,
+        "let one branch write it, or declare how the writes are put together, as in "
+        "Annotated[list[str], extend]",
+        node=name,
+        where=(written.file, written.line),
+        severity="error" if is_error else "warning",
+    )
+
+
+def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
+    """What a branch writes by plain assignment, nested branches included; the first place."""
+    found: dict[str, _Written] = {}
+    for spot in Walk(graph.start).spots:
+        for inner in spot.place.branches:
+            private = {spot.place.node.item} if isinstance(spot.place.node, FanOut) else set()
+            for key, written in _writes(subject, inner).items():
+                if key not in private:
+                    _note(found, key, written)
+        effects = subject.effects(spot.place)
+        for key, line in effects.writes.items():
+            if not subject.fields.reduces(key):
+                certain = any(key in way.must for way in effects.exits)
+                _note(found, key, _Written(spot.name, effects.file, line, certain))
+    return found
+
+
+def _note(found: dict[str, _Written], key: str, written: _Written) -> None:
+    """Keep the first place that is certain, or the first one."""
+    if key not in found or (written.is_certain and not found[key].is_certain):
+        found[key] = written
