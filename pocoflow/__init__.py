@@ -7,10 +7,11 @@ one SQLite file.
 from pocoflow._version import __version__
 from pocoflow.context import RunContext, context
 from pocoflow.db import WorkflowDB
+from pocoflow.edges import END
 from pocoflow.errors import PocoflowError, RunCancelled
 from pocoflow.fields import fields, key
 from pocoflow.flow import Flow
-from pocoflow.node import END, AsyncNode, BatchNode, Node
+from pocoflow.node import AsyncNode, BatchNode, Node
 from pocoflow.parallel import FanOut, Parallel
 from pocoflow.resources import resource
 from pocoflow.runner import RunHandle

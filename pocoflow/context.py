@@ -24,12 +24,16 @@ class Cancellation:
 
     Attributes:
         requested: Whether the run was asked to stop. Never goes back to ``False``.
+        deadline: Seconds that the run may take, or ``None``.
+        is_late: Whether it was its deadline that stopped it.
     """
 
-    __slots__ = ("_callbacks", "_lock", "requested")
+    __slots__ = ("_callbacks", "_lock", "deadline", "is_late", "requested")
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.requested = False
+        self.deadline = deadline
+        self.is_late = False
         self._callbacks: dict[Callable[[], object], None] = {}
         self._lock = threading.Lock()
 
@@ -40,6 +44,11 @@ class Cancellation:
             callbacks, self._callbacks = self._callbacks, {}
         for callback in callbacks:
             callback()
+
+    def expire(self) -> None:
+        """Ask the run to stop because its deadline has passed."""
+        self.is_late = not self.requested
+        self.request()
 
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` once, in the thread that asks; at once if it was asked already."""

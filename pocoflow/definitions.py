@@ -8,9 +8,10 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import typing_extensions
 
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.function import FunctionNode
 from pocoflow.hints import actions_of, read_hints
-from pocoflow.node import DEFAULT_ACTION, Node
+from pocoflow.node import Node
 from pocoflow.parallel import Spread
 from pocoflow.signature import definition_place
 

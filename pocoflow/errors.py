@@ -30,6 +30,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── BranchError
     │   ├── ResumeError
     │   ├── RunCancelled
+    │   ├── DeadlineError            TimeoutError
     │   └── NoRunError
     └── DatabaseError
         ├── DatabaseBusyError        TimeoutError
@@ -53,6 +54,7 @@ __all__ = [
     "DatabaseBusyError",
     "DatabaseError",
     "DatabaseFileError",
+    "DeadlineError",
     "DecodeError",
     "DefinitionError",
     "FlowValidationError",
@@ -210,6 +212,10 @@ class ResumeError(RunError):
 
 class RunCancelled(RunError):
     """The run was cancelled."""
+
+
+class DeadlineError(RunError, TimeoutError):
+    """A run took longer than the ``deadline`` of its flow."""
 
 
 class NoRunError(RunError):

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from threading import TIMEOUT_MAX
+from typing import Any, Self, TypeAlias, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -14,6 +15,7 @@ from typing_extensions import TypeVar
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder
+from pocoflow.edges import End, wiring_version
 from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
@@ -23,7 +25,7 @@ from pocoflow.events import Event
 from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
-from pocoflow.node import End, Node, wiring_version
+from pocoflow.node import Node
 from pocoflow.opening import open_store, snapshots
 from pocoflow.resources import check_resources
 from pocoflow.resume import new_run_id, reopen
@@ -63,6 +65,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         inputs: The fields that a run has to be given, ``(A.document,)``; by default those that are
             read and that no node writes. Each run checks that they are there.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
+        deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
+            by a cancellation, and fails. That of a nested flow does not count.
         run_id: Id of the next runs, for a caller who has ids of his own; made anew for each run
             by default.
 
@@ -81,6 +85,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         schema: type[StateT] | Mapping[str, Any] | None = None,
         inputs: Iterable[Any] | None = None,
         strict: bool = False,
+        deadline: float | None = None,
         run_id: str | None = None,
     ) -> None:
         given: object = start
@@ -89,6 +94,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             raise DefinitionError(f"Flow(start=...) takes a node, not {short(start)}{hint}")
         if type(max_steps) is not int or max_steps < 1:
             raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
+        if deadline is not None and not _is_time(deadline):
+            raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
         make_schema(schema)
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
@@ -96,6 +103,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         self.schema = schema
         self.inputs = names_of(inputs)
         self.strict = strict
+        self.deadline = deadline
         self.run_id = run_id
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._db_path = db_path
@@ -163,6 +171,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             InvalidValueError: The store does not fit the schema.
             RunExistsError: ``run_id`` is used already.
             MaxStepsError: The run needed more than ``max_steps`` steps.
+            DeadlineError: It took longer than ``deadline`` seconds.
             Exception: Whatever a node raised, as it was raised.
         """
         return self._go(self._new(store, resume_from, resources))
@@ -324,8 +333,9 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     def _run(
         self, run_id: str, token: str, store: Store[Any], resources: Mapping[Any, object]
     ) -> Run:
+        cancellation = Cancellation(self.deadline)
         run = Run(
-            context=RunContext(run_id, self.flow_name, token, Cancellation(), resources),
+            context=RunContext(run_id, self.flow_name, token, cancellation, resources),
             store=store,
             max_steps=self.max_steps,
             strict=self.strict,
@@ -356,3 +366,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
                     name,
                 )
         return self._database
+
+
+def _is_time(seconds: object) -> bool:
+    numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX

@@ -15,10 +15,12 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Type
 from typing_extensions import TypeVar
 
 from pocoflow.context import context
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, ReferenceMisuseError
-from pocoflow.node import DEFAULT_ACTION, ExecT, Node, PostT, RetryOn, check_settings
+from pocoflow.node import ExecT, Node, PostT
 from pocoflow.resources import Resource
 from pocoflow.schema import closest, short
+from pocoflow.settings import RetryOn, check_settings
 from pocoflow.signature import Signature, read_signature
 from pocoflow.store import Store
 

@@ -6,20 +6,36 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.definitions import declared_actions, place_of
+from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End
 from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
-from pocoflow.node import ANY_ACTION, DEFAULT_ACTION, Edge, End, Node, check_settings
+from pocoflow.node import Node
 from pocoflow.parallel import Spread
 from pocoflow.render import DrawnEdge, to_dot, to_mermaid
 from pocoflow.resources import Resource
+from pocoflow.settings import check_settings
 from pocoflow.wiring import Conflict, FlowEdges, GraphEdge, Writer
 
-__all__ = ["Graph", "GraphNode", "label"]
+__all__ = ["Graph", "GraphCatch", "GraphNode", "label"]
 
 _Node: TypeAlias = Node[Any, Any, Any]
+
+
+class GraphCatch(NamedTuple):
+    """Where errors of a node lead.
+
+    Attributes:
+        kinds: The classes of exceptions.
+        target: The graph node that comes next; ``None`` is ``END``.
+        catch: What the edge was written with.
+    """
+
+    kinds: tuple[type[Exception], ...]
+    target: GraphNode | None
+    catch: Catch
 
 
 class GraphNode:
@@ -31,6 +47,7 @@ class GraphNode:
         node: The node itself; the picture never changes it.
         targets: The next graph node by action, ``"*"`` left out; ``None`` is ``END``.
         fallback: Where ``"*"`` leads; ``None`` if nowhere, or to ``END``.
+        catches: Where its errors lead, in the order in which the edges were written.
         ends: The actions that lead to ``END``, ``"*"`` included.
         is_open: Whether an action without an edge is unhandled: the node has edges, none for
             ``"*"``. A node without edges is an end.
@@ -45,6 +62,7 @@ class GraphNode:
 
     __slots__ = (
         "branches",
+        "catches",
         "ends",
         "exec_async",
         "fallback",
@@ -66,6 +84,7 @@ class GraphNode:
         self.node = node
         self.targets: dict[str, GraphNode | None] = {}
         self.fallback: GraphNode | None = None
+        self.catches: tuple[GraphCatch, ...] = ()
         self.ends: tuple[str, ...] = ()
         self.is_open = False
         self.reachable = reachable
@@ -90,6 +109,14 @@ class GraphNode:
         if target is None:
             self.ends = (*self.ends, action)
         self.is_open = bool(self.targets) and not self._catches_all
+
+    def connect_errors(self, catch: Catch, target: GraphNode | None) -> None:
+        """Draw an edge that errors take; for the graph alone, while it is being drawn."""
+        self.catches = (*self.catches, GraphCatch(catch.kinds, target, catch))
+
+    def catching(self, error: BaseException) -> GraphCatch | None:
+        """The first edge that an error takes, if there is one."""
+        return next((one for one in self.catches if isinstance(error, one.kinds)), None)
 
     def first(self) -> tuple[GraphNode, tuple[str, ...]]:
         """The node where work begins: itself, or the start of the flow that it is; and the path."""
@@ -199,6 +226,8 @@ class Graph:
             for action in place.ends if declared is None else declared:
                 if place.next(action) is None:
                     found[action] = None
+            if any(one.target is None for one in place.catches):
+                found[DEFAULT_ACTION] = None
         return tuple(found)
 
     def namesakes(self) -> list[str]:
@@ -253,7 +282,10 @@ class Graph:
             flow_edges = own.of(place.node)
             for action, edge in {**place.node.edges, **flow_edges}.items():
                 target = None if isinstance(edge.target, End) else self._by_node[id(edge.target)]
-                place.connect(action, target)
+                if edge.catch is None:
+                    place.connect(action, target)
+                else:
+                    place.connect_errors(edge.catch, target)
                 yield self._edge(place, edge, "flow" if action in flow_edges else "node")
 
     def _edge(self, place: GraphNode, edge: Edge, written: Writer) -> GraphEdge:
@@ -261,7 +293,9 @@ class Graph:
         if not isinstance(edge.target, End):
             known = self._by_node.get(id(edge.target))
             name = edge.target.name if known is None else known.name
-        return GraphEdge(place.name, edge.action, name, edge.file, edge.line, written)
+        return GraphEdge(
+            place.name, edge.action, name, edge.file, edge.line, written, edge.catch is not None
+        )
 
     def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
         counts = {(edge.source, edge.action): edge for edge in self.edges}

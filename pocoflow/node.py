@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from inspect import signature
-from threading import TIMEOUT_MAX
-from types import MappingProxyType, MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeAlias, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
 
 from typing_extensions import TypeVar
 
+from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch, wiring_changed
 from pocoflow.errors import DefinitionError
+from pocoflow.failure import Failure
+from pocoflow.settings import RetryOn, check_settings
 from pocoflow.store import Store
 
-__all__ = [
-    "ANY_ACTION",
-    "DEFAULT_ACTION",
-    "END",
-    "AsyncNode",
-    "BatchNode",
-    "Branch",
-    "Edge",
-    "End",
-    "Node",
-    "RetryOn",
-]
+__all__ = ["AsyncNode", "BatchNode", "Node", "check_target"]
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
@@ -36,58 +23,8 @@ PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
 
-RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
-"""Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
-
-DEFAULT_ACTION = "default"
-ANY_ACTION = "*"
-
-
-class End(Enum):
-    """The type of ``END``."""
-
-    END = "END"
-
-    def __repr__(self) -> str:
-        return "END"
-
-
-END: Final = End.END
-"""The target of an edge where the run ends on purpose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """An edge as it was written: where it leads and where in the source it stands."""
-
-    action: str
-    target: Node[Any, Any, Any] | End
-    file: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Branch:
-    """One action of a node, as the source of an edge of a flow; ``node.when(action)`` makes it."""
-
-    node: Node[Any, Any, Any]
-    action: str
-
-
-class _Wiring:
-    """Counts every change of an edge or a name, so that a flow knows when to draw its graph."""
-
-    version: ClassVar[int] = 0
-
-
-def wiring_version() -> int:
-    """A number that grows with every change of an edge or a name of any node."""
-    return _Wiring.version
-
-
-def wiring_changed() -> None:
-    """Make every flow draw its graph anew."""
-    _Wiring.version += 1
+ErrorT = TypeVar("ErrorT", bound=Exception)
+FieldT = TypeVar("FieldT")
 
 
 def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
@@ -142,8 +79,8 @@ class Node(Generic[PrepT, ExecT, PostT]):
     is_batch: ClassVar[bool] = False
 
     _name: str | None
-    _edges: dict[str, Edge]
-    _replaced: list[tuple[Edge, Edge]]
+    _edges: dict[str, Edge[Node[Any, Any, Any]]]
+    _replaced: list[tuple[Edge[Any], Edge[Any]]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         node = super().__new__(cls)
@@ -231,8 +168,37 @@ class Node(Generic[PrepT, ExecT, PostT]):
             )
         return Branch(self, str.__str__(given))
 
+    @overload
+    def catch(self, /, *kinds: type[Exception]) -> Catch: ...
+    @overload
+    def catch(self, /, *kinds: type[Exception], writes: Failure | None) -> Catch: ...
+    @overload
+    def catch(
+        self, /, *kinds: type[ErrorT], writes: FieldT, value: Callable[[ErrorT], FieldT]
+    ) -> Catch: ...
+    def catch(self, /, *kinds: Any, writes: Any = None, value: Any = None) -> Catch:
+        """Errors of this node, as the source of an edge of a flow.
+
+        ``flow.then(fetch.catch(TimeoutError), give_up)`` goes to ``give_up`` when ``fetch`` raises
+        one, in any phase, after its retries and its fallback. For a flow that is a node, and a
+        node with parallel branches, these are the errors that nothing inside of them catches. The
+        step is finished by that: what the node had written to the store stays there, and a run
+        that is resumed goes on behind it. The cancellation of a run, and a database that cannot be
+        written, are not caught. Of several edges that fit, the first that was written is taken.
+
+        Args:
+            kinds: Classes of exceptions; those derived from them are meant, too.
+            writes: The field that gets what is left of the exception: a
+                :class:`~pocoflow.failure.Failure`, or what ``value`` makes of it.
+            value: A function from the exception to the value of that field.
+
+        Raises:
+            DefinitionError: An argument makes no sense.
+        """
+        return make_catch(self, kinds, writes, value)
+
     @property
-    def replaced(self) -> Sequence[tuple[Edge, Edge]]:
+    def replaced(self) -> Sequence[tuple[Edge[Any], Edge[Any]]]:
         """Edges that were written over, each with the one that took its place."""
         return self._replaced
 
@@ -251,7 +217,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
             )
 
     @property
-    def edges(self) -> Mapping[str, Edge]:
+    def edges(self) -> Mapping[str, Edge[Node[Any, Any, Any]]]:
         """The node's edges by action, read-only."""
         return MappingProxyType(self._edges)
 
@@ -332,74 +298,3 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
     def exec_fallback(self, item: ItemT, exc: Exception, /) -> ResultT | Awaitable[ResultT]:
         """Give a result for an item when its last attempt failed; raises ``exc`` by default."""
         raise exc
-
-
-def check_settings(node: Node[Any, Any, Any]) -> None:
-    """Refuse retry settings and timeouts that make no sense.
-
-    Raises:
-        DefinitionError: Names the node, the setting and its value.
-    """
-    if type(node.max_retries) is not int or node.max_retries < 1:
-        raise DefinitionError(
-            f"{node.name}.max_retries is {node.max_retries!r}: it counts the attempts of "
-            "exec, so it is a whole number of at least 1 (1 means no retry)"
-        )
-    for setting, least, most in (
-        ("retry_delay", 0.0, None),
-        ("backoff", 1.0, None),
-        ("jitter", 0.0, 1.0),
-        ("timeout", 0.0, None),
-    ):
-        value = getattr(node, setting)
-        if value is None and setting == "timeout":
-            continue
-        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
-            bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
-            raise DefinitionError(
-                f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
-            )
-    if node.is_batch:
-        _check_batch(node)
-    retry_on: object = node.retry_on
-    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds) and (
-        isinstance(retry_on, (type, tuple)) or not callable(retry_on)
-    ):
-        raise DefinitionError(
-            f"{node.name}.retry_on is {retry_on!r}: it must be an exception class, a "
-            "tuple of them, or a function from the exception to a bool"
-        )
-
-
-def _check_batch(node: Any) -> None:
-    if type(node.concurrency) is not int or node.concurrency < 1:
-        raise DefinitionError(
-            f"{node.name}.concurrency is {node.concurrency!r}: it must be a whole number of at "
-            "least 1"
-        )
-    if node.on_error not in ("stop", "collect"):
-        raise DefinitionError(
-            f"{node.name}.on_error is {node.on_error!r}: it must be 'stop' or 'collect'"
-        )
-
-
-def wants_retry(node: Node[Any, Any, Any], exc: Exception) -> bool:
-    """Whether ``retry_on`` of the node lets this exception have another attempt."""
-    retry_on = node.retry_on
-    if isinstance(retry_on, (type, tuple)):
-        return isinstance(exc, retry_on)
-    if isinstance(retry_on, MethodType) and len(signature(retry_on.__func__).parameters) == 1:
-        # A function without self, set on the class, has become a method of the node.
-        return bool(retry_on.__func__(exc))
-    return bool(retry_on(exc))
-
-
-def retry_wait(node: Node[Any, Any, Any], attempt: int) -> float:
-    """Seconds to wait after the failed ``attempt`` (from 1) before the next one."""
-    try:
-        delay = node.retry_delay * float(node.backoff) ** (attempt - 1)
-    except OverflowError:
-        delay = TIMEOUT_MAX if node.retry_delay else 0.0
-    return min(delay * (1 + node.jitter * random.random()), TIMEOUT_MAX)

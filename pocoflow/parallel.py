@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from pocoflow.branches import Writes, merge
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
 from pocoflow.fields import FieldRef, field_of
-from pocoflow.node import DEFAULT_ACTION, Node
+from pocoflow.node import Node
 from pocoflow.schema import short
 from pocoflow.store import Store
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.errors import DefinitionError
-from pocoflow.node import DEFAULT_ACTION, Branch, Edge, Node, check_target, wiring_changed
+from pocoflow.node import Node, check_target
 
 __all__ = ["Conflict", "FlowEdges", "GraphEdge", "Source", "Writer"]
 
@@ -26,8 +27,8 @@ class CanReturnNone(Protocol):
     def when(self, action: None, /) -> Branch: ...
 
 
-Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch
-"""Where an edge of a flow begins: a node, for its default action, or ``node.when(action)``.
+Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
+"""Where an edge of a flow begins: a node, for its default action, or ``node.when``, ``node.catch``.
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
 """
@@ -41,11 +42,13 @@ class GraphEdge(NamedTuple):
 
     Attributes:
         source: Name of the graph node that it leaves.
-        action: The action that takes it; ``"*"`` is any action without an edge of its own.
+        action: The action that takes it; ``"*"`` is any action without an edge of its own. For one
+            that errors take, ``except`` and their classes.
         target: Name of the graph node that it reaches; ``None`` is ``END``.
         file: The file it is written in.
         line: The line in it.
         written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
+        is_error: Whether errors take it.
     """
 
     source: str
@@ -54,6 +57,7 @@ class GraphEdge(NamedTuple):
     file: str
     line: int
     written: Writer
+    is_error: bool = False
 
 
 class Conflict(NamedTuple):
@@ -91,19 +95,22 @@ class FlowEdges:
         """Write an edge.
 
         Raises:
-            DefinitionError: ``source`` is neither a node nor ``node.when(...)``, or ``target`` is
-                neither a node nor ``END``.
+            DefinitionError: ``source`` is neither a node nor ``node.when(...)`` nor
+                ``node.catch(...)``, or ``target`` is neither a node nor ``END``.
         """
         branch = Branch(source, DEFAULT_ACTION) if isinstance(source, Node) else source
-        if not isinstance(branch, Branch):
+        if not isinstance(branch, (Branch, Catch)):
             hint = ": pass an instance, with ()" if isinstance(source, type) else ""
             raise DefinitionError(
-                f"flow.then(source, target) at {file}:{line}: the source must be a node or "
-                f"node.when(action), not {source!r:.80}{hint}"
+                f"flow.then(source, target) at {file}:{line}: the source must be a node, "
+                f"node.when(action) or node.catch(errors), not {source!r:.80}{hint}"
             )
-        node, action = branch.node, branch.action
-        where = f"flow.then({node.name}.when({action!r}), target) at {file}:{line}"
-        edge = Edge(action, check_target(where, target), file, line)
+        node: Node[Any, Any, Any] = branch.node
+        catch = branch if isinstance(branch, Catch) else None
+        action = branch.action if isinstance(branch, Branch) else branch.label
+        shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
+        where = f"flow.then({node.name}.{shown}, target) at {file}:{line}"
+        edge = Edge(action, check_target(where, target), file, line, catch)
         known = self.of(node)
         before = known.get(action)
         if not known:

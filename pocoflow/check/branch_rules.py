@@ -95,6 +95,8 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
             for key, written in _writes(subject, inner).items():
                 if key not in private:
                     _note(found, key, written)
+        if spot.place.branches:
+            continue
         effects = subject.effects(spot.place)
         for key, line in effects.writes.items():
             if not subject.fields.reduces(key):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from pocoflow.check.effects import Effects
-from pocoflow.check.flat import Spot
+from pocoflow.check.flat import Spot, Way
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
@@ -44,9 +44,17 @@ class DataFlow:
         self._initial = initial
         self._bits: dict[str, int] = {}
         self._effects = {id(spot): self._of(spot) for spot in subject.walk.spots}
+        self._caught = [
+            way.catch.field.name
+            for spot in subject.walk.spots
+            for way in spot.ways
+            if way.catch is not None and way.catch.field is not None
+        ]
         for effects in self._effects.values():
             for key in (*effects.needs, *effects.writes):
                 self._bits.setdefault(key, 1 << len(self._bits))
+        for key in self._caught:
+            self._bits.setdefault(key, 1 << len(self._bits))
 
     def _of(self, spot: Spot) -> Effects:
         effects = self._subject.effects(spot.place)
@@ -69,44 +77,24 @@ class DataFlow:
     @cached_property
     def written(self) -> frozenset[str]:
         """The keys that some node of the flow writes."""
-        return frozenset(key for effects in self._effects.values() for key in effects.writes)
+        found = {key for effects in self._effects.values() for key in effects.writes}
+        return frozenset(found.union(self._caught))
 
-    def _behind(self, spot: Spot) -> dict[str | None, int]:
-        """What a node adds to what is written, by action."""
-        effects = self._effects[id(spot)]
-        needed = self.mask(dict(effects.needs))
+    def _behind(self, spot: Spot) -> dict[Way, int]:
+        """What a node adds to what is written, on each of its ways."""
+        needed = self.mask(dict(self._effects[id(spot)].needs))
         added = {}
         for way in spot.ways:
-            if way.action not in added:
-                out = effects.on(way.action)
-                added[way.action] = -1 if out.unknown else needed | self.mask(out.may)
+            out = self._subject.exit(spot, way)
+            added[way] = -1 if out.unknown else needed | self.mask(out.may)
         return added
 
     @cached_property
     def before(self) -> dict[int, int]:
         """What may have been written on every path to a node, by the id of the node."""
         walk = self._subject.walk
-        known: dict[int, int] = {id(walk.start): self.mask(self._initial)}
         added = {id(spot): self._behind(spot) for spot in walk.spots}
-        queue, waiting = [walk.start], {id(walk.start)}
-        while queue:
-            following: list[Spot] = []
-            for spot in queue:
-                waiting.discard(id(spot))
-                here = known[id(spot)]
-                for way in spot.ways:
-                    target = way.target
-                    if target is None:
-                        continue
-                    after = here | added[id(spot)][way.action]
-                    seen = known.get(id(target), -1)
-                    if id(target) not in known or seen & after != seen:
-                        known[id(target)] = seen & after
-                        if id(target) not in waiting:
-                            waiting.add(id(target))
-                            following.append(target)
-            queue = following
-        return known
+        return walk.forward(self.mask(self._initial), added)
 
     @cached_property
     def missing(self) -> list[Missing]:
@@ -126,9 +114,9 @@ class DataFlow:
         """A path on which the key is not written, as text."""
         bit = self._bits[missing.key]
         blocked = frozenset(
-            (id(spot), action)
+            (id(spot), way.action)
             for spot in self._subject.walk.spots
-            for action, added in self._behind(spot).items()
+            for way, added in self._behind(spot).items()
             if added & bit
         )
         steps = self._subject.walk.path_to(missing.spot, blocked)
@@ -250,7 +238,7 @@ class _Liveness:
         found = self._all if effects.reads_more else self._mask(effects.reads)
         for way in spot.ways:
             after = self._all if way.target is None else into[id(way.target)]
-            found |= after & ~self._mask(effects.on(way.action).must)
+            found |= after & ~self._mask(self._subject.exit(spot, way).must)
         return found
 
     def is_read(self, spot: Spot, key: str) -> bool:

@@ -86,6 +86,19 @@ class Effects:
             known = self._by_action[action] = join(those or self.exits, action)
         return known
 
+    def on_error(self, is_whole: bool, written: str | None) -> Exit:
+        """What has been written when an error is caught.
+
+        Args:
+            is_whole: Whether the node writes all or nothing, at its end.
+            written: The key that the edge writes what is left of the error to.
+        """
+        own = frozenset() if written is None else frozenset((written,))
+        if is_whole:
+            return Exit(may=own, must=own)
+        unknown = any(one.unknown for one in self.exits)
+        return Exit(None, own.union(*(one.may for one in self.exits)), own, unknown)
+
 
 NOTHING = Effects()
 UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True)

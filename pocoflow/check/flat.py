@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pocoflow.edges import DEFAULT_ACTION, Catch
 from pocoflow.graph import Graph, GraphNode, label
 
 __all__ = ["Spot", "Walk", "Way", "end_actions"]
@@ -15,14 +16,17 @@ class Way(NamedTuple):
     """A way on from a node.
 
     Attributes:
-        action: The action that takes it; ``None`` is any that has no edge at the node.
+        action: The action that takes it; ``None`` is any that has no edge at the node. Where errors
+            take it: ``except`` and their classes.
         target: The node that comes next; ``None`` ends the run.
         ending: The action with which it ends a nested flow or the run; ``None`` if not known.
+        catch: What the edge was written with, if errors take it.
     """
 
     action: str | None
     target: Spot | None
     ending: str | None = None
+    catch: Catch | None = None
 
 
 class Spot:
@@ -82,6 +86,16 @@ class Walk:
             yield from self._follow(action, place.next(action), frames, action)
         if declared is None:
             yield from self._follow(None, place.fallback, frames, None)
+        yield from self._errors(place, "", frames)
+        for depth in range(len(frames) - 1, -1, -1):
+            frame = frames[depth]
+            yield from self._errors(frame, f" in {frame.name}", frames[:depth])
+
+    def _errors(self, place: GraphNode, where: str, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
+        """Where errors lead that a node, or a nested flow, catches."""
+        for one in place.catches:
+            for way in self._follow(None, one.target, frames, DEFAULT_ACTION):
+                yield way._replace(action=one.catch.label + where, catch=one.catch)
 
     def _follow(
         self,
@@ -103,6 +117,33 @@ class Walk:
             for name, target in frame.targets.items():
                 yield from self._follow(action, target, outer, name)
             yield from self._follow(action, frame.fallback, outer, None)
+
+    def forward(self, initial: int, added: Mapping[int, Mapping[Way, int]]) -> dict[int, int]:
+        """What holds on every path to a node, as bits, by the id of its spot.
+
+        Args:
+            initial: What holds at the start.
+            added: What a node adds on each of its ways, by the id of its spot.
+        """
+        known: dict[int, int] = {id(self.start): initial}
+        queue, waiting = [self.start], {id(self.start)}
+        while queue:
+            following: list[Spot] = []
+            for spot in queue:
+                waiting.discard(id(spot))
+                here = known[id(spot)]
+                for way, new in added[id(spot)].items():
+                    target = way.target
+                    if target is None:
+                        continue
+                    seen = known.get(id(target), -1)
+                    if id(target) not in known or seen & (here | new) != seen:
+                        known[id(target)] = seen & (here | new)
+                        if id(target) not in waiting:
+                            waiting.add(id(target))
+                            following.append(target)
+            queue = following
+        return known
 
     def path_to(self, goal: Spot, blocked: frozenset[tuple[int, str | None]]) -> list[str]:
         """A shortest way from the start to a node, as text: names and actions in turn.

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from pocoflow.check.flat import Spot
 from pocoflow.check.subject import Level, Subject
+from pocoflow.edges import ANY_ACTION
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
-from pocoflow.node import ANY_ACTION, Node
+from pocoflow.node import Node
 from pocoflow.schema import closest
 
 __all__ = ["check_graph"]
@@ -51,7 +52,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
     for edge in level.graph.edges:
         place = level.graph.nodes[edge.source]
         actions = subject.actions(place)
-        if actions is None or edge.action == ANY_ACTION or edge.action in actions:
+        if edge.is_error or actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         name = label(place.name, level.path)
         yield subject.finding(
@@ -72,7 +73,7 @@ def _if_declared(place: GraphNode, written: str) -> Severity:
 
 
 def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
-    written = {(edge.source, edge.written) for edge in level.graph.edges}
+    written = {(edge.source, edge.written) for edge in level.graph.edges if not edge.is_error}
     for place in level.graph.nodes.values():
         actions = subject.actions(place)
         if not place.is_open or actions is None:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
+from pocoflow.check.error_rules import check_errors
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subject import Subject
@@ -62,6 +63,7 @@ class Proof:
         others = [finding for missing, finding in self._data if missing is None]
         return [
             *check_graph(subject),
+            *check_errors(subject),
             *check_types(subject),
             *others,
             *check_branches(subject),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pocoflow.check.effects import Exit
 from pocoflow.check.uses import Point, Uses
-from pocoflow.node import DEFAULT_ACTION
+from pocoflow.edges import DEFAULT_ACTION
 
 __all__ = ["Statements"]
 

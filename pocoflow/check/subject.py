@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pocoflow.check.branch_effects import effects_of_branches
 from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, in_sequence
-from pocoflow.check.flat import Walk, end_actions
+from pocoflow.check.flat import Spot, Walk, Way, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
@@ -16,7 +17,7 @@ from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import AsyncNode, BatchNode, Node
-from pocoflow.parallel import FanOut, Spread
+from pocoflow.parallel import Spread
 from pocoflow.wiring import GraphEdge
 
 __all__ = ["Level", "Subject", "effects_of"]
@@ -134,8 +135,23 @@ class Subject:
         """What a node does to the store."""
         found = self._effects.get(id(place.node))
         if found is None:
-            found = self._effects[id(place.node)] = effects_of(place.node)
+            if isinstance(place.node, Spread):
+                found = effects_of_branches(place, place.node, self.effects, self.exit)
+            else:
+                found = effects_of(place.node)
+            self._effects[id(place.node)] = found
         return found
+
+    def exit(self, spot: Spot, way: Way) -> Exit:
+        """What a node has written when a run leaves it on one of its ways."""
+        effects = self.effects(spot.place)
+        if way.catch is None:
+            return effects.on(way.action)
+        node, field = spot.place.node, way.catch.field
+        whole = isinstance(node, Spread) or (
+            isinstance(node, FunctionNode) and not node.signature.takes_store
+        )
+        return effects.on_error(whole, None if field is None else field.name)
 
     def finding(
         self,
@@ -173,9 +189,6 @@ def effects_of(node: Node[Any, Any, Any]) -> Effects:
     """What a node does to the store, from its signature or from the source of its phases."""
     if isinstance(node, FunctionNode):
         return _of_function(node)
-    if isinstance(node, Spread):  # what its branches write is left open
-        items = {node.each: 0} if isinstance(node, FanOut) else {}
-        return replace(UNKNOWN, needs=items, named=items, reads=frozenset(items))
     own = getattr(node, "__dict__", {})
     if "prep" in own or "post" in own:
         return UNKNOWN

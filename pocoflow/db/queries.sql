@@ -42,6 +42,10 @@ SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope,
 -- name: clear_journal
 DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 
+-- name: clear_branches
+-- What is left of the branches of one parallel node: a branch that failed had no step to remove it.
+DELETE FROM pf_journal WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, and those that a reader has already found so.
 SELECT * FROM pf_runs

@@ -82,6 +82,7 @@ class StepWriter:
         self._values = values
         self._store: Recorded | None = None
         self._journaled = False
+        self._forks = ""
         self._told: set[str] = set()
         self._items: list[tuple[int, str, int, int, str]] = []
         self._items_due = False
@@ -108,6 +109,7 @@ class StepWriter:
         values = ValueWriter(f"run {self.run_id!r}", context.scope, self._values.numbers, fork)
         made = BranchRecorder(self._db, self.run_id, values)
         made.begin_branch(self._run_no, context, store, numbers)
+        self._forks = context.scope.rpartition(".")[0] + "."
         if stored is not None:
             made.go_on_branch(stored)
         return made
@@ -195,6 +197,7 @@ class StepWriter:
         following: str | None,
         following_path: tuple[str, ...],
         note: str | None,
+        failure: Exception | None = None,
     ) -> tuple[int, bool]:
         """Commit a finished step: its checkpoint, events, position and the run's row.
 
@@ -202,12 +205,13 @@ class StepWriter:
             step: The step's number; a branch takes the next one.
             node: The node's name in its graph.
             path: Names of the nested flows around it.
-            action: What ``post`` returned.
+            action: What ``post`` returned, or what an error is caught as.
             attempts: How often ``exec`` was tried.
             elapsed: Seconds the step took.
             following: The node that comes next; ``None`` if this is the end.
             following_path: Names of the nested flows around that.
             note: What a reader of the event log should know, such as an action without an edge.
+            failure: The error that ended the step and was caught.
 
         Returns:
             The step's number, and whether somebody asked the run to stop through the database.
@@ -226,10 +230,13 @@ class StepWriter:
             if self._journaled:
                 row = (self._run_no, self._scope, self._local(step))
                 raw.execute(QUERIES["clear_journal"], row)
-            self._event(raw, now, "node_end", step, node, action, elapsed, attempts, note=note)
+            if self._forks:
+                raw.execute(QUERIES["clear_branches"], (self._run_no, self._forks))
+            kind = "node_end" if failure is None else "node_error"
+            self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
             asked = self._follow(raw, now, step, node, following, following_path)
         self._values.accept(changes)
-        self._journaled = False
+        self._journaled, self._forks = False, ""
         self._finished(step, following)
         return step, asked
 
@@ -353,7 +360,7 @@ class BranchRecorder(StepWriter):
         *rest: Any,
         **facts: Any,
     ) -> None:
-        if self._first is not None and event == "node_end":
+        if self._first is not None and event in ("node_end", "node_error"):
             # The start of the branch's first node: no commit before it was the branch's own.
             super()._event(raw, self._first, "node_start", step, node)
         super()._event(raw, now, event, step, node, *rest, **facts)

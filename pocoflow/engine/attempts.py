@@ -12,7 +12,7 @@ from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.run import Run
 from pocoflow.events import NodeRetried
 from pocoflow.graph import GraphNode
-from pocoflow.node import retry_wait, wants_retry
+from pocoflow.settings import retry_wait, wants_retry
 
 __all__ = ["attempt", "try_again"]
 

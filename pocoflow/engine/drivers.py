@@ -40,11 +40,18 @@ def drive(context: RunContext, steps: Steps) -> None:
 
 
 def _drive_in(context: RunContext, steps: Steps) -> None:
-    companion = _Companion()
+    companion, cancellation = _Companion(), context.cancellation
+    timer = None
     try:
         current.set(context)
+        if cancellation.deadline is not None:
+            timer = threading.Timer(cancellation.deadline, cancellation.expire)
+            timer.daemon = True
+            timer.start()
         _drive_here(steps, _ThreadDriver(companion))
     finally:
+        if timer is not None:
+            timer.cancel()
         companion.close()
 
 
@@ -54,10 +61,17 @@ async def drive_async(context: RunContext, steps: Steps) -> None:
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
     """
-    token = current.set(context)
+    token, timer = current.set(context), None
+    if context.cancellation.deadline is not None:
+        import asyncio
+
+        expire = context.cancellation.expire
+        timer = asyncio.get_running_loop().call_later(context.cancellation.deadline, expire)
     try:
         await _drive_on_loop(steps, _LoopDriver(guarded=True))
     finally:
+        if timer is not None:
+            timer.cancel()
         current.reset(token)
 
 

@@ -15,6 +15,7 @@ from types import CoroutineType
 from typing import Any
 
 from pocoflow.db.recorder import RunRecorder
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
@@ -22,6 +23,7 @@ from pocoflow.engine.effects import Await, Call, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import (
     ActionError,
+    DeadlineError,
     MaxStepsError,
     RunCancelled,
     StoreError,
@@ -37,9 +39,9 @@ from pocoflow.events import (
     NodeFailed,
     NodeStarted,
 )
+from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
-from pocoflow.node import DEFAULT_ACTION
 from pocoflow.schema import closest
 from pocoflow.watch import Watch, check_in_place
 
@@ -53,6 +55,7 @@ def steps(run: Run, start: GraphNode) -> Steps:
 
     Raises:
         RunCancelled: The run was asked to stop.
+        DeadlineError: It took longer than it may.
         MaxStepsError: ``max_steps`` was reached.
         Exception: Whatever a node raised, as it was raised, with a note on where.
     """
@@ -62,7 +65,10 @@ def steps(run: Run, start: GraphNode) -> Steps:
         run.tell(FlowStarted, run.context.flow_name, run.step)
         yield from _loop(run, start)
     except BaseException as exc:
-        fail(run, exc)
+        late = _late(run, exc)
+        fail(run, late or exc)
+        if late is not None:
+            raise late from exc
         raise
     run.tell(FlowEnded, run.context.flow_name, run.finished)
 
@@ -81,7 +87,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         start = _enter(run, start)
     step, last = run.step, run.max_steps
     place: GraphNode | None = start
-    began = 0.0
+    began, phase = 0.0, ""
     while place is not None:
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
@@ -98,52 +104,59 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         if on_start is not None:
             run.tell(NodeStarted, place.name, step, context.path)
 
-        direct = inline or place.prep_async
-        prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
-        if prepared.__class__ is CoroutineType:
-            prepared = yield Await(prepared)
+        path, note, failure = context.path, None, None
+        try:
+            direct = inline or place.prep_async
+            prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
+            if prepared.__class__ is CoroutineType:
+                prepared = yield Await(prepared)
 
-        context.phase = "exec"
-        result: Any
-        if place.spreads:
-            result = yield from _spread(run, place, prepared)
-            step = run.step
-        elif run.replay:
-            result = run.replay.pop(-1)
+            context.phase = "exec"
+            result: Any
+            if place.spreads:
+                result = yield from _spread(run, place, prepared)
+                step = run.step
+            elif run.replay:
+                result = run.replay.pop(-1)
+            else:
+                error = None
+                try:
+                    if inline and node.timeout is None:
+                        result = node.exec(prepared)
+                        if result.__class__ is CoroutineType:
+                            result = yield Await(result)
+                    else:
+                        result = yield from attempt(place, prepared, inline)
+                except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
+                    error = exc
+                if error is not None:
+                    # Not in the except clause: what a later attempt raises is no consequence of it.
+                    result = yield from try_again(run, place, context, prepared, error, inline)
+                if recorder is not None and place.has_exec and node.journal:
+                    context.phase = "commit"
+                    if written_here:
+                        recorder.journal(step, place.name, result)
+                    else:
+                        yield Call(recorder.journal, (step, place.name, result), must_finish=True)
+
+            context.phase = "post"
+            arguments = (store, prepared, result)
+            direct = inline or place.post_async
+            action: Any = node.post(*arguments) if direct else (yield Call(node.post, arguments))
+            if action.__class__ is CoroutineType:
+                action = yield Await(action)
+            if action.__class__ is not str:
+                action = _action(place, action)
+        except Exception as exc:
+            phase, caught = context.phase, _caught(run, place, exc)
+            if caught is None:
+                raise
+            action, following = caught
+            step, failure = run.step, exc
         else:
-            error = None
-            try:
-                if inline and node.timeout is None:
-                    result = node.exec(prepared)
-                    if result.__class__ is CoroutineType:
-                        result = yield Await(result)
-                else:
-                    result = yield from attempt(place, prepared, inline)
-            except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                error = exc
-            if error is not None:
-                # Not in the except clause: what a later attempt raises is no consequence of it.
-                result = yield from try_again(run, place, context, prepared, error, inline)
-            if recorder is not None and place.has_exec and node.journal:
-                context.phase = "commit"
-                if written_here:
-                    recorder.journal(step, place.name, result)
-                else:
-                    yield Call(recorder.journal, (step, place.name, result), must_finish=True)
-
-        context.phase = "post"
-        arguments = (store, prepared, result)
-        direct = inline or place.post_async
-        action: Any = node.post(*arguments) if direct else (yield Call(node.post, arguments))
-        if action.__class__ is CoroutineType:
-            action = yield Await(action)
-        if action.__class__ is not str:
-            action = _action(place, action)
-
-        path, note = context.path, None
-        following = place.targets.get(action, place.fallback)
-        if following is None or following.inner is not None:
-            following, note = _cross(run, place, action, following)
+            following = place.targets.get(action, place.fallback)
+            if following is None or following.inner is not None:
+                following, note = _cross(run, place, action, following)
         if watch is not None:
             check_in_place(store, watch)
         context.phase = "commit"
@@ -154,14 +167,17 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             name = None if following is None else following.name
             row = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
             if written_here:
-                step, asked = recorder.step(*row, note)
+                step, asked = recorder.step(*row, note, failure)
             else:
-                step, asked = yield Call(recorder.step, (*row, note), must_finish=True)
+                step, asked = yield Call(recorder.step, (*row, note, failure), must_finish=True)
             if asked:
                 run.cancel()
         run.finished = step + 1
         run.completed = following is None
-        if on_end is not None:
+        if failure is not None:
+            facts = (phase, context.attempt, elapsed, failure, path)
+            run.tell(NodeFailed, place.name, step, *facts)
+        elif on_end is not None:
             run.tell(NodeEnded, place.name, step, action, elapsed, context.attempt, path)
         step += 1
         place = following
@@ -207,6 +223,38 @@ def _cross(
     return following, note
 
 
+def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
+    """Where a run goes on after an error, and the label of that edge; ``None`` if none fits.
+
+    An error that nothing inside of a nested flow catches is one of its node in the flow around it.
+    """
+    context, frames = run.context, run.frames
+    if context.phase == "commit" or context.is_stopped_by(error):
+        return None
+    depth, found = len(frames), place.catching(error)
+    while found is None and depth:
+        depth -= 1
+        place = frames[depth]
+        found = place.catching(error)
+    if found is None:
+        return None
+    catch = found.catch
+    if catch.field is not None:
+        name = label(context.node, context.path)
+        left = Failure.of(name, error) if catch.value is None else catch.value(error)
+        run.store.put({catch.field.name: left})
+    del frames[depth:]
+    following = found.target
+    if following is None and frames:
+        place = frames.pop()
+        following, _ = _cross(run, place, DEFAULT_ACTION, place.next(DEFAULT_ACTION))
+    elif following is not None and following.inner is not None:
+        following = _enter(run, following)
+    else:
+        context.path = (*run.prefix, *(frame.name for frame in frames))
+    return catch.label, following
+
+
 # -- actions ----------------------------------------------------------------------------------
 
 
@@ -238,6 +286,18 @@ def _too_many(run: Run, place: GraphNode) -> MaxStepsError:
     return MaxStepsError(
         f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
         f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
+    )
+
+
+def _late(run: Run, error: BaseException) -> DeadlineError | None:
+    """The error of a run that its deadline has stopped; ``None`` if something else did."""
+    context, cancellation = run.context, run.context.cancellation
+    if not cancellation.is_late or not context.is_stopped_by(error):
+        return None
+    place = f"{context.phase} of node {label(context.node, context.path)!r}"
+    return DeadlineError(
+        f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
+        f"seconds; it stopped in {place} (step {run.step})"
     )
 
 

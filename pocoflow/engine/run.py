@@ -54,6 +54,7 @@ class Recorder(Protocol):
         following: str | None,
         following_path: tuple[str, ...],
         note: str | None,
+        failure: Exception | None,
         /,
     ) -> tuple[int, bool]:
         """Keep a finished step; its number, and whether somebody asked for the end of the run."""

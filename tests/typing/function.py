@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import END, Flow, Node, Store, context, fields, key, node, resource
+from pocoflow.edges import Branch, End
 from pocoflow.function import FunctionNode
-from pocoflow.node import Branch, End, Node as SameNode
+from pocoflow.node import Node as SameNode
 
 
 class Article(BaseModel):

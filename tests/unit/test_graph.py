@@ -15,9 +15,9 @@ from typing_extensions import TypeVar
 
 from pocoflow import END, AsyncNode, Flow, Node, Store, key, node
 from pocoflow.definitions import type_arguments
+from pocoflow.edges import Branch
 from pocoflow.errors import DefinitionError, UnhandledActionError
 from pocoflow.graph import Graph, GraphNode, label
-from pocoflow.node import Branch
 from pocoflow.wiring import Conflict, GraphEdge
 
 
@@ -131,7 +131,7 @@ def test_a_source_that_is_no_node_is_refused_with_its_place(source: Any) -> None
     with pytest.raises(DefinitionError) as caught:
         flow.then(source, step("b"))
     assert f"{__file__}:{here() - 1}" in str(caught.value)
-    assert "the source must be a node or node.when(action)" in str(caught.value)
+    assert "the source must be a node, node.when(action) or node.catch(errors)" in str(caught.value)
     assert ("pass an instance" in str(caught.value)) == isinstance(source, type)
 
 

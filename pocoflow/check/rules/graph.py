@@ -156,4 +156,23 @@ RULES = (
     flow = Flow(start=first, db_path="runs.db")
     """,
     ),
+    rule(
+        "PF108",
+        "error caught twice",
+        "error",
+        "An edge catches errors that an edge of the same node before it takes already.",
+        "Of several edges that fit an error the first is taken, so this one never is.",
+        _STEPS
+        + """
+    flow.then(decide.when("good"), END).then(decide.when("bad"), summarise)
+    flow.then(summarise.catch(OSError), END)
+    flow.then(summarise.catch(TimeoutError), summarise)
+    """,
+        _STEPS
+        + """
+    flow.then(decide.when("good"), END).then(decide.when("bad"), END)
+    flow.then(summarise.catch(TimeoutError), summarise)
+    flow.then(summarise.catch(OSError), END)
+    """,
+    ),
 )

@@ -1,0 +1,89 @@
+"""What a node may be set to: retries, timeouts, concurrency; checked, and put to use."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from inspect import signature
+from threading import TIMEOUT_MAX
+from types import MethodType
+from typing import Any, TypeAlias
+
+from pocoflow.errors import DefinitionError
+
+__all__ = ["RetryOn", "check_settings", "retry_wait", "wants_retry"]
+
+RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+"""Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
+
+
+def check_settings(node: Any) -> None:
+    """Refuse retry settings and timeouts that make no sense.
+
+    Raises:
+        DefinitionError: Names the node, the setting and its value.
+    """
+    if type(node.max_retries) is not int or node.max_retries < 1:
+        raise DefinitionError(
+            f"{node.name}.max_retries is {node.max_retries!r}: it counts the attempts of "
+            "exec, so it is a whole number of at least 1 (1 means no retry)"
+        )
+    for setting, least, most in (
+        ("retry_delay", 0.0, None),
+        ("backoff", 1.0, None),
+        ("jitter", 0.0, 1.0),
+        ("timeout", 0.0, None),
+    ):
+        value = getattr(node, setting)
+        if value is None and setting == "timeout":
+            continue
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
+            bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
+            raise DefinitionError(
+                f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
+            )
+    if node.is_batch:
+        _check_batch(node)
+    retry_on: object = node.retry_on
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds) and (
+        isinstance(retry_on, (type, tuple)) or not callable(retry_on)
+    ):
+        raise DefinitionError(
+            f"{node.name}.retry_on is {retry_on!r}: it must be an exception class, a "
+            "tuple of them, or a function from the exception to a bool"
+        )
+
+
+def _check_batch(node: Any) -> None:
+    if type(node.concurrency) is not int or node.concurrency < 1:
+        raise DefinitionError(
+            f"{node.name}.concurrency is {node.concurrency!r}: it must be a whole number of at "
+            "least 1"
+        )
+    if node.on_error not in ("stop", "collect"):
+        raise DefinitionError(
+            f"{node.name}.on_error is {node.on_error!r}: it must be 'stop' or 'collect'"
+        )
+
+
+def wants_retry(node: Any, exc: Exception) -> bool:
+    """Whether ``retry_on`` of the node lets this exception have another attempt."""
+    retry_on = node.retry_on
+    if isinstance(retry_on, (type, tuple)):
+        return isinstance(exc, retry_on)
+    if isinstance(retry_on, MethodType) and len(signature(retry_on.__func__).parameters) == 1:
+        # A function without self, set on the class, has become a method of the node.
+        return bool(retry_on.__func__(exc))
+    return bool(retry_on(exc))
+
+
+def retry_wait(node: Any, attempt: int) -> float:
+    """Seconds to wait after the failed ``attempt`` (from 1) before the next one."""
+    try:
+        delay: float = node.retry_delay * float(node.backoff) ** (attempt - 1)
+    except OverflowError:
+        delay = TIMEOUT_MAX if node.retry_delay else 0.0
+    wait: float = min(delay * (1 + node.jitter * random.random()), TIMEOUT_MAX)
+    return wait
