@@ -16,6 +16,7 @@ from pocoflow.parallel import FanOut, Parallel
 from pocoflow.resources import resource
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
+from pocoflow.subflow import Subflow, bind
 
 # isort: split
 # Last: importing the module pocoflow.node makes its own name an attribute of this package.
@@ -34,8 +35,10 @@ __all__ = [
     "RunContext",
     "RunHandle",
     "Store",
+    "Subflow",
     "WorkflowDB",
     "__version__",
+    "bind",
     "context",
     "fields",
     "key",

@@ -37,15 +37,20 @@ class BranchStore(Store[Any]):
         parent: The store at the fork, which does not change while branches run.
         fork: The values of the parent, remembered.
         private: Values that only this branch has; they are not merged.
+        merged: Whether it is put together with other branches. If it is not, a field with a reducer
+            may be set as in any store.
     """
 
-    def __init__(self, parent: Store[Any], fork: Watch, private: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parent: Store[Any], fork: Watch, private: Mapping[str, Any], merged: bool = True
+    ) -> None:
         self._setup({}, parent.name, {}, None)
         self._data.update((key, _copied(value)) for key, value in parent.items())
         self._unsaved.update(parent.unsaved)
         self._schema = parent._schema
         self._plain = self._schema is None and not self._unsaved
-        self._reducers = frozenset(self._schema.reducers if self._schema is not None else ())
+        reducers = self._schema.reducers if self._schema is not None and merged else ()
+        self._reducers = frozenset(reducers)
         self._fork = fork
         self._expected = fork.copy()
         self._private = frozenset(private)

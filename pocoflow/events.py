@@ -108,7 +108,8 @@ class NodeEnded:
 class NodeFailed:
     """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
 
-    ``commit`` is the check, after ``post``, of what was changed in place.
+    ``commit`` is the check, after ``post``, of what was changed in place. ``is_caught``: an edge
+    for this error leads on, so that the step is finished and the run has not failed.
     """
 
     kind: ClassVar[str] = "node_error"
@@ -120,6 +121,7 @@ class NodeFailed:
     elapsed: float
     error: BaseException
     path: tuple[str, ...] = ()
+    is_caught: bool = False
 
 
 @dataclass(frozen=True, slots=True)

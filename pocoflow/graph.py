@@ -17,6 +17,7 @@ from pocoflow.parallel import Spread
 from pocoflow.render import DrawnEdge, to_dot, to_mermaid
 from pocoflow.resources import Resource
 from pocoflow.settings import check_settings
+from pocoflow.subflow import Subflow
 from pocoflow.wiring import Conflict, FlowEdges, GraphEdge, Writer
 
 __all__ = ["Graph", "GraphCatch", "GraphNode", "label"]
@@ -328,6 +329,9 @@ def _branch_graphs(node: _Node) -> tuple[Graph, ...]:
     if not isinstance(node, Spread):
         return ()
     with _drawing(node, "parallel node"):
+        if isinstance(node, Subflow):
+            graph: Graph = node.flow.graph
+            return (graph,)
         return tuple(Graph(branch) for branch in node.branches)
 
 

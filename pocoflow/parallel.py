@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pocoflow.branches import Writes, merge
+from typing_extensions import TypeVar
+
+from pocoflow.branches import BranchStore, merge
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
@@ -16,9 +18,10 @@ from pocoflow.node import Node
 from pocoflow.schema import short
 from pocoflow.store import Store
 
-__all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start"]
+__all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start", "key_of"]
 
 ItemT = TypeVar("ItemT")
+EndT = TypeVar("EndT", bound=str | None, default=Any)
 
 OnError = Literal["stop", "collect"]
 Ended = Literal["default", "failed"]
@@ -36,25 +39,35 @@ class Start:
         template: The number of the node or flow that it is.
         index: What sets it apart from others of that, in the path of its nodes.
         private: Values that only it has.
+        base: The store that it works on, if it has one of its own.
     """
 
     name: str
     template: int
     index: str
     private: Mapping[str, Any]
+    base: Store[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BranchEnd:
-    """A branch that has ended: what it leaves to be merged, or how it failed."""
+    """A branch that has ended.
+
+    Attributes:
+        name: What it is called.
+        store: Its store; ``None`` if it failed.
+        action: The action that ended it.
+        failure: How it failed, if it did.
+    """
 
     name: str
-    writes: Writes | None
+    store: BranchStore | None
+    action: str = DEFAULT_ACTION
     failure: Failure | None = None
 
 
-class Spread(Node[Any, Any, Ended]):
-    """The common part of :class:`Parallel` and :class:`FanOut`.
+class Spread(Node[Any, Any, EndT]):
+    """What runs other nodes, or flows, on stores of theirs: the common part of its kinds.
 
     Attributes:
         branches: The nodes or flows that run as branches.
@@ -87,27 +100,31 @@ class Spread(Node[Any, Any, Ended]):
         self.branches = branches
         self.limit = limit
         self.collects = on_error == "collect"
-        self._errors = None if errors is None else _key_of("errors", errors)
+        self._errors = None if errors is None else key_of("errors", errors)
 
     @property
-    def actions(self) -> tuple[str, ...]:
-        """The actions that it can return."""
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that it can return; ``None`` if they are not known."""
         return (DEFAULT_ACTION, FAILED) if self.collects else (DEFAULT_ACTION,)
 
     @abstractmethod
     def starts(self, given: Any) -> Iterator[Start]:
         """The branches to run, from what ``prep`` gave."""
 
+
+class _Merging(Spread[Ended]):
+    """Merges what its branches wrote."""
+
     def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Ended:
         """Merge what the branches wrote."""
-        merge(store, [(end.name, end.writes) for end in ends if end.writes is not None])
+        merge(store, [(end.name, end.store.writes()) for end in ends if end.store is not None])
         failures = [end.failure for end in ends if end.failure is not None]
         if self._errors is not None:
             store.put({self._errors: failures})
         return FAILED if failures else "default"
 
 
-class Parallel(Spread):
+class Parallel(_Merging):
     """Runs several branches at the same time, each on a view of the store, and merges their writes.
 
     A branch is a node, with the edges that the node has, or a flow. It sees the store as it was at
@@ -150,7 +167,7 @@ class Parallel(Spread):
             yield Start(branch.name, number, "", {})
 
 
-class FanOut(Spread):
+class FanOut(_Merging):
     """Runs the same branch once for each item of a field, several at once; else :class:`Parallel`.
 
     Args:
@@ -183,8 +200,8 @@ class FanOut(Spread):
                 f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "
                 "least 1"
             )
-        self.each = _key_of("each", each)
-        self.item = _key_of("as_", as_)
+        self.each = key_of("each", each)
+        self.item = key_of("as_", as_)
 
     def prep(self, store: Store[Any], /) -> Any:
         """The items."""
@@ -203,7 +220,12 @@ class FanOut(Spread):
             yield Start(self.branches[0].name + index, 0, index, {self.item: item})
 
 
-def _key_of(argument: str, reference: object) -> str:
+def key_of(argument: str, reference: object) -> str:
+    """The key that a reference names.
+
+    Raises:
+        DefinitionError: It is no reference; the message names the argument.
+    """
     if not isinstance(reference, FieldRef):
         raise DefinitionError(
             f"{argument}={short(reference)}: it takes a field reference such as "

@@ -22,6 +22,7 @@ from pocoflow.logging import get_logger
 from pocoflow.node import Node
 from pocoflow.schema import closest
 from pocoflow.store import Store, schema_types
+from pocoflow.subflow import Subflow
 
 __all__ = ["Resumption", "fork_run", "new_run_id", "rehearse", "reopen"]
 
@@ -257,10 +258,20 @@ class _Saved:
             # The branches of FanOut are all of one graph.
             number_of_graph = 0 if len(graphs) == 1 else int(number)
             if number_of_graph < len(graphs):
-                self._add(scope, stored, graphs[number_of_graph], depth)
+                node = place.node
+                own = schema_types(node.flow.schema) if isinstance(node, Subflow) else ()
+                known = (*self._known, *own)
+                self._add(scope, stored, graphs[number_of_graph], depth, known)
 
-    def _add(self, scope: str, stored: StoredBranch, graph: Graph, depth: int) -> None:
-        classes = codec.Classes(self._known)
+    def _add(
+        self,
+        scope: str,
+        stored: StoredBranch,
+        graph: Graph,
+        depth: int,
+        known: tuple[object, ...],
+    ) -> None:
+        classes = codec.Classes(known)
         label_of = f"run {self._run_id!r}, branch {scope}"
         own = read_values(stored.rows, label_of, classes)
         places: list[GraphNode] = [graph.start]
@@ -271,9 +282,7 @@ class _Saved:
         replay: dict[int, Any] = {}
         if place is not None:
             name = stored.node or place.name
-            replay = _replay(
-                self._run_id, self._step, name, stored.journal, place.node, self._known
-            )
+            replay = _replay(self._run_id, self._step, name, stored.journal, place.node, known)
         self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay)
         if place is not None:
             leaf, path = place.first()

@@ -10,6 +10,7 @@ from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.parallel import FanOut, Spread
+from pocoflow.subflow import Subflow
 
 __all__ = ["check_branches"]
 
@@ -35,7 +36,7 @@ def check_branches(subject: Subject) -> Iterator[Finding]:
     for name, place in subject.nodes:
         if isinstance(place.node, FanOut):
             yield from _of_items(subject, name, place, place.node)
-        elif isinstance(place.node, Spread):
+        elif isinstance(place.node, Spread) and not isinstance(place.node, Subflow):
             yield from _of_branches(subject, name, place, place.node)
 
 
@@ -90,12 +91,13 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
     """What a branch writes by plain assignment, nested branches included; the first place."""
     found: dict[str, _Written] = {}
     for spot in Walk(graph.start).spots:
-        for inner in spot.place.branches:
+        is_own = isinstance(spot.place.node, Subflow)
+        for inner in () if is_own else spot.place.branches:
             private = {spot.place.node.item} if isinstance(spot.place.node, FanOut) else set()
             for key, written in _writes(subject, inner).items():
                 if key not in private:
                     _note(found, key, written)
-        if spot.place.branches:
+        if spot.place.branches and not is_own:
             continue
         effects = subject.effects(spot.place)
         for key, line in effects.writes.items():

@@ -10,6 +10,7 @@ from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.error_rules import check_errors
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.storage_rules import check_storage
+from pocoflow.check.subflow_rules import check_subflows
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
@@ -68,6 +69,7 @@ class Proof:
             *others,
             *check_branches(subject),
             *check_storage(subject),
+            *check_subflows(subject, lambda inner: Proof(inner).findings),
         ]
 
     @cached_property

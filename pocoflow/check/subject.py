@@ -18,6 +18,7 @@ from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import AsyncNode, BatchNode, Node
 from pocoflow.parallel import Spread
+from pocoflow.subflow import Subflow
 from pocoflow.wiring import GraphEdge
 
 __all__ = ["Level", "Subject", "effects_of"]
@@ -89,7 +90,9 @@ class Subject:
         known = {id(self.graph)}
         for level in found:  # grows while it is walked through
             for place in level.graph.nodes.values():
-                for graph in place.within:
+                # A flow on a store of its own is looked at by itself.
+                within = () if isinstance(place.node, Subflow) else place.within
+                for graph in within:
                     if id(graph) not in known:
                         known.add(id(graph))
                         found.append(Level(graph, (*level.path, place.name), place.node))
@@ -135,7 +138,9 @@ class Subject:
         """What a node does to the store."""
         found = self._effects.get(id(place.node))
         if found is None:
-            if isinstance(place.node, Spread):
+            if isinstance(place.node, Subflow):
+                found = _of_subflow(place.node)
+            elif isinstance(place.node, Spread):
                 found = effects_of_branches(place, place.node, self.effects, self.exit)
             else:
                 found = effects_of(place.node)
@@ -193,6 +198,19 @@ def effects_of(node: Node[Any, Any, Any]) -> Effects:
     if "prep" in own or "post" in own:
         return UNKNOWN
     return in_sequence(_of_phase(node, "prep"), _of_phase(node, "post"))
+
+
+def _of_subflow(node: Subflow) -> Effects:
+    written = frozenset(link.target.name for link in node.outputs)
+    needs = {link.source.name: 0 for link in node.inputs}
+    writes = dict.fromkeys(sorted(written), 0)
+    return Effects(
+        needs=needs,
+        reads=frozenset(needs),
+        writes=writes,
+        exits=(Exit(None, written, written),),
+        named={**needs, **writes},
+    )
 
 
 def _of_phase(node: Node[Any, Any, Any], name: str) -> Effects:

@@ -202,7 +202,8 @@ WHERE k.run_no = :run_no AND substr(k.scope, 1, length(:fork)) = :fork
 ORDER BY k.scope, k.key_no, v.step;
 
 -- name: insert_position
-INSERT INTO pf_positions (run_no, step, scope, count, node, path) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO pf_positions (run_no, step, scope, count, node, path, action)
+VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: position_at
 -- The last position of the run's own scope, if a step left any.
@@ -212,7 +213,7 @@ WHERE run_no = :run_no AND step <= :step AND scope = ''
 ORDER BY step DESC LIMIT 1;
 
 -- name: positions_of_branches
-SELECT scope, count, path, node FROM pf_positions
+SELECT scope, count, path, node, action FROM pf_positions
 WHERE run_no = ? AND step > ? AND step <= ? ORDER BY step;
 
 -- name: store_json

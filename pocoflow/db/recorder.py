@@ -196,20 +196,21 @@ class RunRecorder(StepWriter):
             rows.setdefault(scope, []).append((key, op, text))
             keys.setdefault(scope, {})[key_of(key)] = key_no
         found: dict[str, StoredBranch] = {}
-        for scope, local, path, node in connection.rows(
+        for scope, local, path, node, action in connection.rows(
             QUERIES["positions_of_branches"], (self._run_no, fork, step)
         ):
             found[scope] = StoredBranch(
                 local,
                 node or None,
                 tuple(json.loads(path)),
+                action,
                 journal.get((scope, local), {}),
                 keys.get(scope, {}),
                 rows.get(scope, ()),
             )
         for scope, local in journal:
             if local == 0 and scope.startswith(within) and scope not in found:
-                found[scope] = StoredBranch(0, "", (), journal[scope, 0])
+                found[scope] = StoredBranch(0, "", (), journal=journal[scope, 0])
         for scope in tuple(found):
             while scope := scope.rpartition("/")[0]:
                 # Its first node is parallel, too, and has not ended.
@@ -259,11 +260,12 @@ class RunRecorder(StepWriter):
         now: str,
         step: int,
         node: str,
+        action: str,
         following: str | None,
         path: tuple[str, ...],
     ) -> bool:
         if following is not None:
-            return super()._follow(raw, now, step, node, following, path)
+            return super()._follow(raw, now, step, node, action, following, path)
         self._event(raw, now, "flow_end", step + 1, None)
         self._finish(raw, now, "completed", step + 1, node, None)
         return False

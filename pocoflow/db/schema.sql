@@ -95,7 +95,7 @@ CREATE TABLE pf_values (
 -- Where the run goes on: what a step was followed by, in its own scope. What is pending after a step
 -- is the last row of the run's own scope ('') and, where it is a parallel node, the last row of each
 -- of its branches; a branch whose node is empty is at its end. count numbers the steps of the scope.
--- path holds the names of the flow nodes around the node, as a JSON list.
+-- path holds the names of the flow nodes around the node, as a JSON list; action led there.
 CREATE TABLE pf_positions (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     step   INTEGER NOT NULL,
@@ -105,6 +105,7 @@ CREATE TABLE pf_positions (
     node   TEXT NOT NULL,
     phase  TEXT NOT NULL DEFAULT 'prep',
     item   INTEGER,
+    action TEXT,
     PRIMARY KEY (run_no, step, scope)
 ) WITHOUT ROWID;
 

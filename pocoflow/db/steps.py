@@ -15,6 +15,7 @@ from pocoflow.context import RunContext
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import Recorded, ValueWriter
 from pocoflow.db.workflow import WorkflowDB, utc_now
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DatabaseError, NotStorableError
 from pocoflow.failure import describe_error
 from pocoflow.graph import label
@@ -49,6 +50,7 @@ class StoredBranch:
         count: How many steps it has finished.
         node: The node that comes next in it; empty for its first, ``None`` at its end.
         path: Names of the flow nodes around that.
+        action: The action of its last step.
         journal: Results of its ``exec`` that are finished, encoded, by item.
         keys: The numbers of its keys.
         rows: Its values as stored: key, operation, text.
@@ -57,6 +59,7 @@ class StoredBranch:
     count: int
     node: str | None
     path: tuple[str, ...]
+    action: str = DEFAULT_ACTION
     journal: Mapping[int, str] = field(default_factory=dict)
     keys: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[tuple[str, int, str | None]] = ()
@@ -234,7 +237,7 @@ class StepWriter:
                 raw.execute(QUERIES["clear_branches"], (self._run_no, self._forks))
             kind = "node_end" if failure is None else "node_error"
             self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
-            asked = self._follow(raw, now, step, node, following, following_path)
+            asked = self._follow(raw, now, step, node, action, following, following_path)
         self._values.accept(changes)
         self._journaled, self._forks = False, ""
         self._finished(step, following)
@@ -251,12 +254,13 @@ class StepWriter:
         now: str,
         step: int,
         node: str,
+        action: str,
         following: str | None,
         path: tuple[str, ...],
     ) -> bool:
         """Write what comes after a step; whether somebody asked the run to stop."""
         local = self._local(step) + 1
-        self._position(raw, step, following or "", path, local)
+        self._position(raw, step, following or "", path, local, action)
         coming = node if following is None else label(following, path)
         if following is not None:
             self._event(raw, now, "node_start", step + 1, coming)
@@ -317,10 +321,16 @@ class StepWriter:
         )
 
     def _position(
-        self, raw: sqlite3.Connection, step: int, node: str, path: tuple[str, ...], count: int
+        self,
+        raw: sqlite3.Connection,
+        step: int,
+        node: str,
+        path: tuple[str, ...],
+        count: int,
+        action: str | None = None,
     ) -> None:
         where = json.dumps(list(path)) if path else "[]"
-        row = (self._run_no, step, self._scope, count, node, where)
+        row = (self._run_no, step, self._scope, count, node, where, action)
         raw.execute(QUERIES["insert_position"], row)
 
 

@@ -15,6 +15,7 @@ from pocoflow.events import NodeFailed
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.parallel import BranchEnd, Spread, Start
+from pocoflow.store import Store
 from pocoflow.watch import Watch
 
 __all__ = ["run_branches"]
@@ -35,7 +36,11 @@ def run_branches(
     run.context.cancellation.add_callback(fork.stop.request)
     try:
         limit = len(node.branches) if node.limit is None else node.limit
-        yield Gather(fork.jobs(given), limit, fork.on_loop, fork.stop.request)
+        if limit == 1:
+            for job in fork.jobs(given):
+                yield from job
+        else:
+            yield Gather(fork.jobs(given), limit, fork.on_loop, fork.stop.request)
     finally:
         run.context.cancellation.remove_callback(fork.stop.request)
         run.step = run.finished = run.context.step = fork.numbers.following
@@ -54,9 +59,8 @@ class _Fork:
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
         self.on_loop = not run.inline or place.exec_async
-        self.values = Watch()
-        for key, value in run.store.items():
-            self.values.remember(key, value)
+        self.inline = run.inline if node.limit == 1 else not self.on_loop
+        self.values = _remembered(run.store)
         self.ends: list[Any] = []
 
     def jobs(self, given: Any) -> Iterator[Job]:
@@ -66,16 +70,22 @@ class _Fork:
             saved = self.run.saved.get(scope)
             self.ends.append(None)
             if saved is not None and saved.place is None:
-                writes = self._store(start, saved).writes()
-                self.ends[number] = BranchEnd(start.name, writes)
+                store, _ = self._store(start, saved)
+                self.ends[number] = BranchEnd(start.name, store, saved.stored.action)
             else:
                 yield self._job(number, start, scope, saved)
 
-    def _store(self, start: Start, saved: SavedBranch | None) -> BranchStore:
-        store = BranchStore(self.run.store, self.values, start.private)
+    def _store(self, start: Start, saved: SavedBranch | None) -> tuple[BranchStore, Watch]:
+        """The store of a branch, and what it began with, remembered."""
+        if start.base is None:
+            values = self.values
+            store = BranchStore(self.run.store, values, start.private)
+        else:
+            values = _remembered(start.base)
+            store = BranchStore(start.base, values, {}, merged=False)
         if saved is not None:
             store.take_back(*saved.own)
-        return store
+        return store, values.copy()
 
     def _job(self, number: int, start: Start, scope: str, saved: SavedBranch | None) -> Job:
         inner = self._run(start, scope, saved)
@@ -87,12 +97,12 @@ class _Fork:
                 first = saved.place
             yield from self.loop(inner, first)
             store = cast(BranchStore, inner.store)
-            self.ends[number] = BranchEnd(start.name, store.writes())
+            self.ends[number] = BranchEnd(start.name, store, inner.action)
         except Exception as exc:
             failed = _tell(inner, exc)
             if not self.node.collects or inner.context.is_stopped_by(exc):
                 raise
-            self.ends[number] = BranchEnd(start.name, None, Failure.of(failed, exc))
+            self.ends[number] = BranchEnd(start.name, None, failure=Failure.of(failed, exc))
         finally:
             current.reset(token)
 
@@ -100,14 +110,13 @@ class _Fork:
         run = self.run
         prefix = (*run.context.path, f"{self.place.name}{start.index}")
         context = run.context.for_branch(scope, prefix, self.stop)
-        store = self._store(start, saved)
-        values = self.values.copy()
+        store, values = self._store(start, saved)
         inner = Run(
             context=context,
             store=store,
             max_steps=run.max_steps,
             strict=run.strict,
-            inline=not self.on_loop,
+            inline=self.inline,
             listeners=run.listeners,
             recorder=MemoryRecorder(context, store, values, self.numbers),
             step=self.numbers.following,
@@ -124,6 +133,13 @@ class _Fork:
         if isinstance(run.recorder, StepWriter):
             inner.recorder = run.recorder.branch(context, store, values, self.numbers, stored)
         return inner
+
+
+def _remembered(store: Store[Any]) -> Watch:
+    values = Watch()
+    for key, value in store.items():
+        values.remember(key, value)
+    return values
 
 
 def _tell(inner: Run, exc: Exception) -> str:

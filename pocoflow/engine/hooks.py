@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
-from pocoflow.events import Event
+from pocoflow.events import Event, NodeFailed
 from pocoflow.logging import get_logger
 from pocoflow.schema import closest, short
 from pocoflow.store import Store
@@ -162,12 +162,18 @@ def _check_shape(event: str, callback: Callable[..., object], parameters: str) -
 
 def _logs(level: int, text: str, *fields: str) -> tuple[int, Listener]:
     def listener(event: Any, store: object) -> None:
-        error = getattr(event, "error", None)
-        trace = error if level == logging.ERROR else None
         # %r keeps a newline in a name or a message from forging a line of the log.
-        _log.log(level, text, *(getattr(event, f) for f in fields), exc_info=trace)
+        _log.log(level, text, *(getattr(event, f) for f in fields))
 
     return level, listener
+
+
+def _log_failure(event: NodeFailed, store: object) -> None:
+    facts = (event.run_id, event.step, event.phase, event.node, event.error)
+    if event.is_caught:
+        _log.warning("run %r: step %d: %s of %r failed and was caught: %r", *facts)
+    else:
+        _log.error("run %r: step %d: %s of %r failed: %r", *facts, exc_info=event.error)
 
 
 _LOGGED: dict[str, tuple[int, Listener]] = {
@@ -194,15 +200,7 @@ _LOGGED: dict[str, tuple[int, Listener]] = {
         "action",
         "elapsed",
     ),
-    "node_error": _logs(
-        logging.ERROR,
-        "run %r: step %d: %s of %r failed: %r",
-        "run_id",
-        "step",
-        "phase",
-        "node",
-        "error",
-    ),
+    "node_error": (logging.WARNING, _log_failure),
     "flow_end": _logs(
         logging.INFO, "flow %r completed: run %r, %d steps", "flow_name", "run_id", "steps"
     ),

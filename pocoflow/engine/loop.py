@@ -87,6 +87,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         start = _enter(run, start)
     step, last = run.step, run.max_steps
     place: GraphNode | None = start
+    action: Any = DEFAULT_ACTION
     began, phase = 0.0, ""
     while place is not None:
         if cancellation.requested:
@@ -142,7 +143,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             context.phase = "post"
             arguments = (store, prepared, result)
             direct = inline or place.post_async
-            action: Any = node.post(*arguments) if direct else (yield Call(node.post, arguments))
+            action = node.post(*arguments) if direct else (yield Call(node.post, arguments))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
             if action.__class__ is not str:
@@ -175,12 +176,13 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         run.finished = step + 1
         run.completed = following is None
         if failure is not None:
-            facts = (phase, context.attempt, elapsed, failure, path)
+            facts = (phase, context.attempt, elapsed, failure, path, True)
             run.tell(NodeFailed, place.name, step, *facts)
         elif on_end is not None:
             run.tell(NodeEnded, place.name, step, action, elapsed, context.attempt, path)
         step += 1
         place = following
+    run.action = action
 
 
 def _spread(run: Run, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:

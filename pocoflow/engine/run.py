@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from pocoflow.context import RunContext
 from pocoflow.db.steps import Numbers, StoredBranch
 from pocoflow.db.values import BranchValues
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.effects import Call, Effect
 from pocoflow.events import Emitted, Event
 from pocoflow.graph import GraphNode
@@ -96,6 +97,7 @@ class Run:
         finished: How many steps are finished, those before a resume included.
         replay: Results of ``exec`` of the first step that were finished before a crash, by item
             (-1 for a node that is not a batch).
+        action: The action that ended it; of a branch, at its end.
         completed: Whether its last step is committed; what a listener raises then is no failure.
         place: The node that runs or comes next.
         frames: The nested flows around it, outermost first.
@@ -118,6 +120,7 @@ class Run:
     step: int = 0
     finished: int = 0
     replay: dict[int, Any] = field(default_factory=dict)
+    action: str = DEFAULT_ACTION
     completed: bool = False
     place: GraphNode | None = None
     frames: list[GraphNode] = field(default_factory=list)

@@ -132,7 +132,8 @@ def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
         kind = event["event"]
         if kind not in ("node_retry", "node_error", "flow_error"):
             continue
-        is_final = kind != "node_retry"
+        is_caught = kind == "node_error" and bool(event["action"])
+        is_final = kind != "node_retry" and not is_caught
         trace = event.get("traceback") or ""
         if kind == "flow_error" and found and found[-1].traceback == trace and trace:
             continue
@@ -141,7 +142,7 @@ def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
         attempt = f", attempt {event['attempt']}" if event.get("attempt") else ""
         found.append(
             Error(
-                where + attempt,
+                where + attempt + (", caught" if is_caught else ""),
                 event.get("error_type") or "",
                 event["error_msg"] or "",
                 trace,

@@ -41,9 +41,12 @@ from pocoflow import (
     Node,
     Parallel,
     Store,
+    Subflow,
     WorkflowDB,
+    bind,
     context,
     fields,
+    key,
 )
 from pocoflow.reducers import append
 
@@ -377,6 +380,20 @@ class Tally(BaseModel):
     total: int = 0
 
 
+class Inner(BaseModel):
+    """The store of a flow that has one of its own."""
+
+    x: int
+    log: Annotated[list[str], append] = []
+
+
+class Outer(BaseModel):
+    """The store around it."""
+
+    y: int = 2
+    log: Annotated[list[str], append] = []
+
+
 class Branch(Work):
     """A step in a parallel branch: from one field to another, and a line for the log."""
 
@@ -418,7 +435,7 @@ class Shape:
         wire: Makes its nodes.
         initial: Makes the store that it begins with.
         schema: The schema of its store.
-        ordered: Whether its steps always come in one order.
+        ordered: Whether its steps always come in one order, and work on the store of the run.
     """
 
     wire: Callable[[Ledger], Node[Any, Any, Any]]
@@ -434,6 +451,7 @@ class Shape:
         # The step of a hook: of the run whose phase the engine has just left.
         flow.on("node_start", lambda name, store: ledger.write("start"))
         flow.on("node_end", lambda name, action, spent, store: ledger.write("done"))
+        flow.on("node_error", lambda name, exc, store: ledger.write("done"))
         flow.on("flow_end", lambda steps, store: ledger.write("end", str(steps)))
         return flow
 
@@ -479,6 +497,36 @@ def _parallel(ledger: Ledger) -> Node[Any, Any, Any]:
     )
     join.then("default", each)
     return both
+
+
+class Trip(Work):
+    """Pays, and then fails in ``post`` until the number is large; what it had is in its error."""
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        if result < 100:
+            raise ValueError(result)
+        store["x"] = result
+        return "default"
+
+
+def _caught(ledger: Ledger) -> Node[Any, Any, Any]:
+    first, trip, last = Work(ledger, "First"), Trip(ledger), Work(ledger, "Last")
+    inner: Flow[Any] = Flow(first, flow_name="inner")
+    inner.then(first, trip).then(trip, last)
+    inner.then(trip.catch(ValueError, writes=key("x"), value=lambda exc: exc.args[0]), trip)
+    return inner
+
+
+def _subflow(ledger: Ledger) -> Node[Any, Any, Any]:
+    links = [bind(key("x")).to(key("y"))], [bind(key("y")).to(key("x"))]
+    sub = Subflow(_flow(_caught(ledger)), inputs=links[0], outputs=links[1], name="Sub")
+    sub.then("default", Branch(ledger, "After", "y", "y"))
+    return sub
+
+
+def _flow(start: Node[Any, Any, Any]) -> Flow[Any]:
+    """A flow that works on what its caller hands in."""
+    return Flow(start, flow_name="outer", schema=Inner)
 
 
 def _again(node: Node[Any, Any, Any]) -> Node[Any, Any, Any]:
@@ -528,6 +576,8 @@ SHAPES: dict[str, Shape] = {
         lambda ledger: _again(Tasks(ledger, 3)), lambda: {"round": 0, "results": []}
     ),
     "parallel": Shape(_parallel, dict, Tally, ordered=False),
+    "caught": Shape(_caught, lambda: {"x": 2}),
+    "subflow": Shape(_subflow, dict, Outer, ordered=False),
 }
 
 CONCURRENT = ("batch in threads", "batch of tasks", "parallel")
@@ -574,12 +624,12 @@ def oracle(shape: Shape) -> Oracle:
 
     flow = shape.flow(Watching(None))
     flow.on("flow_start", lambda store: stores.update({-1: copy.deepcopy(store.as_dict())}))
-    flow.on(
-        "node_end",
-        lambda name, action, spent, store: stores.update(
-            {context().step: copy.deepcopy(store.as_dict())}
-        ),
-    )
+
+    def note(*facts: Any) -> None:
+        stores[context().step] = copy.deepcopy(facts[-1].as_dict())
+
+    flow.on("node_end", lambda name, action, spent, store: note(store))
+    flow.on("node_error", lambda name, exc, store: note(store))
     flow.run(shape.initial())
     return Oracle(stores, tuple(dict.fromkeys(lines)))
 

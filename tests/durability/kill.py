@@ -283,9 +283,10 @@ def settle(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
         ).as_dict()
         if not _same_store(store, wanted.stores[wanted.steps - 1]):
             problems.append(f"the result is {store}")
-        events = Counter(e["step"] for e in db.get_events(_RUN_ID) if e["event"] == "node_end")
+        ends = ("node_end", "node_error")  # the errors here are caught
+        events = Counter(e["step"] for e in db.get_events(_RUN_ID) if e["event"] in ends)
         if events != Counter(range(wanted.steps)):
-            problems.append(f"node_end of steps {sorted(events.elements())}")
+            problems.append(f"ends of steps {sorted(events.elements())}")
         left = db.connection.rows("SELECT count(*) FROM pf_journal")[0][0]
         if left:
             problems.append(f"{left} rows are left in the journal")

@@ -1,0 +1,101 @@
+"""Flows on stores of their own: each by itself, and the fields that are handed in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pocoflow.check.assignable import fits_field
+from pocoflow.check.schemas import Fields
+from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
+from pocoflow.schema import closest, type_label
+from pocoflow.subflow import Link, Subflow
+
+__all__ = ["check_subflows"]
+
+
+def check_subflows(
+    subject: Subject, prove: Callable[[Subject], list[Finding]]
+) -> Iterator[Finding]:
+    """What is wrong with the links of each subflow, and with the flow that it runs.
+
+    Args:
+        subject: The flow around them.
+        prove: Gives the findings on another flow.
+    """
+    for name, place in subject.nodes:
+        node = place.node
+        if not isinstance(node, Subflow):
+            continue
+        inner = Fields(node.flow.schema)
+        for links, target, source in (
+            (node.inputs, inner, subject.fields),
+            (node.outputs, subject.fields, inner),
+        ):
+            for link in links:
+                yield from _linked(subject, name, link, target, source)
+        names = (link.target.name for link in node.inputs)
+        handed = tuple(name for name in names if not inner.lacks(name))
+        alone = Subject(
+            f"{subject.flow_name}/{name}",
+            node.flow.graph,
+            node.flow.schema,
+            handed,
+            subject.stored,
+        )
+        yield from prove(alone)
+        yield from _handed_back(subject, name, node, alone)
+
+
+def _linked(
+    subject: Subject, name: str, link: Link, target: Fields, source: Fields
+) -> Iterator[Finding]:
+    shown = f"bind({link.target}).to({link.source})"
+    for field, fields in ((link.target, target), (link.source, source)):
+        # What the flow around it lacks is said where every node's fields are.
+        if fields is not subject.fields and fields.lacks(field.name):
+            yield subject.finding(
+                "PF201",
+                f"{shown}: {fields.label} has no field {field.name!r}"
+                f"{closest(field.name, fields.names)} (fields: {', '.join(fields.names)})",
+                f"correct the name, or add the field to {fields.label}",
+                node=name,
+            )
+            return
+    holds, takes = _type(link.source, source), _type(link.target, target, taken=True)
+    if not fits_field(holds, takes):
+        yield subject.finding(
+            "PF203",
+            f"{shown}: {link.target.name!r} holds {type_label(takes)}, and is given "
+            f"{type_label(holds)}",
+            "bind fields of one type, or let a node convert the value",
+            node=name,
+        )
+
+
+def _type(field: Any, fields: Fields, *, taken: bool = False) -> Any:
+    if fields:
+        return fields.takes(field.name) if taken else fields.type_of(field.name)
+    return Any if field.model is None else field.model.model_fields[field.name].annotation
+
+
+def _handed_back(subject: Subject, name: str, node: Subflow, alone: Subject) -> Iterator[Finding]:
+    """Fields that are handed back although nothing in the flow can set them."""
+    inner = Fields(node.flow.schema)
+    if not inner:
+        return
+    known = {*inner.defaults, *(link.target.name for link in node.inputs)}
+    effects = [alone.effects(spot.place) for spot in alone.walk.spots]
+    if any(one.writes_more for one in effects):
+        return
+    known.update(key for one in effects for key in one.writes)
+    for link in node.outputs:
+        if link.source.name in inner and link.source.name not in known:
+            yield subject.finding(
+                "PF301",
+                f"it hands back {link.source.name!r}, which nothing in flow {node.flow.name!r} "
+                "writes",
+                f"let one of its nodes write {link.source.name!r}, or take the output out",
+                node=name,
+            )
