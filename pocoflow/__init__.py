@@ -8,11 +8,12 @@ from pocoflow._version import __version__
 from pocoflow.context import RunContext, context
 from pocoflow.db import WorkflowDB
 from pocoflow.edges import END
-from pocoflow.errors import PocoflowError, RunCancelled
+from pocoflow.errors import PocoflowError, RunCancelled, RunPaused
 from pocoflow.fields import fields, key
 from pocoflow.flow import Flow
-from pocoflow.node import AsyncNode, BatchNode, Node
+from pocoflow.node import AskNode, AsyncNode, BatchNode, Node
 from pocoflow.parallel import FanOut, Parallel
+from pocoflow.question import Question
 from pocoflow.resources import resource
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
@@ -24,6 +25,7 @@ from pocoflow.function import node
 
 __all__ = [
     "END",
+    "AskNode",
     "AsyncNode",
     "BatchNode",
     "FanOut",
@@ -31,9 +33,11 @@ __all__ = [
     "Node",
     "Parallel",
     "PocoflowError",
+    "Question",
     "RunCancelled",
     "RunContext",
     "RunHandle",
+    "RunPaused",
     "Store",
     "Subflow",
     "WorkflowDB",

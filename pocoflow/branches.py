@@ -73,8 +73,11 @@ class BranchStore(Store[Any]):
             deleted: Keys that it had deleted.
             unsaved: Keys whose values could not be stored.
         """
-        own = {**values, **{key: [*self._data[key], *tail] for key, tail in tails.items()}}
-        self.increments = own.pop(INCREMENTS, [])
+        own = dict(values)
+        for key, tail in tails.items():
+            before = self.increments if key == INCREMENTS else self._data[key]
+            own[key] = [*before, *tail]
+        self.increments = own.pop(INCREMENTS, self.increments)
         self._data.update(own)
         for key in (*deleted, *unsaved):
             self._data.pop(key, None)

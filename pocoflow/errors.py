@@ -21,6 +21,8 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── FlowValidationError
     │   ├── HookError                TypeError
     │   └── ReferenceMisuseError     TypeError, AttributeError
+    ├── AnswerError                  ValueError
+    │   └── AnsweredError
     ├── RunError                     RuntimeError
     │   ├── MaxStepsError
     │   ├── UnhandledActionError
@@ -30,7 +32,9 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── BranchError
     │   ├── ResumeError
     │   ├── RunCancelled
+    │   ├── RunPaused
     │   ├── DeadlineError            TimeoutError
+    │   ├── QuestionExpiredError     TimeoutError
     │   └── NoRunError
     └── DatabaseError
         ├── DatabaseBusyError        TimeoutError
@@ -48,6 +52,8 @@ from pocoflow.findings import Finding
 
 __all__ = [
     "ActionError",
+    "AnswerError",
+    "AnsweredError",
     "BranchError",
     "CheckpointNotFoundError",
     "CodecError",
@@ -69,6 +75,7 @@ __all__ = [
     "NotSavedError",
     "NotStorableError",
     "PocoflowError",
+    "QuestionExpiredError",
     "ReferenceMisuseError",
     "ResourceError",
     "ResumeError",
@@ -76,6 +83,7 @@ __all__ = [
     "RunError",
     "RunExistsError",
     "RunNotFoundError",
+    "RunPaused",
     "StoreError",
     "UnhandledActionError",
     "UnknownClassError",
@@ -178,6 +186,14 @@ class ReferenceMisuseError(DefinitionError, TypeError, AttributeError):
     """A reference to a field or a resource was used as if it were the value that it stands for."""
 
 
+class AnswerError(PocoflowError, ValueError):
+    """An answer cannot be taken: it does not fit its question, or there is no such open one."""
+
+
+class AnsweredError(AnswerError):
+    """The question was answered already; the first answer counts."""
+
+
 class RunError(PocoflowError, RuntimeError):
     """Something went wrong in a run that is not an exception of the user's own code."""
 
@@ -212,6 +228,24 @@ class ResumeError(RunError):
 
 class RunCancelled(RunError):
     """The run was cancelled."""
+
+
+class RunPaused(RunError):
+    """The run waits for answers; once they are given, ``flow.resume`` goes on with it.
+
+    Attributes:
+        run_id: The run.
+        questions: The numbers of its open questions.
+    """
+
+    def __init__(self, *args: object, run_id: str = "", questions: Sequence[int] = ()) -> None:
+        self.run_id = run_id
+        self.questions = tuple(questions)
+        super().__init__(*args)
+
+
+class QuestionExpiredError(RunError, TimeoutError):
+    """Nobody answered a question before its deadline, and it has no default."""
 
 
 class DeadlineError(RunError, TimeoutError):

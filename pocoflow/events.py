@@ -10,14 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+from pocoflow.question import Question
+
 __all__ = [
     "Emitted",
     "Event",
     "FlowCancelled",
     "FlowEnded",
     "FlowFailed",
+    "FlowPaused",
     "FlowStarted",
     "ItemEnded",
+    "NodeAsked",
     "NodeEnded",
     "NodeFailed",
     "NodeRetried",
@@ -83,6 +87,23 @@ class Emitted:
     node: str
     step: int
     value: object
+    item: int | None = None
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAsked:
+    """A node has asked a question; the run pauses when nothing else is left to do.
+
+    ``number`` is the question's, as in the database.
+    """
+
+    kind: ClassVar[str] = "node_ask"
+    run_id: str
+    node: str
+    step: int
+    number: int
+    question: Question[object]
     item: int | None = None
     path: tuple[str, ...] = ()
 
@@ -155,15 +176,28 @@ class FlowCancelled:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class FlowPaused:
+    """A run waits for the answers to its open ``questions``, after ``steps`` finished steps."""
+
+    kind: ClassVar[str] = "flow_pause"
+    run_id: str
+    flow_name: str
+    steps: int
+    questions: tuple[int, ...]
+
+
 Event: TypeAlias = (
     FlowStarted
     | NodeStarted
     | NodeRetried
     | Emitted
     | ItemEnded
+    | NodeAsked
     | NodeEnded
     | NodeFailed
     | FlowEnded
     | FlowFailed
     | FlowCancelled
+    | FlowPaused
 )

@@ -18,19 +18,21 @@ from pocoflow.context import context
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, ReferenceMisuseError
 from pocoflow.node import ExecT, Node, PostT
+from pocoflow.question import Question, Reply
 from pocoflow.resources import Resource
 from pocoflow.schema import closest, short
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.signature import Signature, read_signature
 from pocoflow.store import Store
 
-__all__ = ["FunctionNode", "node"]
+__all__ = ["EachNode", "FunctionNode", "node"]
 
 P = ParamSpec("P")
 CallT = TypeVar("CallT")
 WrittenT = TypeVar("WrittenT")
 ActionT = TypeVar("ActionT", bound=str | None)
 ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT", default=Any)
 
 Default: TypeAlias = Literal["default"]
 
@@ -120,6 +122,10 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 ) from None
         return self._declared
 
+    def reply(self, answer: ExecT, /, *, by: str | None = None) -> Reply[ExecT]:
+        """An answer for ``flow.answer(run_id, node.reply(answer))``, if the function asks."""
+        return Reply(self, answer, by)
+
     def _arguments(self, prepared: dict[str, Any], store: object = None) -> dict[str, Any]:
         if not self.resources and not self._stores:
             return prepared
@@ -158,6 +164,14 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
 
     def __repr__(self) -> str:
         return f"<node {self.name!r} from {self.__module__}.{self._function.__qualname__}>"
+
+
+class EachNode(FunctionNode[P, CallT, Any, PostT], Generic[P, CallT, AnswerT, PostT]):
+    """A node made from a function that may ask about each item; an answer is for one item."""
+
+    def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
+        """An answer for ``flow.answer(run_id, node.reply(answer), question=...)``."""
+        return Reply(self, answer, by)
 
 
 class _Function(FunctionNode[P, CallT, ExecT, PostT]):
@@ -223,8 +237,16 @@ class Writes(Protocol[WrittenT]):
     ) -> FunctionNode[P, WrittenT, WrittenT, Default]: ...
     @overload
     def __call__(
+        self, function: Callable[P, WrittenT | Question[WrittenT]], /
+    ) -> FunctionNode[P, WrittenT | Question[WrittenT], WrittenT, Default]: ...
+    @overload
+    def __call__(
         self, function: Callable[P, Coroutine[Any, Any, WrittenT]], /
     ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT], WrittenT, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]], WrittenT, Default]: ...
 
 
 class WritesEach(Protocol[ItemT, WrittenT]):
@@ -236,9 +258,26 @@ class WritesEach(Protocol[ItemT, WrittenT]):
     ) -> FunctionNode[Concatenate[ItemT, P], WrittenT, list[WrittenT], Default]: ...
     @overload
     def __call__(
+        self, function: Callable[Concatenate[ItemT, P], WrittenT | Question[WrittenT]], /
+    ) -> EachNode[Concatenate[ItemT, P], WrittenT | Question[WrittenT], WrittenT, Default]: ...
+    @overload
+    def __call__(
         self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT]], /
     ) -> FunctionNode[
         Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT], list[WrittenT], Default
+    ]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[
+            Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT | Question[WrittenT]]
+        ],
+        /,
+    ) -> EachNode[
+        Concatenate[ItemT, P],
+        Coroutine[Any, Any, WrittenT | Question[WrittenT]],
+        WrittenT,
+        Default,
     ]: ...
 
 
@@ -272,6 +311,14 @@ class Routes(Protocol):
     def __call__(
         self, function: Callable[P, Coroutine[Any, Any, ActionT]], /
     ) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, ActionT | Question[ActionT]], /
+    ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
 
 
 @overload
@@ -286,6 +333,14 @@ def node(
 def node(
     function: Callable[P, Coroutine[Any, Any, ActionT]], /
 ) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+@overload
+def node(
+    function: Callable[P, ActionT | Question[ActionT]], /
+) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
+@overload
+def node(
+    function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
+) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
 @overload
 def node(
     *,
@@ -350,6 +405,9 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     annotated as ``Store`` is the store itself; one whose default is a ``resource(...)`` is that
     object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
     ``Literal`` or a ``StrEnum``. The function may be ``async def``.
+
+    A function that returns a :class:`~pocoflow.question.Question` asks a person: the run pauses,
+    and the answer is its result.
 
     With ``each`` it maps over the items of a field: its first parameter takes one item, ``writes``
     gets the list of the results in the order of the items, and retries, timeout and journal are per

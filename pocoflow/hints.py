@@ -19,7 +19,9 @@ from typing import Annotated, Any, ForwardRef, Literal, Never, NoReturn, Union, 
 import typing_extensions
 from typing_extensions import Format, get_annotations
 
-__all__ = ["Unknown", "actions_of", "awaited", "is_unknown", "plain", "read_hints"]
+from pocoflow.question import Question
+
+__all__ = ["Unknown", "actions_of", "answered", "awaited", "is_unknown", "plain", "read_hints"]
 
 _ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
 if sys.version_info >= (3, 12):
@@ -161,6 +163,22 @@ def awaited(annotation: Any) -> Any:
     if origin in (Awaitable, Coroutine) and get_args(inner):
         return get_args(inner)[-1]
     return inner
+
+
+def answered(annotation: Any) -> tuple[Any, bool]:
+    """What is left of an annotation when questions are answered, and whether it had any.
+
+    ``Question[X]`` becomes ``X``, ``X | Question[X]`` as well.
+    """
+    inner = plain(annotation)
+    if inner is Question or get_origin(inner) is Question:
+        return (*get_args(inner), Any)[0], True
+    if get_origin(inner) not in (Union, UnionType):
+        return annotation, False
+    parts = [answered(part) for part in get_args(inner)]
+    if not any(asks for _, asks in parts):
+        return annotation, False
+    return Union[tuple(part for part, _ in parts)], True  # noqa: UP007 - of parts
 
 
 def actions_of(annotation: Any) -> tuple[str, ...] | None:

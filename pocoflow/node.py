@@ -12,13 +12,15 @@ from typing_extensions import TypeVar
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch, wiring_changed
 from pocoflow.errors import DefinitionError
 from pocoflow.failure import Failure
+from pocoflow.question import Question, Reply
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.store import Store
 
-__all__ = ["AsyncNode", "BatchNode", "Node", "check_target"]
+__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target"]
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
+AnswerT = TypeVar("AnswerT", default=Any)
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
@@ -260,6 +262,34 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
     async def exec_async(self, prep_result: PrepT, /) -> ExecT:
         """Do the work, without the store. Returns ``None`` unless overridden."""
         return cast(ExecT, None)
+
+
+class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
+    """A node that asks a person: its answer is the result of ``exec``, and ``post`` goes on.
+
+    ``prep`` returns the :class:`~pocoflow.question.Question`, or the answer itself if nobody has to
+    be asked. The run then pauses and its process may end. ``prep`` is not run again: what it
+    returned is kept with the question. ``exec`` may be overridden to do work first; it returns the
+    question or the answer.
+
+    ``AskNode[Answer, Post]`` names the type of the answer and the actions of ``post``.
+    """
+
+    def exec(
+        self, prep_result: Any, /
+    ) -> AnswerT | Question[AnswerT] | Awaitable[AnswerT | Question[AnswerT]]:
+        """Give the question, or the answer if there is one: by default what ``prep`` returned."""
+        return cast(AnswerT, prep_result)
+
+    def post(
+        self, store: Store[Any], prep_result: Any, answer: AnswerT, /
+    ) -> PostT | Awaitable[PostT]:
+        """Write what was answered and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
+        """An answer for ``flow.answer(run_id, node.reply(answer))``."""
+        return Reply(self, answer, by)
 
 
 class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):

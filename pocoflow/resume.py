@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from pocoflow import codec
+from pocoflow.answers import answer_type
 from pocoflow.db import WorkflowDB
+from pocoflow.db.clock import utc_now
+from pocoflow.db.questions import Asked, Pause
 from pocoflow.db.recorder import Position, RunRecorder
 from pocoflow.db.steps import StoredBranch
 from pocoflow.db.values import read_values
+from pocoflow.engine.asking import Waiting
 from pocoflow.engine.run import SavedBranch
-from pocoflow.errors import DecodeError, ResumeError, StoreError
+from pocoflow.errors import AnswerError, DecodeError, ResumeError, StoreError
 from pocoflow.fingerprint import describe, differences
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
@@ -41,6 +45,7 @@ class Resumption:
         frames: The nested flows around it, outermost first.
         step: The number of its step.
         replay: Results of its ``exec`` that were finished before, by item (-1 if no batch).
+        prepared: What its ``prep`` returned, as the only element, if it had asked after that.
         forked: The number under which that node began.
         branches: Its parallel branches that had begun, by scope.
     """
@@ -52,6 +57,7 @@ class Resumption:
     frames: list[GraphNode]
     step: int
     replay: dict[int, Any]
+    prepared: tuple[Any, ...]
     forked: int
     branches: Mapping[str, SavedBranch]
 
@@ -93,9 +99,11 @@ def reopen(
         known = (*schema_types(schema), *types)
         stored = database.load_checkpoint(run_id, position.step, types=known)
         store = _under_schema(run_id, stored, schema, changed)
+        prepared = _take_back_pause(run_id, position, store, place, known)
         store.update(changes)
         prove(place, tuple(frames), store)
-        replay, branches = _finished(run_id, position, place, rename, changed, known)
+        recorder.settle(position)
+        replay, branches = _finished(run_id, recorder.position(), place, rename, changed, known)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         recorder.go_on(store, stored, position, coming, fingerprint)
@@ -106,7 +114,16 @@ def reopen(
         _log.warning("run %r goes on under changed code: %s", run_id, "; ".join(changed))
     coming_step = position.step + 1
     return Resumption(
-        recorder, row, store, place, frames, coming_step, replay, position.fork + 1, branches
+        recorder,
+        row,
+        store,
+        place,
+        frames,
+        coming_step,
+        replay,
+        prepared,
+        position.fork + 1,
+        branches,
     )
 
 
@@ -129,6 +146,7 @@ def rehearse(
     known = tuple(schema_types(schema))
     stored = database.load_checkpoint(run_id, position.step, types=known)
     store = _under_schema(run_id, stored, schema, changed)
+    _take_back_pause(run_id, position, store, place, known)
     prove(place, tuple(frames), store)
     _finished(run_id, position, place, {}, changed, known)
 
@@ -280,10 +298,16 @@ class _Saved:
             places = _places(graph, names, depth, self._run_id, self._rename, self._changed)
         place = None if stored.node is None else places[-1]
         replay: dict[int, Any] = {}
+        prepared: tuple[Any, ...] = ()
+        pending = None
         if place is not None:
             name = stored.node or place.name
             replay = _replay(self._run_id, self._step, name, stored.journal, place.node, known)
-        self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay)
+            replay |= _answers(stored.asked, place)
+            if stored.pause is not None:
+                prepared = _prepared(stored.pause, place, known)
+                pending = read_values(stored.pause.changes, label_of, classes)
+        self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay, prepared, pending)
         if place is not None:
             leaf, path = place.first()
             deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1
@@ -330,9 +354,52 @@ def _finished(
 ) -> tuple[dict[int, Any], Mapping[str, SavedBranch]]:
     """What is finished of the pending node: results of its ``exec``, and its parallel branches."""
     replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
+    replay |= _answers(position.asked, place)
     saved = _Saved(run_id, position, rename, changed, known)
     saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
     return replay, saved.found
+
+
+def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
+    """What people have answered, as results of ``exec``; what stands for it where they have not."""
+    found: dict[int, Any] = {}
+    now = utc_now()
+    for item, one in asked.items():
+        if one.answer is None:
+            found[item] = Waiting(one, one.is_late(now))
+            continue
+        try:
+            found[item] = answer_type(place.node).read(one.answer)
+        except AnswerError as exc:
+            raise ResumeError(
+                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}"
+            ) from exc
+    return found
+
+
+def _take_back_pause(
+    run_id: str,
+    position: Position,
+    store: Store[Any],
+    place: GraphNode,
+    known: Iterable[object],
+) -> tuple[Any, ...]:
+    """Take back what a node had done before it asked: its changes, and what ``prep`` returned."""
+    pause = position.pause
+    if pause is None:
+        return ()
+    label_of = f"run {run_id!r}, step {position.step + 1}"
+    made = read_values(pause.changes, label_of, codec.Classes(tuple(known)))
+    store.update(made.values)
+    store.update({key: [*store[key], *tail] for key, tail in made.tails.items()})
+    for key in made.deleted:
+        del store[key]
+    return _prepared(pause, place, known)
+
+
+def _prepared(pause: Pause, place: GraphNode, known: Iterable[object]) -> tuple[Any, ...]:
+    classes = codec.Classes((*known, *_exec_types(place.node)))
+    return (codec.loads(pause.prepared, classes),)
 
 
 def _replay(
@@ -354,7 +421,7 @@ def _replay(
 
 
 def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
-    """What ``exec`` returns, by its annotation and the type parameters of the class."""
+    """What ``exec`` returns and takes, by annotations and the type parameters of the class."""
     if isinstance(node, FunctionNode):
         return [hint for name, hint in node.signature.hints.items() if name == "return"]
     found: list[object] = []

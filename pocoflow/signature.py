@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args, get_origin
 
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, StoreField, field_of, is_fields
-from pocoflow.hints import Unknown, actions_of, awaited, is_unknown, plain, read_hints
+from pocoflow.hints import Unknown, actions_of, answered, awaited, is_unknown, plain, read_hints
 from pocoflow.resources import Resource
 from pocoflow.schema import short, type_label
 from pocoflow.store import Store
@@ -60,6 +60,8 @@ class Signature:
             out, what cannot be resolved is (or contains) an ``Unknown``. Where items are worked
             on, ``"return"`` is what is written: the list of what the function returns.
         each: The field whose items the first parameter takes, one after another, or ``None``.
+        asks: Whether it may return a question. ``hints`` has the type of the answer then.
+        answer: The type of an answer, per item where items are worked on.
     """
 
     function: Callable[..., Any]
@@ -69,6 +71,8 @@ class Signature:
     unpacks: bool
     hints: Mapping[str, Any]
     each: StoreField | None = None
+    asks: bool = False
+    answer: Any = Any
 
     @property
     def takes_store(self) -> bool:
@@ -88,7 +92,7 @@ class Signature:
             return ("default",)
         hint = self.hints["return"]
         if is_unknown(hint):
-            hint = read_hints(self.function).get("return", hint)
+            hint, _ = answered(read_hints(self.function).get("return", hint))
         return actions_of(hint if self.is_async else awaited(hint))
 
 
@@ -111,6 +115,9 @@ def read_signature(
     """
     _check_kind(function)
     hints = read_hints(function, names)
+    result, asks = answered(hints.get("return", Any))
+    if asks:
+        hints["return"] = result
     signature = inspect.signature(function)
     _check_method(function, signature)
     parameters = [_parameter(function, one, hints) for one in signature.parameters.values()]
@@ -118,7 +125,9 @@ def read_signature(
     is_async = inspect.iscoroutinefunction(function)
     unpacks = isinstance(writes, tuple)
     mapped = None if each is None else _mapped(function, each, parameters, unpacks)
-    read = Signature(function, is_async, tuple(parameters), written, unpacks, hints, mapped)
+    read = Signature(
+        function, is_async, tuple(parameters), written, unpacks, hints, mapped, asks, result
+    )
     _check_result(read)
     if each is not None and written and "return" in hints:
         hints["return"] = GenericAlias(list, hints["return"])

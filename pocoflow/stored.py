@@ -10,11 +10,14 @@ from typing import Any, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from pocoflow.answering import answer, answer_json
 from pocoflow.db import WorkflowDB
+from pocoflow.db.questions import Asked
 from pocoflow.engine.run import Run
-from pocoflow.errors import DefinitionError
-from pocoflow.graph import GraphNode
+from pocoflow.errors import DefinitionError, RunPaused
+from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
+from pocoflow.question import Reply
 from pocoflow.resume import fork_run
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
@@ -43,6 +46,11 @@ class StoredRuns(Generic[StateT]):
     @abstractmethod
     def flow_name(self) -> str:
         """The flow's name."""
+
+    @property
+    @abstractmethod
+    def graph(self) -> Graph:
+        """The graph as it is wired now."""
 
     @abstractmethod
     def _go(self, started: Started) -> Store[StateT]: ...
@@ -127,16 +135,22 @@ class StoredRuns(Generic[StateT]):
     def recover(
         self, *, types: Iterable[type] = (), resources: Mapping[Any, object] | None = None
     ) -> dict[str, Exception | None]:
-        """Resume every run of this flow whose process ended before it did, one after another.
+        """Resume every run of this flow that can go on, one after another.
+
+        These are the runs whose process ended before they did, and the paused ones that have an
+        answer, or whose question has passed its deadline.
 
         Returns:
-            For each such run, ``None`` if it is completed now, or the exception that ended it. One
-            that fails does not keep the others from going on.
+            For each such run, ``None`` if it is completed now, or the exception that ended it,
+            ``RunPaused`` if it waits (again). One that fails does not keep the others from going
+            on.
         """
         outcomes: dict[str, Exception | None] = {}
-        for run_id in self._required_database().interrupted_runs(self.flow_name):
+        for run_id in self._required_database().runs_to_recover(self.flow_name):
             try:
                 self.resume(run_id, types=types, resources=resources)
+            except RunPaused as exc:
+                outcomes[run_id] = exc
             except Exception as exc:  # noqa: BLE001 - returned; the others go on
                 _log.warning("run %r could not be recovered: %s", run_id, exc)
                 outcomes[run_id] = exc
@@ -171,6 +185,43 @@ class StoredRuns(Generic[StateT]):
         """
         database = self._required_database()
         return fork_run(database, run_id, step, changes or {}, self.schema, types)
+
+    def answer(self, run_id: str, reply: Reply[Any], *, question: int | None = None) -> list[Asked]:
+        """Answer a question of a paused run; :meth:`resume` then goes on with it.
+
+        The run need not have been started by this process. The first answer to a question counts.
+
+        Args:
+            run_id: The run.
+            reply: ``node.reply(answer)``, where a type checker sees whether the answer fits.
+            question: The number of the question; needed if the node has several open ones.
+
+        Returns:
+            The questions of the run that are still open; without an answer to them, a resume goes
+            on as far as it can and pauses again.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            AnswerError: The answer does not fit, which leaves the question open; or the node has no
+                such open question, or its deadline has passed.
+            AnsweredError: It was answered already.
+            DefinitionError: The flow has no ``db_path``.
+        """
+        return answer(self._required_database(), self.graph, run_id, reply, question)
+
+    def answer_json(
+        self, run_id: str, answer: object, *, question: int | None = None, by: str | None = None
+    ) -> list[Asked]:
+        """Like :meth:`answer`, with a JSON value, such as a web handler gets.
+
+        Args:
+            run_id: The run.
+            answer: A JSON value, such as ``json.loads`` gives; it is checked by the type of the
+                answer.
+            question: The number of the question; needed if several are open.
+            by: Who answers.
+        """
+        return answer_json(self._required_database(), self.graph, run_id, answer, question, by)
 
     def _required_database(self) -> WorkflowDB:
         database = self._stored_in()

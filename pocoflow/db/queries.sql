@@ -46,11 +46,69 @@ DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 -- What is left of the branches of one parallel node: a branch that failed had no step to remove it.
 DELETE FROM pf_journal WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
 
+-- name: insert_question
+INSERT INTO pf_questions (
+    run_no, scope, step, item, path, text, context, answer_schema, asked_at, deadline,
+    default_answer
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: questions_of_run
+SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+WHERE q.run_no = ? ORDER BY q.question;
+
+-- name: open_questions
+-- Those that wait for an answer, of runs that can still go on.
+SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
+ORDER BY q.question;
+
+-- name: answer_question
+-- The first answer counts. Returns nothing if there was one, or the run has gone on without.
+UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
+WHERE question = ? AND answer IS NULL AND closed = 0
+    AND (SELECT status FROM pf_runs AS r WHERE r.run_no = pf_questions.run_no)
+        NOT IN ('completed', 'cancelled')
+RETURNING question;
+
+-- name: close_questions
+UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? AND closed = 0;
+
+-- name: close_branches
+UPDATE pf_questions SET closed = 1
+WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2 AND closed = 0;
+
+-- name: insert_pause
+INSERT INTO pf_pauses (run_no, scope, step, prepared, changes) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step) DO NOTHING;
+
+-- name: pauses_of_run
+SELECT scope, step, prepared, changes FROM pf_pauses WHERE run_no = ?;
+
+-- name: clear_pauses
+DELETE FROM pf_pauses WHERE run_no = ? AND scope = ? AND step <= ?;
+
+-- name: clear_pauses_of_branches
+DELETE FROM pf_pauses WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+
+-- name: pause_run
+UPDATE pf_runs SET
+    status = 'paused', completed_at = NULL, total_steps = ?, current_node = ?, owned = 0
+WHERE run_no = ?;
+
+-- name: cancel_paused
+UPDATE pf_runs SET status = 'cancelled', completed_at = ?, cancel_requested = 1
+WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
+
 -- name: runs_to_recover
--- Runs of a flow whose process may be gone, and those that a reader has already found so.
+-- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
+-- waited for an answer which is there, or will not come any more.
 SELECT * FROM pf_runs
-WHERE flow_name = ? AND (
+WHERE flow_name = ?1 AND (
     (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
+    OR (status = 'paused' AND EXISTS (
+        SELECT 1 FROM pf_questions AS q WHERE q.run_no = pf_runs.run_no AND q.closed = 0
+            AND (q.answer IS NOT NULL OR q.deadline <= ?2)
+    ))
 )
 ORDER BY run_no;
 

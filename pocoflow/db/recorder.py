@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pocoflow.db.clock import utc_now
+from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.steps import StepWriter, StoredBranch
 from pocoflow.db.values import ValueWriter, key_of
-from pocoflow.db.workflow import WorkflowDB, utc_now
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DatabaseError,
@@ -42,6 +44,8 @@ class Position:
         journal: Results of ``exec`` of the next step that are finished, encoded, by item (-1 for
             a node that is not a batch).
         branches: Its branches that have begun, if it is a parallel node, by scope.
+        asked: The questions of its step, by item (-1 likewise).
+        pause: What it had done before it asked.
     """
 
     step: int
@@ -50,6 +54,8 @@ class Position:
     path: tuple[str, ...]
     journal: Mapping[int, str]
     branches: Mapping[str, StoredBranch]
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    pause: Pause | None = None
 
 
 class RunRecorder(StepWriter):
@@ -175,17 +181,52 @@ class RunRecorder(StepWriter):
         journal: dict[tuple[str, int], dict[int, str]] = {}
         for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
             journal.setdefault((scope, local), {})[item] = text
+        asked, pauses = self._questions()
+        begun = {*journal, *asked}
+        branches = self._branches(here["step"], step, journal, begun)
+        local = ("", here["step"] + 1)
         return Position(
             step,
             here["step"],
             here["node"],
             tuple(json.loads(here["path"])),
-            journal.get(("", here["step"] + 1), {}),
-            self._branches(here["step"], step, journal),
+            journal.get(local, {}),
+            {
+                scope: replace(
+                    one,
+                    asked=asked.get((scope, one.count), {}),
+                    pause=pauses.get((scope, one.count)),
+                )
+                for scope, one in branches.items()
+            },
+            asked.get(local, {}),
+            pauses.get(local),
         )
 
+    def _questions(
+        self,
+    ) -> tuple[dict[tuple[str, int], dict[int, Asked]], dict[tuple[str, int], Pause]]:
+        """The questions whose steps are not finished, and what was done before them."""
+        asked: dict[tuple[str, int], dict[int, Asked]] = {}
+        for one in questions_of(self._db.connection, self._run_no):
+            if not one.is_closed:
+                item = -1 if one.item is None else one.item
+                asked.setdefault((one.scope, one.step), {})[item] = one
+        rows = self._db.connection.rows(QUERIES["pauses_of_run"], (self._run_no,))
+        pauses = {
+            (row["scope"], row["step"]): Pause(
+                row["prepared"], [tuple(change) for change in json.loads(row["changes"])]
+            )
+            for row in rows
+        }
+        return asked, pauses
+
     def _branches(
-        self, fork: int, step: int, journal: Mapping[tuple[str, int], Mapping[int, str]]
+        self,
+        fork: int,
+        step: int,
+        journal: Mapping[tuple[str, int], Mapping[int, str]],
+        begun: Iterable[tuple[str, int]],
     ) -> dict[str, StoredBranch]:
         """The branches of the node after step ``fork`` as they stood after step ``step``."""
         connection, within = self._db.connection, f"{fork + 1}."
@@ -208,9 +249,9 @@ class RunRecorder(StepWriter):
                 keys.get(scope, {}),
                 rows.get(scope, ()),
             )
-        for scope, local in journal:
+        for scope, local in begun:
             if local == 0 and scope.startswith(within) and scope not in found:
-                found[scope] = StoredBranch(0, "", (), journal=journal[scope, 0])
+                found[scope] = StoredBranch(0, "", (), journal=journal.get((scope, 0), {}))
         for scope in tuple(found):
             while scope := scope.rpartition("/")[0]:
                 # Its first node is parallel, too, and has not ended.
@@ -234,7 +275,7 @@ class RunRecorder(StepWriter):
         """
         self._store = store
         self._steps = position.step + 1
-        self._journaled = bool(position.journal)
+        self._journaled, self._asked = bool(position.journal), bool(position.asked)
         now = utc_now()
         with self._db.connection.transaction() as raw:
             self._values.load(raw, self._run_no, stored)
@@ -242,6 +283,20 @@ class RunRecorder(StepWriter):
             raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)
+
+    def settle(self, position: Position) -> None:
+        """Let the defaults count of the questions that were not answered before their deadlines.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        now = utc_now()
+        every = [*position.asked.values()]
+        for branch in position.branches.values():
+            every += branch.asked.values()
+        for one in every:
+            if one.is_open and one.is_late(now) and one.default is not None:
+                keep_answer(self._db.connection, one, self._run_no, one.default, "its deadline")
 
     def let_go(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
@@ -274,6 +329,20 @@ class RunRecorder(StepWriter):
         self._steps = step + 1
         if following is None:
             self.let_go()
+
+    def pause(self, node: str) -> list[Asked]:
+        """Record that the run waits for answers, and give its lock back; the open questions.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        now = utc_now()
+        with self._db.connection.transaction() as raw:
+            steps = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["total_steps"]
+            self._event(raw, now, "flow_pause", steps, None)
+            raw.execute(QUERIES["pause_run"], (steps, node, self._run_no))
+        self.let_go()
+        return [one for one in questions_of(self._db.connection, self._run_no) if one.is_open]
 
     # -- the end ------------------------------------------------------------------------------
 

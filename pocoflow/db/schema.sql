@@ -121,6 +121,43 @@ CREATE TABLE pf_journal (
     PRIMARY KEY (run_no, scope, step, item)
 ) WITHOUT ROWID;
 
+-- What runs have asked, and what was answered. scope, step and item are those of pf_journal; path
+-- holds the names of the flows and branches around the node, and its own, as a JSON list.
+-- answer_schema is the JSON schema of an answer, default_answer and answer are JSON. closed: the
+-- step is finished, with or without the answer.
+CREATE TABLE pf_questions (
+    question       INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_no         INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    scope          TEXT NOT NULL DEFAULT '',
+    step           INTEGER NOT NULL,
+    item           INTEGER NOT NULL DEFAULT -1,
+    path           TEXT NOT NULL,
+    text           TEXT NOT NULL,
+    context        TEXT NOT NULL DEFAULT '{}',
+    answer_schema  TEXT NOT NULL DEFAULT '{}',
+    asked_at       TEXT NOT NULL,
+    deadline       TEXT,
+    default_answer TEXT,
+    answer         TEXT,
+    answered_by    TEXT,
+    answered_at    TEXT,
+    closed         INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (run_no, scope, step, item)
+);
+
+CREATE INDEX pf_questions_open ON pf_questions (run_no) WHERE closed = 0;
+
+-- What a node had done before it asked, until its step is finished: what its prep returned, encoded,
+-- and what it had changed in the store, a JSON list of [key, op, value] as in pf_values.
+CREATE TABLE pf_pauses (
+    run_no   INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    scope    TEXT NOT NULL DEFAULT '',
+    step     INTEGER NOT NULL,
+    prepared TEXT NOT NULL,
+    changes  TEXT NOT NULL DEFAULT '[]',
+    PRIMARY KEY (run_no, scope, step)
+) WITHOUT ROWID;
+
 CREATE TRIGGER pf_runs_delete AFTER DELETE ON pf_runs BEGIN
     DELETE FROM pf_events WHERE id BETWEEN old.run_no << 32 AND (old.run_no + 1 << 32) - 1;
 END;

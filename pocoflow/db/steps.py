@@ -12,9 +12,11 @@ from typing import Any
 from pocoflow import codec
 from pocoflow.branches import BranchRecord, BranchStore
 from pocoflow.context import RunContext
+from pocoflow.db.clock import later, utc_now
+from pocoflow.db.questions import Asked, NewQuestion, Pause
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import Recorded, ValueWriter
-from pocoflow.db.workflow import WorkflowDB, utc_now
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DatabaseError, NotStorableError
 from pocoflow.failure import describe_error
@@ -54,6 +56,8 @@ class StoredBranch:
         journal: Results of its ``exec`` that are finished, encoded, by item.
         keys: The numbers of its keys.
         rows: Its values as stored: key, operation, text.
+        asked: The questions of its step, by item.
+        pause: What its node had done before it asked.
     """
 
     count: int
@@ -63,6 +67,8 @@ class StoredBranch:
     journal: Mapping[int, str] = field(default_factory=dict)
     keys: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[tuple[str, int, str | None]] = ()
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    pause: Pause | None = None
 
 
 class StepWriter:
@@ -73,9 +79,11 @@ class StepWriter:
 
     Attributes:
         blocks: A write may take a moment, so it must be kept off an event loop.
+        keeps: What is written is there for a resume.
     """
 
     blocks = True
+    keeps = True
     _scope = ""
 
     def __init__(self, database: WorkflowDB, run_id: str, values: ValueWriter) -> None:
@@ -85,6 +93,7 @@ class StepWriter:
         self._values = values
         self._store: Recorded | None = None
         self._journaled = False
+        self._asked = False
         self._forks = ""
         self._told: set[str] = set()
         self._items: list[tuple[int, str, int, int, str]] = []
@@ -187,6 +196,51 @@ class StepWriter:
             self._items_due = bool(rows)
         return rows
 
+    # -- questions ----------------------------------------------------------------------------
+
+    def ask(
+        self,
+        step: int,
+        path: tuple[str, ...],
+        question: NewQuestion,
+        item: int,
+        prepared: Any,
+    ) -> int:
+        """Commit a question, and what its node had done before; the question's number.
+
+        Args:
+            step: The step's number.
+            path: Names of the flows and branches around the node, and its own.
+            question: The question.
+            item: The item that it is about; -1 if it is about none.
+            prepared: What ``prep`` returned. If it cannot be stored, ``prep`` runs again.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        now, local, node = utc_now(), self._local(step), "/".join(path)
+        until = None if question.deadline is None else later(now, question.deadline)
+        kept = None if self._asked else self._kept(prepared)
+        with self._db.connection.transaction() as raw:
+            facts = (question.text, question.context, question.schema, now, until)
+            where = (self._run_no, self._scope, local, item, json.dumps(path))
+            row = (*where, *facts, question.default)
+            number = raw.execute(QUERIES["insert_question"], row).lastrowid
+            if kept is not None:
+                raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
+            self._event(raw, now, "node_ask", step, node, note=question.text)
+        self._asked = True
+        self._started()
+        return int(number or 0)
+
+    def _kept(self, prepared: Any) -> tuple[str, str] | None:
+        try:
+            text = codec.dumps(prepared)
+        except NotStorableError:
+            return None  # such as a generator of items: prep gives it again
+        changes = self._values.changes(self._recorded())
+        return text, json.dumps([[one.stored_key, one.op, one.text] for one in changes])
+
     # -- a step -------------------------------------------------------------------------------
 
     def step(
@@ -233,13 +287,18 @@ class StepWriter:
             if self._journaled:
                 row = (self._run_no, self._scope, self._local(step))
                 raw.execute(QUERIES["clear_journal"], row)
+            if self._asked:
+                row = (self._run_no, self._scope, self._local(step))
+                raw.execute(QUERIES["clear_pauses"], row)
+                raw.execute(QUERIES["close_questions"], row)
             if self._forks:
-                raw.execute(QUERIES["clear_branches"], (self._run_no, self._forks))
+                for query in ("clear_branches", "clear_pauses_of_branches", "close_branches"):
+                    raw.execute(QUERIES[query], (self._run_no, self._forks))
             kind = "node_end" if failure is None else "node_error"
             self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
             asked = self._follow(raw, now, step, node, action, following, following_path)
         self._values.accept(changes)
-        self._journaled, self._forks = False, ""
+        self._journaled, self._asked, self._forks = False, False, ""
         self._finished(step, following)
         return step, asked
 
@@ -269,6 +328,9 @@ class StepWriter:
 
     def _finished(self, step: int, following: str | None) -> None:
         """A step is committed."""
+
+    def _started(self) -> None:
+        """The start of the current step is on record."""
 
     def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
         """Commit a failed attempt that another one follows."""
@@ -352,7 +414,7 @@ class BranchRecorder(StepWriter):
     def go_on_branch(self, stored: StoredBranch) -> None:
         """Go on where a stored branch stood."""
         self._values.load_branch(stored.keys, self._recorded())
-        self._journaled = bool(stored.journal)
+        self._journaled, self._asked = bool(stored.journal), bool(stored.asked)
 
     def _local(self, step: int) -> int:
         return self._context.count
@@ -370,10 +432,13 @@ class BranchRecorder(StepWriter):
         *rest: Any,
         **facts: Any,
     ) -> None:
-        if self._first is not None and event in ("node_end", "node_error"):
+        if self._first is not None and event in ("node_end", "node_error", "node_ask"):
             # The start of the branch's first node: no commit before it was the branch's own.
             super()._event(raw, self._first, "node_start", step, node)
         super()._event(raw, now, event, step, node, *rest, **facts)
+
+    def _started(self) -> None:
+        self._first = None
 
     def _finished(self, step: int, following: str | None) -> None:
         self._first = None

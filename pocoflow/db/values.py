@@ -45,6 +45,11 @@ class Change(NamedTuple):
     value: Any = None
     frozen: Frozen | None = None
 
+    @property
+    def stored_key(self) -> str:
+        """The key as it is stored."""
+        return _key_text(self.key)
+
 
 class Recorded(Values, Protocol):
     """What can be recorded: a store, or what a parallel branch has of its own."""

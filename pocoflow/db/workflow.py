@@ -7,16 +7,26 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow import codec
+from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.prune import ENDED, prune
+from pocoflow.db.questions import (
+    Asked,
+    choose,
+    keep_answer,
+    open_questions,
+    questions_of,
+    refuse_closed,
+    refuse_late,
+)
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import (
@@ -54,11 +64,6 @@ _SETTABLE = (
     "error_type",
     "traceback",
 )
-
-
-def utc_now() -> str:
-    """The current time as ISO-8601 text in UTC, as every time in the database is written."""
-    return datetime.now(UTC).isoformat()
 
 
 class CheckpointRow(Mapping[str, Any]):
@@ -245,17 +250,32 @@ class WorkflowDB:
     def request_cancel(self, run_id: str) -> bool:
         """Ask a run, in whatever process it is, to stop after the step that it is at.
 
+        A paused run, which nobody runs, is cancelled at once.
+
         Returns:
-            Whether the run is running, and so was asked.
+            Whether the run was running, and so was asked, or paused.
 
         Raises:
             RunNotFoundError: There is no such run.
         """
-        if (self.get_run(run_id) or {}).get("status") != "running":
+        status = (self.get_run(run_id) or {}).get("status")
+        if status not in ("running", "paused"):
             self.number(run_id)  # says so if there is no such run
             return False
         with self._writing() as raw:
+            if status == "paused":
+                return self._cancel_paused(raw, run_id)
             return raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
+
+    def _cancel_paused(self, raw: sqlite3.Connection, run_id: str) -> bool:
+        now, number = utc_now(), self.number(run_id)
+        row = raw.execute(QUERIES["cancel_paused"], (now, number)).fetchone()
+        if row is None:
+            return False
+        first, last = event_ids(number)
+        facts = (run_id, row[0], None, "flow_cancelled", None, None, None, now, None, None, None)
+        raw.execute(QUERIES["insert_event"], (first, first, last, *facts))
+        return True
 
     def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
         run = dict(row)
@@ -277,11 +297,89 @@ class WorkflowDB:
         row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
         return None if row is None else dict(json.loads(row[0]))
 
-    def interrupted_runs(self, flow_name: str) -> list[str]:
-        """The ids of the flow's runs whose process ended before they did, first created first."""
-        rows = self.connection.rows(QUERIES["runs_to_recover"], (flow_name,))
+    def runs_to_recover(self, flow_name: str) -> list[str]:
+        """The ids of the flow's runs that can go on although nobody runs them, first created first.
+
+        Those whose process ended before they did, and those that are paused and have an answer by
+        now, or whose question has passed its deadline.
+        """
+        rows = self.connection.rows(QUERIES["runs_to_recover"], (flow_name, utc_now()))
         runs = [self._truthful(row) for row in rows]
-        return [run["run_id"] for run in runs if run["error_type"] == "Interrupted"]
+        return [
+            run["run_id"]
+            for run in runs
+            if run["status"] == "paused" or run["error_type"] == "Interrupted"
+        ]
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def pending(self) -> list[Asked]:
+        """The questions that wait for an answer, of all runs, the oldest first."""
+        return open_questions(self.connection)
+
+    def get_questions(self, run_id: str) -> list[Asked]:
+        """Every question that a run has asked, with its answer if there is one.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        return questions_of(self.connection, self.number(run_id))
+
+    def answer_json(
+        self,
+        run_id: str,
+        answer: object,
+        *,
+        question: int | None = None,
+        by: str | None = None,
+    ) -> list[Asked]:
+        """Answer a question of a paused run with a JSON value; then it can be resumed.
+
+        The value is checked against the JSON schema of the answer. ``Flow.answer_json`` also checks
+        what a schema cannot say, such as the validators of a model.
+
+        Args:
+            run_id: The run.
+            answer: A JSON value, such as ``json.loads`` gives.
+            question: The number of the question; needed if several are open.
+            by: Who answers.
+
+        Returns:
+            The questions of the run that are still open.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            AnswerError: The value does not fit, which leaves the question open; or there is no such
+                open question.
+            AnsweredError: It was answered already.
+        """
+        from pocoflow.db.jsonschemas import check_json
+
+        one = choose(self.get_questions(run_id), run_id, question)
+        refuse_closed(one)
+        check_json(one, answer)
+        return self.keep_answer(one, json.dumps(answer), by)
+
+    def keep_answer(self, one: Asked, text: str, by: str | None) -> list[Asked]:
+        """Put an answer that was checked on record; the first one counts.
+
+        Args:
+            one: The question.
+            text: The answer as JSON text.
+            by: Who gives it.
+
+        Returns:
+            The questions of the run that are still open.
+
+        Raises:
+            AnswerError: It came too late.
+            DatabaseError: The database cannot be written.
+        """
+        if self.connection.read_only:
+            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        refuse_late(one)
+        keep_answer(self.connection, one, self.number(one.run_id), text, by)
+        return [it for it in self.get_questions(one.run_id) if it.is_open]
 
     def _persist_interrupted(self, run: Mapping[str, Any]) -> None:
         """Write down what was derived, if that is possible at once: a read must not fail for it."""

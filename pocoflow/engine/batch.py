@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from pocoflow.context import Cancellation, RunContext, current
+from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Call, Effect, Gather, Job
 from pocoflow.engine.run import Run
-from pocoflow.errors import ActionError
+from pocoflow.errors import ActionError, QuestionExpiredError
 from pocoflow.events import ItemEnded
 from pocoflow.graph import GraphNode
 
@@ -19,9 +20,11 @@ __all__ = ["map_items"]
 class _Batch:
     """One batch node in one step."""
 
-    def __init__(self, run: Run, place: GraphNode, finished: dict[int, Any]) -> None:
+    def __init__(self, run: Run, place: GraphNode, prepared: Any, finished: dict[int, Any]) -> None:
         self.run = run
         self.place = place
+        self.prepared = prepared
+        self.is_waiting = False
         node: Any = place.node  # a BatchNode, or a function that maps over items
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished = finished
@@ -35,11 +38,21 @@ class _Batch:
     def jobs(self, items: Iterable[Any]) -> Iterator[Job]:
         """A job for each item that was not finished before a crash, made as it is asked for."""
         for index, item in enumerate(items):
-            if index in self.finished:
-                self.results.append(self.finished[index])
-                continue
-            self.results.append(None)
-            yield self._job(index, item)
+            self.results.append(self.finished.get(index))
+            if is_waiting(self.results[index]):
+                yield self._wait(index)
+            elif index not in self.finished:
+                yield self._job(index, item)
+
+    def _wait(self, index: int) -> Job:
+        """The job of an item whose question was asked before, and not answered."""
+        try:
+            yield from ask(self.run, self.place, self.prepared, self.results[index], index)
+            self.is_waiting = True
+        except QuestionExpiredError as exc:
+            if not self.collects:
+                raise
+            self.results[index] = exc
 
     def _job(self, index: int, item: Any) -> Job:
         run, place = self.run, self.place
@@ -55,6 +68,10 @@ class _Batch:
                 error = exc
             if error is not None:
                 result = yield from self._failed(context, item, error)
+            if is_waiting(result):
+                yield from ask(run, place, self.prepared, result, index)
+                self.is_waiting = True
+                return
             self.results[index] = result
             yield from self._keep(index, result)
             run.tell(ItemEnded, place.name, run.step, index, context.attempt, context.path)
@@ -90,6 +107,7 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
 
     Raises:
         ActionError: ``prep`` gave something that cannot be iterated.
+        Paused: Some items wait for answers, and all others are finished.
         Exception: Whatever an item raised at last, unless the node collects.
     """
     if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
@@ -98,7 +116,7 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
             "items, as a list or another iterable"
         )
     finished, run.replay = run.replay, {}
-    batch = _Batch(run, place, finished)
+    batch = _Batch(run, place, items, finished)
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)
@@ -115,4 +133,6 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
         run.context.cancellation.remove_callback(batch.stop.request)
     if run.recorder is not None:
         yield from run.commit(run.inline, run.recorder.write_items)
+    if batch.is_waiting:
+        raise Paused
     return batch.results

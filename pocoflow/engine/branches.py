@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, cast
 from pocoflow.branches import BranchStore
 from pocoflow.context import Cancellation, current
 from pocoflow.db.steps import Numbers, StepWriter
+from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.memory import MemoryRecorder
 from pocoflow.engine.run import Run, SavedBranch
@@ -29,6 +30,7 @@ def run_branches(
     """Run the branches of a parallel node to their ends; returns these, in order.
 
     Raises:
+        Paused: Some branches wait for answers, and all others have ended.
         Exception: Whatever the first branch that failed raised, unless failures are collected.
     """
     node = cast(Spread, place.node)
@@ -44,6 +46,8 @@ def run_branches(
     finally:
         run.context.cancellation.remove_callback(fork.stop.request)
         run.step = run.finished = run.context.step = fork.numbers.following
+    if fork.is_waiting:
+        raise Paused
     return fork.ends
 
 
@@ -62,6 +66,7 @@ class _Fork:
         self.inline = run.inline if node.limit == 1 else not self.on_loop
         self.values = _remembered(run.store)
         self.ends: list[Any] = []
+        self.is_waiting = False
 
     def jobs(self, given: Any) -> Iterator[Job]:
         """A job for each branch that had not ended before a crash, made as it is asked for."""
@@ -98,6 +103,8 @@ class _Fork:
             yield from self.loop(inner, first)
             store = cast(BranchStore, inner.store)
             self.ends[number] = BranchEnd(start.name, store, inner.action)
+        except Paused:
+            self.is_waiting = True
         except Exception as exc:
             failed = _tell(inner, exc)
             if not self.node.collects or inner.context.is_stopped_by(exc):
@@ -127,11 +134,13 @@ class _Fork:
         )
         stored = None
         if saved is not None:
-            stored, inner.replay = saved.stored, saved.replay
+            stored, inner.replay, inner.prepared = saved.stored, saved.replay, saved.prepared
             inner.frames.extend(saved.frames)
             context.count = stored.count
         if isinstance(run.recorder, StepWriter):
             inner.recorder = run.recorder.branch(context, store, values, self.numbers, stored)
+        if saved is not None and saved.pending is not None:
+            store.take_back(*saved.pending)
         return inner
 
 

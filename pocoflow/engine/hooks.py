@@ -14,6 +14,7 @@ from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
 from pocoflow.events import Event, NodeFailed
 from pocoflow.logging import get_logger
+from pocoflow.question import Question
 from pocoflow.schema import closest, short
 from pocoflow.store import Store
 
@@ -39,6 +40,8 @@ _SHAPES: dict[str, tuple[str, Callable[[Callable[..., object]], Listener]]] = {
     "flow_end": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
     "flow_error": ("exc, store", lambda f: lambda e, s: f(e.error, s)),
     "flow_cancelled": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
+    "node_ask": ("name, question, store", lambda f: lambda e, s: f(e.node, e.question, s)),
+    "flow_pause": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
 }
 
 
@@ -73,7 +76,7 @@ class Hooked(Generic[StateT]):
     @overload
     def on(
         self,
-        event: Literal["flow_end", "flow_cancelled"],
+        event: Literal["flow_end", "flow_cancelled", "flow_pause"],
         callback: Callable[[int, Store[StateT]], object],
         /,
     ) -> Self: ...
@@ -82,6 +85,13 @@ class Hooked(Generic[StateT]):
         self,
         event: Literal["flow_error"],
         callback: Callable[[BaseException, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_ask"],
+        callback: Callable[[str, Question[Any], Store[StateT]], object],
         /,
     ) -> Self: ...
     @overload
@@ -101,6 +111,8 @@ class Hooked(Generic[StateT]):
             flow_end        (steps, store)       the run completed
             flow_error      (exc, store)         the run failed
             flow_cancelled  (steps, store)       the run was cancelled
+            node_ask        (name, question, store)
+            flow_pause      (steps, store)       the run waits for answers
 
         An ``Exception`` that a callback raises is logged and changes nothing.
 
@@ -211,6 +223,18 @@ _LOGGED: dict[str, tuple[int, Listener]] = {
         "run_id",
         "steps",
         "error",
+    ),
+    "node_ask": _logs(
+        logging.INFO,
+        "run %r: step %d: %r asks question %d: %r",
+        "run_id",
+        "step",
+        "node",
+        "number",
+        "question",
+    ),
+    "flow_pause": _logs(
+        logging.INFO, "flow %r paused: run %r after %d steps", "flow_name", "run_id", "steps"
     ),
     "flow_cancelled": _logs(
         logging.WARNING, "flow %r cancelled: run %r after %d steps", "flow_name", "run_id", "steps"

@@ -14,8 +14,10 @@ from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
+from pocoflow.db.questions import describe_open
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.edges import DEFAULT_ACTION
+from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
@@ -26,6 +28,8 @@ from pocoflow.errors import (
     DeadlineError,
     MaxStepsError,
     RunCancelled,
+    RunError,
+    RunPaused,
     StoreError,
     UnhandledActionError,
 )
@@ -34,6 +38,7 @@ from pocoflow.events import (
     FlowCancelled,
     FlowEnded,
     FlowFailed,
+    FlowPaused,
     FlowStarted,
     NodeEnded,
     NodeFailed,
@@ -42,6 +47,7 @@ from pocoflow.events import (
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
+from pocoflow.question import Question
 from pocoflow.schema import closest
 from pocoflow.watch import Watch, check_in_place
 
@@ -56,20 +62,28 @@ def steps(run: Run, start: GraphNode) -> Steps:
     Raises:
         RunCancelled: The run was asked to stop.
         DeadlineError: It took longer than it may.
+        RunPaused: It waits for answers.
         MaxStepsError: ``max_steps`` was reached.
         Exception: Whatever a node raised, as it was raised, with a note on where.
     """
     if run.listeners.get(Emitted.kind):
         run.context.emitter = run.emit
+    paused: RunPaused | None = None
     try:
         run.tell(FlowStarted, run.context.flow_name, run.step)
-        yield from _loop(run, start)
+        try:
+            yield from _loop(run, start)
+        except Paused:
+            paused = _pause(run)
     except BaseException as exc:
         late = _late(run, exc)
         fail(run, late or exc)
         if late is not None:
             raise late from exc
         raise
+    if paused is not None:
+        run.tell(FlowPaused, run.context.flow_name, run.finished, paused.questions)
+        raise paused
     run.tell(FlowEnded, run.context.flow_name, run.finished)
 
 
@@ -88,7 +102,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     step, last = run.step, run.max_steps
     place: GraphNode | None = start
     action: Any = DEFAULT_ACTION
-    began, phase = 0.0, ""
+    began, phase, kept = 0.0, "", run.prepared
     while place is not None:
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
@@ -107,10 +121,13 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
 
         path, note, failure = context.path, None, None
         try:
-            direct = inline or place.prep_async
-            prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
-            if prepared.__class__ is CoroutineType:
-                prepared = yield Await(prepared)
+            if kept:
+                (prepared,), kept = kept, ()
+            else:
+                direct = inline or place.prep_async
+                prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
+                if prepared.__class__ is CoroutineType:
+                    prepared = yield Await(prepared)
 
             context.phase = "exec"
             result: Any
@@ -119,6 +136,8 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                 step = run.step
             elif run.replay:
                 result = run.replay.pop(-1)
+                if result.__class__ is Waiting:
+                    result.stop()
             else:
                 error = None
                 try:
@@ -133,6 +152,9 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                 if error is not None:
                     # Not in the except clause: what a later attempt raises is no consequence of it.
                     result = yield from try_again(run, place, context, prepared, error, inline)
+                if result.__class__ is Question:
+                    yield from ask(run, place, prepared, result)
+                    raise Paused
                 if recorder is not None and place.has_exec and node.journal:
                     context.phase = "commit"
                     if written_here:
@@ -288,6 +310,21 @@ def _too_many(run: Run, place: GraphNode) -> MaxStepsError:
     return MaxStepsError(
         f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
         f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
+    )
+
+
+def _pause(run: Run) -> RunPaused:
+    """Record that the run waits for answers; what its caller is told."""
+    context, recorder = run.context, run.recorder
+    if not isinstance(recorder, RunRecorder):
+        raise RunError(f"run {context.run_id!r} is not kept, so it cannot wait")
+    asked = recorder.pause(label(context.node, context.path))
+    first = f"{describe_open(asked)}; " if asked else "all is answered by now; "
+    return RunPaused(
+        f"run {context.run_id!r} is paused: {len(asked)} open questions: {first}"
+        f"flow.answer({context.run_id!r}, ...) answers, flow.resume({context.run_id!r}) goes on",
+        run_id=context.run_id,
+        questions=[one.question for one in asked],
     )
 
 

@@ -16,6 +16,7 @@ class MemoryRecorder:
     """Gives the steps of a branch their numbers and checks what they changed in place."""
 
     blocks = False
+    keeps = False
 
     def __init__(
         self, context: RunContext, store: BranchStore, values: Watch, numbers: Numbers
@@ -34,6 +35,10 @@ class MemoryRecorder:
 
     def write_items(self) -> None:
         """Write nothing."""
+
+    def ask(self, *facts: Any) -> int:
+        """Never called: it keeps nothing."""
+        raise NotImplementedError
 
     def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
         """Write nothing."""

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
 from pocoflow.context import RunContext
+from pocoflow.db.questions import NewQuestion
 from pocoflow.db.steps import Numbers, StoredBranch
 from pocoflow.db.values import BranchValues
 from pocoflow.edges import DEFAULT_ACTION
@@ -31,6 +32,15 @@ class Recorder(Protocol):
     @property
     def blocks(self) -> bool:
         """Whether a write must be kept off an event loop."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is written is there for a resume."""
+
+    def ask(
+        self, step: int, path: tuple[str, ...], question: NewQuestion, item: int, prepared: Any, /
+    ) -> int:
+        """Keep a question; its number."""
 
     def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
         """Keep the result of a finished ``exec``."""
@@ -71,6 +81,8 @@ class SavedBranch:
         frames: The nested flows around that, within the branch, outermost first.
         own: What it had of its own.
         replay: Results of its ``exec`` that are finished, by item.
+        prepared: What its ``prep`` returned, if it had asked after that.
+        pending: What it had changed since its last step, likewise.
     """
 
     stored: StoredBranch
@@ -78,6 +90,8 @@ class SavedBranch:
     frames: Sequence[GraphNode]
     own: BranchValues
     replay: dict[int, Any]
+    prepared: tuple[Any, ...] = ()
+    pending: BranchValues | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +112,8 @@ class Run:
         replay: Results of ``exec`` of the first step that were finished before a crash, by item
             (-1 for a node that is not a batch).
         action: The action that ended it; of a branch, at its end.
+        prepared: What ``prep`` of the first node returned, as the only element, if it is not to run
+            again.
         completed: Whether its last step is committed; what a listener raises then is no failure.
         place: The node that runs or comes next.
         frames: The nested flows around it, outermost first.
@@ -120,6 +136,7 @@ class Run:
     step: int = 0
     finished: int = 0
     replay: dict[int, Any] = field(default_factory=dict)
+    prepared: tuple[Any, ...] = ()
     action: str = DEFAULT_ACTION
     completed: bool = False
     place: GraphNode | None = None

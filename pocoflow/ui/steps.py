@@ -207,7 +207,7 @@ def _edges_of(
 ) -> Iterable[Edge]:
     """The edges that an action takes: out of the node or, at the end of a flow, out of the flow."""
     while True:
-        for label in (action, "*"):
+        for label in (action,) if action.startswith("except ") else (action, "*"):
             target = known.get((node, label))
             if target is not None:
                 yield node, label, target

@@ -1,0 +1,83 @@
+"""Finding the node that asked, and checking an answer by its type."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pocoflow.answers import answer_type
+from pocoflow.db import WorkflowDB
+from pocoflow.db.questions import Asked, choose, refuse_closed
+from pocoflow.errors import AnswerError
+from pocoflow.graph import Graph, GraphNode
+from pocoflow.question import Reply
+from pocoflow.schema import short
+
+__all__ = ["answer", "answer_json", "asker"]
+
+
+def answer(
+    database: WorkflowDB, graph: Graph, run_id: str, reply: Reply[Any], question: int | None
+) -> list[Asked]:
+    """Answer a question of the node that a reply is for; the questions that are still open.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+        AnswerError: The answer does not fit, or the node has no such open question.
+    """
+    given: object = reply
+    if not isinstance(given, Reply):
+        raise AnswerError(
+            f"flow.answer(run_id, reply) takes node.reply(answer), not {short(given)}; for a JSON "
+            "value there is answer_json"
+        )
+    of_node = []
+    for one in database.get_questions(run_id):
+        place = asker(graph, one)
+        if place is not None and place.node is reply.node:
+            of_node.append(one)
+    one = choose(of_node, run_id, question, reply.node.name)
+    refuse_closed(one)
+    return database.keep_answer(one, answer_type(reply.node).from_python(reply.answer), reply.by)
+
+
+def answer_json(
+    database: WorkflowDB,
+    graph: Graph,
+    run_id: str,
+    value: object,
+    question: int | None,
+    by: str | None,
+) -> list[Asked]:
+    """Answer a question with a JSON value; the questions that are still open.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+        AnswerError: The answer does not fit, or there is no such open question.
+    """
+    one = choose(database.get_questions(run_id), run_id, question)
+    refuse_closed(one)
+    place = asker(graph, one)
+    if place is None:
+        raise AnswerError(
+            f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
+            "have: the code has changed, or the run is of another flow"
+        )
+    return database.keep_answer(one, answer_type(place.node).from_json(value), by)
+
+
+def asker(graph: Graph, one: Asked) -> GraphNode | None:
+    """The node that asked a question, in the graph as it is now."""
+    numbers = [int(part.rpartition(".")[2]) for part in one.scope.split("/") if part]
+    graphs: tuple[Graph, ...] = (graph,)
+    place: GraphNode | None = None
+    for part in one.path:
+        names = (part, re.sub(r"\[\d+\]$", "", part))
+        place = next((g.nodes[name] for g in graphs for name in names if name in g.nodes), None)
+        if place is None:
+            return None
+        graphs = place.within
+        if place.branches and numbers:
+            number = numbers.pop(0)
+            graphs = graphs if len(graphs) == 1 else graphs[number : number + 1]
+    return place

@@ -1,0 +1,105 @@
+"""Asking a person: a question is put on record, and the run waits without a process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from pocoflow.answers import answer_type
+from pocoflow.db.questions import Asked, NewQuestion
+from pocoflow.engine.effects import Effect
+from pocoflow.engine.run import Run
+from pocoflow.errors import DefinitionError, QuestionExpiredError, RunError
+from pocoflow.events import NodeAsked
+from pocoflow.graph import GraphNode
+from pocoflow.question import NO_DEFAULT, Question
+
+__all__ = ["Paused", "Waiting", "ask", "is_waiting"]
+
+
+class Paused(BaseException):
+    """Nothing is left to do in a run, or a parallel branch, before a question is answered.
+
+    Not an ``Exception``: no retry, fallback or edge for errors takes it for a failure.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Stands in a resumed run for the answer that is not there.
+
+    Attributes:
+        asked: The question.
+        is_late: Whether its deadline has passed, without a default.
+    """
+
+    asked: Asked
+    is_late: bool
+
+    def stop(self) -> NoReturn:
+        """Wait on, or fail.
+
+        Raises:
+            Paused: It can still be answered.
+            QuestionExpiredError: It cannot.
+        """
+        if not self.is_late:
+            raise Paused
+        raise QuestionExpiredError(
+            f"question {self.asked.about} of run {self.asked.run_id!r} was not answered until "
+            f"{self.asked.deadline}, and it has no default"
+        )
+
+
+def is_waiting(result: object) -> bool:
+    """Whether a result is a question, asked now or before."""
+    return isinstance(result, (Question, Waiting))
+
+
+def ask(
+    run: Run, place: GraphNode, prepared: Any, result: Any, item: int = -1
+) -> Generator[Effect, Any, None]:
+    """Put a question on record; one that was asked before waits on.
+
+    Raises:
+        RunError: The run is not kept anywhere, so it cannot wait.
+        DefinitionError: The answer or the context cannot be described as JSON.
+        QuestionExpiredError: It was asked before, and nobody has answered in time.
+    """
+    if isinstance(result, Waiting):
+        if result.is_late:
+            result.stop()
+        return
+    context = run.context
+    path = (*context.path, place.name)
+    recorder = run.recorder
+    if recorder is None or not recorder.keeps:
+        raise RunError(
+            f"node {'/'.join(path)!r} of flow {context.flow_name!r} asks a question, and a run "
+            "that is not kept cannot wait for the answer: give the flow a db_path"
+        )
+    new = _described(place, result)
+    phase, context.phase = context.phase, "commit"
+    facts = (run.step, path, new, item, prepared)
+    number = yield from run.commit(run.inline, recorder.ask, *facts)
+    context.phase = phase
+    where = None if item < 0 else item
+    run.tell(NodeAsked, place.name, run.step, number, result, where, context.path)
+
+
+def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
+    kind = answer_type(place.node)
+    try:
+        context = json.dumps(to_jsonable_python(dict(question.context)))
+    except (PydanticSerializationError, TypeError, ValueError) as exc:
+        raise DefinitionError(
+            f"node {place.name!r}: the context of its question cannot be shown as JSON: {exc}"
+        ) from exc
+    default = None
+    if question.default is not NO_DEFAULT:
+        default = kind.from_python(question.default)
+    return NewQuestion(question.text, context, json.dumps(kind.schema), question.deadline, default)
