@@ -258,17 +258,10 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as listener, self.log.open("wb") as log:
             self.port = listener.getsockname()[1]
             command = [sys.executable, "-W", "error", "-m", "uvicorn"]
+            command += ["tests.integration.hosts.web:app", "--fd", str(listener.fileno())]
             # The socket listens already, so that a request may come before the server is up.
             self._process = subprocess.Popen(
-                [
-                    *command,
-                    "tests.integration.hosts.web:app",
-                    "--fd",
-                    str(listener.fileno()),
-                    "--log-level",
-                    "warning",
-                    *options,
-                ],
+                [*command, "--log-level", "warning", *options],
                 env=environment(self.database),
                 cwd=folder,
                 pass_fds=[listener.fileno()],
