@@ -1,12 +1,15 @@
 """Each program in examples/ runs as a user would start it, and prints what it promises."""
 
+import ast
 import importlib
+import io
 import itertools
 import random
 import re
 import subprocess
 import sys
 import threading
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from PIL import Image
 from pocoflow.events import Emitted
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PAGE = EXAMPLES.parent / "docs" / "how-to" / "migrate-from-pocketflow.md"
 
 
 def run(name: str, *arguments: str, folder: Path, typed: str = "") -> str:
@@ -280,6 +284,33 @@ def test_chat_memory_recalls_what_has_left_the_window(tmp_path: Path) -> None:
         "I see.",
     ]
     assert printed.splitlines()[-1] == "3 turns in the window, 5 in the archive"
+
+
+def lines_of_code(path: Path) -> int:
+    """The lines of a program without blank ones, comments and docstrings."""
+    source = path.read_text("utf-8")
+    tree = ast.parse(source)
+    left_out = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in left_out:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for part in ast.walk(tree):
+        if isinstance(part, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = part.body[0]
+            if ast.get_docstring(part) is not None:
+                lines -= set(range(first.lineno, (first.end_lineno or 0) + 1))
+    text = source.splitlines()
+    return sum(1 for line in lines if line <= len(text) and text[line - 1].strip())
+
+
+def test_the_table_of_patterns_counts_the_lines() -> None:
+    """What the page about PocketFlow says of the length of our examples is so, and not longer."""
+    rows = re.findall(r"\| ([\d; ]+) \| \[(\w+\.py)\][^|]*\| (\d+) \|", PAGE.read_text("utf-8"))
+    assert len(rows) == 8
+    for theirs, name, ours in rows:
+        assert lines_of_code(EXAMPLES / name) == int(ours)
+        assert int(ours) <= min(map(int, theirs.split(";")))
 
 
 def test_every_example_is_tested() -> None:

@@ -22,19 +22,21 @@ import pytest
 
 import pocoflow
 from pocoflow import WorkflowDB
+from pocoflow.errors import DatabaseFileError
 from tests.integration.hosts.reading import TEXT, Reading, expected
 
 HOSTS = Path(__file__).with_name("hosts")
+ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
 STEPS = ["split", "look_closer/CountWords", "look_closer/find_longest", "put_together"]
 
 
 def environment(database: Path) -> dict[str, str]:
-    """What a host is started with: the database of the flow, and this source of pocoflow."""
+    """What a host is started with: the database of the flow, and this pocoflow."""
     return {
         **os.environ,
         "READING_DB": str(database),
-        "PYTHONPATH": str(Path(pocoflow.__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join([str(Path(pocoflow.__file__).parents[1]), str(ROOT)]),
         "JUPYTER_RUNTIME_DIR": str(database.parent / "jupyter"),
         "IPYTHONDIR": str(database.parent / "ipython"),
     }
@@ -59,11 +61,12 @@ def cards(database: Path) -> list[str]:
 
 
 def statuses(database: Path, flow_name: str) -> list[str]:
-    """How the runs of another flow stand; none do before there is a database."""
-    if not database.exists():
+    """How the runs of another flow stand; none do while the database is being made."""
+    try:
+        with WorkflowDB(database, read_only=True) as db:
+            return [run["status"] for run in db.list_runs() if run["flow_name"] == flow_name]
+    except DatabaseFileError:
         return []
-    with WorkflowDB(database, read_only=True) as db:
-        return [run["status"] for run in db.list_runs() if run["flow_name"] == flow_name]
 
 
 def until(found: Callable[[], bool], what: str) -> None:
