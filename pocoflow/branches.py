@@ -132,6 +132,8 @@ class BranchStore(Store[Any]):
                 )
 
     def _check_untouched(self, key: str) -> None:
+        if key not in self._expected and key not in self._data:
+            return  # it has no value: whoever reduces into it says so
         if key in self._reducers and self._expected.differs(key, self._data.get(key)):
             raise BranchError(
                 f"{self._label}: field {key!r} has a reducer and was changed in place in a "

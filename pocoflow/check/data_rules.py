@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from pocoflow.check.effects import Effects
 from pocoflow.check.flat import Spot, Way
@@ -58,10 +60,21 @@ class DataFlow:
 
     def _of(self, spot: Spot) -> Effects:
         effects = self._subject.effects(spot.place)
-        if isinstance(spot.place.node, FunctionNode) or self._knows_store:
+        if isinstance(spot.place.node, FunctionNode):
+            return self._with_increments(effects, spot.place.node)
+        if self._knows_store:
             return effects
         # Without a schema the store of a classic flow is whatever the caller makes it.
         return _without_needs(effects)
+
+    def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
+        """With the fields that ``writes=`` reduces into, which takes a value that is there."""
+        written = [field.name for field in node.signature.writes]
+        reduced = [key for key in written if self._subject.fields.reduces(key)]
+        if not reduced or node.signature.takes_store:  # which may have given it a value itself
+            return effects
+        lines = {key: effects.writes[key] for key in reduced}
+        return replace(effects, needs={**lines, **effects.needs})
 
     @property
     def _knows_store(self) -> bool:
@@ -159,11 +172,16 @@ def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
         declared = ", ".join(inputs) or "none"
         why = f"no node writes it, and it is not among the inputs ({declared})"
         why += closest(one.key, inputs)
+    message = f"it reads {one.key!r} before anything wrote it, on the path {flow.path(one)}: {why}"
+    fix = f"write {one.key!r} on that path, give it a default in the schema, or, "
+    if one.key not in subject.effects(one.spot.place).reads:
+        message = f"it gives an increment to {one.key!r}, which has no value yet"
+        message += f" on the path {flow.path(one)}"
+        fix = f"give {one.key!r} a default in the schema, such as an empty list, or, "
     return subject.finding(
         "PF301",
-        f"it reads {one.key!r} before anything wrote it, on the path {flow.path(one)}: {why}",
-        f"write {one.key!r} on that path, give it a default in the schema, or, if runs are given "
-        "it, name it among Flow(..., inputs=...)",
+        message,
+        f"{fix}if runs are given it, name it among Flow(..., inputs=...)",
         node=one.spot.name,
         where=(subject.effects(one.spot.place).file, one.line),
     )

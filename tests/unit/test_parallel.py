@@ -24,7 +24,13 @@ from pocoflow import (
     key,
     node,
 )
-from pocoflow.errors import BranchError, DefinitionError, InvalidValueError, MaxStepsError
+from pocoflow.errors import (
+    BranchError,
+    DefinitionError,
+    InvalidValueError,
+    MaxStepsError,
+    MissingKeyError,
+)
 from pocoflow.failure import Failure
 from pocoflow.node import BatchNode
 from pocoflow.reducers import add, append, item
@@ -206,6 +212,17 @@ def test_a_change_in_place_before_an_increment_is_found() -> None:
 
     with pytest.raises(BranchError, match="changed in place"):
         Flow(Parallel(Do("one", change)), schema=Board).run({})
+
+
+def test_an_increment_to_a_field_without_a_value_is_named_as_such() -> None:
+    """In a branch, too, a field with a reducer and no value yet is told to need a default."""
+
+    class Empty(BaseModel):
+        log: Annotated[list[str], append]
+
+    one = Do("one", lambda store: store.reduce("log", "x"))
+    with pytest.raises(MissingKeyError, match="has no value yet: give it a default"):
+        Flow(Parallel(one), schema=Empty).run({})
 
 
 def test_what_a_branch_changes_in_place_is_checked() -> None:

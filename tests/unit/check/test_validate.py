@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -18,6 +18,7 @@ from pocoflow.errors import (
     MissingInputError,
     MissingKeyError,
 )
+from pocoflow.reducers import append, item
 
 
 class Article(BaseModel):
@@ -249,6 +250,44 @@ def test_a_nested_flow_counts() -> None:
     wrong.then("lnog", publish)
     (impossible,) = [one for one in Flow(start=wrong).validate() if one.code == "PF102"]
     assert "which 'wrong' never returns (it returns: 'long', 'short'" in impossible.message
+
+
+class Log(BaseModel):
+    log: Annotated[list[str], append]
+    kept: Annotated[list[str], append] = []
+
+
+def test_an_increment_needs_a_value() -> None:
+    """A field that a node reduces into has a default, is an input, or was given by the run."""
+
+    @node(writes=(item(fields(Log).log), item(fields(Log).kept)))
+    def note() -> tuple[str, str]:
+        return "a", "b"
+
+    flow = Flow(start=note, schema=Log)
+    (found,) = flow.validate()
+    assert (found.code, found.node) == ("PF301", "note")
+    assert found.message == (
+        "it gives an increment to 'log', which has no value yet on the path note"
+    )
+    assert found.fix.startswith("give 'log' a default in the schema")
+    with pytest.raises(FlowValidationError):
+        flow.run({})
+    assert flow.run({"log": []})["log"] == ["a"]
+    assert Flow(start=note, schema=Log, inputs=(fields(Log).log,)).validate() == []
+
+
+def test_a_node_that_has_the_store_may_give_the_value() -> None:
+    """A function that writes to the store itself is believed to reduce into what it put there."""
+
+    @node(writes=item(fields(Log).log))
+    def note(store: Store[Log]) -> str:
+        store.state.log = []
+        return "a"
+
+    flow = Flow(start=note, schema=Log)
+    assert flow.validate() == []
+    assert flow.run({})["log"] == ["a"]
 
 
 def test_a_validator_that_converts_is_believed() -> None:
