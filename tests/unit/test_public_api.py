@@ -117,7 +117,7 @@ def drawn() -> Iterator[tuple[str, list[str]]]:
     above: list[str] = []
     for text in inspect.cleandoc(errors.__doc__ or "").splitlines():
         match = re.fullmatch(
-            r"    ((?:[│ ]   )*(?:[├└]── )?)(\w+Error|RunCancelled) *([\w, ]*)", text
+            r"    ((?:[│ ]   )*(?:[├└]── )?)(\w+Error|RunCancelled|RunPaused) *([\w, ]*)", text
         )
         if match is None:
             continue
