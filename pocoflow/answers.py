@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 from pocoflow.errors import AnswerError, DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.hints import answered, awaited, is_unknown, read_hints
-from pocoflow.node import AskNode, Node
+from pocoflow.node import AskNode, BatchNode, Node
 from pocoflow.schema import short, type_label
 
 __all__ = ["AnswerType", "answer_type", "asks"]
@@ -123,13 +123,12 @@ def _hint(node: Node[Any, Any, Any]) -> Any:
     hint, said = _returned(node)
     if said:
         return hint
+    argument: Any = Any
     if isinstance(node, AskNode):
-        argument = _argument(type(node))
-        if not isinstance(argument, _VARIABLES):
-            return argument
-    names = [name for name in read_hints(type(node).post) if name != "return"]
-    last = read_hints(type(node).post)[names[-1]] if len(names) >= 3 else Any
-    return Any if isinstance(last, _VARIABLES) else last
+        argument = _argument(type(node), AskNode, 0)
+    elif isinstance(node, BatchNode):
+        argument = _argument(type(node), BatchNode, 1)
+    return Any if isinstance(argument, _VARIABLES) else argument
 
 
 def _returned(node: Node[Any, Any, Any]) -> tuple[Any, bool]:
@@ -144,15 +143,15 @@ def _returned(node: Node[Any, Any, Any]) -> tuple[Any, bool]:
     return Any, False
 
 
-def _argument(kind: type) -> Any:
-    """``Answer`` of a subclass of ``AskNode[Answer, Post]``."""
+def _argument(kind: type, parent: Any, number: int) -> Any:
+    """A type argument of ``parent``, as a subclass of it gives it."""
     for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
         origin = get_origin(base) or base
-        if origin is AskNode:
-            return (*get_args(base), *AskNode.__parameters__)[0]  # type: ignore[attr-defined]
-        if isinstance(origin, type) and issubclass(origin, AskNode):
+        if origin is parent:
+            return (*get_args(base), *[Any] * 3)[number]
+        if isinstance(origin, type) and issubclass(origin, parent):
             own = getattr(origin, "__parameters__", ())
             given = dict(zip(own, get_args(base), strict=False))
-            found = _argument(origin)
+            found = _argument(origin, parent, number)
             return given.get(found, found)
     return Any

@@ -16,7 +16,7 @@ from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.loop import fail
 from pocoflow.engine.run import Run
-from pocoflow.errors import DatabaseError, RunCancelled
+from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
@@ -80,7 +80,7 @@ class RunHandle(Generic[StateT]):
     def status(self) -> str:
         """The run's status, read live from the database if the flow has one that can be read.
 
-        One of ``running``, ``completed``, ``failed`` and ``cancelled``.
+        One of ``running``, ``paused``, ``completed``, ``failed`` and ``cancelled``.
         """
         if self._database is not None:
             try:
@@ -107,6 +107,7 @@ class RunHandle(Generic[StateT]):
         Raises:
             TimeoutError: The run still goes on after ``timeout`` seconds; it is not stopped.
             RunCancelled: The run was cancelled.
+            RunPaused: The run waits for answers.
             BaseException: The very exception that ended the run, ``KeyboardInterrupt`` and
                 ``SystemExit`` included.
         """
@@ -125,9 +126,13 @@ class RunHandle(Generic[StateT]):
         """Ask the run to stop: between two nodes, or at once in a retry delay or an await.
 
         A synchronous ``exec`` that runs now is not torn apart; it can look at
-        ``context().check_cancelled()``. Does nothing to a run that has ended.
+        ``context().check_cancelled()``. A run that is paused is cancelled at once. Does nothing to
+        a run that has ended.
         """
         self._run.context.cancellation.request()
+        paused = self._outcome.done() and isinstance(self._outcome.exception(), RunPaused)
+        if paused and self._database is not None:
+            self._database.request_cancel(self.run_id)
 
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id!r} {self.status}>"

@@ -38,8 +38,9 @@ def _until_done(
     try:
         while (event := events.get()) is not None:
             yield event
-    finally:
+    except BaseException:
         handle.cancel()
+        raise
     handle.wait()
 
 

@@ -14,7 +14,7 @@ from pocoflow.check.subject import Subject
 from pocoflow.definitions import type_arguments
 from pocoflow.findings import Finding
 from pocoflow.graph import GraphNode
-from pocoflow.hints import awaited, is_unknown, plain, read_hints
+from pocoflow.hints import answered, awaited, is_unknown, plain, read_hints
 from pocoflow.node import BatchNode
 from pocoflow.schema import type_label
 from pocoflow.signature import definition_place
@@ -42,6 +42,8 @@ class _Phase:
         self.returns = hints.get("return", Any)
         if not inspect.iscoroutinefunction(function):
             self.returns = awaited(self.returns)
+        if name in ("exec", "exec_async"):
+            self.returns, _ = answered(self.returns)
         try:
             names = list(inspect.signature(function).parameters)[1:]
         except (TypeError, ValueError):

@@ -10,16 +10,18 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from pocoflow.answers import answer_type, asks
 from pocoflow.check.assignable import members
 from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.codec.kinds import kind_of
 from pocoflow.codec.objects import family_of
 from pocoflow.definitions import place_of, type_arguments
+from pocoflow.errors import DefinitionError
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
-from pocoflow.hints import awaited, is_unknown
+from pocoflow.hints import answered, awaited, is_unknown
 from pocoflow.schema import type_label
 
 __all__ = ["check_storage", "not_storable"]
@@ -29,7 +31,8 @@ _CODE: tuple[Any, ...] = (Callable, types.FunctionType, types.ModuleType, types.
 
 
 def check_storage(subject: Subject) -> Iterator[Finding]:
-    """Every finding of the family PF4; none without a database."""
+    """Every finding of the family PF4: about questions, and about what a database keeps."""
+    yield from _questions(subject)
     if not subject.stored:
         return
     for name in subject.fields.names:
@@ -44,8 +47,36 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 where=_place(subject.fields.model),
             )
     for name, place in subject.nodes:
-        if place.has_exec and place.node.journal:
+        # An answer is kept as JSON, and that it can be is looked at with the question.
+        if place.has_exec and place.node.journal and not asks(place.node):
             yield from _results(subject, name, place)
+
+
+def _questions(subject: Subject) -> Iterator[Finding]:
+    for name, place in subject.nodes:
+        if not asks(place.node):
+            continue
+        where = place_of(place.node)
+        if not subject.stored:
+            yield subject.finding(
+                "PF404",
+                "it asks a person, and the flow has no database: a run that is not kept cannot "
+                "wait for the answer",
+                "give the flow a db_path",
+                node=name,
+                where=where,
+            )
+        try:
+            answer_type(place.node)
+        except DefinitionError as exc:
+            yield subject.finding(
+                "PF405",
+                str(exc),
+                "ask for a bool, a string, a number, a Literal, a Pydantic model or a list of "
+                "these",
+                node=name,
+                where=where,
+            )
 
 
 def _place(model: type[BaseModel] | None) -> tuple[str, int] | None:
@@ -88,7 +119,8 @@ def _exec_types(place: GraphNode) -> list[Any]:
     kind: Any = type(node)
     phases = [getattr(kind, name, None) for name in ("exec_async", "exec")]
     hints = [hints_of(one).get("return") for one in phases if isinstance(one, types.FunctionType)]
-    return [awaited(one) for one in (*hints, type_arguments(kind)[1]) if one is not None]
+    given = [awaited(one) for one in (*hints, type_arguments(kind)[1]) if one is not None]
+    return [answered(one)[0] for one in given]
 
 
 def not_storable(hint: Any, seen: tuple[Any, ...] = ()) -> Any:

@@ -118,4 +118,66 @@ RULES = (
     flow = Flow(start=Review(name="Grade"), db_path="runs.db")
     """,
     ),
+    rule(
+        "PF404",
+        "question without a database",
+        "error",
+        "A node asks a person, and the flow has no database.",
+        """The run pauses until somebody answers, which may take days, and goes on in another
+        process. A run that is not kept anywhere cannot.""",
+        """
+    from pocoflow import Question
+
+
+    @node(writes=A.score)
+    def grade(document: str) -> Question[float]:
+        return Question("How good is it?", {"document": document})
+
+
+    flow = Flow(start=grade, schema=Article)
+    """,
+        """
+    from pocoflow import Question
+
+
+    @node(writes=A.score)
+    def grade(document: str) -> Question[float]:
+        return Question("How good is it?", {"document": document})
+
+
+    flow = Flow(start=grade, schema=Article, db_path="runs.db")
+    """,
+    ),
+    rule(
+        "PF405",
+        "answer without a schema",
+        "error",
+        "A node asks for an answer of a type that cannot be described as a JSON schema.",
+        """Whoever answers, in a terminal, the monitor or a web page, needs to know what an answer
+        looks like, and the answer is kept as JSON.""",
+        """
+    from types import ModuleType
+
+    from pocoflow import Question
+
+
+    @node(writes=key("module"))
+    def choose() -> Question[ModuleType]:
+        return Question("Which module?")
+
+
+    flow = Flow(start=choose, db_path="runs.db")
+    """,
+        """
+    from pocoflow import Question
+
+
+    @node(writes=key("module"))
+    def choose() -> Question[Literal["json", "tomllib"]]:
+        return Question("Which module?")
+
+
+    flow = Flow(start=choose, db_path="runs.db")
+    """,
+    ),
 )
