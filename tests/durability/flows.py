@@ -22,7 +22,9 @@ import asyncio
 import copy
 import dataclasses
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
@@ -34,12 +36,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from pocoflow import (
+    AskNode,
     AsyncNode,
     BatchNode,
     FanOut,
     Flow,
     Node,
     Parallel,
+    Question,
+    RunPaused,
     Store,
     Subflow,
     WorkflowDB,
@@ -48,9 +53,22 @@ from pocoflow import (
     fields,
     key,
 )
+from pocoflow.db.questions import Asked
+from pocoflow.events import Event, NodeEnded, NodeFailed
 from pocoflow.reducers import append
 
-__all__ = ["CONCURRENT", "LONG", "SHAPES", "Ledger", "Line", "Oracle", "Shape", "oracle", "same"]
+__all__ = [
+    "CONCURRENT",
+    "LONG",
+    "SHAPES",
+    "Ledger",
+    "Line",
+    "Oracle",
+    "Shape",
+    "answer_to",
+    "oracle",
+    "same",
+]
 
 # -- the ledger -----------------------------------------------------------------------------------
 
@@ -424,6 +442,63 @@ class Join(Work):
         return "default"
 
 
+class Asking(AskNode[int, str]):
+    """Asks before it works; its ``prep`` writes to the store, and must not do so twice."""
+
+    def __init__(self, ledger: Ledger, name: str = "Asking") -> None:
+        super().__init__(name=name)
+        self.ledger = ledger
+
+    def prep(self, store: Store[Any]) -> Question[int]:
+        self.ledger.write("prep")
+        store["x"] += 1
+        return Question(f"Add to {store['x']}?", {"x": store["x"]})
+
+    def post(self, store: Store[Any], question: Question[int], answer: int) -> str:
+        self.ledger.write("post")
+        store["x"] += question.context["x"] + answer
+        self.ledger.write("posted")
+        return "default"
+
+
+class PaidAsking(AskNode[int, str]):
+    """Works, pays, and then asks: the paid call is not repeated for the answer."""
+
+    def __init__(self, ledger: Ledger, name: str = "PaidAsking", field: str = "") -> None:
+        super().__init__(name=name)
+        self.ledger = ledger
+        self.field = field
+
+    def prep(self, store: Store[Any]) -> int:
+        self.ledger.write("prep")
+        return int(store["start" if self.field else "x"])
+
+    def exec(self, x: int) -> Question[int]:
+        self.ledger.write("call")
+        self.ledger.work()
+        self.ledger.pay()
+        return Question(f"{self.name}: and {x}?")
+
+    def post(self, store: Store[Any], x: int, answer: int) -> str:
+        self.ledger.write("post")
+        store[self.field or "x"] = x + answer
+        self.ledger.write("posted")
+        return "default"
+
+
+class AskingItems(Items):
+    """A batch that asks about every other item, after its paid call."""
+
+    def exec(self, item: int) -> Any:
+        result = super().exec(item)
+        return result if item % 2 else Question(f"Item {item}?")
+
+
+def answer_to(asked: Asked) -> object:
+    """What a person says: the same to the same question."""
+    return len(asked.text)
+
+
 # -- shapes ---------------------------------------------------------------------------------------
 
 
@@ -435,6 +510,7 @@ class Shape:
         wire: Makes its nodes.
         initial: Makes the store that it begins with.
         schema: The schema of its store.
+        asks: Whether it pauses and has to be answered.
         ordered: Whether its steps always come in one order, and work on the store of the run.
     """
 
@@ -442,6 +518,7 @@ class Shape:
     initial: Callable[[], dict[str, Any]]
     schema: type[BaseModel] | None = None
     ordered: bool = True
+    asks: bool = False
 
     def flow(self, ledger: Ledger, database: WorkflowDB | None = None) -> Flow[Any]:
         """The flow, writing to a ledger."""
@@ -529,6 +606,24 @@ def _flow(start: Node[Any, Any, Any]) -> Flow[Any]:
     return Flow(start, flow_name="outer", schema=Inner)
 
 
+def _asking(ledger: Ledger) -> Node[Any, Any, Any]:
+    first, ask, paid = Work(ledger, "First"), Asking(ledger), PaidAsking(ledger)
+    items, last = AskingItems(ledger), Work(ledger, "Last")
+    first.then("default", ask)
+    ask.then("default", paid)
+    paid.then("default", items)
+    items.then("again", items).then("enough", last)
+    return first
+
+
+def _asking_aside(ledger: Ledger) -> Node[Any, Any, Any]:
+    one = PaidAsking(ledger, "One", "left")
+    one.then("default", Branch(ledger, "Two", "left", "left"))
+    both = Parallel(one, PaidAsking(ledger, "Three", "right"), name="Both")
+    both.then("default", Join(ledger))
+    return both
+
+
 def _again(node: Node[Any, Any, Any]) -> Node[Any, Any, Any]:
     return node.then("again", node)
 
@@ -577,10 +672,12 @@ SHAPES: dict[str, Shape] = {
     ),
     "parallel": Shape(_parallel, dict, Tally, ordered=False),
     "caught": Shape(_caught, lambda: {"x": 2}),
+    "asking": Shape(_asking, lambda: {"x": 1, "round": 0, "results": []}, asks=True),
+    "asking side by side": Shape(_asking_aside, dict, Tally, ordered=False, asks=True),
     "subflow": Shape(_subflow, dict, Outer, ordered=False),
 }
 
-CONCURRENT = ("batch in threads", "batch of tasks", "parallel")
+CONCURRENT = ("batch in threads", "batch of tasks", "parallel", "asking side by side")
 """Where, at any instant, other items or branches may be between a paid call and its commit."""
 
 LONG = Shape(lambda ledger: _again(Many(ledger)), lambda: {"x": 1, "round": 0})
@@ -622,16 +719,37 @@ def oracle(shape: Shape) -> Oracle:
         def write(self, what: str, place: str | None = None, detail: str = "") -> None:
             lines.append(f"{what} {here() if place is None else place}")
 
-    flow = shape.flow(Watching(None))
-    flow.on("flow_start", lambda store: stores.update({-1: copy.deepcopy(store.as_dict())}))
+    folder = Path(tempfile.mkdtemp(prefix="pocoflow-oracle-"))
+    database = WorkflowDB(folder / "runs.db") if shape.asks else None
+    flow = shape.flow(Watching(None), database)
+    flow.on("flow_start", lambda store: stores.setdefault(-1, copy.deepcopy(store.as_dict())))
 
-    def note(*facts: Any) -> None:
-        stores[context().step] = copy.deepcopy(facts[-1].as_dict())
+    def note(event: Event, store: Store[Any]) -> None:
+        if isinstance(event, NodeEnded | NodeFailed):
+            stores[event.step] = copy.deepcopy(store.as_dict())
 
-    flow.on("node_end", lambda name, action, spent, store: note(store))
-    flow.on("node_error", lambda name, exc, store: note(store))
-    flow.run(shape.initial())
+    flow.subscribe(note)
+    if database is None:
+        flow.run(shape.initial())
+    else:
+        with database:
+            _answered(flow, database, shape)
+    shutil.rmtree(folder)
     return Oracle(stores, tuple(dict.fromkeys(lines)))
+
+
+def _answered(flow: Flow[Any], database: WorkflowDB, shape: Shape) -> None:
+    """Run to the end, with an answer to every question."""
+    run_id = None
+    while True:
+        try:
+            flow.run(shape.initial()) if run_id is None else flow.resume(run_id)
+        except RunPaused as paused:
+            run_id = paused.run_id
+            for asked in database.pending():
+                flow.answer_json(run_id, answer_to(asked), question=asked.question)
+        else:
+            return
 
 
 def same(one: Any, other: Any) -> bool:

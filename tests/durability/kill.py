@@ -30,7 +30,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pocoflow import WorkflowDB
+from pocoflow import RunPaused, WorkflowDB
 from pocoflow.db.workflow import INTERRUPTED
 from tests.durability.flows import (
     CONCURRENT,
@@ -40,6 +40,7 @@ from tests.durability.flows import (
     Line,
     Oracle,
     Shape,
+    answer_to,
     oracle,
     same,
 )
@@ -48,11 +49,13 @@ __all__ = [
     "Cut",
     "Outcome",
     "Trial",
+    "answer",
     "finish",
     "go_on",
     "in_child",
     "inspect",
     "look_at",
+    "process",
     "run_trial",
     "settle",
 ]
@@ -207,16 +210,41 @@ def go_on(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
     flow = shape.flow(book, db)
     flow.run_id = _RUN_ID
     row = db.get_run(_RUN_ID)
-    if row is None:
-        flow.run(shape.initial())
-    elif trial.kind == "random" and row["status"] != "completed":
-        ended = flow.recover()
-        if ended != {_RUN_ID: None}:
-            raise AssertionError(f"recover() gave {ended}")
-    elif row["status"] != "completed":
-        flow.resume(_RUN_ID)
-    db.close()
+    try:
+        if row is None:
+            flow.run(shape.initial())
+        elif trial.kind == "random" and row["status"] not in ("completed", "paused"):
+            ended = flow.recover()
+            if list(ended) != [_RUN_ID]:
+                raise AssertionError(f"recover() gave {ended}")
+            if (error := ended[_RUN_ID]) is not None:
+                raise error
+        elif row["status"] != "completed":
+            flow.resume(_RUN_ID)
+    except RunPaused:
+        return "paused"
+    finally:
+        db.close()
     return "ran"
+
+
+def answer(database: Path) -> None:
+    """Answer every open question: the work of a person at another process."""
+    with WorkflowDB(database) as db:
+        for asked in db.pending():
+            db.answer_json(asked.run_id, answer_to(asked), question=asked.question)
+
+
+def process(trial: Trial, cut: Cut, database: Path, ledger: Path) -> Ended:
+    """A process that runs and may be killed; if it pauses and ends, another one after an answer."""
+    while True:
+        after = None if cut.after is None else (cut.after, lambda: None)
+        ended = in_child(partial(go_on, trial, cut, database, ledger), after)
+        if ended.result != "paused":
+            return ended
+        answered = in_child(partial(answer, database))
+        if answered.error:
+            return answered
 
 
 # -- looking at what is left ----------------------------------------------------------------------
@@ -238,7 +266,7 @@ def inspect(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]
         run = db.get_run(_RUN_ID) or {}
         if ended and run["status"] != "completed":
             problems.append(f"was told to be completed, reads {run['status']}")
-        if run["status"] != "completed":
+        if run["status"] != "completed" and not (shape.asks and run["status"] == "paused"):
             found = [r["run_id"] for r in db.list_runs() if r["status"] == "failed"]
             if found != [_RUN_ID] or run["error_msg"] != INTERRUPTED:
                 problems.append(f"reads {run['status']}: {run['error_msg']}")
@@ -326,10 +354,7 @@ def run_trial(trial: Trial) -> Outcome:
     database, ledger = folder / "runs.db", folder / "ledger"
     try:
         for cut in trial.cuts:
-            ended = in_child(
-                partial(go_on, trial, cut, database, ledger),
-                None if cut.after is None else (cut.after, lambda: None),
-            )
+            ended = process(trial, cut, database, ledger)
             outcome.killed += ended.killed
             _note(outcome, ended)
             look_at(outcome, database, ledger)
@@ -357,7 +382,7 @@ def look_at(outcome: Outcome, database: Path, ledger: Path) -> None:
 def finish(outcome: Outcome, database: Path, ledger: Path) -> None:
     """Go on with a run to its end, and look at the whole of it."""
     trial = outcome.trial
-    _note(outcome, in_child(lambda: go_on(trial, Cut(), database, ledger)))
+    _note(outcome, process(trial, Cut(), database, ledger))
     last = in_child(lambda: settle(trial, database, ledger))
     _note(outcome, last)
     if last.result is not None:
@@ -413,7 +438,7 @@ def duration(trial: Trial) -> float:
     for _ in range(3):
         folder = Path(tempfile.mkdtemp(prefix="pocoflow-kill-"))
         began = time.perf_counter()
-        in_child(lambda: go_on(trial, Cut(), folder / "runs.db", folder / "ledger"))  # noqa: B023
+        process(trial, Cut(), folder / "runs.db", folder / "ledger")
         times.append(time.perf_counter() - began)
         shutil.rmtree(folder)
     return min(times)
