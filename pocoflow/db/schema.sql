@@ -126,7 +126,7 @@ CREATE TABLE pf_journal (
 -- answer_schema is the JSON schema of an answer, default_answer and answer are JSON. closed: the
 -- step is finished, with or without the answer.
 CREATE TABLE pf_questions (
-    question       INTEGER PRIMARY KEY AUTOINCREMENT,
+    question       INTEGER PRIMARY KEY,
     run_no         INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope          TEXT NOT NULL DEFAULT '',
     step           INTEGER NOT NULL,
