@@ -100,10 +100,12 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     if start.inner is not None or run.frames:
         start = _enter(run, start)
     step, last = run.step, run.max_steps
-    place: GraphNode | None = start
+    place = start
     action: Any = DEFAULT_ACTION
     began, phase, kept = 0.0, "", run.prepared
-    while place is not None:
+    # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without asking in
+    # its first rounds, and one with the question at its end only when it has been called 8 times.
+    while True:
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
@@ -203,6 +205,8 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         elif on_end is not None:
             run.tell(NodeEnded, place.name, step, action, elapsed, context.attempt, path)
         step += 1
+        if following is None:
+            break
         place = following
     run.action = action
 
