@@ -273,7 +273,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
                     fail(one.run, exc)
                 raise
             started = begun[0]
-        started.run.inline = False
+        started.run.inline, started.run.on_loop = False, True
         return started
 
     def _go_background(self, started: Started) -> RunHandle[StateT]:

@@ -85,7 +85,7 @@ def ask(
     new = _described(place, result)
     phase, context.phase = context.phase, "commit"
     facts = (run.step, path, new, item, prepared)
-    number = yield from run.commit(run.inline, recorder.ask, *facts)
+    number = yield from run.commit(not run.on_loop, recorder.ask, *facts)
     context.phase = phase
     where = None if item < 0 else item
     run.tell(NodeAsked, place.name, run.step, number, result, where, context.path)

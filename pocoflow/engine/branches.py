@@ -63,7 +63,7 @@ class _Fork:
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
         self.on_loop = not run.inline or place.exec_async
-        self.inline = run.inline if node.limit == 1 else not self.on_loop
+        self.tasks = self.on_loop and node.limit != 1
         self.values = _remembered(run.store)
         self.ends: list[Any] = []
         self.is_waiting = False
@@ -123,7 +123,8 @@ class _Fork:
             store=store,
             max_steps=run.max_steps,
             strict=run.strict,
-            inline=self.inline,
+            inline=run.inline,
+            on_loop=run.on_loop or self.tasks,
             listeners=run.listeners,
             recorder=MemoryRecorder(context, store, values, self.numbers),
             step=self.numbers.following,

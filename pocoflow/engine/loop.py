@@ -92,7 +92,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     cancellation, recorder = context.cancellation, run.recorder
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = recorder is not None or on_end is not None
-    written_here = inline or recorder is None or not recorder.blocks
+    written_here = recorder is None or not (run.on_loop and recorder.blocks)
     watch = None
     if recorder is None and store.schema is not None:
         watch = Watch()
@@ -187,7 +187,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:
-            yield from run.commit(inline, run.snapshot, step, place.name)
+            yield from run.commit(not run.on_loop, run.snapshot, step, place.name)
         if recorder is not None:
             name = None if following is None else following.name
             row = (step, place.name, path, action, context.attempt, elapsed, name, context.path)

@@ -104,6 +104,8 @@ class Run:
         max_steps: How many steps the run may take, those before a resume included.
         strict: Whether an action without an edge is an error.
         inline: Whether synchronous code may be called in the driver's own thread.
+        on_loop: Whether an event loop drives it that others share, so that no commit may hold it
+            up.
         listeners: Who is told of events, by kind of event.
         recorder: Keeps the steps in the database, if there is one; in a branch there always is one.
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
@@ -147,6 +149,7 @@ class Run:
     forked: int | None = None
     root: Run | None = None
     prefix: tuple[str, ...] = ()
+    on_loop: bool = False
 
     def elapsed(self) -> float:
         """Seconds since the current step began; 0 if nobody asked for times."""
