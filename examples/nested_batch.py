@@ -3,7 +3,7 @@
 ``FanOut`` runs a flow once for each item of a field, several at once. The flow of a class has a
 ``FanOut`` of its own, over the students. Each branch works on its own view of the store;
 ``averages`` has a reducer, which puts together what the branches found. ``students`` and
-``grades`` are of use in a branch alone: with ``latest``, the last one written is left.
+``grades`` are of use in a branch alone: they are ``private`` to it.
 
 Run it with ``python examples/nested_batch.py [FOLDER]``, where the folder has a folder for each
 class and in it a file of grades for each student. Without one it makes up a small school.
@@ -18,7 +18,7 @@ from typing import Annotated
 from pydantic import BaseModel
 
 from pocoflow import FanOut, Flow, fields, node
-from pocoflow.reducers import latest, merge
+from pocoflow.reducers import merge
 
 GRADES = {
     "class_a/ada.txt": [7.5, 8.0, 9.0],
@@ -35,9 +35,9 @@ class School(BaseModel):
     folder: Path
     classes: list[Path] = []
     group: Path
-    students: Annotated[list[Path], latest] = []
+    students: list[Path]
     student: Path
-    grades: Annotated[list[float], latest] = []
+    grades: list[float]
     averages: Annotated[dict[str, float], merge] = {}
     class_averages: Annotated[dict[str, float], merge] = {}
     average: float
@@ -78,11 +78,11 @@ def average_of_school(averages: dict[str, float]) -> float:
 
 one_student = Flow(read_grades, flow_name="student", schema=School)
 one_student.then(read_grades, average_of_student)
-students = FanOut(one_student, each=S.students, as_=S.student, name="students")
+students = FanOut(one_student, each=S.students, as_=S.student, private=(S.grades,))
 
 one_class = Flow(list_students, flow_name="class", schema=School)
 one_class.then(list_students, students).then(students, average_of_class)
-classes = FanOut(one_class, each=S.classes, as_=S.group, name="classes")
+classes = FanOut(one_class, each=S.classes, as_=S.group, private=(S.students,), name="classes")
 
 flow = Flow(list_classes, flow_name="school", schema=School)
 flow.then(list_classes, classes).then(classes, average_of_school)

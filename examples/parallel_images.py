@@ -3,8 +3,8 @@
 ``FanOut`` runs the flow once for each pair, at first one after another and then eight at once.
 Pillow works outside of Python's lock, so that threads share the processors. The image goes from
 node to node as the bytes of a PNG file, which could be stored: with a ``db_path`` a crash would
-repeat no image that was finished. What only the nodes of one branch hand to each other has the
-reducer ``latest``, since every branch writes it and nobody reads it after the join.
+repeat no image that was finished. What only the nodes of one branch hand to each other is
+``private`` to it, and not merged.
 
 Run it with ``python examples/parallel_images.py [FOLDER]``; it needs Pillow. The folder is one of
 PNG files; without one it draws three. The results are in its folder ``filtered``.
@@ -17,13 +17,12 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFilter
 from pydantic import BaseModel
 
 from pocoflow import FanOut, Flow, fields, node
-from pocoflow.reducers import latest
 
 SEPIA = (0.393, 0.769, 0.189, 0, 0.349, 0.686, 0.168, 0, 0.272, 0.534, 0.131, 0)
 FILTERS: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -46,8 +45,8 @@ class Album(BaseModel):
     folder: Path
     jobs: list[Job] = []
     job: Job
-    image: Annotated[bytes, latest] = b""
-    filtered: Annotated[bytes, latest] = b""
+    image: bytes
+    filtered: bytes
 
 
 A = fields(Album)
@@ -81,7 +80,8 @@ one_image.then(load, apply_filter).then(apply_filter, save)
 
 
 def album(concurrency: int) -> Flow[Album]:
-    images = FanOut(one_image, each=A.jobs, as_=A.job, concurrency=concurrency, name="images")
+    scratch = (A.image, A.filtered)
+    images = FanOut(one_image, each=A.jobs, as_=A.job, concurrency=concurrency, private=scratch)
     return Flow(list_jobs, flow_name="album", schema=Album).then(list_jobs, images)
 
 

@@ -38,12 +38,18 @@ class BranchStore(Store[Any]):
         parent: The store at the fork, which does not change while branches run.
         fork: The values of the parent, remembered.
         private: Values that only this branch has; they are not merged.
+        hidden: Other keys whose values are not merged.
         merged: Whether it is put together with other branches. If it is not, a field with a reducer
             may be set as in any store.
     """
 
     def __init__(
-        self, parent: Store[Any], fork: Watch, private: Mapping[str, Any], merged: bool = True
+        self,
+        parent: Store[Any],
+        fork: Watch,
+        private: Mapping[str, Any],
+        hidden: frozenset[str] = frozenset(),
+        merged: bool = True,
     ) -> None:
         self._setup({}, parent.name, {}, None)
         self._data.update((key, _copied(value)) for key, value in parent.items())
@@ -51,10 +57,10 @@ class BranchStore(Store[Any]):
         self._schema = parent._schema
         self._plain = self._schema is None and not self._unsaved
         reducers = self._schema.reducers if self._schema is not None and merged else ()
-        self._reducers = frozenset(reducers)
+        self._reducers = frozenset(reducers) - hidden
         self._fork = fork
         self._expected = fork.copy()
-        self._private = frozenset(private)
+        self._private = hidden.union(private)
         self.increments: list[tuple[str, Any]] = []
         if private:
             self._write({key: _copied(value) for key, value in private.items()})
@@ -148,7 +154,7 @@ class BranchStore(Store[Any]):
         kept = self._reducers | self._private
         return Writes(
             {key: value for key, value, _ in self._fork.changed(self) if key not in kept},
-            self.increments,
+            [one for one in self.increments if one[0] not in self._private],
             [key for key in self._fork.gone(self) if key not in kept and key not in self._unsaved],
         )
 

@@ -39,6 +39,7 @@ class Start:
         template: The number of the node or flow that it is.
         index: What sets it apart from others of that, in the path of its nodes.
         private: Values that only it has.
+        hidden: Keys whose values it keeps to itself.
         base: The store that it works on, if it has one of its own.
     """
 
@@ -46,6 +47,7 @@ class Start:
     template: int
     index: str
     private: Mapping[str, Any]
+    hidden: frozenset[str] = frozenset()
     base: Store[Any] | None = None
 
 
@@ -73,6 +75,7 @@ class Spread(Node[Any, Any, EndT]):
         branches: The nodes or flows that run as branches.
         limit: How many run at once; ``None`` for all of them.
         collects: Whether failures are collected.
+        private: Keys that each branch has for itself.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Spread(Node[Any, Any, EndT]):
         on_error: OnError,
         errors: list[Failure] | None,
         name: str | None,
+        private: Iterable[Any] = (),
     ) -> None:
         super().__init__(name=name)
         for branch in branches:
@@ -100,6 +104,7 @@ class Spread(Node[Any, Any, EndT]):
         self.branches = branches
         self.limit = limit
         self.collects = on_error == "collect"
+        self.private = frozenset(key_of("private", one) for one in private)
         self._errors = None if errors is None else key_of("errors", errors)
 
     @property
@@ -138,6 +143,8 @@ class Parallel(_Merging):
             ``"collect"``: the others go on, the writes of the failed ones are dropped, and the
             action is ``"failed"``.
         errors: The field that gets the list of failures, with ``"collect"``.
+        private: Fields that each branch has for itself, for what its nodes hand to one another:
+            what is written there is not merged.
 
     Raises:
         DefinitionError: An argument makes no sense, or two branches have one name.
@@ -149,8 +156,9 @@ class Parallel(_Merging):
         name: str | None = None,
         on_error: OnError = "stop",
         errors: list[Failure] | None = None,
+        private: Iterable[Any] = (),
     ) -> None:
-        super().__init__(branches, None, on_error, errors, name)
+        super().__init__(branches, None, on_error, errors, name, private)
         if not branches:
             raise DefinitionError(f"{self.name}: name the branches: Parallel(first, second)")
         names = [branch.name for branch in branches]
@@ -164,7 +172,7 @@ class Parallel(_Merging):
     def starts(self, given: Any) -> Iterator[Start]:
         """Each branch once."""
         for number, branch in enumerate(self.branches):
-            yield Start(branch.name, number, "", {})
+            yield Start(branch.name, number, "", {}, self.private)
 
 
 class FanOut(_Merging):
@@ -178,6 +186,7 @@ class FanOut(_Merging):
         name: The node's name.
         on_error: As in :class:`Parallel`.
         errors: As in :class:`Parallel`.
+        private: As in :class:`Parallel`.
 
     Raises:
         DefinitionError: An argument makes no sense.
@@ -193,8 +202,9 @@ class FanOut(_Merging):
         name: str | None = None,
         on_error: OnError = "stop",
         errors: list[Failure] | None = None,
+        private: Iterable[Any] = (),
     ) -> None:
-        super().__init__((branch,), concurrency, on_error, errors, name)
+        super().__init__((branch,), concurrency, on_error, errors, name, private)
         if type(concurrency) is not int or concurrency < 1:
             raise DefinitionError(
                 f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "
@@ -217,7 +227,7 @@ class FanOut(_Merging):
         """The branch for each item."""
         for number, item in enumerate(given):
             index = f"[{number}]"
-            yield Start(self.branches[0].name + index, 0, index, {self.item: item})
+            yield Start(self.branches[0].name + index, 0, index, {self.item: item}, self.private)
 
 
 def key_of(argument: str, reference: object) -> str:

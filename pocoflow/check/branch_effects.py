@@ -46,8 +46,10 @@ def effects_of_branches(
     """What a node with branches does, from what ``effects`` and ``out`` say of the nodes inside."""
     branches = [_of_graph(graph, effects, out) for graph in place.branches]
     items = {node.each: 0} if isinstance(node, FanOut) else {}
-    private = frozenset((node.item,)) if isinstance(node, FanOut) else frozenset()
-    needs = _union(one.needs for one in branches) - private
+    private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
+    # What is there of a private field at the fork is there in the branch, the item excepted.
+    given = frozenset((node.item,)) if isinstance(node, FanOut) else frozenset()
+    needs = _union(one.needs for one in branches) - given
     may = _union(one.may for one in branches) - private
     # There may be no items, and a branch that fails leaves nothing.
     must = frozenset() if items or node.collects else _union(one.must for one in branches)
@@ -58,7 +60,7 @@ def effects_of_branches(
         ways.append(Exit(FAILED, may, must, unknown))
     return Effects(
         needs={**items, **dict.fromkeys(sorted(needs), 0)},
-        reads=(_union(one.reads for one in branches) - private).union(items),
+        reads=(_union(one.reads for one in branches) - given).union(items),
         writes=dict.fromkeys(sorted(may), 0),
         exits=tuple(ways),
         reads_more=any(one.reads_more for one in branches),

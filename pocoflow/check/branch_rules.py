@@ -44,6 +44,8 @@ def _of_branches(subject: Subject, name: str, place: GraphNode, node: Spread) ->
     first: dict[str, tuple[str, _Written]] = {}
     for branch, graph in zip(node.branches, place.branches, strict=True):
         for key, written in _writes(subject, graph).items():
+            if key in node.private:
+                continue
             if key not in first:
                 first[key] = (branch.name, written)
                 continue
@@ -62,7 +64,7 @@ def _of_branches(subject: Subject, name: str, place: GraphNode, node: Spread) ->
 def _of_items(subject: Subject, name: str, place: GraphNode, node: FanOut) -> Iterator[Finding]:
     for graph in place.branches:
         for key, written in _writes(subject, graph).items():
-            if key != node.item:
+            if key not in _private(node):
                 yield _clash(
                     subject,
                     name,
@@ -93,7 +95,7 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
     for spot in Walk(graph.start).spots:
         is_own = isinstance(spot.place.node, Subflow)
         for inner in () if is_own else spot.place.branches:
-            private = {spot.place.node.item} if isinstance(spot.place.node, FanOut) else set()
+            private = _private(spot.place.node)
             for key, written in _writes(subject, inner).items():
                 if key not in private:
                     _note(found, key, written)
@@ -105,6 +107,11 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
                 certain = any(key in way.must for way in effects.exits)
                 _note(found, key, _Written(spot.name, effects.file, line, certain))
     return found
+
+
+def _private(node: object) -> frozenset[str]:
+    own = node.private if isinstance(node, Spread) else frozenset()
+    return own.union((node.item,)) if isinstance(node, FanOut) else own
 
 
 def _note(found: dict[str, _Written], key: str, written: _Written) -> None:

@@ -84,7 +84,7 @@ class _Fork:
         """The store of a branch, and what it began with, remembered."""
         if start.base is None:
             values = self.values
-            store = BranchStore(self.run.store, values, start.private)
+            store = BranchStore(self.run.store, values, start.private, start.hidden)
         else:
             values = _remembered(start.base)
             store = BranchStore(start.base, values, {}, merged=False)

@@ -103,8 +103,8 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     place = start
     action: Any = DEFAULT_ACTION
     began, phase, kept = 0.0, "", run.prepared
-    # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without asking in
-    # its first rounds, and one with the question at its end only when it has been called 8 times.
+    # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without a
+    # condition in its first rounds, and one with a condition only when it has been called 8 times.
     while True:
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")

@@ -699,3 +699,59 @@ def test_a_parallel_node_inside_itself_is_refused() -> None:
     one.then("default", fork)
     with pytest.raises(DefinitionError, match="parallel node 'fork' contains itself"):
         Flow(fork).run({})
+
+
+class Scratch(BaseModel):
+    """Fields of which some are only of use inside a branch."""
+
+    numbers: list[int] = []
+    number: int
+    half: float
+    notes: Annotated[list[str], append] = []
+    halves: Annotated[list[float], append] = []
+
+
+C = fields(Scratch)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("driver", ["run", "run_async"])
+def test_private_fields_are_not_merged(concurrency: int, driver: str, tmp_path: Path) -> None:
+    """What branches write to a private field stays with them, increments included; no clash."""
+
+    @node(writes=C.half)
+    def halve(number: int) -> float:
+        return number / 2
+
+    @node(writes=(key("halves"), key("notes")))
+    def keep(half: float) -> tuple[float, str]:
+        return half, f"half is {half}"
+
+    inner: Flow[Any] = Flow(halve, flow_name="inner")
+    inner.then(halve, keep)
+    fan = FanOut(
+        inner, each=C.numbers, as_=C.number, concurrency=concurrency, private=(C.half, C.notes)
+    )
+    flow: Flow[Scratch] = Flow(fan, schema=Scratch, db_path=tmp_path / "runs.db")
+    assert flow.validate() == []
+    given = {"numbers": [1, 2, 3]}
+    store = flow.run(given) if driver == "run" else asyncio.run(flow.run_async(given))
+    assert store["halves"] == [0.5, 1.0, 1.5]
+    assert store["notes"] == []
+    assert "half" not in store
+
+
+def test_a_private_field_is_not_there_after_the_join() -> None:
+    """A node behind the branches that reads one is found before the run."""
+
+    @node(writes=C.half)
+    def halve(number: int) -> float:
+        return number / 2
+
+    @node
+    def after(half: float) -> None:
+        pass
+
+    fan = FanOut(halve, each=C.numbers, as_=C.number, private=(C.half,))
+    flow: Flow[Scratch] = Flow(fan, schema=Scratch, inputs=(C.numbers,))
+    assert [one.code for one in flow.then(fan, after).validate()] == ["PF301"]
