@@ -14,7 +14,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.node import Node
 from pocoflow.parallel import Spread
-from pocoflow.render import DrawnEdge, to_dot, to_mermaid
+from pocoflow.render import DrawnEdge, Picture, to_dot, to_mermaid
 from pocoflow.resources import Resource
 from pocoflow.settings import check_settings
 from pocoflow.subflow import Subflow
@@ -244,16 +244,32 @@ class Graph:
 
         Args:
             marks: Severity by name, for nodes to be coloured: ``error``, ``warning`` or ``note``.
+                A node inside of another one is named with its path, ``outer/inner``.
         """
-        return to_mermaid(self.start.name, list(self.nodes), self._drawn(), marks or {})
+        return to_mermaid(self.picture(), marks or {})
 
     def to_dot(self, marks: Mapping[str, str] | None = None) -> str:
         """Draw the graph in the DOT language of Graphviz; ``marks`` as in :meth:`to_mermaid`."""
-        return to_dot(self.start.name, list(self.nodes), self._drawn(), marks or {})
+        return to_dot(self.picture(), marks or {})
 
-    def _drawn(self) -> Iterator[DrawnEdge]:
-        for edge in self.edges:
-            yield edge.source, "" if edge.action == DEFAULT_ACTION else edge.action, edge.target
+    def picture(self) -> Picture:
+        """The graph as it is drawn, with those of nested flows and branches inside of their nodes.
+
+        An edge for the default action has no label.
+        """
+        return Picture(
+            self.start.name,
+            [(name, [one.picture() for one in place.within]) for name, place in self.nodes.items()],
+            [
+                DrawnEdge(
+                    edge.source,
+                    "" if edge.action == DEFAULT_ACTION else edge.action,
+                    edge.target,
+                    edge.is_error,
+                )
+                for edge in self.edges
+            ],
+        )
 
     # -- drawing --------------------------------------------------------------------------------
 

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
 
-__all__ = ["DrawnEdge", "to_dot", "to_mermaid"]
+__all__ = ["DrawnEdge", "Picture", "to_dot", "to_mermaid"]
 
-DrawnEdge: TypeAlias = tuple[str, str, str | None]
-"""Source, label (may be empty) and target of an edge; ``None`` is the end of the run."""
+
+class DrawnEdge(NamedTuple):
+    """An edge as it is drawn.
+
+    Attributes:
+        source: The name of the node that it leaves.
+        label: What is written at it; may be empty.
+        target: The name of the node that it reaches; ``None`` is the end.
+        is_error: Whether errors take it.
+    """
+
+    source: str
+    label: str
+    target: str | None
+    is_error: bool = False
+
+
+class Picture(NamedTuple):
+    """A graph as it is drawn.
+
+    Attributes:
+        start: The name of the node where it begins.
+        nodes: The names of its nodes, each with the pictures of the graphs inside of it.
+        edges: Its edges.
+    """
+
+    start: str
+    nodes: Sequence[tuple[str, Sequence[Picture]]]
+    edges: Sequence[DrawnEdge]
+
 
 # Fill and stroke of a marked node, by severity; any other severity is drawn as the last.
 _COLOURS = {
@@ -18,55 +47,143 @@ _COLOURS = {
 }
 
 
-def to_mermaid(
-    start: str, nodes: Sequence[str], edges: Iterable[DrawnEdge], marks: Mapping[str, str]
-) -> str:
-    """A Mermaid flowchart; ``marks`` colours nodes by severity."""
-    ids = {name: f"n{number}" for number, name in enumerate(nodes)}
-    lines = ["flowchart TD", "    begin(( )) --> " + ids[start]]
-    lines += [f'    {ids[name]}["{_mermaid_label(name)}"]' for name in nodes]
-    ends = False
-    for source, label, target in edges:
-        ends = ends or target is None
-        arrow = f'-->|"{_mermaid_label(label)}"|' if label else "-->"
-        lines.append(f"    {ids[source]} {arrow} {'finish' if target is None else ids[target]}")
-    if ends:
-        lines.append("    finish((( )))")
-    used = {name: _severity(marks[name]) for name in nodes if name in marks}
+class _Box:
+    """A node with an id of its own in the whole picture, and the levels inside of it."""
+
+    def __init__(
+        self, name: str, path: str, inside: Sequence[Picture], numbers: Iterator[int]
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.id = f"n{next(numbers)}"
+        self.levels = [_Level(one, f"{path}/", numbers) for one in inside]
+
+    def first(self) -> _Box:
+        """The box without others inside where work begins."""
+        return self.levels[0].boxes[self.levels[0].start].first() if self.levels else self
+
+    def all(self) -> Iterator[_Box]:
+        """This box and those inside of it."""
+        yield self
+        for level in self.levels:
+            yield from level.all()
+
+
+class _Level:
+    """One of the graphs of the picture."""
+
+    def __init__(self, picture: Picture, prefix: str, numbers: Iterator[int]) -> None:
+        self.start = picture.start
+        self.boxes = {
+            name: _Box(name, prefix + name, inside, numbers) for name, inside in picture.nodes
+        }
+        self.edges = picture.edges
+
+    @property
+    def suffix(self) -> str:
+        """What sets its beginning and its end apart from those of the whole picture."""
+        first = next(iter(self.boxes.values()))
+        return "" if first.path == first.name else f"_{first.id}"
+
+    def all(self) -> Iterator[_Box]:
+        """Every box on it."""
+        for box in self.boxes.values():
+            yield from box.all()
+
+
+def to_mermaid(picture: Picture, marks: Mapping[str, str]) -> str:
+    """A Mermaid flowchart; ``marks`` colours nodes by severity, by name and path."""
+    level = _Level(picture, "", count())
+    lines = ["flowchart TD", *_mermaid_level(level, "    ")]
+    used = {box.id: _severity(marks[box.path]) for box in level.all() if box.path in marks}
     for severity, (fill, stroke) in _COLOURS.items():
-        marked = [ids[name] for name in nodes if used.get(name) == severity]
+        marked = [one for one, given in used.items() if given == severity]
         if marked:
             lines.append(f"    classDef {severity} fill:{fill},stroke:{stroke},stroke-width:2px")
             lines.append(f"    class {','.join(marked)} {severity}")
     return "\n".join(lines) + "\n"
 
 
-def to_dot(
-    start: str, nodes: Sequence[str], edges: Iterable[DrawnEdge], marks: Mapping[str, str]
-) -> str:
-    """A Graphviz digraph; ``marks`` colours nodes by severity."""
-    ids = {name: f"n{number}" for number, name in enumerate(nodes)}
+def _mermaid_level(level: _Level, indent: str) -> Iterator[str]:
+    boxes = level.boxes
+    yield f"{indent}begin{level.suffix}(( )) --> {boxes[level.start].id}"
+    for box in boxes.values():
+        if not box.levels:
+            yield f'{indent}{box.id}["{_mermaid_label(box.name)}"]'
+            continue
+        yield f'{indent}subgraph {box.id}["{_mermaid_label(box.name)}"]'
+        for inner in box.levels:
+            yield from _mermaid_level(inner, indent + "    ")
+        yield f"{indent}end"
+    ends = False
+    for edge in level.edges:
+        ends = ends or edge.target is None
+        line = "-.->" if edge.is_error else "-->"
+        arrow = f'{line}|"{_mermaid_label(edge.label)}"|' if edge.label else line
+        target = f"finish{level.suffix}" if edge.target is None else boxes[edge.target].id
+        yield f"{indent}{boxes[edge.source].id} {arrow} {target}"
+    if ends:
+        yield f"{indent}finish{level.suffix}((( )))"
+
+
+def to_dot(picture: Picture, marks: Mapping[str, str]) -> str:
+    """A Graphviz digraph; ``marks`` colours nodes by severity, by name and path."""
+    level = _Level(picture, "", count())
     lines = [
         "digraph flow {",
         '    node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"]',
         '    edge [fontname="sans-serif"]',
-        '    begin [shape=circle, style=filled, fillcolor="#000000", width=0.15, label=""]',
     ]
-    for name in nodes:
-        extra = ""
-        if name in marks:
-            fill, stroke = _COLOURS[_severity(marks[name])]
-            extra = f', fillcolor="{fill}", color="{stroke}", penwidth=2'
-        lines.append(f'    {ids[name]} [label="{_dot_label(name)}"{extra}]')
-    lines.append(f"    begin -> {ids[start]}")
+    if any(box.levels for box in level.all()):
+        lines.append("    compound=true")
+    return "\n".join([*lines, *_dot_level(level, "    ", marks), "}"]) + "\n"
+
+
+def _dot_level(level: _Level, indent: str, marks: Mapping[str, str]) -> Iterator[str]:
+    begin, finish = f"begin{level.suffix}", f"finish{level.suffix}"
+    yield (
+        f'{indent}{begin} [shape=circle, style=filled, fillcolor="#000000", width=0.15, label=""]'
+    )
+    for box in level.boxes.values():
+        yield from _dot_box(box, indent, marks)
+    yield f"{indent}{begin} -> {_dot_arrow(None, level.boxes[level.start])}"
     ends = False
-    for source, label, target in edges:
-        ends = ends or target is None
-        shown = f' [label="{_dot_label(label)}"]' if label else ""
-        lines.append(f"    {ids[source]} -> {'finish' if target is None else ids[target]}{shown}")
+    for edge in level.edges:
+        ends = ends or edge.target is None
+        source = level.boxes[edge.source]
+        shown = [f'label="{_dot_label(edge.label)}"'] if edge.label else []
+        shown += ["style=dashed"] if edge.is_error else []
+        target = finish if edge.target is None else level.boxes[edge.target]
+        yield f"{indent}{source.first().id} -> {_dot_arrow(source, target, shown)}"
     if ends:
-        lines.append('    finish [shape=doublecircle, width=0.15, label=""]')
-    return "\n".join([*lines, "}"]) + "\n"
+        yield f'{indent}{finish} [shape=doublecircle, width=0.15, label=""]'
+
+
+def _dot_arrow(source: _Box | None, target: _Box | str, shown: Sequence[str] = ()) -> str:
+    """The target of an edge with its attributes; one to or from a cluster ends at its border."""
+    known = [*shown]
+    if source is not None and source.levels:
+        known.append(f"ltail=cluster_{source.id}")
+    if isinstance(target, _Box) and target.levels:
+        known.append(f"lhead=cluster_{target.id}")
+    end = target if isinstance(target, str) else target.first().id
+    return f"{end} [{', '.join(known)}]" if known else end
+
+
+def _dot_box(box: _Box, indent: str, marks: Mapping[str, str]) -> Iterator[str]:
+    extra = ""
+    if box.path in marks:
+        fill, stroke = _COLOURS[_severity(marks[box.path])]
+        extra = f', fillcolor="{fill}", color="{stroke}", penwidth=2'
+    if not box.levels:
+        yield f'{indent}{box.id} [label="{_dot_label(box.name)}"{extra}]'
+        return
+    yield f"{indent}subgraph cluster_{box.id} {{"
+    look = f'style="rounded", fontname="sans-serif"{extra}'
+    yield f'{indent}    graph [label="{_dot_label(box.name)}", {look}]'
+    for inner in box.levels:
+        yield from _dot_level(inner, indent + "    ", marks)
+    yield f"{indent}}}"
 
 
 def _severity(given: str) -> str:

@@ -33,10 +33,12 @@ def draw(args: argparse.Namespace) -> int:
 
 
 def _marks(findings: list[Finding]) -> dict[str, str]:
-    """Severity by node; a nested flow has that of the worst in it."""
+    """Severity by node; one with others inside has that of the worst of them."""
     marks: dict[str, str] = {}
     for one in findings:
         if one.node is not None:
-            name = one.node.partition("/")[0]
-            marks[name] = "error" if "error" in (marks.get(name), one.severity) else "warning"
+            parts = one.node.split("/")
+            for depth in range(1, len(parts) + 1):
+                name = "/".join(parts[:depth])
+                marks[name] = "error" if "error" in (marks.get(name), one.severity) else "warning"
     return marks

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 from typing_extensions import TypeVar
 
-from pocoflow import END, AsyncNode, Flow, Node, Store, key, node
+from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, key, node
 from pocoflow.definitions import type_arguments
 from pocoflow.edges import Branch
 from pocoflow.errors import DefinitionError, UnhandledActionError
@@ -512,3 +512,51 @@ def test_a_large_graph_is_drawn_whole() -> None:
         flow.then(source, target)
     assert len(flow.graph.edges) == 9_999
     assert len(flow.graph.to_dot().splitlines()) == 4 + 10_000 + 1 + 9_999 + 1
+
+
+def nested_picture() -> Graph:
+    """A node with branches, one of them a flow, and edges that errors take."""
+    a, b = Step(name="a"), Step(name="b")
+    inner: Flow[Any] = Flow(a, flow_name="inner").then(a, b)
+    both, last = Parallel(inner, Step(name="use"), name="both"), Step(name="last")
+    flow: Flow[Any] = Flow(both).then(both, END).then(both.catch(ValueError), last)
+    return flow.graph
+
+
+def test_mermaid_draws_what_is_inside() -> None:
+    """Nested flows and branches are drawn inside of their nodes, edges of errors with dots."""
+    assert nested_picture().to_mermaid({"both/inner/b": "error"}) == (
+        """\
+flowchart TD
+    begin(( )) --> n0
+    subgraph n0["both"]
+        begin_n1(( )) --> n1
+        subgraph n1["inner"]
+            begin_n2(( )) --> n2
+            n2["a"]
+            n3["b"]
+            n2 --> n3
+        end
+        begin_n4(( )) --> n4
+        n4["use"]
+    end
+    n5["last"]
+    n0 --> finish
+    n0 -.->|"except ValueError"| n5
+    finish((( )))
+    classDef error fill:#fde2e1,stroke:#c62828,stroke-width:2px
+    class n3 error
+"""
+    )
+
+
+def test_dot_draws_what_is_inside() -> None:
+    """The same as clusters, at whose borders the edges end."""
+    dot = nested_picture().to_dot({"both/inner": "warning"})
+    assert "    compound=true\n" in dot
+    assert "    subgraph cluster_n0 {\n" in dot
+    assert 'label="inner", style="rounded", fontname="sans-serif", fillcolor="#fff4d6"' in dot
+    assert "    begin -> n2 [lhead=cluster_n0]\n" in dot
+    assert "        begin_n1 -> n2 [lhead=cluster_n1]\n" in dot
+    assert "    n2 -> finish [ltail=cluster_n0]\n" in dot
+    assert '    n2 -> n5 [label="except ValueError", style=dashed, ltail=cluster_n0]\n' in dot
