@@ -147,8 +147,8 @@ class Backfill:
         grown = frames - self._seen_frames if frames >= self._seen_frames else frames
         self._seen_frames = frames
         if grown > 0:
-            # Large commits are copied sooner.
-            self._every = max(1, min(_COMMITS, _PAGES * made // grown))
+            # Large commits are copied sooner. If SQLite began the log anew, that hides most of it.
+            self._every = max(1, min(_COMMITS, 2 * self._every, _PAGES * made // grown))
         # While the writer does not pause, copying slows its commits down and cannot end the log.
         pauses = meanwhile <= _STEP
         self._next = self._commits + (self._every if pauses else 2 * self._every)

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -112,17 +112,22 @@ def test_a_log_that_is_copied_begins_anew(db: WorkflowDB, path: Path) -> None:
     assert log_size(path) < 900 * 4096
 
 
-def test_large_commits_are_copied_sooner(db: WorkflowDB, path: Path) -> None:
+def test_large_commits_are_copied_sooner(
+    db: WorkflowDB, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The thread is told by how much there is to copy, not only by how often was committed."""
-    commit_and_copy(db, 32, "x" * 100_000)
-    copyings = 0
+    calls = []
+
+    def count(raw: sqlite3.Connection, real: Callable[..., int] = wal._copy_once) -> int:
+        calls.append(raw)
+        return real(raw)
+
+    monkeypatch.setattr(wal, "_copy_once", count)
     with backfill(path) as shared:
-        for _ in range(8):
-            before = copied(path)
-            commit(db, 8, "x" * 100_000)
+        for _ in range(96):
+            commit(db, 1, "x" * 200_000)
             shared.rest()
-            copyings += copied(path) > before
-    assert copyings > 3
+    assert len(calls) > 6
 
 
 def test_a_flow_is_copied_while_it_goes_on(path: Path) -> None:
