@@ -17,31 +17,48 @@ from __future__ import annotations
 import argparse
 import codecs
 import importlib.util
-import json
 import re
 import secrets
 import shlex
 import shutil
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 from pydantic import BaseModel
 
 import pocoflow
-from pocoflow import Flow, Node, PocoflowError, Store, context
+from pocoflow import Flow, Node, Store, context
+from pocoflow.cli.answers import (
+    CheckError,
+    Written,
+    check_rewrite,
+    content_words,
+    name_for,
+    object_with,
+    only_checks,
+    read_field,
+)
 from pocoflow.cli.models import LanguageModel, OnToken, choose_model
 from pocoflow.cli.output import CommandError, duration, one_line, printable
+from pocoflow.cli.passages import (
+    LINE,
+    PASSAGE,
+    WORD,
+    as_sentence,
+    first_words,
+    is_speech,
+    size_of,
+    split_lines,
+    split_passages,
+)
 
 __all__ = [
     "MAX_PASSAGES",
-    "CheckError",
     "Entry",
     "ReadingCard",
-    "Written",
     "build_flow",
     "register",
     "render_card",
@@ -50,28 +67,12 @@ __all__ = [
 
 MAX_PASSAGES = 6
 _MAX_BYTES = 200_000
-# Sizes of texts are in bytes of UTF-8: what a text costs a model grows with them.
-_PASSAGE = 900  # at most, in a passage
-_SHORT = 160  # a paragraph shorter than this goes with the next one
-_LINE = 200  # in a line, unless there is no place to cut it
 _ATTEMPTS = 4
-
-
-class CheckError(PocoflowError):
-    """An answer of the model does not pass its check; the message says why."""
 
 
 # -- the store ------------------------------------------------------------------------------------
 
 Kind: TypeAlias = Literal["dialogue", "narration"]
-
-
-class Written(BaseModel):
-    """A piece of the card, and whose words it is in: the model's, or the text's own."""
-
-    text: str
-    by: Literal["model", "text"]
-    why: str = ""
 
 
 class Entry(BaseModel):
@@ -130,7 +131,7 @@ class ChooseLine(Node[list[str], str, Literal["speech", "telling"]]):
         """The lines of the passage that say something and are not too long for a card."""
         lines = split_lines(store.state.passages[store.state.position])
         telling = [line for line in lines if len(content_words(line)) > 2] or lines
-        return [line for line in telling if _size(line) <= _LINE] or telling
+        return [line for line in telling if size_of(line) <= LINE] or telling
 
     def exec(self, lines: list[str]) -> str:
         """One of them, word for word."""
@@ -139,17 +140,17 @@ class ChooseLine(Node[list[str], str, Literal["speech", "telling"]]):
         answer = self.model.complete(
             f"{' '.join(lines)}\n\nWhat is the most important thing that happens?",
             max_tokens=100,
-            schema=_object_with("line", enum=lines),
+            schema=object_with("line", enum=lines),
             seed=context().attempt - 1,
         )
-        line = _read(answer, "line")
+        line = read_field(answer, "line")
         if line not in lines:
             raise CheckError(f"“{one_line(line, 60)}” is no line of the passage")
         return line
 
     def exec_fallback(self, lines: list[str], exc: Exception) -> str:
         """The first line."""
-        _only_checks(exc)
+        only_checks(exc)
         return lines[0]
 
     def post(
@@ -215,7 +216,7 @@ class Rewrite(Node[str, Written, Literal["reworded", "kept"]]):
 
     def exec_fallback(self, line: str, exc: Exception) -> Written:
         """The line itself."""
-        return Written(text=line, by="text", why=_only_checks(exc))
+        return Written(text=line, by="text", why=only_checks(exc))
 
     def post(
         self, store: Store[ReadingCard], line: str, sentence: Written
@@ -245,7 +246,7 @@ class Heading(Node[tuple[str, list[str]], Written, Literal["next", "done"]]):
 
     def exec_fallback(self, given: tuple[str, list[str]], exc: Exception) -> Written:
         """The first words of the sentence."""
-        return Written(text=first_words(given[0]), by="text", why=_only_checks(exc))
+        return Written(text=first_words(given[0]), by="text", why=only_checks(exc))
 
     def post(
         self, store: Store[ReadingCard], given: tuple[str, list[str]], heading: Written
@@ -274,12 +275,12 @@ class Title(Node[list[Entry], Written, Literal["titled"]]):
     def exec(self, entries: list[Entry]) -> Written:
         """A name made of the words of the sentences; none of the headings, if there are several."""
         taken = [entry.heading.text for entry in entries] if len(entries) > 1 else []
-        told = " ".join(entry.sentence.text for entry in entries)[:_PASSAGE]
+        told = " ".join(entry.sentence.text for entry in entries)[:PASSAGE]
         return name_for(self.model, told, "{}\n\nGive this story a short title.", taken)
 
     def exec_fallback(self, entries: list[Entry], exc: Exception) -> Written:
         """The first heading."""
-        return Written(text=entries[0].heading.text, by="text", why=_only_checks(exc))
+        return Written(text=entries[0].heading.text, by="text", why=only_checks(exc))
 
     def post(
         self, store: Store[ReadingCard], entries: list[Entry], title: Written
@@ -313,229 +314,6 @@ def build_flow(
         schema=ReadingCard,
         max_steps=3 * MAX_PASSAGES + 2,
     )
-
-
-# -- checking what the model says -----------------------------------------------------------------
-
-_WORD = re.compile(r"[^\W\d_]+(?:[’'-][^\W\d_]+)*")
-_NOT = re.compile(r"\b(?:not|no|never|nor|nothing|none|nobody|without)\b|n[’']t\b", re.IGNORECASE)
-_PERSON = re.compile(r"\b(?:I|me|my|we|us|our|you|your)\b", re.IGNORECASE)
-_SENTENCES = re.compile(r"[.!?][”’\"')]*\s+\S")
-_STOP = frozenset(
-    _WORD.findall("""
-    a about after again all also although an and another any are as at away be because been before
-    began beginning being but by came can come could did do does down each either else even ever
-    first for found from get getting give go going gone got had has have he her here hers herself
-    him himself his how however i if in into is it its itself just let like made make may me might
-    more most much must my neither never next no nor not nothing now of off on once one only or
-    other our out over own put quite rather said saw say says see seem seemed shall she should so
-    some something soon still such take taken than that the their them themselves then there these
-    they thing things think this those though thought through till time to too took tried try twice
-    under until up upon us very was way we well went were what when where whether which while who
-    whom whose why will with without would yet you your
-    """)
-)
-
-
-def content_words(text: str) -> list[str]:
-    """The words that carry what a text says, as written, each once."""
-    words = (re.sub(r"(?:n[’']t|[’'].*)$", "", word) for word in _WORD.findall(text))
-    return list(dict.fromkeys(w for w in words if 2 < len(w) < 30 and w.casefold() not in _STOP))
-
-
-def _akin(word: str, other: str) -> bool:
-    """Whether two words are the same or forms of one another, as far as their beginnings tell."""
-    one, two = (w.casefold().replace("-", "") for w in (word, other))
-    size = min(5, len(one), len(two))
-    return one == two or (size > 3 and one[:size] == two[:size])
-
-
-def _strangers(text: str, source: str) -> list[str]:
-    known = content_words(source)
-    return [word for word in content_words(text) if not any(_akin(word, k) for k in known)]
-
-
-def check_rewrite(answer: str, line: str) -> str:
-    """Return the sentence if it may stand for the line.
-
-    Raises:
-        CheckError: It is not one short sentence, is the line itself, brings in words or a person
-            that the line does not have, or says not where the line does not (or the reverse).
-    """
-    sentence = answer.strip()
-    words = _WORD.findall(sentence)
-    if not 4 <= len(words) <= 30:
-        raise CheckError(f"{len(words)} words; a plain sentence has 4 to 30")
-    if "\n" in sentence or _SENTENCES.search(sentence) or sentence[-1] not in '.!?”"':
-        raise CheckError(f"“{one_line(sentence, 60)}” is not one whole sentence")
-    if [w.casefold() for w in words] == [w.casefold() for w in _WORD.findall(line)]:
-        raise CheckError("it only repeats the line")
-    lower = [word.casefold() for word in words]
-    if again := [word for word in content_words(sentence) if lower.count(word.casefold()) > 2]:
-        raise CheckError(f"it says “{again[0]}” again and again")
-    if len(content_words(sentence)) < 2:
-        raise CheckError(f"“{sentence}” says nothing")
-    strange = _strangers(sentence, line)
-    if len(strange) > len(words) // 12:
-        raise CheckError(f"it brings in “{'”, “'.join(strange)}”, which the line does not have")
-    if bool(_PERSON.search(sentence)) > bool(_PERSON.search(line)):
-        raise CheckError("it speaks of me, us or you")
-    if bool(_NOT.search(sentence)) != bool(_NOT.search(line)):
-        raise CheckError("it says “not” where the line does not, or the reverse")
-    return sentence
-
-
-def name_for(model: LanguageModel, text: str, request: str, taken: Sequence[str]) -> Written:
-    """Let the model make a name out of the words of a text.
-
-    Raises:
-        CheckError: The name does not pass :func:`check_name`.
-    """
-    words = content_words(text)
-    if not words:
-        raise CheckError("there are no words to make a name of")
-    word = f"({'|'.join(words)})"
-    rest = f"( (and|from|like|on|with) ((the|a|an) )?{word}( {word})?)"
-    pattern = f"^((The|A|An) {word}( {word})?{rest}?|{word}( {word})?{rest})$"
-    answer = model.complete(
-        request.format(text),
-        max_tokens=30,
-        schema=_object_with("name", pattern=pattern),
-        seed=context().attempt - 1,
-    )
-    return Written(text=check_name(_read(answer, "name"), text, taken), by="model")
-
-
-def check_name(name: str, text: str, taken: Sequence[str]) -> str:
-    """Return the name if it is short, new and made of the words of the text.
-
-    Raises:
-        CheckError: It is not.
-    """
-    words = [word.casefold() for word in content_words(name)]
-    if not words or len(_WORD.findall(name)) not in range(2, 9):
-        raise CheckError(f"“{one_line(name, 60)}” is no name of 2 to 8 words")
-    every = [w.casefold() for w in _WORD.findall(name) if w.casefold() not in _STOP]
-    if any(_akin(a, b) for i, a in enumerate(every) for b in every[i + 1 :]):
-        raise CheckError(f"“{name}” says a word twice")
-    if strange := _strangers(name, text):
-        raise CheckError(f"“{name}” brings in “{'”, “'.join(strange)}”")
-    if name.casefold() in (other.casefold() for other in taken):
-        raise CheckError(f"“{name}” is taken")
-    return name[0].upper() + name[1:]
-
-
-def _only_checks(exc: Exception) -> str:
-    """Why an answer was not taken; anything else that went wrong is no reason to go on."""
-    if not isinstance(exc, CheckError):
-        raise exc
-    return str(exc)
-
-
-def _object_with(field: str, **rule: object) -> dict[str, Any]:
-    """The JSON schema of an object with one text field."""
-    return {
-        "type": "object",
-        "properties": {field: {"type": "string", **rule}},
-        "required": [field],
-        "additionalProperties": False,
-    }
-
-
-def _read(answer: str, field: str) -> str:
-    try:
-        return str(json.loads(answer)[field]).strip()
-    except (ValueError, LookupError, TypeError) as exc:
-        raise CheckError(f"“{one_line(answer, 60)}” does not fit the JSON schema") from exc
-
-
-# -- cutting a text -------------------------------------------------------------------------------
-
-_LETTER = re.compile(r"[^\W\d_]")
-_LINE_END = re.compile(r"[.!?;:][”’\"')\]]*$")
-_JOINTS = re.compile(r"(?<=,) (?=(?:and|as|but|for|nor|or|so|till|until|when|while|yet)\b)")
-
-
-def split_passages(text: str) -> list[str]:
-    """The passages of a text: its paragraphs, short ones joined and long ones cut."""
-    passages: list[str] = []
-    waiting = ""
-    for paragraph in re.split(r"\n\s*\n", text):
-        if not _LETTER.search(paragraph):
-            continue
-        joined = f"{waiting} {' '.join(paragraph.split())}".strip()
-        waiting = ""
-        if _size(joined) < _SHORT:
-            waiting = joined
-        else:
-            passages += _packed(split_lines(joined), _PASSAGE)
-    return passages + ([waiting] if waiting else [])
-
-
-def split_lines(passage: str) -> list[str]:
-    """The lines of a passage: sentences and their halves, never cut inside quotation marks."""
-    lines: list[str] = []
-    words: list[str] = []
-    quoted = False
-    every = passage.split()
-    for word, following in zip(every, [*every[1:], ""], strict=True):
-        words.append(word)
-        for mark in re.findall(r"[“”«»\"]", word):
-            quoted = mark in "“«" or (mark == '"' and not quoted)
-        # “Where are you?” cried his wife: the sentence has not ended there.
-        ends = _LINE_END.search(word) and not (word[-1] in '”»"' and following[:1].islower())
-        if ends and not quoted and len(words) > 3:
-            lines.append(" ".join(words))
-            words = []
-    if words:
-        lines.append(" ".join(words))
-    return [part for line in lines for part in _cut_long(line)]
-
-
-def _cut_long(line: str) -> list[str]:
-    """A line, cut where a clause begins if it is long, and anywhere if it is far too long."""
-    if _size(line) <= _LINE:
-        return [line]
-    width = 2 * _LINE * len(line) // _size(line)
-    parts = _packed(_JOINTS.split(line), _LINE * 2 // 3)
-    return [piece for part in parts for piece in textwrap.wrap(part, width)]
-
-
-def _size(text: str) -> int:
-    return len(text.encode())
-
-
-def _packed(parts: Sequence[str], size: int) -> Iterator[str]:
-    """Join neighbouring parts up to ``size``, and to the end of a bracket."""
-    packed = ""
-    for part in parts:
-        closed = packed.count("(") <= packed.count(")")
-        if packed and closed and _size(packed) + _size(part) >= size:
-            yield packed
-            packed = ""
-        packed = f"{packed} {part}".strip()
-    if packed:
-        yield packed
-
-
-def is_speech(line: str) -> bool:
-    """Whether a good part of a line stands in quotation marks."""
-    quoted = re.findall(r"“[^”]*”?|«[^»]*»?|\"[^\"]*\"?", line)
-    words = len(_WORD.findall(" ".join(quoted)))
-    return words > 3 and 4 * words >= len(_WORD.findall(line))
-
-
-def as_sentence(line: str) -> str:
-    """A line as if it were a sentence of its own."""
-    if line[-1] in ",;:":
-        line = line[:-1] + "."
-    return line[0].upper() + line[1:]
-
-
-def first_words(text: str) -> str:
-    """A heading of last resort: how the text begins."""
-    words = text.strip("“”«»\"'‘’( ").split()
-    return " ".join(words[:5])[:60].rstrip(".,;:!?”’\"') ") + ("…" if len(words) > 5 else "")
 
 
 # -- the result -----------------------------------------------------------------------------------
@@ -696,7 +474,7 @@ def read_text(path: Path | None) -> tuple[str, str]:
     if "\0" in text:
         raise CommandError(f"{path} is not a text: it holds NUL bytes")
     text = "".join(c if c.isprintable() or c == "\n" else " " for c in "\n".join(text.splitlines()))
-    if not _WORD.search(text):
+    if not WORD.search(text):
         raise CommandError(f"{path} is empty: there are no words in it")
     return path.name, text
 

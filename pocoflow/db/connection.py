@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pocoflow.db.migrate import migrate
+from pocoflow.db.wal import LOG_LIMIT, Backfill, Identity, identify
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 
 __all__ = ["Connection", "Synchronous"]
@@ -64,10 +65,13 @@ class Connection:
         self._raw: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._seen: _Look | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: Identity | None = None
+        self._backfill: Backfill | None = None
         with self._translated():
             self._open()
         _open_ones.add(self)
+        if self.file is not None and not read_only:
+            self._backfill = Backfill.share(self.file, self._identity)
 
     # -- opening and closing --------------------------------------------------------------------
 
@@ -92,13 +96,8 @@ class Connection:
         self._identity = self._identify()
         return raw
 
-    def _identify(self) -> tuple[int, int] | None:
-        """Which file is at our path, if there is one."""
-        try:
-            about = os.stat(self.file) if self.file is not None else None
-        except OSError:
-            return None
-        return None if about is None else (about.st_dev, about.st_ino)
+    def _identify(self) -> Identity | None:
+        return None if self.file is None else identify(self.file)
 
     def _check_there(self) -> None:
         # SQLite would go on writing to a file that has no name any more.
@@ -151,6 +150,7 @@ class Connection:
         raw = migrate(raw, self.label, read_only=False)
         if self.file is not None:
             self._use_log(raw)
+            raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
         raw.execute(f"PRAGMA synchronous = {self._synchronous}")
         return raw
 
@@ -172,10 +172,18 @@ class Connection:
         """Close the connection; using it again raises :class:`DatabaseError`."""
         with self._lock:
             raw, self._raw = self._raw, None
-            if raw is not None and self._pid != os.getpid():
-                _abandoned.append(raw)
-            elif raw is not None:
-                raw.close()
+            backfill, self._backfill = self._backfill, None
+            try:
+                if backfill is not None:
+                    backfill.close()
+            finally:
+                self._close(raw)
+
+    def _close(self, raw: sqlite3.Connection | None) -> None:
+        if raw is not None and self._pid != os.getpid():
+            _abandoned.append(raw)
+        elif raw is not None:
+            raw.close()
 
     def _current(self) -> sqlite3.Connection:
         if self._raw is None:
@@ -209,6 +217,8 @@ class Connection:
                 yield raw
                 self._check_there()
                 raw.execute("COMMIT")
+                if self._backfill is not None:
+                    self._backfill.committed()
             except BaseException:
                 if raw.in_transaction:
                     raw.execute("ROLLBACK")
@@ -221,6 +231,8 @@ class Connection:
         """Write the file anew, without the room that is not used."""
         with self._lock, self._translated():
             raw = self._current()
+            if self._backfill is not None:
+                self._backfill.rest()  # or it might be at what follows VACUUM
             raw.execute("VACUUM")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pocoflow import WorkflowDB
-from pocoflow.cli import demo, main
-from pocoflow.cli.demo import CheckError, ReadingCard, check_name, check_rewrite, run_demo
+from pocoflow.cli import main
+from pocoflow.cli.answers import CheckError, check_name, check_rewrite
+from pocoflow.cli.demo import ReadingCard, run_demo
 from pocoflow.cli.models import ModelError, OnToken
 from pocoflow.cli.output import CommandError
+from pocoflow.cli.passages import is_speech, split_lines, split_passages
 
 # -- once for real --------------------------------------------------------------------------------
 
@@ -517,17 +519,15 @@ def test_accepted_name() -> None:
 def test_no_word_is_lost(words: list[str]) -> None:
     """Passages, and lines of passages, put together again are the text."""
     text = " ".join(words)
-    passages = demo.split_passages(text)
-    lines = [line for passage in passages for line in demo.split_lines(passage)]
+    passages = split_passages(text)
+    lines = [line for passage in passages for line in split_lines(passage)]
     whole = [p for p in text.split("\n\n") if any(c.isalpha() for c in p)]
     assert " ".join(passages).split() == " ".join(lines).split() == " ".join(whole).split()
 
 
 def test_quotations_stay_whole() -> None:
     """A line is not cut inside quotation marks, nor before who said it."""
-    assert demo.split_lines(
-        "“Stop! Who is there? Speak!” cried he. Nobody spoke to him; he left."
-    ) == [
+    assert split_lines("“Stop! Who is there? Speak!” cried he. Nobody spoke to him; he left.") == [
         "“Stop! Who is there? Speak!” cried he.",
         "Nobody spoke to him;",
         "he left.",
@@ -541,7 +541,7 @@ def test_long_lines_are_cut_where_a_clause_begins() -> None:
         "for he had a letter from the king that nobody was to see in his pocket all night,",
         "and the watchman opened the gate of the harbour for him with the great iron key.",
     ]
-    assert demo.split_lines(" ".join(lines)) == lines
+    assert split_lines(" ".join(lines)) == lines
 
 
 @pytest.mark.parametrize(
@@ -556,4 +556,4 @@ def test_long_lines_are_cut_where_a_clause_begins() -> None:
 )
 def test_speech(line: str, speech: bool) -> None:
     """Speech is what stands in quotation marks for a good part; a word in them is not enough."""
-    assert demo.is_speech(line) is speech
+    assert is_speech(line) is speech

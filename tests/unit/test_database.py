@@ -967,12 +967,13 @@ def test_descriptors_do_not_grow_with_flows_runs_and_failures(
 
 
 def test_one_flow_keeps_a_fixed_number_of_descriptors(path: Path) -> None:
-    """200 runs of one flow use one connection: the database, its log, its index and its lock."""
+    """200 runs of one flow use one connection, and one more in the instants that copy its log."""
     flow = Flow(start=Last(), db_path=WorkflowDB(path, synchronous="NORMAL"))
     before = descriptors()
     for _ in range(200):
         flow.run({})
-    assert descriptors() - before <= 4
+    # The log, its index and its lock; the database and the log again.
+    assert descriptors() - before <= 5
 
 
 def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None:
