@@ -1,13 +1,16 @@
 """How long the monitor takes to show 100,000 runs of 10 steps, beside an empty Streamlit page.
 
-    python benchmarks/monitor.py            # RUNS=100000 ROUNDS=7
+    python -m benchmarks.monitor --runs 100000 --rounds 7
 
-Needs Chromium. Prints medians: of the first table after an address was entered, of turning the
-page, and of what one refresh reads. The empty page is a line of text and a button in a fragment.
+Needs Chromium, Playwright and Streamlit; ``python -m benchmarks --only monitor`` brings the last
+two in an environment of its own. Prints medians: of the first table after an address was entered,
+of turning the page, and of what one refresh reads. The empty page is a line of text and a button in
+a fragment.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -32,8 +35,6 @@ from pocoflow import WorkflowDB
 from pocoflow.db.reports import flow_counts
 from pocoflow.ui.data import Filters, read_page
 
-RUNS = int(os.environ.get("RUNS", "100000"))
-ROUNDS = int(os.environ.get("ROUNDS", "7"))
 STEPS = 10
 
 EMPTY = """
@@ -51,7 +52,7 @@ page()
 """
 
 
-def fill(path: Path) -> None:
+def fill(path: Path, runs: int) -> None:
     """Write the runs as finished flows leave them."""
     WorkflowDB(path).close()
     start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,7 +62,7 @@ def fill(path: Path) -> None:
         raw.execute("PRAGMA synchronous = OFF")
         raw.execute("BEGIN")
         raw.execute("INSERT INTO pf_graphs (graph) VALUES (?)", (json.dumps(graph()),))
-        for number in range(1, RUNS + 1):
+        for number in range(1, runs + 1):
             began = start + timedelta(seconds=30 * number)
             flow = flows[number % 5]
             run_id = f"{flow}-{number:08x}"
@@ -174,9 +175,9 @@ def turn(page: Page, button: str, seen: str) -> float:
     return perf_counter() - began
 
 
-def turns(browser: Browser, url: str, seen: str) -> list[float]:
+def turns(browser: Browser, url: str, seen: str, rounds: int) -> list[float]:
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         context = browser.new_context()
         page = context.new_page()
         page.goto(url)
@@ -195,41 +196,58 @@ def timed(what: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
+def measure(folder: Path, browser: Browser, runs: int, rounds: int) -> dict[str, float]:
+    """Medians, in seconds, of our pages and of an empty one."""
+    fill(folder / "runs.db", runs)
+    (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
+    with WorkflowDB(folder / "runs.db", read_only=True) as db:
+        now = datetime.now(UTC)
+        refresh = timed(lambda: (flow_counts(db), read_page(db, Filters(), None, 50, now)))
+        newest = db.list_runs(51)
+    empty = ("streamlit", "run", "empty.py")
+    monitor = ("pocoflow", "monitor", "runs.db", "--port", "PORT")
+    with served(folder, *empty) as plain, served(folder, *monitor) as ours:
+        ours += "?refresh=off"
+        seen, older = str(newest[0]["run_id"]), str(newest[50]["run_id"])
+        found = {
+            "runs": float(runs),
+            "file_mb": (folder / "runs.db").stat().st_size / 1e6,
+            "refresh_ms": refresh * 1e3,
+            "empty_cold_s": first_sight(browser, plain, "ready"),
+            "cold_s": first_sight(browser, ours, seen),
+        }
+        first: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds):
+            first[0].append(first_sight(browser, plain, "ready"))
+            first[1].append(first_sight(browser, ours, seen))
+        found["empty_first_s"], found["first_s"] = map(statistics.median, first)
+        found["empty_turn_s"] = statistics.median(turns(browser, plain, "turned", rounds))
+        found["turn_s"] = statistics.median(turns(browser, ours, older, rounds))
+    return found
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast the monitor shows many runs.")
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="print the numbers alone")
+    options = parser.parse_args()
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        fill(folder / "runs.db")
-        (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
-        size = (folder / "runs.db").stat().st_size / 1e6
-        print(f"{RUNS:,} runs of {STEPS} steps, {size:,.0f} MB; medians of {ROUNDS}")
-        with WorkflowDB(folder / "runs.db", read_only=True) as db:
-            now = datetime.now(UTC)
-            refresh = timed(lambda: (flow_counts(db), read_page(db, Filters(), None, 50, now)))
-            newest = db.list_runs(51)
-        print(f"read by one refresh of the runs: {refresh * 1000:.1f} ms")
-        executable = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(
             executable_path=executable, args=["--headless", "--no-sandbox", "--disable-gpu"]
         )
-        empty = ("streamlit", "run", "empty.py")
-        monitor = ("pocoflow", "monitor", "runs.db", "--port", "PORT")
-        with served(folder, *empty) as plain, served(folder, *monitor) as ours:
-            ours += "?refresh=off"
-            seen = str(newest[0]["run_id"])
-            pairs = [("first visit of the server", [0.0], [0.0])]
-            pairs[0][1][0] = first_sight(browser, plain, "ready")
-            pairs[0][2][0] = first_sight(browser, ours, seen)
-            pairs.append(("first table", [], []))
-            for _ in range(ROUNDS):
-                pairs[1][1].append(first_sight(browser, plain, "ready"))
-                pairs[1][2].append(first_sight(browser, ours, seen))
-            older = str(newest[50]["run_id"])
-            shown = turns(browser, plain, "turned"), turns(browser, ours, older)
-            pairs.append(("turn the page", *shown))
+        found = measure(Path(name), browser, options.runs, options.rounds)
         browser.close()
-        for label, before, after in pairs:
-            base, took = statistics.median(before), statistics.median(after)
-            print(f"{label:28}{took:6.2f} s   empty page {base:5.2f} s   {took / base:.2f}x")
+    if options.json:
+        print(json.dumps(found))
+        return
+    print(f"{options.runs:,} runs of {STEPS} steps, {found['file_mb']:,.0f} MB")
+    print(f"read by one refresh of the runs: {found['refresh_ms']:.1f} ms")
+    titles = {"cold": "first visit of the server", "first": "first table", "turn": "turn the page"}
+    for key, title in titles.items():
+        took, base = found[f"{key}_s"], found[f"empty_{key}_s"]
+        print(f"{title:28}{took:6.2f} s   empty page {base:5.2f} s   {took / base:.2f}x")
 
 
 if __name__ == "__main__":

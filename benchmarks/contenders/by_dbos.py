@@ -1,0 +1,215 @@
+"""DBOS with SQLite. Its model is code whose steps are recorded: the state is the code's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from dbos import DBOS, SetWorkflowID
+
+from benchmarks.contenders.common import attempts, copies, importing, in_processes
+from benchmarks.task import (
+    KILOBYTE,
+    MEGABYTE,
+    Clock,
+    Measures,
+    Memory,
+    Synchronous,
+    Task,
+    expect,
+    growth,
+    message,
+    timed,
+)
+
+ABSENT = {
+    **dict.fromkeys(("memory", "chain"), "has no run without a database"),
+    "awaits": "has no run without a database; see the journaled one",
+    "many": "has no run without a database",
+    "blocking": "runs blocking items as workflows of a queue that is polled",
+}
+
+
+@DBOS.step()
+def add(state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, "n": state["n"] + 1}
+
+
+@DBOS.workflow()
+def counting(steps: int, text: str) -> int:
+    """The text goes from step to step, as a store would."""
+    state: dict[str, Any] = {"n": 0, "text": text}
+    while state["n"] < steps:
+        state = add(state)
+    return int(state["n"])
+
+
+@DBOS.step()
+def increment(n: int) -> int:
+    return n + 1
+
+
+@DBOS.workflow()
+def beside(steps: int, text: Any) -> int:
+    """The text stays an argument of the workflow."""
+    n = 0
+    while n < steps:
+        n = int(increment(n))
+    return n
+
+
+@DBOS.step()
+def say(number: int) -> dict[str, str]:
+    return message(number)
+
+
+@DBOS.workflow()
+def talking(steps: int) -> int:
+    messages: list[dict[str, str]] = []
+    while len(messages) < steps:
+        messages.append(say(len(messages)))
+    return len(messages)
+
+
+@DBOS.step()
+async def wait(item: int, seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return item + 1
+
+
+@DBOS.workflow()
+async def waiting(items: int, seconds: float, concurrency: int) -> list[int]:
+    room = asyncio.Semaphore(concurrency)
+
+    async def one(item: int) -> int:
+        async with room:
+            result: int = await wait(item, seconds)
+            return result
+
+    return await asyncio.gather(*(one(item) for item in range(items)))
+
+
+@contextmanager
+def launched(path: Path, synchronous: Synchronous, executor: str = "local") -> Iterator[None]:
+    """DBOS on a file, with the settings of its own engine and those of the work."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def configure(raw: Any, record: Any) -> None:
+        raw.isolation_level = "IMMEDIATE"
+        raw.execute("PRAGMA busy_timeout = 30000")
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute(f"PRAGMA synchronous = {synchronous}")
+
+    DBOS(
+        config={
+            "name": "benchmark",
+            "system_database_url": f"sqlite:///{path}",
+            "system_database_engine": engine,
+            "executor_id": executor,
+            "application_version": "1",
+            "log_level": "ERROR",
+        }
+    )
+    DBOS.launch()
+    try:
+        yield
+    finally:
+        DBOS.destroy()
+        engine.dispose()
+
+
+def stored(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    with launched(task.path, task.synchronous), Clock() as clock:
+        expect(counting(steps, KILOBYTE), steps, "steps")
+    return clock.each(steps, task.path)
+
+
+def large(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    with launched(task.path, task.synchronous), Clock() as clock:
+        expect(beside(steps, MEGABYTE), steps, "steps")
+    return clock.each(steps, task.path)
+
+
+def chat(task: Task) -> Measures:
+    took = []
+
+    def talk(path: Path, steps: int) -> None:
+        with launched(path, task.synchronous), Clock() as clock:
+            expect(talking(steps), steps, "messages")
+        took.append(clock)
+
+    found = growth(talk, task)
+    return {**found, **took[-1].each(task.sizes["steps"])}
+
+
+def peak(task: Task) -> Measures:
+    document = [message(number) for number in range(100)]
+    with launched(task.path, task.synchronous):
+        beside(100, document)
+        memory = Memory()
+        expect(beside(task.sizes["steps"], document), task.sizes["steps"], "steps")
+        return {"peak_mb": memory.peak()}
+
+
+def processes(task: Task) -> Measures:
+    with launched(task.path, task.synchronous):
+        pass
+
+    def runs(task: Task, number: int) -> int:
+        with launched(task.path, task.synchronous, f"process-{number}"):
+            return attempts(
+                task.sizes["runs"], lambda count: counting(task.sizes["steps"], KILOBYTE)
+            )
+
+    return in_processes(task, runs)
+
+
+def journaled(task: Task) -> Measures:
+    seconds, items = task.sizes["milliseconds"] / 1e3, task.sizes["items"]
+
+    async def run() -> tuple[list[int], Clock]:
+        with Clock() as clock:
+            results = await waiting(items, seconds, task.sizes["concurrency"])
+        return results, clock
+
+    with launched(task.path, task.synchronous):
+        results, clock = asyncio.run(run())
+    expect(sorted(results), list(range(1, items + 1)), "results")
+    return {"ms": clock.wall * 1e3, "cpu_ms": clock.cpu * 1e3}
+
+
+def lists(task: Task) -> Measures:
+    path, count = task.home / "runs.db", task.sizes["runs"]
+    if not path.exists():
+        with launched(path, "NORMAL"), SetWorkflowID("first"):
+            counting(10, "")
+        ids = {"workflow_status": "workflow_uuid", "operation_outputs": "workflow_uuid"}
+        copies(path, ids, count)
+    with launched(path, "NORMAL"):
+        one = f"run-{count // 2:07}"
+        expect(len(DBOS.list_workflows(limit=100, sort_desc=True)), 100, "runs")
+        expect(len(DBOS.list_workflow_steps(one)), 10, "steps")
+        return {
+            "runs_ms": timed(lambda: DBOS.list_workflows(limit=100, sort_desc=True)),
+            "runs_events_ms": timed(lambda: DBOS.list_workflow_steps(one)),
+        }
+
+
+WORKERS = {
+    "stored": stored,
+    "large": large,
+    "chat": chat,
+    "journaled": journaled,
+    "import": importing("import dbos"),
+    "processes": processes,
+    "lists": lists,
+    "peak": peak,
+}

@@ -1,0 +1,425 @@
+"""The limit: what one would write by hand, in plain Python and with plain sqlite3."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.contenders.common import attempts, importing, in_processes
+from benchmarks.task import (
+    KILOBYTE,
+    MEGABYTE,
+    Clock,
+    Measures,
+    Memory,
+    Synchronous,
+    Task,
+    expect,
+    growth,
+    message,
+    stalls,
+    timed,
+)
+
+# -- in memory ------------------------------------------------------------------------------------
+
+
+def prep(store: dict[str, Any]) -> int:
+    n: int = store["n"]
+    return n
+
+
+def work(n: int) -> int:
+    return n + 1
+
+
+def post(store: dict[str, Any], n: int, result: int) -> str:
+    store["n"] = result
+    return "again" if result < store["steps"] else "done"
+
+
+def run(nodes: dict[str, Any], edges: dict[str, Any], name: str, store: dict[str, Any]) -> None:
+    """The loop that one would write without any library: phases, edges, a guard, errors."""
+    step, most = 0, store["steps"]
+    while name:
+        if step >= most:
+            raise RuntimeError("too many steps")
+        first, then, last = nodes[name]
+        try:
+            prepared = first(store)
+            result = then(prepared)
+            action = last(store, prepared, result)
+        except Exception as exc:
+            raise RuntimeError(f"{name} failed") from exc
+        name = edges[name].get(action, "")
+        step += 1
+
+
+def loop(steps: int) -> dict[str, Any]:
+    store = {"n": 0, "steps": steps}
+    run({"add": (prep, work, post)}, {"add": {"again": "add"}}, "add", store)
+    return store
+
+
+def memory(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    with Clock() as clock:
+        store = loop(steps)
+    expect(store["n"], steps, "steps")
+    return clock.each(steps)
+
+
+def chain(task: Task) -> Measures:
+    size = task.sizes["nodes"]
+    with Clock() as building:
+        nodes = {f"n{number}": (prep, work, post) for number in range(size)}
+        edges = {f"n{number}": {"again": f"n{number + 1}"} for number in range(size)}
+    store = {"n": 0, "steps": size}
+    with Clock() as clock:
+        run(nodes, edges, "n0", store)
+    expect(store["n"], size, "nodes")
+    return {**clock.each(size), "build_us": building.wall / size * 1e6}
+
+
+# -- with sqlite3 ---------------------------------------------------------------------------------
+
+TABLES = """
+CREATE TABLE runs (
+    run_no INTEGER PRIMARY KEY, run_id TEXT UNIQUE, status TEXT, steps INTEGER, node TEXT
+);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, run_no INTEGER, step INTEGER, node TEXT, event TEXT, action TEXT,
+    elapsed REAL, ts TEXT
+);
+CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, node TEXT, store TEXT, next TEXT, ts TEXT);
+CREATE TABLE journal (id INTEGER PRIMARY KEY, value TEXT);
+"""
+
+# The id of a checkpoint, and of a journaled result, is the run's number and that of the step.
+STEP = "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?)"
+EVENT = "INSERT INTO events (run_no, step, node, event, action, elapsed, ts) VALUES (?,?,?,?,?,?,?)"
+
+
+def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
+    raw = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    raw.execute("PRAGMA journal_mode = WAL")
+    raw.execute(f"PRAGMA synchronous = {synchronous}")
+    return raw
+
+
+def create(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
+    raw = connect(path, synchronous)
+    raw.executescript(TABLES)
+    return raw
+
+
+class Recorded:
+    """A run in a database: what pocoflow commits, when it commits it, and no more."""
+
+    def __init__(self, raw: sqlite3.Connection, initial: str, run_id: str = "r") -> None:
+        self.raw = raw
+        raw.execute("BEGIN IMMEDIATE")
+        row = raw.execute(
+            "INSERT INTO runs (run_id, status, steps, node) VALUES (?, 'running', 0, 'add')",
+            (run_id,),
+        )
+        self.run_no = row.lastrowid or 0
+        self.first = self.run_no << 32
+        raw.execute(STEP, (self.first, "add", initial, "add", ""))
+        raw.execute("COMMIT")
+
+    def journal(self, step: int, result: Any) -> None:
+        self.raw.execute("BEGIN IMMEDIATE")
+        row = (self.first + step + 1, json.dumps(result))
+        self.raw.execute("INSERT INTO journal VALUES (?, ?)", row)
+        self.raw.execute("COMMIT")
+
+    def step(self, step: int, changed: str, action: str, began: float, *, journaled: bool) -> None:
+        raw, run_no, number = self.raw, self.run_no, self.first + step + 1
+        elapsed, now = perf_counter() - began, datetime.now(UTC).isoformat()
+        following = "add" if action == "again" else None
+        raw.execute("BEGIN IMMEDIATE")
+        raw.execute(STEP, (number, "add", changed, following, now))
+        raw.execute(EVENT, (run_no, step, "add", "node_end", action, elapsed, now))
+        raw.execute(EVENT, (run_no, step + 1, following, "node_start", None, None, now))
+        if journaled:
+            raw.execute("DELETE FROM journal WHERE id > ? AND id <= ?", (self.first, number))
+        raw.execute(
+            "UPDATE runs SET status = ?, steps = ?, node = ? WHERE run_no = ?",
+            ("running" if following else "completed", step + 1, following, run_no),
+        )
+        raw.execute("COMMIT")
+
+
+def recorded_loop(
+    raw: sqlite3.Connection, store: dict[str, Any], *, journal: bool, run_id: str = "r"
+) -> None:
+    """The loop with its store, of 1 KB or so, written whole at each step."""
+    record = Recorded(raw, json.dumps(store), run_id)
+    step, action = 0, "again"
+    while action == "again":
+        began = perf_counter()
+        prepared = prep(store)
+        result = work(prepared)
+        if journal:
+            record.journal(step, result)
+        action = post(store, prepared, result)
+        record.step(step, json.dumps(store), action, began, journaled=journal)
+        step += 1
+
+
+def stored(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    store = {"n": 0, "steps": steps, "text": KILOBYTE}
+    with Clock() as clock, closing(create(task.path, task.synchronous)) as raw:
+        recorded_loop(raw, store, journal=task.variant != "one commit")
+    expect(store["n"], steps, "steps")
+    return clock.each(steps, task.path)
+
+
+def of_changes(
+    path: Path, steps: int, initial: str, act: Callable[[int], Any], synchronous: Synchronous
+) -> list[float]:
+    """Two commits a step, of what is known to have changed; how long each step took."""
+    times = []
+    with closing(create(path, synchronous)) as raw:
+        record = Recorded(raw, initial)
+        for step in range(steps):
+            began = perf_counter()
+            result = act(step)
+            record.journal(step, result)
+            action = "again" if step + 1 < steps else "done"
+            record.step(step, json.dumps(result), action, began, journaled=True)
+            times.append(perf_counter() - began)
+    return times
+
+
+def of_everything(
+    path: Path,
+    steps: int,
+    store: dict[str, Any],
+    act: Callable[[dict[str, Any], int], Any],
+    synchronous: Synchronous,
+) -> None:
+    """One commit a step, of the whole store."""
+    with closing(create(path, synchronous)) as raw:
+        record = Recorded(raw, json.dumps(store))
+        for step in range(steps):
+            began = perf_counter()
+            act(store, step)
+            action = "again" if step + 1 < steps else "done"
+            record.step(step, json.dumps(store), action, began, journaled=False)
+
+
+def large(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    with Clock() as clock:
+        if task.variant == "full copy":
+            store = {"n": 0, "text": MEGABYTE}
+            of_everything(task.path, steps, store, lambda s, n: s.update(n=n + 1), task.synchronous)
+        else:
+            of_changes(task.path, steps, MEGABYTE, lambda step: step + 1, task.synchronous)
+    return clock.each(steps, task.path)
+
+
+def chat(task: Task) -> Measures:
+    def changes(path: Path, steps: int) -> None:
+        of_changes(path, steps, "", message, task.synchronous)
+
+    def everything(path: Path, steps: int) -> None:
+        store: dict[str, Any] = {"messages": []}
+        of_everything(
+            path, steps, store, lambda s, n: s["messages"].append(message(n)), task.synchronous
+        )
+
+    return growth(everything if task.variant == "full copy" else changes, task)
+
+
+def peak(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    document = json.dumps([message(number) for number in range(100)])
+    of_changes(task.folder / "warm.db", 100, document, lambda step: step + 1, task.synchronous)
+    memory = Memory()
+    of_changes(task.path, steps, document, lambda step: step + 1, task.synchronous)
+    return {"peak_mb": memory.peak()}
+
+
+def slowest(task: Task) -> Measures:
+    times = of_changes(
+        task.path, task.sizes["steps"], KILOBYTE, lambda step: step + 1, task.synchronous
+    )
+    return stalls(times, task)
+
+
+def processes(task: Task) -> Measures:
+    create(task.path, task.synchronous).close()
+
+    def runs(task: Task, number: int) -> int:
+        with closing(connect(task.path, task.synchronous)) as raw:
+
+            def one(count: int) -> None:
+                store = {"n": 0, "steps": task.sizes["steps"], "text": KILOBYTE}
+                recorded_loop(raw, store, journal=True, run_id=f"{number}-{count}")
+
+            return attempts(task.sizes["runs"], one)
+
+    return in_processes(task, runs)
+
+
+# -- many items -----------------------------------------------------------------------------------
+
+
+def awaits(task: Task, *, journaled: bool = False) -> Measures:
+    """Workers that take one item after another; journaled, what has finished is committed."""
+    items, seconds = iter(range(task.sizes["items"])), task.sizes["milliseconds"] / 1e3
+    results: dict[int, int] = {}
+    waiting: list[tuple[int, str]] = []
+
+    async def take() -> None:
+        for item in items:
+            await asyncio.sleep(seconds)
+            results[item] = item + 1
+            waiting.append((item, json.dumps(item + 1)))
+
+    async def everything(raw: sqlite3.Connection | None) -> None:
+        workers = [asyncio.create_task(take()) for _ in range(task.sizes["concurrency"])]
+        writing = None if raw is None else asyncio.create_task(write(raw))
+        await asyncio.gather(*workers)
+        done.set()
+        if writing is not None:
+            await writing
+
+    async def write(raw: sqlite3.Connection) -> None:
+        while waiting or not done.is_set():
+            batch, waiting[:] = waiting[:], []
+            if batch:
+                await asyncio.to_thread(commit, raw, batch)
+            else:
+                await asyncio.sleep(0.0005)
+
+    done = asyncio.Event()
+    with Clock() as clock:
+        if journaled:
+            with closing(create(task.path, task.synchronous)) as raw:
+                asyncio.run(everything(raw))
+                rows = raw.execute("SELECT count(*) FROM journal").fetchone()[0]
+            expect(rows, task.sizes["items"], "rows")
+        else:
+            asyncio.run(everything(None))
+    expect(len(results), task.sizes["items"], "results")
+    return {"ms": clock.wall * 1e3, "cpu_ms": clock.cpu * 1e3}
+
+
+def commit(raw: sqlite3.Connection, batch: list[tuple[int, str]]) -> None:
+    raw.execute("BEGIN IMMEDIATE")
+    raw.executemany("INSERT INTO journal VALUES (?, ?)", batch)
+    raw.execute("COMMIT")
+
+
+def blocking(task: Task) -> Measures:
+    seconds = task.sizes["milliseconds"] / 1e3
+
+    def block(item: int) -> int:
+        time.sleep(seconds)
+        return item + 1
+
+    with Clock() as clock, ThreadPoolExecutor(task.sizes["threads"]) as pool:
+        results = list(pool.map(block, range(task.sizes["items"])))
+    expect(results, list(range(1, task.sizes["items"] + 1)), "results")
+    return {"ms": clock.wall * 1e3, "cpu_ms": clock.cpu * 1e3}
+
+
+def many(task: Task) -> Measures:
+    """Coroutines that are all under way when the first one goes on."""
+    count = task.sizes["runs"]
+    arrived, everybody = 0, asyncio.Event()
+
+    async def one(number: int) -> dict[str, int]:
+        nonlocal arrived
+        store = {"n": number}
+        store["n"] += 1
+        arrived += 1
+        if arrived == count:
+            everybody.set()
+        await everybody.wait()
+        store["n"] += 1
+        return store
+
+    async def all_of_them() -> list[dict[str, int]]:
+        return await asyncio.gather(*(one(number) for number in range(count)))
+
+    memory = Memory()
+    with Clock() as clock:
+        stores = asyncio.run(all_of_them())
+    kb = memory.peak() * 1000 / count
+    mixed = sum(store["n"] != number + 2 for number, store in enumerate(stores))
+    return {"us": clock.wall / count * 1e6, "kb": kb, "mixed": float(mixed)}
+
+
+# -- lists ----------------------------------------------------------------------------------------
+
+
+def fill(path: Path, runs: int) -> None:
+    with closing(create(path, "NORMAL")) as raw:
+        raw.execute("BEGIN")
+        for run_no in range(1, runs + 1):
+            row = (run_no, f"run-{run_no:07}", "completed", 10, "add")
+            raw.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", row)
+            raw.executemany(
+                EVENT, [(run_no, step, "add", "node_end", "done", 0.1, "") for step in range(20)]
+            )
+        raw.execute("CREATE INDEX events_of_run ON events (run_no)")
+        raw.execute("COMMIT")
+
+
+def lists(task: Task) -> Measures:
+    found: Measures = {}
+    for name in ("runs", "many"):
+        count = task.sizes[name]
+        path = task.home / f"{name}.db"
+        if not path.exists():
+            fill(path, count)
+        with closing(connect(path, "NORMAL")) as raw:
+            found |= {f"{name}_{what}": took for what, took in reads(raw, count).items()}
+    return found
+
+
+def reads(raw: sqlite3.Connection, count: int) -> Measures:
+    def rows(sql: str, *values: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in raw.execute(sql, values)]
+
+    raw.row_factory = sqlite3.Row
+    newest = "SELECT * FROM runs ORDER BY run_no DESC LIMIT 100"
+    of_run = "SELECT * FROM events WHERE run_no = ?"
+    expect(len(rows(newest)), min(count, 100), "runs")
+    return {
+        "ms": timed(lambda: rows(newest)),
+        "events_ms": timed(lambda: rows(of_run, count // 2)),
+    }
+
+
+WORKERS = {
+    "memory": memory,
+    "chain": chain,
+    "stored": stored,
+    "large": large,
+    "chat": chat,
+    "awaits": awaits,
+    "journaled": lambda task: awaits(task, journaled=True),
+    "blocking": blocking,
+    "import": importing("pass"),
+    "processes": processes,
+    "lists": lists,
+    "peak": peak,
+    "slowest": slowest,
+    "many": many,
+}

@@ -1,0 +1,330 @@
+"""pocoflow: what it does next to its peers. What it alone is measured for is in ``alone``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from benchmarks.contenders import alone
+from benchmarks.contenders.common import attempts, in_processes
+from benchmarks.task import (
+    KILOBYTE,
+    MEGABYTE,
+    Clock,
+    Measures,
+    Memory,
+    Synchronous,
+    Task,
+    expect,
+    growth,
+    message,
+    stalls,
+    timed,
+)
+from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
+
+
+class Add(Node[int, int, Literal["again", "done"]]):
+    """Adds one."""
+
+    def prep(self, store: Store[Any]) -> int:
+        n: int = store["n"]
+        return n
+
+    def exec(self, n: int) -> int:
+        return n + 1
+
+    def post(self, store: Store[Any], n: int, result: int) -> Literal["again", "done"]:
+        store["n"] = result
+        return "again" if result < store["steps"] else "done"
+
+
+class AddWithoutJournal(Add):
+    journal = False
+
+
+class Watched(Add):
+    """Notes when each step was finished."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = [perf_counter()]
+
+    def prep(self, store: Store[Any]) -> int:
+        self.ends.append(perf_counter())
+        return super().prep(store)
+
+
+class Say(Node[int, dict[str, str], str]):
+    """Appends a message of 1 kB, in place."""
+
+    def prep(self, store: Store[Any]) -> int:
+        return len(store["messages"])
+
+    def exec(self, number: int) -> dict[str, str]:
+        return message(number)
+
+    def post(self, store: Store[Any], number: int, said: dict[str, str]) -> str:
+        store["messages"].append(said)
+        return "again" if number + 1 < store["steps"] else "done"
+
+
+def loop(node: Node[Any, Any, Any], store: dict[str, Any], db: WorkflowDB | None = None) -> None:
+    node.then("again", node)
+    Flow(node, db_path=db, max_steps=10**9, flow_name="benchmark").run(store)
+
+
+def loop_in(
+    path: Path, synchronous: Synchronous, node: Node[Any, Any, Any], store: dict[str, Any]
+) -> None:
+    with WorkflowDB(path, synchronous=synchronous) as db:
+        loop(node, store, db)
+
+
+# -- in memory ------------------------------------------------------------------------------------
+
+
+def memory(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    node, store = Add(), {"n": 0, "steps": steps}
+    node.then("again", node)
+    flow: Flow[Any] = Flow(node, max_steps=steps, flow_name="benchmark")
+    if task.variant == "one hook":
+        flow.on("node_end", lambda name, action, elapsed, store: None)
+    with Clock() as clock:
+        flow.run(store)
+    expect(store["n"], steps, "steps")
+    return clock.each(steps)
+
+
+def chain(task: Task) -> Measures:
+    size = task.sizes["nodes"]
+    with Clock() as building:
+        nodes = [Add(name=f"n{number}") for number in range(size)]
+        for one, following in pairwise(nodes):
+            one.then("again", following)
+        flow: Flow[Any] = Flow(nodes[0], max_steps=size, flow_name="benchmark")
+        flow.validate()
+    store = {"n": 0, "steps": size}
+    with Clock() as clock:
+        flow.run(store)
+    expect(store["n"], size, "nodes")
+    return {**clock.each(size), "build_us": building.wall / size * 1e6}
+
+
+# -- with a database ------------------------------------------------------------------------------
+
+
+def stored(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    node = AddWithoutJournal() if task.variant == "journal = False" else Add()
+    store = {"n": 0, "steps": steps, "text": KILOBYTE}
+    with Clock() as clock:
+        loop_in(task.path, task.synchronous, node, store)
+    expect(store["n"], steps, "steps")
+    return clock.each(steps, task.path)
+
+
+def large(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    store = {"n": 0, "steps": steps, "text": MEGABYTE}
+    with Clock() as clock:
+        loop_in(task.path, task.synchronous, Add(), store)
+    expect(store["n"], steps, "steps")
+    return clock.each(steps, task.path)
+
+
+def chat(task: Task) -> Measures:
+    def talk(path: Path, steps: int) -> None:
+        store: dict[str, Any] = {"messages": [], "steps": steps}
+        loop_in(path, task.synchronous, Say(), store)
+        expect(len(store["messages"]), steps, "messages")
+
+    found = growth(talk, task)
+    steps = task.sizes["steps"]
+    with WorkflowDB(task.path, read_only=True) as db:
+        run_id = db.list_runs(1)[0]["run_id"]
+        step = steps // 2
+        expect(len(db.load_checkpoint(run_id, step)["messages"]), step + 1, "messages")
+        found["restore_ms"] = timed(lambda: db.load_checkpoint(run_id, step))
+    return found
+
+
+def document(steps: int) -> dict[str, Any]:
+    return {"n": 0, "steps": steps, "messages": [message(number) for number in range(100)]}
+
+
+def peak(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    loop_in(task.folder / "warm.db", task.synchronous, Add(), document(100))
+    store = document(steps)
+    memory = Memory()
+    loop_in(task.path, task.synchronous, Add(), store)
+    expect(store["n"], steps, "steps")
+    return {"peak_mb": memory.peak()}
+
+
+def slowest(task: Task) -> Measures:
+    steps, node = task.sizes["steps"], Watched()
+    loop_in(task.path, task.synchronous, node, {"n": 0, "steps": steps, "text": KILOBYTE})
+    ends = node.ends[1:]  # a step lasts from its prep to the next one
+    times = [after - before for before, after in pairwise(ends)]
+    return stalls(times, task)
+
+
+def processes(task: Task) -> Measures:
+    WorkflowDB(task.path, synchronous=task.synchronous).close()
+
+    def runs(task: Task, number: int) -> int:
+        with WorkflowDB(task.path, synchronous=task.synchronous) as db:
+            node = Add()
+            node.then("again", node)
+            flow: Flow[Any] = Flow(node, db_path=db, flow_name="benchmark")
+
+            def one(count: int) -> None:
+                store = {"n": 0, "steps": task.sizes["steps"], "text": KILOBYTE}
+                flow.run(store)
+                expect(store["n"], task.sizes["steps"], "steps")
+
+            return attempts(task.sizes["runs"], one)
+
+    found = in_processes(task, runs)
+    with WorkflowDB(task.path, read_only=True) as db:
+        runs_of_all = task.sizes["processes"] * task.sizes["runs"]
+        kept = db.list_runs(runs_of_all + 1)
+        found["errors"] += runs_of_all - sum(row["status"] == "completed" for row in kept)
+    return found
+
+
+# -- many items -----------------------------------------------------------------------------------
+
+
+class Items(BatchNode[int, int, str]):
+    """Hands out the items, and keeps the results."""
+
+    def __init__(self, task: Task, concurrency: int) -> None:
+        super().__init__()
+        self.concurrency = concurrency
+        self.seconds = task.sizes["milliseconds"] / 1e3
+
+    def prep(self, store: Store[Any]) -> range:
+        return range(store["items"])
+
+    def post(self, store: Store[Any], items: Any, results: list[int]) -> str:
+        store["results"] = results
+        return "done"
+
+
+class Await(Items):
+    async def exec(self, item: int) -> int:
+        await asyncio.sleep(self.seconds)
+        return item + 1
+
+
+class Block(Items):
+    def exec(self, item: int) -> int:
+        time.sleep(self.seconds)
+        return item + 1
+
+
+def awaits(task: Task, *, journaled: bool = False) -> Measures:
+    node = Await(task, task.sizes["concurrency"])
+    store = {"items": task.sizes["items"]}
+    with Clock() as clock:
+        if journaled:
+            with WorkflowDB(task.path, synchronous=task.synchronous) as db:
+                asyncio.run(alone.run_async(Flow(node, db_path=db), store))
+        else:
+            asyncio.run(alone.run_async(Flow(node), store))
+    expect(store["results"], list(range(1, store["items"] + 1)), "results")
+    return {"ms": clock.wall * 1e3, "cpu_ms": clock.cpu * 1e3}
+
+
+def blocking(task: Task) -> Measures:
+    node = Block(task, task.sizes["threads"])
+    store = {"items": task.sizes["items"]}
+    with Clock() as clock:
+        Flow(node).run(store)
+    expect(store["results"], list(range(1, store["items"] + 1)), "results")
+    return {"ms": clock.wall * 1e3, "cpu_ms": clock.cpu * 1e3}
+
+
+# -- many runs ------------------------------------------------------------------------------------
+
+
+class Begin(Node[int, int, str]):
+    async def prep(self, store: Store[Any]) -> int:
+        n: int = store["n"]
+        return n
+
+    async def exec(self, n: int) -> int:
+        return n + 1
+
+    async def post(self, store: Store[Any], n: int, result: int) -> str:
+        store["n"], store["run_id"] = result, context().run_id
+        return "default"
+
+
+class Meet(Begin):
+    """Goes on when all runs have come this far."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count, self.arrived = count, 0
+        self.everybody = asyncio.Event()
+
+    async def exec(self, n: int) -> int:
+        self.arrived += 1
+        if self.arrived == self.count:
+            self.everybody.set()
+        await self.everybody.wait()
+        return n + 1
+
+    async def post(self, store: Store[Any], n: int, result: int) -> str:
+        mixed = store["run_id"] != context().run_id
+        store["n"], store["mixed"] = result, mixed
+        return "default"
+
+
+def many(task: Task) -> Measures:
+    count = task.sizes["runs"]
+
+    async def all_of_them() -> list[Store[Any]]:
+        begin, meet = Begin(), Meet(count)
+        begin.then("default", meet)
+        flow: Flow[Any] = Flow(begin, flow_name="benchmark")
+        return await asyncio.gather(*(flow.run_async({"n": number}) for number in range(count)))
+
+    memory = Memory()
+    with Clock() as clock:
+        stores = asyncio.run(all_of_them())
+    kb = memory.peak() * 1000 / count
+    mixed = sum(store["n"] != number + 2 or store["mixed"] for number, store in enumerate(stores))
+    expect(len({store["run_id"] for store in stores}), count, "run ids")
+    return {"us": clock.wall / count * 1e6, "kb": kb, "mixed": float(mixed)}
+
+
+WORKERS = {
+    "memory": memory,
+    "chain": chain,
+    "stored": stored,
+    "large": large,
+    "chat": chat,
+    "awaits": awaits,
+    "journaled": lambda task: awaits(task, journaled=True),
+    "blocking": blocking,
+    "import": alone.imports,
+    "processes": processes,
+    "lists": alone.lists,
+    "peak": peak,
+    "slowest": slowest,
+    "check": alone.check,
+    "validation": alone.validation,
+    "long": alone.long,
+    "big": alone.big,
+    "many": many,
+}
