@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaValidator
 from typing_extensions import is_typeddict
@@ -124,7 +124,7 @@ class ModelSchema:
     """A Pydantic model as the schema of a store."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        if issubclass(model, RootModel):
+        if model.__pydantic_root_model__:
             raise DefinitionError(
                 f"{model.__name__} is a RootModel, which has no fields: a store schema is a "
                 "BaseModel with one field per key"
