@@ -143,6 +143,7 @@ class Backfill:
                 # The rest of a step came meanwhile, and now comes a pause: the log can end here.
                 commits = self._commits
                 frames = _copy_once(raw)
+        pauses = meanwhile <= _STEP
         made, self._seen_commits = commits - self._seen_commits, commits
         grown = frames - self._seen_frames if frames >= self._seen_frames else frames
         self._seen_frames = frames
@@ -150,7 +151,6 @@ class Backfill:
             # Large commits are copied sooner. If SQLite began the log anew, that hides most of it.
             self._every = max(1, min(_COMMITS, 2 * self._every, _PAGES * made // grown))
         # While the writer does not pause, copying slows its commits down and cannot end the log.
-        pauses = meanwhile <= _STEP
         self._next = self._commits + (self._every if pauses else 2 * self._every)
 
 
