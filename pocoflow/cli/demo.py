@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import Flow, Node, Store, context
-from pocoflow.cli.answers import (
+from pocoflow.cli.grounding import (
     CheckError,
     Written,
     check_rewrite,

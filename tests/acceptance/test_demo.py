@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
-from pocoflow.cli.answers import CheckError, check_name, check_rewrite
+from pocoflow.cli.grounding import CheckError, check_name, check_rewrite
 from pocoflow.cli.demo import ReadingCard, run_demo
 from pocoflow.cli.models import ModelError, OnToken
 from pocoflow.cli.output import CommandError
