@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from threading import TIMEOUT_MAX
-from typing import Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -21,7 +21,6 @@ from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
-from pocoflow.events import Event
 from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
@@ -36,6 +35,9 @@ from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
+
+if TYPE_CHECKING:
+    from pocoflow.events import Event
 
 __all__ = ["Flow"]
 

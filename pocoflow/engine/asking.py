@@ -14,7 +14,6 @@ from pocoflow.db.questions import Asked, NewQuestion
 from pocoflow.engine.effects import Effect
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError, QuestionExpiredError, RunError
-from pocoflow.events import NodeAsked
 from pocoflow.graph import GraphNode
 from pocoflow.question import NO_DEFAULT, Question
 
@@ -88,7 +87,7 @@ def ask(
     number = yield from run.commit(not run.on_loop, recorder.ask, *facts)
     context.phase = phase
     where = None if item < 0 else item
-    run.tell(NodeAsked, place.name, run.step, number, result, where, context.path)
+    run.tell("node_ask", place.name, run.step, number, result, where, context.path)
 
 
 def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:

@@ -10,7 +10,6 @@ from typing import Any
 from pocoflow.context import RunContext
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.run import Run
-from pocoflow.events import NodeRetried
 from pocoflow.graph import GraphNode
 from pocoflow.settings import retry_wait, wants_retry
 
@@ -45,7 +44,7 @@ def try_again(
                 inline, run.recorder.retry, run.step, place.name, context.attempt, error
             )
         run.tell(
-            NodeRetried,
+            "node_retry",
             place.name,
             run.step,
             context.attempt,

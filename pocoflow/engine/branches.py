@@ -12,7 +12,6 @@ from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.memory import MemoryRecorder
 from pocoflow.engine.run import Run, SavedBranch
-from pocoflow.events import NodeFailed
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.parallel import BranchEnd, Spread, Start
@@ -159,5 +158,5 @@ def _tell(inner: Run, exc: Exception) -> str:
     if not context.is_stopped_by(exc):
         exc.add_note(f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
         facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path)
-        inner.tell(NodeFailed, context.node, inner.step, *facts)
+        inner.tell("node_error", context.node, inner.step, *facts)
     return name
