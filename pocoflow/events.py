@@ -14,7 +14,6 @@ from typing import ClassVar, TypeAlias, get_args
 from pocoflow.question import Question
 
 __all__ = [
-    "KINDS",
     "Emitted",
     "Event",
     "FlowCancelled",
