@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.db import WorkflowDB
 from pocoflow.engine.drivers import drive_async
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.run import Listener, Run
 from pocoflow.runner import RunHandle
 
 if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
     from pocoflow.events import Event
 
 __all__ = ["stream", "stream_async"]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from pocoflow.answers import answer_type
-from pocoflow.db.questions import Asked, NewQuestion
 from pocoflow.engine.effects import Effect
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph import GraphNode
 from pocoflow.question import NO_DEFAULT, Question
+
+if TYPE_CHECKING:
+    from pocoflow.db.questions import Asked, NewQuestion
 
 __all__ = ["Paused", "Waiting", "ask", "is_waiting"]
 
@@ -91,6 +92,9 @@ def ask(
 
 
 def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
+    from pocoflow.answers import answer_type
+    from pocoflow.db.questions import NewQuestion
+
     kind = answer_type(place.node)
     try:
         context = json.dumps(to_jsonable_python(dict(question.context)))

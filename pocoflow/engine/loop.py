@@ -12,10 +12,8 @@ import sys
 from collections.abc import Generator
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pocoflow.db.questions import describe_open
-from pocoflow.db.recorder import RunRecorder
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
@@ -28,7 +26,6 @@ from pocoflow.errors import (
     DeadlineError,
     MaxStepsError,
     RunCancelled,
-    RunError,
     RunPaused,
     StoreError,
     UnhandledActionError,
@@ -39,6 +36,9 @@ from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.schema import closest
 from pocoflow.watch import Watch, check_in_place
+
+if TYPE_CHECKING:
+    from pocoflow.db.recorder import RunRecorder
 
 __all__ = ["fail", "steps"]
 
@@ -308,10 +308,10 @@ def _too_many(run: Run, place: GraphNode) -> MaxStepsError:
 
 def _pause(run: Run) -> RunPaused:
     """Record that the run waits for answers; what its caller is told."""
-    context, recorder = run.context, run.recorder
-    if not isinstance(recorder, RunRecorder):
-        raise RunError(f"run {context.run_id!r} is not kept, so it cannot wait")
-    asked = recorder.pause(label(context.node, context.path))
+    from pocoflow.db.questions import describe_open
+
+    context = run.context
+    asked = cast("RunRecorder", run.recorder).pause(label(context.node, context.path))
     first = f"{describe_open(asked)}; " if asked else "all is answered by now; "
     return RunPaused(
         f"run {context.run_id!r} is paused: {len(asked)} open questions: {first}"
@@ -351,11 +351,11 @@ def fail(run: Run, exc: BaseException) -> None:
             f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
         )
-    if isinstance(run.recorder, RunRecorder):
+    if run.recorder is not None:
         status = "cancelled" if cancelled else "failed"
         node = label(name, context.path) if in_node and name is not None else None
         ended = (status, exc, run.step, node, context.attempt, run.elapsed())
-        if not run.recorder.end(*ended):
+        if not cast("RunRecorder", run.recorder).end(*ended):
             return
     if cancelled:
         run.tell("flow_cancelled", context.flow_name, run.finished)

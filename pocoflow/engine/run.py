@@ -6,17 +6,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pocoflow.context import RunContext
-from pocoflow.db.questions import NewQuestion
-from pocoflow.db.steps import Numbers, StoredBranch
-from pocoflow.db.values import BranchValues
+from pocoflow.counting import Numbers
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.effects import Call, Effect
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.db.questions import NewQuestion
+    from pocoflow.db.steps import StoredBranch
+    from pocoflow.db.values import BranchValues
 
 __all__ = ["Listener", "Recorder", "Run", "SavedBranch"]
 
