@@ -7,7 +7,7 @@ from typing import Any
 
 from pocoflow.answers import answer_type
 from pocoflow.db import WorkflowDB
-from pocoflow.db.questions import Asked, choose, refuse_closed
+from pocoflow.db.questions import Asked, choose, describe_open, refuse_closed
 from pocoflow.errors import AnswerError
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.question import Reply
@@ -31,11 +31,15 @@ def answer(
             f"flow.answer(run_id, reply) takes node.reply(answer), not {short(given)}; for a JSON "
             "value there is answer_json"
         )
-    of_node = []
+    of_node, strange = [], []
     for one in database.get_questions(run_id):
         place = asker(graph, one)
         if place is not None and place.node is reply.node:
             of_node.append(one)
+        elif place is None and one.is_open:
+            strange.append(one)
+    if not of_node:
+        _refuse_stranger(graph, reply.node, strange)
     one = choose(of_node, run_id, question, reply.node.name)
     refuse_closed(one)
     return database.keep_answer(one, answer_type(reply.node).from_python(reply.answer), reply.by)
@@ -61,9 +65,40 @@ def answer_json(
     if place is None:
         raise AnswerError(
             f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
-            "have: the code has changed, or the run is of another flow"
+            f"have: {_WITHOUT_CODE}"
         )
     return database.keep_answer(one, answer_type(place.node).from_json(value), by)
+
+
+_WITHOUT_CODE = (
+    "the run is of another flow, or the code has changed: WorkflowDB.answer_json takes an answer "
+    "by the JSON schema on record, and resume(run_id, rename={old name: new name}) goes on with it"
+)
+
+
+def _refuse_stranger(graph: Graph, node: Any, strange: list[Asked]) -> None:
+    """Say why a node has asked nothing, if that is another reason than that it has not asked.
+
+    Raises:
+        AnswerError: It is not a node of this flow, or who has asked has another name now.
+    """
+    if not _has(graph, node):
+        raise AnswerError(
+            f"node.reply(answer) is of a node {node.name!r} that is not in this flow: call reply "
+            "of the very node that the flow was built with, not of another one of its name"
+        )
+    if strange:
+        raise AnswerError(
+            f"node {node.name!r} has asked nothing under its name; what is open was asked by nodes "
+            f"that this flow does not have, {describe_open(strange)}: {_WITHOUT_CODE}"
+        )
+
+
+def _has(graph: Graph, node: Any) -> bool:
+    return any(
+        place.node is node or any(_has(inner, node) for inner in place.within)
+        for place in graph.nodes.values()
+    )
 
 
 def asker(graph: Graph, one: Asked) -> GraphNode | None:

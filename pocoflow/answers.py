@@ -49,7 +49,7 @@ class AnswerType:
         """
         try:
             checked = self._adapter.validate_python(answer, strict=True)
-            text = self._adapter.dump_json(checked).decode()
+            text = self._adapter.dump_json(checked, by_alias=True, round_trip=True).decode()
             if self._adapter.validate_json(text, strict=True) != checked:
                 raise AnswerError(
                     f"the answer {short(answer)} would not come back from JSON as it is: as a "
@@ -62,6 +62,8 @@ class AnswerType:
     def from_json(self, answer: object) -> str:
         """A JSON value, such as ``json.loads`` gives, as the JSON text of an answer.
 
+        It is kept as it is given: what the type makes of it need not be what the type takes.
+
         Raises:
             AnswerError: It does not fit the type.
         """
@@ -69,11 +71,8 @@ class AnswerType:
             given = json.dumps(answer)
         except (TypeError, ValueError) as exc:
             raise AnswerError(f"the answer {short(answer)} is not a JSON value: {exc}") from exc
-        try:
-            checked = self._adapter.validate_json(given, strict=True)
-            return self._adapter.dump_json(checked).decode()
-        except (ValidationError, PydanticSerializationError) as exc:
-            raise self._refusal(given, exc) from exc
+        self.read(given)
+        return given
 
     def read(self, text: str) -> Any:
         """The answer that was kept as a JSON text.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import TIMEOUT_MAX
-from typing import Any, Final, Generic, cast
+from typing import Any, Final, Generic, cast, final
 
 from typing_extensions import TypeVar
 
@@ -31,7 +31,9 @@ NO_DEFAULT: Final = NoDefault.NO_DEFAULT
 """No answer counts as given when nobody has answered in time."""
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots: Python 3.11 fails to build Question[bool](...) with them.
+@final
+@dataclass(frozen=True)
 class Question(Generic[AnswerT_co]):
     """Returned by ``exec`` in place of a result: the run pauses, and the answer is the result.
 
@@ -54,6 +56,9 @@ class Question(Generic[AnswerT_co]):
     deadline: float | None = None
     default: AnswerT_co | NoDefault = NO_DEFAULT
 
+    def __init_subclass__(cls) -> None:
+        raise DefinitionError(f"{cls.__name__}: Question cannot be derived from: return a Question")
+
     def __post_init__(self) -> None:
         given: tuple[object, object] = (self.text, self.deadline)
         if not isinstance(given[0], str) or not given[0].strip():
@@ -69,7 +74,7 @@ class Question(Generic[AnswerT_co]):
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply(Generic[AnswerT]):
     """An answer, of the type that the node asks for; ``node.reply(answer)`` makes it.
 

@@ -21,6 +21,7 @@ from pocoflow.errors import AnswerError, DecodeError, ResumeError, StoreError
 from pocoflow.fingerprint import describe, differences
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.hints import read_hints
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
 from pocoflow.opening import new_run_id
@@ -92,8 +93,9 @@ def reopen(
         place, frames = _pending(graph, run_id, position, rename, changed)
         known = (*schema_types(schema), *types)
         stored = database.load_checkpoint(run_id, position.step, types=known)
-        store = _under_schema(run_id, stored, schema, changed)
-        prepared = _take_back_pause(run_id, position, store, place, known)
+        paused = _with_pause(run_id, position, stored, known)
+        store = _under_schema(run_id, paused, schema, changed)
+        prepared = _prepared(run_id, position.pause, place, known)
         store.update(changes)
         prove(place, tuple(frames), store)
         recorder.settle(position)
@@ -139,8 +141,9 @@ def rehearse(
     place, frames = _pending(graph, run_id, position, {}, changed)
     known = tuple(schema_types(schema))
     stored = database.load_checkpoint(run_id, position.step, types=known)
+    stored = _with_pause(run_id, position, stored, known)
     store = _under_schema(run_id, stored, schema, changed)
-    _take_back_pause(run_id, position, store, place, known)
+    _prepared(run_id, position.pause, place, known)
     prove(place, tuple(frames), store)
     _finished(run_id, position, place, {}, changed, known)
 
@@ -295,17 +298,16 @@ class _Saved:
         prepared: tuple[Any, ...] = ()
         pending = None
         if place is not None:
-            name = stored.node or place.name
-            replay = _replay(self._run_id, self._step, name, stored.journal, place.node, known)
-            replay |= _answers(stored.asked, place)
-            if stored.pause is not None:
-                prepared = _prepared(stored.pause, place, known)
-                pending = read_values(stored.pause.changes, label_of, classes)
-        self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay, prepared, pending)
-        if place is not None:
             leaf, path = place.first()
+            name = stored.node or leaf.name
+            replay = _replay(self._run_id, self._step, name, stored.journal, leaf.node, known)
+            replay |= _answers(stored.asked, leaf)
+            prepared = _prepared(self._run_id, stored.pause, leaf, known)
+            if stored.pause is not None:
+                pending = read_values(stored.pause.changes, label_of, classes)
             deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1
             self.look_into(leaf, f"{scope}/{stored.count}", deeper)
+        self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay, prepared, pending)
 
 
 def _same_definition(
@@ -359,6 +361,7 @@ def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
     found: dict[int, Any] = {}
     now = utc_now()
     for item, one in asked.items():
+        _same_items(one.run_id, place.node, item < 0)
         if one.answer is None:
             found[item] = Waiting(one, one.is_late(now))
             continue
@@ -366,34 +369,44 @@ def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
             found[item] = answer_type(place.node).read(one.answer)
         except AnswerError as exc:
             raise ResumeError(
-                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}"
+                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
+                "it was given under another type, or checked by its JSON schema alone: let the "
+                "node take it, or fork() the run, which asks again"
             ) from exc
     return found
 
 
-def _take_back_pause(
-    run_id: str,
-    position: Position,
-    store: Store[Any],
-    place: GraphNode,
-    known: Iterable[object],
+def _with_pause(
+    run_id: str, position: Position, stored: Store[Any], known: Iterable[object]
+) -> Store[Any]:
+    """The stored values with what the pending node had changed before it asked."""
+    if position.pause is None:
+        return stored
+    label_of = f"run {run_id!r}, step {position.step + 1}"
+    made = read_values(position.pause.changes, label_of, codec.Classes(tuple(known)))
+    tails = {key: [*stored[key], *tail] for key, tail in made.tails.items()}
+    values = {**stored.as_dict(), **made.values, **tails}
+    for key in (*made.deleted, *made.unsaved):
+        values.pop(key, None)
+    gone = {*values, *made.deleted}
+    unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in gone}
+    return Store.rebuild(values, unsaved | made.unsaved, stored.name)
+
+
+def _prepared(
+    run_id: str, pause: Pause | None, place: GraphNode, known: Iterable[object]
 ) -> tuple[Any, ...]:
-    """Take back what a node had done before it asked: its changes, and what ``prep`` returned."""
-    pause = position.pause
+    """What ``prep`` of a node that asked had returned, as the only element; nothing otherwise."""
     if pause is None:
         return ()
-    label_of = f"run {run_id!r}, step {position.step + 1}"
-    made = read_values(pause.changes, label_of, codec.Classes(tuple(known)))
-    store.update(made.values)
-    store.update({key: [*store[key], *tail] for key, tail in made.tails.items()})
-    for key in made.deleted:
-        del store[key]
-    return _prepared(pause, place, known)
-
-
-def _prepared(pause: Pause, place: GraphNode, known: Iterable[object]) -> tuple[Any, ...]:
-    classes = codec.Classes((*known, *_exec_types(place.node)))
-    return (codec.loads(pause.prepared, classes),)
+    classes = codec.Classes((*known, *_prep_types(place.node)))
+    try:
+        return (codec.loads(pause.prepared, classes),)
+    except DecodeError as exc:
+        raise type(exc)(
+            f"run {run_id!r}: what prep of node {place.name!r} returned before it asked cannot be "
+            f"read: {exc}"
+        ) from exc
 
 
 def _replay(
@@ -404,6 +417,9 @@ def _replay(
     node: Node[Any, Any, Any],
     known: Iterable[object],
 ) -> dict[int, Any]:
+    alone = next((item < 0 for item in journal), None)
+    if alone is not None:
+        _same_items(run_id, node, alone)
     classes = codec.Classes((*known, *_exec_types(node)))
     try:
         return {item: codec.loads(text, classes) for item, text in journal.items()}
@@ -412,6 +428,26 @@ def _replay(
             f"run {run_id!r}: the finished result of exec of node {name!r} (step "
             f"{step + 1}) cannot be read: {exc}"
         ) from exc
+
+
+def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
+    if alone == node.is_batch:
+        was = "had one result" if alone else "worked on several items"
+        now = "works on several items" if alone else "has one result"
+        raise ResumeError(
+            f"run {run_id!r}: node {node.name!r} {was} when it was run before, and {now} now, so "
+            "what is finished of it cannot be used; fork() makes a new run that begins it anew"
+        )
+
+
+def _prep_types(node: Node[Any, Any, Any]) -> list[object]:
+    """What ``prep`` returns, by its annotation and the type parameters of the class."""
+    if isinstance(node, FunctionNode):
+        return [hint for name, hint in node.signature.hints.items() if name != "return"]
+    found: list[object] = [read_hints(node.prep).get("return"), read_hints(node.exec).get("return")]
+    for base in getattr(type(node), "__orig_bases__", ()):
+        found += getattr(base, "__args__", ())[:1]
+    return [hint for hint in found if hint is not None]
 
 
 def _exec_types(node: Node[Any, Any, Any]) -> list[object]:

@@ -39,6 +39,12 @@ def migrate(raw: sqlite3.Connection, label: str, *, read_only: bool) -> sqlite3.
             "upgrade pocoflow"
         )
     if tables and version == VERSION:
+        if "pf_questions" not in tables:
+            raise DatabaseFileError(
+                f"database {label} was written by a version between 0.2.1 and 0.3 that was never "
+                "published, and lacks the table pf_questions: use another file, or the version "
+                "that wrote it"
+            )
         return raw
     if read_only:
         if not tables:

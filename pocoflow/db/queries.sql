@@ -70,6 +70,10 @@ WHERE question = ? AND answer IS NULL AND closed = 0
         NOT IN ('completed', 'cancelled')
 RETURNING question;
 
+-- name: take_answer
+-- A run goes on with what this question has now: its answer, or none until its deadline.
+UPDATE pf_questions SET taken = 1 WHERE question = ?;
+
 -- name: close_questions
 UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? AND closed = 0;
 
@@ -106,7 +110,8 @@ SELECT * FROM pf_runs
 WHERE flow_name = ?1 AND (
     (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
     OR (status = 'paused' AND EXISTS (
-        SELECT 1 FROM pf_questions AS q WHERE q.run_no = pf_runs.run_no AND q.closed = 0
+        SELECT 1 FROM pf_questions AS q
+        WHERE q.run_no = pf_runs.run_no AND q.closed = 0 AND q.taken = 0
             AND (q.answer IS NOT NULL OR q.deadline <= ?2)
     ))
 )
@@ -158,7 +163,7 @@ SELECT run_id, parent_step, status FROM pf_runs WHERE parent_run_id = ? ORDER BY
 UPDATE pf_runs SET total_steps = ?, current_node = ? WHERE run_no = ? RETURNING cancel_requested;
 
 -- name: standing
-SELECT status, total_steps FROM pf_runs WHERE run_no = ?;
+SELECT status, total_steps, cancel_requested FROM pf_runs WHERE run_no = ?;
 
 -- name: finish
 -- The end of a run, whichever way; the lock is given back after it.

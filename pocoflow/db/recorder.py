@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from pocoflow.db.clock import utc_now
@@ -15,6 +17,7 @@ from pocoflow.db.steps import StepWriter, StoredBranch
 from pocoflow.db.values import ValueWriter, key_of
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
+    AnsweredError,
     CheckpointNotFoundError,
     DatabaseError,
     ResumeError,
@@ -66,6 +69,7 @@ class RunRecorder(StepWriter):
     def __init__(self, database: WorkflowDB, run_id: str) -> None:
         super().__init__(database, run_id, ValueWriter(f"run {run_id!r}"))
         self._claim = object()
+        self._status = ""
         self._steps = 0
 
     # -- the beginning ------------------------------------------------------------------------
@@ -149,7 +153,8 @@ class RunRecorder(StepWriter):
             )
         try:
             row = self._db.get_run(self.run_id) or {}
-            if row.get("status") == "completed":
+            self._status = str(row.get("status"))
+            if self._status == "completed":
                 raise ResumeError(
                     f"run {self.run_id!r} is completed, so there is nothing to resume; fork() "
                     "makes a new run from any of its steps"
@@ -271,13 +276,18 @@ class RunRecorder(StepWriter):
             graph: The fingerprint of the flow as it is now.
 
         Raises:
+            ResumeError: It was cancelled since it was claimed.
             DatabaseError: The database cannot be written.
         """
         self._store = store
         self._steps = position.step + 1
         self._journaled, self._asked = bool(position.journal), bool(position.asked)
+        self._forks = f"{position.fork + 1}." if position.branches else ""
         now = utc_now()
         with self._db.connection.transaction() as raw:
+            self._refuse_cancelled(raw)
+            seen = [(one.question,) for one in _asked(position) if one.answer or one.is_late(now)]
+            raw.executemany(QUERIES["take_answer"], seen)
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
             raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
@@ -291,16 +301,24 @@ class RunRecorder(StepWriter):
             DatabaseError: The database cannot be written.
         """
         now = utc_now()
-        every = [*position.asked.values()]
-        for branch in position.branches.values():
-            every += branch.asked.values()
-        for one in every:
+        for one in _asked(position):
             if one.is_open and one.is_late(now) and one.default is not None:
-                keep_answer(self._db.connection, one, self._run_no, one.default, "its deadline")
+                # An answer that was given in the last instant counts.
+                with suppress(AnsweredError):
+                    keep_answer(self._db.connection, one, self._run_no, one.default, "its deadline")
+
+    def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
+        status = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["status"]
+        if status == "cancelled" != self._status:
+            raise ResumeError(
+                f"run {self.run_id!r} was cancelled in this instant; resume it again to go on "
+                "with it all the same"
+            )
 
     def let_go(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
         if self._run_no:
+            self._progress.is_over = True
             self._db.locks.release(self._run_no, self._claim)
 
     def __del__(self) -> None:
@@ -330,19 +348,25 @@ class RunRecorder(StepWriter):
         if following is None:
             self.let_go()
 
-    def pause(self, node: str) -> list[Asked]:
-        """Record that the run waits for answers, and give its lock back; the open questions.
+    def pause(self, node: str) -> list[Asked] | None:
+        """Record that the run waits for answers, and give its lock back.
+
+        Returns:
+            The open questions; ``None`` if somebody asked the run to stop, and nothing is written.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
         now = utc_now()
         with self._db.connection.transaction() as raw:
-            steps = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["total_steps"]
-            self._event(raw, now, "flow_pause", steps, None)
-            raw.execute(QUERIES["pause_run"], (steps, node, self._run_no))
+            row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
+            if row["cancel_requested"]:
+                return None
+            self._event(raw, now, "flow_pause", row["total_steps"], None)
+            raw.execute(QUERIES["pause_run"], (row["total_steps"], node, self._run_no))
+        asked = questions_of(self._db.connection, self._run_no)
         self.let_go()
-        return [one for one in questions_of(self._db.connection, self._run_no) if one.is_open]
+        return [one for one in asked if one.is_open]
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -361,15 +385,18 @@ class RunRecorder(StepWriter):
         the run interrupted. That failure is logged, not raised, so that it does not hide ``error``.
 
         Returns:
-            Whether the run ended so. ``False`` if its last commit had completed it already: a
-            Ctrl-C during a commit is raised after it.
+            Whether the run ended so. ``False`` if its last commit had completed or paused it
+            already: a Ctrl-C during a commit is raised after it.
         """
+        if self._progress.is_over:
+            return False  # whoever goes on with it now says how it ends
         try:
             now = utc_now()
             with self._db.connection.transaction() as raw:
                 row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
-                if row is None or row["status"] == "completed":
+                if row is None or row["status"] in ("completed", "paused"):
                     return False
+                self._progress.is_over = True
                 self._steps = row["total_steps"]
                 if status == "failed":
                     if node is not None:
@@ -413,6 +440,12 @@ class RunRecorder(StepWriter):
                 "run_no": self._run_no,
             },
         )
+
+
+def _asked(position: Position) -> list[Asked]:
+    """Every question that a run waits for, those of its branches included."""
+    branches = (branch.asked.values() for branch in position.branches.values())
+    return [*position.asked.values(), *chain.from_iterable(branches)]
 
 
 def _graph_number(raw: sqlite3.Connection, graph: str) -> int:

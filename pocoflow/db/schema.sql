@@ -123,8 +123,9 @@ CREATE TABLE pf_journal (
 
 -- What runs have asked, and what was answered. scope, step and item are those of pf_journal; path
 -- holds the names of the flows and branches around the node, and its own, as a JSON list.
--- answer_schema is the JSON schema of an answer, default_answer and answer are JSON. closed: the
--- step is finished, with or without the answer.
+-- answer_schema is the JSON schema of an answer, default_answer and answer are JSON. taken: a resume
+-- has gone on with the answer, or with none after the deadline. closed: the step is finished, with or
+-- without the answer.
 CREATE TABLE pf_questions (
     question       INTEGER PRIMARY KEY,
     run_no         INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
@@ -141,6 +142,7 @@ CREATE TABLE pf_questions (
     answer         TEXT,
     answered_by    TEXT,
     answered_at    TEXT,
+    taken          INTEGER NOT NULL DEFAULT 0,
     closed         INTEGER NOT NULL DEFAULT 0,
     UNIQUE (run_no, scope, step, item)
 );

@@ -30,6 +30,18 @@ __all__ = ["BranchRecorder", "StepWriter", "StoredBranch"]
 _log = get_logger("db")
 
 
+@dataclass(slots=True)
+class Progress:
+    """What a run and its branches have in common as long as one process works on them.
+
+    Attributes:
+        is_over: The run has ended, or waits, for this process. A thread of it that still works, as
+            after a Ctrl-C, must not write a step any more: another process may go on with the run.
+    """
+
+    is_over: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class StoredBranch:
     """A branch of a stored run that had finished a step, or the ``exec`` of one.
@@ -77,6 +89,7 @@ class StepWriter:
         self._db = database
         self._run_no = 0
         self._values = values
+        self._progress = Progress()
         self._store: Recorded | None = None
         self._journaled = False
         self._asked = False
@@ -106,6 +119,7 @@ class StepWriter:
         """
         values = ValueWriter(f"run {self.run_id!r}", context.scope, self._values.numbers, fork)
         made = BranchRecorder(self._db, self.run_id, values)
+        made._progress = self._progress
         made.begin_branch(self._run_no, context, store, numbers)
         self._forks = context.scope.rpartition(".")[0] + "."
         if stored is not None:
@@ -208,6 +222,7 @@ class StepWriter:
         until = None if question.deadline is None else later(now, question.deadline)
         kept = None if self._asked else self._kept(prepared)
         with self._db.connection.transaction() as raw:
+            self._refuse_late()
             facts = (question.text, question.context, question.schema, now, until)
             where = (self._run_no, self._scope, local, item, json.dumps(path))
             row = (*where, *facts, question.default)
@@ -267,6 +282,7 @@ class StepWriter:
         changes = self._values.changes(self._recorded())
         node = label(node, path)
         with self._db.connection.transaction() as raw:
+            self._refuse_late()
             step = self._number(step)
             raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
             self._values.write(raw, self._run_no, step, changes)
@@ -287,6 +303,10 @@ class StepWriter:
         self._journaled, self._asked, self._forks = False, False, ""
         self._finished(step, following)
         return step, asked
+
+    def _refuse_late(self) -> None:
+        if self._progress.is_over:
+            raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
 
     def _recorded(self) -> Recorded:
         if self._store is None:
@@ -400,6 +420,7 @@ class BranchRecorder(StepWriter):
     def go_on_branch(self, stored: StoredBranch) -> None:
         """Go on where a stored branch stood."""
         self._values.load_branch(stored.keys, self._recorded())
+        self._forks = f"{self._scope}/{stored.count}."
         self._journaled, self._asked = bool(stored.journal), bool(stored.asked)
 
     def _local(self, step: int) -> int:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from pocoflow.context import current
 from pocoflow.engine.effects import Effect
 from pocoflow.engine.run import Run
-from pocoflow.errors import DefinitionError, QuestionExpiredError, RunError
+from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph import GraphNode
 from pocoflow.question import NO_DEFAULT, Question
 
@@ -74,7 +75,7 @@ def ask(
         if result.is_late:
             result.stop()
         return
-    context = run.context
+    context = current.get()  # that of the item, if it is one of several that ask at once
     path = (*context.path, place.name)
     recorder = run.recorder
     if recorder is None or not recorder.keeps:
@@ -104,5 +105,9 @@ def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
         ) from exc
     default = None
     if question.default is not NO_DEFAULT:
-        default = kind.from_python(question.default)
+        try:
+            default = kind.from_python(question.default)
+        except AnswerError as exc:
+            text = f"node {place.name!r}: the default of its question: {exc}"
+            raise DefinitionError(text) from exc
     return NewQuestion(question.text, context, json.dumps(kind.schema), question.deadline, default)

@@ -40,9 +40,11 @@ def try_again(
             break
         delay = retry_wait(node, context.attempt)
         if run.recorder is not None:
+            context.phase = "commit"
             yield from run.commit(
                 inline, run.recorder.retry, run.step, place.name, context.attempt, error
             )
+            context.phase = "exec"
         run.tell(
             "node_retry",
             place.name,

@@ -96,7 +96,7 @@ class _Batch:
             return (yield from try_again(self.run, self.place, context, item, error, self.inline))
         except Exception as exc:
             exc.add_note(f"pocoflow: item {context.item}, attempt {context.attempt}")
-            if not self.collects or context.is_stopped_by(exc):
+            if not self.collects or context.is_stopped_by(exc) or context.phase == "commit":
                 raise
             return exc
 

@@ -109,7 +109,8 @@ class _Fork:
             self.is_waiting = True
         except Exception as exc:
             failed = _tell(inner, exc)
-            if not self.node.collects or inner.context.is_stopped_by(exc):
+            stopped = inner.context.is_stopped_by(exc) or inner.cannot_write(exc)
+            if stopped or not self.node.collects:
                 raise
             self.ends[number] = BranchEnd(start.name, None, failure=Failure.of(failed, exc))
         finally:

@@ -246,7 +246,7 @@ def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNod
     An error that nothing inside of a nested flow catches is one of its node in the flow around it.
     """
     context, frames = run.context, run.frames
-    if context.phase == "commit" or context.is_stopped_by(error):
+    if context.phase == "commit" or context.is_stopped_by(error) or run.cannot_write(error):
         return None
     depth, found = len(frames), place.catching(error)
     while found is None and depth:
@@ -255,6 +255,8 @@ def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNod
         found = place.catching(error)
     if found is None:
         return None
+    # What an earlier process left behind of the step that failed now is not of the next one.
+    run.replay, run.forked = {}, None
     catch = found.catch
     if catch.field is not None:
         name = label(context.node, context.path)
@@ -311,7 +313,13 @@ def _pause(run: Run) -> RunPaused:
     from pocoflow.db.questions import describe_open
 
     context = run.context
+    if not context.cancellation.is_late:
+        context.check_cancelled()
     asked = cast("RunRecorder", run.recorder).pause(label(context.node, context.path))
+    if asked is None:
+        run.cancel()
+        context.check_cancelled()
+        asked = []
     first = f"{describe_open(asked)}; " if asked else "all is answered by now; "
     return RunPaused(
         f"run {context.run_id!r} is paused: {len(asked)} open questions: {first}"
@@ -326,10 +334,13 @@ def _late(run: Run, error: BaseException) -> DeadlineError | None:
     context, cancellation = run.context, run.context.cancellation
     if not cancellation.is_late or not context.is_stopped_by(error):
         return None
-    place = f"{context.phase} of node {label(context.node, context.path)!r}"
+    # The path is that of the next node by now, so the number of the step has to say it.
+    place = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
+    if run.finished > run.step:
+        place = f"after step {run.step}"
     return DeadlineError(
         f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
-        f"seconds; it stopped in {place} (step {run.step})"
+        f"seconds; it stopped {place}"
     )
 
 

@@ -12,6 +12,7 @@ from pocoflow.context import RunContext
 from pocoflow.counting import Numbers
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.effects import Call, Effect
+from pocoflow.errors import DatabaseError
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
@@ -157,6 +158,11 @@ class Run:
     def elapsed(self) -> float:
         """Seconds since the current step began; 0 if nobody asked for times."""
         return perf_counter() - self.began if self.began else 0.0
+
+    def cannot_write(self, error: BaseException) -> bool:
+        """Whether an error says that the record of the run, or of a branch of it, has failed."""
+        inside = self.place is not None and self.place.spreads
+        return isinstance(error, DatabaseError) and (inside or self.context.phase == "commit")
 
     def scope_of_fork(self) -> str:
         """What the scopes of the branches that begin in this step begin with."""

@@ -408,7 +408,7 @@ def test_an_answer_to_nothing_is_refused(path: Path) -> None:
     """A node that has asked nothing, a number that is not there, a run that has ended."""
     flow = approval(path)
     paused = pause(flow)
-    with pytest.raises(AnswerError, match="has no open question"):
+    with pytest.raises(AnswerError, match="is not in this flow"):
         flow.answer(paused.run_id, judge.reply(Review(verdict="good")))
     with pytest.raises(AnswerError, match=r"has not asked question 99 \(its questions: 1\)"):
         flow.answer_json(paused.run_id, True, question=99)

@@ -10,8 +10,22 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import END, FanOut, Flow, Node, Parallel, Store, WorkflowDB, fields, key, node
+from pocoflow import (
+    END,
+    FanOut,
+    Flow,
+    Node,
+    Parallel,
+    Store,
+    WorkflowDB,
+    context,
+    fields,
+    key,
+    node,
+)
+from pocoflow.db.steps import BranchRecorder, StepWriter
 from pocoflow.errors import (
+    DatabaseFileError,
     DefinitionError,
     FlowValidationError,
     InvalidValueError,
@@ -19,6 +33,7 @@ from pocoflow.errors import (
     RunCancelled,
 )
 from pocoflow.failure import Failure
+from pocoflow.node import BatchNode
 
 
 class RateLimitError(Exception):
@@ -463,3 +478,110 @@ def test_what_items_may_not_write_is_not_relied_on() -> None:
 
     read_private.then(fan, after)
     assert "PF301" in codes(read_private)
+
+
+# -- what an earlier process left -------------------------------------------------------------
+
+
+def test_a_caught_error_leaves_no_result_to_the_next_node(tmp_path: Path) -> None:
+    """The finished ``exec`` of a node that fails when it is resumed is not taken for another's."""
+    fetch = Break(RuntimeError("bug"), "post", times=1)
+
+    class Other(Node):
+        def exec(self, prepared: None) -> str:
+            return "own"
+
+        def post(self, store: Store[Any], prepared: None, result: str) -> str:
+            store["page"] = result
+            return "default"
+
+    other = Other()
+    flow = Flow(fetch, schema=State, db_path=tmp_path / "runs.db", run_id="r")
+    flow.then(fetch, other).then(fetch.catch(ValueError), other)
+    with pytest.raises(RuntimeError, match="bug"):
+        flow.run({})
+    fetch.error, fetch.phase, fetch.times = ValueError("gone"), "prep", 1
+    assert flow.resume("r")["page"] == "own"
+
+
+# -- the database -----------------------------------------------------------------------------
+
+
+@node(writes=S.page)
+def page(url: str) -> str:
+    """Work in a branch."""
+    return f"page of {url}"
+
+
+@node(writes=S.wait, max_retries=2)
+def flaky(url: str) -> float:
+    """Fail at first."""
+    if context().attempt == 1:
+        raise ValueError("busy")
+    return 1.0
+
+
+class Items(BatchNode[int, int]):
+    """Works on items, and collects what fails."""
+
+    on_error = "collect"
+    max_retries = 2
+
+    def prep(self, store: Store[Any]) -> list[int]:
+        """Give the items."""
+        return [1, 2]
+
+    def exec(self, item: int) -> int:
+        """Fail at first."""
+        if context().attempt == 1:
+            raise ValueError("busy")
+        return item
+
+
+@pytest.mark.parametrize("driver", ["run", "run_async"])
+@pytest.mark.parametrize(
+    ("build", "method"),
+    [
+        (lambda: Parallel(page, name="fork"), "step"),
+        (lambda: Parallel(page, name="fork"), "journal"),
+        (lambda: Parallel(page, name="fork", on_error="collect"), "step"),
+        (lambda: Parallel(Parallel(page), name="fork", on_error="collect"), "step"),
+        (lambda: Parallel(flaky, name="fork", on_error="collect"), "retry"),
+        (lambda: flaky, "retry"),
+        (Items, "retry"),
+        (Items, "write_items"),
+    ],
+    ids=[
+        "step-of-branch",
+        "journal-of-branch",
+        "collecting",
+        "branch-of-branch",
+        "retry-in-branch",
+        "retry",
+        "retry-of-item",
+        "items",
+    ],
+)
+def test_a_failing_commit_is_neither_caught_nor_collected(
+    build: Callable[[], Any],
+    method: str,
+    driver: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A database that cannot be written ends the run, also inside of branches and batches."""
+
+    def full(self: StepWriter, *facts: Any) -> None:
+        raise DatabaseFileError("disk full")
+
+    work = build()
+    flow = Flow(work, schema=State, db_path=tmp_path / "runs.db", run_id="r")
+    flow.then(work.when("*"), END).then(work.catch(Exception, writes=S.failure), give_up)
+    of_branch = method in ("step", "journal")
+    monkeypatch.setattr(BranchRecorder if of_branch else StepWriter, method, full)
+    with pytest.raises(DatabaseFileError, match="disk full"):
+        flow.run({}) if driver == "run" else asyncio.run(flow.run_async({}))
+    monkeypatch.undo()
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        assert (db.get_run("r") or {})["status"] == "failed"
+    assert flow.resume("r")["failure"] is None

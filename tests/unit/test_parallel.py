@@ -24,6 +24,7 @@ from pocoflow import (
     key,
     node,
 )
+from pocoflow.engine import drivers
 from pocoflow.errors import (
     BranchError,
     DefinitionError,
@@ -755,3 +756,43 @@ def test_a_private_field_is_not_there_after_the_join() -> None:
     fan = FanOut(halve, each=C.numbers, as_=C.number, private=(C.half,))
     flow: Flow[Scratch] = Flow(fan, schema=Scratch, inputs=(C.numbers,))
     assert [one.code for one in flow.then(fan, after).validate()] == ["PF301"]
+
+
+def test_threads_that_outlive_a_ctrl_c_write_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the run has ended, whoever resumes it has the record for himself."""
+    begun, go = threading.Barrier(3), threading.Event()
+    left: list[Any] = []
+    in_thread = drivers.in_thread
+
+    class Interrupted:
+        """What waits for a thread, and gets a Ctrl-C."""
+
+        def result(self) -> None:
+            begun.wait(WAIT)
+            raise KeyboardInterrupt
+
+    def started(*arguments: Any) -> Any:
+        left.append(in_thread(*arguments))
+        return Interrupted()
+
+    @node(writes=B.log)
+    def work(word: str) -> Any:
+        if not go.is_set():
+            begun.wait(WAIT)
+            go.wait(WAIT)
+        return word
+
+    fan = FanOut(work, each=B.words, as_=B.word, name="fan")
+    flow = Flow(fan, schema=Board, db_path=tmp_path / "runs.db", run_id="r")
+    monkeypatch.setattr(drivers, "in_thread", started)
+    with pytest.raises(KeyboardInterrupt):
+        flow.run({"words": ["x", "y"]})
+    monkeypatch.undo()
+    go.set()
+    for future in left:
+        future.result(WAIT)
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        assert db.get_checkpoints("r") == []
+    assert flow.resume("r")["log"] == ["x", "y"]
