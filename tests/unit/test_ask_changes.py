@@ -95,6 +95,14 @@ def before(
     monkeypatch.setattr(RunRecorder, name, both)
 
 
+class AskAlways(AskNode[str, str]):
+    """Asks for a word."""
+
+    def exec(self, prepared: Any) -> Question[str]:
+        """Ask."""
+        return Question("Well?")
+
+
 # -- somebody stops it ------------------------------------------------------------------------
 
 
@@ -206,6 +214,18 @@ def test_recover_leaves_a_run_alone_that_has_nothing_new(db: WorkflowDB) -> None
     assert flow.recover() == {run_id: None}
     assert db.load_checkpoint(run_id, 0)["results"] == ["A", "B", "fails"]
     assert calls.count("a") == calls.count("b") == 1
+
+
+def test_recover_leaves_out_what_somebody_else_has_finished(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two workers, the slower one does not report a failure where the other one was faster."""
+    flow: Flow[State] = Flow(ask, schema=State, db_path=db)
+    run_id = paused(flow)
+    flow.answer(run_id, ask.reply(True))
+    flow.resume(run_id)
+    monkeypatch.setattr(WorkflowDB, "runs_to_recover", lambda *names: [run_id])
+    assert flow.recover() == {}
 
 
 # -- answers ----------------------------------------------------------------------------------
@@ -431,6 +451,27 @@ def test_a_live_value_that_prep_set_is_missed_by_name(db: WorkflowDB) -> None:
     flow.answer(run_id, asks.reply(True))
     with pytest.raises(NotSavedError, match="'lock' was not saved"):
         flow.resume(run_id)
+
+
+def test_a_live_value_of_a_branch_is_missed_by_name(db: WorkflowDB) -> None:
+    """What a branch set before another one asked is merged, or known as not saved."""
+
+    class Set(Node):
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> None:
+            store["lock"], store["plain"] = threading.Lock(), 1
+
+    class Use(Node):
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+            return str(store["lock"])
+
+    fork = Parallel(Set(), AskAlways(), name="fork")
+    flow: Flow[Any] = Flow(fork, db_path=db)
+    flow.then(fork, Use())
+    run_id = paused(flow)
+    flow.answer_json(run_id, "yes")
+    with pytest.raises(NotSavedError, match="'lock' was not saved"):
+        flow.resume(run_id)
+    assert db.load_checkpoint(run_id, 2)["plain"] == 1
 
 
 def test_questions_of_branches_that_are_given_up_are_closed(db: WorkflowDB) -> None:
