@@ -376,8 +376,8 @@ def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
         except AnswerError as exc:
             raise ResumeError(
                 f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
-                "it was given under another type, or checked by its JSON schema alone: let the "
-                "node take it, or fork() the run, which asks again"
+                "it was given under another type, or checked by its JSON schema alone; flow.answer "
+                "and flow.answer_json take another one in its place"
             ) from exc
     return found
 

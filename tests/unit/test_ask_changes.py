@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from pocoflow import (
 )
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.errors import (
+    AnsweredError,
     AnswerError,
     DatabaseFileError,
     DefinitionError,
@@ -364,8 +366,9 @@ def test_a_reply_of_another_node_of_the_name_is_told_so(db: WorkflowDB) -> None:
         Flow(Ask(), db_path=db).answer(run_id, Ask().reply(True))
 
 
-def test_an_answer_of_another_type_says_what_to_do(db: WorkflowDB) -> None:
-    """An answer that the node no longer takes is kept; a fork asks again."""
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_answer_that_the_node_cannot_take_is_replaced(as_json: bool, db: WorkflowDB) -> None:
+    """The code asks for another type now: a resume says so, and a right answer can be given."""
 
     def asking(kind: Any) -> Any:
         @node(writes=key("ok"), name="ask")
@@ -374,15 +377,38 @@ def test_an_answer_of_another_type_says_what_to_do(db: WorkflowDB) -> None:
 
         return asks
 
-    first = asking(bool)
+    first, second = asking(bool), asking(str)
     flow: Flow[Any] = Flow(first, db_path=db, flow_name="f")
     run_id = paused(flow)
     flow.answer(run_id, first.reply(True))
-    changed: Flow[Any] = Flow(asking(str), db_path=db, flow_name="f")
-    with pytest.raises(ResumeError, match=r"not a str.*fork\(\)"):
+    changed: Flow[Any] = Flow(second, db_path=db, flow_name="f")
+    with pytest.raises(ResumeError, match=r"true is not a str.*take another one in its place"):
         changed.resume(run_id)
-    with pytest.raises(RunPaused):
-        changed.resume(changed.fork(run_id))
+    with pytest.raises(AnsweredError):
+        flow.answer(run_id, first.reply(False))
+    if as_json:
+        changed.answer_json(run_id, "yes")
+    else:
+        changed.answer(run_id, second.reply("yes"))
+    with pytest.raises(AnsweredError):
+        changed.answer_json(run_id, "no")
+    assert changed.resume(run_id)["ok"] == "yes"
+
+
+def test_an_answer_that_only_the_schema_allows_is_replaced(db: WorkflowDB) -> None:
+    """A JSON schema does not tell a date from another text; the flow that goes on does."""
+
+    @node(writes=key("when"))
+    def ask_when() -> Question[datetime]:
+        return Question("When?")
+
+    flow: Flow[Any] = Flow(ask_when, db_path=db)
+    run_id = paused(flow)
+    db.answer_json(run_id, "tomorrow")
+    with pytest.raises(ResumeError, match='"tomorrow" is not a datetime'):
+        flow.resume(run_id)
+    flow.answer_json(run_id, "2030-01-02T03:04:05Z")
+    assert flow.resume(run_id)["when"] == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("was_batch", [True, False])
