@@ -42,7 +42,8 @@ def answer(
     if not of_node:
         _refuse_stranger(graph, reply.node, strange)
     kind = answer_type(reply.node)
-    one = choose([_as_open(one, kind) for one in of_node], run_id, question, reply.node.name)
+    counted = [_as_open(one, kind) if _is_given(one) else one for one in of_node]
+    one = choose(counted, run_id, question, reply.node.name)
     refuse_closed(one)
     text, unfit = kind.from_python(reply.answer), _unfit(of_node, one)
     return database.keep_answer(one, text, reply.by, instead_of=unfit)
@@ -62,25 +63,35 @@ def answer_json(
         RunNotFoundError: There is no such run.
         AnswerError: The answer does not fit, or there is no such open question.
     """
+    kinds: dict[int, AnswerType] = {}
+
+    def kind_of(one: Asked) -> AnswerType | None:
+        place = asker(graph, one)
+        if place is not None and id(place.node) not in kinds:
+            kinds[id(place.node)] = answer_type(place.node)
+        return None if place is None else kinds[id(place.node)]
+
     known = database.get_questions(run_id)
-    places = {one.question: asker(graph, one) for one in known}
-    kinds = {
-        number: answer_type(place.node) for number, place in places.items() if place is not None
-    }
-    one = choose([_as_open(it, kinds.get(it.question)) for it in known], run_id, question)
+    counted = [_as_open(it, kind_of(it)) if _is_given(it) else it for it in known]
+    one = choose(counted, run_id, question)
     refuse_closed(one)
-    if one.question not in kinds:
+    kind = kind_of(one)
+    if kind is None:
         raise AnswerError(
             f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
             f"have: {_WITHOUT_CODE}"
         )
-    text, unfit = kinds[one.question].from_json(value), _unfit(known, one)
+    text, unfit = kind.from_json(value), _unfit(known, one)
     return database.keep_answer(one, text, by, instead_of=unfit)
+
+
+def _is_given(one: Asked) -> bool:
+    return one.answer is not None and not one.is_closed
 
 
 def _as_open(one: Asked, kind: AnswerType | None) -> Asked:
     """A question whose answer the node cannot take, as one that has none."""
-    if one.answer is None or one.is_closed or kind is None:
+    if one.answer is None or kind is None:
         return one
     try:
         kind.read(one.answer)
