@@ -4,9 +4,11 @@ Wire nodes (prep | exec | post) into a graph, run it over a :class:`Store`, and 
 one SQLite file.
 """
 
+import importlib
+import typing
+
 from pocoflow._version import __version__
 from pocoflow.context import RunContext, context
-from pocoflow.db import WorkflowDB
 from pocoflow.edges import END
 from pocoflow.errors import PocoflowError, RunCancelled, RunPaused
 from pocoflow.fields import fields, key
@@ -18,6 +20,9 @@ from pocoflow.resources import resource
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
 from pocoflow.subflow import Subflow, bind
+
+if typing.TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
 
 # isort: split
 # Last: importing the module pocoflow.node makes its own name an attribute of this package.
@@ -49,3 +54,11 @@ __all__ = [
     "node",
     "resource",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    # The database is imported by those who have one.
+    if name in ("WorkflowDB", "db"):
+        db = importlib.import_module("pocoflow.db")
+        return db if name == "db" else db.WorkflowDB
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

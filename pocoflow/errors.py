@@ -47,8 +47,10 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pocoflow.findings import Finding
+if TYPE_CHECKING:
+    from pocoflow.findings import Finding
 
 __all__ = [
     "ActionError",

@@ -7,8 +7,9 @@ and tells the listeners after the commit that made it true. ``kind`` is the name
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 from pocoflow.question import Question
 
@@ -201,3 +202,6 @@ Event: TypeAlias = (
     | FlowCancelled
     | FlowPaused
 )
+
+KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}
+"""The classes by kind."""

@@ -7,28 +7,23 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from threading import TIMEOUT_MAX
-from typing import Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
-from pocoflow.db import WorkflowDB
-from pocoflow.db.recorder import RunRecorder
 from pocoflow.edges import End, wiring_version
 from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
-from pocoflow.events import Event
-from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
-from pocoflow.opening import open_store, snapshots
+from pocoflow.opening import new_run_id, open_store, snapshots
 from pocoflow.resources import check_resources
-from pocoflow.resume import new_run_id, reopen
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema, short
 from pocoflow.store import Store
@@ -36,6 +31,10 @@ from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+    from pocoflow.events import Event
 
 __all__ = ["Flow"]
 
@@ -294,6 +293,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         run = self._run(self.run_id or run_id, token, store, objects)
         database = self._open_database(graph)
         if database is not None:
+            from pocoflow.db.recorder import RunRecorder
+
             recorder = run.recorder = RunRecorder(database, run.context.run_id)
             fingerprint = self._fingerprint(graph)
             leaf, path = place.first()
@@ -309,6 +310,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         types: Iterable[type],
         resources: Mapping[Any, object] | None,
     ) -> Started:
+        from pocoflow.resume import reopen
+
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         found = reopen(
@@ -349,6 +352,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
 
     def _fingerprint(self, graph: Graph) -> str:
         if self._described is None or self._described[0] is not graph:
+            from pocoflow.fingerprint import describe
+
             self._described = (graph, describe(graph, self.schema))
         return self._described[1]
 
@@ -357,6 +362,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
 
     def _open_database(self, graph: Graph) -> WorkflowDB | None:
         if self._db_path is not None and self._database is None:
+            from pocoflow.db import WorkflowDB
+
             path = self._db_path
             self._database = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
             for name in graph.namesakes():

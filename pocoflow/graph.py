@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pocoflow.definitions import declared_actions, place_of
 from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End
@@ -14,11 +14,13 @@ from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.node import Node
 from pocoflow.parallel import Spread
-from pocoflow.render import DrawnEdge, Picture, to_dot, to_mermaid
 from pocoflow.resources import Resource
 from pocoflow.settings import check_settings
 from pocoflow.subflow import Subflow
 from pocoflow.wiring import Conflict, FlowEdges, GraphEdge, Writer
+
+if TYPE_CHECKING:
+    from pocoflow.render import Picture
 
 __all__ = ["Graph", "GraphCatch", "GraphNode", "label"]
 
@@ -246,10 +248,14 @@ class Graph:
             marks: Severity by name, for nodes to be coloured: ``error``, ``warning`` or ``note``.
                 A node inside of another one is named with its path, ``outer/inner``.
         """
+        from pocoflow.render import to_mermaid
+
         return to_mermaid(self.picture(), marks or {})
 
     def to_dot(self, marks: Mapping[str, str] | None = None) -> str:
         """Draw the graph in the DOT language of Graphviz; ``marks`` as in :meth:`to_mermaid`."""
+        from pocoflow.render import to_dot
+
         return to_dot(self.picture(), marks or {})
 
     def picture(self) -> Picture:
@@ -257,6 +263,8 @@ class Graph:
 
         An edge for the default action has no label.
         """
+        from pocoflow.render import DrawnEdge, Picture
+
         return Picture(
             self.start.name,
             [(name, [one.picture() for one in place.within]) for name, place in self.nodes.items()],

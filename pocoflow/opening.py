@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
@@ -13,7 +14,13 @@ from pocoflow.errors import DefinitionError
 from pocoflow.schema import short
 from pocoflow.store import Store
 
-__all__ = ["open_store", "snapshots"]
+__all__ = ["new_run_id", "open_store", "snapshots"]
+
+
+def new_run_id(flow_name: str) -> tuple[str, str]:
+    """A new run id and the run's token of 128 random bits."""
+    token = os.urandom(16).hex()
+    return f"{flow_name}-{token[:8]}", token
 
 
 def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -25,11 +24,12 @@ from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.hints import read_hints
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
+from pocoflow.opening import new_run_id
 from pocoflow.schema import closest
 from pocoflow.store import Store, schema_types
 from pocoflow.subflow import Subflow
 
-__all__ = ["Resumption", "fork_run", "new_run_id", "rehearse", "reopen"]
+__all__ = ["Resumption", "fork_run", "rehearse", "reopen"]
 
 _log = get_logger("flow")
 
@@ -61,12 +61,6 @@ class Resumption:
     prepared: tuple[Any, ...]
     forked: int
     branches: Mapping[str, SavedBranch]
-
-
-def new_run_id(flow_name: str) -> tuple[str, str]:
-    """A new run id and the run's token of 128 random bits."""
-    token = os.urandom(16).hex()
-    return f"{flow_name}-{token[:8]}", token
 
 
 def reopen(

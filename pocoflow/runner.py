@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow.db import WorkflowDB
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.loop import fail
@@ -19,6 +18,9 @@ from pocoflow.engine.run import Run
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
 
 __all__ = ["RunHandle"]
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow.answering import answer, answer_json
-from pocoflow.db import WorkflowDB
-from pocoflow.db.questions import Asked
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError, ResumeError, RunPaused
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
-from pocoflow.question import Reply
-from pocoflow.resume import fork_run
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+    from pocoflow.db.questions import Asked
+    from pocoflow.question import Reply
 
 __all__ = ["Started", "StoredRuns"]
 
@@ -189,6 +189,8 @@ class StoredRuns(Generic[StateT]):
             CheckpointNotFoundError: It has no checkpoint of that step.
             ResumeError: No node comes after that step.
         """
+        from pocoflow.resume import fork_run
+
         database = self._required_database()
         return fork_run(database, run_id, step, changes or {}, self.schema, types)
 
@@ -213,6 +215,8 @@ class StoredRuns(Generic[StateT]):
             AnsweredError: It was answered already.
             DefinitionError: The flow has no ``db_path``.
         """
+        from pocoflow.answering import answer
+
         return answer(self._required_database(), self.graph, run_id, reply, question)
 
     def answer_json(
@@ -227,6 +231,8 @@ class StoredRuns(Generic[StateT]):
             question: The number of the question; needed if several are open.
             by: Who answers.
         """
+        from pocoflow.answering import answer_json
+
         return answer_json(self._required_database(), self.graph, run_id, answer, question, by)
 
     def _required_database(self) -> WorkflowDB:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from queue import SimpleQueue
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from pocoflow.db import WorkflowDB
 from pocoflow.engine.drivers import drive_async
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.run import Listener, Run
-from pocoflow.events import Event
 from pocoflow.runner import RunHandle
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+    from pocoflow.events import Event
 
 __all__ = ["stream", "stream_async"]
 
@@ -74,4 +76,6 @@ async def stream_async(run: Run, steps: Steps) -> AsyncGenerator[Event, None]:
 def _with(
     listeners: Mapping[str, Sequence[Listener]], listener: Listener
 ) -> dict[str, Sequence[Listener]]:
-    return {kind.kind: (*listeners.get(kind.kind, ()), listener) for kind in get_args(Event)}
+    from pocoflow.events import KINDS
+
+    return {kind: (*listeners.get(kind, ()), listener) for kind in KINDS}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, field_of, is_fields
-from pocoflow.findings import Finding
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.schema import short
 from pocoflow.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.check import Proof
+    from pocoflow.findings import Finding
 
 __all__ = ["Validated", "names_of"]
 

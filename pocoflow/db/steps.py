@@ -12,6 +12,7 @@ from typing import Any
 from pocoflow import codec
 from pocoflow.branches import BranchRecord, BranchStore
 from pocoflow.context import RunContext
+from pocoflow.counting import Numbers
 from pocoflow.db.clock import later, utc_now
 from pocoflow.db.questions import Asked, NewQuestion, Pause
 from pocoflow.db.sql import QUERIES, event_ids
@@ -24,24 +25,9 @@ from pocoflow.graph import label
 from pocoflow.logging import get_logger
 from pocoflow.watch import Watch
 
-__all__ = ["BranchRecorder", "Numbers", "StepWriter", "StoredBranch"]
+__all__ = ["BranchRecorder", "StepWriter", "StoredBranch"]
 
 _log = get_logger("db")
-
-
-class Numbers:
-    """Gives the steps of a run their numbers, in the order in which its branches commit them."""
-
-    def __init__(self, following: int) -> None:
-        self.following = following
-        self._lock = threading.Lock()
-
-    def take(self) -> int:
-        """The number of a step that is finished."""
-        with self._lock:
-            number = self.following
-            self.following = number + 1
-        return number
 
 
 @dataclass(slots=True)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from pocoflow.answers import answer_type
 from pocoflow.context import current
-from pocoflow.db.questions import Asked, NewQuestion
 from pocoflow.engine.effects import Effect
 from pocoflow.engine.run import Run
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
-from pocoflow.events import NodeAsked
 from pocoflow.graph import GraphNode
 from pocoflow.question import NO_DEFAULT, Question
+
+if TYPE_CHECKING:
+    from pocoflow.db.questions import Asked, NewQuestion
 
 __all__ = ["Paused", "Waiting", "ask", "is_waiting"]
 
@@ -89,10 +89,13 @@ def ask(
     number = yield from run.commit(not run.on_loop, recorder.ask, *facts)
     context.phase = phase
     where = None if item < 0 else item
-    run.tell(NodeAsked, place.name, run.step, number, result, where, context.path)
+    run.tell("node_ask", place.name, run.step, number, result, where, context.path)
 
 
 def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
+    from pocoflow.answers import answer_type
+    from pocoflow.db.questions import NewQuestion
+
     kind = answer_type(place.node)
     try:
         context = json.dumps(to_jsonable_python(dict(question.context)))

@@ -10,7 +10,6 @@ from typing import Any
 from pocoflow.context import RunContext
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.run import Run
-from pocoflow.events import NodeRetried
 from pocoflow.graph import GraphNode
 from pocoflow.settings import retry_wait, wants_retry
 
@@ -47,7 +46,7 @@ def try_again(
             )
             context.phase = "exec"
         run.tell(
-            NodeRetried,
+            "node_retry",
             place.name,
             run.step,
             context.attempt,

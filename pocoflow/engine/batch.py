@@ -11,7 +11,6 @@ from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Call, Effect, Gather, Job
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
-from pocoflow.events import ItemEnded
 from pocoflow.graph import GraphNode
 
 __all__ = ["map_items"]
@@ -74,7 +73,7 @@ class _Batch:
                 return
             self.results[index] = result
             yield from self._keep(index, result)
-            run.tell(ItemEnded, place.name, run.step, index, context.attempt, context.path)
+            run.tell("item_end", place.name, run.step, index, context.attempt, context.path)
         finally:
             current.reset(token)
 

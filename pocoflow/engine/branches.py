@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pocoflow.branches import BranchStore
 from pocoflow.context import Cancellation, current
-from pocoflow.db.steps import Numbers, StepWriter
+from pocoflow.counting import Numbers
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.memory import MemoryRecorder
 from pocoflow.engine.run import Run, SavedBranch
-from pocoflow.events import NodeFailed
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.parallel import BranchEnd, Spread, Start
 from pocoflow.store import Store
 from pocoflow.watch import Watch
+
+if TYPE_CHECKING:
+    from pocoflow.db.steps import StepWriter
 
 __all__ = ["run_branches"]
 
@@ -139,8 +141,9 @@ class _Fork:
             stored, inner.replay, inner.prepared = saved.stored, saved.replay, saved.prepared
             inner.frames.extend(saved.frames)
             context.count = stored.count
-        if isinstance(run.recorder, StepWriter):
-            inner.recorder = run.recorder.branch(context, store, values, self.numbers, stored)
+        if run.recorder is not None and run.recorder.keeps:
+            recorder = cast("StepWriter", run.recorder)
+            inner.recorder = recorder.branch(context, store, values, self.numbers, stored)
         if saved is not None and saved.pending is not None:
             store.take_back(*saved.pending)
         return inner
@@ -160,5 +163,5 @@ def _tell(inner: Run, exc: Exception) -> str:
     if not context.is_stopped_by(exc):
         exc.add_note(f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
         facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path)
-        inner.tell(NodeFailed, context.node, inner.step, *facts)
+        inner.tell("node_error", context.node, inner.step, *facts)
     return name

@@ -5,18 +5,20 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, Generic, Literal, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
-from pocoflow.events import Event, NodeFailed
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.schema import closest, short
 from pocoflow.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.events import NodeFailed
 
 __all__ = ["Hooked"]
 
@@ -139,8 +141,10 @@ class Hooked(Generic[StateT]):
         Returns:
             This object.
         """
-        for kind in get_args(Event):
-            self._registered().setdefault(kind.kind, []).append(listener)
+        from pocoflow.events import KINDS
+
+        for kind in KINDS:
+            self._registered().setdefault(kind, []).append(listener)
         return self
 
     def listeners(self) -> dict[str, tuple[Listener, ...]]:

@@ -12,10 +12,8 @@ import sys
 from collections.abc import Generator
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pocoflow.db.questions import describe_open
-from pocoflow.db.recorder import RunRecorder
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
@@ -28,21 +26,9 @@ from pocoflow.errors import (
     DeadlineError,
     MaxStepsError,
     RunCancelled,
-    RunError,
     RunPaused,
     StoreError,
     UnhandledActionError,
-)
-from pocoflow.events import (
-    Emitted,
-    FlowCancelled,
-    FlowEnded,
-    FlowFailed,
-    FlowPaused,
-    FlowStarted,
-    NodeEnded,
-    NodeFailed,
-    NodeStarted,
 )
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
@@ -50,6 +36,9 @@ from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.schema import closest
 from pocoflow.watch import Watch, check_in_place
+
+if TYPE_CHECKING:
+    from pocoflow.db.recorder import RunRecorder
 
 __all__ = ["fail", "steps"]
 
@@ -66,11 +55,11 @@ def steps(run: Run, start: GraphNode) -> Steps:
         MaxStepsError: ``max_steps`` was reached.
         Exception: Whatever a node raised, as it was raised, with a note on where.
     """
-    if run.listeners.get(Emitted.kind):
+    if run.listeners.get("emit"):
         run.context.emitter = run.emit
     paused: RunPaused | None = None
     try:
-        run.tell(FlowStarted, run.context.flow_name, run.step)
+        run.tell("flow_start", run.context.flow_name, run.step)
         try:
             yield from _loop(run, start)
         except Paused:
@@ -82,9 +71,9 @@ def steps(run: Run, start: GraphNode) -> Steps:
             raise late from exc
         raise
     if paused is not None:
-        run.tell(FlowPaused, run.context.flow_name, run.finished, paused.questions)
+        run.tell("flow_pause", run.context.flow_name, run.finished, paused.questions)
         raise paused
-    run.tell(FlowEnded, run.context.flow_name, run.finished)
+    run.tell("flow_end", run.context.flow_name, run.finished)
 
 
 def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot path
@@ -119,7 +108,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         if timed:
             began = run.began = perf_counter()
         if on_start is not None:
-            run.tell(NodeStarted, place.name, step, context.path)
+            run.tell("node_start", place.name, step, context.path)
 
         path, note, failure = context.path, None, None
         try:
@@ -201,9 +190,9 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         run.completed = following is None
         if failure is not None:
             facts = (phase, context.attempt, elapsed, failure, path, True)
-            run.tell(NodeFailed, place.name, step, *facts)
+            run.tell("node_error", place.name, step, *facts)
         elif on_end is not None:
-            run.tell(NodeEnded, place.name, step, action, elapsed, context.attempt, path)
+            run.tell("node_end", place.name, step, action, elapsed, context.attempt, path)
         step += 1
         if following is None:
             break
@@ -321,12 +310,12 @@ def _too_many(run: Run, place: GraphNode) -> MaxStepsError:
 
 def _pause(run: Run) -> RunPaused:
     """Record that the run waits for answers; what its caller is told."""
-    context, recorder = run.context, run.recorder
-    if not isinstance(recorder, RunRecorder):
-        raise RunError(f"run {context.run_id!r} is not kept, so it cannot wait")
+    from pocoflow.db.questions import describe_open
+
+    context = run.context
     if not context.cancellation.is_late:
         context.check_cancelled()
-    asked = recorder.pause(label(context.node, context.path))
+    asked = cast("RunRecorder", run.recorder).pause(label(context.node, context.path))
     if asked is None:
         run.cancel()
         context.check_cancelled()
@@ -373,19 +362,19 @@ def fail(run: Run, exc: BaseException) -> None:
             f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
         )
-    if isinstance(run.recorder, RunRecorder):
+    if run.recorder is not None:
         status = "cancelled" if cancelled else "failed"
         node = label(name, context.path) if in_node and name is not None else None
         ended = (status, exc, run.step, node, context.attempt, run.elapsed())
-        if not run.recorder.end(*ended):
+        if not cast("RunRecorder", run.recorder).end(*ended):
             return
     if cancelled:
-        run.tell(FlowCancelled, context.flow_name, run.finished)
+        run.tell("flow_cancelled", context.flow_name, run.finished)
         return
     if in_node and name is not None:
         facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
-        run.tell(NodeFailed, *facts)
-    run.tell(FlowFailed, context.flow_name, run.finished, exc)
+        run.tell("node_error", *facts)
+    run.tell("flow_error", context.flow_name, run.finished, exc)
 
 
 def _is_task_cancelled(exc: BaseException) -> bool:

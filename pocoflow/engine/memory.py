@@ -6,7 +6,7 @@ from typing import Any
 
 from pocoflow.branches import BranchStore
 from pocoflow.context import RunContext
-from pocoflow.db.steps import Numbers
+from pocoflow.counting import Numbers
 from pocoflow.watch import Watch, check_in_place
 
 __all__ = ["MemoryRecorder"]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pocoflow.context import RunContext
-from pocoflow.db.questions import NewQuestion
-from pocoflow.db.steps import Numbers, StoredBranch
-from pocoflow.db.values import BranchValues
+from pocoflow.counting import Numbers
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.effects import Call, Effect
 from pocoflow.errors import DatabaseError
-from pocoflow.events import Emitted, Event
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.db.questions import NewQuestion
+    from pocoflow.db.steps import StoredBranch
+    from pocoflow.db.values import BranchValues
 
 __all__ = ["Listener", "Recorder", "Run", "SavedBranch"]
 
@@ -183,17 +186,17 @@ class Run:
 
     def emit(self, context: RunContext, value: object) -> None:
         """Tell listeners what a node emits."""
-        self.tell(Emitted, context.node, context.step, value, context.item, context.path)
+        self.tell("emit", context.node, context.step, value, context.item, context.path)
 
-    def tell(self, kind: type[Event], *facts: Any) -> None:
+    def tell(self, kind: str, *facts: Any) -> None:
         """Build an event if somebody listens to its kind, and tell them.
 
         An ``Exception`` of a listener is logged with its traceback and changes nothing.
         """
-        listeners = self.listeners.get(kind.kind)
+        listeners = self.listeners.get(kind)
         if not listeners:
             return
-        event: Any = kind(self.context.run_id, *facts)
+        event: Any = _kinds()[kind](self.context.run_id, *facts)
         for listener in listeners:
             try:
                 listener(event, self.store)
@@ -202,5 +205,13 @@ class Run:
                     "flow %r, run %r: a listener of %r failed; the run goes on",
                     self.context.flow_name,
                     self.context.run_id,
-                    kind.kind,
+                    kind,
                 )
+
+
+@cache
+def _kinds() -> Mapping[str, Any]:
+    """The classes of events; not imported before somebody listens."""
+    from pocoflow.events import KINDS
+
+    return KINDS

@@ -18,8 +18,8 @@ from hypothesis import given, strategies as st
 
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
-from pocoflow.cli.grounding import CheckError, check_name, check_rewrite
 from pocoflow.cli.demo import ReadingCard, run_demo
+from pocoflow.cli.grounding import CheckError, check_name, check_rewrite
 from pocoflow.cli.models import ModelError, OnToken
 from pocoflow.cli.output import CommandError
 from pocoflow.cli.passages import is_speech, split_lines, split_passages
