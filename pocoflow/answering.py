@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from pocoflow.answers import answer_type
+from pocoflow.answers import AnswerType, answer_type
 from pocoflow.db import WorkflowDB
 from pocoflow.db.questions import Asked, choose, describe_open, refuse_closed
 from pocoflow.errors import AnswerError
@@ -40,9 +41,12 @@ def answer(
             strange.append(one)
     if not of_node:
         _refuse_stranger(graph, reply.node, strange)
-    one = choose(of_node, run_id, question, reply.node.name)
+    kind = answer_type(reply.node)
+    counted = [_as_open(one, kind) if _is_given(one) else one for one in of_node]
+    one = choose(counted, run_id, question, reply.node.name)
     refuse_closed(one)
-    return database.keep_answer(one, answer_type(reply.node).from_python(reply.answer), reply.by)
+    text, unfit = kind.from_python(reply.answer), _unfit(of_node, one)
+    return database.keep_answer(one, text, reply.by, instead_of=unfit)
 
 
 def answer_json(
@@ -59,15 +63,46 @@ def answer_json(
         RunNotFoundError: There is no such run.
         AnswerError: The answer does not fit, or there is no such open question.
     """
-    one = choose(database.get_questions(run_id), run_id, question)
+    kinds: dict[int, AnswerType] = {}
+
+    def kind_of(one: Asked) -> AnswerType | None:
+        place = asker(graph, one)
+        if place is not None and id(place.node) not in kinds:
+            kinds[id(place.node)] = answer_type(place.node)
+        return None if place is None else kinds[id(place.node)]
+
+    known = database.get_questions(run_id)
+    counted = [_as_open(it, kind_of(it)) if _is_given(it) else it for it in known]
+    one = choose(counted, run_id, question)
     refuse_closed(one)
-    place = asker(graph, one)
-    if place is None:
+    kind = kind_of(one)
+    if kind is None:
         raise AnswerError(
             f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
             f"have: {_WITHOUT_CODE}"
         )
-    return database.keep_answer(one, answer_type(place.node).from_json(value), by)
+    text, unfit = kind.from_json(value), _unfit(known, one)
+    return database.keep_answer(one, text, by, instead_of=unfit)
+
+
+def _is_given(one: Asked) -> bool:
+    return one.answer is not None and not one.is_closed
+
+
+def _as_open(one: Asked, kind: AnswerType | None) -> Asked:
+    """A question whose answer the node cannot take, as one that has none."""
+    if one.answer is None or kind is None:
+        return one
+    try:
+        kind.read(one.answer)
+    except AnswerError:
+        return replace(one, answer=None)
+    return one
+
+
+def _unfit(known: list[Asked], one: Asked) -> str | None:
+    """The answer of a question that counts as open."""
+    return next(it.answer for it in known if it.question == one.question)
 
 
 _WITHOUT_CODE = (

@@ -26,6 +26,7 @@ class Writes(NamedTuple):
     values: Mapping[str, Any]
     increments: Sequence[tuple[str, Any]]
     deleted: Sequence[str]
+    unsaved: Mapping[str, Unsaved]
 
 
 class BranchStore(Store[Any]):
@@ -156,6 +157,7 @@ class BranchStore(Store[Any]):
             {key: value for key, value, _ in self._fork.changed(self) if key not in kept},
             [one for one in self.increments if one[0] not in self._private],
             [key for key in self._fork.gone(self) if key not in kept and key not in self._unsaved],
+            {key: mark for key, mark in self._unsaved.items() if key not in kept},
         )
 
 
@@ -219,6 +221,7 @@ def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
     values: dict[str, Any] = {}
     increments: list[tuple[str, Any]] = []
     deleted: list[str] = []
+    unsaved: dict[str, Unsaved] = {}
     writers: dict[str, list[str]] = {}
     for name, writes in branches:
         for key in (*writes.values, *writes.deleted):
@@ -226,6 +229,7 @@ def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
         values |= writes.values
         increments += writes.increments
         deleted += writes.deleted
+        unsaved |= writes.unsaved
     clashes = [
         f"key {key!r} was changed by the branches {', '.join(map(repr, names))}"
         for key, names in writers.items()
@@ -239,3 +243,8 @@ def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
     store.apply(values, increments)
     for key in deleted:
         del store[key]
+    # What a branch had set in an earlier process, and nobody could store, is missed by name.
+    lost = {key: mark for key, mark in unsaved.items() if key not in store}
+    if lost:
+        store._unsaved.update(lost)
+        store._plain = False

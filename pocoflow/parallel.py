@@ -76,6 +76,7 @@ class Spread(Node[Any, Any, EndT]):
         limit: How many run at once; ``None`` for all of them.
         collects: Whether failures are collected.
         private: Keys that each branch has for itself.
+        errors: The key that gets the list of failures, if one does.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Spread(Node[Any, Any, EndT]):
         self.limit = limit
         self.collects = on_error == "collect"
         self.private = frozenset(key_of("private", one) for one in private)
-        self._errors = None if errors is None else key_of("errors", errors)
+        self.errors = None if errors is None else key_of("errors", errors)
 
     @property
     def actions(self) -> tuple[str, ...] | None:
@@ -124,8 +125,8 @@ class _Merging(Spread[Ended]):
         """Merge what the branches wrote."""
         merge(store, [(end.name, end.store.writes()) for end in ends if end.store is not None])
         failures = [end.failure for end in ends if end.failure is not None]
-        if self._errors is not None:
-            store.put({self._errors: failures})
+        if self.errors is not None:
+            store.put({self.errors: failures})
         return FAILED if failures else "default"
 
 

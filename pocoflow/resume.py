@@ -359,19 +359,20 @@ def _finished(
 def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
     """What people have answered, as results of ``exec``; what stands for it where they have not."""
     found: dict[int, Any] = {}
-    now = utc_now()
+    now, kind = utc_now(), None
     for item, one in asked.items():
         _same_items(one.run_id, place.node, item < 0)
         if one.answer is None:
             found[item] = Waiting(one, one.is_late(now))
             continue
         try:
-            found[item] = answer_type(place.node).read(one.answer)
+            kind = kind or answer_type(place.node)
+            found[item] = kind.read(one.answer)
         except AnswerError as exc:
             raise ResumeError(
                 f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
-                "it was given under another type, or checked by its JSON schema alone: let the "
-                "node take it, or fork() the run, which asks again"
+                "it was given under another type, or checked by its JSON schema alone; flow.answer "
+                "and flow.answer_json take another one in its place"
             ) from exc
     return found
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Run
-from pocoflow.errors import DefinitionError, RunPaused
+from pocoflow.errors import DefinitionError, ResumeError, RunPaused
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.runner import RunHandle
@@ -143,7 +143,7 @@ class StoredRuns(Generic[StateT]):
         Returns:
             For each such run, ``None`` if it is completed now, or the exception that ended it,
             ``RunPaused`` if it waits (again). One that fails does not keep the others from going
-            on.
+            on; one that another process has taken meanwhile is left out.
         """
         outcomes: dict[str, Exception | None] = {}
         for run_id in self._required_database().runs_to_recover(self.flow_name):
@@ -152,11 +152,17 @@ class StoredRuns(Generic[StateT]):
             except RunPaused as exc:
                 outcomes[run_id] = exc
             except Exception as exc:  # noqa: BLE001 - returned; the others go on
+                if isinstance(exc, ResumeError) and self._is_taken(run_id):
+                    continue
                 _log.warning("run %r could not be recovered: %s", run_id, exc)
                 outcomes[run_id] = exc
             else:
                 outcomes[run_id] = None
         return outcomes
+
+    def _is_taken(self, run_id: str) -> bool:
+        row = self._required_database().get_run(run_id) or {}
+        return row.get("status") in ("running", "completed")
 
     def fork(
         self,

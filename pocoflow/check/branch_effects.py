@@ -47,12 +47,15 @@ def effects_of_branches(
     branches = [_of_graph(graph, effects, out) for graph in place.branches]
     items = {node.each: 0} if isinstance(node, FanOut) else {}
     private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
+    # Written when all branches have ended, be the list empty or not.
+    errors = frozenset(() if node.errors is None else (node.errors,))
     # What is there of a private field at the fork is there in the branch, the item excepted.
     given = frozenset((node.item,)) if isinstance(node, FanOut) else frozenset()
     needs = _union(one.needs for one in branches) - given
-    may = _union(one.may for one in branches) - private
+    may = (_union(one.may for one in branches) - private) | errors
     # There may be no items, and a branch that fails leaves nothing.
     must = frozenset() if items or node.collects else _union(one.must for one in branches)
+    must |= errors
     files = frozenset[str | None]().union(*(one.files for one in branches))
     unknown = any(one.writes_more for one in branches)
     ways = [Exit(DEFAULT_ACTION, may, must, unknown)]
@@ -65,7 +68,7 @@ def effects_of_branches(
         exits=tuple(ways),
         reads_more=any(one.reads_more for one in branches),
         writes_more=unknown,
-        named=items,
+        named={**items, **dict.fromkeys(sorted(private | errors), 0)},
         file=next(iter(files)) if len(files) == 1 else None,
     )
 

@@ -10,10 +10,12 @@ from pydantic import BaseModel
 from pocoflow.check.assignable import fits, fits_field
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
+from pocoflow.failure import Failure
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.hints import awaited, plain
+from pocoflow.parallel import FanOut, Spread
 from pocoflow.schema import closest, type_label
 from pocoflow.signature import Parameter, definition_place
 from pocoflow.store import Store
@@ -33,6 +35,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
         else:
             if subject.fields:
                 yield from _written_values(subject, name, place)
+                yield from _failures(subject, name, place)
             yield from check_phases(subject, name, place)
     yield from _nested_schemas(subject)
     yield from _unknown_inputs(subject)
@@ -71,7 +74,26 @@ def _how(place: GraphNode, key: str) -> str | None:
         for one in place.node.signature.parameters:
             if one.field is not None and one.field.name == key:
                 return f"has the parameter {one.name!r} for field"
+    if isinstance(place.node, Spread) and key in place.node.private:
+        return "has the private field"
+    if isinstance(place.node, FanOut) and key == place.node.item:
+        return "gives each item to its branch as"
     return None
+
+
+def _failures(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    """The field that gets the failures of branches has to hold a list of them."""
+    field = place.node.errors if isinstance(place.node, Spread) else None
+    if field is None or subject.fields.lacks(field):
+        return
+    takes = subject.fields.takes(field)
+    if not fits_field(list[Failure], takes):
+        yield subject.finding(
+            "PF203",
+            f"errors= writes list[Failure] to field {field!r}, which holds {type_label(takes)}",
+            "let the field hold list[Failure]",
+            node=name,
+        )
 
 
 def _parameters(

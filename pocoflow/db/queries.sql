@@ -63,9 +63,10 @@ WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cance
 ORDER BY q.question;
 
 -- name: answer_question
--- The first answer counts. Returns nothing if there was one, or the run has gone on without.
+-- The first answer counts. Returns nothing if there was one, or the run has gone on without. One that
+-- the node cannot take is replaced, if it is still there.
 UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
-WHERE question = ? AND answer IS NULL AND closed = 0
+WHERE question = ? AND answer IS ? AND closed = 0
     AND (SELECT status FROM pf_runs AS r WHERE r.run_no = pf_questions.run_no)
         NOT IN ('completed', 'cancelled')
 RETURNING question;

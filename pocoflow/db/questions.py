@@ -155,8 +155,15 @@ def open_questions(connection: Connection) -> list[Asked]:
     return [Asked.of(row) for row in connection.rows(QUERIES["open_questions"])]
 
 
-def keep_answer(connection: Connection, one: Asked, run_no: int, text: str, by: str | None) -> None:
-    """Put the answer to a question on record; the first counts.
+def keep_answer(
+    connection: Connection,
+    one: Asked,
+    run_no: int,
+    text: str,
+    by: str | None,
+    instead_of: str | None = None,
+) -> None:
+    """Put the answer to a question on record; the first counts, unless the node cannot take it.
 
     Raises:
         AnswerError: It came too late: after another one, or its deadline, or the end of the run.
@@ -164,7 +171,8 @@ def keep_answer(connection: Connection, one: Asked, run_no: int, text: str, by: 
     """
     now = utc_now()
     with connection.transaction() as raw:
-        taken = raw.execute(QUERIES["answer_question"], (text, by, now, one.question)).fetchone()
+        row = (text, by, now, one.question, instead_of)
+        taken = raw.execute(QUERIES["answer_question"], row).fetchone()
         if taken is not None:
             first, last = event_ids(run_no)
             told = f"{text}, by {by}" if by else text

@@ -360,13 +360,16 @@ class WorkflowDB:
         check_json(one, answer)
         return self.keep_answer(one, json.dumps(answer), by)
 
-    def keep_answer(self, one: Asked, text: str, by: str | None) -> list[Asked]:
+    def keep_answer(
+        self, one: Asked, text: str, by: str | None, *, instead_of: str | None = None
+    ) -> list[Asked]:
         """Put an answer that was checked on record; the first one counts.
 
         Args:
             one: The question.
             text: The answer as JSON text.
             by: Who gives it.
+            instead_of: The answer that it replaces, which the node cannot take.
 
         Returns:
             The questions of the run that are still open.
@@ -378,7 +381,7 @@ class WorkflowDB:
         if self.connection.read_only:
             raise DatabaseFileError(f"database {self.path} was opened read-only")
         refuse_late(one)
-        keep_answer(self.connection, one, self.number(one.run_id), text, by)
+        keep_answer(self.connection, one, self.number(one.run_id), text, by, instead_of)
         return [it for it in self.get_questions(one.run_id) if it.is_open]
 
     def _persist_interrupted(self, run: Mapping[str, Any]) -> None:

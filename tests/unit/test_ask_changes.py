@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from pocoflow import (
 )
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.errors import (
+    AnsweredError,
     AnswerError,
     DatabaseFileError,
     DefinitionError,
@@ -93,6 +95,14 @@ def before(
         return method(self, *arguments)
 
     monkeypatch.setattr(RunRecorder, name, both)
+
+
+class AskAlways(AskNode[str, str]):
+    """Asks for a word."""
+
+    def exec(self, prepared: Any) -> Question[str]:
+        """Ask."""
+        return Question("Well?")
 
 
 # -- somebody stops it ------------------------------------------------------------------------
@@ -206,6 +216,18 @@ def test_recover_leaves_a_run_alone_that_has_nothing_new(db: WorkflowDB) -> None
     assert flow.recover() == {run_id: None}
     assert db.load_checkpoint(run_id, 0)["results"] == ["A", "B", "fails"]
     assert calls.count("a") == calls.count("b") == 1
+
+
+def test_recover_leaves_out_what_somebody_else_has_finished(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two workers, the slower one does not report a failure where the other one was faster."""
+    flow: Flow[State] = Flow(ask, schema=State, db_path=db)
+    run_id = paused(flow)
+    flow.answer(run_id, ask.reply(True))
+    flow.resume(run_id)
+    monkeypatch.setattr(WorkflowDB, "runs_to_recover", lambda *names: [run_id])
+    assert flow.recover() == {}
 
 
 # -- answers ----------------------------------------------------------------------------------
@@ -344,8 +366,9 @@ def test_a_reply_of_another_node_of_the_name_is_told_so(db: WorkflowDB) -> None:
         Flow(Ask(), db_path=db).answer(run_id, Ask().reply(True))
 
 
-def test_an_answer_of_another_type_says_what_to_do(db: WorkflowDB) -> None:
-    """An answer that the node no longer takes is kept; a fork asks again."""
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_answer_that_the_node_cannot_take_is_replaced(as_json: bool, db: WorkflowDB) -> None:
+    """The code asks for another type now: a resume says so, and a right answer can be given."""
 
     def asking(kind: Any) -> Any:
         @node(writes=key("ok"), name="ask")
@@ -354,15 +377,38 @@ def test_an_answer_of_another_type_says_what_to_do(db: WorkflowDB) -> None:
 
         return asks
 
-    first = asking(bool)
+    first, second = asking(bool), asking(str)
     flow: Flow[Any] = Flow(first, db_path=db, flow_name="f")
     run_id = paused(flow)
     flow.answer(run_id, first.reply(True))
-    changed: Flow[Any] = Flow(asking(str), db_path=db, flow_name="f")
-    with pytest.raises(ResumeError, match=r"not a str.*fork\(\)"):
+    changed: Flow[Any] = Flow(second, db_path=db, flow_name="f")
+    with pytest.raises(ResumeError, match=r"true is not a str.*take another one in its place"):
         changed.resume(run_id)
-    with pytest.raises(RunPaused):
-        changed.resume(changed.fork(run_id))
+    with pytest.raises(AnsweredError):
+        flow.answer(run_id, first.reply(False))
+    if as_json:
+        changed.answer_json(run_id, "yes")
+    else:
+        changed.answer(run_id, second.reply("yes"))
+    with pytest.raises(AnsweredError):
+        changed.answer_json(run_id, "no")
+    assert changed.resume(run_id)["ok"] == "yes"
+
+
+def test_an_answer_that_only_the_schema_allows_is_replaced(db: WorkflowDB) -> None:
+    """A JSON schema does not tell a date from another text; the flow that goes on does."""
+
+    @node(writes=key("when"))
+    def ask_when() -> Question[datetime]:
+        return Question("When?")
+
+    flow: Flow[Any] = Flow(ask_when, db_path=db)
+    run_id = paused(flow)
+    db.answer_json(run_id, "tomorrow")
+    with pytest.raises(ResumeError, match='"tomorrow" is not a datetime'):
+        flow.resume(run_id)
+    flow.answer_json(run_id, "2030-01-02T03:04:05Z")
+    assert flow.resume(run_id)["when"] == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("was_batch", [True, False])
@@ -431,6 +477,27 @@ def test_a_live_value_that_prep_set_is_missed_by_name(db: WorkflowDB) -> None:
     flow.answer(run_id, asks.reply(True))
     with pytest.raises(NotSavedError, match="'lock' was not saved"):
         flow.resume(run_id)
+
+
+def test_a_live_value_of_a_branch_is_missed_by_name(db: WorkflowDB) -> None:
+    """What a branch set before another one asked is merged, or known as not saved."""
+
+    class Set(Node):
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> None:
+            store["lock"], store["plain"] = threading.Lock(), 1
+
+    class Use(Node):
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+            return str(store["lock"])
+
+    fork = Parallel(Set(), AskAlways(), name="fork")
+    flow: Flow[Any] = Flow(fork, db_path=db)
+    flow.then(fork, Use())
+    run_id = paused(flow)
+    flow.answer_json(run_id, "yes")
+    with pytest.raises(NotSavedError, match="'lock' was not saved"):
+        flow.resume(run_id)
+    assert db.load_checkpoint(run_id, 2)["plain"] == 1
 
 
 def test_questions_of_branches_that_are_given_up_are_closed(db: WorkflowDB) -> None:

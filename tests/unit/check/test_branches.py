@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import FanOut, Flow, Node, Parallel, Store, fields, node
+from pocoflow import END, FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.errors import FlowValidationError
+from pocoflow.failure import Failure
 from pocoflow.findings import Finding
 from pocoflow.reducers import append
 
@@ -99,3 +100,65 @@ def test_the_items_of_a_fan_out_are_a_warning() -> None:
     (found,) = clashes(FanOut(shorten, each=W.items, as_=W.one, name="each"))
     assert (found.severity, found.node) == ("warning", "each")
     assert "'summary'" in found.message
+
+
+class Report(BaseModel):
+    """Has a field for failures without a default."""
+
+    items: list[str]
+    item: str = ""
+    count: int = 0
+    failures: list[Failure]
+    log: Annotated[list[str], append] = []
+
+
+class Elsewhere(BaseModel):
+    """Another model."""
+
+    other: Any = None
+
+
+R, E = fields(Report), fields(Elsewhere)
+
+
+@node(writes=key("log"))
+def work(item: str) -> str:
+    """Fails for one item."""
+    if item == "bad":
+        raise ValueError(item)
+    return item
+
+
+@node
+def count(failures: list[Failure]) -> None:
+    """Reads the failures."""
+
+
+def test_the_field_of_the_failures_is_written() -> None:
+    """What follows may read the list, failures or none; nobody has to hand it in."""
+    fan = FanOut(work, each=R.items, as_=R.item, on_error="collect", errors=R.failures)
+    flow: Flow[Report] = Flow(fan, schema=Report)
+    flow.then(fan, count).then(fan.when("failed"), count)
+    assert flow.validate() == []
+    assert len(flow.run({"items": ["good", "bad"]}).state.failures) == 1
+    assert flow.run({"items": []}).state.failures == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"errors": E.other, "on_error": "collect"}, "it writes 'other'"),
+        ({"private": [E.other]}, "it has the private field 'other'"),
+        ({"as_": E.other}, "it gives each item to its branch as 'other'"),
+        ({"errors": key("count"), "on_error": "collect"}, "errors= writes list[Failure] to field"),
+    ],
+)
+def test_a_field_that_the_schema_lacks_is_found_before_the_run(
+    given: dict[str, Any], said: str
+) -> None:
+    """Each field that a parallel node names is one of the schema, and of a type that fits."""
+    fan = FanOut(work, **{"each": R.items, "as_": R.item, "name": "fan", **given})
+    flow: Flow[Report] = Flow(fan, schema=Report)
+    flow.then(fan.when("failed"), END)
+    found = [one for one in flow.validate() if one.code in ("PF201", "PF203")]
+    assert [one.message.startswith(said) for one in found] == [True]
