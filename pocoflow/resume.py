@@ -10,7 +10,6 @@ from typing import Any, get_type_hints
 from pocoflow import codec
 from pocoflow.answers import answer_type
 from pocoflow.db import WorkflowDB
-from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked, Pause
 from pocoflow.db.recorder import Position, RunRecorder
 from pocoflow.db.steps import StoredBranch
@@ -98,8 +97,8 @@ def reopen(
         prepared = _prepared(run_id, position.pause, place, known)
         store.update(changes)
         prove(place, tuple(frames), store)
-        recorder.settle(position)
-        replay, branches = _finished(run_id, recorder.position(), place, rename, changed, known)
+        position = recorder.settle(position)
+        replay, branches = _finished(run_id, position, place, rename, changed, known)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         recorder.go_on(store, stored, position, coming, fingerprint)
@@ -253,7 +252,7 @@ class _Saved:
     ) -> None:
         self._run_id = run_id
         self._stored = position.branches
-        self._step = position.step
+        self._step, self._now = position.step, position.read_at
         self._rename, self._changed = rename, changed
         self._known = tuple(known)
         self.found: dict[str, SavedBranch] = {}
@@ -301,7 +300,7 @@ class _Saved:
             leaf, path = place.first()
             name = stored.node or leaf.name
             replay = _replay(self._run_id, self._step, name, stored.journal, leaf.node, known)
-            replay |= _answers(stored.asked, leaf)
+            replay |= _answers(stored.asked, leaf, self._now)
             prepared = _prepared(self._run_id, stored.pause, leaf, known)
             if stored.pause is not None:
                 pending = read_values(stored.pause.changes, label_of, classes)
@@ -350,16 +349,16 @@ def _finished(
 ) -> tuple[dict[int, Any], Mapping[str, SavedBranch]]:
     """What is finished of the pending node: results of its ``exec``, and its parallel branches."""
     replay = _replay(run_id, position.step, position.node, position.journal, place.node, known)
-    replay |= _answers(position.asked, place)
+    replay |= _answers(position.asked, place, position.read_at)
     saved = _Saved(run_id, position, rename, changed, known)
     saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
     return replay, saved.found
 
 
-def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
+def _answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, Any]:
     """What people have answered, as results of ``exec``; what stands for it where they have not."""
     found: dict[int, Any] = {}
-    now, kind = utc_now(), None
+    kind = None
     for item, one in asked.items():
         _same_items(one.run_id, place.node, item < 0)
         if one.answer is None:

@@ -49,6 +49,7 @@ class Position:
         branches: Its branches that have begun, if it is a parallel node, by scope.
         asked: The questions of its step, by item (-1 likewise).
         pause: What it had done before it asked.
+        read_at: When it was read; deadlines are held against this one time.
     """
 
     step: int
@@ -59,6 +60,7 @@ class Position:
     branches: Mapping[str, StoredBranch]
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
+    read_at: str = ""
 
 
 class RunRecorder(StepWriter):
@@ -206,6 +208,7 @@ class RunRecorder(StepWriter):
             },
             asked.get(local, {}),
             pauses.get(local),
+            utc_now(),
         )
 
     def _questions(
@@ -286,26 +289,30 @@ class RunRecorder(StepWriter):
         now = utc_now()
         with self._db.connection.transaction() as raw:
             self._refuse_cancelled(raw)
-            seen = [(one.question,) for one in _asked(position) if one.answer or one.is_late(now)]
-            raw.executemany(QUERIES["take_answer"], seen)
+            asked = _asked(position)
+            seen = [one for one in asked if one.answer or one.is_late(position.read_at)]
+            raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
             raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)
 
-    def settle(self, position: Position) -> None:
+    def settle(self, position: Position) -> Position:
         """Let the defaults count of the questions that were not answered before their deadlines.
+
+        Returns:
+            The position with all answers that are there by now.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        now = utc_now()
         for one in _asked(position):
-            if one.is_open and one.is_late(now) and one.default is not None:
+            if one.is_open and one.is_late(position.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
                 with suppress(AnsweredError):
                     keep_answer(self._db.connection, one, self._run_no, one.default, "its deadline")
+        return replace(self.position(), read_at=position.read_at)
 
     def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
         status = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["status"]

@@ -26,7 +26,7 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB, context
-from pocoflow.db import recorder, steps, workflow
+from pocoflow.db import questions, recorder, steps, workflow
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -461,7 +461,7 @@ def test_a_clock_that_goes_back_changes_no_order(
 
     def go_back() -> None:
         early = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-        for module in (workflow, recorder, steps):
+        for module in (workflow, recorder, steps, questions):
             monkeypatch.setattr(module, "utc_now", lambda: early)
 
     disturbed = Disturbed(path, go_back)
@@ -482,7 +482,7 @@ def test_a_clock_that_goes_back_changes_no_order(
 
 @keeps("The clock goes back")
 def test_the_time_of_day_is_only_ever_written_down() -> None:
-    """Nothing is decided by the time of day: there is one place that reads it, and the age of runs.
+    """One place reads the time of day; it decides the age of runs and deadlines of questions alone.
 
     It is what makes the test above, which replaces that place, a test of the clock.
     """
@@ -495,7 +495,7 @@ def test_the_time_of_day_is_only_ever_written_down() -> None:
             call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if call in ("datetime.now", "datetime.utcnow", "time.time", "time.time_ns", "time"):
                 readers.add(file.relative_to(root).as_posix())
-    assert readers == {"db/workflow.py", "db/prune.py"}
+    assert readers == {"db/clock.py", "db/prune.py"}
 
 
 DESCRIPTORS = """

@@ -461,7 +461,6 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     now = clock.later(clock.utc_now(), seconds)
     for module in ("questions", "steps", "recorder", "workflow", "clock"):
         monkeypatch.setattr(f"pocoflow.db.{module}.utc_now", lambda: now)
-    monkeypatch.setattr("pocoflow.resume.utc_now", lambda: now)
 
 
 @node(writes=S.approved)

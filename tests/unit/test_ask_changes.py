@@ -26,6 +26,7 @@ from pocoflow import (
     key,
     node,
 )
+from pocoflow.db import clock
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.errors import (
     AnsweredError,
@@ -181,6 +182,30 @@ def test_an_answer_in_the_last_instant_counts(
 
     before(monkeypatch, "settle", answer)
     assert flow.resume(run_id)["ok"] is True
+
+
+def test_a_deadline_in_the_instant_of_a_resume_is_looked_at_once(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question in time when the resume began waits on; the next one takes its default."""
+
+    @node(writes=S.ok)
+    def hour() -> Question[bool]:
+        return Question("Well?", deadline=3600, default=True)
+
+    flow: Flow[State] = Flow(hour, schema=State, db_path=db)
+    run_id = paused(flow)
+    tomorrow = clock.later(clock.utc_now(), 86400)
+
+    def pass_time(self: object) -> None:
+        for module in ("questions", "steps", "recorder", "workflow", "clock"):
+            monkeypatch.setattr(f"pocoflow.db.{module}.utc_now", lambda: tomorrow)
+
+    before(monkeypatch, "settle", pass_time)
+    with pytest.raises(RunPaused):
+        flow.resume(run_id)
+    assert flow.recover() == {run_id: None}
+    assert db.load_checkpoint(run_id, 0)["ok"] is True
 
 
 # -- recover ----------------------------------------------------------------------------------
