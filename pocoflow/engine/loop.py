@@ -320,10 +320,14 @@ def _pause(run: Run) -> RunPaused:
         run.cancel()
         context.check_cancelled()
         asked = []
-    first = f"{describe_open(asked)}; " if asked else "all is answered by now; "
+    goes_on = f"flow.resume({context.run_id!r}) goes on"
+    told = f"all is answered by now; {goes_on}"
+    if asked:
+        count = f"{len(asked)} open question{'s' if len(asked) > 1 else ''}"
+        told = f"{count}: {describe_open(asked)}; flow.answer({context.run_id!r}, ...) answers, "
+        told += f"then {goes_on}"
     return RunPaused(
-        f"run {context.run_id!r} is paused: {len(asked)} open questions: {first}"
-        f"flow.answer({context.run_id!r}, ...) answers, flow.resume({context.run_id!r}) goes on",
+        f"run {context.run_id!r} is paused: {told}",
         run_id=context.run_id,
         questions=[one.question for one in asked],
     )

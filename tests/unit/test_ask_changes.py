@@ -566,3 +566,23 @@ def test_a_file_of_an_unpublished_layout_is_refused_in_words(tmp_path: Path) -> 
     for read_only in (False, True):
         with pytest.raises(DatabaseFileError, match="never published, and lacks"):
             WorkflowDB(path, read_only=read_only)
+
+
+def test_an_answer_before_the_pause_is_told(db: WorkflowDB) -> None:
+    """A run that pauses although all is answered by now says that a resume is all it needs."""
+    asked, go = threading.Event(), threading.Event()
+
+    class Work(Node):
+        def exec(self, prepared: Any) -> None:
+            go.wait()
+
+    flow: Flow[Any] = Flow(Parallel(AskAlways(), Work(), name="fork"), db_path=db)
+    flow.on("node_ask", lambda name, question, store: asked.set())
+    handle = flow.run_background({})
+    asked.wait()
+    flow.answer_json(handle.run_id, "yes")
+    go.set()
+    with pytest.raises(RunPaused, match=r"paused: all is answered by now; flow\.resume") as paused:
+        handle.wait()
+    assert paused.value.questions == ()
+    assert flow.recover() == {handle.run_id: None}
