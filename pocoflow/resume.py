@@ -33,6 +33,17 @@ __all__ = ["Resumption", "fork_run", "new_run_id", "rehearse", "reopen"]
 _log = get_logger("flow")
 
 
+class _UnfitAnswerError(ResumeError):
+    """An answer that its schema allows, and its type does not."""
+
+    def __init__(self, asked: Asked, why: AnswerError) -> None:
+        self.asked = asked
+        super().__init__(
+            f"run {asked.run_id!r}: question {asked.about} cannot go on with its answer, and is "
+            f"open again: {why}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Resumption:
     """A claimed run, ready to go on.
@@ -107,6 +118,10 @@ def reopen(
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         recorder.go_on(store, stored, position, coming, fingerprint)
+    except _UnfitAnswerError as exc:
+        recorder.ask_again(exc.asked, str(exc.__cause__))
+        recorder.let_go()
+        raise
     except BaseException:
         recorder.let_go()
         raise
@@ -371,9 +386,7 @@ def _answers(asked: Mapping[int, Asked], place: GraphNode) -> dict[int, Any]:
         try:
             found[item] = answer_type(place.node).read(one.answer)
         except AnswerError as exc:
-            raise ResumeError(
-                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}"
-            ) from exc
+            raise _UnfitAnswerError(one, exc) from exc
     return found
 
 

@@ -70,6 +70,17 @@ WHERE question = ? AND answer IS NULL AND closed = 0
         NOT IN ('completed', 'cancelled')
 RETURNING question;
 
+-- name: take_back_answer
+-- The answer was of no use, so the question is open again.
+UPDATE pf_questions SET answer = NULL, answered_by = NULL, answered_at = NULL
+WHERE question = ? AND closed = 0;
+
+-- name: open_by_run
+-- How many questions wait for an answer, by the run that can still go on.
+SELECT r.run_id, count(*) FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
+GROUP BY q.run_no;
+
 -- name: close_questions
 UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? AND closed = 0;
 

@@ -298,6 +298,17 @@ class RunRecorder(StepWriter):
             if one.is_open and one.is_late(now) and one.default is not None:
                 keep_answer(self._db.connection, one, self._run_no, one.default, "its deadline")
 
+    def ask_again(self, one: Asked, why: str) -> None:
+        """Open a question again whose answer is of no use to the node that asked.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        now = utc_now()
+        with self._db.connection.transaction() as raw:
+            raw.execute(QUERIES["take_back_answer"], (one.question,))
+            self._event(raw, now, "answer_refused", one.step, one.node, note=why)
+
     def let_go(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
         if self._run_no:
