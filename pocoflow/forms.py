@@ -28,6 +28,7 @@ UNSET: Final = Unset.UNSET
 
 _YES, _NO = {"y", "yes", "true"}, {"n", "no", "false"}
 _NUMBERS: Mapping[str, Kind] = {"boolean": "bool", "integer": "integer", "number": "number"}
+_LINE = 100
 _LIMITS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
@@ -56,6 +57,7 @@ class Field:
         is_required: Whether the answer needs it.
         takes_null: Whether ``null`` is a value, too.
         limits: What the schema allows of a number or a text, in words.
+        is_line: Whether a text is a short one.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Field:
     is_required: bool = True
     takes_null: bool = False
     limits: str = ""
+    is_line: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -185,6 +188,7 @@ def _field(
         is_required,
         takes_null,
         ", ".join(said.format(own[key]) for key, said in _LIMITS.items() if key in own),
+        bool(own.keys() & {"format", "pattern"}) or own.get("maxLength", _LINE + 1) <= _LINE,
     )
 
 
