@@ -90,7 +90,8 @@ def history(asked: Sequence[Asked]) -> list[str]:
         told = "no answer" if one.is_closed else "open"
         if one.answer is not None:
             by = f" by {one.answered_by}" if one.answered_by else ""
-            told = f"{one_line(one.answer, 80)}{printable(by)}"
+            answer = json.dumps(json.loads(one.answer), ensure_ascii=False)
+            told = f"{one_line(answer, 80)}{one_line(by, 40)}"
         when = moment(parse_time(one.answered_at))
         about = one_line(one.text, _TEXT)
         rows.append(("", str(one.question), one_line(_place(one), 40), about, told, when))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -128,13 +129,17 @@ def answers_table(asked: Sequence[Asked]) -> Block:
                     one.question,
                     cut(one.node, NAME) + item,
                     cut(one.text),
-                    state if one.answer is None else cut(one.answer),
+                    state if one.answer is None else cut(_readable(one.answer)),
                     cut(one.answered_by or "", NAME),
                     one.answered_at,
                 ],
             }
         )
     return table("Questions and answers", columns, rows) | {"height": 420}
+
+
+def _readable(text: str) -> str:
+    return json.dumps(json.loads(text), ensure_ascii=False)
 
 
 # -- its store ------------------------------------------------------------------------------------

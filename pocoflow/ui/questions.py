@@ -10,6 +10,7 @@ import streamlit as st
 
 from pocoflow.cli.asked import command
 from pocoflow.db import WorkflowDB
+from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.questions import Asked
 from pocoflow.errors import PocoflowError
 from pocoflow.flow import Flow
@@ -170,9 +171,12 @@ def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None
     st.session_state.pop(refused, None)
     said: tuple[str, str] | None
     try:
-        left = _keep(place.path, flow, one, answer_of(form, entered), by or None)
-        told = "It is answered." if left else "It is answered, and so is all that was asked."
-        said = ("green", f"Question {one.question}: {cut(one.text, 100)} {told}")
+        answer = answer_of(form, entered)
+        wrong = misfits(one.schema, answer)
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        _keep(place.path, flow, one, answer, by or None)
+        said = ("green", f"Question {one.question} is answered.")
     except (PocoflowError, ValueError) as exc:
         # The form is still there to show it, unless somebody else was quicker.
         st.session_state[refused] = str(exc)
@@ -182,13 +186,12 @@ def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None
     place.redraw()
 
 
-def _keep(
-    path: str, flow: Flow[Any] | None, one: Asked, answer: Any, by: str | None
-) -> list[Asked]:
+def _keep(path: str, flow: Flow[Any] | None, one: Asked, answer: Any, by: str | None) -> None:
     if flow is not None:
-        return flow.answer_json(one.run_id, answer, question=one.question, by=by)
+        flow.answer_json(one.run_id, answer, question=one.question, by=by)
+        return
     with WorkflowDB(path) as database:
-        return database.answer_json(one.run_id, answer, question=one.question, by=by)
+        database.answer_json(one.run_id, answer, question=one.question, by=by)
 
 
 def _is_gone(place: Place, one: Asked) -> bool:
