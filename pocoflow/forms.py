@@ -81,6 +81,11 @@ class Field:
             plain = [json.dumps(one) for one in self.choices]
         return tuple(plain)
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether a choice can be made by its number: not where one could be taken for another."""
+        return not any(label.strip().isdecimal() for label in self.labels)
+
     def read(self, text: str) -> Any:
         """The value that a line of text stands for; an empty one for the default or ``null``.
 
@@ -119,9 +124,10 @@ class Field:
         return given.lower() in _YES
 
     def _choice(self, given: str) -> Any:
-        # A label before a number: among the choices 10 and 20, "20" is not the twentieth.
         if given in self.labels:
             return self.choices[self.labels.index(given)]
+        if not self.is_numbered:
+            raise ValueError("one of the choices")
         if given.isdecimal() and 1 <= int(given) <= len(self.choices):
             return self.choices[int(given) - 1]
         raise ValueError(f"a number from 1 to {len(self.choices)}, or one of the choices")

@@ -65,13 +65,13 @@ def _about(field: Field) -> Iterator[str]:
     if field.name and field.description:
         yield f"{printable(field.name)}: {printable(field.description)}"
     for number, label in enumerate(field.labels, start=1):
-        yield f"  {number:>2}  {one_line(label, 100)}"
+        yield f"  {number if field.is_numbered else '-':>2}  {one_line(label, 100)}"
 
 
 def _prompt(field: Field) -> str:
     if field.kind == "choice":
         many = len(field.choices)
-        parts = [f"1-{many}" if many > 1 else "1"]
+        parts = [f"1-{many}" if field.is_numbered and many > 1 else "one of these"]
     else:
         parts = [_WORDS[field.kind]]
     if field.limits:
