@@ -70,7 +70,8 @@ def make_parser(called: str | None = None) -> argparse.ArgumentParser:
         "remove them.",
         epilog="'pocoflow COMMAND --help' explains a command.",
     )
-    parser.add_argument("--version", action="version", version=f"pocoflow {__version__}")
+    version = f"pocoflow {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="command")
     for name, command in COMMANDS.items():
         part = commands.add_parser(name, help=command.summary)

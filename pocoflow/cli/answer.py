@@ -16,6 +16,7 @@ from pocoflow.cli.resume import go_on, path_of
 from pocoflow.cli.runs import open_database, unknown_run
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
 from pocoflow.db import WorkflowDB
+from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked, refuse_closed, refuse_late
 from pocoflow.errors import AnswerError
 from pocoflow.flow import Flow
@@ -115,7 +116,8 @@ def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
         print(_kept(chosen[0]))
     else:
         _ask_all(desk, chosen)
-    left = desk.left(args.run_id)
+    now = utc_now()
+    left = [one for one in desk.left(args.run_id) if not one.is_late(now)]
     if left:
         print(*show_paused(args.run_id, left, path), sep="\n")
         return PAUSED if desk.flow is not None else 0
