@@ -12,7 +12,7 @@ from typing import Any
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, command, show_paused, show_question, table_of
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.cli.resume import go_on, path_of
+from pocoflow.cli.resume import go_on
 from pocoflow.cli.runs import open_database, unknown_run
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
 from pocoflow.db import WorkflowDB
@@ -102,7 +102,7 @@ def answer(args: argparse.Namespace) -> int:
     by = args.by if args.by is not None else _login()
     if args.flow:
         flow = stored_in(load_flow(args.flow), args.db)
-        return _answer(_Desk(flow._required_database(), flow, by), args, path_of(flow))
+        return _answer(_Desk(flow._required_database(), flow, by), args, args.db)
     path = args.db or "pocoflow.db"
     open_database(path).close()  # one that is not there is not made
     with WorkflowDB(path) as db:
@@ -119,10 +119,10 @@ def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
     now = utc_now()
     left = [one for one in desk.left(args.run_id) if not one.is_late(now)]
     if left:
-        print(*show_paused(args.run_id, left, path), sep="\n")
+        print(*show_paused(args.run_id, left, path, args.flow), sep="\n")
         return PAUSED if desk.flow is not None else 0
     if desk.flow is not None:
-        return go_on(desk.flow, args.run_id)
+        return go_on(desk.flow, args.run_id, args.flow, path)
     print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
     return 0
 

@@ -101,15 +101,25 @@ def history(asked: Sequence[Asked]) -> list[str]:
 # -- a run that waits -----------------------------------------------------------------------------
 
 
-def show_paused(run_id: str, asked: Sequence[Asked], path: str | None) -> Iterator[str]:
-    """That a run waits, for what, and how to answer; ``path`` is its database, if it is a file."""
+def show_paused(
+    run_id: str, asked: Sequence[Asked], path: str | None, target: str | None = None
+) -> Iterator[str]:
+    """That a run waits, for what, and how to answer.
+
+    Args:
+        run_id: The run.
+        asked: Its open questions.
+        path: Its database, if that has to be named.
+        target: Where its flow is, if that is known.
+    """
     if not asked:
         yield f"run {printable(run_id)} is paused, and all its questions are answered: resume it"
         return
     count = f"{len(asked)} question{'' if len(asked) == 1 else 's'}"
     yield f"run {printable(run_id)} is paused: {count} to be answered"
     yield from table_of(asked)
-    yield f"answer with: {command('answer', run_id, path=path)}"
+    flow = ("--flow", target) if target else ()
+    yield f"answer with: {command('answer', run_id, *flow, path=path)}"
 
 
 def command(*words: str, path: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from pocoflow.db.questions import Asked
 from pocoflow.errors import PocoflowError, RunNotFoundError, RunPaused
 from pocoflow.flow import Flow
 
-__all__ = ["go_on", "path_of", "register"]
+__all__ = ["go_on", "register"]
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -50,17 +49,33 @@ def register(parser: argparse.ArgumentParser) -> None:
 def resume(args: argparse.Namespace) -> int:
     """Resume a run and say how it ended."""
     flow = stored_in(load_flow(args.flow), args.db)
-    return go_on(flow, args.run_id, changes=dict(args.set), rename=dict(args.rename))
+    changes, rename = dict(args.set), dict(args.rename)
+    return go_on(flow, args.run_id, args.flow, args.db, changes=changes, rename=rename)
 
 
 def go_on(
     flow: Flow[Any],
     run_id: str,
+    target: str,
+    path: str | None,
     *,
     changes: Mapping[str, Any] | None = None,
     rename: Mapping[str, str] | None = None,
 ) -> int:
-    """Resume a run of a flow, say how it ended, and return the exit code of that."""
+    """Resume a run of a flow, say how it ended, and return the exit code of that.
+
+    Args:
+        flow: The flow.
+        run_id: The run.
+        target: Where the flow is, as it was given.
+        path: The database, if one was given.
+        changes: As in ``Flow.resume``.
+        rename: Likewise.
+
+    Raises:
+        CommandError: There is no such run, or it has failed.
+        PocoflowError: It cannot go on.
+    """
     try:
         flow.resume(run_id, changes=changes, rename=rename)
     except RunNotFoundError as exc:
@@ -68,7 +83,7 @@ def go_on(
     except RunPaused as exc:
         if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
             raise
-        print(*show_paused(run_id, _open(flow, run_id), path_of(flow)), sep="\n")
+        print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
         return PAUSED
     except PocoflowError:
         raise
@@ -80,12 +95,6 @@ def go_on(
         ) from exc
     print(f"run {printable(run_id)} is completed")
     return 0
-
-
-def path_of(flow: Flow[Any]) -> str | None:
-    """The file that a flow keeps its runs in, or ``None`` if it was given no path."""
-    given = flow._db_path
-    return os.fspath(given) if isinstance(given, str | os.PathLike) else None
 
 
 def _open(flow: Flow[Any], run_id: str) -> list[Asked]:

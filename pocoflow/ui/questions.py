@@ -99,7 +99,7 @@ def _context(place: Place, one: Asked) -> None:
         notice(
             cut(text, LONG),
             title=cut(name),
-            tone="gray",
+            tone="quote",
             key=place.name(f"context.{one.question}.{number}"),
         )
     rest = {name: value for name, value in one.context.items() if name not in texts}

@@ -303,7 +303,7 @@ def test_with_the_flow_the_run_goes_on_at_once(folder: Path) -> None:
     code, shown, errors = command(folder, *answering, json.dumps(RIGHT))
     assert (code, errors) == (3, "")
     assert "run r is paused: 2 questions to be answered" in shown
-    assert shown.endswith("answer with: pocoflow answer r --db runs.db\n")
+    assert shown.endswith("answer with: pocoflow answer r --flow asking.py:both\n")
     code, shown, _ = command(folder, *answering, "true", "--question", "2")
     assert (code, "1 question to be answered" in shown, status(folder)) == (3, True, "paused")
     code, shown, _ = command(folder, *answering, "false", "--question", "3")
@@ -466,7 +466,11 @@ def test_a_resume_that_pauses_says_for_what(folder: Path) -> None:
     lines = shown.splitlines()
     assert lines[0] == "run r is paused: 2 questions to be answered"
     assert [line.split()[0] for line in lines[2:4]] == ["1", "2"]
-    assert lines[-1] == "answer with: pocoflow answer r --db runs.db"
+    assert lines[-1] == "answer with: pocoflow answer r --flow asking.py:many"
+    command(folder, "answer", "r", "--question", "1", "--value", "true")
+    code, shown, _ = command(folder, "resume", "r", "asking.py:many", "--db", "./runs.db")
+    assert (code, "1 question to be answered" in shown) == (3, True)
+    assert shown.endswith("pocoflow answer r --flow asking.py:many --db ./runs.db\n")
 
 
 def test_recover_goes_on_with_what_is_answered(folder: Path) -> None:

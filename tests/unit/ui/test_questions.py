@@ -181,7 +181,7 @@ def test_a_question_is_shown_with_a_widget_for_each_field(path: Path) -> None:
     """Text, context and the fields of the answer with their defaults are on the page of the run."""
     app = page(path)
     assert ["Good enough?"] in told(app, "yellow")
-    assert ["draft", "One.\n\nTwo."] in told(app, "gray")
+    assert ["draft", "One.\n\nTwo."] in told(app, "quote")
     assert json.loads(app.code[0].value) == {"words": 2}
     assert [box.label for box in app.selectbox if box.label == "Verdict"] == ["Verdict"]
     assert {box.label: box.value for box in app.number_input} == {
