@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from pocoflow.ui.text import LONG, cut, visible
 __all__ = ["show_answers", "show_open"]
 
 _MOST = 5
+_PLACES = 100
 _LONG_TEXT = 80
 _HIGH = 1200
 _SAID_FOR = timedelta(seconds=30)
@@ -38,13 +40,27 @@ def show_open(place: Place, view: RunView) -> None:
         notice(text, tone=tone, key=place.name("heard-text"))
     waiting = [one for one in view.open if not one.is_late(place.now().isoformat())]
     late = len(view.open) - len(waiting)
-    for one in waiting[:_MOST]:
-        with st.container(border=True, key=place.name(f"question.{one.question}")):
-            _question(place, view, one)
+    for one in _placed(view, waiting[:_MOST]):
+        with st.container():
+            if one is not None:
+                with st.container(border=True, key=place.name(f"question.{one.question}")):
+                    _question(place, view, one)
     if len(waiting) > _MOST:
         st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
     if view.run["status"] == "paused" and not waiting:
         _go_on(place, view, late)
+
+
+def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
+    """Questions in places that they keep: in the place of another, Streamlit shows both awhile."""
+    order = {one.question: number for number, one in enumerate(view.questions)}
+    places: list[Asked | None] = [None] * min(len(view.questions), _PLACES)
+    for one in shown:
+        place = order[one.question] % len(places)
+        while places[place] is not None:
+            place = (place + 1) % len(places)
+        places[place] = one
+    return places
 
 
 def _flow_of(place: Place, view: RunView) -> Flow[Any] | None:
