@@ -7,7 +7,7 @@ A command is one module, named in :data:`COMMANDS` and imported only when it is 
 returns the exit code. The library never imports this package.
 
 Exit codes: 0 done; 1 something was found or failed; 2 the arguments cannot be understood, or what
-they name is not there; 130 interrupted with Ctrl-C.
+they name is not there; 3 a run waits for an answer; 130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ COMMANDS: dict[str, Command] = {
     "rule": Command("pocoflow.cli.rule", "explain a rule of the check"),
     "graph": Command("pocoflow.cli.graph", "draw a flow"),
     "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
+    "questions": Command("pocoflow.cli.questions", "list what runs ask"),
+    "answer": Command("pocoflow.cli.answer", "answer what a run asks"),
     "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
     "resume": Command("pocoflow.cli.resume", "go on with a run"),
-    "recover": Command("pocoflow.cli.recover", "go on with every interrupted run of a flow"),
+    "recover": Command("pocoflow.cli.recover", "go on with every run of a flow that can"),
     "prune": Command("pocoflow.cli.prune", "remove old runs"),
 }
 
@@ -64,10 +66,12 @@ def make_parser(called: str | None = None) -> argparse.ArgumentParser:
     """
     parser = _Parser(
         prog="pocoflow",
-        description="Run the demo; look at runs in a database, go on with them, remove them.",
+        description="Run the demo; look at runs in a database, answer them, go on with them, "
+        "remove them.",
         epilog="'pocoflow COMMAND --help' explains a command.",
     )
-    parser.add_argument("--version", action="version", version=f"pocoflow {__version__}")
+    version = f"pocoflow {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="command")
     for name, command in COMMANDS.items():
         part = commands.add_parser(name, help=command.summary)

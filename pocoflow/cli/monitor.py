@@ -27,8 +27,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow monitor``."""
     parser.description = (
         "Watch the runs in a database in the browser, while they run. The page can be reached from "
-        "this machine only, and fetches nothing from anywhere. The database is only read; with "
-        "--flow, runs of that flow can be resumed, forked and cancelled."
+        "this machine only, and fetches nothing from anywhere. The database is only read, "
+        "but for the answers to what runs ask; with --flow, runs of that flow can be resumed, "
+        "forked and cancelled."
     )
     parser.add_argument(
         "database",

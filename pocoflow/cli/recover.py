@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.output import one_line, printable
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
+from pocoflow.errors import RunPaused
 
 __all__ = ["register"]
 
@@ -13,7 +15,9 @@ __all__ = ["register"]
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow recover``."""
     parser.description = (
-        "Go on with every run of a flow whose process ended before it did, one after another."
+        "Go on with every run of a flow whose process ended before it did, or that was paused and "
+        "has an answer, one after another. Ends with 1 if one of them fails, else with 3 if one "
+        "pauses for an answer."
     )
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
     parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
@@ -25,8 +29,23 @@ def recover(args: argparse.Namespace) -> int:
     flow = stored_in(load_flow(args.flow), args.db)
     outcomes = flow.recover()
     for run_id, error in outcomes.items():
-        ended = "completed" if error is None else f"failed: {type(error).__name__}: {error}"
-        print(f"{printable(run_id)}  {one_line(ended, 100)}")
+        print(f"{printable(run_id)}  {one_line(_ended(run_id, error), 100)}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")
-    return 1 if any(outcomes.values()) else 0
+    errors = [(run_id, error) for run_id, error in outcomes.items() if error is not None]
+    if any(not _is_paused(run_id, error) for run_id, error in errors):
+        return 1
+    return PAUSED if errors else 0
+
+
+def _ended(run_id: str, error: Exception | None) -> str:
+    if error is None:
+        return "completed"
+    if isinstance(error, RunPaused) and _is_paused(run_id, error):
+        count = len(error.questions)
+        return f"paused: {count} question{'' if count == 1 else 's'} to be answered"
+    return f"failed: {type(error).__name__}: {error}"
+
+
+def _is_paused(run_id: str, error: Exception) -> bool:
+    return isinstance(error, RunPaused) and error.run_id == run_id

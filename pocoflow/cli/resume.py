@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
-from pocoflow.errors import PocoflowError, RunNotFoundError
+from pocoflow.db.questions import Asked
+from pocoflow.errors import PocoflowError, RunNotFoundError, RunPaused
+from pocoflow.flow import Flow
 
-__all__ = ["register"]
+__all__ = ["go_on", "register"]
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow resume``."""
     parser.description = (
-        "Go on with a run that failed, was cancelled or interrupted, or was forked. What was "
-        "finished is not executed again."
+        "Go on with a run that failed, was cancelled or interrupted, was paused and answered, or "
+        "was forked. What was finished is not executed again. Ends with 3 if the run pauses for "
+        "an answer."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="the run's id, as 'runs list' shows it")
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
@@ -44,20 +49,56 @@ def register(parser: argparse.ArgumentParser) -> None:
 def resume(args: argparse.Namespace) -> int:
     """Resume a run and say how it ended."""
     flow = stored_in(load_flow(args.flow), args.db)
+    changes, rename = dict(args.set), dict(args.rename)
+    return go_on(flow, args.run_id, args.flow, args.db, changes=changes, rename=rename)
+
+
+def go_on(
+    flow: Flow[Any],
+    run_id: str,
+    target: str,
+    path: str | None,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    rename: Mapping[str, str] | None = None,
+) -> int:
+    """Resume a run of a flow, say how it ended, and return the exit code of that.
+
+    Args:
+        flow: The flow.
+        run_id: The run.
+        target: Where the flow is, as it was given.
+        path: The database, if one was given.
+        changes: As in ``Flow.resume``.
+        rename: Likewise.
+
+    Raises:
+        CommandError: There is no such run, or it has failed.
+        PocoflowError: It cannot go on.
+    """
     try:
-        flow.resume(args.run_id, changes=dict(args.set), rename=dict(args.rename))
+        flow.resume(run_id, changes=changes, rename=rename)
     except RunNotFoundError as exc:
         raise CommandError(f"{exc} ('pocoflow runs list' shows those it has)") from exc
+    except RunPaused as exc:
+        if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
+            raise
+        print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
+        return PAUSED
     except PocoflowError:
         raise
     except Exception as exc:
         raise CommandError(
-            f"run {args.run_id} failed: {type(exc).__name__}: {exc}\n"
-            f"'pocoflow runs show {args.run_id}' has the traceback",
+            f"run {run_id} failed: {type(exc).__name__}: {exc}\n"
+            f"'pocoflow runs show {run_id}' has the traceback",
             code=1,
         ) from exc
-    print(f"run {printable(args.run_id)} is completed")
+    print(f"run {printable(run_id)} is completed")
     return 0
+
+
+def _open(flow: Flow[Any], run_id: str) -> list[Asked]:
+    return [one for one in flow._required_database().get_questions(run_id) if one.is_open]
 
 
 def _change(text: str) -> tuple[str, Any]:

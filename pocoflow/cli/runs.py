@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pocoflow import codec
+from pocoflow.cli.asked import history
 from pocoflow.cli.output import (
     CommandError,
     duration,
@@ -20,9 +21,10 @@ from pocoflow.cli.output import (
     table,
 )
 from pocoflow.db import STATUSES, WorkflowDB
+from pocoflow.db.reports import waiting
 from pocoflow.errors import DatabaseFileError, DecodeError, RunNotFoundError
 
-__all__ = ["register"]
+__all__ = ["open_database", "register", "unknown_run"]
 
 _WIDTH = 100
 _VALUE = 200
@@ -50,9 +52,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
     showing = parts.add_parser(
         "show",
-        help="one run: its events, errors and last store",
-        description="Show one run: its row, its events with their times, the attempts, errors "
-        "with traceback, and the store after its last finished step.",
+        help="one run: its events, questions, errors and last store",
+        description="Show one run: its row, its events with their times, the attempts, what it "
+        "asked and was answered, errors with traceback, and the store after its last finished "
+        "step.",
     )
     showing.add_argument("run_id", metavar="RUN_ID", help="the run's id, as 'runs list' shows it")
     showing.set_defaults(execute=show_run)
@@ -60,8 +63,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     cancelling = parts.add_parser(
         "cancel",
         help="ask a run to stop",
-        description="Ask a run, in whatever process it is, to stop after the step that it is at. "
-        "It can be resumed.",
+        description="Ask a run, in whatever process it is, to stop after the step that it is at; "
+        "one that is paused is cancelled at once. It can be resumed.",
     )
     cancelling.add_argument("run_id", metavar="RUN_ID", help="the run's id")
     cancelling.set_defaults(execute=cancel_run)
@@ -100,16 +103,17 @@ def open_database(path: str) -> WorkflowDB:
 
 
 def cancel_run(args: argparse.Namespace) -> int:
-    """Ask a run to stop; 1 if it does not run."""
+    """Ask a run to stop, or cancel one that is paused; 1 if it is neither running nor paused."""
     with open_database(args.db) as db:
         run = db.get_run(args.run_id)
         if run is None:
-            raise CommandError(_unknown(db, args.run_id))
-    if run["status"] != "running":
+            raise CommandError(unknown_run(db, args.run_id))
+    if run["status"] not in ("running", "paused"):
         raise CommandError(f"run {args.run_id!r} is {run['status']}, not running", code=1)
     with WorkflowDB(args.db) as db:
         asked = db.request_cancel(args.run_id)
-    told = "was asked to stop after its step" if asked else "has just ended"
+    done = "is cancelled" if run["status"] == "paused" else "was asked to stop after its step"
+    told = done if asked else "has just gone on" if run["status"] == "paused" else "has just ended"
     print(f"run {printable(args.run_id)} {told}")
     return 0
 
@@ -121,24 +125,29 @@ def list_runs(args: argparse.Namespace) -> int:
     """Print the newest runs as a table."""
     with open_database(args.db) as db:
         runs = db.list_runs(args.limit + 1, status=args.status, flow_name=args.flow)
+        is_paused = any(run["status"] == "paused" for run in runs)
+        questions = waiting(db) if is_paused else {}
     if not runs:
         kind = f"{args.status} runs" if args.status else "runs"
         flow = f" of flow {printable(args.flow)}" if args.flow is not None else ""
         print(f"no {kind}{flow} in {printable(args.db)}")
         return 0
     head = ("RUN", "STATUS", "STARTED (UTC)", "TIME", "STEPS", "NODE")
-    rows = [_listed(run) for run in runs[: args.limit]]
+    rows = [_listed(run, questions.get(run["run_id"], 0)) for run in runs[: args.limit]]
     print(*table([head, *rows], right=(3, 4)), sep="\n")
     if len(runs) > args.limit:
         print(f"... and older ones: --limit N shows more than {args.limit}")
     return 0
 
 
-def _listed(run: Mapping[str, Any]) -> tuple[str, ...]:
+def _listed(run: Mapping[str, Any], questions: int) -> tuple[str, ...]:
     started = parse_time(run["started_at"])
     note = one_line(run["current_node"] or "", 40)
     if run["error_msg"]:
         note = f"{note}: {one_line(_error(run), 60)}" if note else one_line(_error(run), 60)
+    if run["status"] == "paused":
+        waits = f"waits for {questions} answer{'' if questions == 1 else 's'}"
+        note = f"{note}: {waits if questions else 'can go on'}"
     return (
         printable(run["run_id"]),
         run["status"],
@@ -172,10 +181,13 @@ def show_run(args: argparse.Namespace) -> int:
     with open_database(args.db) as db:
         run = db.get_run(args.run_id)
         if run is None:
-            raise CommandError(_unknown(db, args.run_id))
+            raise CommandError(unknown_run(db, args.run_id))
         events = db.get_events(args.run_id)
+        questions = db.get_questions(args.run_id)
         print(*_row(run), sep="\n")
         print("\nevents", *_timeline(events), sep="\n")
+        if questions:
+            print("\nquestions", *history(questions), sep="\n")
         for event in events:
             if event["traceback"] and event["event"] != "flow_error":
                 print(f"\n{_title(event)}", *_indented(event["traceback"]), sep="\n")
@@ -185,7 +197,8 @@ def show_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _unknown(db: WorkflowDB, run_id: str) -> str:
+def unknown_run(db: WorkflowDB, run_id: str) -> str:
+    """That there is no such run, with the nearest id."""
     try:
         db.get_events(run_id)
     except RunNotFoundError as exc:  # it suggests the nearest id

@@ -75,6 +75,12 @@ RETURNING question;
 -- A run goes on with what this question has now: its answer, or none until its deadline.
 UPDATE pf_questions SET taken = 1 WHERE question = ?;
 
+-- name: open_by_run
+-- How many questions wait for an answer, by the run that can still go on.
+SELECT r.run_id, count(*) FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
+GROUP BY q.run_no;
+
 -- name: close_questions
 UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? AND closed = 0;
 

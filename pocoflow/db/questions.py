@@ -106,6 +106,28 @@ class Asked:
         """Whether its deadline has passed."""
         return self.deadline is not None and now >= self.deadline
 
+    def as_json(self) -> dict[str, Any]:
+        """Everything about it as a JSON object; default and answer as values, not as text."""
+        return {
+            "question": self.question,
+            "run_id": self.run_id,
+            "flow": self.flow_name,
+            "node": self.node,
+            "step": self.step,
+            "item": self.item,
+            "text": self.text,
+            "context": dict(self.context),
+            "schema": dict(self.schema),
+            "asked_at": self.asked_at,
+            "deadline": self.deadline,
+            "default": None if self.default is None else json.loads(self.default),
+            "has_default": self.default is not None,
+            "answer": None if self.answer is None else json.loads(self.answer),
+            "answered_by": self.answered_by,
+            "answered_at": self.answered_at,
+            "is_open": self.is_open,
+        }
+
     @property
     def about(self) -> str:
         """The question in one line."""

@@ -19,6 +19,7 @@ __all__ = [
     "forks",
     "node_began",
     "stored_values",
+    "waiting",
 ]
 
 
@@ -67,6 +68,11 @@ def node_began(database: WorkflowDB, run_no: int) -> str | None:
     """When the node that a run is at began, as ISO-8601 text in UTC."""
     row = database.connection.row(QUERIES["node_began"], event_ids(run_no))
     return None if row is None else str(row["ts"])
+
+
+def waiting(database: WorkflowDB) -> dict[str, int]:
+    """How many questions wait for an answer, by the id of the run that asked them."""
+    return {row[0]: row[1] for row in database.connection.rows(QUERIES["open_by_run"])}
 
 
 def forks(database: WorkflowDB, run_id: str) -> list[dict[str, Any]]:
@@ -147,7 +153,8 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
 
     ``steps`` has what each step changed (step -1: the store before the first node): ``set`` for
     whole values, ``appended`` for elements added to lists, ``deleted`` and ``not_saved`` keys, and
-    ``branches`` for the same of parallel branches, by their scope.
+    ``branches`` for the same of parallel branches, by their scope. ``questions`` has what was asked
+    and answered.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -172,5 +179,6 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
         "run": database.get_run(run_id),
         "graph": database.get_graph(run_id),
         "events": database.get_events(run_id),
+        "questions": [one.as_json() for one in database.get_questions(run_id)],
         "steps": list(steps.values()),
     }

@@ -27,8 +27,9 @@ def show_acting(place: Place, view: RunView) -> None:
     tone, text, until = st.session_state.get(place.name("said"), ("blue", "", place.now()))
     if place.now() < until:
         notice(text, tone=tone, key=place.name("said-text"))
+    if view.run["status"] in ("running", "paused"):
+        _stopping(place, view)
     if view.run["status"] == "running":
-        _running(place, view)
         return
     step = _choose_step(place, view)
     if place.flow is not None and place.flow.flow_name == view.run["flow_name"]:
@@ -43,9 +44,10 @@ def show_acting(place: Place, view: RunView) -> None:
     _snippet(place, view, step)
 
 
-def _running(place: Place, view: RunView) -> None:
+def _stopping(place: Place, view: RunView) -> None:
     run_id = str(view.run["run_id"])
-    if view.run["cancel_requested"]:
+    is_paused = view.run["status"] == "paused"
+    if view.run["cancel_requested"] and not is_paused:
         notice("It was asked to stop after this step.", key=place.name("asked"))
         return
     if place.flow is not None:
@@ -55,17 +57,24 @@ def _running(place: Place, view: RunView) -> None:
             key=place.name("cancel"),
             on_click=_act,
             args=(place, lambda: _cancel(place.path, run_id)),
-            help="It stops after the step that it is at, and can be resumed.",
+            help=f"It stops {_when(is_paused)}, and can be resumed.",
         )
     else:
-        st.caption("This code asks the run to stop after the step that it is at.")
+        st.caption(f"This code stops the run {_when(is_paused)}.")
         st.code(cancel_snippet(place.path, run_id), language="python")
+
+
+def _when(is_paused: bool) -> str:
+    return "at once" if is_paused else "after the step that it is at"
 
 
 def _cancel(path: str, run_id: str) -> str:
     with WorkflowDB(path) as database:
         asked = database.request_cancel(run_id)
-    return "Asked it to stop after this step." if asked else "It had ended already."
+        status = (database.get_run(run_id) or {}).get("status")
+    if not asked:
+        return "It had ended already."
+    return "It is cancelled." if status == "cancelled" else "Asked it to stop after this step."
 
 
 # -- resume and fork ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ const ICONS = {
 };
 const TONES = {
   completed: "green", running: "blue", failed: "red", cancelled: "gray", queued: "violet",
-  paused: "yellow", retried: "orange",
+  paused: "yellow", retried: "orange", open: "yellow",
 };
 
 function make(tag, attributes, ...children) {

@@ -48,7 +48,7 @@ def notice(
     *text: str,
     key: str,
     title: str = "",
-    tone: Literal["red", "yellow", "blue", "green", "gray"] = "blue",
+    tone: Literal["red", "yellow", "blue", "green", "gray", "quote", "plain"] = "blue",
 ) -> None:
     """Put a message on the page, as plain text."""
     role = "alert" if tone == "red" else "status"

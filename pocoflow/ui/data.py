@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pocoflow.db import WorkflowDB
-from pocoflow.db.reports import StoredValue, node_began
+from pocoflow.db.questions import Asked
+from pocoflow.db.reports import StoredValue, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
@@ -75,7 +77,7 @@ class RunsPage:
 
     Attributes:
         runs: Their rows, the newest first; ``node_began`` is when the current node began, for
-            those that run.
+            those that run, and ``questions`` how many of theirs are open.
         following: The ``run_no`` that the next page comes before; ``None`` on the last page.
     """
 
@@ -97,7 +99,9 @@ def read_page(
         before=before,
     )
     runs = rows[:size]
+    open_questions = waiting(database)
     for run in runs:
+        run["questions"] = open_questions.get(run["run_id"], 0)
         is_running = run["status"] == "running"
         run["node_began"] = node_began(database, run["run_no"]) if is_running else None
     return RunsPage(runs, runs[-1]["run_no"] if len(rows) > size else None)
@@ -117,6 +121,14 @@ class RunView:
     graph: Mapping[str, Any] | None
     walk: Walk
     stored_steps: Sequence[int]
+    questions: Sequence[Asked] = ()
+
+    @property
+    def open(self) -> list[Asked]:
+        """The questions that wait for an answer."""
+        if self.run["status"] in ("completed", "cancelled"):
+            return []
+        return [one for one in self.questions if one.is_open]
 
     @property
     def began(self) -> str | None:
@@ -142,9 +154,14 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     steps = steps_of(run, events, now)
     edges = [] if graph is None else graph["edges"]
     stored = [row["step"] for row in database.get_checkpoints(run_id)]
-    return RunView(
-        run, events, steps, errors_of(run, events), graph, walk(run, steps, edges), stored
-    )
+    questions = database.get_questions(run_id)
+    been = walk(run, steps, edges)
+    view = RunView(run, events, steps, errors_of(run, events), graph, been, stored, questions)
+    for one in view.open:
+        # A branch is named NODE[NUMBER] on the way to a node, and the graph has it once.
+        node = re.sub(r"\[\d+\](?=/)", "", one.node)
+        been.questions[node] = been.questions.get(node, 0) + 1
+    return view
 
 
 # -- its store ------------------------------------------------------------------------------------

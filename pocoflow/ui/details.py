@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pocoflow.db.questions import Asked
 from pocoflow.db.reports import StoredValue
 from pocoflow.ui.data import Changed
 from pocoflow.ui.steps import Step, describe, parse
 from pocoflow.ui.tables import NAME, Block, column, table
 from pocoflow.ui.text import cut, visible
 
-__all__ = ["changes_table", "events_table", "steps_table", "store_table"]
+__all__ = ["answers_table", "changes_table", "events_table", "steps_table", "store_table"]
 
 _MOST_ROWS = 400
 """Rows of steps or events that are shown, the last ones."""
@@ -84,7 +86,7 @@ def events_table(events: Sequence[Mapping[str, Any]]) -> Block:
         column("Action", less=True),
         column("Latency (ms)", "number"),
         column("Attempt", "number", less=True),
-        column("Error"),
+        column("Message"),
     )
     start = parse(events[0]["ts"]) if events else None
     rows = [
@@ -104,6 +106,40 @@ def events_table(events: Sequence[Mapping[str, Any]]) -> Block:
         for event in events[-_MOST_ROWS:]
     ]
     return table("Events", columns, rows) | {"height": 420}
+
+
+def answers_table(asked: Sequence[Asked]) -> Block:
+    """What a run has asked, and what was answered, by whom and when."""
+    columns = (
+        column("No.", "number"),
+        column("Node", less=True),
+        column("Question"),
+        column("Answer", "code"),
+        column("By"),
+        column("When", "time", less=True),
+    )
+    rows = []
+    for one in asked[-_MOST_ROWS:]:
+        item = "" if one.item is None else f", item {one.item}"
+        state = {"kind": "status", "value": "no answer" if one.is_closed else "open"}
+        rows.append(
+            {
+                "id": str(one.question),
+                "cells": [
+                    one.question,
+                    cut(one.node, NAME) + item,
+                    cut(one.text),
+                    state if one.answer is None else cut(_readable(one.answer)),
+                    cut(one.answered_by or "", NAME),
+                    one.answered_at,
+                ],
+            }
+        )
+    return table("Questions and answers", columns, rows) | {"height": 420}
+
+
+def _readable(text: str) -> str:
+    return json.dumps(json.loads(text), ensure_ascii=False)
 
 
 # -- its store ------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ _LIGHT = {
     "retried": ("#fff6ed", "#e0682b", "#9b4519"),
     "failed": ("#fff1f2", "#d94a57", "#9e303b"),
     "cancelled": ("#f5f4f2", "#6b7280", "#4b5563"),
+    "paused": ("#fff9d6", "#b98900", "#6b5000"),
     "": ("#ffffff", "#b6b1ab", "#686255"),
 }
 _DARK = {
@@ -27,9 +28,17 @@ _DARK = {
     "retried": ("#40230f", "#fb923c", "#fed7aa"),
     "failed": ("#421a20", "#f87171", "#fecaca"),
     "cancelled": ("#2b2d33", "#9ca3af", "#d1d5db"),
+    "paused": ("#3b3108", "#eab308", "#fde68a"),
     "": ("#16181d", "#5b5f68", "#a3a8b4"),
 }
-_SIGNS = {"completed": "✓", "running": "▶", "retried": "↻", "failed": "✗", "cancelled": "■"}
+_SIGNS = {
+    "completed": "✓",
+    "running": "▶",
+    "retried": "↻",
+    "failed": "✗",
+    "cancelled": "■",
+    "paused": "‖",
+}
 
 
 def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> str:
@@ -146,6 +155,9 @@ def _node(name: str, title: str, walk: Walk, colours: Mapping[str, tuple[str, st
     is_current = name == walk.current
     if is_current:
         about = f"{about} · here" if about else "here"
+    questions = walk.questions.get(name, 0)
+    if questions:
+        about += f"\\n{questions} question{'' if questions == 1 else 's'}"
     label = f"{title}\\n{about}" if about else title
     pen = ", penwidth=3" if is_current else ""
     dashed = "" if visits or is_current else ', style="rounded,filled,dashed"'

@@ -31,21 +31,24 @@ def render_workflow_monitor(
     *,
     flow: Flow[Any] | None = None,
     key: str | None = None,
+    answers: bool = True,
 ) -> None:
     """Show the runs of a database in a Streamlit page.
 
-    The file is only read, unless a flow is given and one of its runs is acted on. State and query
-    parameters of the page are used under names that begin with ``key`` and a dot.
+    The file is only read, unless a question is answered, or a flow is given and one of its runs is
+    acted on. State and query parameters of the page are used under names that begin with ``key``
+    and a dot.
 
     Args:
         db_path: The database that flows write; it need not be there yet.
         flow: A flow that keeps its runs in this database, to resume, fork and cancel them.
         key: Tells several monitors of one page apart; made from the path by default.
+        answers: Whether questions that runs ask can be answered here.
     """
     path = os.fspath(db_path)
     if key is None:
         key = f"monitor-{zlib.crc32(path.encode()):08x}"
-    _render(Place(path, key, flow))
+    _render(Place(path, key, flow, answers=answers))
 
 
 def _render(place: Place) -> None:

@@ -22,12 +22,14 @@ class Place:
         key: What its keys and query parameters begin with; ``""`` where it has the page for itself.
         flow: The flow that it may resume, fork and cancel runs of.
         reference: Where that flow is, as ``module:name``, if it is known.
+        answers: Whether questions can be answered here.
     """
 
     path: str
     key: str
     flow: Flow[Any] | None = None
     reference: str = ""
+    answers: bool = True
 
     def name(self, part: str) -> str:
         """The name of a widget, a fragment or a query parameter of this monitor."""

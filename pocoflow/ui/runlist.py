@@ -7,7 +7,7 @@ from datetime import timedelta
 import streamlit as st
 
 from pocoflow.db import STATUSES, WorkflowDB
-from pocoflow.db.reports import flow_counts
+from pocoflow.db.reports import flow_counts, waiting
 from pocoflow.errors import DatabaseError
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.data import Filters, open_database, read_page
@@ -51,7 +51,8 @@ def show_runs(place: Place) -> None:
             )
             st.code(_FIRST_RUN.replace("DATABASE", repr(place.path)), language="python")
             return
-        show(summary(counts), key=place.name("summary"))
+        questions = sum(waiting(database).values())
+        show(summary(counts, questions), key=place.name("summary"))
         filters = _filters(place, [flow.flow_name for flow in counts])
         _page(place, database, filters)
         with st.expander("Counts and failure rate of each flow", key=place.name("flows")):

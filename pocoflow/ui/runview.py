@@ -17,12 +17,13 @@ from pocoflow.ui.details import events_table, steps_table
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.inspector import show_store
 from pocoflow.ui.place import Place
+from pocoflow.ui.questions import show_answers, show_open
 from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, cut, visible
 
 __all__ = ["TABS", "show_export", "show_run"]
 
-TABS = ("Graph", "Timeline", "Errors", "Store", "Resume")
+TABS = ("Graph", "Timeline", "Questions", "Errors", "Store", "Resume")
 
 _MOST_ERRORS = 20
 
@@ -33,11 +34,17 @@ def show_run(place: Place, run_id: str) -> None:
         database = open_database(place.path)
         view = read_run(database, run_id, place.now())
         _head(place, database, view)
+        show_open(place, view)
         # The tabs have names of their own in the address, so that a link leads to one of them.
         tabs = dict(
             zip(TABS, st.tabs(TABS, key=place.name("tab"), bind="query-params"), strict=True)
         )
-        views = {"Graph": _graph, "Timeline": _timeline, "Errors": _errors}
+        views = {
+            "Graph": _graph,
+            "Timeline": _timeline,
+            "Questions": show_answers,
+            "Errors": _errors,
+        }
         for name, body in views.items():
             if tabs[name].open:
                 with tabs[name]:
@@ -79,7 +86,7 @@ def show_export(place: Place, run_id: str) -> None:
 def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
     run = view.run
     run_id = run["run_id"]
-    show(run_facts(run, view.began, place.now()), key=place.name("facts"))
+    show(run_facts(run, view.began, place.now(), len(view.open)), key=place.name("facts"))
     if run["status"] == "failed" and run["error_msg"]:
         about = cut(run["error_msg"], 600)
         notice(

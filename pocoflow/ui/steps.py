@@ -14,6 +14,14 @@ Edge: TypeAlias = tuple[str, str, str]
 """Source, action, target; the target ``"END"`` is the end of the run."""
 
 
+_STOPS = {
+    "flow_cancelled": "cancelled",
+    "flow_error": "failed",
+    "flow_pause": "paused",
+    "flow_resume": "failed",
+}
+
+
 @dataclass(slots=True)
 class Attempt:
     """One try of a step: from when to when, and the error that ended it."""
@@ -32,7 +40,7 @@ class Step:
         node: The node, with the nested flows around it.
         began: When it began.
         ended: When it ended; the last that is known of it if nobody recorded its end.
-        status: ``running``, ``completed``, ``failed`` or ``cancelled``.
+        status: ``running``, ``paused``, ``completed``, ``failed`` or ``cancelled``.
         action: What it returned.
         elapsed_ms: How long it took, as the engine measured it.
         attempts: Its tries, at least one.
@@ -102,8 +110,8 @@ def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> 
             step.number = event["step"]
             step.action, step.elapsed_ms = event["action"], event["elapsed_ms"]
             step.attempts[-1].error = describe(event) if kind == "node_error" else None
-        elif kind in ("flow_cancelled", "flow_error", "flow_resume"):
-            status = "cancelled" if kind == "flow_cancelled" else "failed"
+        elif kind in _STOPS:
+            status = _STOPS[kind]
             for step in open_steps.values():
                 _end(step, status, time)
             open_steps.clear()
@@ -165,6 +173,7 @@ class Walk:
         taken: How often each edge was taken.
         current: The node that runs or comes next, while the run is not at its end.
         first_inside: The node where each nested flow began.
+        questions: How many questions of each node wait for an answer.
     """
 
     status: dict[str, str] = field(default_factory=dict)
@@ -172,6 +181,7 @@ class Walk:
     taken: dict[Edge, int] = field(default_factory=dict)
     current: str | None = None
     first_inside: dict[str, str] = field(default_factory=dict)
+    questions: dict[str, int] = field(default_factory=dict)
 
 
 def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Sequence[str]]) -> Walk:
@@ -182,7 +192,7 @@ def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Sequence
     # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
     working = {step.node for step in steps}
     for step in steps:
-        if step.attempts:
+        if step.attempts and found.status.get(step.node) != "paused":
             found.visits[step.node] = found.visits.get(step.node, 0) + 1
         found.status[step.node] = "retried" if _retries(step) else step.status
         parents = step.node.split("/")[:-1]

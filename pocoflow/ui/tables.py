@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from pocoflow.db.questions import Asked
 from pocoflow.db.reports import FlowCounts
 from pocoflow.ui.steps import describe, parse
 from pocoflow.ui.text import cut, visible
@@ -16,6 +17,7 @@ __all__ = [
     "column",
     "database_facts",
     "flows_table",
+    "question_facts",
     "run_facts",
     "runs_table",
     "summary",
@@ -92,9 +94,17 @@ def _node(run: Mapping[str, Any]) -> Any:
     name = cut(run["current_node"] or "", NAME)
     if run.get("node_began"):
         return [name, {"kind": "text", "value": "·"}, {"kind": "since", "value": run["node_began"]}]
+    if run["status"] == "paused":
+        return [name, {"kind": "text", "value": f"· {_waits(run.get('questions', 0))}"}]
     if run["status"] == "failed" and run["error_msg"]:
         return [name, {"kind": "text", "value": cut(f"· {describe(run)}", 80)}]
     return name
+
+
+def _waits(questions: int) -> str:
+    if not questions:
+        return "can go on"
+    return f"waits for {questions} answer{'' if questions == 1 else 's'}"
 
 
 def database_facts(path: str) -> Block:
@@ -106,13 +116,15 @@ def database_facts(path: str) -> Block:
     }
 
 
-def summary(counts: Sequence[FlowCounts]) -> Block:
-    """How many runs there are, and how they went."""
+def summary(counts: Sequence[FlowCounts], questions: int = 0) -> Block:
+    """How many runs there are, how they went, and how many questions are open."""
     everything = _totals(counts)
     facts = [["Runs", "number", f"{everything.total:,}"]]
     for status in ("running", "paused", "queued", "completed", "failed", "cancelled"):
         if everything.by_status.get(status):
             facts.append([status.capitalize(), "number", f"{everything.by_status[status]:,}"])
+    if questions:
+        facts.append(["Open questions", "number", f"{questions:,}"])
     facts.append(["Failure rate", "text", rate(everything)])
     return {"layout": "facts", "label": "All runs", "facts": facts}
 
@@ -157,8 +169,10 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
 # -- a run ----------------------------------------------------------------------------------------
 
 
-def run_facts(run: Mapping[str, Any], began: str | None, now: datetime) -> Block:
-    """The head of a run."""
+def run_facts(
+    run: Mapping[str, Any], began: str | None, now: datetime, questions: int = 0
+) -> Block:
+    """The head of a run; ``questions`` of its questions are open."""
     facts: list[list[Any]] = [
         ["Run", "code", visible(run["run_id"])],
         ["Status", "status", run["status"]],
@@ -173,8 +187,31 @@ def run_facts(run: Mapping[str, Any], began: str | None, now: datetime) -> Block
         facts.append(["In this node for", "since", began])
     if run["status"] == "running" and run["cancel_requested"]:
         facts.append(["Cancel", "text", "asked to stop after this step"])
+    if run["status"] == "paused" or questions:
+        facts.append(["Questions", "text", _waits(questions)])
     if run["parent_run_id"]:
         parent = f"{cut(run['parent_run_id'], NAME)}, step {run['parent_step']}"
         facts.append(["Forked from", "code", parent])
     facts = [fact for fact in facts if fact[2] not in (None, "")]
     return {"layout": "facts", "label": "The run", "facts": facts, "now": now.isoformat()}
+
+
+def question_facts(one: Asked, now: datetime) -> Block:
+    """Which question it is, and until when it can be answered."""
+    facts: list[list[Any]] = [
+        ["Question", "number", one.question],
+        ["Node", "text", cut(one.node, NAME)],
+        ["Item", "number", one.item],
+        ["Asked", "time", one.asked_at],
+        ["Until", "time", one.deadline],
+        ["Then", "text", _afterwards(one)],
+    ]
+    facts = [fact for fact in facts if fact[2] not in (None, "")]
+    about = {"layout": "facts", "label": f"Question {one.question}", "facts": facts}
+    return about | {"now": now.isoformat()}
+
+
+def _afterwards(one: Asked) -> str:
+    if one.deadline is None:
+        return ""
+    return "the node fails" if one.default is None else f"{cut(one.default, 80)} counts"

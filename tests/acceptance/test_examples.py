@@ -1,18 +1,21 @@
 """Each program in examples/ runs as a user would start it, and prints what it promises."""
 
 import ast
+import http.client
 import importlib
 import io
 import itertools
+import json
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
 import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -284,6 +287,143 @@ def test_chat_memory_recalls_what_has_left_the_window(tmp_path: Path) -> None:
         "I see.",
     ]
     assert printed.splitlines()[-1] == "3 turns in the window, 5 in the archive"
+
+
+def command(*words: str, folder: Path, typed: str = "", code: int = 0) -> str:
+    """What ``pocoflow`` prints in a folder, of what is typed into it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-W", "error", "-m", "pocoflow", *words],
+        cwd=folder,
+        input=typed,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+    return done.stdout
+
+
+def test_approval_is_answered_from_another_process(tmp_path: Path) -> None:
+    """The draft waits without a process, is revised as a person says, and then published."""
+    flow = f"{EXAMPLES / 'approval.py'}:flow"
+    printed = run("approval.py", "the moon", folder=tmp_path).splitlines()
+    assert printed[-1].endswith(f"--flow {flow}")
+    run_id = printed[-1].split()[2]
+    assert "Publish this about the moon?" in command(
+        "questions", "--db", "approval.db", folder=tmp_path
+    )
+    answering = ("answer", run_id, "--flow", flow)
+    asked = command(*answering, folder=tmp_path, typed="revise\nmore stars\n", code=3)
+    assert "There is much to be said about the moon." in asked
+    assert f"run {run_id} is paused: 1 question to be answered" in asked
+    assert not list(tmp_path.glob("*.txt"))
+    asked = command(*answering, folder=tmp_path, typed="1\n\n")
+    assert "Changed: more stars." in asked
+    assert asked.endswith(f"published as the_moon.txt\nrun {run_id} is completed\n")
+    assert (tmp_path / "the_moon.txt").read_text("utf-8").endswith("Changed: more stars.\n")
+
+
+class Shop:
+    """The web app of ``approval_web.py``, served by a real uvicorn."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.log = folder / "server.log"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "error", str(EXAMPLES / "approval_web.py"), str(self.port)],
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """The status and the JSON that a request is answered with, when the server is up."""
+        pause = threading.Event()
+        for _ in range(600):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            try:
+                headers = {"Content-Type": "application/json"}
+                connection.request(method, path, json.dumps(body), headers)
+                response = connection.getresponse()
+                return response.status, json.load(response)
+            except ConnectionRefusedError:
+                assert self._process.poll() is None, self.log.read_text("utf-8")
+                pause.wait(0.1)
+            finally:
+                connection.close()
+        raise AssertionError(self.log.read_text("utf-8"))
+
+    def until(self, run_id: str, wanted: dict[str, Any]) -> None:
+        """Wait until a refund stands as it should."""
+        pause = threading.Event()
+        found: Any = None
+        for _ in range(600):
+            status, found = self.ask("GET", f"/refunds/{run_id}")
+            if (status, found) == (200, wanted):
+                return
+            pause.wait(0.1)
+        raise AssertionError(f"{found}, not {wanted}: {self.log.read_text('utf-8')}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+
+
+def test_approval_web_takes_answers_and_goes_on(tmp_path: Path) -> None:
+    """``approval_web.py`` asks, says what is wrong with an answer, takes one, and pays."""
+    with Shop(tmp_path) as shop:
+        _, small = shop.ask("POST", "/refunds", {"order": "A-1", "amount": 20})
+        shop.until(small["run_id"], {"status": "completed", "paid": 20.0})
+        status, begun = shop.ask("POST", "/refunds", {"order": "A-7", "amount": 250})
+        run_id = begun["run_id"]
+        assert status == 202
+        shop.until(run_id, {"status": "paused", "paid": None})
+        _, (asked,) = shop.ask("GET", "/questions")
+        assert asked["text"] == "Refund 250.00 for order A-7?"
+        assert asked["context"] == {"order": "A-7", "amount": 250}
+        assert asked["schema"]["properties"]["verdict"]["enum"] == ["all", "part", "nothing"]
+        door = f"/refunds/{run_id}/questions/{asked['question']}"
+        wrong = {"by": "ann", "answer": {"verdict": "some", "amount": -1}}
+        status, refused = shop.ask("POST", door, wrong)
+        assert status == 422
+        assert [one["loc"] for one in refused["detail"]] == [["verdict"], ["amount"]]
+        status, refused = shop.ask("POST", door, {"by": "ann", "answer": {"verdict": "part"}})
+        assert status == 422
+        assert "an amount is given for a part" in refused["detail"][0]["msg"]
+        right = {"by": "ann", "answer": {"verdict": "part", "amount": 120}}
+        assert shop.ask("POST", door, right) == (200, {"open": []})
+        status, refused = shop.ask("POST", door, right | {"by": "bob"})
+        assert status == 409
+        assert "was answered by ann" in refused["detail"]
+        shop.until(run_id, {"status": "completed", "paid": 120.0})
+        assert shop.ask("POST", f"/refunds/{run_id}/questions/99", right)[0] == 404
+        assert shop.ask("POST", "/refunds/none/questions/1", right)[0] == 404
+        assert shop.ask("GET", "/questions") == (200, [])
+    assert shop.log.read_text("utf-8") == ""
+
+
+def test_approval_web_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """What was answered while no server was there goes on when there is one."""
+    with Shop(tmp_path) as shop:
+        _, begun = shop.ask("POST", "/refunds", {"order": "B-2", "amount": 300})
+        shop.until(begun["run_id"], {"status": "paused", "paid": None})
+    answering = ("answer", begun["run_id"], "--db", "approval_web.db", "--value")
+    command(*answering, '{"verdict": "nothing"}', folder=tmp_path)
+    with Shop(tmp_path) as shop:
+        shop.until(begun["run_id"], {"status": "completed", "paid": 0.0})
+
+
+@pytest.mark.parametrize("name", ["approval.py", "approval_web.py"])
+def test_the_flows_that_ask_have_no_findings(name: str, tmp_path: Path) -> None:
+    """``pocoflow check --strict`` finds nothing in them."""
+    said = command("check", "--strict", f"{EXAMPLES / name}:flow", folder=tmp_path)
+    assert said == "1 flow checked: 0 errors, 0 warnings\n"
 
 
 def lines_of_code(path: Path) -> int:

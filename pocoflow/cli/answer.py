@@ -1,0 +1,219 @@
+"""``pocoflow answer``: answer what a run asks, and go on with it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pocoflow.cli import prompts
+from pocoflow.cli.asked import PAUSED, command, show_paused, show_question, table_of
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.cli.resume import go_on
+from pocoflow.cli.runs import open_database, unknown_run
+from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
+from pocoflow.db import WorkflowDB
+from pocoflow.db.clock import utc_now
+from pocoflow.db.questions import Asked, refuse_closed, refuse_late
+from pocoflow.errors import AnswerError
+from pocoflow.flow import Flow
+from pocoflow.forms import UNSET, form_of, read_json
+
+__all__ = ["register"]
+
+_OVER = ("completed", "cancelled")
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow answer``."""
+    parser.description = (
+        "Answer what a run asks: the question is shown with its context, and the answer is asked "
+        "for by its JSON schema, unless --value gives it. A wrong entry is asked for again; Ctrl-D "
+        "and Ctrl-C leave the question open. If several questions are open they are asked one "
+        "after another; where nobody is at a terminal, or with --value, --question says which one. "
+        "With --flow the answer is also checked by its type, and the run goes on when no question "
+        "is open any more."
+    )
+    parser.add_argument("run_id", metavar="RUN", help="the run's id, as 'questions' shows it")
+    parser.add_argument(
+        "--question", metavar="N", type=int, help="the number of the question, if several are open"
+    )
+    parser.add_argument(
+        "--value", metavar="JSON", type=_value, default=UNSET, help="the answer, instead of asking"
+    )
+    parser.add_argument("--by", metavar="NAME", help="who answers (your login name)")
+    parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
+    parser.add_argument(
+        "--db", metavar="PATH", help="the database (that of the flow, or pocoflow.db)"
+    )
+    parser.set_defaults(execute=answer)
+
+
+def _value(text: str) -> Any:
+    try:
+        return read_json(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {exc}; a text is written with quotes, as in '\"yes\"'"
+        ) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Where answers are handed in: the database, by the flow if there is one."""
+
+    database: WorkflowDB
+    flow: Flow[Any] | None
+    by: str | None
+
+    def keep(self, one: Asked, value: Any) -> None:
+        """Check an answer and put it on record.
+
+        Raises:
+            AnswerError: It does not fit, or comes too late.
+        """
+        taker = self.database if self.flow is None else self.flow
+        taker.answer_json(one.run_id, value, question=one.question, by=self.by)
+
+    def refuse(self, one: Asked) -> None:
+        """Refuse a question that takes no answer any more.
+
+        Raises:
+            AnswerError: It was answered, its deadline has passed, or its run has ended.
+        """
+        run = self.database.get_run(one.run_id) or {}
+        if run.get("status") in _OVER:
+            raise AnswerError(f"run {one.run_id!r} is {run['status']}: it takes no answer")
+        for now in self.database.get_questions(one.run_id):
+            if now.question == one.question:
+                refuse_closed(now)
+        refuse_late(one)
+
+    def left(self, run_id: str) -> list[Asked]:
+        """The questions of a run that are open."""
+        return [one for one in self.database.get_questions(run_id) if one.is_open]
+
+
+def answer(args: argparse.Namespace) -> int:
+    """Answer one question, or all that are open, and go on with the run if the flow is given."""
+    by = args.by if args.by is not None else _login()
+    if args.flow:
+        flow = stored_in(load_flow(args.flow), args.db)
+        return _answer(_Desk(flow._required_database(), flow, by), args, args.db)
+    path = args.db or "pocoflow.db"
+    open_database(path).close()  # one that is not there is not made
+    with WorkflowDB(path) as db:
+        return _answer(_Desk(db, None, by), args, path)
+
+
+def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
+    chosen = _choose(desk, args)
+    if args.value is not UNSET:
+        desk.keep(chosen[0], args.value)
+        print(_kept(chosen[0]))
+    else:
+        _ask_all(desk, chosen)
+    now = utc_now()
+    left = [one for one in desk.left(args.run_id) if not one.is_late(now)]
+    if left:
+        print(*show_paused(args.run_id, left, path, args.flow), sep="\n")
+        return PAUSED if desk.flow is not None else 0
+    if desk.flow is not None:
+        return go_on(desk.flow, args.run_id, args.flow, path)
+    print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
+    return 0
+
+
+def _login() -> str | None:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a system that has no name for whoever this is
+        return None
+
+
+# -- which questions ------------------------------------------------------------------------------
+
+
+def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
+    """The questions to be answered.
+
+    Raises:
+        CommandError: There is no such run or question, or it has to be said which.
+        AnswerError: The question takes no answer any more.
+    """
+    run = desk.database.get_run(args.run_id)
+    if run is None:
+        raise CommandError(unknown_run(desk.database, args.run_id))
+    if args.question is not None:
+        asked = desk.database.get_questions(args.run_id)
+        found = [one for one in asked if one.question == args.question]
+        if not found:
+            numbers = ", ".join(str(one.question) for one in asked) or "none"
+            raise CommandError(
+                f"run {args.run_id!r} has not asked question {args.question} "
+                f"(its questions: {numbers})"
+            )
+        desk.refuse(found[0])
+        return found
+    waiting = [] if run["status"] in _OVER else desk.left(args.run_id)
+    if not waiting:
+        raise CommandError(f"run {args.run_id!r} is {run['status']} and asks nothing", code=1)
+    if len(waiting) == 1:
+        desk.refuse(waiting[0])
+    elif args.value is not UNSET or not sys.stdin.isatty():
+        raise CommandError(
+            f"run {args.run_id!r} has {len(waiting)} open questions: say which with --question N\n"
+            + "\n".join(table_of(waiting))
+        )
+    return waiting
+
+
+# -- asking ---------------------------------------------------------------------------------------
+
+
+def _ask_all(desk: _Desk, chosen: Sequence[Asked]) -> None:
+    prompts.prepare()
+    for number, one in enumerate(chosen):
+        if number:
+            print()
+        try:
+            _ask(desk, one)
+        except (EOFError, KeyboardInterrupt) as exc:
+            print()
+            code = 130 if isinstance(exc, KeyboardInterrupt) else 1
+            raise CommandError(
+                f"no answer was given: question {one.question} stays open", code=code
+            ) from None
+        except AnswerError as exc:
+            if len(chosen) == 1:
+                raise
+            print(printable(str(exc)))  # somebody was quicker, or it is too late; on to the next
+
+
+def _ask(desk: _Desk, one: Asked) -> None:
+    """Ask for an answer until there is one that is taken.
+
+    Raises:
+        EOFError: The input is at its end.
+        AnswerError: No answer is taken any more.
+    """
+    desk.refuse(one)
+    print(*show_question(one), "", sep="\n")
+    form = form_of(one.schema)
+    while True:
+        value = prompts.ask(form)
+        try:
+            desk.keep(one, value)
+        except AnswerError as exc:
+            desk.refuse(one)
+            print(f"  {printable(str(exc))}")
+            continue
+        print(_kept(one))
+        return
+
+
+def _kept(one: Asked) -> str:
+    return f"question {one.question} of run {printable(one.run_id)} is answered"

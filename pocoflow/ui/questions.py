@@ -1,0 +1,266 @@
+"""The questions of a run: a form for each that is open, and what was answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+import streamlit as st
+
+from pocoflow.cli.asked import command
+from pocoflow.db import WorkflowDB
+from pocoflow.db.jsonschemas import misfits
+from pocoflow.db.questions import Asked
+from pocoflow.errors import PocoflowError
+from pocoflow.flow import Flow
+from pocoflow.forms import Field, form_of
+from pocoflow.ui.blocks import notice, show
+from pocoflow.ui.data import RunView
+from pocoflow.ui.details import answers_table
+from pocoflow.ui.entries import EMPTY, NO, YES, answer_of, label_of, prefilled
+from pocoflow.ui.place import Place
+from pocoflow.ui.tables import question_facts
+from pocoflow.ui.text import LONG, cut, visible
+
+__all__ = ["show_answers", "show_open"]
+
+_MOST = 5
+_PLACES = 100
+_LONG_TEXT = 80
+_HIGH = 1200
+_SAID_FOR = timedelta(seconds=30)
+
+
+def show_open(place: Place, view: RunView) -> None:
+    """What a run asks, with a form for each question; and how it goes on when all is answered."""
+    tone, text, until = st.session_state.get(place.name("heard"), ("blue", "", place.now()))
+    if place.now() < until:
+        notice(text, tone=tone, key=place.name("heard-text"))
+    waiting = [one for one in view.open if not one.is_late(place.now().isoformat())]
+    late = len(view.open) - len(waiting)
+    for one in _placed(view, waiting[:_MOST]):
+        with st.container():
+            if one is not None:
+                with st.container(border=True, key=place.name(f"question.{one.question}")):
+                    _question(place, view, one)
+    if len(waiting) > _MOST:
+        st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
+    if view.run["status"] == "paused" and not waiting:
+        _go_on(place, view, late)
+
+
+def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
+    """Questions in places that they keep: in the place of another, Streamlit shows both awhile."""
+    order = {one.question: number for number, one in enumerate(view.questions)}
+    places: list[Asked | None] = [None] * min(len(view.questions), _PLACES)
+    for one in shown:
+        place = order[one.question] % len(places)
+        while places[place] is not None:
+            place = (place + 1) % len(places)
+        places[place] = one
+    return places
+
+
+def _flow_of(place: Place, view: RunView) -> Flow[Any] | None:
+    """The flow of the run, if the monitor was given it."""
+    flow = place.flow
+    return flow if flow is not None and flow.flow_name == view.run["flow_name"] else None
+
+
+def _question(place: Place, view: RunView, one: Asked) -> None:
+    notice(title=visible(one.text), tone="yellow", key=place.name(f"asks.{one.question}"))
+    show(question_facts(one, place.now()), key=place.name(f"about.{one.question}"))
+    _context(place, one)
+    if not place.answers:
+        st.caption("This command answers it.")
+        st.code(command("answer", one.run_id, path=place.path), language="bash")
+        return
+    form = form_of(one.schema)
+    with st.form(
+        place.name(f"form.{one.question}"),
+        border=False,
+        enter_to_submit=False,
+        clear_on_submit=False,
+    ):
+        for number, field in enumerate(_fields(form)):
+            _widget(place, one, field, number)
+        _by(place, one)
+        st.form_submit_button(
+            "Answer",
+            type="primary",
+            key=place.name(f"send.{one.question}"),
+            on_click=_send,
+            args=(place, _flow_of(place, view), one, form),
+        )
+        refused = st.session_state.get(place.name(f"refused.{one.question}"))
+        if refused:
+            notice(
+                *refused.split("\n"),
+                title="Not taken: the question is still open",
+                tone="red",
+                key=place.name(f"refusal.{one.question}"),
+            )
+
+
+def _context(place: Place, one: Asked) -> None:
+    """What a person has to know: long texts as they are, the rest as JSON."""
+    texts = {
+        name: value
+        for name, value in one.context.items()
+        if isinstance(value, str) and ("\n" in value or len(value) > _LONG_TEXT)
+    }
+    for number, (name, text) in enumerate(texts.items()):
+        notice(
+            cut(text, LONG),
+            title=cut(name),
+            tone="quote",
+            key=place.name(f"context.{one.question}.{number}"),
+        )
+    rest = {name: value for name, value in one.context.items() if name not in texts}
+    if rest:
+        shown = visible(json.dumps(rest, indent=2, ensure_ascii=False))
+        height: int | Literal["content"] = 320 if len(shown) > _HIGH else "content"
+        st.code(shown[:LONG], language="json", wrap_lines=True, height=height)
+
+
+# -- the form -------------------------------------------------------------------------------------
+
+
+def _fields(form: Field) -> tuple[Field, ...]:
+    return form.fields if form.kind == "object" else (form,)
+
+
+def _name(place: Place, one: Asked, number: int | str) -> str:
+    return place.name(f"answer.{one.question}.{number}")
+
+
+def _widget(place: Place, one: Asked, field: Field, number: int) -> None:
+    label, key = label_of(field, number), _name(place, one, number)
+    st.session_state.setdefault(key, prefilled(field))
+    about = ", ".join(filter(None, [field.description, field.limits])) if field.name else ""
+    if field.kind == "bool":
+        options = [YES, NO, *([EMPTY] if field.takes_null else [])]
+        st.radio(label, options, index=None, key=key, horizontal=True)
+    elif field.kind == "choice":
+        labels = [cut(one) for one in field.labels]
+        st.selectbox(
+            label,
+            range(len(labels)),
+            index=None,
+            key=key,
+            format_func=lambda place: labels[place],
+            placeholder="Choose",
+            width=360,
+        )
+    elif field.kind == "integer":
+        st.number_input(label, value=None, step=1, key=key, width=360)
+    elif field.kind == "number":
+        st.number_input(label, value=None, step=0.1, format="%.6g", key=key, width=360)
+    elif field.kind == "text" and field.is_line:
+        st.text_input(label, key=key, width=360)
+    elif field.kind == "text":
+        st.text_area(label, key=key, height=90)
+    else:
+        what = '["one", "two"]' if field.schema.get("type") == "array" else '{"key": "value"}'
+        st.text_area(label, key=key, height=90, placeholder=f"JSON, as in {what}")
+    if about:
+        notice(about, tone="plain", key=place.name(f"help.{one.question}.{number}"))
+
+
+def _by(place: Place, one: Asked) -> None:
+    key = _name(place, one, "by")
+    st.session_state.setdefault(key, st.session_state.get(place.name("answered-by"), ""))
+    st.text_input("Answered by", key=key, placeholder="your name, to be on record", width=360)
+
+
+def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None:
+    """Hand an answer in, and remember what to say of it."""
+    entered = {
+        field.name: st.session_state.get(_name(place, one, number))
+        for number, field in enumerate(_fields(form))
+    }
+    by = str(st.session_state.get(_name(place, one, "by")) or "").strip()
+    st.session_state[place.name("answered-by")] = by
+    refused = place.name(f"refused.{one.question}")
+    st.session_state.pop(refused, None)
+    said: tuple[str, str] | None
+    try:
+        answer = answer_of(form, entered)
+        wrong = misfits(one.schema, answer)
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        _keep(place.path, flow, one, answer, by or None)
+        said = ("green", f"Question {one.question} is answered.")
+    except (PocoflowError, ValueError) as exc:
+        # The form is still there to show it, unless somebody else was quicker.
+        st.session_state[refused] = str(exc)
+        said = ("red", f"Your answer was not taken: {exc}") if _is_gone(place, one) else None
+    if said is not None:
+        st.session_state[place.name("heard")] = (*said, place.now() + _SAID_FOR)
+    place.redraw()
+
+
+def _keep(path: str, flow: Flow[Any] | None, one: Asked, answer: Any, by: str | None) -> None:
+    if flow is not None:
+        flow.answer_json(one.run_id, answer, question=one.question, by=by)
+        return
+    with WorkflowDB(path) as database:
+        database.answer_json(one.run_id, answer, question=one.question, by=by)
+
+
+def _is_gone(place: Place, one: Asked) -> bool:
+    """Whether a question is not open any more, so that its form is gone."""
+    try:
+        with WorkflowDB(place.path, read_only=True) as database:
+            return not any(it.question == one.question and it.is_open for it in database.pending())
+    except PocoflowError:
+        return False
+
+
+# -- afterwards -----------------------------------------------------------------------------------
+
+
+def _go_on(place: Place, view: RunView, late: int) -> None:
+    """How a run goes on that waits for nothing more."""
+    run_id = str(view.run["run_id"])
+    passed = f"{late} deadline{'s have' if late != 1 else ' has'} passed" if late else ""
+    title = f"Nothing more can be answered: {passed}" if late else "All questions are answered"
+    flow = _flow_of(place, view)
+    if flow is not None:
+        notice("The run can go on.", title=title, key=place.name("can-go-on"))
+        st.button(
+            "Go on with the run",
+            type="primary",
+            key=place.name("go-on"),
+            on_click=_resume,
+            args=(place, flow, run_id),
+            help="It runs in the process of this monitor.",
+        )
+        return
+    notice(
+        "The run goes on where the code of its flow is: with this command, where FLOW is "
+        "package.module:flow or path/file.py:flow, or by flow.recover() in a program.",
+        title=title,
+        key=place.name("can-go-on"),
+    )
+    st.code(command("resume", run_id, "FLOW", path=place.path), language="bash")
+
+
+def _resume(place: Place, flow: Flow[Any], run_id: str) -> None:
+    try:
+        flow.resume_background(run_id)
+        said = ("green", "It goes on, in the process of this monitor.")
+    except PocoflowError as exc:
+        said = ("red", str(exc))
+    st.session_state[place.name("heard")] = (*said, place.now() + _SAID_FOR)
+    place.redraw()
+
+
+def show_answers(place: Place, view: RunView) -> None:
+    """Everything that a run has asked, and what was answered, by whom and when."""
+    if not view.questions:
+        notice("This run has asked nothing.", tone="gray", key=place.name("no-questions"))
+        return
+    show(answers_table(view.questions), key=place.name("answers"))
