@@ -26,6 +26,8 @@ __all__ = ["Graph", "GraphCatch", "GraphNode", "label"]
 
 _Node: TypeAlias = Node[Any, Any, Any]
 
+_QUICK = ("pocoflow.node", "pocoflow.function")
+
 
 class GraphCatch(NamedTuple):
     """Where errors of a node lead.
@@ -60,7 +62,9 @@ class GraphNode:
         is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
         spreads: Whether it is a batch or has branches.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
-        prep_async: Whether ``prep`` is ``async def``; likewise ``exec_async``, ``post_async``.
+        exec_async: Whether ``exec`` is ``async def``.
+        prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
+            none of the user's; likewise ``post_on_loop``.
     """
 
     __slots__ = (
@@ -75,8 +79,8 @@ class GraphNode:
         "is_open",
         "name",
         "node",
-        "post_async",
-        "prep_async",
+        "post_on_loop",
+        "prep_on_loop",
         "reachable",
         "spreads",
         "targets",
@@ -96,9 +100,9 @@ class GraphNode:
         self.branches: tuple[Graph, ...] = _branch_graphs(node)
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
-        self.prep_async = iscoroutinefunction(node.prep)
+        self.prep_on_loop = _is_quick(node.prep)
         self.exec_async = iscoroutinefunction(node.exec)
-        self.post_async = iscoroutinefunction(node.post)
+        self.post_on_loop = _is_quick(node.post)
         self.spreads = self.is_batch or bool(self.branches)
         if self.branches:
             self.exec_async = all(graph.is_async for graph in self.branches)
@@ -339,6 +343,13 @@ class Graph:
 def label(node: str, path: tuple[str, ...]) -> str:
     """A node as the database and the monitor show it: the nested flows around it, and its name."""
     return "/".join((*path, node)) if path else node
+
+
+def _is_quick(phase: Any) -> bool:
+    """Whether a phase returns at once: a coroutine, or because it does no work of the user's."""
+    owner = getattr(phase, "__self__", None)
+    works = isinstance(owner, FunctionNode) and owner.signature.takes_store
+    return iscoroutinefunction(phase) or (getattr(phase, "__module__", "") in _QUICK and not works)
 
 
 def _inner_graph(node: _Node) -> Graph | None:

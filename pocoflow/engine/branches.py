@@ -126,7 +126,7 @@ class _Fork:
             store=store,
             max_steps=run.max_steps,
             strict=run.strict,
-            inline=run.inline,
+            inline=run.inline and not self.tasks,
             on_loop=run.on_loop or self.tasks,
             listeners=run.listeners,
             recorder=MemoryRecorder(context, store, values, self.numbers),

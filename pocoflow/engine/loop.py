@@ -115,7 +115,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             if kept:
                 (prepared,), kept = kept, ()
             else:
-                direct = inline or place.prep_async
+                direct = inline or place.prep_on_loop
                 prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
                 if prepared.__class__ is CoroutineType:
                     prepared = yield Await(prepared)
@@ -155,7 +155,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
 
             context.phase = "post"
             arguments = (store, prepared, result)
-            direct = inline or place.post_async
+            direct = inline or place.post_on_loop
             action = node.post(*arguments) if direct else (yield Call(node.post, arguments))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
