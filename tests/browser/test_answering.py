@@ -15,6 +15,7 @@ from playwright.sync_api import Error, Locator, Page, expect
 
 from pocoflow import WorkflowDB
 from pocoflow.errors import AnsweredError
+from tests.browser.clicks import open_tab
 
 HERE = Path(__file__).parent
 DEADLINE = 60.0
@@ -102,7 +103,7 @@ def fact(page: Page, name: str) -> Locator:
 
 def answers(page: Page) -> Locator:
     """The rows of what was answered."""
-    page.get_by_role("tab", name="Questions").click()
+    open_tab(page, "Questions")
     table = page.get_by_role("table", name="Questions and answers")
     expect(table).to_be_visible()
     return table.get_by_role("row")

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pocoflow import WorkflowDB
+from tests.browser.clicks import open_tab
 
 HERE = Path(__file__).parent
 DEADLINE = 60.0
@@ -132,16 +133,16 @@ def test_a_run_is_watched_failed_resumed_and_cancelled(
 
 def _look_at_the_views(page: Page, shoot: Callable[[Page, str], None]) -> None:
     """Every tab of the failed run, each with what a person looks for."""
-    page.get_by_role("tab", name="Timeline").click()
+    open_tab(page, "Timeline")
     steps = page.get_by_role("table", name="Steps in time")
     expect(steps.get_by_role("row")).to_have_count(5)
     expect(page.get_by_text("TimeoutError: the draft took too long").first).to_be_visible()
     shoot(page, "timeline")
-    page.get_by_role("tab", name="Errors").click()
+    open_tab(page, "Errors")
     expect(page.get_by_text("Step 0, Draft, attempt 1, was tried again")).to_be_visible()
     expect(page.get_by_text("Traceback (most recent call last)").first).to_be_visible()
     shoot(page, "errors")
-    page.get_by_role("tab", name="Store").click()
+    open_tab(page, "Store")
     expect(page.get_by_role("button", name="Show the value of drafts")).to_be_visible()
     slider = page.get_by_role("slider")
     expect(slider).to_have_value("2")
@@ -158,7 +159,7 @@ def _look_at_the_views(page: Page, shoot: Callable[[Page, str], None]) -> None:
 
 def _resume_and_cancel(page: Page, pipe: Pipe) -> None:
     """Resume the failed run, and cancel it while it waits."""
-    page.get_by_role("tab", name="Resume").click()
+    open_tab(page, "Resume")
     page.get_by_role("button", name="Resume the run").click()
     expect(fact(page, "Status")).to_have_text("🔄 running")
     page.get_by_role("button", name="Cancel the run").click()

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
+from tests.browser.clicks import open_tab
 
 MONITOR = Path(pocoflow.__file__).parent / "ui" / "monitor.py"
 EVIL = (
@@ -99,7 +100,7 @@ def test_values_of_runs_are_shown_as_text(
         "Store": "turned",
         "Resume": "Ready to be pasted",
     }.items():
-        page.get_by_role("tab", name=tab).click()
+        open_tab(page, tab)
         expect(page.locator(".stMain")).to_contain_text(text)
         if tab == "Store":
             _values(page)
@@ -141,7 +142,7 @@ def test_filters_and_links_lead_to_the_same_page(url: str, visit: Callable[..., 
     page.get_by_role("option", name="completed").click()
     expect(table.get_by_role("row")).to_have_count(2)
     page.get_by_role("button", name="Open run plain-1").click()
-    page.get_by_role("tab", name="Timeline").click()
+    open_tab(page, "Timeline")
     expect(page.get_by_role("table", name="Events")).to_be_visible()
     again = visit(page.url)
     expect(again.get_by_role("table", name="Events")).to_be_visible()
@@ -179,7 +180,7 @@ def test_two_monitors_live_in_a_page_of_somebody_else(
     expect(page.get_by_text("there is no database missing.db")).to_be_visible()
     page.get_by_role("button", name="Open run plain-1").click()
     expect(page.get_by_role("tab", name="Graph")).to_be_visible()
-    page.get_by_role("tab", name="Store").click()
+    open_tab(page, "Store")
     expect(page.get_by_text("The store is empty here.")).to_be_visible()
     expect(page.get_by_text("the host ran 1 times")).to_be_visible()
     expect(page.get_by_text("host state: ['count']")).to_be_visible()

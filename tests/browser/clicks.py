@@ -1,0 +1,20 @@
+"""Clicks that a page may lose: Streamlit draws anew what is clicked, and the click is for nobody."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+__all__ = ["open_tab"]
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab; clicked again if the page was drawn anew under the click."""
+    tab = page.get_by_role("tab", name=name)
+    for _ in range(5):
+        tab.click()
+        try:
+            expect(tab).to_have_attribute("aria-selected", "true", timeout=3_000)
+        except AssertionError:
+            continue
+        return
+    raise AssertionError(f"the tab {name!r} cannot be opened")
