@@ -1,4 +1,4 @@
-"""Clicks that a page may lose: Streamlit draws anew what is clicked, and the click is for nobody."""
+"""Clicks that a page may lose: Streamlit draws anew what is clicked, and nobody gets the click."""
 
 from __future__ import annotations
 
