@@ -7,7 +7,6 @@ types: an ``int`` is fine for a ``float``, ``"3"`` is not for an ``int``, and ``
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -89,6 +88,8 @@ def type_label(expected: object) -> str:
 
 def closest(name: object, known: Iterable[str]) -> str:
     """A suggestion to append to an error message, or an empty string."""
+    import difflib
+
     matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 

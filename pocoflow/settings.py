@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from inspect import signature
 from threading import TIMEOUT_MAX
@@ -85,5 +84,9 @@ def retry_wait(node: Any, attempt: int) -> float:
         delay: float = node.retry_delay * float(node.backoff) ** (attempt - 1)
     except OverflowError:
         delay = TIMEOUT_MAX if node.retry_delay else 0.0
-    wait: float = min(delay * (1 + node.jitter * random.random()), TIMEOUT_MAX)
+    if node.jitter:
+        import random
+
+        delay *= 1 + node.jitter * random.random()
+    wait: float = min(delay, TIMEOUT_MAX)
     return wait

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 __all__ = ["Await", "Call", "Effect", "Gather", "Job", "Sleep", "Steps"]
 
 
-@dataclass(frozen=True, slots=True)
 class Await:
     """Wait for an awaitable, at most ``timeout`` seconds, and send its result."""
 
-    awaitable: Awaitable[Any]
-    timeout: float | None = None
+    __slots__ = ("awaitable", "timeout")
+
+    def __init__(self, awaitable: Awaitable[Any], timeout: float | None = None) -> None:
+        self.awaitable = awaitable
+        self.timeout = timeout
 
 
-@dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait for some seconds, or until the run is cancelled."""
 
-    seconds: float
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
 
-@dataclass(frozen=True, slots=True)
 class Call:
     """Call a function that may block, at most ``timeout`` seconds, and send its result.
 
@@ -32,14 +34,23 @@ class Call:
     ``wait=False`` it is only begun, and nothing is sent.
     """
 
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    timeout: float | None = None
-    must_finish: bool = False
-    wait: bool = True
+    __slots__ = ("arguments", "function", "must_finish", "timeout", "wait")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        timeout: float | None = None,
+        must_finish: bool = False,
+        wait: bool = True,
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.timeout = timeout
+        self.must_finish = must_finish
+        self.wait = wait
 
 
-@dataclass(frozen=True, slots=True)
 class Gather:
     """Drive jobs at the same time, ``limit`` of them at once, and return when all have ended.
 
@@ -48,10 +59,15 @@ class Gather:
     others are asked to stop through ``stop``, and its exception is thrown.
     """
 
-    jobs: Iterator[Job]
-    limit: int
-    on_loop: bool
-    stop: Callable[[], None]
+    __slots__ = ("jobs", "limit", "on_loop", "stop")
+
+    def __init__(
+        self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Callable[[], None]
+    ) -> None:
+        self.jobs = jobs
+        self.limit = limit
+        self.on_loop = on_loop
+        self.stop = stop
 
 
 Effect: TypeAlias = Await | Sleep | Call | Gather
