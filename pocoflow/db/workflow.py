@@ -6,40 +6,28 @@ import json
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow import codec
+from pocoflow.db.answering import Questions
+from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.prune import ENDED, prune
-from pocoflow.db.questions import (
-    Asked,
-    choose,
-    keep_answer,
-    open_questions,
-    questions_of,
-    refuse_closed,
-    refuse_late,
-)
 from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import (
-    CheckpointNotFoundError,
     DatabaseError,
     DatabaseFileError,
     DefinitionError,
     RunExistsError,
-    RunNotFoundError,
 )
 from pocoflow.logging import get_logger
 from pocoflow.schema import closest
-from pocoflow.store import Store, schema_types
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 
@@ -66,33 +54,7 @@ _SETTABLE = (
 )
 
 
-class CheckpointRow(Mapping[str, Any]):
-    """A row of ``pf_checkpoints``; ``store_json`` is put together only when it is read."""
-
-    __slots__ = ("_database", "_row")
-
-    _KEYS = ("id", "run_id", "step", "node_name", "store_json", "created_at")
-
-    def __init__(self, database: WorkflowDB, row: dict[str, Any]) -> None:
-        self._database = database
-        self._row = row
-
-    def __getitem__(self, key: str) -> Any:
-        if key == "store_json" and key not in self._row:
-            self._row[key] = self._database.store_json(self._row["run_id"], self._row["step"])
-        return self._row[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._KEYS)
-
-    def __len__(self) -> int:
-        return len(self._KEYS)
-
-    def __repr__(self) -> str:
-        return f"<checkpoint {self['step']} of run {self['run_id']!r} after {self['node_name']!r}>"
-
-
-class WorkflowDB:
+class WorkflowDB(Questions, Checkpoints):
     """Runs, their events and their checkpoints in one SQLite file.
 
     The file is created (private, mode 0600) if it is not there, and brought to this version's
@@ -126,11 +88,6 @@ class WorkflowDB:
         )
         self.locks = RunLocks(self.connection.file)
         self._finalizer = weakref.finalize(self, _close, self.connection, self.locks)
-
-    @property
-    def path(self) -> str:
-        """The file, as it was given."""
-        return self.connection.label
 
     def close(self) -> None:
         """Close the connection; also done when the object is garbage."""
@@ -311,79 +268,6 @@ class WorkflowDB:
             if run["status"] == "paused" or run["error_type"] == "Interrupted"
         ]
 
-    # -- questions ------------------------------------------------------------------------------
-
-    def pending(self) -> list[Asked]:
-        """The questions that wait for an answer, of all runs, the oldest first."""
-        return open_questions(self.connection)
-
-    def get_questions(self, run_id: str) -> list[Asked]:
-        """Every question that a run has asked, with its answer if there is one.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        return questions_of(self.connection, self.number(run_id))
-
-    def answer_json(
-        self,
-        run_id: str,
-        answer: object,
-        *,
-        question: int | None = None,
-        by: str | None = None,
-    ) -> list[Asked]:
-        """Answer a question of a paused run with a JSON value; then it can be resumed.
-
-        The value is checked against the JSON schema of the answer. ``Flow.answer_json`` also checks
-        what a schema cannot say, such as the validators of a model.
-
-        Args:
-            run_id: The run.
-            answer: A JSON value, such as ``json.loads`` gives.
-            question: The number of the question; needed if several are open.
-            by: Who answers.
-
-        Returns:
-            The questions of the run that are still open.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            AnswerError: The value does not fit, which leaves the question open; or there is no such
-                open question.
-            AnsweredError: It was answered already.
-        """
-        from pocoflow.db.jsonschemas import check_json
-
-        one = choose(self.get_questions(run_id), run_id, question)
-        refuse_closed(one)
-        check_json(one, answer)
-        return self.keep_answer(one, json.dumps(answer), by)
-
-    def keep_answer(
-        self, one: Asked, text: str, by: str | None, *, instead_of: str | None = None
-    ) -> list[Asked]:
-        """Put an answer that was checked on record; the first one counts.
-
-        Args:
-            one: The question.
-            text: The answer as JSON text.
-            by: Who gives it.
-            instead_of: The answer that it replaces, which the node cannot take.
-
-        Returns:
-            The questions of the run that are still open.
-
-        Raises:
-            AnswerError: It came too late.
-            DatabaseError: The database cannot be written.
-        """
-        if self.connection.read_only:
-            raise DatabaseFileError(f"database {self.path} was opened read-only")
-        refuse_late(one)
-        keep_answer(self.connection, one, self.number(one.run_id), text, by, instead_of)
-        return [it for it in self.get_questions(one.run_id) if it.is_open]
-
     def _persist_interrupted(self, run: Mapping[str, Any]) -> None:
         """Write down what was derived, if that is possible at once: a read must not fail for it."""
         if self.connection.read_only:
@@ -398,20 +282,6 @@ class WorkflowDB:
                     )
         except DatabaseError as exc:
             _log.debug("run %r: not yet written down as interrupted: %s", run["run_id"], exc)
-
-    def number(self, run_id: str) -> int:
-        """The number of a run, the stem of all integer keys.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        row = self.connection.row("SELECT run_no FROM pf_runs WHERE run_id = ?", (run_id,))
-        if row is None:
-            known = [r[0] for r in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]
-            raise RunNotFoundError(
-                f"database {self.path} has no run {run_id!r}{closest(run_id, known)}"
-            )
-        return int(row[0])
 
     def prune(
         self,
@@ -504,106 +374,6 @@ class WorkflowDB:
         """
         rows = self.connection.rows(QUERIES["events_of_run"], event_ids(self.number(run_id)))
         return [dict(row) for row in rows]
-
-    # -- checkpoints ----------------------------------------------------------------------------
-
-    def save_checkpoint(
-        self, run_id: str, step: int, node_name: str, store: Mapping[str, Any]
-    ) -> None:
-        """Keep the store as the checkpoint of a step; a checkpoint of that step is replaced.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        run_no = self.number(run_id)
-        given = store if isinstance(store, Store) else Store(store)
-        plain = codec.Classes()
-        with self._writing() as raw:
-            later = raw.execute(QUERIES["next_step"], (run_no, step)).fetchone()[0]
-            following = None if later is None else self._read(run_no, later, "", None, plain)
-            raw.execute(QUERIES["delete_values"], (run_no, step))
-            writer = ValueWriter(f"run {run_id!r}")
-            writer.load(raw, run_no, self._read(run_no, step, "", None, plain))
-            raw.execute(QUERIES["replace_step"], (run_no, step, node_name, utc_now()))
-            changes = writer.changes(given)
-            writer.write(raw, run_no, step, changes)
-            if following is not None:
-                # The step after it is stored as what it changed, so that is another thing now.
-                writer.accept(changes)
-                raw.execute(QUERIES["delete_values"], (run_no, later))
-                writer.write(raw, run_no, later, writer.changes(following))
-
-    def get_checkpoints(self, run_id: str) -> list[CheckpointRow]:
-        """The checkpoints of a run by step, without putting any store together.
-
-        Each row is a mapping with the columns of ``pf_checkpoints``; ``row["store_json"]`` is made
-        when it is read. The store before the first node is not listed (it is ``step=-1`` of
-        :meth:`load_checkpoint`).
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        run_no = self.number(run_id)
-        return [
-            CheckpointRow(self, {"id": (run_no << 32) + row["step"], "run_id": run_id, **dict(row)})
-            for row in self.connection.rows(QUERIES["steps_of_run"], (run_no,))
-        ]
-
-    def store_json(self, run_id: str, step: int) -> str:
-        """The store after a step as JSON text: plain JSON where the values are plain.
-
-        Raises:
-            CheckpointNotFoundError: The run has no checkpoint of that step.
-        """
-        row = self.connection.row(QUERIES["store_json"], (run_id, step))
-        if row is None:
-            raise self._no_checkpoint(run_id, step)
-        return str(row[0])
-
-    def load_checkpoint(
-        self,
-        run_id: str,
-        step: int,
-        *,
-        schema: type[ModelT] | Mapping[str, Any] | None = None,
-        types: Iterable[type] = (),
-    ) -> Store[ModelT]:
-        """The store as it was after a step; ``step=-1`` is the store before the first node.
-
-        Args:
-            run_id: The run.
-            step: The step, from 0.
-            schema: A schema that validates what comes back and vouches for its classes.
-            types: More classes that stored values may be instances of.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            CheckpointNotFoundError: The run has no checkpoint of that step.
-            DecodeError: A value is damaged, or of a class that is not known here.
-            InvalidValueError: A value does not fit the schema.
-        """
-        run_no = self.number(run_id)
-        if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
-            raise self._no_checkpoint(run_id, step)
-        row = self.connection.row(QUERIES["run_by_id"], (run_id,))
-        classes = codec.Classes((*schema_types(schema), *types))
-        return self._read(run_no, step, row["store_name"] if row else "", schema, classes)
-
-    def _read(
-        self, run_no: int, step: int, name: str, schema: Any, classes: codec.Classes
-    ) -> Store[Any]:
-        rows = self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
-        return read_store(rows, f"database {self.path}, step {step}", name, schema, classes)
-
-    def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
-        steps = [row["step"] for row in self.get_checkpoints(run_id)]
-        there = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none yet"
-        return CheckpointNotFoundError(f"run {run_id!r} has no checkpoint of step {step}: {there}")
-
-    def _writing(self) -> Any:
-        if self.connection.read_only:
-            raise DatabaseFileError(f"database {self.path} was opened read-only")
-        return self.connection.transaction()
 
 
 _NEW_RUN: dict[str, Any] = {

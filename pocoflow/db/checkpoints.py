@@ -1,0 +1,144 @@
+"""The part of ``WorkflowDB`` that deals with checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from pocoflow import codec
+from pocoflow.db.clock import utc_now
+from pocoflow.db.file import RunsFile
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.values import ValueWriter, read_store
+from pocoflow.errors import CheckpointNotFoundError
+from pocoflow.store import Store, schema_types
+
+__all__ = ["CheckpointRow", "Checkpoints"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
+
+
+class CheckpointRow(Mapping[str, Any]):
+    """A row of ``pf_checkpoints``; ``store_json`` is put together only when it is read."""
+
+    __slots__ = ("_database", "_row")
+
+    _KEYS = ("id", "run_id", "step", "node_name", "store_json", "created_at")
+
+    def __init__(self, database: Checkpoints, row: dict[str, Any]) -> None:
+        self._database = database
+        self._row = row
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "store_json" and key not in self._row:
+            self._row[key] = self._database.store_json(self._row["run_id"], self._row["step"])
+        return self._row[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._KEYS)
+
+    def __len__(self) -> int:
+        return len(self._KEYS)
+
+    def __repr__(self) -> str:
+        return f"<checkpoint {self['step']} of run {self['run_id']!r} after {self['node_name']!r}>"
+
+
+class Checkpoints(RunsFile):
+    """Stores as they were after steps."""
+
+    def save_checkpoint(
+        self, run_id: str, step: int, node_name: str, store: Mapping[str, Any]
+    ) -> None:
+        """Keep the store as the checkpoint of a step; a checkpoint of that step is replaced.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        run_no = self.number(run_id)
+        given = store if isinstance(store, Store) else Store(store)
+        plain = codec.Classes()
+        with self._writing() as raw:
+            later = raw.execute(QUERIES["next_step"], (run_no, step)).fetchone()[0]
+            following = None if later is None else self._read(run_no, later, "", None, plain)
+            raw.execute(QUERIES["delete_values"], (run_no, step))
+            writer = ValueWriter(f"run {run_id!r}")
+            writer.load(raw, run_no, self._read(run_no, step, "", None, plain))
+            raw.execute(QUERIES["replace_step"], (run_no, step, node_name, utc_now()))
+            changes = writer.changes(given)
+            writer.write(raw, run_no, step, changes)
+            if following is not None:
+                # The step after it is stored as what it changed, so that is another thing now.
+                writer.accept(changes)
+                raw.execute(QUERIES["delete_values"], (run_no, later))
+                writer.write(raw, run_no, later, writer.changes(following))
+
+    def get_checkpoints(self, run_id: str) -> list[CheckpointRow]:
+        """The checkpoints of a run by step, without putting any store together.
+
+        Each row is a mapping with the columns of ``pf_checkpoints``; ``row["store_json"]`` is made
+        when it is read. The store before the first node is not listed (it is ``step=-1`` of
+        :meth:`load_checkpoint`).
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        run_no = self.number(run_id)
+        return [
+            CheckpointRow(self, {"id": (run_no << 32) + row["step"], "run_id": run_id, **dict(row)})
+            for row in self.connection.rows(QUERIES["steps_of_run"], (run_no,))
+        ]
+
+    def store_json(self, run_id: str, step: int) -> str:
+        """The store after a step as JSON text: plain JSON where the values are plain.
+
+        Raises:
+            CheckpointNotFoundError: The run has no checkpoint of that step.
+        """
+        row = self.connection.row(QUERIES["store_json"], (run_id, step))
+        if row is None:
+            raise self._no_checkpoint(run_id, step)
+        return str(row[0])
+
+    def load_checkpoint(
+        self,
+        run_id: str,
+        step: int,
+        *,
+        schema: type[ModelT] | Mapping[str, Any] | None = None,
+        types: Iterable[type] = (),
+    ) -> Store[ModelT]:
+        """The store as it was after a step; ``step=-1`` is the store before the first node.
+
+        Args:
+            run_id: The run.
+            step: The step, from 0.
+            schema: A schema that validates what comes back and vouches for its classes.
+            types: More classes that stored values may be instances of.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            CheckpointNotFoundError: The run has no checkpoint of that step.
+            DecodeError: A value is damaged, or of a class that is not known here.
+            InvalidValueError: A value does not fit the schema.
+        """
+        run_no = self.number(run_id)
+        if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
+            raise self._no_checkpoint(run_id, step)
+        row = self.connection.row(QUERIES["run_by_id"], (run_id,))
+        classes = codec.Classes((*schema_types(schema), *types))
+        return self._read(run_no, step, row["store_name"] if row else "", schema, classes)
+
+    def _read(
+        self, run_no: int, step: int, name: str, schema: Any, classes: codec.Classes
+    ) -> Store[Any]:
+        rows = self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
+        return read_store(rows, f"database {self.path}, step {step}", name, schema, classes)
+
+    def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
+        steps = [row["step"] for row in self.get_checkpoints(run_id)]
+        there = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none yet"
+        return CheckpointNotFoundError(f"run {run_id!r} has no checkpoint of step {step}: {there}")

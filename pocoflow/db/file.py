@@ -1,0 +1,48 @@
+"""What the parts of ``WorkflowDB`` have in common: the file, its locks, and the numbers of runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pocoflow.db.connection import Connection
+from pocoflow.db.locks import RunLocks
+from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from pocoflow.schema import closest
+
+__all__ = ["RunsFile"]
+
+
+class RunsFile:
+    """A file of runs.
+
+    Attributes:
+        connection: The connection to it.
+        locks: Those of the runs that live.
+    """
+
+    connection: Connection
+    locks: RunLocks
+
+    @property
+    def path(self) -> str:
+        """The file, as it was given."""
+        return self.connection.label
+
+    def number(self, run_id: str) -> int:
+        """The number of a run, the stem of all integer keys.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        row = self.connection.row("SELECT run_no FROM pf_runs WHERE run_id = ?", (run_id,))
+        if row is None:
+            known = [r[0] for r in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]
+            raise RunNotFoundError(
+                f"database {self.path} has no run {run_id!r}{closest(run_id, known)}"
+            )
+        return int(row[0])
+
+    def _writing(self) -> Any:
+        if self.connection.read_only:
+            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        return self.connection.transaction()
