@@ -54,12 +54,13 @@ def draw(place: Any, work: dict[str, Any], found: list[tuple[str, float]]) -> No
     labels, values = zip(*reversed(found), strict=True)
     colours = [COLOURS.get(label.split(",")[0], "#c7c7c7") for label in labels]
     drawn = place.barh(range(len(values)), values, color=colours)
-    place.bar_label(drawn, fmt="%.3g", padding=2, fontsize=7)
+    shown = [f"{one:,.0f}" if one >= 100 else f"{one:.3g}" for one in values]
+    place.bar_label(drawn, labels=shown, padding=2, fontsize=7)
     place.set_yticks(range(len(values)), labels, fontsize=7)
     place.set_xscale("log")
     place.xaxis.set_minor_formatter(ticker.NullFormatter())
     place.xaxis.set_major_formatter("{x:g}")
-    place.set_xlim(min(0.5, min(values) / 2), max(values) * 3)
+    place.set_xlim(min(0.5, min(values) / 2), max(values) * 6)
     place.axvline(1, color="black", linewidth=0.6)
     place.set_title(work["title"], fontsize=8)
     place.tick_params(axis="x", labelsize=7)
