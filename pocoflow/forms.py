@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, NoReturn, TypeAlias
@@ -133,10 +134,8 @@ class Field:
         raise ValueError(f"a number from 1 to {len(self.choices)}, or one of the choices")
 
     def _number(self, given: str) -> int | float:
-        try:
+        with suppress(ValueError):
             return int(given)
-        except ValueError:
-            pass
         if self.kind == "integer":
             raise ValueError("a whole number")
         try:

@@ -13,12 +13,12 @@ from pocoflow.branches import BranchStore, merge
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
-from pocoflow.fields import FieldRef, field_of
+from pocoflow.fields import FieldRef, StoreField, field_of
 from pocoflow.node import Node
 from pocoflow.schema import short
 from pocoflow.store import Store
 
-__all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start", "key_of"]
+__all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start", "reference_of"]
 
 ItemT = TypeVar("ItemT")
 EndT = TypeVar("EndT", bound=str | None, default=Any)
@@ -105,8 +105,8 @@ class Spread(Node[Any, Any, EndT]):
         self.branches = branches
         self.limit = limit
         self.collects = on_error == "collect"
-        self.private = frozenset(key_of("private", one) for one in private)
-        self.errors = None if errors is None else key_of("errors", errors)
+        self.private = frozenset(reference_of("private", one).name for one in private)
+        self.errors = None if errors is None else reference_of("errors", errors).name
 
     @property
     def actions(self) -> tuple[str, ...] | None:
@@ -211,8 +211,8 @@ class FanOut(_Merging):
                 f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "
                 "least 1"
             )
-        self.each = key_of("each", each)
-        self.item = key_of("as_", as_)
+        self.each = reference_of("each", each).name
+        self.item = reference_of("as_", as_).name
 
     def prep(self, store: Store[Any], /) -> Any:
         """The items."""
@@ -231,8 +231,8 @@ class FanOut(_Merging):
             yield Start(self.branches[0].name + index, 0, index, {self.item: item}, self.private)
 
 
-def key_of(argument: str, reference: object) -> str:
-    """The key that a reference names.
+def reference_of(argument: str, reference: object) -> StoreField:
+    """The field that a reference names.
 
     Raises:
         DefinitionError: It is no reference; the message names the argument.
@@ -242,4 +242,4 @@ def key_of(argument: str, reference: object) -> str:
             f"{argument}={short(reference)}: it takes a field reference such as "
             "fields(Model).items, or key('items') for a store without a model"
         )
-    return field_of(reference).name
+    return field_of(reference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from pocoflow import codec
 from pocoflow.answers import answer_type
@@ -441,26 +441,25 @@ def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
 
 
 def _prep_types(node: Node[Any, Any, Any]) -> list[object]:
-    """What ``prep`` returns, by its annotation and the type parameters of the class."""
+    """What ``prep`` gives and ``exec`` makes a question of, as far as annotations tell."""
     if isinstance(node, FunctionNode):
         return [hint for name, hint in node.signature.hints.items() if name != "return"]
-    found: list[object] = [read_hints(node.prep).get("return"), read_hints(node.exec).get("return")]
-    for base in getattr(type(node), "__orig_bases__", ()):
-        found += getattr(base, "__args__", ())[:1]
-    return [hint for hint in found if hint is not None]
+    return _returned(node, ("prep", "exec"), 0)
 
 
 def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
-    """What ``exec`` returns and takes, by annotations and the type parameters of the class."""
+    """What ``exec`` returns, as far as annotations tell."""
     if isinstance(node, FunctionNode):
         return [hint for name, hint in node.signature.hints.items() if name == "return"]
-    found: list[object] = []
-    for name in ("exec", "exec_async"):
-        function = getattr(type(node), name, None)
-        try:
-            found.append(get_type_hints(function).get("return") if function else None)
-        except (NameError, TypeError):
-            continue  # an annotation that cannot be evaluated vouches for nothing
-    for base in getattr(type(node), "__orig_bases__", ()):
-        found += getattr(base, "__args__", ())[1:2]
+    return _returned(node, ("exec", "exec_async"), 1)
+
+
+def _returned(node: Node[Any, Any, Any], phases: Iterable[str], argument: int) -> list[object]:
+    """What phases of a class return, and a type argument of its bases."""
+    kind: Any = type(node)
+    found = [
+        read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
+    ]
+    for base in getattr(kind, "__orig_bases__", ()):
+        found += getattr(base, "__args__", ())[argument : argument + 1]
     return [hint for hint in found if hint is not None]

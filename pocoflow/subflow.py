@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pocoflow.errors import DefinitionError
-from pocoflow.fields import FieldRef, StoreField, field_of
+from pocoflow.fields import StoreField
 from pocoflow.node import Node
-from pocoflow.parallel import BranchEnd, Spread, Start, key_of
+from pocoflow.parallel import BranchEnd, Spread, Start, reference_of
 from pocoflow.schema import short
 from pocoflow.store import Store
 
@@ -36,7 +36,7 @@ class Bound(Generic[T]):
         Raises:
             DefinitionError: ``source`` is not a field reference.
         """
-        return Link(self._target, _field("bind(...).to", source))
+        return Link(self._target, reference_of("bind(...).to", source))
 
     def __repr__(self) -> str:
         return f"<bind {self._target}>"
@@ -53,7 +53,7 @@ def bind(target: T, /) -> Bound[T]:
     Raises:
         DefinitionError: ``target`` is not a field reference.
     """
-    return Bound(_field("bind", target))
+    return Bound(reference_of("bind", target))
 
 
 class Subflow(Spread[Any]):
@@ -130,8 +130,3 @@ class Subflow(Spread[Any]):
         if inner is not None:
             store.put({link.target.name: inner[link.source.name] for link in self.outputs})
         return end.action
-
-
-def _field(where: str, reference: object) -> StoreField:
-    key_of(where, reference)
-    return field_of(reference) if isinstance(reference, FieldRef) else StoreField("")

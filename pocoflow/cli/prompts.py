@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from pocoflow.cli.output import one_line, printable
@@ -25,10 +26,8 @@ _WORDS = {
 
 def prepare() -> None:
     """Let lines be edited, where the terminal can."""
-    try:
+    with suppress(ImportError):  # not on every system; a line can be typed all the same
         importlib.import_module("readline")
-    except ImportError:
-        pass  # not on every system; a line can be typed all the same
 
 
 def ask(field: Field) -> Any:

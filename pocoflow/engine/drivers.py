@@ -17,14 +17,11 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pocoflow.context import RunContext, current
 from pocoflow.engine.effects import Await, Call, Effect, Gather, Job, Sleep, Steps
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["drive", "drive_async", "in_commit_thread"]
 

@@ -410,10 +410,9 @@ def statement_trials(shape: str, last: int, every: int = 1) -> Iterator[Trial]:
         yield Trial("statement", shape, cuts)
 
 
-def random_trials(count: int, seed: int) -> Iterator[Trial]:
-    """Kills at random instants, one to three of them in a run, over all shapes."""
+def random_trials(count: int, seed: int, shapes: Sequence[str] = tuple(SHAPES)) -> Iterator[Trial]:
+    """Kills at random instants, one to three of them in a run, over the shapes."""
     chance = random.Random(seed)
-    shapes = list(SHAPES)
     for number in range(count):
         shape = shapes[number % len(shapes)]
         spent = duration(Trial("random", shape, ()))
@@ -502,18 +501,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=1000, help="trials in all (1000)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--shape", choices=SHAPES, action="append", help="only flows of this shape (all of them)"
+    )
     parser.add_argument("--serve", action="store_true", help="read trials from the standard input")
     args = parser.parse_args(arguments)
     if args.serve:
         serve()
         return 0
     print(f"seed {args.seed}")
-    trials = list(line_trials())
-    for shape in SHAPES:
+    shapes = args.shape or list(SHAPES)
+    trials = list(line_trials(shapes))
+    for shape in shapes:
         trials += statement_trials(shape, statements(shape), every=3)
     rest = max(args.kills - len(trials), args.kills // 2)
     trials = trials[: max(args.kills - rest, 0)] if args.kills < len(trials) else trials
-    trials += random_trials(rest - rest // 3, args.seed)
+    trials += random_trials(rest - rest // 3, args.seed, shapes)
     trials += long_trials(rest // 6, args.seed)
     trials += long_trials(rest // 3 - rest // 6, args.seed, "NORMAL")
     return _table(trials)
