@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = ["Numbers"]
 
@@ -14,9 +16,13 @@ class Numbers:
         self.following = following
         self._lock = threading.Lock()
 
-    def take(self) -> int:
-        """The number of a step that is finished."""
+    @contextmanager
+    def next(self) -> Iterator[int]:
+        """The number of a step that is finished if the block is left without an error.
+
+        Another branch waits for that: a number that is given out before the step is on record
+        could be missing, one that is taken after it could be given twice.
+        """
         with self._lock:
-            number = self.following
-            self.following = number + 1
-        return number
+            yield self.following
+            self.following += 1

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -281,9 +282,8 @@ class StepWriter:
         now = utc_now()
         changes = self._values.changes(self._recorded())
         node = label(node, path)
-        with self._db.connection.transaction() as raw:
+        with self._numbered(step) as step, self._db.connection.transaction() as raw:
             self._refuse_late()
-            step = self._number(step)
             raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
             self._values.write(raw, self._run_no, step, changes)
             if self._journaled:
@@ -349,9 +349,9 @@ class StepWriter:
         """The number of a step in its own line of execution."""
         return step
 
-    def _number(self, step: int) -> int:
-        """The number of a step that is being committed."""
-        return step
+    def _numbered(self, step: int) -> AbstractContextManager[int]:
+        """The number of a step that is committed within."""
+        return nullcontext(step)
 
     def _event(
         self,
@@ -426,8 +426,8 @@ class BranchRecorder(StepWriter):
     def _local(self, step: int) -> int:
         return self._context.count
 
-    def _number(self, step: int) -> int:
-        return self._numbers.following
+    def _numbered(self, step: int) -> AbstractContextManager[int]:
+        return self._numbers.next()
 
     def _event(
         self,
@@ -450,4 +450,3 @@ class BranchRecorder(StepWriter):
     def _finished(self, step: int, following: str | None) -> None:
         self._first = None
         self._context.count += 1
-        self._numbers.take()

@@ -48,4 +48,5 @@ class MemoryRecorder:
         if self._store.schema is not None:
             check_in_place(self._store, self._values)
         self._context.count += 1
-        return self._numbers.take(), False
+        with self._numbers.next() as number:
+            return number, False

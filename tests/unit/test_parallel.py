@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -381,6 +382,32 @@ def test_steps_are_numbered_as_they_are_committed(tmp_path: Path) -> None:
         assert (db.get_run("steps") or {})["total_steps"] == 6
         started = [e["node_name"] for e in db.get_events("steps") if e["event"] == "node_start"]
         assert sorted(started) == sorted(names)
+
+
+class Count(Node):
+    """Follows itself until it has had its number of steps."""
+
+    steps = 0
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        self.steps += 1
+        return "again" if self.steps < 20 else "enough"
+
+
+def test_branches_in_threads_never_share_a_number(tmp_path: Path) -> None:
+    """Each step has a number of its own, also if threads are switched right after its commit."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        branches = [Count(name=f"branch {number}") for number in range(16)]
+        for branch in branches:
+            branch.then("again", branch)
+        flow = Flow(Parallel(*branches), db_path=tmp_path / "runs.db", run_id="many")
+        flow.run({})
+    finally:
+        sys.setswitchinterval(interval)
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        assert [row["step"] for row in db.get_checkpoints("many")] == list(range(16 * 20 + 1))
 
 
 def test_max_steps_counts_the_steps_of_branches() -> None:
