@@ -64,6 +64,7 @@ def test_results_come_in_the_order_of_the_items(
 def test_items_are_taken_as_they_are_worked_on(concurrency: int) -> None:
     """An iterable larger than memory is read no further ahead than the concurrency."""
     taken: list[int] = []
+    ended: list[int] = []
     ahead: list[int] = []
 
     class Lazy(Double):
@@ -73,7 +74,8 @@ def test_items_are_taken_as_they_are_worked_on(concurrency: int) -> None:
                 yield number
 
         def exec(self, item: int) -> int:
-            ahead.append(len(taken) - 1 - item)
+            ahead.append(len(taken) - len(ended))
+            ended.append(item)
             return item
 
     Flow(with_settings(Lazy, concurrency=concurrency)).run({})
