@@ -203,6 +203,9 @@ def go_on(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
     """Run, or go on with what is there: the work of a process that may be killed."""
     if cut.statement:
         _die_before(cut.statement)
+    if trial.kind == "random":
+        # Threads are switched at every chance, so that a race of two branches shows.
+        sys.setswitchinterval(1e-6)
     book = Ledger(ledger, cut=cut.line, cost=trial.cost)
     book.write("process", "-", str(os.getpid()))
     shape = shape_of(trial.shape)
