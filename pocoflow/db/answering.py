@@ -23,7 +23,10 @@ class Questions(RunsFile):
     """What runs have asked, and the answers."""
 
     def pending(self) -> list[Asked]:
-        """The questions that wait for an answer, of all runs, the oldest first."""
+        """The questions that wait for an answer, of all runs, the oldest first.
+
+        One whose deadline has passed is among them until its run goes on; its ``is_late`` says so.
+        """
         return open_questions(self.connection)
 
     def get_questions(self, run_id: str) -> list[Asked]:
