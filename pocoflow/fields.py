@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError, ReferenceMisuseError
-from pocoflow.schema import closest, short
+from pocoflow.wording import closest, short
 
 __all__ = ["FieldRef", "Reference", "StoreField", "field_of", "fields", "key"]
 

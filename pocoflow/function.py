@@ -20,10 +20,10 @@ from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, Ref
 from pocoflow.node import ExecT, Node, PostT
 from pocoflow.question import Question, Reply
 from pocoflow.resources import Resource
-from pocoflow.schema import closest, short
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.signature import Signature, read_signature
 from pocoflow.store import Store
+from pocoflow.wording import closest, short
 
 __all__ = ["EachNode", "FunctionNode", "node"]
 

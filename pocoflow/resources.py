@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError, ResourceError
 from pocoflow.fields import Reference
-from pocoflow.schema import short, type_label
+from pocoflow.wording import short, type_label
 
 __all__ = ["NO_RESOURCES", "Resource", "check_resources", "find_resource", "resource"]
 

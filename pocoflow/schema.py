@@ -23,16 +23,14 @@ from pocoflow.errors import (
     UnknownFieldError,
 )
 from pocoflow.reducers import Reducer, annotated_reducer, declared_reducer
+from pocoflow.wording import closest, short, type_label
 
 __all__ = [
     "DictSchema",
     "ModelSchema",
     "Schema",
     "check_models",
-    "closest",
     "make_schema",
-    "short",
-    "type_label",
 ]
 
 
@@ -66,32 +64,6 @@ class Schema(Protocol):
 
     def migrate(self, owner: str, data: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
         """Bring data that was stored under an older schema to this one, or raise ``exc``."""
-
-
-def short(value: object, limit: int = 80) -> str:
-    """The ``repr`` of a value, cut to ``limit`` characters, for an error message."""
-    try:
-        text = repr(value)
-    except Exception as exc:  # noqa: BLE001 - a broken __repr__ must not hide the error we report
-        text = f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def type_label(expected: object) -> str:
-    """How a type is called in an error message: ``float``, ``list[str]``, ``int | None``."""
-    if isinstance(expected, tuple):
-        return " or ".join(type_label(one) for one in expected)
-    if isinstance(expected, type) and not hasattr(expected, "__args__"):
-        return expected.__name__
-    return str(expected).replace("typing.", "")
-
-
-def closest(name: object, known: Iterable[str]) -> str:
-    """A suggestion to append to an error message, or an empty string."""
-    import difflib
-
-    matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def _explain(

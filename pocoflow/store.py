@@ -22,7 +22,8 @@ from pocoflow.errors import (
     NotStorableError,
     StoreError,
 )
-from pocoflow.schema import Schema, check_models, closest, make_schema, short
+from pocoflow.schema import Schema, check_models, make_schema
+from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem

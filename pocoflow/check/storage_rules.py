@@ -22,7 +22,7 @@ from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
 from pocoflow.hints import answered, awaited, is_unknown
-from pocoflow.schema import type_label
+from pocoflow.wording import type_label
 
 __all__ = ["check_storage", "not_storable"]
 

@@ -16,9 +16,9 @@ from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.hints import awaited, plain
 from pocoflow.parallel import FanOut, Spread
-from pocoflow.schema import closest, type_label
 from pocoflow.signature import Parameter, definition_place
 from pocoflow.store import Store
+from pocoflow.wording import closest, type_label
 
 __all__ = ["check_types"]
 

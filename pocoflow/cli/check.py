@@ -19,7 +19,7 @@ from pocoflow.errors import PocoflowError
 from pocoflow.findings import Finding
 from pocoflow.flow import Flow
 from pocoflow.resume import rehearse
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["register"]
 

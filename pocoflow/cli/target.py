@@ -15,7 +15,7 @@ from typing import Any
 from pocoflow.cli.output import CommandError
 from pocoflow.errors import DefinitionError
 from pocoflow.flow import Flow
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["TARGET_HELP", "load_flow", "stored_in"]
 
