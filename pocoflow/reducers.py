@@ -17,13 +17,13 @@ from pocoflow.errors import DefinitionError
 __all__ = [
     "Reducer",
     "add",
-    "annotated_reducer",
     "append",
-    "declared_reducer",
     "extend",
     "item",
     "latest",
     "merge",
+    "metadata_of",
+    "reducers_of",
 ]
 
 T = TypeVar("T")
@@ -74,25 +74,22 @@ def item(field: list[T]) -> T:
     return cast(T, field)
 
 
-def declared_reducer(name: str, metadata: Iterable[object]) -> Reducer | None:
-    """The reducer among the metadata of a field, if there is one.
+def reducers_of(fields: Iterable[tuple[str, Iterable[object]]]) -> dict[str, Reducer]:
+    """The reducers among the metadata of fields, by field.
 
     Raises:
-        DefinitionError: There are several.
+        DefinitionError: There are several for one field.
     """
-    found = [one for one in metadata if isinstance(one, (FunctionType, BuiltinFunctionType))]
-    if len(found) > 1:
-        names = ", ".join(one.__name__ for one in found)
-        raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
-    return found[0] if found else None
+    reducers: dict[str, Reducer] = {}
+    for name, metadata in fields:
+        found = [one for one in metadata if isinstance(one, (FunctionType, BuiltinFunctionType))]
+        if len(found) > 1:
+            names = ", ".join(one.__name__ for one in found)
+            raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
+        reducers.update((name, one) for one in found)
+    return reducers
 
 
-def annotated_reducer(name: str, annotation: object) -> Reducer | None:
-    """The reducer of an ``Annotated`` type in a dict of types, if there is one.
-
-    Raises:
-        DefinitionError: There are several.
-    """
-    if get_origin(annotation) is not Annotated:
-        return None
-    return declared_reducer(name, get_args(annotation)[1:])
+def metadata_of(annotation: object) -> tuple[object, ...]:
+    """What an ``Annotated`` type says beside the type; nothing of any other type."""
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()

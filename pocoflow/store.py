@@ -22,7 +22,8 @@ from pocoflow.errors import (
     NotStorableError,
     StoreError,
 )
-from pocoflow.schema import Schema, check_models, make_schema
+from pocoflow.schema import Schema, make_schema, schema_types
+from pocoflow.schema.models import check_models, model_values
 from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
         if isinstance(data, BaseModel):
             schema = type(data) if schema is None else schema
-            data = {**data.__dict__, **(data.__pydantic_extra__ or {})}
+            data = model_values(data)
         elif isinstance(data, Store):
             schema = data.schema if schema is None else schema
         self._setup({}, name, dict(data or {}), make_schema(schema))
@@ -386,6 +387,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             raise IncompleteStoreError(
                 f"{self._label}: {', '.join(lost)} could not be saved: set it again"
             )
+        if missing := self._schema.missing(self._data):
+            raise IncompleteStoreError(
+                f"{self._label}: field{'s' if len(missing) > 1 else ''} of {self._schema.label} "
+                f"not set: {', '.join(map(repr, missing))}"
+            )
         return self._schema.complete(self._label, self._data)
 
     # -- snapshots ----------------------------------------------------------------------------
@@ -542,13 +548,6 @@ def _of_model(model: object, name: str) -> Any:
             if owner is not object and name in owner.__dict__:
                 return owner.__dict__[name]
     return _UNSET
-
-
-def schema_types(schema: object) -> list[type]:
-    """The classes that a schema vouches for when values are read back."""
-    if isinstance(schema, Mapping):
-        return [one for one in schema.values() if isinstance(one, type)]
-    return [schema] if isinstance(schema, type) else []
 
 
 def _write_atomically(path: Path, text: str) -> Path:
