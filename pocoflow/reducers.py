@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
 
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, MissingKeyError
 
 __all__ = [
     "Reducer",
@@ -23,6 +23,7 @@ __all__ = [
     "latest",
     "merge",
     "metadata_of",
+    "reduced",
     "reducers_of",
 ]
 
@@ -88,6 +89,34 @@ def reducers_of(fields: Iterable[tuple[str, Iterable[object]]]) -> dict[str, Red
             raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
         reducers.update((name, one) for one in found)
     return reducers
+
+
+def reduced(
+    owner: str,
+    data: Mapping[str, Any],
+    values: Mapping[str, Any],
+    increments: Iterable[tuple[str, Any]],
+    reducers: Mapping[str, Reducer],
+) -> dict[str, Any]:
+    """What is to be written: values as they are, and what fields become by their increments.
+
+    Raises:
+        MissingKeyError: A field that takes an increment has no value yet.
+    """
+    changes = dict(values)
+    for key, update in increments:
+        reducer: Any = reducers[key]
+        if key not in changes and key not in data:
+            raise MissingKeyError(
+                f"{owner}: field {key!r} takes increments ({reducer.__name__}) and has no "
+                "value yet: give it a default, such as an empty list"
+            )
+        try:
+            changes[key] = reducer(changes[key] if key in changes else data[key], update)
+        except Exception as exc:
+            exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
+            raise
+    return changes
 
 
 def metadata_of(annotation: object) -> tuple[object, ...]:

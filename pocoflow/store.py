@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow import codec
 from pocoflow.errors import (
-    DecodeError,
     IncompleteStoreError,
     InvalidValueError,
     MissingKeyError,
@@ -22,8 +18,10 @@ from pocoflow.errors import (
     NotStorableError,
     StoreError,
 )
+from pocoflow.reducers import reduced
 from pocoflow.schema import Schema, make_schema, schema_types
 from pocoflow.schema.models import check_models, model_values
+from pocoflow.state import State
 from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
@@ -37,10 +35,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
 
-_UNSET = object()
 
-
-class Unsaved:
+class Unsaved(NamedTuple):
     """Why the value of a key is not in a checkpoint.
 
     Attributes:
@@ -48,19 +44,13 @@ class Unsaved:
         reason: Why it could not be stored, with the place inside the value.
     """
 
-    __slots__ = ("reason", "type_name")
-
-    def __init__(self, type_name: str, reason: str) -> None:
-        self.type_name = type_name
-        self.reason = reason
+    type_name: str
+    reason: str
 
     @classmethod
     def because(cls, exc: NotStorableError) -> Unsaved:
         """The mark for a value that the codec refused."""
         return cls(exc.type_name, str(exc))
-
-    def __repr__(self) -> str:
-        return f"Unsaved({self.type_name!r}, {self.reason!r})"
 
 
 class Store(MutableMapping[str, Any], Generic[StateT]):
@@ -184,7 +174,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         A field that is not set yet raises :class:`MissingKeyError`, which is an ``AttributeError``
         too. Methods and properties of the model work on the view.
         """
-        return cast(StateT, _State(self))
+        return cast(StateT, State(self, self._data))
 
     def as_dict(self) -> dict[str, Any]:
         """The values as a new dict (the values themselves are not copied)."""
@@ -269,25 +259,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _changes(
         self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
     ) -> dict[str, Any]:
-        changes = dict(values)
-        for key, update in increments:
-            changes[key] = self._reduced(key, changes.get(key, _UNSET), update)
-        return changes
-
-    def _reduced(self, key: str, old: Any, update: Any) -> Any:
-        reducer: Any = self._schema and self._schema.reducers[key]
-        if old is _UNSET:
-            old = self._data.get(key, _UNSET)
-        if old is _UNSET:
-            raise MissingKeyError(
-                f"{self._label}: field {key!r} takes increments ({reducer.__name__}) and has no "
-                "value yet: give it a default, such as an empty list"
-            )
-        try:
-            return reducer(old, update)
-        except Exception as exc:
-            exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
-            raise
+        reducers = self._schema.reducers if self._schema is not None else {}
+        return reduced(self._label, self._data, values, increments, reducers)
 
     def _write(self, changes: dict[str, Any]) -> None:
         self._check_keys(changes)
@@ -408,15 +381,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         Raises:
             OSError: The file cannot be written.
         """
-        values: dict[str, Any] = {}
-        unsaved = {key: [u.type_name, u.reason] for key, u in self._unsaved.items()}
-        for key, value in self._data.items():
-            try:
-                values[key] = codec.encode(value)
-            except NotStorableError as exc:
-                unsaved[key] = [exc.type_name, str(exc)]
-        document = {"name": self.name, "data": values, **({"unsaved": unsaved} if unsaved else {})}
-        return _write_atomically(Path(path), json.dumps(document, indent=2))
+        from pocoflow.snapshot import write_snapshot
+
+        return write_snapshot(Path(path), self.name, self._data, self._unsaved)
 
     @classmethod
     def restore(
@@ -435,22 +402,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             DecodeError: The file is cut or is not a snapshot; the message names it.
             InvalidValueError: A value does not fit the schema.
         """
-        try:
-            document = json.loads(Path(path).read_bytes())
-            data, name = dict(document["data"]), str(document.get("name") or "")
-            marks = {key: Unsaved(*mark) for key, mark in document.get("unsaved", {}).items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-            raise DecodeError(
-                f"{os.fspath(path)} is not a snapshot of a store, or is damaged: {exc}"
-            ) from exc
-        classes = codec.Classes(schema_types(schema))
-        values = {}
-        for key, tree in data.items():
-            try:
-                values[key] = codec.decode(tree, classes)
-            except DecodeError as exc:
-                raise type(exc)(f"{os.fspath(path)}: key {key!r}: {exc}") from exc
-        return cls.rebuild(values, marks, name, schema)
+        from pocoflow.snapshot import read_snapshot
+
+        read = read_snapshot(Path(path), schema_types(schema))
+        marks = {key: Unsaved(*mark) for key, mark in read.unsaved.items()}
+        return cls.rebuild(read.values, marks, read.name, schema)
 
     @classmethod
     def rebuild(
@@ -495,75 +451,3 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         return MissingKeyError(
             f"{self._label} has no key {key!r}{closest(key, known)} (keys: {keys})"
         )
-
-
-class _State:
-    """The typed view of a store: attributes are its keys."""
-
-    __slots__ = ("_store",)
-
-    def __init__(self, store: Store[Any]) -> None:
-        object.__setattr__(self, "_store", store)
-
-    def __getattr__(self, name: str) -> Any:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        value = store._data.get(name, _UNSET)
-        if value is not _UNSET:
-            return value
-        attribute = _of_model(store.schema, name)
-        if attribute is _UNSET:
-            raise store._missing(name)
-        if hasattr(BaseModel, name):  # model_dump and its like: of the complete model
-            return getattr(store.to_model(), name)
-        if isinstance(attribute, cached_property):  # a view keeps nothing
-            return attribute.func(self)
-        return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        attribute = _of_model(store.schema, name)
-        if isinstance(attribute, property):
-            attribute.__set__(self, value)
-        else:
-            store[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        del store[name]
-
-    def __dir__(self) -> list[str]:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        known = store._schema.names() if store._schema else ()
-        return sorted({*known, *store._data})
-
-    def __repr__(self) -> str:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        return f"<state of {store!r}>"
-
-
-def _of_model(model: object, name: str) -> Any:
-    """What the class of a model defines under a name that is not a field, or ``_UNSET``."""
-    if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
-        for owner in model.__mro__:
-            if owner is not object and name in owner.__dict__:
-                return owner.__dict__[name]
-    return _UNSET
-
-
-def _write_atomically(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    import tempfile
-
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp"
-    )
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
