@@ -51,12 +51,6 @@ class Resource(Reference):
     def __repr__(self) -> str:
         return f"<resource {self._name!r}: {type_label(self._kind)}>"
 
-    def __copy__(self) -> Resource:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Resource:
-        return self
-
     def __reduce__(self) -> tuple[type[Resource], tuple[Any, str]]:
         return type(self), (self._kind, self._name)
 

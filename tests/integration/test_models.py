@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -329,11 +330,11 @@ class TestOffline:
 
     def test_same_answer(self, offline: models.LanguageModel) -> None:
         """A request has one answer, whatever was asked in between; another seed, another answer."""
-        prompt = "Write a sentence about the sea."
-        first = offline.complete(Prompt(prompt, max_tokens=30))
-        other = offline.complete(Prompt(prompt, max_tokens=30, seed=1))
-        assert offline.complete(Prompt(prompt, max_tokens=30)) == first
-        assert offline.complete(Prompt(prompt, max_tokens=30, seed=1)) == other
+        likely = Prompt("Write a sentence about the sea.", max_tokens=30)
+        sampled = replace(likely, seed=1)
+        first, other = offline.complete(likely), offline.complete(sampled)
+        assert offline.complete(likely) == first
+        assert offline.complete(sampled) == other
         assert other != first
 
     def test_too_long(self, offline: models.LanguageModel) -> None:
