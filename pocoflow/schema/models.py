@@ -66,8 +66,8 @@ class ModelSchema:
             return self._check_whole(owner, candidate, changes)
         return {key: candidate[key] for key in changes}
 
-    def _assigned(self, owner: str, candidate: Mapping[str, Any], key: str, value: Any) -> Any:
-        """What one key is set to, checked by itself."""
+    def _assigned(self, owner: str, candidate: dict[str, Any], key: str, value: Any) -> Any:
+        """What one key is set to, checked by itself; Pydantic may set it in ``candidate``."""
         field = self._fields.get(key)
         if field is None:
             if self._open:
@@ -81,7 +81,9 @@ class ModelSchema:
                 f"{owner}: field {key!r} is frozen: it stays {short(candidate[key])}, "
                 f"got {type(value).__name__}: {short(value)}"
             )
-        known = {name: candidate[name] for name in self._fields if name in candidate}
+        known = candidate
+        if self._open:  # then there may be keys that are no fields
+            known = {name: candidate[name] for name in self._fields if name in candidate}
         try:
             checked: Any = self._assign.validate_assignment(known, key, value, strict=True)
         except ValidationError as exc:
