@@ -20,6 +20,7 @@ from typing import TextIO
 
 import pocoflow
 from pocoflow import Flow, Store
+from pocoflow.cli.database import add_database
 from pocoflow.cli.demo.card import ReadingCard, render_card
 from pocoflow.cli.demo.flow import build_flow
 from pocoflow.cli.demo.models import LanguageModel, choose_model
@@ -47,9 +48,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a text in UTF-8; its beginning is read",
     )
-    parser.add_argument(
-        "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
-    )
+    add_database(parser)
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="write the card to FILE instead of showing it"
     )
