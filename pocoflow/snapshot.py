@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pocoflow import codec
 from pocoflow.errors import DecodeError, NotStorableError
+from pocoflow.missing import Unsaved
 
 __all__ = ["Snapshot", "read_snapshot", "write_snapshot"]
 
@@ -21,16 +22,16 @@ class Snapshot(NamedTuple):
     Attributes:
         name: The name of the store.
         values: Its values.
-        unsaved: The type and the reason of each value that could not be stored.
+        unsaved: The marks of those that could not be stored.
     """
 
     name: str
     values: dict[str, Any]
-    unsaved: dict[str, tuple[str, str]]
+    unsaved: dict[str, Unsaved]
 
 
 def write_snapshot(
-    path: Path, name: str, data: Mapping[str, Any], unsaved: Mapping[str, tuple[str, str]]
+    path: Path, name: str, data: Mapping[str, Any], unsaved: Mapping[str, Unsaved]
 ) -> Path:
     """Write a snapshot and return its path; what cannot be stored is recorded as not saved.
 
@@ -43,7 +44,7 @@ def write_snapshot(
         try:
             values[key] = codec.encode(value)
         except NotStorableError as exc:
-            marks[key] = (exc.type_name, str(exc))
+            marks[key] = Unsaved.because(exc)
     document = {"name": name, "data": values, **({"unsaved": marks} if marks else {})}
     _write_atomically(path, json.dumps(document, indent=2))
     return path
@@ -64,7 +65,7 @@ def read_snapshot(path: Path, types: Iterable[type]) -> Snapshot:
         document = json.loads(path.read_bytes())
         trees, name = dict(document["data"]), str(document.get("name") or "")
         marks = document.get("unsaved", {}).items()
-        unsaved = {key: (str(type_name), str(reason)) for key, (type_name, reason) in marks}
+        unsaved = {key: Unsaved(*mark) for key, mark in marks}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise DecodeError(f"{path} is not a snapshot of a store, or is damaged: {exc}") from exc
     classes = codec.Classes(types)

@@ -5,52 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.errors import (
-    IncompleteStoreError,
     InvalidValueError,
     MissingKeyError,
-    NotSavedError,
-    NotStorableError,
     StoreError,
 )
+from pocoflow.missing import Unsaved, check_complete, missing_key
 from pocoflow.reducers import reduced
 from pocoflow.schema import Schema, make_schema, schema_types
 from pocoflow.schema.models import check_models, model_values
 from pocoflow.state import State
-from pocoflow.wording import closest, short
+from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
 
-__all__ = ["Observer", "Store", "Unsaved"]
+__all__ = ["Observer", "Store"]
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
-
-
-class Unsaved(NamedTuple):
-    """Why the value of a key is not in a checkpoint.
-
-    Attributes:
-        type_name: The type of the part that could not be stored.
-        reason: Why it could not be stored, with the place inside the value.
-    """
-
-    type_name: str
-    reason: str
-
-    @classmethod
-    def because(cls, exc: NotStorableError) -> Unsaved:
-        """The mark for a value that the codec refused."""
-        return cls(exc.type_name, str(exc))
 
 
 class Store(MutableMapping[str, Any], Generic[StateT]):
@@ -355,16 +336,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _complete(self) -> object:
         if self._schema is None:
             return None
-        lost = [repr(name) for name in self._schema.names() if name in self._unsaved]
-        if lost:
-            raise IncompleteStoreError(
-                f"{self._label}: {', '.join(lost)} could not be saved: set it again"
-            )
-        if missing := self._schema.missing(self._data):
-            raise IncompleteStoreError(
-                f"{self._label}: field{'s' if len(missing) > 1 else ''} of {self._schema.label} "
-                f"not set: {', '.join(map(repr, missing))}"
-            )
+        check_complete(self._label, self._schema, self._data, self._unsaved)
         return self._schema.complete(self._label, self._data)
 
     # -- snapshots ----------------------------------------------------------------------------
@@ -405,8 +377,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         from pocoflow.snapshot import read_snapshot
 
         read = read_snapshot(Path(path), schema_types(schema))
-        marks = {key: Unsaved(*mark) for key, mark in read.unsaved.items()}
-        return cls.rebuild(read.values, marks, read.name, schema)
+        return cls.rebuild(read.values, read.unsaved, read.name, schema)
 
     @classmethod
     def rebuild(
@@ -437,17 +408,5 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _label(self) -> str:
         return f"store {self.name!r}" if self.name else "store"
 
-    def _missing(self, key: object) -> MissingKeyError:
-        mark = self._unsaved.get(cast(str, key))
-        if mark is not None:
-            return NotSavedError(
-                f"{self._label}: key {key!r} was not saved: {mark.reason}; set it again before "
-                "this node runs, or pass it as a resource"
-            )
-        if self._schema is not None and key in tuple(self._schema.names()):
-            return MissingKeyError(f"{self._label}: field {key!r} is not set yet")
-        known = [*self._data, *(self._schema.names() if self._schema else ())]
-        keys = ", ".join(map(repr, dict.fromkeys(known))) or "none"
-        return MissingKeyError(
-            f"{self._label} has no key {key!r}{closest(key, known)} (keys: {keys})"
-        )
+    def _missing(self, key: str) -> MissingKeyError:
+        return missing_key(self._label, key, self._schema, self._data, self._unsaved)
