@@ -1,9 +1,14 @@
-"""The flow of the demo: a loop over the passages of the text::
+"""The flow of the demo: a loop over the passages of the text, and a title at its end.
 
-Split ──► ChooseLine ──speech──► Quote ────┐
-▲    └──────*─────► Rewrite ──┤
-│                             ▼
-└────────────next───────── Heading ──*──► Title
+::
+
+    Split ──► ChooseLine ──speech──► Quote ────┐
+                 ▲    └──────*─────► Rewrite ──┤
+                 │                             ▼
+                 └────────────next───────── Heading ──*──► Title
+
+What the model says is checked in ``exec``, so that a refused answer is asked for again there;
+``exec_fallback`` lets the text speak for itself.
 """
 
 from __future__ import annotations
@@ -165,6 +170,28 @@ class Rewrite(AskModel[str, Written, Literal["reworded", "kept"]]):
         return "reworded" if sentence.by == "model" else "kept"
 
 
+def _name_for(model: LanguageModel, text: str, request: str, taken: Sequence[str]) -> Written:
+    """Let the model make a name out of the words of a text.
+
+    Raises:
+        CheckError: The name does not pass :func:`check_name`.
+    """
+    words = content_words(text)
+    if not words:
+        raise CheckError("there are no words to make a name of")
+    word = f"({'|'.join(words)})"
+    rest = f"( (and|from|like|on|with) ((the|a|an) )?{word}( {word})?)"
+    pattern = f"^((The|A|An) {word}( {word})?{rest}?|{word}( {word})?{rest})$"
+    prompt = Prompt(
+        request.format(text),
+        max_tokens=30,
+        schema=object_with("name", pattern=pattern),
+        seed=context().attempt - 1,
+    )
+    answer = model.complete(prompt)
+    return Written(text=check_name(read_field(answer, "name"), text, taken), by="model")
+
+
 class Heading(AskModel[tuple[str, list[str]], Written, Literal["next", "done"]]):
     """Let the model name the passage, write the entry, and go on to the next passage."""
 
@@ -241,25 +268,3 @@ def build_flow(
         schema=ReadingCard,
         max_steps=3 * MAX_PASSAGES + 2,
     )
-
-
-def _name_for(model: LanguageModel, text: str, request: str, taken: Sequence[str]) -> Written:
-    """Let the model make a name out of the words of a text.
-
-    Raises:
-        CheckError: The name does not pass :func:`check_name`.
-    """
-    words = content_words(text)
-    if not words:
-        raise CheckError("there are no words to make a name of")
-    word = f"({'|'.join(words)})"
-    rest = f"( (and|from|like|on|with) ((the|a|an) )?{word}( {word})?)"
-    pattern = f"^((The|A|An) {word}( {word})?{rest}?|{word}( {word})?{rest})$"
-    prompt = Prompt(
-        request.format(text),
-        max_tokens=30,
-        schema=object_with("name", pattern=pattern),
-        seed=context().attempt - 1,
-    )
-    answer = model.complete(prompt)
-    return Written(text=check_name(read_field(answer, "name"), text, taken), by="model")
