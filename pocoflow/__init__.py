@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
 
 # isort: split
 # Last: importing the module pocoflow.node makes its own name an attribute of this package.
-from pocoflow.function import node
+from pocoflow.decorator import node
 
 __all__ = [
     "END",

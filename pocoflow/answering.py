@@ -12,7 +12,7 @@ from pocoflow.db.questions import Asked, choose, describe_open, refuse_closed
 from pocoflow.errors import AnswerError
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.question import Reply
-from pocoflow.schema import short
+from pocoflow.wording import short
 
 __all__ = ["answer", "answer_json", "asker"]
 

@@ -13,7 +13,7 @@ from pocoflow.errors import AnswerError, DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.hints import answered, awaited, is_unknown, read_hints
 from pocoflow.node import AskNode, BatchNode, Node
-from pocoflow.schema import short, type_label
+from pocoflow.wording import short, type_label
 
 __all__ = ["AnswerType", "answer_type", "asks"]
 

@@ -8,7 +8,8 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from pocoflow.errors import BranchError
-from pocoflow.store import Store, Unsaved
+from pocoflow.missing import Unsaved
+from pocoflow.store import Store
 from pocoflow.watch import Watch
 
 __all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "Writes", "merge"]

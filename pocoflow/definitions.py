@@ -15,7 +15,7 @@ from pocoflow.node import Node
 from pocoflow.parallel import Spread
 from pocoflow.signature import definition_place
 
-__all__ = ["declared_actions", "place_of", "type_arguments"]
+__all__ = ["class_place", "declared_actions", "place_of", "type_arguments"]
 
 _VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 
@@ -80,11 +80,12 @@ def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
     if isinstance(node, FunctionNode):
         return definition_place(node.signature.function)
     kind: Any = type(node)
-    return _class_place(kind)
+    return class_place(kind)
 
 
 @lru_cache(maxsize=1024)
-def _class_place(kind: Any) -> tuple[str, int] | None:
+def class_place(kind: Any) -> tuple[str, int] | None:
+    """File and line of the definition of a class; ``None`` if its source is not at hand."""
     try:
         file = inspect.getsourcefile(kind)
         _, line = inspect.findsource(kind)

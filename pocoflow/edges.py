@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, StoreField, field_of
-from pocoflow.schema import short
+from pocoflow.wording import short
 
 __all__ = [
     "ANY_ACTION",

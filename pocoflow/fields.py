@@ -7,12 +7,12 @@ field holds are ordinary type errors. At run time ``A.summary`` is a reference t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast
 
 from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError, ReferenceMisuseError
-from pocoflow.schema import closest, short
+from pocoflow.wording import closest, short
 
 __all__ = ["FieldRef", "Reference", "StoreField", "field_of", "fields", "key"]
 
@@ -72,6 +72,12 @@ class Reference:
 
     __lt__ = __le__ = __gt__ = __ge__ = _compare
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
 
 class FieldRef(Reference):
     """A reference to a field: a default of a parameter, or what a function node writes."""
@@ -92,12 +98,6 @@ class FieldRef(Reference):
 
     def __repr__(self) -> str:
         return f"<field {self._field}>"
-
-    def __copy__(self) -> FieldRef:
-        return self
-
-    def __deepcopy__(self, memo: object) -> FieldRef:
-        return self
 
     def __reduce__(self) -> tuple[type[FieldRef], tuple[StoreField]]:
         return type(self), (self._field,)

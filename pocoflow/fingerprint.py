@@ -9,7 +9,8 @@ from typing import Any
 
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.node import Node
-from pocoflow.schema import make_schema, type_label
+from pocoflow.schema import make_schema
+from pocoflow.wording import type_label
 
 __all__ = ["Fingerprint", "describe", "differences"]
 

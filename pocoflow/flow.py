@@ -25,12 +25,13 @@ from pocoflow.node import Node
 from pocoflow.opening import new_run_id, open_store, snapshots
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
-from pocoflow.schema import make_schema, short
+from pocoflow.schema import make_schema
 from pocoflow.store import Store
 from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
+from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB

@@ -1,4 +1,4 @@
-"""``@node``: a plain function as a node, its arguments taken from the store by name.
+"""A plain function as a node, its arguments taken from the store by name.
 
 The arguments are collected in ``prep``, the function is called in ``exec`` (so it is retried and
 journaled), and ``post`` writes its result or makes it the action. A function with a ``Store``
@@ -7,10 +7,9 @@ parameter writes to the store itself, so it is called in ``post``: one commit, a
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import update_wrapper
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeAlias, overload
+from typing import Any, Generic, Literal, ParamSpec
 
 from typing_extensions import TypeVar
 
@@ -18,41 +17,33 @@ from pocoflow.context import context
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, ReferenceMisuseError
 from pocoflow.node import ExecT, Node, PostT
-from pocoflow.question import Question, Reply
+from pocoflow.question import Reply
 from pocoflow.resources import Resource
-from pocoflow.schema import closest, short
-from pocoflow.settings import RetryOn, check_settings
-from pocoflow.signature import Signature, read_signature
+from pocoflow.settings import check_settings
+from pocoflow.signature import Signature
 from pocoflow.store import Store
+from pocoflow.wording import short
 
-__all__ = ["EachNode", "FunctionNode", "node"]
+__all__ = ["EachNode", "FunctionNode", "function_node"]
 
 P = ParamSpec("P")
 CallT = TypeVar("CallT")
-WrittenT = TypeVar("WrittenT")
-ActionT = TypeVar("ActionT", bound=str | None)
-ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", default=Any)
 
-Default: TypeAlias = Literal["default"]
-
 _UNREAD: Any = object()
-_ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
-_ABOUT_ITEMS = ("concurrency", "on_error")
 
 
 class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, PostT]):
-    """A node made from a function by :func:`node`; calling it calls the function.
+    """A node made from a function by ``@node``; calling it calls the function.
 
     Attributes:
         signature: What the function reads, writes and returns.
         resources: The resources that it takes, by parameter.
     """
 
-    def __init__(self, signature: Signature, settings: Mapping[str, Any]) -> None:
+    def __init__(self, signature: Signature, name: str | None, settings: Mapping[str, Any]) -> None:
         function = signature.function
         update_wrapper(self, function, updated=())
-        name = settings.get("name")
         super().__init__(name=function.__name__ if name is None else name)
         self.signature = signature
         self._function = function
@@ -70,9 +61,8 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 kept.append((one.name, one.field.name))
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
-        for name in (*_ABOUT_EXEC, *_ABOUT_ITEMS):
-            if name in settings:
-                setattr(self, name, settings[name])
+        for setting, value in settings.items():
+            setattr(self, setting, value)
         check_settings(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> CallT:
@@ -227,238 +217,15 @@ class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
         return self._finish(store, await self._function(**self._arguments(prep_result, store)))
 
 
-class Writes(Protocol[WrittenT]):
-    """Decorates a function whose result is written: it must return what the fields hold."""
-
-    # The plain overload first: a checker that finds none to fit shows the first.
-    @overload
-    def __call__(
-        self, function: Callable[P, WrittenT], /
-    ) -> FunctionNode[P, WrittenT, WrittenT, Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, WrittenT | Question[WrittenT]], /
-    ) -> FunctionNode[P, WrittenT | Question[WrittenT], WrittenT, Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, WrittenT]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT], WrittenT, Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]], WrittenT, Default]: ...
-
-
-class WritesEach(Protocol[ItemT, WrittenT]):
-    """Decorates a function that takes one item and returns one element of what is written."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[ItemT, P], WrittenT], /
-    ) -> FunctionNode[Concatenate[ItemT, P], WrittenT, list[WrittenT], Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[ItemT, P], WrittenT | Question[WrittenT]], /
-    ) -> EachNode[Concatenate[ItemT, P], WrittenT | Question[WrittenT], WrittenT, Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT]], /
-    ) -> FunctionNode[
-        Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT], list[WrittenT], Default
-    ]: ...
-    @overload
-    def __call__(
-        self,
-        function: Callable[
-            Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT | Question[WrittenT]]
-        ],
-        /,
-    ) -> EachNode[
-        Concatenate[ItemT, P],
-        Coroutine[Any, Any, WrittenT | Question[WrittenT]],
-        WrittenT,
-        Default,
-    ]: ...
-
-
-class ForEach(Protocol[ItemT]):
-    """Decorates a function that takes one item and writes nothing."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[ItemT, P], None], /
-    ) -> FunctionNode[Concatenate[ItemT, P], None, list[None], Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, None]], /
-    ) -> FunctionNode[Concatenate[ItemT, P], Coroutine[Any, Any, None], list[None], Default]: ...
-
-
-class Routes(Protocol):
-    """Decorates a function that writes nothing: it returns ``None`` or its action."""
-
-    @overload
-    def __call__(self, function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, ActionT], /
-    ) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, None]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, ActionT]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, ActionT | Question[ActionT]], /
-    ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
-
-
-@overload
-def node(function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]: ...
-@overload
-def node(function: Callable[P, ActionT], /) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
-@overload
-def node(
-    function: Callable[P, Coroutine[Any, Any, None]], /
-) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
-@overload
-def node(
-    function: Callable[P, Coroutine[Any, Any, ActionT]], /
-) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
-@overload
-def node(
-    function: Callable[P, ActionT | Question[ActionT]], /
-) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
-@overload
-def node(
-    function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
-) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
-@overload
-def node(
-    *,
-    each: Iterable[ItemT],
-    writes: list[WrittenT],
-    concurrency: int = 1,
-    on_error: Literal["stop", "collect"] = "stop",
-    name: str | None = None,
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-) -> WritesEach[ItemT, WrittenT]: ...
-@overload
-def node(
-    *,
-    each: Iterable[ItemT],
-    concurrency: int = 1,
-    on_error: Literal["stop", "collect"] = "stop",
-    name: str | None = None,
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-) -> ForEach[ItemT]: ...
-@overload
-def node(
-    *,
-    writes: WrittenT,
-    name: str | None = None,
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-) -> Writes[WrittenT]: ...
-@overload
-def node(
-    *,
-    name: str | None = None,
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-) -> Routes: ...
-def node(function: Any = None, /, **settings: Any) -> Any:
-    """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
-
-    Each parameter is a field of the store: by its name, or by a reference as its default
-    (``text: str = A.summary``). With an ordinary default it is read if it is set. A parameter
-    annotated as ``Store`` is the store itself; one whose default is a ``resource(...)`` is that
-    object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
-    ``Literal`` or a ``StrEnum``. The function may be ``async def``.
-
-    A function that returns a :class:`~pocoflow.question.Question` asks a person: the run pauses,
-    and the answer is its result.
-
-    With ``each`` it maps over the items of a field: its first parameter takes one item, ``writes``
-    gets the list of the results in the order of the items, and retries, timeout and journal are per
-    item.
-
-    Args:
-        function: The function, when used without arguments.
-        settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
-            the function returns; ``name``; ``max_retries``, ``retry_delay``, ``backoff``,
-            ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
-            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a
-            field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
-
-    Raises:
-        DefinitionError: The function or a setting makes no sense; the message has the place.
-    """
-    known = ("writes", "each", "name", *_ABOUT_EXEC, *_ABOUT_ITEMS)
-    for setting in settings:
-        if setting not in known:
-            raise DefinitionError(
-                f"@node has no setting {setting!r}{closest(setting, known)} "
-                f"(settings: {', '.join(known)})"
-            )
-    if function is not None:
-        return _make(function, settings, sys._getframe(1).f_locals)
-
-    def decorate(function: Any, /) -> FunctionNode[..., Any, Any, Any]:
-        return _make(function, settings, sys._getframe(1).f_locals)
-
-    return decorate
-
-
-def _make(
-    function: Any, settings: dict[str, Any], names: Mapping[str, object]
+def function_node(
+    signature: Signature, name: str | None, settings: Mapping[str, Any]
 ) -> FunctionNode[..., Any, Any, Any]:
-    signature = read_signature(function, settings.get("writes"), names, settings.get("each"))
+    """The node of a function, of the kind that its signature asks for."""
+    kind: type[FunctionNode[..., Any, Any, Any]]
     if signature.each is not None:
-        return (_AsyncEachFunction if signature.is_async else _EachFunction)(signature, settings)
-    for setting in _ABOUT_ITEMS:
-        if setting in settings:
-            raise DefinitionError(
-                f"@node({setting}=...) on {function.__name__} is for a node that works on items: "
-                f"add each=..., or leave {setting} out"
-            )
-    if signature.takes_store:
-        for setting in _ABOUT_EXEC:
-            if setting in settings:
-                raise DefinitionError(
-                    f"@node({setting}=...) on {function.__name__}, which takes the whole store: it "
-                    "runs in post, where it can write, and post is neither repeated nor journaled; "
-                    f"take fields as parameters, or leave {setting} out"
-                )
-        return (_AsyncStoreFunction if signature.is_async else _StoreFunction)(signature, settings)
-    return (_AsyncFunction if signature.is_async else _Function)(signature, settings)
+        kind = _AsyncEachFunction if signature.is_async else _EachFunction
+    elif signature.takes_store:
+        kind = _AsyncStoreFunction if signature.is_async else _StoreFunction
+    else:
+        kind = _AsyncFunction if signature.is_async else _Function
+    return kind(signature, name, settings)

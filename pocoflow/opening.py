@@ -11,8 +11,8 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError
-from pocoflow.schema import short
 from pocoflow.store import Store
+from pocoflow.wording import short
 
 __all__ = ["new_run_id", "open_store", "snapshots"]
 

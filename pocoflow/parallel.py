@@ -15,8 +15,8 @@ from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
 from pocoflow.fields import FieldRef, StoreField, field_of
 from pocoflow.node import Node
-from pocoflow.schema import short
 from pocoflow.store import Store
+from pocoflow.wording import short
 
 __all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start", "reference_of"]
 

@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
 
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, MissingKeyError
 
 __all__ = [
     "Reducer",
     "add",
-    "annotated_reducer",
     "append",
-    "declared_reducer",
     "extend",
     "item",
     "latest",
     "merge",
+    "metadata_of",
+    "reduced",
+    "reducers_of",
 ]
 
 T = TypeVar("T")
@@ -74,25 +75,50 @@ def item(field: list[T]) -> T:
     return cast(T, field)
 
 
-def declared_reducer(name: str, metadata: Iterable[object]) -> Reducer | None:
-    """The reducer among the metadata of a field, if there is one.
+def reducers_of(fields: Iterable[tuple[str, Iterable[object]]]) -> dict[str, Reducer]:
+    """The reducers among the metadata of fields, by field.
 
     Raises:
-        DefinitionError: There are several.
+        DefinitionError: There are several for one field.
     """
-    found = [one for one in metadata if isinstance(one, (FunctionType, BuiltinFunctionType))]
-    if len(found) > 1:
-        names = ", ".join(one.__name__ for one in found)
-        raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
-    return found[0] if found else None
+    reducers: dict[str, Reducer] = {}
+    for name, metadata in fields:
+        found = [one for one in metadata if isinstance(one, (FunctionType, BuiltinFunctionType))]
+        if len(found) > 1:
+            names = ", ".join(one.__name__ for one in found)
+            raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
+        reducers.update((name, one) for one in found)
+    return reducers
 
 
-def annotated_reducer(name: str, annotation: object) -> Reducer | None:
-    """The reducer of an ``Annotated`` type in a dict of types, if there is one.
+def reduced(
+    owner: str,
+    data: Mapping[str, Any],
+    values: Mapping[str, Any],
+    increments: Iterable[tuple[str, Any]],
+    reducers: Mapping[str, Reducer],
+) -> dict[str, Any]:
+    """What is to be written: values as they are, and what fields become by their increments.
 
     Raises:
-        DefinitionError: There are several.
+        MissingKeyError: A field that takes an increment has no value yet.
     """
-    if get_origin(annotation) is not Annotated:
-        return None
-    return declared_reducer(name, get_args(annotation)[1:])
+    changes = dict(values)
+    for key, update in increments:
+        reducer: Any = reducers[key]
+        if key not in changes and key not in data:
+            raise MissingKeyError(
+                f"{owner}: field {key!r} takes increments ({reducer.__name__}) and has no "
+                "value yet: give it a default, such as an empty list"
+            )
+        try:
+            changes[key] = reducer(changes[key] if key in changes else data[key], update)
+        except Exception as exc:
+            exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
+            raise
+    return changes
+
+
+def metadata_of(annotation: object) -> tuple[object, ...]:
+    """What an ``Annotated`` type says beside the type; nothing of any other type."""
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError, ResourceError
 from pocoflow.fields import Reference
-from pocoflow.schema import short, type_label
+from pocoflow.wording import short, type_label
 
 __all__ = ["NO_RESOURCES", "Resource", "check_resources", "find_resource", "resource"]
 
@@ -50,12 +50,6 @@ class Resource(Reference):
 
     def __repr__(self) -> str:
         return f"<resource {self._name!r}: {type_label(self._kind)}>"
-
-    def __copy__(self) -> Resource:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Resource:
-        return self
 
     def __reduce__(self) -> tuple[type[Resource], tuple[Any, str]]:
         return type(self), (self._kind, self._name)

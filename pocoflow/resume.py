@@ -24,9 +24,10 @@ from pocoflow.hints import read_hints
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
 from pocoflow.opening import new_run_id
-from pocoflow.schema import closest
-from pocoflow.store import Store, schema_types
+from pocoflow.schema import schema_types
+from pocoflow.store import Store
 from pocoflow.subflow import Subflow
+from pocoflow.wording import closest
 
 __all__ = ["Resumption", "fork_run", "rehearse", "reopen"]
 

@@ -12,8 +12,8 @@ from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, StoreField, field_of, is_fields
 from pocoflow.hints import Unknown, actions_of, answered, awaited, is_unknown, plain, read_hints
 from pocoflow.resources import Resource
-from pocoflow.schema import short, type_label
 from pocoflow.store import Store
+from pocoflow.wording import short, type_label
 
 __all__ = ["Parameter", "Signature", "definition_place", "read_signature"]
 

@@ -2,63 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow import codec
 from pocoflow.errors import (
-    DecodeError,
-    IncompleteStoreError,
     InvalidValueError,
     MissingKeyError,
-    NotSavedError,
-    NotStorableError,
     StoreError,
 )
-from pocoflow.schema import Schema, check_models, closest, make_schema, short
+from pocoflow.missing import Unsaved, check_complete, missing_key
+from pocoflow.reducers import reduced
+from pocoflow.schema import Schema, make_schema, schema_types
+from pocoflow.schema.models import check_models, model_values
+from pocoflow.state import State
+from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
 
-__all__ = ["Observer", "Store", "Unsaved"]
+__all__ = ["Observer", "Store"]
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
-
-_UNSET = object()
-
-
-class Unsaved:
-    """Why the value of a key is not in a checkpoint.
-
-    Attributes:
-        type_name: The type of the part that could not be stored.
-        reason: Why it could not be stored, with the place inside the value.
-    """
-
-    __slots__ = ("reason", "type_name")
-
-    def __init__(self, type_name: str, reason: str) -> None:
-        self.type_name = type_name
-        self.reason = reason
-
-    @classmethod
-    def because(cls, exc: NotStorableError) -> Unsaved:
-        """The mark for a value that the codec refused."""
-        return cls(exc.type_name, str(exc))
-
-    def __repr__(self) -> str:
-        return f"Unsaved({self.type_name!r}, {self.reason!r})"
 
 
 class Store(MutableMapping[str, Any], Generic[StateT]):
@@ -97,7 +70,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
         if isinstance(data, BaseModel):
             schema = type(data) if schema is None else schema
-            data = {**data.__dict__, **(data.__pydantic_extra__ or {})}
+            data = model_values(data)
         elif isinstance(data, Store):
             schema = data.schema if schema is None else schema
         self._setup({}, name, dict(data or {}), make_schema(schema))
@@ -182,7 +155,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         A field that is not set yet raises :class:`MissingKeyError`, which is an ``AttributeError``
         too. Methods and properties of the model work on the view.
         """
-        return cast(StateT, _State(self))
+        return cast(StateT, State(self, self._data))
 
     def as_dict(self) -> dict[str, Any]:
         """The values as a new dict (the values themselves are not copied)."""
@@ -267,25 +240,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _changes(
         self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
     ) -> dict[str, Any]:
-        changes = dict(values)
-        for key, update in increments:
-            changes[key] = self._reduced(key, changes.get(key, _UNSET), update)
-        return changes
-
-    def _reduced(self, key: str, old: Any, update: Any) -> Any:
-        reducer: Any = self._schema and self._schema.reducers[key]
-        if old is _UNSET:
-            old = self._data.get(key, _UNSET)
-        if old is _UNSET:
-            raise MissingKeyError(
-                f"{self._label}: field {key!r} takes increments ({reducer.__name__}) and has no "
-                "value yet: give it a default, such as an empty list"
-            )
-        try:
-            return reducer(old, update)
-        except Exception as exc:
-            exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
-            raise
+        reducers = self._schema.reducers if self._schema is not None else {}
+        return reduced(self._label, self._data, values, increments, reducers)
 
     def _write(self, changes: dict[str, Any]) -> None:
         self._check_keys(changes)
@@ -380,11 +336,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _complete(self) -> object:
         if self._schema is None:
             return None
-        lost = [repr(name) for name in self._schema.names() if name in self._unsaved]
-        if lost:
-            raise IncompleteStoreError(
-                f"{self._label}: {', '.join(lost)} could not be saved: set it again"
-            )
+        check_complete(self._label, self._schema, self._data, self._unsaved)
         return self._schema.complete(self._label, self._data)
 
     # -- snapshots ----------------------------------------------------------------------------
@@ -401,15 +353,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         Raises:
             OSError: The file cannot be written.
         """
-        values: dict[str, Any] = {}
-        unsaved = {key: [u.type_name, u.reason] for key, u in self._unsaved.items()}
-        for key, value in self._data.items():
-            try:
-                values[key] = codec.encode(value)
-            except NotStorableError as exc:
-                unsaved[key] = [exc.type_name, str(exc)]
-        document = {"name": self.name, "data": values, **({"unsaved": unsaved} if unsaved else {})}
-        return _write_atomically(Path(path), json.dumps(document, indent=2))
+        from pocoflow.snapshot import write_snapshot
+
+        return write_snapshot(Path(path), self.name, self._data, self._unsaved)
 
     @classmethod
     def restore(
@@ -428,22 +374,10 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             DecodeError: The file is cut or is not a snapshot; the message names it.
             InvalidValueError: A value does not fit the schema.
         """
-        try:
-            document = json.loads(Path(path).read_bytes())
-            data, name = dict(document["data"]), str(document.get("name") or "")
-            marks = {key: Unsaved(*mark) for key, mark in document.get("unsaved", {}).items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-            raise DecodeError(
-                f"{os.fspath(path)} is not a snapshot of a store, or is damaged: {exc}"
-            ) from exc
-        classes = codec.Classes(schema_types(schema))
-        values = {}
-        for key, tree in data.items():
-            try:
-                values[key] = codec.decode(tree, classes)
-            except DecodeError as exc:
-                raise type(exc)(f"{os.fspath(path)}: key {key!r}: {exc}") from exc
-        return cls.rebuild(values, marks, name, schema)
+        from pocoflow.snapshot import read_snapshot
+
+        read = read_snapshot(Path(path), schema_types(schema))
+        return cls.rebuild(read.values, read.unsaved, read.name, schema)
 
     @classmethod
     def rebuild(
@@ -474,96 +408,5 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _label(self) -> str:
         return f"store {self.name!r}" if self.name else "store"
 
-    def _missing(self, key: object) -> MissingKeyError:
-        mark = self._unsaved.get(cast(str, key))
-        if mark is not None:
-            return NotSavedError(
-                f"{self._label}: key {key!r} was not saved: {mark.reason}; set it again before "
-                "this node runs, or pass it as a resource"
-            )
-        if self._schema is not None and key in tuple(self._schema.names()):
-            return MissingKeyError(f"{self._label}: field {key!r} is not set yet")
-        known = [*self._data, *(self._schema.names() if self._schema else ())]
-        keys = ", ".join(map(repr, dict.fromkeys(known))) or "none"
-        return MissingKeyError(
-            f"{self._label} has no key {key!r}{closest(key, known)} (keys: {keys})"
-        )
-
-
-class _State:
-    """The typed view of a store: attributes are its keys."""
-
-    __slots__ = ("_store",)
-
-    def __init__(self, store: Store[Any]) -> None:
-        object.__setattr__(self, "_store", store)
-
-    def __getattr__(self, name: str) -> Any:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        value = store._data.get(name, _UNSET)
-        if value is not _UNSET:
-            return value
-        attribute = _of_model(store.schema, name)
-        if attribute is _UNSET:
-            raise store._missing(name)
-        if hasattr(BaseModel, name):  # model_dump and its like: of the complete model
-            return getattr(store.to_model(), name)
-        if isinstance(attribute, cached_property):  # a view keeps nothing
-            return attribute.func(self)
-        return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        attribute = _of_model(store.schema, name)
-        if isinstance(attribute, property):
-            attribute.__set__(self, value)
-        else:
-            store[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        del store[name]
-
-    def __dir__(self) -> list[str]:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        known = store._schema.names() if store._schema else ()
-        return sorted({*known, *store._data})
-
-    def __repr__(self) -> str:
-        store: Store[Any] = object.__getattribute__(self, "_store")
-        return f"<state of {store!r}>"
-
-
-def _of_model(model: object, name: str) -> Any:
-    """What the class of a model defines under a name that is not a field, or ``_UNSET``."""
-    if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
-        for owner in model.__mro__:
-            if owner is not object and name in owner.__dict__:
-                return owner.__dict__[name]
-    return _UNSET
-
-
-def schema_types(schema: object) -> list[type]:
-    """The classes that a schema vouches for when values are read back."""
-    if isinstance(schema, Mapping):
-        return [one for one in schema.values() if isinstance(one, type)]
-    return [schema] if isinstance(schema, type) else []
-
-
-def _write_atomically(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    import tempfile
-
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp"
-    )
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    def _missing(self, key: str) -> MissingKeyError:
+        return missing_key(self._label, key, self._schema, self._data, self._unsaved)

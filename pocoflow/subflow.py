@@ -9,8 +9,8 @@ from pocoflow.errors import DefinitionError
 from pocoflow.fields import StoreField
 from pocoflow.node import Node
 from pocoflow.parallel import BranchEnd, Spread, Start, reference_of
-from pocoflow.schema import short
 from pocoflow.store import Store
+from pocoflow.wording import short
 
 __all__ = ["Bound", "Link", "Subflow", "bind"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, field_of, is_fields
 from pocoflow.graph import Graph, GraphNode
-from pocoflow.schema import short
 from pocoflow.store import Store
+from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from pocoflow.check import Proof

@@ -12,7 +12,7 @@ from pocoflow.check.flat import Spot, Way
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["DataFlow", "Missing", "check_data"]
 

@@ -13,8 +13,8 @@ from pocoflow.edges import Catch
 from pocoflow.failure import Failure
 from pocoflow.findings import Finding
 from pocoflow.graph import GraphNode, label
-from pocoflow.schema import closest, type_label
 from pocoflow.wiring import GraphEdge
+from pocoflow.wording import closest, type_label
 
 __all__ = ["check_errors"]
 

@@ -11,7 +11,7 @@ from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.node import Node
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["check_graph"]
 

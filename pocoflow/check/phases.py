@@ -16,8 +16,8 @@ from pocoflow.findings import Finding
 from pocoflow.graph import GraphNode
 from pocoflow.hints import answered, awaited, is_unknown, plain, read_hints
 from pocoflow.node import BatchNode
-from pocoflow.schema import type_label
 from pocoflow.signature import definition_place
+from pocoflow.wording import type_label
 
 __all__ = ["check_phases", "hints_of"]
 

@@ -15,7 +15,7 @@ from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
 from pocoflow.findings import Finding, in_order, show
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["Proof"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, cast
 
 from pydantic import BaseModel
 
-from pocoflow.reducers import annotated_reducer, declared_reducer
+from pocoflow.reducers import metadata_of, reducers_of
 
 __all__ = ["Fields"]
 
@@ -78,10 +78,13 @@ class Fields:
 
     def reduces(self, name: str) -> bool:
         """Whether a field has a reducer, so that what is written to it is added to it."""
+        if name not in self:
+            return False
         if self.model is None:
-            return annotated_reducer(name, self._types.get(name)) is not None
-        field = self.model.model_fields.get(name)
-        return field is not None and declared_reducer(name, field.metadata) is not None
+            metadata: Iterable[object] = metadata_of(self._types[name])
+        else:
+            metadata = self.model.model_fields[name].metadata
+        return name in reducers_of([(name, metadata)])
 
     @cached_property
     def _converted(self) -> frozenset[str]:

@@ -16,13 +16,13 @@ from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.codec.kinds import kind_of
 from pocoflow.codec.objects import family_of
-from pocoflow.definitions import place_of, type_arguments
+from pocoflow.definitions import class_place, place_of, type_arguments
 from pocoflow.errors import DefinitionError
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
 from pocoflow.hints import answered, awaited, is_unknown
-from pocoflow.schema import type_label
+from pocoflow.wording import type_label
 
 __all__ = ["check_storage", "not_storable"]
 
@@ -80,19 +80,7 @@ def _questions(subject: Subject) -> Iterator[Finding]:
 
 
 def _place(model: type[BaseModel] | None) -> tuple[str, int] | None:
-    return None if model is None else place_of_class(model)
-
-
-def place_of_class(kind: type) -> tuple[str, int] | None:
-    """File and line of the definition of a class."""
-    import inspect
-
-    try:
-        file = inspect.getsourcefile(kind)
-        _, line = inspect.findsource(kind)
-    except (OSError, TypeError):
-        return None
-    return None if file is None else (file, line + 1)
+    return None if model is None else class_place(model)
 
 
 def _results(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from pocoflow.check.assignable import fits_field
 from pocoflow.check.schemas import Fields
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
-from pocoflow.schema import closest, type_label
 from pocoflow.subflow import Link, Subflow
+from pocoflow.wording import closest, type_label
 
 __all__ = ["check_subflows"]
 

@@ -11,14 +11,15 @@ from pocoflow.check.assignable import fits, fits_field
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.failure import Failure
+from pocoflow.fields import StoreField
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.hints import awaited, plain
 from pocoflow.parallel import FanOut, Spread
-from pocoflow.schema import closest, type_label
-from pocoflow.signature import Parameter, definition_place
+from pocoflow.signature import definition_place
 from pocoflow.store import Store
+from pocoflow.wording import closest, type_label
 
 __all__ = ["check_types"]
 
@@ -101,34 +102,28 @@ def _parameters(
 ) -> Iterator[Finding]:
     hints = node.signature.hints
     for one in node.signature.parameters:
-        if one.resource is not None and not fits(one.resource._kind, hints.get(one.name, Any)):
-            yield subject.finding(
-                "PF202",
-                f"parameter {one.name!r} is annotated as {type_label(hints[one.name])} and takes "
-                f"{one.resource!r}",
-                f"annotate it as {type_label(one.resource._kind)}, or take another resource",
-                node=name,
-                where=definition_place(node.signature.function),
-            )
-        if one.field is None or one.name not in hints:
+        hint = hints.get(one.name, Any)
+        if one.resource is not None:
+            given, gives = one.resource._kind, f" and takes {one.resource!r}"
+            instead = "take another resource"
+        elif one.field is not None:
+            given = _held(subject, one.field)
+            gives = f", field {one.field} holds {type_label(given)}"
+            instead = "change the field"
+        else:
             continue
-        holds = _held(subject, one)
-        if not fits(holds, hints[one.name]):
+        if not fits(given, hint):
             yield subject.finding(
                 "PF202",
-                f"parameter {one.name!r} is annotated as {type_label(hints[one.name])}, field "
-                f"{one.field} holds {type_label(holds)}",
-                f"annotate it as {type_label(holds)}, or change the field",
+                f"parameter {one.name!r} is annotated as {type_label(hint)}{gives}",
+                f"annotate it as {type_label(given)}, or {instead}",
                 node=name,
                 where=definition_place(node.signature.function),
             )
 
 
-def _held(subject: Subject, one: Parameter) -> Any:
-    """What the field of a parameter holds: by the flow's schema, or by the model it names."""
-    field = one.field
-    if field is None:
-        return Any
+def _held(subject: Subject, field: StoreField) -> Any:
+    """What a field holds: by the flow's schema, or by the model that the reference names."""
     if subject.fields or field.model is None:
         return subject.fields.type_of(field.name)
     return field.model.model_fields[field.name].annotation

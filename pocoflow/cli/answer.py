@@ -11,9 +11,9 @@ from typing import Any
 
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, command, show_paused, show_question, table_of
+from pocoflow.cli.database import DATABASE, find_run, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
-from pocoflow.cli.runs import open_database, unknown_run
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
 from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import utc_now
@@ -47,7 +47,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="who answers (your login name)")
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
     parser.add_argument(
-        "--db", metavar="PATH", help="the database (that of the flow, or pocoflow.db)"
+        "--db", metavar="PATH", help=f"the database (that of the flow, or {DATABASE})"
     )
     parser.set_defaults(execute=answer)
 
@@ -103,9 +103,8 @@ def answer(args: argparse.Namespace) -> int:
     if args.flow:
         flow = stored_in(load_flow(args.flow), args.db)
         return _answer(_Desk(flow._required_database(), flow, by), args, args.db)
-    path = args.db or "pocoflow.db"
-    open_database(path).close()  # one that is not there is not made
-    with WorkflowDB(path) as db:
+    path = args.db or DATABASE
+    with open_database(path, read_only=False) as db:
         return _answer(_Desk(db, None, by), args, path)
 
 
@@ -144,9 +143,7 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
         CommandError: There is no such run or question, or it has to be said which.
         AnswerError: The question takes no answer any more.
     """
-    run = desk.database.get_run(args.run_id)
-    if run is None:
-        raise CommandError(unknown_run(desk.database, args.run_id))
+    run = find_run(desk.database, args.run_id)
     if args.question is not None:
         asked = desk.database.get_questions(args.run_id)
         found = [one for one in asked if one.question == args.question]

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 
+from pocoflow.cli.database import DATABASE
 from pocoflow.cli.output import moment, one_line, parse_time, printable, table
 from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked
@@ -124,5 +125,5 @@ def show_paused(
 
 def command(*words: str, path: str | None) -> str:
     """A command of ours, ready to be pasted."""
-    given = [] if path in (None, "pocoflow.db") else ["--db", str(path)]
+    given = [] if path in (None, DATABASE) else ["--db", str(path)]
     return printable(shlex.join(["pocoflow", *words, *given]))

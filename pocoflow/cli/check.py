@@ -12,14 +12,14 @@ from typing import Any
 from pocoflow.check import stored
 from pocoflow.check.reports import FORMATS
 from pocoflow.check.rules import RULES
+from pocoflow.cli.database import open_database
 from pocoflow.cli.output import CommandError
-from pocoflow.cli.runs import open_database
 from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.errors import PocoflowError
 from pocoflow.findings import Finding
 from pocoflow.flow import Flow
 from pocoflow.resume import rehearse
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["register"]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from pocoflow.cli.database import DATABASE
 from pocoflow.cli.output import CommandError
 from pocoflow.cli.target import TARGET_HELP
 
@@ -35,8 +36,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "database",
         metavar="DB",
         nargs="?",
-        default="pocoflow.db",
-        help="the database (pocoflow.db); it need not be there yet",
+        default=DATABASE,
+        help=f"the database ({DATABASE}); it need not be there yet",
     )
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
     parser.add_argument(

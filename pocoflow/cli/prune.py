@@ -7,9 +7,9 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+from pocoflow.cli.database import add_database, open_database
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.db import STATUSES, WorkflowDB
-from pocoflow.errors import DatabaseFileError
+from pocoflow.db import STATUSES
 
 __all__ = ["register"]
 
@@ -43,9 +43,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
     )
-    parser.add_argument(
-        "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
-    )
+    add_database(parser)
     parser.set_defaults(execute=prune)
 
 
@@ -54,14 +52,8 @@ def prune(args: argparse.Namespace) -> int:
     if args.older_than is None and args.keep is None:
         raise CommandError("say which runs: --older-than AGE, --keep N, or both")
     path = Path(args.db)
-    if not path.exists():
-        raise CommandError(f"there is no database {args.db}; name it with --db PATH")
     chosen = {"status": args.status} if args.status else {}
-    try:
-        db = WorkflowDB(args.db)
-    except DatabaseFileError as exc:
-        raise CommandError(str(exc)) from exc
-    with db:
+    with open_database(args.db, read_only=False) as db:
         before = path.stat().st_size
         removed = db.prune(
             older_than=args.older_than,

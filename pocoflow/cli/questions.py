@@ -6,8 +6,8 @@ import argparse
 import json
 
 from pocoflow.cli.asked import table_of
-from pocoflow.cli.output import CommandError, printable
-from pocoflow.cli.runs import open_database, unknown_run
+from pocoflow.cli.database import add_database, find_run, open_database
+from pocoflow.cli.output import printable
 
 __all__ = ["register"]
 
@@ -22,17 +22,15 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="how to list (text)"
     )
-    parser.add_argument(
-        "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
-    )
+    add_database(parser)
     parser.set_defaults(execute=list_questions)
 
 
 def list_questions(args: argparse.Namespace) -> int:
     """Print the open questions."""
     with open_database(args.db) as db:
-        if args.run is not None and db.get_run(args.run) is None:
-            raise CommandError(unknown_run(db, args.run))
+        if args.run is not None:
+            find_run(db, args.run)
         asked = [one for one in db.pending() if args.run in (None, one.run_id)]
     if args.format == "json":
         print(json.dumps([one.as_json() for one in asked], indent=2))

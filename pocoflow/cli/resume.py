@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.cli.asked import PAUSED, show_paused
+from pocoflow.cli.database import unknown_run
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
 from pocoflow.db.questions import Asked
@@ -79,7 +80,7 @@ def go_on(
     try:
         flow.resume(run_id, changes=changes, rename=rename)
     except RunNotFoundError as exc:
-        raise CommandError(f"{exc} ('pocoflow runs list' shows those it has)") from exc
+        raise unknown_run(exc) from exc
     except RunPaused as exc:
         if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
             raise

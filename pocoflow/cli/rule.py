@@ -6,7 +6,7 @@ import argparse
 
 from pocoflow.check.rules import RULES, show_rule
 from pocoflow.cli.output import CommandError, table
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["register"]
 

@@ -6,11 +6,11 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pocoflow import codec
 from pocoflow.cli.asked import history
+from pocoflow.cli.database import add_database, find_run, open_database
 from pocoflow.cli.output import (
     CommandError,
     duration,
@@ -22,9 +22,9 @@ from pocoflow.cli.output import (
 )
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.reports import waiting
-from pocoflow.errors import DatabaseFileError, DecodeError, RunNotFoundError
+from pocoflow.errors import DecodeError
 
-__all__ = ["open_database", "register", "unknown_run"]
+__all__ = ["register"]
 
 _WIDTH = 100
 _VALUE = 200
@@ -70,9 +70,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     cancelling.set_defaults(execute=cancel_run)
 
     for part in (listing, showing, cancelling):
-        part.add_argument(
-            "--db", metavar="PATH", default="pocoflow.db", help="the database (pocoflow.db)"
-        )
+        add_database(part)
 
 
 def _count(text: str) -> int:
@@ -85,32 +83,16 @@ def _count(text: str) -> int:
     return number
 
 
-def open_database(path: str) -> WorkflowDB:
-    """Open a database to read it.
-
-    Raises:
-        CommandError: There is no such file, or it is not a database of this library.
-    """
-    if not Path(path).exists():
-        raise CommandError(f"there is no database {path}; name it with --db PATH")
-    try:
-        return WorkflowDB(path, read_only=True)
-    except DatabaseFileError as exc:
-        raise CommandError(str(exc)) from exc
-
-
 # -- cancel ---------------------------------------------------------------------------------------
 
 
 def cancel_run(args: argparse.Namespace) -> int:
     """Ask a run to stop, or cancel one that is paused; 1 if it is neither running nor paused."""
     with open_database(args.db) as db:
-        run = db.get_run(args.run_id)
-        if run is None:
-            raise CommandError(unknown_run(db, args.run_id))
+        run = find_run(db, args.run_id)
     if run["status"] not in ("running", "paused"):
         raise CommandError(f"run {args.run_id!r} is {run['status']}, not running", code=1)
-    with WorkflowDB(args.db) as db:
+    with open_database(args.db, read_only=False) as db:
         asked = db.request_cancel(args.run_id)
     done = "is cancelled" if run["status"] == "paused" else "was asked to stop after its step"
     told = done if asked else "has just gone on" if run["status"] == "paused" else "has just ended"
@@ -179,9 +161,7 @@ def _error(row: Mapping[str, Any]) -> str:
 def show_run(args: argparse.Namespace) -> int:
     """Print one run: its row, events, errors and last store."""
     with open_database(args.db) as db:
-        run = db.get_run(args.run_id)
-        if run is None:
-            raise CommandError(unknown_run(db, args.run_id))
+        run = find_run(db, args.run_id)
         events = db.get_events(args.run_id)
         questions = db.get_questions(args.run_id)
         print(*_row(run), sep="\n")
@@ -195,15 +175,6 @@ def show_run(args: argparse.Namespace) -> int:
             print("\nerror", *_indented(run["traceback"]), sep="\n")
         print("", *_last_store(db, args.run_id), sep="\n")
     return 0
-
-
-def unknown_run(db: WorkflowDB, run_id: str) -> str:
-    """That there is no such run, with the nearest id."""
-    try:
-        db.get_events(run_id)
-    except RunNotFoundError as exc:  # it suggests the nearest id
-        return f"{exc} ('pocoflow runs list' shows those it has)"
-    return f"database {db.path} has no run {run_id!r}"
 
 
 def _row(run: Mapping[str, Any]) -> Iterator[str]:

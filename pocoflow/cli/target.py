@@ -12,10 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pocoflow.cli.database import check_there
 from pocoflow.cli.output import CommandError
 from pocoflow.errors import DefinitionError
 from pocoflow.flow import Flow
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["TARGET_HELP", "load_flow", "stored_in"]
 
@@ -55,8 +56,7 @@ def stored_in(flow: Flow[Any], path: str | None) -> Flow[Any]:
     if given is None:
         raise CommandError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
     if isinstance(given, str | os.PathLike):
-        if not Path(given).exists():
-            raise CommandError(f"there is no database {os.fspath(given)}; name it with --db PATH")
+        check_there(given)
         flow._db_path, flow._database = given, None
     return flow
 

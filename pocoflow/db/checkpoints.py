@@ -14,7 +14,8 @@ from pocoflow.db.file import RunsFile
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import CheckpointNotFoundError
-from pocoflow.store import Store, schema_types
+from pocoflow.schema import schema_types
+from pocoflow.store import Store
 
 __all__ = ["CheckpointRow", "Checkpoints"]
 

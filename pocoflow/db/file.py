@@ -7,7 +7,7 @@ from typing import Any
 from pocoflow.db.connection import Connection
 from pocoflow.db.locks import RunLocks
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["RunsFile"]
 

@@ -13,7 +13,8 @@ from pocoflow.changes import Frozen, appended, extend
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
-from pocoflow.store import Store, Unsaved
+from pocoflow.missing import Unsaved
+from pocoflow.store import Store
 from pocoflow.watch import Values, Watch
 
 __all__ = [

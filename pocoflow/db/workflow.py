@@ -27,7 +27,7 @@ from pocoflow.errors import (
     RunExistsError,
 )
 from pocoflow.logging import get_logger
-from pocoflow.schema import closest
+from pocoflow.wording import closest
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 

@@ -14,8 +14,8 @@ from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
-from pocoflow.schema import closest, short
 from pocoflow.store import Store
+from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
     from pocoflow.events import NodeFailed

@@ -34,8 +34,8 @@ from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
-from pocoflow.schema import closest
 from pocoflow.watch import Watch, check_in_place
+from pocoflow.wording import closest
 
 if TYPE_CHECKING:
     from pocoflow.db.recorder import RunRecorder

@@ -18,11 +18,12 @@ from hypothesis import given, strategies as st
 
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
-from pocoflow.cli.demo import ReadingCard, run_demo
-from pocoflow.cli.grounding import CheckError, check_name, check_rewrite
-from pocoflow.cli.models import ModelError, OnToken
+from pocoflow.cli.demo import run_demo
+from pocoflow.cli.demo.card import ReadingCard
+from pocoflow.cli.demo.grounding import CheckError, check_name, check_rewrite
+from pocoflow.cli.demo.models import ModelError, OnToken, Prompt
+from pocoflow.cli.demo.passages import is_speech, split_lines, split_passages
 from pocoflow.cli.output import CommandError
-from pocoflow.cli.passages import is_speech, split_lines, split_passages
 
 # -- once for real --------------------------------------------------------------------------------
 
@@ -146,18 +147,9 @@ class Scripted:
         self.answer = answer
         self.prompts: list[str] = []
 
-    def complete(
-        self,
-        prompt: str,
-        *,
-        system: str = "",
-        max_tokens: int = 128,
-        schema: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        on_token: OnToken | None = None,
-    ) -> str:
-        self.prompts.append(prompt)
-        answer = self.answer(prompt, schema, seed)
+    def complete(self, prompt: Prompt, on_token: OnToken | None = None) -> str:
+        self.prompts.append(prompt.text)
+        answer = self.answer(prompt.text, prompt.schema, prompt.seed)
         if on_token is not None:
             on_token(answer)
         return answer

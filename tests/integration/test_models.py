@@ -7,18 +7,20 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pocoflow.cli import models
-from pocoflow.cli.models import (
+from pocoflow.cli.demo import models
+from pocoflow.cli.demo.models import (
     ModelError,
     NoModelError,
     OfflineModel,
     OpenAICompatible,
+    Prompt,
     choose_model,
 )
 
@@ -113,7 +115,7 @@ class TestEndpoint:
     def test_plain(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """A plain request sends model, messages and key, and returns the text of the answer."""
         endpoint.answers("Grüße")
-        assert client.complete("Hallo", system="Be kind.", max_tokens=7) == "Grüße"
+        assert client.complete(Prompt("Hallo", system="Be kind.", max_tokens=7)) == "Grüße"
         assert endpoint.paths == ["/v1/chat/completions"]
         assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
         assert endpoint.requests == [
@@ -131,14 +133,14 @@ class TestEndpoint:
     def test_no_key(self, endpoint: Endpoint) -> None:
         """Without a key no Authorization header is sent, as a server at home needs none."""
         endpoint.answers("hello")
-        OpenAICompatible(endpoint.url + "/", "tiny").complete("hi")
+        OpenAICompatible(endpoint.url + "/", "tiny").complete(Prompt("hi"))
         assert "authorization" not in endpoint.headers[0]
         assert endpoint.paths == ["/v1/chat/completions"]
 
     def test_schema(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """A schema travels as response_format, strict."""
         endpoint.answers('{"colour": "red"}')
-        assert json.loads(client.complete("Which?", schema=SCHEMA)) == {"colour": "red"}
+        assert json.loads(client.complete(Prompt("Which?", schema=SCHEMA))) == {"colour": "red"}
         assert endpoint.requests[0]["response_format"] == {
             "type": "json_schema",
             "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
@@ -147,7 +149,7 @@ class TestEndpoint:
     def test_seed(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """A seed other than 0 asks for another answer than the most likely one."""
         endpoint.answers("hello")
-        client.complete("hi", seed=3)
+        client.complete(Prompt("hi", seed=3))
         assert endpoint.requests[0]["seed"] == 3
         assert endpoint.requests[0]["temperature"] > 0
 
@@ -157,14 +159,14 @@ class TestEndpoint:
             _delta(None), _delta("Good "), _delta("day"), {"choices": []}, {"usage": 3}
         )
         pieces: list[str] = []
-        assert client.complete("hi", on_token=pieces.append) == "Good day"
+        assert client.complete(Prompt("hi"), pieces.append) == "Good day"
         assert pieces == ["Good ", "day"]
         assert endpoint.requests[0]["stream"] is True
 
     def test_no_content(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """An answer without content (a refusal) is an empty text, which no check lets pass."""
         endpoint.answers(None)
-        assert client.complete("hi") == ""
+        assert client.complete(Prompt("hi")) == ""
 
     @pytest.mark.parametrize(
         ("status", "body", "says"),
@@ -181,7 +183,7 @@ class TestEndpoint:
         """An error status is reported with the server's own words and what to check."""
         endpoint.status, endpoint.body = status, body
         with pytest.raises(ModelError) as caught:
-            client.complete("hi")
+            client.complete(Prompt("hi"))
         assert says in str(caught.value)
         assert endpoint.url in str(caught.value)
         assert "'tiny'" in str(caught.value)
@@ -190,7 +192,7 @@ class TestEndpoint:
         """A redirect is an error: following it would hand the key to another address."""
         endpoint.status, endpoint.location = 302, f"{endpoint.url}/elsewhere"
         with pytest.raises(ModelError, match="answered 302"):
-            client.complete("hi")
+            client.complete(Prompt("hi"))
         assert endpoint.paths == ["/v1/chat/completions"]
 
     @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"choices": []}', b'{"choices": [1]}'])
@@ -202,26 +204,26 @@ class TestEndpoint:
         with pytest.raises(
             ModelError, match="did not answer as an OpenAI-compatible one"
         ) as caught:
-            client.complete("hi")
+            client.complete(Prompt("hi"))
         assert body.decode() in str(caught.value)
 
     def test_stream_with_an_error(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """An error in the middle of a stream is reported, not taken for the end."""
         endpoint.streams(_delta("Go"), {"error": {"message": "overloaded"}})
         with pytest.raises(ModelError, match="stopped with an error: overloaded"):
-            client.complete("hi", on_token=len)
+            client.complete(Prompt("hi"), len)
 
     def test_stream_cut_short(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """Half an answer is not passed off as a whole one."""
         endpoint.streams(_delta("Go"), done=False)
         with pytest.raises(ModelError, match=r"ended its answer before \[DONE\]"):
-            client.complete("hi", on_token=len)
+            client.complete(Prompt("hi"), len)
 
     def test_stream_of_something_else(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """An event that is no chunk of an answer is reported as it came."""
         endpoint.streams([1])
         with pytest.raises(ModelError, match=r"no chunk of an answer: b'\[1\]'"):
-            client.complete("hi", on_token=len)
+            client.complete(Prompt("hi"), len)
 
     @pytest.mark.parametrize("on_token", [None, len])
     def test_timeout(self, endpoint: Endpoint, on_token: models.OnToken | None) -> None:
@@ -229,7 +231,7 @@ class TestEndpoint:
         endpoint.body = None
         client = OpenAICompatible(endpoint.url, "tiny", timeout=0.05)
         with pytest.raises(ModelError, match=r"sent nothing for 0\.05 s"):
-            client.complete("hi", on_token=on_token)
+            client.complete(Prompt("hi"), on_token)
 
     def test_nobody_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An address where nobody listens is reported with what to set or unset."""
@@ -238,7 +240,7 @@ class TestEndpoint:
             taken.bind(("127.0.0.1", 0))
             client = OpenAICompatible(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "tiny")
             with pytest.raises(ModelError, match=r"cannot be reached.*OPENAI_BASE_URL"):
-                client.complete("hi")
+                client.complete(Prompt("hi"))
 
     def test_errors_of_the_listener(self, endpoint: Endpoint, client: OpenAICompatible) -> None:
         """What on_token raises is not blamed on the endpoint."""
@@ -248,7 +250,7 @@ class TestEndpoint:
             raise BrokenPipeError(piece)
 
         with pytest.raises(BrokenPipeError, match="Go"):
-            client.complete("hi", on_token=broken)
+            client.complete(Prompt("hi"), broken)
 
 
 class TestChoice:
@@ -311,34 +313,34 @@ class TestOffline:
 
     def test_quiet(self, offline: models.LanguageModel, capfd: pytest.CaptureFixture[str]) -> None:
         """It answers, and llama.cpp prints nothing."""
-        assert offline.complete("Say hello.", max_tokens=5)
+        assert offline.complete(Prompt("Say hello.", max_tokens=5))
         assert capfd.readouterr() == ("", "")
 
     def test_schema(self, offline: models.LanguageModel) -> None:
         """With a schema the answer is JSON that fits it, whatever the question."""
-        answer = offline.complete("Tell me a story.", max_tokens=60, schema=SCHEMA)
+        answer = offline.complete(Prompt("Tell me a story.", max_tokens=60, schema=SCHEMA))
         assert json.loads(answer)["colour"] in ("red", "green")
 
     def test_streaming(self, offline: models.LanguageModel) -> None:
         """With on_token the answer comes in pieces that add up to it."""
         pieces: list[str] = []
-        answer = offline.complete("Count to five.", max_tokens=12, on_token=pieces.append)
+        answer = offline.complete(Prompt("Count to five.", max_tokens=12), pieces.append)
         assert "".join(pieces) == answer
         assert len(pieces) > 3
 
     def test_same_answer(self, offline: models.LanguageModel) -> None:
         """A request has one answer, whatever was asked in between; another seed, another answer."""
-        prompt = "Write a sentence about the sea."
-        first = offline.complete(prompt, max_tokens=30)
-        other = offline.complete(prompt, max_tokens=30, seed=1)
-        assert offline.complete(prompt, max_tokens=30) == first
-        assert offline.complete(prompt, max_tokens=30, seed=1) == other
+        likely = Prompt("Write a sentence about the sea.", max_tokens=30)
+        sampled = replace(likely, seed=1)
+        first, other = offline.complete(likely), offline.complete(sampled)
+        assert offline.complete(likely) == first
+        assert offline.complete(sampled) == other
         assert other != first
 
     def test_too_long(self, offline: models.LanguageModel) -> None:
         """A prompt that does not fit is an error that says so, not a cut answer."""
         with pytest.raises(ModelError, match="exceeds the available context size"):
-            offline.complete("word " * 5000)
+            offline.complete(Prompt("word " * 5000))
 
     def test_interrupted(self, offline: models.LanguageModel) -> None:
         """Ctrl-C in the middle of an answer comes through, and the model answers again after it."""
@@ -349,10 +351,10 @@ class TestOffline:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            offline.complete("Write a long story.", max_tokens=500, on_token=interrupt)
+            offline.complete(Prompt("Write a long story.", max_tokens=500), interrupt)
         assert len(seen) == 1
         assert not [t for t in threading.enumerate() if t.name == "pocoflow-demo-model"]
-        assert offline.complete("Say hello.", max_tokens=5)
+        assert offline.complete(Prompt("Say hello.", max_tokens=5))
 
     def test_from_threads(self, offline: models.LanguageModel) -> None:
         """Several threads may ask at once, and each gets the answer to its own question."""
@@ -360,7 +362,9 @@ class TestOffline:
 
         def ask(colour: str) -> None:
             schema = {"type": "object", "properties": {"is": {"const": colour}}, "required": ["is"]}
-            answers[colour] = json.loads(offline.complete("?", max_tokens=30, schema=schema))["is"]
+            answers[colour] = json.loads(
+                offline.complete(Prompt("?", max_tokens=30, schema=schema))
+            )["is"]
 
         threads = [threading.Thread(target=ask, args=(c,)) for c in ("red", "green", "blue")]
         for thread in threads:
@@ -372,11 +376,11 @@ class TestOffline:
     def test_bad_schema(self, offline: models.LanguageModel) -> None:
         """A schema that llama.cpp does not take is a ModelError."""
         with pytest.raises(ModelError):
-            offline.complete("hi", schema={"type": "nonsense"})
+            offline.complete(Prompt("hi", schema={"type": "nonsense"}))
 
     def test_damaged_weights(self, tmp_path: Path) -> None:
         """A model file that cannot be loaded is named, with what to install again."""
         weights = tmp_path / "broken.gguf"
         weights.write_bytes(b"nonsense" * 100)
         with pytest.raises(ModelError, match=r"cannot load .*broken\.gguf"):
-            OfflineModel(weights).complete("hi")
+            OfflineModel(weights).complete(Prompt("hi"))

@@ -907,10 +907,16 @@ def test_a_refusal_has_the_place_of_the_definition() -> None:
         "from pocoflow import node; from pocoflow.node import Node",
         "from pocoflow.node import Node; from pocoflow import node",
         "import pocoflow.node; from pocoflow.node import Node; node = pocoflow.node",
-        "import pocoflow.function; from pocoflow.node import Node; from pocoflow import node",
+        "import pocoflow.decorator; from pocoflow.node import Node; from pocoflow import node",
         "import importlib; importlib.import_module('pocoflow.node'); from pocoflow import *",
     ],
-    ids=["package first", "module first", "module as attribute", "function first", "import_module"],
+    ids=[
+        "package first",
+        "module first",
+        "module as attribute",
+        "decorator first",
+        "import_module",
+    ],
 )
 def test_the_decorator_and_the_module_share_a_name(imports: str) -> None:
     """``from pocoflow import node`` is the decorator, whenever the module is imported."""

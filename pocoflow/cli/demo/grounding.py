@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel
-
-from pocoflow import PocoflowError, context
-from pocoflow.cli.models import LanguageModel
+from pocoflow import PocoflowError
+from pocoflow.cli.demo.passages import WORD
 from pocoflow.cli.output import one_line
-from pocoflow.cli.passages import WORD
 
 __all__ = [
     "CheckError",
-    "Written",
     "check_name",
     "check_rewrite",
     "content_words",
-    "name_for",
     "object_with",
     "only_checks",
     "read_field",
@@ -47,14 +42,6 @@ _STOP = frozenset(
 
 class CheckError(PocoflowError):
     """An answer of the model does not pass its check; the message says why."""
-
-
-class Written(BaseModel):
-    """A piece of the card, and whose words it is in: the model's, or the text's own."""
-
-    text: str
-    by: Literal["model", "text"]
-    why: str = ""
 
 
 def content_words(text: str) -> list[str]:
@@ -103,27 +90,6 @@ def check_rewrite(answer: str, line: str) -> str:
     if bool(_NOT.search(sentence)) != bool(_NOT.search(line)):
         raise CheckError("it says “not” where the line does not, or the reverse")
     return sentence
-
-
-def name_for(model: LanguageModel, text: str, request: str, taken: Sequence[str]) -> Written:
-    """Let the model make a name out of the words of a text.
-
-    Raises:
-        CheckError: The name does not pass :func:`check_name`.
-    """
-    words = content_words(text)
-    if not words:
-        raise CheckError("there are no words to make a name of")
-    word = f"({'|'.join(words)})"
-    rest = f"( (and|from|like|on|with) ((the|a|an) )?{word}( {word})?)"
-    pattern = f"^((The|A|An) {word}( {word})?{rest}?|{word}( {word})?{rest})$"
-    answer = model.complete(
-        request.format(text),
-        max_tokens=30,
-        schema=object_with("name", pattern=pattern),
-        seed=context().attempt - 1,
-    )
-    return Written(text=check_name(read_field(answer, "name"), text, taken), by="model")
 
 
 def check_name(name: str, text: str, taken: Sequence[str]) -> str:

@@ -1,0 +1,70 @@
+"""The database that a command works on, and the run in it that it names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pocoflow.cli.output import CommandError
+from pocoflow.errors import DatabaseFileError, RunNotFoundError
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+
+__all__ = ["DATABASE", "add_database", "check_there", "find_run", "open_database", "unknown_run"]
+
+DATABASE = "pocoflow.db"
+"""The database of a command that is given none."""
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Add ``--db`` to the arguments of a command."""
+    parser.add_argument("--db", metavar="PATH", default=DATABASE, help=f"the database ({DATABASE})")
+
+
+def check_there(path: str | os.PathLike[str]) -> None:
+    """Refuse a database that would have to be made.
+
+    Raises:
+        CommandError: There is no such file.
+    """
+    if not Path(path).exists():
+        raise CommandError(f"there is no database {os.fspath(path)}; name it with --db PATH")
+
+
+def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
+    """Open a database, which must be there.
+
+    Raises:
+        CommandError: There is no such file, or it is not a database of this library.
+    """
+    from pocoflow.db import WorkflowDB  # not loaded by the commands that open none
+
+    check_there(path)
+    try:
+        return WorkflowDB(path, read_only=read_only)
+    except DatabaseFileError as exc:
+        raise CommandError(str(exc)) from exc
+
+
+def find_run(db: WorkflowDB, run_id: str) -> dict[str, Any]:
+    """The row of a run.
+
+    Raises:
+        CommandError: There is no such run; says which id is the nearest.
+    """
+    run = db.get_run(run_id)
+    if run is not None:
+        return run
+    try:
+        db.get_events(run_id)
+    except RunNotFoundError as exc:  # it suggests the nearest id
+        raise unknown_run(exc) from exc
+    raise CommandError(f"database {db.path} had no run {run_id!r} until now")
+
+
+def unknown_run(exc: RunNotFoundError) -> CommandError:
+    """What a command says of a run that is not there."""
+    return CommandError(f"{exc} ('pocoflow runs list' shows those it has)")

@@ -1,0 +1,90 @@
+"""What the demo asks of a language model, in the words of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from pocoflow.errors import PocoflowError
+
+__all__ = ["LanguageModel", "ModelError", "NoModelError", "OnToken", "Prompt", "read_piece"]
+
+OnToken: TypeAlias = Callable[[str], object]
+"""Told each piece of an answer as it arrives."""
+
+_SAMPLING = 0.6
+
+
+class ModelError(PocoflowError):
+    """The model could not answer; the message says which one, why, and what to do."""
+
+
+class NoModelError(ModelError):
+    """There is no model: no endpoint in the environment, and the offline one is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked.
+
+    Attributes:
+        text: What the user says.
+        system: What the model is to be, or nothing.
+        max_tokens: Where the answer is cut.
+        schema: A JSON schema; the answer is then JSON that fits it.
+        seed: 0 asks for the most likely answer; every other number samples a different one.
+    """
+
+    text: str
+    system: str = ""
+    max_tokens: int = 128
+    schema: Mapping[str, Any] | None = None
+    seed: int = 0
+
+    def as_chat(self) -> dict[str, Any]:
+        """The body of a request for a chat completion."""
+        first = [{"role": "system", "content": self.system}] if self.system else []
+        request: dict[str, Any] = {
+            "messages": [*first, {"role": "user", "content": self.text}],
+            "max_tokens": self.max_tokens,
+            "temperature": _SAMPLING if self.seed else 0,
+        }
+        if self.seed:
+            request["seed"] = self.seed
+        if self.schema is not None:
+            answer = {"name": "answer", "strict": True, "schema": dict(self.schema)}
+            request["response_format"] = {"type": "json_schema", "json_schema": answer}
+        return request
+
+
+class LanguageModel(Protocol):
+    """All that the demo needs of a language model."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in front of the user."""
+
+    def complete(self, prompt: Prompt, on_token: OnToken | None = None) -> str:
+        """Answer a prompt.
+
+        Args:
+            prompt: What is asked.
+            on_token: Told each piece of the answer as it arrives.
+
+        Raises:
+            ModelError: There is no answer.
+        """
+
+
+def read_piece(chunk: Any) -> str:
+    """The text that one chunk of a streamed answer adds; some chunks add none.
+
+    Raises:
+        ModelError: The chunk reports an error.
+    """
+    if "error" in chunk:
+        error = chunk["error"]
+        raise ModelError(str(error.get("message", error) if isinstance(error, dict) else error))
+    choices = chunk.get("choices") or [{}]
+    return (choices[0].get("delta") or {}).get("content") or ""

@@ -1,0 +1,94 @@
+"""Snapshots: the values of a store in one JSON file, which is replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pocoflow import codec
+from pocoflow.errors import DecodeError, NotStorableError
+from pocoflow.missing import Unsaved
+
+__all__ = ["Snapshot", "read_snapshot", "write_snapshot"]
+
+
+class Snapshot(NamedTuple):
+    """What a snapshot holds.
+
+    Attributes:
+        name: The name of the store.
+        values: Its values.
+        unsaved: The marks of those that could not be stored.
+    """
+
+    name: str
+    values: dict[str, Any]
+    unsaved: dict[str, Unsaved]
+
+
+def write_snapshot(
+    path: Path, name: str, data: Mapping[str, Any], unsaved: Mapping[str, Unsaved]
+) -> Path:
+    """Write a snapshot and return its path; what cannot be stored is recorded as not saved.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    values = {}
+    marks = dict(unsaved)
+    for key, value in data.items():
+        try:
+            values[key] = codec.encode(value)
+        except NotStorableError as exc:
+            marks[key] = Unsaved.because(exc)
+    document = {"name": name, "data": values, **({"unsaved": marks} if marks else {})}
+    _write_atomically(path, json.dumps(document, indent=2))
+    return path
+
+
+def read_snapshot(path: Path, types: Iterable[type]) -> Snapshot:
+    """Read a snapshot back.
+
+    Args:
+        path: The file.
+        types: Classes that its values may be of.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DecodeError: The file is cut or is not a snapshot; the message names it.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        trees, name = dict(document["data"]), str(document.get("name") or "")
+        marks = document.get("unsaved", {}).items()
+        unsaved = {key: Unsaved(*mark) for key, mark in marks}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise DecodeError(f"{path} is not a snapshot of a store, or is damaged: {exc}") from exc
+    classes = codec.Classes(types)
+    values = {}
+    for key, tree in trees.items():
+        try:
+            values[key] = codec.decode(tree, classes)
+        except DecodeError as exc:
+            raise type(exc)(f"{path}: key {key!r}: {exc}") from exc
+    return Snapshot(name, values, unsaved)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp"
+    )
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

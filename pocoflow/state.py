@@ -1,0 +1,90 @@
+"""The typed view of a store: attributes are its keys, and what its model defines works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+__all__ = ["State"]
+
+_UNSET = object()
+
+
+class Viewed(Protocol):
+    """What a view needs of a store."""
+
+    @property
+    def schema(self) -> Any:
+        """The schema as it was given: a model class, a dict of types, or ``None``."""
+
+    def to_model(self) -> BaseModel:
+        """The complete model."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __getitem__(self, key: str, /) -> Any: ...
+
+    def __setitem__(self, key: str, value: Any, /) -> None: ...
+
+    def __delitem__(self, key: str, /) -> None: ...
+
+
+class State:
+    """The typed view of a store.
+
+    Args:
+        store: Takes every write, and knows its schema.
+        data: Its values.
+    """
+
+    __slots__ = ("_data", "_store")
+
+    def __init__(self, store: Viewed, data: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_store", store)
+        object.__setattr__(self, "_data", data)
+
+    def __getattr__(self, name: str) -> Any:
+        value = object.__getattribute__(self, "_data").get(name, _UNSET)
+        if value is not _UNSET:
+            return value
+        store: Viewed = object.__getattribute__(self, "_store")
+        attribute = _of_model(store.schema, name)
+        if attribute is _UNSET:
+            return store[name]  # which says why it is not there
+        if hasattr(BaseModel, name):  # model_dump and its like: of the complete model
+            return getattr(store.to_model(), name)
+        if isinstance(attribute, cached_property):  # a view keeps nothing
+            return attribute.func(self)
+        return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        store: Viewed = object.__getattribute__(self, "_store")
+        attribute = _of_model(store.schema, name)
+        if isinstance(attribute, property):
+            attribute.__set__(self, value)
+        else:
+            store[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        store: Viewed = object.__getattribute__(self, "_store")
+        del store[name]
+
+    def __dir__(self) -> list[str]:
+        store: Viewed = object.__getattribute__(self, "_store")
+        fields = getattr(store.schema, "model_fields", store.schema) or ()
+        return sorted({*fields, *store})
+
+    def __repr__(self) -> str:
+        return f"<state of {object.__getattribute__(self, '_store')!r}>"
+
+
+def _of_model(model: object, name: str) -> Any:
+    """What the class of a model defines under a name that is not a field, or ``_UNSET``."""
+    if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
+        for owner in model.__mro__:
+            if owner is not object and name in owner.__dict__:
+                return owner.__dict__[name]
+    return _UNSET

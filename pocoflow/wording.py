@@ -1,0 +1,33 @@
+"""How error messages show a value, a type, and the name that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["closest", "short", "type_label"]
+
+
+def short(value: object, limit: int = 80) -> str:
+    """The ``repr`` of a value, cut to ``limit`` characters, for an error message."""
+    try:
+        text = repr(value)
+    except Exception as exc:  # noqa: BLE001 - a broken __repr__ must not hide the error we report
+        text = f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def type_label(expected: object) -> str:
+    """How a type is called in an error message: ``float``, ``list[str]``, ``int | None``."""
+    if isinstance(expected, tuple):
+        return " or ".join(type_label(one) for one in expected)
+    if isinstance(expected, type) and not hasattr(expected, "__args__"):
+        return expected.__name__
+    return str(expected).replace("typing.", "")
+
+
+def closest(name: object, known: Iterable[str]) -> str:
+    """A suggestion to append to an error message, or an empty string."""
+    import difflib
+
+    matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
