@@ -327,7 +327,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         )
         run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay
-        run.prepared = found.prepared
+        run.items, run.prepared = found.items, found.prepared
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
         first, _ = found.place.first()

@@ -49,6 +49,7 @@ class Resumption:
         prepared: What its ``prep`` returned, as the only element, if it had asked after that.
         forked: The number under which that node began.
         branches: Its parallel branches that had begun, by scope.
+        items: The digests of its items, by number.
     """
 
     recorder: RunRecorder
@@ -61,6 +62,7 @@ class Resumption:
     prepared: tuple[Any, ...]
     forked: int
     branches: Mapping[str, SavedBranch]
+    items: Mapping[int, str]
 
 
 def reopen(
@@ -120,6 +122,7 @@ def reopen(
         prepared,
         position.fork + 1,
         branches,
+        position.items,
     )
 
 
@@ -307,7 +310,9 @@ class _Saved:
                 pending = read_values(stored.pause.changes, label_of, classes)
             deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1
             self.look_into(leaf, f"{scope}/{stored.count}", deeper)
-        self.found[scope] = SavedBranch(stored, place, places[:-1], own, replay, prepared, pending)
+        self.found[scope] = SavedBranch(
+            stored, place, places[:-1], own, replay, prepared, pending, stored.items
+        )
 
 
 def _same_definition(

@@ -46,6 +46,19 @@ DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 -- What is left of the branches of one parallel node: a branch that failed had no step to remove it.
 DELETE FROM pf_journal WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
 
+-- name: insert_item
+INSERT INTO pf_items (run_no, scope, step, item, digest) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step, item) DO UPDATE SET digest = excluded.digest;
+
+-- name: items_of_run
+SELECT scope, step, item, digest FROM pf_items WHERE run_no = ?;
+
+-- name: clear_items
+DELETE FROM pf_items WHERE run_no = ? AND scope = ? AND step <= ?;
+
+-- name: clear_items_of_branches
+DELETE FROM pf_items WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+
 -- name: insert_question
 INSERT INTO pf_questions (
     run_no, scope, step, item, path, text, context, answer_schema, asked_at, deadline,

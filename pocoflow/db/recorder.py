@@ -49,6 +49,7 @@ class Position:
         branches: Its branches that have begun, if it is a parallel node, by scope.
         asked: The questions of its step, by item (-1 likewise).
         pause: What it had done before it asked.
+        items: The digests of the items of its step, by number.
         read_at: When it was read; deadlines are held against this one time.
     """
 
@@ -60,6 +61,7 @@ class Position:
     branches: Mapping[str, StoredBranch]
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
+    items: Mapping[int, str] = field(default_factory=dict)
     read_at: str = ""
 
 
@@ -188,6 +190,9 @@ class RunRecorder(StepWriter):
         journal: dict[tuple[str, int], dict[int, str]] = {}
         for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
             journal.setdefault((scope, local), {})[item] = text
+        items: dict[tuple[str, int], dict[int, str]] = {}
+        for scope, at, item, digest in connection.rows(QUERIES["items_of_run"], (self._run_no,)):
+            items.setdefault((scope, at), {})[item] = digest
         asked, pauses = self._questions()
         begun = {*journal, *asked}
         branches = self._branches(here["step"], step, journal, begun)
@@ -203,11 +208,13 @@ class RunRecorder(StepWriter):
                     one,
                     asked=asked.get((scope, one.count), {}),
                     pause=pauses.get((scope, one.count)),
+                    items=items.get((scope, one.count), {}),
                 )
                 for scope, one in branches.items()
             },
             asked.get(local, {}),
             pauses.get(local),
+            items.get(local, {}),
             utc_now(),
         )
 
@@ -285,6 +292,7 @@ class RunRecorder(StepWriter):
         self._store = store
         self._steps = position.step + 1
         self._journaled, self._asked = bool(position.journal), bool(position.asked)
+        self._numbers_items = bool(position.items)
         self._forks = f"{position.fork + 1}." if position.branches else ""
         now = utc_now()
         with self._db.connection.transaction() as raw:

@@ -121,6 +121,18 @@ CREATE TABLE pf_journal (
     PRIMARY KEY (run_no, scope, step, item)
 ) WITHOUT ROWID;
 
+-- What the items were of which something is kept until their step is committed: a result in
+-- pf_journal, a question, a branch. scope and step are those of the node that works on the items;
+-- digest is a hash of the item, empty if it cannot be stored.
+CREATE TABLE pf_items (
+    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    scope  TEXT NOT NULL DEFAULT '',
+    step   INTEGER NOT NULL,
+    item   INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (run_no, scope, step, item)
+) WITHOUT ROWID;
+
 -- What runs have asked, and what was answered. scope, step and item are those of pf_journal; path
 -- holds the names of the flows and branches around the node, and its own, as a JSON list.
 -- answer_schema is the JSON schema of an answer, default_answer and answer are JSON. taken: a resume
