@@ -185,7 +185,7 @@ class _LoopDriver:
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return _gather_tasks(effect)
-            return asyncio.to_thread(_gather_apart, effect)
+            return _gather_beside(effect)
         return self._call(effect)
 
     async def _call(self, effect: Call) -> Any:
@@ -253,20 +253,30 @@ async def _gather_tasks(effect: Gather) -> None:
             await _drive_on_loop(job, _LoopDriver(guarded=False))
             job = next(effect.jobs, None)
 
-    tasks = []
-    for job in islice(effect.jobs, effect.limit):
-        tasks.append(asyncio.ensure_future(work(job)))
-    if not tasks:
-        return
+    tasks: list[asyncio.Future[None]] = []
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        for job in islice(effect.jobs, effect.limit):
+            tasks.append(asyncio.ensure_future(work(job)))
+        if tasks:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
     finally:
         effect.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _gather_beside(effect: Gather) -> None:
+    """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
+    import asyncio
+
+    try:
+        await asyncio.to_thread(_gather_apart, effect)
+    except asyncio.CancelledError:
+        effect.stop()
+        raise
 
 
 def _gather_apart(effect: Gather) -> None:
@@ -298,13 +308,14 @@ def _gather_threads(effect: Gather, companion: _Companion) -> None:
             failures.append(exc)
             effect.stop()
 
-    futures = []
+    futures: list[Future[None]] = []
     try:
-        for _ in range(effect.limit):
-            job = take()
-            if job is None:
-                break
-            futures.append(in_thread(work, (job,)))
+        try:
+            while len(futures) < effect.limit and (job := take()) is not None:
+                futures.append(in_thread(work, (job,)))
+        except Exception as exc:  # noqa: BLE001 - raised below, when nothing runs any more
+            failures.append(exc)
+            effect.stop()
         for future in futures:
             future.result()
     except BaseException:
