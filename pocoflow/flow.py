@@ -309,6 +309,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         rename: Mapping[str, str] | None,
         types: Iterable[type],
         resources: Mapping[Any, object] | None,
+        *,
+        recovering: bool = False,
     ) -> Started:
         from pocoflow.resume import reopen
 
@@ -323,6 +325,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             rename=rename or {},
             types=types,
             prove=self._prove,
+            recovering=recovering,
         )
         run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pocoflow import BatchNode, Flow, Node, Store
+from pocoflow import (
+    AskNode,
+    BatchNode,
+    Flow,
+    Node,
+    Question,
+    RunCancelled,
+    RunPaused,
+    Store,
+    WorkflowDB,
+    context,
+)
+from pocoflow.errors import RunNotFoundError
 
 
 class Items(BatchNode[int, int, str]):
@@ -94,3 +107,152 @@ def test_no_item_is_begun_after_the_task_of_its_run_was_cancelled() -> None:
 
     asyncio.run(cancel())  # waits for the threads of its executor
     assert sorted(begun) == [0, 1]
+
+
+# -- stored runs ------------------------------------------------------------------------------
+
+
+class Ask(AskNode[bool, str]):
+    """Asks, and keeps the answer."""
+
+    def __init__(self, deadline: float | None = None) -> None:
+        super().__init__()
+        self.deadline = deadline
+        self.then_do: Callable[[str], object] = lambda run_id: None
+
+    def exec(self, prepared: None) -> Question[bool]:
+        if self.deadline is None:
+            return Question("Well?")
+        return Question("Well?", deadline=self.deadline, default=True)
+
+    def post(self, store: Store[Any], prepared: None, answer: Any) -> str:
+        self.then_do(context().run_id)
+        store["answer"] = answer
+        return "default"
+
+
+def paused(flow: Flow[Any], run_id: str = "r") -> str:
+    """The id of a run of the flow that waits for an answer."""
+    flow.run_id = run_id
+    with pytest.raises(RunPaused):
+        flow.run({})
+    return run_id
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[WorkflowDB]:
+    """A database."""
+    with WorkflowDB(tmp_path / "runs.db") as opened:
+        yield opened
+
+
+def test_recover_leaves_a_run_alone_that_was_cancelled_while_it_was_at_another_one(
+    db: WorkflowDB,
+) -> None:
+    """What was a run to recover when recover began may be ended by somebody before its turn."""
+    ask = Ask()
+    flow: Flow[Any] = Flow(ask, db_path=db)
+    for run_id in ("first", "second"):
+        flow.answer_json(paused(flow, run_id), True)
+    ask.then_do = lambda run_id: db.request_cancel("second")
+    assert flow.recover() == {"first": None}
+    assert [run["status"] for run in db.list_runs()] == ["cancelled", "completed"]
+
+
+def test_recover_does_not_do_again_what_another_worker_has_done(db: WorkflowDB) -> None:
+    """A run that another worker has gone on with, and that has failed there, is not run again."""
+    ask = Ask()
+    flow: Flow[Any] = Flow(ask, db_path=db)
+    for run_id in ("first", "second"):
+        flow.answer_json(paused(flow, run_id), True)
+    called: list[str] = []
+
+    def do(run_id: str) -> None:
+        called.append(run_id)
+        if run_id == "second":
+            raise ConnectionError("down")
+        with pytest.raises(ConnectionError):
+            flow.resume("second")  # the other worker
+
+    ask.then_do = do
+    assert flow.recover() == {"first": None}
+    assert called == ["first", "second"]
+
+
+def test_recover_leaves_out_a_run_that_was_removed(db: WorkflowDB) -> None:
+    """A run that is pruned before its turn is not reported as a failure."""
+    ask = Ask()
+    flow: Flow[Any] = Flow(ask, db_path=db)
+    for run_id in ("first", "second"):
+        flow.answer_json(paused(flow, run_id), True)
+    ask.then_do = lambda run_id: db.prune(keep=0, status="paused")
+    assert flow.recover() == {"first": None}
+    assert db.get_run("second") is None
+
+
+def test_a_request_to_cancel_counts_if_the_run_pauses_in_that_instant(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was seen running, and waits when the request is written, is cancelled at once."""
+    run_id = paused(Flow(Ask(), db_path=db))
+    monkeypatch.setattr(db, "get_run", lambda run_id: {"status": "running"})
+    assert db.request_cancel(run_id)
+    monkeypatch.undo()
+    assert (db.get_run(run_id) or {})["status"] == "cancelled"
+
+
+def test_a_request_to_cancel_counts_if_the_run_goes_on_in_that_instant(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was seen paused, and runs when the request is written, is asked to stop."""
+    ask = Ask()
+    flow: Flow[Any] = Flow(ask, db_path=db)
+    flow.answer_json(paused(flow), True)
+
+    def cancel(run_id: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(db, "get_run", lambda run_id: {"status": "paused"})
+            assert db.request_cancel(run_id)
+
+    ask.then_do = cancel
+    flow.then(ask, Ask())
+    with pytest.raises(RunCancelled):
+        flow.resume("r")
+    assert (db.get_run("r") or {})["status"] == "cancelled"
+
+
+def test_a_cancelled_run_goes_on_after_the_deadline_of_its_question(db: WorkflowDB) -> None:
+    """A run that was cancelled while it waited, and is resumed all the same, takes the default."""
+    flow: Flow[Any] = Flow(Ask(deadline=1e-6), db_path=db)
+    run_id = paused(flow)
+    assert db.request_cancel(run_id)
+    assert flow.resume(run_id)["answer"] is True
+
+
+def test_a_new_run_has_its_lock_if_its_number_was_that_of_a_removed_one(db: WorkflowDB) -> None:
+    """Prune gives the lock of a run back after its commit: a new run then takes another number."""
+    assert db.locks.hold(1, "prune")
+    seen: list[Any] = []
+
+    class Work(Node):
+        def exec(self, prepared: None) -> None:
+            with WorkflowDB(db.path) as reader:
+                seen.append(reader.get_run(context().run_id))
+
+    Flow(Work(), db_path=db).run({})
+    assert [(run["run_no"], run["status"]) for run in seen] == [(2, "running")]
+    assert [event["event"] for event in db.get_events(seen[0]["run_id"])][-1] == "flow_end"
+
+
+def test_a_run_that_is_removed_while_it_is_claimed_is_not_found(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who resumes a run in the instant in which it is pruned is told that there is no such run."""
+    flow: Flow[Any] = Flow(Ask(), db_path=db)
+    run_id = paused(flow)
+    number = db.number(run_id)
+    db.prune(keep=0, status="paused")
+    monkeypatch.setattr(db, "number", lambda run_id: number)
+    with pytest.raises(RunNotFoundError, match="in this instant"):
+        flow.resume(run_id)
+    assert not db.locks.is_held(number)
