@@ -232,7 +232,6 @@ class StepWriter:
                 raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
             self._event(raw, now, "node_ask", step, node, note=question.text)
         self._asked = True
-        self._started()
         return int(number or 0)
 
     def _kept(self, prepared: Any) -> tuple[str, str] | None:
@@ -335,9 +334,6 @@ class StepWriter:
     def _finished(self, step: int, following: str | None) -> None:
         """A step is committed."""
 
-    def _started(self) -> None:
-        """The start of the current step is on record."""
-
     def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
         """Commit a failed attempt that another one follows."""
         with self._db.connection.transaction() as raw:
@@ -439,14 +435,12 @@ class BranchRecorder(StepWriter):
         *rest: Any,
         **facts: Any,
     ) -> None:
-        if self._first is not None and event in ("node_end", "node_error", "node_ask"):
-            # The start of the branch's first node: no commit before it was the branch's own.
-            super()._event(raw, self._first, "node_start", step, node)
+        if self._first is not None:
+            # The start of the branch's first node: no commit before it was the branch's own. Items
+            # that ask at once come here one after another, as each is in a transaction.
+            first, self._first = self._first, None
+            super()._event(raw, first, "node_start", step, node)
         super()._event(raw, now, event, step, node, *rest, **facts)
 
-    def _started(self) -> None:
-        self._first = None
-
     def _finished(self, step: int, following: str | None) -> None:
-        self._first = None
         self._context.count += 1

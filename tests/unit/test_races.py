@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pocoflow import (
     BatchNode,
     Flow,
     Node,
+    Parallel,
     Question,
     RunCancelled,
     RunPaused,
@@ -23,6 +25,21 @@ from pocoflow import (
     context,
 )
 from pocoflow.errors import RunNotFoundError
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[WorkflowDB]:
+    """A database."""
+    with WorkflowDB(tmp_path / "runs.db") as opened:
+        yield opened
+
+
+def paused(flow: Flow[Any], run_id: str = "r") -> str:
+    """The id of a run of the flow that waits for an answer."""
+    flow.run_id = run_id
+    with pytest.raises(RunPaused):
+        flow.run({})
+    return run_id
 
 
 class Items(BatchNode[int, int, str]):
@@ -109,6 +126,67 @@ def test_no_item_is_begun_after_the_task_of_its_run_was_cancelled() -> None:
     assert sorted(begun) == [0, 1]
 
 
+# -- events ----------------------------------------------------------------------------------
+
+
+class Questions(BatchNode[int, Question[bool], str]):
+    """Asks about two items at once."""
+
+    concurrency = 2
+
+    def prep(self, store: Store[Any]) -> range:
+        return range(2)
+
+    def exec(self, item: int) -> Question[bool]:
+        return Question(f"{item}?")
+
+
+def test_a_branch_that_begins_with_several_questions_begins_once(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items that ask at the same instant in the first node of a branch log one start of it."""
+    transaction = db.connection.transaction
+    both = threading.Barrier(2, timeout=10)
+
+    @contextmanager
+    def together(**settings: Any) -> Iterator[Any]:
+        with transaction(**settings) as raw:
+            yield raw
+        if threading.current_thread() is not threading.main_thread():
+            both.wait()  # each has committed before the other one goes on
+
+    monkeypatch.setattr(db.connection, "transaction", together)
+    flow: Flow[Any] = Flow(Parallel(Questions()), db_path=db)
+    run_id = paused(flow)
+    logged = [(e["event"], e["node_name"]) for e in db.get_events(run_id)[2:]]
+    assert logged == [
+        ("node_start", "Parallel/Questions"),
+        ("node_ask", "Parallel/Questions"),
+        ("node_ask", "Parallel/Questions"),
+        ("flow_pause", None),
+    ]
+
+
+@pytest.mark.parametrize("around", [Flow, Parallel])
+def test_a_retry_is_logged_after_the_start_and_under_the_name_of_its_node(
+    around: Callable[..., Node[Any, Any, Any]], db: WorkflowDB
+) -> None:
+    """In a nested flow or a branch, too, a retry is found by the node that it is of."""
+
+    class Flaky(Node):
+        max_retries = 2
+
+        def exec(self, prepared: None) -> None:
+            if context().attempt == 1:
+                raise ConnectionError("down")
+
+    outer = around(Flaky())
+    outer.name = "outer"
+    Flow(outer, db_path=db, run_id="r").run({})
+    events = [e for e in db.get_events("r") if e["node_name"] == "outer/Flaky"]
+    assert [e["event"] for e in events] == ["node_start", "node_retry", "node_end"]
+
+
 # -- stored runs ------------------------------------------------------------------------------
 
 
@@ -129,21 +207,6 @@ class Ask(AskNode[bool, str]):
         self.then_do(context().run_id)
         store["answer"] = answer
         return "default"
-
-
-def paused(flow: Flow[Any], run_id: str = "r") -> str:
-    """The id of a run of the flow that waits for an answer."""
-    flow.run_id = run_id
-    with pytest.raises(RunPaused):
-        flow.run({})
-    return run_id
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[WorkflowDB]:
-    """A database."""
-    with WorkflowDB(tmp_path / "runs.db") as opened:
-        yield opened
 
 
 def test_recover_leaves_a_run_alone_that_was_cancelled_while_it_was_at_another_one(
