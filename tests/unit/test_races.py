@@ -319,3 +319,25 @@ def test_a_run_that_is_removed_while_it_is_claimed_is_not_found(
     with pytest.raises(RunNotFoundError, match="in this instant"):
         flow.resume(run_id)
     assert not db.locks.is_held(number)
+
+
+def test_the_first_runs_of_a_flow_share_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that begin the first runs of a flow at once keep them all in the same database."""
+    both = threading.Barrier(2, timeout=10)
+
+    class Together(WorkflowDB):
+        def __init__(self, path: Any) -> None:
+            super().__init__(path)
+            both.wait()
+
+    monkeypatch.setattr("pocoflow.db.WorkflowDB", Together)
+    flow: Flow[Any] = Flow(Node(), db_path=":memory:")
+    threads = [threading.Thread(target=flow.run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    database = flow._required_database()
+    assert [run["status"] for run in database.list_runs()] == ["completed"] * 2
+    database.close()
