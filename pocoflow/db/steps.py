@@ -181,19 +181,21 @@ class StepWriter:
             DatabaseError: The database cannot be written; the items are kept for the next call.
         """
         with self._items_writing:
-            while rows := self._take_items():
+            while rows := self._kept_items():
                 try:
                     with self._db.connection.transaction() as raw:
                         raw.executemany(QUERIES["insert_journal"], rows)
                 except BaseException:
-                    with self._items_guard:
-                        self._items, self._items_due = rows + self._items, False
+                    self._items_due = False
                     raise
                 self._journaled = True
+                with self._items_guard:
+                    # Only now: a Ctrl-C at any instant leaves them to the next call.
+                    del self._items[: len(rows)]
 
-    def _take_items(self) -> list[tuple[int, str, int, int, str]]:
+    def _kept_items(self) -> list[tuple[int, str, int, int, str]]:
         with self._items_guard:
-            rows, self._items = self._items, []
+            rows = self._items.copy()
             self._items_due = bool(rows)
         return rows
 

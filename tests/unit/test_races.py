@@ -24,6 +24,7 @@ from pocoflow import (
     WorkflowDB,
     context,
 )
+from pocoflow.db.steps import StepWriter
 from pocoflow.errors import RunNotFoundError
 
 
@@ -124,6 +125,111 @@ def test_no_item_is_begun_after_the_task_of_its_run_was_cancelled() -> None:
 
     asyncio.run(cancel())  # waits for the threads of its executor
     assert sorted(begun) == [0, 1]
+
+
+class Paid(Node):
+    """Calls something, asynchronously."""
+
+    def __init__(self, calls: list[str], name: str = "Paid") -> None:
+        super().__init__(name=name)
+        self.calls = calls
+
+    async def exec(self, prepared: None) -> str:
+        self.calls.append(self.name)
+        return self.name
+
+
+class Held:
+    """Holds up the commits of finished calls; put in the place of ``StepWriter.journal``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.done = threading.Event()
+        journal = StepWriter.journal
+
+        def hold(*facts: Any) -> None:
+            self.entered.set()
+            self.go_on.wait(0.2)
+            journal(*facts)
+            self.done.set()
+
+        monkeypatch.setattr(StepWriter, "journal", hold)
+
+
+def test_a_commit_that_is_begun_is_awaited_however_often_its_task_is_cancelled(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on with a cancelled run finds what its last call has returned."""
+    calls: list[str] = []
+    held = Held(monkeypatch)
+    flow: Flow[Any] = Flow(Paid(calls), db_path=db, run_id="r")
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(flow.run_async({}))
+        await asyncio.to_thread(held.entered.wait)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert held.done.is_set()
+
+    asyncio.run(cancel())
+    flow.resume("r")
+    assert calls == ["Paid"]
+
+
+def test_a_run_has_not_ended_before_its_branches_have(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled run can be gone on with once all that its branches have called is on record."""
+    calls: list[str] = []
+    order: list[str] = []
+    held = Held(monkeypatch)
+    flow: Flow[Any] = Flow(Parallel(Paid(calls, "a"), Paid(calls, "b")), db_path=db, run_id="r")
+
+    def note(steps: int, store: Store[Any]) -> None:
+        order.append("committed" if held.done.is_set() else "not yet committed")
+        held.go_on.set()
+
+    flow.on("flow_cancelled", note)
+    handle = flow.run_background({})
+    held.entered.wait()
+    handle.cancel()
+    with pytest.raises(RunCancelled):
+        handle.wait()
+    assert order == ["committed"]
+    flow.resume("r")
+    assert sorted(calls) == ["a", "b"]
+
+
+def test_a_finished_item_is_kept_if_the_user_stops_the_run_in_that_instant(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-C between the end of an item and the commit of its result does not lose that."""
+    calls: list[int] = []
+
+    class Work(BatchNode[int, int, str]):
+        def prep(self, store: Store[Any]) -> range:
+            return range(2)
+
+        def exec(self, item: int) -> int:
+            calls.append(item)
+            return item
+
+    kept_items = StepWriter._kept_items
+
+    def stop(recorder: StepWriter) -> Any:
+        monkeypatch.undo()
+        assert kept_items(recorder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StepWriter, "_kept_items", stop)
+    flow: Flow[Any] = Flow(Work(), db_path=db, run_id="r")
+    with pytest.raises(KeyboardInterrupt):
+        flow.run({})
+    flow.resume("r")
+    assert calls == [0, 1]
 
 
 # -- events ----------------------------------------------------------------------------------
