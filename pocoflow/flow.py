@@ -108,6 +108,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._db_path = db_path
         self._database: WorkflowDB | None = None
+        self._opened: list[WorkflowDB] = []
         self._own_edges = FlowEdges()
         self._graph: tuple[int, Graph] | None = None
         self._described: tuple[Graph, str] | None = None
@@ -310,6 +311,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         rename: Mapping[str, str] | None,
         types: Iterable[type],
         resources: Mapping[Any, object] | None,
+        *,
+        recovering: bool = False,
     ) -> Started:
         from pocoflow.resume import reopen
 
@@ -324,6 +327,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             rename=rename or {},
             types=types,
             prove=self._prove,
+            recovering=recovering,
         )
         run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay
@@ -366,7 +370,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             from pocoflow.db import WorkflowDB
 
             path = self._db_path
-            self._database = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
+            opened = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
+            # Threads that begin their first runs at once all use what the first of them opened.
+            self._opened.append(opened)
+            self._database = self._opened[0]
+            if opened is not self._database:
+                opened.close()
+                return self._database
             for name in graph.namesakes():
                 _log.warning(
                     "flow %r has several nodes of the name %r: give them a name= of their own, or "

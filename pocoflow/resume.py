@@ -75,11 +75,13 @@ def reopen(
     rename: Mapping[str, str],
     types: Iterable[type],
     prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
+    recovering: bool = False,
 ) -> Resumption:
     """Claim a stored run and set it running again under the code as it is now.
 
     ``prove`` is called with the node that comes next, the flows around it, and the store, before
-    anything is written.
+    anything is written. ``recovering`` refuses a run that somebody has gone on with, or ended,
+    since it was found to be one to recover.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -87,7 +89,7 @@ def reopen(
         DecodeError: A stored value names a class that is not known here, or is damaged.
     """
     recorder = RunRecorder(database, run_id)
-    position = recorder.claim()
+    position = recorder.claim(recovering=recovering)
     try:
         row = database.get_run(run_id) or {}
         fingerprint = describe(graph, schema)

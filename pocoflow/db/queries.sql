@@ -9,6 +9,10 @@ INSERT INTO pf_runs (
     :parent_run_id, :parent_step, :graph_no
 );
 
+-- name: next_number
+-- Another number for a run of which nothing but its row is there.
+UPDATE pf_runs SET run_no = run_no + 1 WHERE run_no = ? RETURNING run_no;
+
 -- name: insert_graph
 INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
 
@@ -84,6 +88,12 @@ WHERE question = ? AND answer IS ? AND closed = 0
         NOT IN ('completed', 'cancelled')
 RETURNING question;
 
+-- name: settle_question
+-- A default counts, also in a run that was cancelled: whoever goes on with it holds its lock.
+UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
+WHERE question = ? AND answer IS ? AND closed = 0
+RETURNING question;
+
 -- name: take_answer
 -- A run goes on with what this question has now: its answer, or none until its deadline.
 UPDATE pf_questions SET taken = 1 WHERE question = ?;
@@ -125,9 +135,9 @@ WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
 
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
--- waited for an answer which is there, or will not come any more.
+-- waited for an answer which is there, or will not come any more; one of them, or all.
 SELECT * FROM pf_runs
-WHERE flow_name = ?1 AND (
+WHERE flow_name = ?1 AND run_no = coalesce(?3, run_no) AND (
     (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
     OR (status = 'paused' AND EXISTS (
         SELECT 1 FROM pf_questions AS q

@@ -192,16 +192,18 @@ class StepWriter:
             DatabaseError: The database cannot be written; the items are kept for the next call.
         """
         with self._items_writing:
-            while rows := self._take_items():
+            while rows := self._kept_items():
                 try:
                     with self._db.connection.transaction() as raw:
                         raw.executemany(QUERIES["insert_journal"], [row[:5] for row in rows])
                         self._put_items(raw, [(*row[:4], row[5]) for row in rows])
                 except BaseException:
-                    with self._items_guard:
-                        self._items, self._items_due = rows + self._items, False
+                    self._items_due = False
                     raise
                 self._journaled = True
+                with self._items_guard:
+                    # Only now: a Ctrl-C at any instant leaves them to the next call.
+                    del self._items[: len(rows)]
 
     def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
@@ -218,9 +220,9 @@ class StepWriter:
         raw.executemany(QUERIES["insert_item"], rows)
         self._numbers_items = True
 
-    def _take_items(self) -> list[_Item]:
+    def _kept_items(self) -> list[_Item]:
         with self._items_guard:
-            rows, self._items = self._items, []
+            rows = self._items.copy()
             self._items_due = bool(rows)
         return rows
 
@@ -263,7 +265,6 @@ class StepWriter:
                 raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
             self._event(raw, now, "node_ask", step, node, note=question.text)
         self._asked = True
-        self._started()
         return int(number or 0)
 
     def _kept(self, prepared: Any) -> tuple[str, str] | None:
@@ -372,9 +373,6 @@ class StepWriter:
     def _finished(self, step: int, following: str | None) -> None:
         """A step is committed."""
 
-    def _started(self) -> None:
-        """The start of the current step is on record."""
-
     def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
         """Commit a failed attempt that another one follows."""
         with self._db.connection.transaction() as raw:
@@ -477,14 +475,12 @@ class BranchRecorder(StepWriter):
         *rest: Any,
         **facts: Any,
     ) -> None:
-        if self._first is not None and event in ("node_end", "node_error", "node_ask"):
-            # The start of the branch's first node: no commit before it was the branch's own.
-            super()._event(raw, self._first, "node_start", step, node)
+        if self._first is not None:
+            # The start of the branch's first node: no commit before it was the branch's own. Items
+            # that ask at once come here one after another, as each is in a transaction.
+            first, self._first = self._first, None
+            super()._event(raw, first, "node_start", step, node)
         super()._event(raw, now, event, step, node, *rest, **facts)
 
-    def _started(self) -> None:
-        self._first = None
-
     def _finished(self, step: int, following: str | None) -> None:
-        self._first = None
         self._context.count += 1

@@ -12,16 +12,19 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pocoflow.context import RunContext, current
 from pocoflow.engine.effects import Await, Call, Effect, Gather, Job, Sleep, Steps
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["drive", "drive_async", "in_commit_thread"]
 
@@ -114,7 +117,7 @@ class _ThreadDriver:
             return _opened(_wait(self._companion.loop().submit(coroutine), None))
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return _wait(self._companion.loop().submit(_gather_tasks(effect)), None)
+                return _gather_on(self._companion.loop(), effect)
             return _gather_threads(effect, self._companion)
         if effect.must_finish:
             return effect.function(*effect.arguments)
@@ -185,7 +188,7 @@ class _LoopDriver:
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return _gather_tasks(effect)
-            return asyncio.to_thread(_gather_apart, effect)
+            return _gather_beside(effect)
         return self._call(effect)
 
     async def _call(self, effect: Call) -> Any:
@@ -244,6 +247,32 @@ async def _until_cancelled(waiting: Awaitable[Any]) -> Any:
 # -- several at once --------------------------------------------------------------------------
 
 
+def _gather_on(loop: _CompanionLoop, effect: Gather) -> None:
+    """Drive jobs as tasks of the companion loop, and wait for them also if the run is cancelled.
+
+    What they have begun to write is on record then, before anybody can go on with the run.
+    """
+    import asyncio
+
+    begun: list[asyncio.Task[Any] | None] = []
+
+    async def gather() -> None:
+        begun.append(asyncio.current_task())
+        await _gather_tasks(effect)
+
+    async def ended() -> None:
+        for task in begun:
+            if task is not None:
+                await asyncio.wait([task])
+
+    future = loop.submit(gather())
+    try:
+        _wait(future, None)
+    except BaseException:
+        loop.submit(ended()).result()
+        raise
+
+
 async def _gather_tasks(effect: Gather) -> None:
     """Drive jobs as tasks; each task takes the next job when it has ended one."""
     import asyncio
@@ -253,20 +282,47 @@ async def _gather_tasks(effect: Gather) -> None:
             await _drive_on_loop(job, _LoopDriver(guarded=False))
             job = next(effect.jobs, None)
 
-    tasks = []
-    for job in islice(effect.jobs, effect.limit):
-        tasks.append(asyncio.ensure_future(work(job)))
-    if not tasks:
-        return
+    tasks: list[asyncio.Future[None]] = []
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        for job in islice(effect.jobs, effect.limit):
+            tasks.append(asyncio.ensure_future(work(job)))
+        if tasks:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
     finally:
         effect.stop()
-        for task in tasks:
+        await _end_all(tasks)
+
+
+async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Cancel tasks and wait until they have ended; if this is cancelled meanwhile, once more."""
+    import asyncio
+
+    again: asyncio.CancelledError | None = None
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError as exc:
+            again = exc
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # it was raised, or is a consequence of what was
+    if again is not None:
+        raise again
+
+
+async def _gather_beside(effect: Gather) -> None:
+    """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
+    import asyncio
+
+    try:
+        await asyncio.to_thread(_gather_apart, effect)
+    except asyncio.CancelledError:
+        effect.stop()
+        raise
 
 
 def _gather_apart(effect: Gather) -> None:
@@ -298,13 +354,14 @@ def _gather_threads(effect: Gather, companion: _Companion) -> None:
             failures.append(exc)
             effect.stop()
 
-    futures = []
+    futures: list[Future[None]] = []
     try:
-        for _ in range(effect.limit):
-            job = take()
-            if job is None:
-                break
-            futures.append(in_thread(work, (job,)))
+        try:
+            while len(futures) < effect.limit and (job := take()) is not None:
+                futures.append(in_thread(work, (job,)))
+        except Exception as exc:  # noqa: BLE001 - raised below, when nothing runs any more
+            failures.append(exc)
+            effect.stop()
         for future in futures:
             future.result()
     except BaseException:
@@ -350,7 +407,9 @@ async def _to_its_end(tried: Awaitable[Any]) -> Any:
     try:
         outcome = await asyncio.shield(future)
     except asyncio.CancelledError as exc:
-        await asyncio.wait([future])
+        while not future.done():
+            with suppress(asyncio.CancelledError):  # once more, as when its loop is closed
+                await asyncio.wait([future])
         outcome = future.result()
         raise exc from (outcome.error if isinstance(outcome, _Raised) else None)
     return _opened(outcome)
