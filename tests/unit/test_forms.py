@@ -192,8 +192,25 @@ def test_choices_are_told_apart(values: list[Any]) -> None:
 
 
 WORDS = st.sampled_from(
-    "$defs $ref allOf anyOf const default description enum format maxLength maximum minLength oneOf "
-    "properties required title type".split()
+    [
+        "$defs",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "const",
+        "default",
+        "description",
+        "enum",
+        "format",
+        "maxLength",
+        "maximum",
+        "minLength",
+        "oneOf",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ]
 )
 SCHEMAS = st.recursive(
     JSON | st.sampled_from(["string", "object", "null", "#/$defs/a", "#/$defs/b"]),
