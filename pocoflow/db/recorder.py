@@ -313,7 +313,7 @@ class RunRecorder(StepWriter):
             graph: The fingerprint of the flow as it is now.
 
         Raises:
-            ResumeError: It was cancelled since it was claimed.
+            TakenError: It was cancelled since it was claimed.
             DatabaseError: The database cannot be written.
         """
         self._store = store
@@ -354,7 +354,7 @@ class RunRecorder(StepWriter):
     def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
         status = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["status"]
         if status == "cancelled" != self._status:
-            raise ResumeError(
+            raise TakenError(
                 f"run {self.run_id!r} was cancelled in this instant; resume it again to go on "
                 "with it all the same"
             )

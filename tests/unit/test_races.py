@@ -24,6 +24,7 @@ from pocoflow import (
     WorkflowDB,
     context,
 )
+from pocoflow.db.recorder import RunRecorder
 from pocoflow.db.steps import StepWriter
 from pocoflow.errors import RunNotFoundError
 
@@ -346,6 +347,23 @@ def test_recover_does_not_do_again_what_another_worker_has_done(db: WorkflowDB) 
     ask.then_do = do
     assert flow.recover() == {"first": None}
     assert called == ["first", "second"]
+
+
+def test_recover_leaves_out_a_run_that_is_cancelled_in_that_instant(
+    db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that somebody ends while recover reads it is not reported as a failure."""
+    flow: Flow[Any] = Flow(Ask(), db_path=db)
+    flow.answer_json(paused(flow), True)
+    settle = RunRecorder.settle
+
+    def cancelled(recorder: RunRecorder, position: Any) -> Any:
+        assert db.request_cancel("r")
+        return settle(recorder, position)
+
+    monkeypatch.setattr(RunRecorder, "settle", cancelled)
+    assert flow.recover() == {}
+    assert (db.get_run("r") or {})["status"] == "cancelled"
 
 
 def test_recover_leaves_out_a_run_that_was_removed(db: WorkflowDB) -> None:
