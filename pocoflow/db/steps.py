@@ -373,10 +373,12 @@ class StepWriter:
     def _finished(self, step: int, following: str | None) -> None:
         """A step is committed."""
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
-        """Commit a failed attempt that another one follows."""
+    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
+        """Commit a failed attempt, of an item if it is one of several, that another one follows."""
+        note = None if item is None else f"item {item}: {describe_error(error)[1]}"
+        told = (utc_now(), "node_retry", step, node, None, None, attempt, error, note)
         with self._db.connection.transaction() as raw:
-            self._event(raw, utc_now(), "node_retry", step, node, attempt=attempt, error=error)
+            self._event(raw, *told)
 
     # -- rows ---------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def try_again(
         if run.recorder is not None:
             context.phase = "commit"
             node_label = label(place.name, context.path)
-            facts = (run.step, node_label, context.attempt, error)
+            facts = (run.step, node_label, context.attempt, error, context.item)
             yield from run.commit(inline, run.recorder.retry, *facts)
             context.phase = "exec"
         run.tell(

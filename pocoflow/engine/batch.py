@@ -112,11 +112,15 @@ class _Batch:
     def _failed(
         self, context: RunContext, item: Any, error: Exception
     ) -> Generator[Effect, Any, Any]:
+        run = self.run
         try:
-            return (yield from try_again(self.run, self.place, context, item, error, self.inline))
+            return (yield from try_again(run, self.place, context, item, error, self.inline))
         except Exception as exc:
             exc.add_note(f"pocoflow: item {context.item}, attempt {context.attempt}")
-            if not self.collects or context.is_stopped_by(exc) or context.phase == "commit":
+            if context.is_stopped_by(exc):
+                raise
+            if not self.collects or context.phase == "commit":
+                run.context.attempt = context.attempt
                 raise
             return exc
 

@@ -44,7 +44,7 @@ class MemoryRecorder:
         """Never called: it keeps nothing."""
         raise NotImplementedError
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
         """Write nothing."""
 
     def step(self, *facts: Any) -> tuple[int, bool]:

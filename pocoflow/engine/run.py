@@ -65,7 +65,7 @@ class Recorder(Protocol):
     def write_items(self) -> None:
         """Write the items that were kept."""
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
         """Keep a failed attempt that another one follows."""
 
     def step(
