@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.cli.output import CommandError
+from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
 
-__all__ = ["DATABASE", "add_database", "check_there", "find_run", "open_database", "unknown_run"]
+__all__ = ["DATABASE", "add_database", "check_there", "command", "find_run", "open_database"]
 
 DATABASE = "pocoflow.db"
 """The database of a command that is given none."""
@@ -49,6 +50,12 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
         raise CommandError(str(exc)) from exc
 
 
+def command(*words: str, path: str | None) -> str:
+    """A command of ours, ready to be pasted; with its database, unless that is the default."""
+    given = [] if path in (None, DATABASE) else ["--db", str(path)]
+    return printable(shlex.join(["pocoflow", *words, *given]))
+
+
 def find_run(db: WorkflowDB, run_id: str) -> dict[str, Any]:
     """The row of a run.
 
@@ -61,10 +68,6 @@ def find_run(db: WorkflowDB, run_id: str) -> dict[str, Any]:
     try:
         db.get_events(run_id)
     except RunNotFoundError as exc:  # it suggests the nearest id
-        raise unknown_run(exc) from exc
+        listing = command("runs", "list", path=db.path)
+        raise CommandError(f"{exc} ('{listing}' shows those it has)") from exc
     raise CommandError(f"database {db.path} had no run {run_id!r} until now")
-
-
-def unknown_run(exc: RunNotFoundError) -> CommandError:
-    """What a command says of a run that is not there."""
-    return CommandError(f"{exc} ('pocoflow runs list' shows those it has)")

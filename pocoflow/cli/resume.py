@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.cli.asked import PAUSED, show_paused
-from pocoflow.cli.database import unknown_run
+from pocoflow.cli.database import command, find_run
+from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
 from pocoflow.db.questions import Asked
-from pocoflow.errors import PocoflowError, RunNotFoundError, RunPaused
+from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow import Flow
 
 __all__ = ["go_on", "register"]
@@ -74,24 +75,24 @@ def go_on(
         rename: Likewise.
 
     Raises:
-        CommandError: There is no such run, or it has failed.
-        PocoflowError: It cannot go on.
+        CommandError: There is no such run, or it has failed, or cannot go on.
     """
+    db = flow._required_database()
+    find_run(db, run_id)
     try:
         flow.resume(run_id, changes=changes, rename=rename)
-    except RunNotFoundError as exc:
-        raise unknown_run(exc) from exc
     except RunPaused as exc:
         if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
             raise
         print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
         return PAUSED
-    except PocoflowError:
-        raise
+    except PocoflowError as exc:
+        lines = (str(exc), *in_commands(exc, run_id, target, path, db.path))
+        raise CommandError("\n".join(lines), code=1) from exc
     except Exception as exc:
         raise CommandError(
             f"run {run_id} failed: {type(exc).__name__}: {exc}\n"
-            f"'pocoflow runs show {run_id}' has the traceback",
+            f"'{command('runs', 'show', run_id, path=db.path)}' has the traceback",
             code=1,
         ) from exc
     print(f"run {printable(run_id)} is completed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -170,8 +171,42 @@ def test_a_run_that_fails_again_is_told_in_two_lines(
     assert main(["resume", "r", "asking:flow"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "pocoflow resume: run r failed: ValueError: not mended",
-        "'pocoflow runs show r' has the traceback",
+        "'pocoflow runs show r --db runs.db' has the traceback",
     ]
+
+
+def test_what_a_message_names_can_be_pasted(folder: Path) -> None:
+    """A command in a message names its database, quoted for the shell, and works as it is."""
+    failed()
+    (folder / "my runs").mkdir()
+    (folder / "runs.db").rename(folder / "my runs" / "runs.db")
+    database = ("--db", "my runs/runs.db")
+    told = program("-m", "pocoflow", "resume", "r", "asking:flow", *database).stderr
+    named = re.findall(r"'(pocoflow .*)' has the traceback", told)[0]
+    assert named == "pocoflow runs show r --db 'my runs/runs.db'"
+    assert "not mended" in program("-m", *shlex.split(named)).stdout
+    told = program("-m", "pocoflow", "runs", "show", "qqq", *database).stderr
+    named = re.findall(r"\('(pocoflow .*)' shows", told)[0]
+    assert "not mended" in program("-m", *shlex.split(named)).stdout
+
+
+def test_what_a_message_says_of_python_is_said_as_a_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where an error names an argument or a function, the command for it is another line."""
+    failed()
+    (folder / "mended").touch()
+    text = PROGRAM.replace("Ask(", "Question(").replace("class Ask", "class Question")
+    (folder / "renamed.py").write_text(text, encoding="utf-8")
+    assert main(["resume", "r", "renamed.py:flow"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "rename={'Ask': <new name>}" in lines[0]
+    assert lines[-1] == "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW"
+    assert main(["recover", "renamed.py:flow", "--db", "./runs.db"]) == 0
+    assert main(["resume", "r", "asking:flow"]) == 0
+    assert main(["resume", "r", "asking:flow"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "fork with: pocoflow monitor runs.db --flow asking:flow"
 
 
 @pytest.mark.parametrize(
