@@ -12,7 +12,7 @@ from typing import Any
 from pocoflow.answering import questions_now
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
-from pocoflow.cli.database import DATABASE, command, find_run, open_database
+from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_database
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
@@ -39,7 +39,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "With --flow the answer is also checked by its type, and the run goes on when no question "
         "is open any more."
     )
-    parser.add_argument("run_id", metavar="RUN", help="the run's id, as 'questions' shows it")
+    parser.add_argument("run_id", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
         "--question", metavar="N", type=int, help="the number of the question, if several are open"
     )
@@ -111,6 +111,7 @@ def answer(args: argparse.Namespace) -> int:
     if args.flow:
         flow = stored_in(load_flow(args.flow), args.db)
         db = flow._required_database()
+        args.run_id = find_run(db, args.run_id)["run_id"]
         try:
             return _answer(_Desk(db, flow, by), args, args.db)
         except AnswerError as exc:
@@ -118,6 +119,7 @@ def answer(args: argparse.Namespace) -> int:
             raise CommandError("\n".join(lines), code=1) from exc
     path = args.db or DATABASE
     with open_database(path, read_only=False) as db:
+        args.run_id = find_run(db, args.run_id)["run_id"]
         return _answer(_Desk(db, None, by), args, path)
 
 

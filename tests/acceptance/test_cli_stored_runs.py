@@ -202,7 +202,13 @@ def test_what_a_message_says_of_python_is_said_as_a_command(
     lines = capsys.readouterr().err.splitlines()
     assert "rename={'Ask': <new name>}" in lines[0]
     assert lines[-1] == "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW"
-    assert main(["recover", "renamed.py:flow", "--db", "./runs.db"]) == 0
+    with WorkflowDB("runs.db") as db:
+        db.update_run("r", error_type="Interrupted")
+    assert main(["recover", "renamed.py:flow", "--db", "./runs.db"]) == 1
+    told, hint = capsys.readouterr().out.splitlines()
+    assert told.endswith("pass rename={'Ask': <new name>}")
+    rename = "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW --db ./runs.db"
+    assert hint.strip() == rename
     assert main(["resume", "r", "asking:flow"]) == 0
     assert main(["resume", "r", "asking:flow"]) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -262,6 +268,25 @@ def test_prune_removes_old_runs(folder: Path, capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(r"removed 2 runs from runs.db; \d\.\d MB before, [\d.]+ kB", third)
     assert fourth == "removed 0 runs from runs.db"
     assert status() == "failed"
+
+
+def test_prune_says_what_stays_because_it_has_not_ended(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who removes every run is told of those that stay: they run, wait, or have not begun."""
+    failed()
+    with WorkflowDB("runs.db") as db:
+        for number, status in enumerate(("running", "paused", "paused", "queued")):
+            db.insert_run({"run_id": f"{status}-{number}", "flow_name": "f", "status": status})
+    for arguments in (["--dry-run"], ["--status", "failed", "--dry-run"], ["--flow", "ask"], []):
+        assert main(["prune", "--keep", "0", "--db", "runs.db", *arguments]) == 0
+    stays = " (1 is queued, 1 is running, 2 are paused)"
+    assert capsys.readouterr().out.splitlines() == [
+        f"would remove 1 run{stays}",
+        "would remove 1 run",
+        "removed 1 run from runs.db",
+        f"removed 0 runs from runs.db{stays}",
+    ]
 
 
 @pytest.mark.parametrize(
