@@ -189,7 +189,7 @@ def _last_store(db: WorkflowDB, run_id: str) -> Iterator[str]:
     yield from table(rows) or ["  (empty)"]
     if any(value.size > _VALUE for value in values.values()):
         whole = command("runs", "show", run_id, "--format", "json", path=db.path)
-        yield f"whole values: {whole}"
+        yield from ("", f"whole values: {whole}")
 
 
 def _shown(value: StoredValue) -> str:
