@@ -13,7 +13,7 @@ __all__ = ["in_commands"]
 def in_commands(
     exc: PocoflowError, run_id: str, target: str, path: str | None, database: str
 ) -> Iterator[str]:
-    """A line for each way out that an error names, with the command that takes it.
+    """A line for each way out that an error names, with the command that takes it, if one does.
 
     Args:
         exc: The error, whose message names functions and arguments of Python.
@@ -32,3 +32,6 @@ def in_commands(
         yield f"rename with: {renaming}"
     if "fork()" in message:
         yield f"fork with: {command('monitor', database, '--flow', target, path=None)}"
+    for argument in ("resources=", "types="):
+        if argument in message:
+            yield f"no command has {argument}; in Python: flow.resume({run_id!r}, {argument}...)"

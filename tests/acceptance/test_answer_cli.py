@@ -395,6 +395,25 @@ def test_an_answer_that_does_not_fit_any_more_is_replaced(folder: Path) -> None:
     assert (code, "is completed: it takes no answer" in errors) == (1, True)
 
 
+def test_who_asked_has_another_name_now(folder: Path) -> None:
+    """When the flow has not the node that asked, the commands that answer and go on are named."""
+    begin(folder, "many")
+    command(folder, "answer", "r", "--question", "1", "--value", "true")
+    renamed = PROGRAM.replace("permit", "allow")
+    (folder / "asking.py").write_text(renamed, encoding="utf-8")
+    answering = ("answer", "r", "--value", "true")
+    code, _, errors = command(folder, *answering, "--flow", "asking.py:many")
+    assert (code, errors.splitlines()[1:]) == (
+        1,
+        [
+            "answer by the schema with: pocoflow answer r --db runs.db",
+            "rename with: pocoflow resume r asking.py:many --rename OLD=NEW",
+        ],
+    )
+    assert command(folder, *answering)[0] == 0
+    assert command(folder, "resume", "r", "asking.py:many", "--rename", "permit=allow")[0] == 0
+
+
 def test_a_replaced_answer_is_asked_for_by_its_new_type(folder: Path) -> None:
     """Who is asked again for what does not fit any more chooses among what fits now."""
     begin(folder, "many")

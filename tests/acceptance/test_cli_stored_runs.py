@@ -190,6 +190,30 @@ def test_what_a_message_names_can_be_pasted(folder: Path) -> None:
     assert "not mended" in program("-m", *shlex.split(named)).stdout
 
 
+RESOURCES = """
+from pocoflow import Flow, Node, context, resource
+
+client = resource(dict, "the client")
+
+
+class Call(Node):
+    def exec(self, prep_result):
+        context()[client]["calls"] += 1
+
+
+flow = Flow(Call(), db_path="runs.db", flow_name="call")
+"""
+
+
+def test_what_no_command_can_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that needs resources is gone on with in Python, and the command says how."""
+    (folder / "calling.py").write_text(RESOURCES, encoding="utf-8")
+    program("-c", "from calling import flow; flow.run_id = 'r'; flow.run({})")
+    assert main(["resume", "r", "calling.py:flow"]) == 1
+    hint = capsys.readouterr().err.splitlines()[-1]
+    assert hint == "no command has resources=; in Python: flow.resume('r', resources=...)"
+
+
 def test_what_a_message_says_of_python_is_said_as_a_command(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
