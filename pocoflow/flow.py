@@ -97,6 +97,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         if deadline is not None and not _is_time(deadline):
             raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
         make_schema(schema)
+        _refuse_phases(type(self))
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps
@@ -390,3 +391,22 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
 def _is_time(seconds: object) -> bool:
     numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
+
+
+_PHASES = ("prep", "exec", "exec_fallback", "post", "prep_async", "exec_async", "post_async")
+
+
+def _refuse_phases(kind: type[Flow[Any]]) -> None:
+    """Refuse a flow whose class defines phases as a node does: nothing would call them.
+
+    Raises:
+        DefinitionError: It defines some; names them.
+    """
+    own = [name for name in _PHASES if getattr(kind, name, None) is not getattr(Node, name, None)]
+    if own:
+        raise DefinitionError(
+            f"class {kind.__name__} defines {' and '.join(own)}, and a flow has no phases of its "
+            "own: put what prep does into a node before the others, and what post does into one "
+            "after them; the params of a BatchFlow are a field that a node writes, and "
+            "FanOut(flow, each=..., as_=...) runs the flow for each of them"
+        )

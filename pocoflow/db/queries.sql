@@ -43,6 +43,12 @@ ON CONFLICT (run_no, scope, step, item) DO UPDATE SET value = excluded.value;
 -- name: journal_of_run
 SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope, step, item;
 
+-- name: items_in_journal
+SELECT count(*) FROM pf_journal WHERE run_no = ? AND item >= 0;
+
+-- name: runs_beginning
+SELECT run_id FROM pf_runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_no DESC LIMIT ?2;
+
 -- name: clear_journal
 DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 
