@@ -30,6 +30,9 @@ def in_commands(
     if "rename={" in message:
         renaming = command("resume", run_id, target, "--rename", "OLD=NEW", path=path)
         yield f"rename with: {renaming}"
+    if "changes={" in message:
+        setting = command("resume", run_id, target, "--set", "KEY=JSON", path=path)
+        yield f"give a value with: {setting}"
     if "fork()" in message:
         yield f"fork with: {command('monitor', database, '--flow', target, path=None)}"
     for argument in ("resources=", "types="):

@@ -214,6 +214,33 @@ def test_what_no_command_can_do_is_said(folder: Path, capsys: pytest.CaptureFixt
     assert hint == "no command has resources=; in Python: flow.resume('r', resources=...)"
 
 
+OWNED = """
+from pocoflow import Flow, Node, key
+
+class Work(Node):
+    def exec(self, given):
+        if OWNER is None:
+            raise OSError("down")
+
+OWNER = None
+first = Flow(Work(), db_path="runs.db", flow_name="owned", run_id="r")
+flow = Flow(Work(), db_path="runs.db", flow_name="owned", inputs=(key("owner"),))
+"""
+
+
+def test_what_a_run_lacks_can_be_given_by_a_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that needs a value by now is told the command that gives it one."""
+    (folder / "owned.py").write_text(OWNED, encoding="utf-8")
+    program("-c", "from owned import first\ntry: first.run({})\nexcept OSError: pass")
+    (folder / "owned.py").write_text(OWNED.replace("OWNER = None", "OWNER = 1"), encoding="utf-8")
+    assert main(["resume", "r", "owned.py:flow"]) == 1
+    hint = capsys.readouterr().err.splitlines()[-1]
+    assert hint == "give a value with: pocoflow resume r owned.py:flow --set KEY=JSON"
+    assert main(["resume", "r", "owned.py:flow", "--set", 'owner="ann"']) == 0
+
+
 def test_what_a_message_says_of_python_is_said_as_a_command(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
