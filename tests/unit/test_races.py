@@ -26,7 +26,7 @@ from pocoflow import (
 )
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.db.steps import StepWriter
-from pocoflow.errors import RunNotFoundError
+from pocoflow.errors import DatabaseError, RunNotFoundError
 
 
 @pytest.fixture
@@ -292,6 +292,20 @@ def test_a_retry_is_logged_after_the_start_and_under_the_name_of_its_node(
     Flow(outer, db_path=db, run_id="r").run({})
     events = [e for e in db.get_events("r") if e["node_name"] == "outer/Flaky"]
     assert [e["event"] for e in events] == ["node_start", "node_retry", "node_end"]
+
+
+def test_a_database_that_was_closed_is_not_opened_again_by_a_read(tmp_path: Path) -> None:
+    """A reader that is closed says so, also if another file has taken the place of its own."""
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    WorkflowDB(second).close()
+    with WorkflowDB(first) as writer:
+        writer.create_run("r")
+        reader = WorkflowDB(first, read_only=True)
+        assert len(reader.list_runs()) == 1
+        reader.close()
+    second.replace(first)
+    with pytest.raises(DatabaseError, match="is closed"):
+        reader.list_runs()
 
 
 # -- stored runs ------------------------------------------------------------------------------
