@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from pocoflow import (
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.db.steps import StepWriter
 from pocoflow.errors import DatabaseError, RunNotFoundError
+from pocoflow.events import Emitted
 
 
 @pytest.fixture
@@ -306,6 +309,56 @@ def test_a_database_that_was_closed_is_not_opened_again_by_a_read(tmp_path: Path
     second.replace(first)
     with pytest.raises(DatabaseError, match="is closed"):
         reader.list_runs()
+
+
+class Registering(list[Any]):
+    """Listeners that let more be registered while they are read."""
+
+    def __init__(self, register: Callable[[], object]) -> None:
+        super().__init__()
+        self.register = register
+
+    def __iter__(self) -> Iterator[Any]:
+        self.register()
+        return super().__iter__()
+
+
+def test_a_run_can_begin_while_another_thread_registers_a_hook() -> None:
+    """Registering for one more event disturbs no run that begins in that instant."""
+    flow: Flow[Any] = Flow(Node())
+    later: list[int] = []
+    more = Registering(lambda: flow.on("flow_end", lambda steps, store: later.append(steps)))
+    flow._registered()["flow_start"] = more
+    flow.run({})
+    assert later == []  # it counts from the next run
+
+
+def test_a_run_that_fails_when_its_events_are_read_no_more_is_no_error_of_the_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a run raises after its reader has left is on record, not in asyncio's log."""
+    caplog.set_level(logging.CRITICAL, "pocoflow")  # pytest keeps what is logged, and so the task
+
+    class Fails(Node):
+        async def exec(self, prepared: None) -> None:
+            try:
+                context().emit("waits")
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionError("lost") from None
+
+    async def leave() -> list[Any]:
+        reported: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, what: reported.append(what))
+        events = Flow(Fails()).stream_async({})
+        async for event in events:
+            if isinstance(event, Emitted):
+                break
+        await events.aclose()
+        gc.collect()
+        return reported
+
+    assert asyncio.run(leave()) == []
 
 
 # -- stored runs ------------------------------------------------------------------------------
