@@ -311,6 +311,28 @@ def test_a_database_that_was_closed_is_not_opened_again_by_a_read(tmp_path: Path
         reader.list_runs()
 
 
+def test_an_attempt_that_fails_after_the_cancellation_announces_no_other_one(
+    db: WorkflowDB,
+) -> None:
+    """No retry is told or logged if the run was asked to stop meanwhile, as none follows."""
+    told: list[int] = []
+
+    class Flaky(Node):
+        max_retries = 3
+
+        def exec(self, prepared: None) -> None:
+            context().cancellation.request()
+            raise ConnectionError("down")
+
+    flow: Flow[Any] = Flow(Flaky(), db_path=db, run_id="r")
+    flow.on("node_retry", lambda name, attempt, exc, store: told.append(attempt))
+    with pytest.raises(RunCancelled):
+        flow.run({})
+    assert told == []
+    assert [event["event"] for event in db.get_events("r")][-1] == "flow_cancelled"
+    assert "node_retry" not in [event["event"] for event in db.get_events("r")]
+
+
 class Registering(list[Any]):
     """Listeners that let more be registered while they are read."""
 
