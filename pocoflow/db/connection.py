@@ -308,10 +308,9 @@ class Connection:
         return self._seen is not None and self._seen != self._look()
 
     def _reopen(self) -> None:
-        old = self._raw
+        old = self._current()  # which a closed one does not have, and not that of before a fork
         self._open()
-        if old is not None:
-            old.close()
+        old.close()
 
     def row(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         """The first row of a read, or ``None``."""

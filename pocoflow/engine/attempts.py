@@ -38,6 +38,7 @@ def try_again(
             retries = wants_retry(node, error)
         if not retries:
             break
+        context.check_cancelled()  # no attempt follows, so none is announced
         delay = retry_wait(node, context.attempt)
         if run.recorder is not None:
             context.phase = "commit"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +28,8 @@ from pocoflow import (
 )
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.db.steps import StepWriter
-from pocoflow.errors import RunNotFoundError
+from pocoflow.errors import DatabaseError, RunNotFoundError
+from pocoflow.events import Emitted
 
 
 @pytest.fixture
@@ -292,6 +295,92 @@ def test_a_retry_is_logged_after_the_start_and_under_the_name_of_its_node(
     Flow(outer, db_path=db, run_id="r").run({})
     events = [e for e in db.get_events("r") if e["node_name"] == "outer/Flaky"]
     assert [e["event"] for e in events] == ["node_start", "node_retry", "node_end"]
+
+
+def test_a_database_that_was_closed_is_not_opened_again_by_a_read(tmp_path: Path) -> None:
+    """A reader that is closed says so, also if another file has taken the place of its own."""
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    WorkflowDB(second).close()
+    with WorkflowDB(first) as writer:
+        writer.create_run("r")
+        reader = WorkflowDB(first, read_only=True)
+        assert len(reader.list_runs()) == 1
+        reader.close()
+    second.replace(first)
+    with pytest.raises(DatabaseError, match="is closed"):
+        reader.list_runs()
+
+
+def test_an_attempt_that_fails_after_the_cancellation_announces_no_other_one(
+    db: WorkflowDB,
+) -> None:
+    """No retry is told or logged if the run was asked to stop meanwhile, as none follows."""
+    told: list[int] = []
+
+    class Flaky(Node):
+        max_retries = 3
+
+        def exec(self, prepared: None) -> None:
+            context().cancellation.request()
+            raise ConnectionError("down")
+
+    flow: Flow[Any] = Flow(Flaky(), db_path=db, run_id="r")
+    flow.on("node_retry", lambda name, attempt, exc, store: told.append(attempt))
+    with pytest.raises(RunCancelled):
+        flow.run({})
+    assert told == []
+    assert [event["event"] for event in db.get_events("r")][-1] == "flow_cancelled"
+    assert "node_retry" not in [event["event"] for event in db.get_events("r")]
+
+
+class Registering(list[Any]):
+    """Listeners that let more be registered while they are read."""
+
+    def __init__(self, register: Callable[[], object]) -> None:
+        super().__init__()
+        self.register = register
+
+    def __iter__(self) -> Iterator[Any]:
+        self.register()
+        return super().__iter__()
+
+
+def test_a_run_can_begin_while_another_thread_registers_a_hook() -> None:
+    """Registering for one more event disturbs no run that begins in that instant."""
+    flow: Flow[Any] = Flow(Node())
+    later: list[int] = []
+    more = Registering(lambda: flow.on("flow_end", lambda steps, store: later.append(steps)))
+    flow._registered()["flow_start"] = more
+    flow.run({})
+    assert later == []  # it counts from the next run
+
+
+def test_a_run_that_fails_when_its_events_are_read_no_more_is_no_error_of_the_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a run raises after its reader has left is on record, not in asyncio's log."""
+    caplog.set_level(logging.CRITICAL, "pocoflow")  # pytest keeps what is logged, and so the task
+
+    class Fails(Node):
+        async def exec(self, prepared: None) -> None:
+            try:
+                context().emit("waits")
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionError("lost") from None
+
+    async def leave() -> list[Any]:
+        reported: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, what: reported.append(what))
+        events = Flow(Fails()).stream_async({})
+        async for event in events:
+            if isinstance(event, Emitted):
+                break
+        await events.aclose()
+        gc.collect()
+        return reported
+
+    assert asyncio.run(leave()) == []
 
 
 # -- stored runs ------------------------------------------------------------------------------
