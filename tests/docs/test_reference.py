@@ -70,6 +70,14 @@ def test_every_argument_is_in_the_reference(owner: str, where: str) -> None:
     assert arguments <= named(page(where)), arguments - named(page(where))
 
 
+def test_every_public_name_is_in_the_reference() -> None:
+    """Whatever can be imported from pocoflow can be looked up."""
+    pages = [page(path.name) for path in (DOCS / "reference").glob("*.md")]
+    imported = re.findall(r"^from pocoflow import (.+)$", "\n".join(pages), flags=re.MULTILINE)
+    found = set(re.findall(r"\w+", " ".join(imported))).union(*map(named, pages))
+    assert set(pocoflow.__all__) - {"__version__"} <= found
+
+
 def test_the_tree_of_errors_is_that_of_the_code() -> None:
     """The errors are drawn in the reference as in the code, and the code is as it is drawn."""
     assert errors.__doc__ is not None
