@@ -97,7 +97,7 @@ class Page:
     def console(self, source: str, code: int, fence: Example) -> None:
         for part in re.split(r"^\$ ", source, flags=re.MULTILINE)[1:]:
             command, _, wanted = part.partition("\n")
-            self.files -= set(shlex.split(command))
+            self.files -= {word.partition(":")[0] for word in shlex.split(command)}
             printed, ended = execute(command)
             self.compare(wanted, printed, fence)
             assert ended == code, f"{self.path.name}:{fence.line}: {command} ended with {ended}"
