@@ -202,7 +202,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
 
-        The run is in the database, as ``running``, when this returns. If the interpreter leaves
+        The run is in the database, as ``running``, when this returns. If the interpreter exits
         before the run has ended, the run ends with it and reads as interrupted.
         """
         return self._go_background(self._new(store, resume_from, resources))

@@ -173,6 +173,14 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert not heading or heading in headings(file), f"{target}: no such heading"
 
 
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_row_of_a_table_has_its_cells(path: Path) -> None:
+    """No row is cut or shifted: a bar inside of a cell, also in code, would begin another one."""
+    for table in re.findall(r"(?:^\|.*\n)+", prose(path), flags=re.MULTILINE):
+        counts = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert len(set(counts)) == 1, table
+
+
 def prose(path: Path) -> str:
     """The text of a page without its fences."""
     return re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
