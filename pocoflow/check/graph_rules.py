@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from pocoflow.check.flat import Spot
 from pocoflow.check.subject import Level, Subject
+from pocoflow.definitions import has_own_post
 from pocoflow.edges import ANY_ACTION
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
-from pocoflow.node import Node
 from pocoflow.wording import closest
 
 __all__ = ["check_graph"]
@@ -68,7 +68,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
 
 def _if_declared(place: GraphNode, written: str) -> Severity:
     """How bad a wrong edge is: a class that says nothing of its actions is wired as ever."""
-    silent = place.inner is None and type(place.node).post is Node.post
+    silent = place.inner is None and not has_own_post(type(place.node))
     return "warning" if silent and written == "node" else "error"
 
 
