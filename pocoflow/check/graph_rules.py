@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 from pocoflow.check.flat import Spot
+from pocoflow.check.returns import Lacking, lacking_action
 from pocoflow.check.subject import Level, Subject
 from pocoflow.definitions import has_own_post
-from pocoflow.edges import ANY_ACTION
+from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
+from pocoflow.signature import definition_place
 from pocoflow.wording import closest
 
 __all__ = ["check_graph"]
@@ -22,6 +25,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         yield from _unreachable(subject, level)
         yield from _impossible(subject, level)
         yield from _unhandled(subject, level)
+        yield from _lacking(subject, level)
         yield from _conflicts(subject, level)
         if subject.stored:
             yield from _namesakes(subject, level)
@@ -92,6 +96,32 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
                     where=place.where,
                     severity=severity,
                 )
+
+
+def _lacking(subject: Subject, level: Level) -> Iterator[Finding]:
+    """Classes that name their actions, and a ``post`` that may end without one of them."""
+    for place in level.graph.nodes.values():
+        post = getattr(type(place.node), "post", None)
+        promised = place.promised
+        if promised is None or DEFAULT_ACTION in promised or not inspect.isfunction(post):
+            continue
+        found = lacking_action(post)
+        if found is not None:
+            yield subject.finding(
+                "PF109",
+                f"post of {place.name!r} {_ends(found)} without an action, which would be "
+                f"'default', and its actions are {listed(promised)}",
+                "return one of them on every way, or add 'default' to them",
+                node=label(place.name, level.path),
+                where=(definition_place(post)[0], found.line),
+                severity="error" if found.always else "warning",
+            )
+
+
+def _ends(found: Lacking) -> str:
+    if found.always:
+        return "always ends"
+    return "has a return" if found.is_bare else "can come to its end"
 
 
 def _edge(place: GraphNode, action: str, target: str = "...") -> str:

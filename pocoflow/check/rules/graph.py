@@ -175,4 +175,38 @@ RULES = (
     flow.then(summarise.catch(OSError), END)
     """,
     ),
+    rule(
+        "PF109",
+        "missing action",
+        "error",
+        "A class names its actions, and its `post` can end without one of them.",
+        """No `return` means `None`, which is the action `"default"`. Where that is not among the
+        actions that are named, the step fails, after its work has been paid for. If other ways
+        through `post` return an action it is a warning.""",
+        """
+    class Grade(Node[None, float, Literal["good", "bad"]]):
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+        def post(self, store, nothing, score):
+            store["score"] = score
+
+
+    grade = Grade()
+    flow = Flow(start=grade).then(grade.when("good"), END).then(grade.when("bad"), END)
+    """,
+        """
+    class Grade(Node[None, float, Literal["good", "bad"]]):
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+        def post(self, store, nothing, score):
+            store["score"] = score
+            return "good" if score > 0.5 else "bad"
+
+
+    grade = Grade()
+    flow = Flow(start=grade).then(grade.when("good"), END).then(grade.when("bad"), END)
+    """,
+    ),
 )
