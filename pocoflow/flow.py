@@ -23,6 +23,7 @@ from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
 from pocoflow.node import Node
 from pocoflow.opening import new_run_id, open_store, snapshots
+from pocoflow.porting import not_a_node, two_arguments
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema
@@ -31,7 +32,6 @@ from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
-from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -90,8 +90,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     ) -> None:
         given: object = start
         if not isinstance(given, Node):
-            hint = ": pass an instance, with ()" if isinstance(start, type) else ""
-            raise DefinitionError(f"Flow(start=...) takes a node, not {short(start)}{hint}")
+            raise DefinitionError(f"Flow(start=...) takes a node, not {not_a_node(given)}")
         if type(max_steps) is not int or max_steps < 1:
             raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
         if deadline is not None and not _is_time(deadline):
@@ -119,6 +118,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
 
     # -- wiring -------------------------------------------------------------------------------
 
+    @two_arguments
     def then(self, source: str | Source, target: Node[Any, Any, Any] | End, /) -> Self:
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
@@ -136,7 +136,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         Raises:
             DefinitionError: An argument is something else; the message has the place.
         """
-        frame = sys._getframe(1)
+        frame = sys._getframe(2)  # behind two_arguments
         add = self._add_edge if isinstance(source, str) else self._own_edges.add
         add(source, target, frame.f_code.co_filename, frame.f_lineno)
         return self

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch, wiring_changed
 from pocoflow.errors import DefinitionError
 from pocoflow.failure import Failure
+from pocoflow.porting import Elsewhere, check_called, keyword_only, not_a_node, two_arguments
 from pocoflow.question import Question, Reply
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.store import Store
@@ -37,8 +38,7 @@ def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
     """
     if isinstance(target, (Node, End)):
         return target
-    hint = ": pass an instance, with ()" if isinstance(target, type) else ""
-    raise DefinitionError(f"{owner}: the target must be a node or END, not {target!r:.80}{hint}")
+    raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
 
 
 class Node(Generic[PrepT, ExecT, PostT]):
@@ -66,7 +66,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     Raises:
         DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
-            makes no sense.
+            makes no sense, or with a phase that is never called, such as ``prep_async``.
     """
 
     max_retries: int = 1
@@ -90,9 +90,11 @@ class Node(Generic[PrepT, ExecT, PostT]):
         node._name = None
         node._edges = {}
         node._replaced = []
+        check_called(cast(Any, cls))
         check_settings(node)
         return node
 
+    @keyword_only
     def __init__(self, *, name: str | None = None) -> None:
         """Build a node; ``name`` sets it apart from others of its class in one flow."""
         if name is not None:
@@ -120,6 +122,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     # -- wiring -------------------------------------------------------------------------------
 
+    @two_arguments
     def then(
         self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any] | End, /
     ) -> Self:
@@ -134,9 +137,8 @@ class Node(Generic[PrepT, ExecT, PostT]):
             DefinitionError: ``action`` is not a non-empty string, or ``target`` is neither a node
                 nor ``END``.
         """
-        self._add_edge(
-            action, target, sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno
-        )
+        frame = sys._getframe(2)  # behind two_arguments
+        self._add_edge(action, target, frame.f_code.co_filename, frame.f_lineno)
         return self
 
     def _add_edge(self, action: object, target: object, file: str, line: int) -> None:
@@ -217,6 +219,14 @@ class Node(Generic[PrepT, ExecT, PostT]):
                 f"{self.name} - {action!r} >> ... is PocketFlow's way to wire: here it is "
                 f"{self.name}.then({action!r}, target)"
             )
+
+        next = Elsewhere("edges are written node.then('default', target)")
+        add_successor = Elsewhere("edges are written node.then('default', target)")
+        successors = Elsewhere("the edges of a node are in node.edges")
+        params = Elsewhere("put the values into the store, or give them to __init__")
+        set_params = Elsewhere("put the values into the store, or give them to __init__")
+        run = Elsewhere("a node runs in a flow, Flow(start=node).run(store)")
+        cur_retry = Elsewhere("context().attempt counts the attempts, from 1")
 
     @property
     def edges(self) -> Mapping[str, Edge[Node[Any, Any, Any]]]:

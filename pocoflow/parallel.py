@@ -15,6 +15,7 @@ from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
 from pocoflow.fields import FieldRef, StoreField, field_of
 from pocoflow.node import Node
+from pocoflow.porting import not_a_node
 from pocoflow.store import Store
 from pocoflow.wording import short
 
@@ -92,9 +93,8 @@ class Spread(Node[Any, Any, EndT]):
         for branch in branches:
             given: object = branch
             if not isinstance(given, Node):
-                hint = ": pass an instance, with ()" if isinstance(given, type) else ""
                 raise DefinitionError(
-                    f"{self.name}: a branch is a node or a flow, not {short(given)}{hint}"
+                    f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}"
                 )
         if on_error not in ("stop", "collect"):
             raise DefinitionError(

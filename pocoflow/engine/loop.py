@@ -289,7 +289,7 @@ def _action(place: GraphNode, action: object) -> str:
             f"({', '.join(map(repr, promised))}){hint}"
         )
     raise ActionError(
-        f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
+        f"post of node {place.name!r} returned {type(action).__name__} {short(action)}: an "
         f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
         f"{DEFAULT_ACTION!r}"
     )
