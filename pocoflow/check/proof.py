@@ -9,6 +9,7 @@ from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.error_rules import check_errors
 from pocoflow.check.graph_rules import check_graph
+from pocoflow.check.item_rules import check_items
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_subflows
 from pocoflow.check.subject import Subject
@@ -66,6 +67,7 @@ class Proof:
             *check_graph(subject),
             *check_errors(subject),
             *check_types(subject),
+            *check_items(subject),
             *others,
             *check_branches(subject),
             *check_storage(subject),

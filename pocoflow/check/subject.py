@@ -13,6 +13,7 @@ from pocoflow.check.flat import Spot, Walk, Way, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
+from pocoflow.fields import StoreField
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
@@ -158,6 +159,12 @@ class Subject:
         )
         return effects.on_error(whole, None if field is None else field.name)
 
+    def held(self, field: StoreField) -> Any:
+        """What a field holds: by the flow's schema, or by the model that the reference names."""
+        if self.fields or field.model is None:
+            return self.fields.type_of(field.name)
+        return field.model.model_fields[field.name].annotation
+
     def finding(
         self,
         code: str,
@@ -225,11 +232,13 @@ def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
     code = signature.function.__code__
     taken = [(one, one.field.name) for one in signature.parameters if one.field is not None]
     needs = {key: code.co_firstlineno for one, key in taken if one.required}
+    if signature.each is not None:
+        needs = {signature.each.name: code.co_firstlineno, **needs}
     written = frozenset(field.name for field in signature.writes)
     writes = {field.name: code.co_firstlineno for field in signature.writes}
     arguments = Effects(
         needs=needs,
-        reads=frozenset(key for _, key in taken),
+        reads=frozenset(key for _, key in taken).union(needs),
         writes={} if signature.takes_store else writes,
         exits=(Exit() if signature.takes_store else Exit(None, written, written),),
         named={**needs, **writes},

@@ -11,7 +11,6 @@ from pocoflow.check.assignable import fits, fits_field
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.failure import Failure
-from pocoflow.fields import StoreField
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
@@ -72,6 +71,9 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
 def _how(place: GraphNode, key: str) -> str | None:
     """How a function node comes to use a field."""
     if isinstance(place.node, FunctionNode):
+        each = place.node.signature.each
+        if each is not None and each.name == key:
+            return "works on each item of"
         for one in place.node.signature.parameters:
             if one.field is not None and one.field.name == key:
                 return f"has the parameter {one.name!r} for field"
@@ -107,7 +109,7 @@ def _parameters(
             given, gives = one.resource._kind, f" and takes {one.resource!r}"
             instead = "take another resource"
         elif one.field is not None:
-            given = _held(subject, one.field)
+            given = subject.held(one.field)
             gives = f", field {one.field} holds {type_label(given)}"
             instead = "change the field"
         else:
@@ -120,13 +122,6 @@ def _parameters(
                 node=name,
                 where=definition_place(node.signature.function),
             )
-
-
-def _held(subject: Subject, field: StoreField) -> Any:
-    """What a field holds: by the flow's schema, or by the model that the reference names."""
-    if subject.fields or field.model is None:
-        return subject.fields.type_of(field.name)
-    return field.model.model_fields[field.name].annotation
 
 
 def _result(

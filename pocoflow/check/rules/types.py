@@ -166,4 +166,32 @@ RULES = (
     flow = Flow(start=publish, schema=Article)
     """,
     ),
+    rule(
+        "PF207",
+        "field without items",
+        "error",
+        "A node works on each item of a field that holds no list.",
+        """A number has no items, and those of a text are its characters, which nobody means. A
+        type checker cannot see the second.""",
+        """
+    @node(each=A.document)
+    def publish(word: str) -> None:
+        print(word)
+
+
+    flow = Flow(start=publish, schema=Article)
+    """,
+        """
+    class Words(Article):
+        words: list[str] = []
+
+
+    @node(each=fields(Words).words)
+    def publish(word: str) -> None:
+        print(word)
+
+
+    flow = Flow(start=publish, schema=Words)
+    """,
+    ),
 )
