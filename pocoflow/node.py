@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch, wiring_changed
 from pocoflow.errors import DefinitionError
 from pocoflow.failure import Failure
+from pocoflow.logging import get_logger
 from pocoflow.porting import Elsewhere, check_called, keyword_only, not_a_node, two_arguments
 from pocoflow.question import Question, Reply
 from pocoflow.settings import RetryOn, check_settings
@@ -22,6 +23,8 @@ __all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target"]
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
 AnswerT = TypeVar("AnswerT", default=Any)
+_log = get_logger("flow")
+
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
@@ -39,6 +42,21 @@ def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
     if isinstance(target, (Node, End)):
         return target
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
+
+
+def _warn_replaced(node: Node[Any, Any, Any], before: Edge[Any], after: Edge[Any]) -> None:
+    old, new = (getattr(one.target, "name", "END") for one in (before, after))
+    chain = ""
+    if isinstance(before.target, Node):
+        chain = (
+            f". then returns its source, so a chain is {node.name}.then({before.action!r}, {old}); "
+            f"{old}.then('default', {new})"
+        )
+    _log.warning(
+        "%s.then(%r, %s) at %s:%d replaces the edge to %s at %s:%d%s",
+        *(node.name, after.action, new, after.file, after.line, old, before.file, before.line),
+        chain,
+    )
 
 
 class Node(Generic[PrepT, ExecT, PostT]):
@@ -154,6 +172,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
         # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and before.target is not target:
             self._replaced = [*self._replaced, (before, edge)]
+            _warn_replaced(self, before, edge)
         self._edges = {**self._edges, edge.action: edge}
         wiring_changed()
 

@@ -150,5 +150,6 @@ RULES = (
 
     flow = Flow(start=Parallel(shorten, translate, name="both"), schema=Drafts)
     """,
+        also="warning",
     ),
 )

@@ -62,6 +62,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
     """,
+        also="warning",
     ),
     rule(
         "PF103",
@@ -79,6 +80,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), END)
     """,
+        also="warning",
     ),
     rule(
         "PF104",
@@ -111,6 +113,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
     """,
+        also="warning",
     ),
     rule(
         "PF106",
@@ -208,5 +211,6 @@ RULES = (
     grade = Grade()
     flow = Flow(start=grade).then(grade.when("good"), END).then(grade.when("bad"), END)
     """,
+        also="warning",
     ),
 )
