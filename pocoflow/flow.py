@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
-from pocoflow.edges import End, wiring_version
+from pocoflow.edges import Edge, End, wiring_version
 from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
@@ -21,7 +21,7 @@ from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
-from pocoflow.node import Node
+from pocoflow.node import Node, note_part
 from pocoflow.opening import new_run_id, open_store, snapshots
 from pocoflow.porting import not_a_node, two_arguments
 from pocoflow.resources import check_resources
@@ -96,6 +96,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         if deadline is not None and not _is_time(deadline):
             raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
         make_schema(schema)
+        note_part(start)
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps
@@ -245,6 +246,10 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         if known is None or known[0] != version or known[1].start.node is not self.start:
             known = self._graph = (version, Graph(self.start, self._own_edges))
         return known[1]
+
+    @property
+    def _strays(self) -> tuple[Edge[Any], ...]:
+        return () if self._is_part else tuple(self._edges.values())
 
     def __repr__(self) -> str:
         return f"<Flow {self.flow_name!r} from {self.start.name!r}>"

@@ -18,7 +18,7 @@ from pocoflow.question import Question, Reply
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.store import Store
 
-__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target"]
+__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target", "note_part"]
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
@@ -39,9 +39,18 @@ def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
     Raises:
         DefinitionError: It is neither a node nor ``END``.
     """
-    if isinstance(target, (Node, End)):
+    if isinstance(target, End):
+        return target
+    if isinstance(target, Node):
+        note_part(target)
         return target
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
+
+
+def note_part(node: Node[Any, Any, Any]) -> None:
+    """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
+    if node.is_flow:
+        node._is_part = True
 
 
 def _warn_replaced(node: Node[Any, Any, Any], before: Edge[Any], after: Edge[Any]) -> None:
@@ -98,6 +107,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
     is_flow: ClassVar[bool] = False
     is_batch: ClassVar[bool] = False
 
+    _is_part: bool = False
     _name: str | None
     _edges: dict[str, Edge[Node[Any, Any, Any]]]
     _replaced: list[tuple[Edge[Any], Edge[Any]]]

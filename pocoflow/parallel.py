@@ -14,7 +14,7 @@ from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
 from pocoflow.fields import FieldRef, StoreField, field_of
-from pocoflow.node import Node
+from pocoflow.node import Node, note_part
 from pocoflow.porting import not_a_node
 from pocoflow.store import Store
 from pocoflow.wording import short
@@ -96,6 +96,7 @@ class Spread(Node[Any, Any, EndT]):
                 raise DefinitionError(
                     f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}"
                 )
+            note_part(given)
         if on_error not in ("stop", "collect"):
             raise DefinitionError(
                 f"{self.name}: on_error is {on_error!r}: it must be 'stop' or 'collect'"

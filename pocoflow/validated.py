@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from pocoflow.edges import Edge
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, field_of, is_fields
 from pocoflow.graph import Graph, GraphNode
@@ -42,6 +43,11 @@ class Validated:
     @abstractmethod
     def graph(self) -> Graph:
         """The graph as it is wired now."""
+
+    @property
+    @abstractmethod
+    def _strays(self) -> tuple[Edge[Any], ...]:
+        """The edges that the flow has as a node, if it is a node of no other flow."""
 
     def validate(self) -> list[Finding]:
         """Look for everything that is provably wrong with the flow; no node is run.
@@ -89,13 +95,16 @@ class Validated:
             self._proofs = (graph, {})
         known = self._proofs[1]
         # The proof keeps the schema, so its id stays its own.
-        facts = (place, frames, id(schema), self.inputs, self._db_path is None)
+        strays = self._strays
+        facts = (place, frames, id(schema), self.inputs, self._db_path is None, bool(strays))
         proof = known.get(facts)
         if proof is None:
             from pocoflow.check import Proof, Subject
 
             stored = self._db_path is not None
-            subject = Subject(self.flow_name, graph, schema, self.inputs, stored, place, frames)
+            subject = Subject(
+                self.flow_name, graph, schema, self.inputs, stored, place, frames, strays
+            )
             proof = known[facts] = Proof(subject)
         return proof
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.errors import DefinitionError
-from pocoflow.node import Node, check_target
+from pocoflow.node import Node, check_target, note_part
 from pocoflow.porting import not_a_node
 
 __all__ = ["Conflict", "FlowEdges", "GraphEdge", "Source", "Writer"]
@@ -111,6 +111,7 @@ class FlowEdges:
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
         where = f"flow.then({node.name}.{shown}, target) at {file}:{line}"
         edge = Edge(action, check_target(where, target), file, line, catch)
+        note_part(node)
         known = self.of(node)
         before = known.get(action)
         if not known:

@@ -9,7 +9,7 @@ from pocoflow.check.flat import Spot
 from pocoflow.check.returns import Lacking, lacking_action
 from pocoflow.check.subject import Level, Subject
 from pocoflow.definitions import has_own_post
-from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION
+from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, End
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
@@ -30,6 +30,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         if subject.stored:
             yield from _namesakes(subject, level)
     yield from _endless(subject)
+    yield from _strays(subject)
 
 
 def listed(actions: object) -> str:
@@ -156,6 +157,23 @@ def _namesakes(subject: Subject, level: Level) -> Iterator[Finding]:
             "give each a name= of its own",
             node=label(those[1].name, level.path),
             where=those[1].where,
+        )
+
+
+def _strays(subject: Subject) -> Iterator[Finding]:
+    """Edges of the flow itself, as a node, where one of its nodes was meant."""
+    places = [one for one in subject.graph.nodes.values() if one.reachable]
+    ends = [one for one in places if not one.actions]
+    source = (ends or [subject.graph.start])[0].name
+    for edge in subject.strays:
+        target = "END" if isinstance(edge.target, End) else edge.target.name
+        meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
+        yield subject.finding(
+            "PF110",
+            f"an edge leads from this flow, as a node of another one, to {target!r} for action "
+            f"{edge.action!r}; it is a node of none, so the edge does nothing",
+            f"did you mean flow.then({meant}, {target})?",
+            where=(edge.file, edge.line),
         )
 
 

@@ -13,6 +13,7 @@ from pocoflow.check.flat import Spot, Walk, Way, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
+from pocoflow.edges import Edge
 from pocoflow.fields import StoreField
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
@@ -53,6 +54,7 @@ class Subject:
         stored: Whether runs are kept in a database.
         place: Where the run begins; the start of the graph by default.
         frames: The nested flows around that place.
+        strays: The edges of the flow as a node, if it is a node of no other flow.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -67,8 +69,10 @@ class Subject:
         stored: bool = False,
         place: GraphNode | None = None,
         frames: tuple[GraphNode, ...] = (),
+        strays: tuple[Edge[Any], ...] = (),
     ) -> None:
         self.flow_name = flow_name
+        self.strays = strays
         self.graph = graph
         self.fields = Fields(schema)
         self.inputs = inputs

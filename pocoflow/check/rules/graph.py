@@ -213,4 +213,41 @@ RULES = (
     """,
         also="warning",
     ),
+    rule(
+        "PF110",
+        "edge of the flow itself",
+        "warning",
+        "A flow has an edge as a node of another flow, and is a node of none.",
+        """`flow.then("default", publish)`, with a text first, says what comes after the whole flow
+        where it is nested; where it is run by itself nothing comes after it. Mostly an edge from a
+        node of the flow was meant.""",
+        """
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    @node
+    def publish(summary: str) -> None:
+        print(summary)
+
+
+    flow = Flow(start=summarise, schema=Article)
+    flow.then("default", publish)
+    """,
+        """
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    @node
+    def publish(summary: str) -> None:
+        print(summary)
+
+
+    flow = Flow(start=summarise, schema=Article)
+    flow.then(summarise, publish)
+    """,
+    ),
 )
