@@ -10,6 +10,7 @@ from pocoflow.edges import Edge
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, field_of, is_fields
 from pocoflow.graph import Graph, GraphNode
+from pocoflow.logging import get_logger
 from pocoflow.store import Store
 from pocoflow.wording import short
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pocoflow.findings import Finding
 
 __all__ = ["Validated", "names_of"]
+
+_log = get_logger("flow")
 
 
 class Validated:
@@ -32,6 +35,7 @@ class Validated:
     inputs: tuple[str, ...] | None
     _db_path: Any
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
+    _told: Graph | None = None
     _last: tuple[GraphNode, object, object, Proof] | None = None
 
     @property
@@ -81,6 +85,7 @@ class Validated:
             proof = last[3]
         else:
             proof = self._proof(place, frames, schema)
+            self._tell(proof)
             self._last = None if frames else (place, schema, self._db_path, proof)
         if proof.is_refused:
             proof.check((*store, *store.unsaved))
@@ -88,6 +93,14 @@ class Validated:
             if key not in store:
                 proof.check((*store, *store.unsaved))
                 break
+
+    def _tell(self, proof: Proof) -> None:
+        """Log what branches may clash in, once for a wiring, before any of them is paid for."""
+        if self._told is not self.graph:
+            self._told = self.graph
+            for one in () if proof.is_refused else proof.clashes:
+                text = f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}"
+                _log.warning("%s: %s. Fix: %s", text, one.message, one.fix)
 
     def _proof(self, place: GraphNode, frames: tuple[GraphNode, ...], schema: object) -> Proof:
         graph = self.graph

@@ -69,10 +69,15 @@ class Proof:
             *check_types(subject),
             *check_items(subject),
             *others,
-            *check_branches(subject),
+            *self.clashes,
             *check_storage(subject),
             *check_subflows(subject, lambda inner: Proof(inner).findings),
         ]
+
+    @cached_property
+    def clashes(self) -> list[Finding]:
+        """What several branches write, which a run notices only when all have been paid for."""
+        return list(check_branches(self._subject))
 
     @cached_property
     def _errors(self) -> list[Finding]:

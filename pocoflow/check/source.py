@@ -55,6 +55,7 @@ def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
         writes_more=uses.writes_more,
         named=uses.named,
         values=tuple(uses.values),
+        changes=uses.changes,
         file=function.__code__.co_filename,
     )
 
