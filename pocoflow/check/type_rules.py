@@ -11,6 +11,7 @@ from pocoflow.check.assignable import fits, fits_field
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.failure import Failure
+from pocoflow.fields import StoreField
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
@@ -111,6 +112,11 @@ def _parameters(
         elif one.field is not None:
             given = subject.held(one.field)
             gives = f", field {one.field} holds {type_label(given)}"
+            if _is_of_another(subject, one.field):
+                gives = (
+                    f" for {one.field}, but this flow's schema is {subject.fields.label}, whose "
+                    f"{one.field.name!r} holds {type_label(given)}"
+                )
             instead = "change the field"
         else:
             continue
@@ -151,13 +157,25 @@ def _result(
     for field, one in zip(signature.writes, given, strict=True):
         takes = _taken(subject, field.name, field.model)
         if not fits_field(one, takes):
+            holds = f"field {field}, which holds {type_label(takes)}"
+            if _is_of_another(subject, field):
+                holds = (
+                    f"writes={field}, but this flow's schema is {subject.fields.label}, whose "
+                    f"{field.name!r} holds {type_label(takes)}"
+                )
             yield subject.finding(
                 "PF203",
-                f"it returns {type_label(one)} for field {field}, which holds {type_label(takes)}",
+                f"it returns {type_label(one)} for {holds}",
                 f"return {type_label(takes)}, or change the field",
                 node=name,
                 where=definition_place(signature.function),
             )
+
+
+def _is_of_another(subject: Subject, field: StoreField) -> bool:
+    """Whether a reference is to the field of a model that the flow's schema is none of."""
+    schema = subject.fields.model
+    return field.model is not None and schema is not None and not issubclass(schema, field.model)
 
 
 def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:

@@ -71,6 +71,56 @@ def test_everything_is_reported_at_once() -> None:
     assert codes(flow) == ["PF103", "PF201", "PF202"]
 
 
+def test_a_field_of_another_model_is_told_apart_from_that_of_the_schema() -> None:
+    """What the reference names, and what the flow's schema has under that name."""
+
+    class Other(BaseModel):
+        summary: int
+        document: int
+
+    other = fields(Other)
+
+    @node(writes=other.summary)
+    def count(text: int = other.document) -> int:
+        return text
+
+    first, second = Flow(start=count, schema=Article).validate()
+    assert first.message == (
+        "parameter 'text' is annotated as int for Other.document, but this flow's schema is "
+        "Article, whose 'document' holds str"
+    )
+    assert second.message == (
+        "it returns int for writes=Other.summary, but this flow's schema is Article, whose "
+        "'summary' holds str"
+    )
+    assert Flow(start=count, schema=Other).validate() == []
+
+
+def test_a_write_for_nothing_says_who_overwrites_it() -> None:
+    """Each node that writes the field next is named."""
+
+    def writer(name: str) -> Any:
+        return node(writes=A.summary, name=name)(keep_all)
+
+    first, left, right = writer("first"), writer("left"), writer("right")
+    flow = Flow(start=first, schema=Article).then(first, is_long)
+    flow.then(is_long.when("long"), left).then(is_long.when("short"), right)
+    (one,) = flow.validate()
+    assert (one.code, one.node) == ("PF302", "first")
+    assert one.message.endswith("before anything reads it, by 'left', 'right'")
+    endless = (
+        Flow(start=first, schema=Article).then(first, is_long).then(is_long.when("*"), is_long)
+    )
+    assert [o.message.endswith("reads it") for o in endless.validate() if o.code == "PF302"] == [
+        True
+    ]
+
+
+def keep_all(document: str) -> str:
+    """What each writer does."""
+    return document
+
+
 def test_an_edge_of_the_flow_itself_is_a_warning_unless_it_is_nested() -> None:
     """A text first wires the flow as a node of another one; who meant a node of it is told."""
     flow = Flow(start=summarise, schema=Article).then("default", publish)
