@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -27,11 +26,13 @@ from pocoflow.porting import not_a_node, two_arguments
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema
+from pocoflow.settings import is_time
 from pocoflow.store import Store
 from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
+from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -93,8 +94,10 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             raise DefinitionError(f"Flow(start=...) takes a node, not {not_a_node(given)}")
         if type(max_steps) is not int or max_steps < 1:
             raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
-        if deadline is not None and not _is_time(deadline):
+        if deadline is not None and not is_time(deadline):
             raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
+        if db_path is not None:
+            _check_database(db_path)
         make_schema(schema)
         note_part(start)
         self.start = start
@@ -382,6 +385,14 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         return self._database
 
 
-def _is_time(seconds: object) -> bool:
-    numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
+def _check_database(given: object) -> None:
+    if isinstance(given, str | os.PathLike):
+        is_one = bool(os.fspath(given))
+    else:
+        from pocoflow.db import WorkflowDB
+
+        is_one = isinstance(given, WorkflowDB)
+    if not is_one:
+        raise DefinitionError(
+            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
+        )

@@ -415,6 +415,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("jitter", -0.1),
     ("jitter", 1.1),
     ("timeout", -1),
+    ("timeout", 0),
     ("timeout", "1"),
     ("timeout", False),
     ("timeout", float("inf")),
