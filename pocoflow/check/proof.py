@@ -10,6 +10,7 @@ from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.error_rules import check_errors
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.item_rules import check_items
+from pocoflow.check.name_rules import check_names
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_subflows
 from pocoflow.check.subject import Subject
@@ -68,6 +69,7 @@ class Proof:
             *check_errors(subject),
             *check_types(subject),
             *check_items(subject),
+            *check_names(subject),
             *others,
             *self.clashes,
             *check_storage(subject),

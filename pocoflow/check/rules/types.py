@@ -194,4 +194,33 @@ RULES = (
     flow = Flow(start=publish, schema=Words)
     """,
     ),
+    rule(
+        "PF208",
+        "misspelt setting or phase",
+        "warning",
+        "A class has a name that is nearly that of a setting or a phase, and that nothing uses.",
+        """Python takes any name in a class, so a misspelt `max_retries` sets nothing, and a
+        misspelt `exec` is never called. A name that is read somewhere in its module, or that
+        stands beside the one it is near, is left alone.""",
+        """
+    class Grade(Node):
+        max_retry = 3
+
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+
+    flow = Flow(start=Grade())
+    """,
+        """
+    class Grade(Node):
+        max_retries = 3
+
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+
+    flow = Flow(start=Grade())
+    """,
+    ),
 )

@@ -46,7 +46,7 @@ def test_a_finding_names_place_node_and_fix(
     assert one.flow
     assert (one.node is None) == (code in ("PF110", "PF401"))
     # The class of an example that is no file has no place that could be found.
-    assert one.file == f"<wrong {code}>" or code in ("PF107", "PF401", "PF402")
+    assert one.file == f"<wrong {code}>" or code in ("PF107", "PF208", "PF401", "PF402")
     shown = str(one)
     assert all(part in shown for part in (one.code, one.severity, one.message, one.fix))
 
