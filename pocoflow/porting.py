@@ -23,6 +23,8 @@ def not_a_node(given: object) -> str:
     """What was given where a node is expected, and how to make one of it, for an error message."""
     if isinstance(given, type):
         return f"the class {given.__name__}: pass an instance, with ()"
+    if getattr(given, "__name__", "") == "<lambda>":
+        return "a lambda: define a function with def, and write @node above it"
     if inspect.isroutine(given):
         return f"the function {getattr(given, '__name__', '')}: write @node above it"
     for base in type(given).__mro__:

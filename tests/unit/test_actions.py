@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -151,6 +153,25 @@ def test_a_post_that_is_set_on_a_node_is_not_that_of_its_class() -> None:
     node = ByArgument()
     node.post = lambda store, prep, result: "other"  # type: ignore[method-assign]
     run(node)
+
+
+class Called:
+    """Can be called, and is no function."""
+
+    def __call__(self, store: Store[Any], prep: Any, result: Any) -> str:
+        return "whatever"
+
+
+@pytest.mark.parametrize("post", [partial("{2}".format, "a"), Called(), MagicMock()], ids=type)
+def test_a_post_that_is_no_function_tells_nothing(post: Any) -> None:
+    """A partial, an object or a mock is called, and a flow with it can be validated."""
+    if isinstance(post, MagicMock):
+        post.return_value = "whatever"
+    kind: Any = type("Odd", (Node,), {"post": post})
+    assert promised_actions(kind()) is None
+    run(kind())
+    for schema in (None, {"a": int}):
+        assert Flow(start=kind(), schema=schema).validate() == []
 
 
 @pytest.mark.parametrize("base", [AskNode, BatchNode])

@@ -244,6 +244,7 @@ class Derived(PocketNode):
     [
         (plain, "not the function plain: write @node above it"),
         (functools.partial(plain), "not functools.partial(<function plain>)"),
+        (lambda: None, "not a lambda: define a function with def, and write @node above it"),
         (Do, r"not the class Do: pass an instance, with ()"),
         (Derived(), "not Derived, which is a PocketFlow node; derive it from pocoflow.Node"),
         (object(), "not <object object>"),
