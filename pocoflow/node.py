@@ -72,8 +72,8 @@ class Node(Generic[PrepT, ExecT, PostT]):
     """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
 
     ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
-    that ``exec`` returns, and the actions of ``post`` as a ``Literal``. All have defaults, so
-    ``class A(Node)`` is fine. Each phase may be ``async def``.
+    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, to which it is held in a
+    run, too. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
 
     Attributes:
         name: What the node is called in graphs, logs and the database; the class name by default.
