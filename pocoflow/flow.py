@@ -14,10 +14,11 @@ from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.edges import End, wiring_version
-from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
+from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
 from pocoflow.engine.run import Run
+from pocoflow.engine.threads import in_commit_thread
 from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
