@@ -14,7 +14,19 @@ from pocoflow.graph import Graph, GraphNode
 from pocoflow.question import Reply
 from pocoflow.wording import short
 
-__all__ = ["answer", "answer_json", "asker"]
+__all__ = ["answer", "answer_json", "asker", "questions_now"]
+
+
+def questions_now(database: WorkflowDB, graph: Graph, run_id: str) -> list[Asked]:
+    """The questions of a run as its flow sees them.
+
+    One whose answer its node cannot take any more is open, and asks for what the node takes now.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    kinds = _Kinds(graph)
+    return [kinds.as_open(one) for one in database.get_questions(run_id)]
 
 
 def answer(
@@ -42,7 +54,7 @@ def answer(
     if not of_node:
         _refuse_stranger(graph, reply.node, strange)
     kind = answer_type(reply.node)
-    counted = [_as_open(one, kind) if _is_given(one) else one for one in of_node]
+    counted = [_as_open(one, kind) for one in of_node]
     one = choose(counted, run_id, question, reply.node.name)
     refuse_closed(one)
     text, unfit = kind.from_python(reply.answer), _unfit(of_node, one)
@@ -63,19 +75,12 @@ def answer_json(
         RunNotFoundError: There is no such run.
         AnswerError: The answer does not fit, or there is no such open question.
     """
-    kinds: dict[int, AnswerType] = {}
-
-    def kind_of(one: Asked) -> AnswerType | None:
-        place = asker(graph, one)
-        if place is not None and id(place.node) not in kinds:
-            kinds[id(place.node)] = answer_type(place.node)
-        return None if place is None else kinds[id(place.node)]
-
+    kinds = _Kinds(graph)
     known = database.get_questions(run_id)
-    counted = [_as_open(it, kind_of(it)) if _is_given(it) else it for it in known]
+    counted = [kinds.as_open(one) for one in known]
     one = choose(counted, run_id, question)
     refuse_closed(one)
-    kind = kind_of(one)
+    kind = kinds.of(one)
     if kind is None:
         raise AnswerError(
             f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
@@ -85,18 +90,39 @@ def answer_json(
     return database.keep_answer(one, text, by, instead_of=unfit)
 
 
+class _Kinds:
+    """What the nodes of a flow ask for, each looked up once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._found: dict[int, AnswerType] = {}
+
+    def of(self, one: Asked) -> AnswerType | None:
+        """What the node takes that asked a question; ``None`` if the flow does not have it."""
+        place = asker(self._graph, one)
+        if place is None:
+            return None
+        if id(place.node) not in self._found:
+            self._found[id(place.node)] = answer_type(place.node)
+        return self._found[id(place.node)]
+
+    def as_open(self, one: Asked) -> Asked:
+        """A question, open if its node cannot take the answer that it has."""
+        return _as_open(one, self.of(one)) if _is_given(one) else one
+
+
 def _is_given(one: Asked) -> bool:
     return one.answer is not None and not one.is_closed
 
 
 def _as_open(one: Asked, kind: AnswerType | None) -> Asked:
     """A question whose answer the node cannot take, as one that has none."""
-    if one.answer is None or kind is None:
+    if one.answer is None or one.is_closed or kind is None:
         return one
     try:
         kind.read(one.answer)
     except AnswerError:
-        return replace(one, answer=None)
+        return replace(one, answer=None, schema=kind.schema)
     return one
 
 

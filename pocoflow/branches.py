@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from pocoflow.errors import BranchError
 from pocoflow.missing import Unsaved
+from pocoflow.reducers import increments_between
 from pocoflow.store import Store
 from pocoflow.watch import Watch
+from pocoflow.wording import short
 
 __all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "Writes", "merge"]
 
@@ -81,12 +83,19 @@ class BranchStore(Store[Any]):
             tails: What it had appended to lists.
             deleted: Keys that it had deleted.
             unsaved: Keys whose values could not be stored.
+
+        Raises:
+            BranchError: A field that it had set has a reducer now, and no increment gives that.
         """
         own = dict(values)
         for key, tail in tails.items():
             before = self.increments if key == INCREMENTS else self._data[key]
             own[key] = [*before, *tail]
-        self.increments = own.pop(INCREMENTS, self.increments)
+        increments = own.pop(INCREMENTS, self.increments)
+        self.increments = [one for one in increments if one[0] in self._reducers]
+        given = {key for key, _ in self.increments}
+        for key in sorted(self._reducers.intersection(own) - given):
+            self.increments += self._as_increments(key, own[key])
         self._data.update(own)
         for key in (*deleted, *unsaved):
             self._data.pop(key, None)
@@ -94,6 +103,19 @@ class BranchStore(Store[Any]):
         self._plain = self._plain and not self._unsaved
         for key in self._reducers & own.keys():
             self._expected.remember(key, own[key])
+
+    def _as_increments(self, key: str, value: Any) -> list[tuple[str, Any]]:
+        """What the branch had set before the field had a reducer, as increments of it."""
+        if key not in self._data or self._schema is None:
+            return [(key, value)]  # the join says that there is nothing to reduce into
+        found = increments_between(self._schema.reducers[key], self._data[key], value)
+        if found is None:
+            raise BranchError(
+                f"{self._label}: field {key!r} has a reducer now, and a parallel branch had set "
+                f"it before: no increment makes {short(value)} of {short(self._data[key])}; go on "
+                "with the schema as it was, or fork the run"
+            )
+        return [(key, update) for update in found]
 
     # -- writing ------------------------------------------------------------------------------
 

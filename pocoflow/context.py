@@ -81,7 +81,8 @@ class RunContext:
         count: The number of the step among those of its branch, from 0.
         phase: ``"prep"``, ``"exec"`` or ``"post"``.
         attempt: The attempt of ``exec``, from 1.
-        item: The item's index in a batch, else ``None``.
+        item: The item's number in a batch, else ``None``: its index, unless a resumed run found
+            other items than before.
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
         resources: The objects that the run was given; ``context()[key]`` gets one.

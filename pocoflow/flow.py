@@ -13,10 +13,11 @@ from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.edges import Edge, End, wiring_version
-from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
+from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import fail, steps
 from pocoflow.engine.run import Run
+from pocoflow.engine.threads import in_commit_thread
 from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
@@ -99,6 +100,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         if db_path is not None:
             _check_database(db_path)
         make_schema(schema)
+        _refuse_phases(type(self))
         note_part(start)
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
@@ -111,6 +113,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._db_path = db_path
         self._database: WorkflowDB | None = None
+        self._opened: list[WorkflowDB] = []
         self._own_edges = FlowEdges()
         self._graph: tuple[int, Graph] | None = None
         self._described: tuple[Graph, str] | None = None
@@ -318,6 +321,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         rename: Mapping[str, str] | None,
         types: Iterable[type],
         resources: Mapping[Any, object] | None,
+        *,
+        recovering: bool = False,
     ) -> Started:
         from pocoflow.resume import reopen
 
@@ -332,10 +337,11 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             rename=rename or {},
             types=types,
             prove=self._prove,
+            recovering=recovering,
         )
         run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay
-        run.prepared = found.prepared
+        run.items, run.prepared = found.items, found.prepared
         run.step = run.finished = found.step
         run.frames.extend(found.frames)
         first, _ = found.place.first()
@@ -374,7 +380,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             from pocoflow.db import WorkflowDB
 
             path = self._db_path
-            self._database = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
+            opened = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
+            # Threads that begin their first runs at once all use what the first of them opened.
+            self._opened.append(opened)
+            self._database = self._opened[0]
+            if opened is not self._database:
+                opened.close()
+                return self._database
             for name in graph.namesakes():
                 _log.warning(
                     "flow %r has several nodes of the name %r: give them a name= of their own, or "
@@ -395,4 +407,23 @@ def _check_database(given: object) -> None:
     if not is_one:
         raise DefinitionError(
             f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
+        )
+
+
+_PHASES = ("prep", "exec", "exec_fallback", "post", "prep_async", "exec_async", "post_async")
+
+
+def _refuse_phases(kind: type[Flow[Any]]) -> None:
+    """Refuse a flow whose class defines phases as a node does: nothing would call them.
+
+    Raises:
+        DefinitionError: It defines some; names them.
+    """
+    own = [name for name in _PHASES if getattr(kind, name, None) is not getattr(Node, name, None)]
+    if own:
+        raise DefinitionError(
+            f"class {kind.__name__} defines {' and '.join(own)}, and a flow has no phases of its "
+            "own: put what prep does into a node before the others, and what post does into one "
+            "after them; the params of a BatchFlow are a field that a node writes, and "
+            "FanOut(flow, each=..., as_=...) runs the flow for each of them"
         )

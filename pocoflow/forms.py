@@ -166,9 +166,9 @@ def _field(
 ) -> Field:
     own = _resolved(given, root)
     takes_null = False
-    options = own.get("anyOf", ())
-    others = [one for one in options if one.get("type") != "null"]
-    if len(others) == 1 and len(others) < len(options):
+    options = _list(own, "anyOf")
+    others = [one for one in options if not isinstance(one, Mapping) or one.get("type") != "null"]
+    if len(others) == 1 and len(others) < len(options) and isinstance(others[0], Mapping):
         rest = {key: value for key, value in own.items() if key != "anyOf"}
         own, takes_null = {**_resolved(others[0], root), **rest}, True
     kind, choices = _kind(own)
@@ -176,7 +176,7 @@ def _field(
         kind = "json"  # forms inside of forms would ask for more than a person can oversee
     fields: tuple[Field, ...] = ()
     if kind == "object":
-        needed = own.get("required", ())
+        needed = _list(own, "required")
         fields = tuple(
             _field(inner, about, root, is_required=inner in needed)
             for inner, about in own["properties"].items()
@@ -193,15 +193,15 @@ def _field(
         is_required,
         takes_null,
         ", ".join(said.format(own[key]) for key, said in _LIMITS.items() if key in own),
-        bool(own.keys() & {"format", "pattern"}) or own.get("maxLength", _LINE + 1) <= _LINE,
+        bool(own.keys() & {"format", "pattern"}) or _is_short(own.get("maxLength")),
     )
 
 
 def _kind(own: Mapping[str, Any]) -> tuple[Kind, tuple[Any, ...]]:
     if "const" in own:
         return "choice", (own["const"],)
-    if own.get("enum"):
-        return "choice", tuple(own["enum"])
+    if choices := _list(own, "enum"):
+        return "choice", tuple(choices)
     if any(key in own for key in ("anyOf", "oneOf", "allOf", "not", "if", "$ref")):
         return "json", ()
     type_ = own.get("type")
@@ -209,8 +209,9 @@ def _kind(own: Mapping[str, Any]) -> tuple[Kind, tuple[Any, ...]]:
         return "choice", (None,)
     if type_ == "string":
         return "text", ()
-    if type_ == "object" and own.get("properties"):
-        return "object", ()
+    inner = own.get("properties")
+    if type_ == "object" and isinstance(inner, Mapping) and inner:
+        return "object" if all(isinstance(one, Mapping) for one in inner.values()) else "json", ()
     return (_NUMBERS.get(type_, "json") if isinstance(type_, str) else "json"), ()
 
 
@@ -218,16 +219,29 @@ def _resolved(given: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
     """A schema with what it refers to in its place; what stands beside a reference counts first."""
     seen: set[str] = set()
     while True:
-        parts = given.get("allOf", ())
-        target = given.get("$ref") or (parts[0].get("$ref") if len(parts) == 1 else None)
+        parts = _list(given, "allOf")
+        only = parts[0] if len(parts) == 1 and isinstance(parts[0], Mapping) else {}
+        target = given.get("$ref") or only.get("$ref")
         if not isinstance(target, str) or not target.startswith("#/$defs/") or target in seen:
             return given
         seen.add(target)
-        found = root.get("$defs", {}).get(target.removeprefix("#/$defs/"))
+        definitions = root.get("$defs")
+        name = target.removeprefix("#/$defs/")
+        found = definitions.get(name) if isinstance(definitions, Mapping) else None
         if not isinstance(found, Mapping):
             return given
         own = {key: value for key, value in given.items() if key not in ("$ref", "allOf", "$defs")}
         given = {**found, **own}
+
+
+def _list(own: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under a key; an empty one if it holds something else."""
+    found = own.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _is_short(length: object) -> bool:
+    return isinstance(length, int) and length <= _LINE
 
 
 def _finite(number: float) -> float:

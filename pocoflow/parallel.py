@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from typing_extensions import TypeVar
@@ -19,13 +19,24 @@ from pocoflow.porting import not_a_node
 from pocoflow.store import Store
 from pocoflow.wording import short
 
-__all__ = ["FAILED", "BranchEnd", "FanOut", "Parallel", "Spread", "Start", "reference_of"]
+__all__ = [
+    "FAILED",
+    "NO_ITEM",
+    "BranchEnd",
+    "FanOut",
+    "Parallel",
+    "Spread",
+    "Start",
+    "reference_of",
+]
 
 ItemT = TypeVar("ItemT")
 EndT = TypeVar("EndT", bound=str | None, default=Any)
 
 OnError = Literal["stop", "collect"]
 Ended = Literal["default", "failed"]
+
+NO_ITEM: Any = object()
 
 FAILED: Literal["failed"] = "failed"
 """The action where failures are collected and there are some."""
@@ -38,18 +49,27 @@ class Start:
     Attributes:
         name: What it is called in messages.
         template: The number of the node or flow that it is.
-        index: What sets it apart from others of that, in the path of its nodes.
         private: Values that only it has.
         hidden: Keys whose values it keeps to itself.
         base: The store that it works on, if it has one of its own.
+        item: The item that it works on, if it is one of several that differ by that.
+        index: What sets it apart from those, in the path of its nodes.
     """
 
     name: str
     template: int
-    index: str
     private: Mapping[str, Any]
     hidden: frozenset[str] = frozenset()
     base: Store[Any] | None = None
+    item: Any = NO_ITEM
+    index: str = ""
+
+    def numbered(self, number: int) -> Start:
+        """The same, set apart from those of other items by its number."""
+        if self.item is NO_ITEM:
+            return self
+        index = f"[{number}]"
+        return replace(self, name=self.name + index, index=index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +194,7 @@ class Parallel(_Merging):
     def starts(self, given: Any) -> Iterator[Start]:
         """Each branch once."""
         for number, branch in enumerate(self.branches):
-            yield Start(branch.name, number, "", {}, self.private)
+            yield Start(branch.name, number, {}, self.private)
 
 
 class FanOut(_Merging):
@@ -227,9 +247,8 @@ class FanOut(_Merging):
 
     def starts(self, given: Any) -> Iterator[Start]:
         """The branch for each item."""
-        for number, item in enumerate(given):
-            index = f"[{number}]"
-            yield Start(self.branches[0].name + index, 0, index, {self.item: item}, self.private)
+        for item in given:
+            yield Start(self.branches[0].name, 0, {self.item: item}, self.private, item=item)
 
 
 def reference_of(argument: str, reference: object) -> StoreField:

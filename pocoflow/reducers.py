@@ -8,7 +8,8 @@ branches. The functions here are the usual ones; any function of two arguments w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
 from types import BuiltinFunctionType, FunctionType
 from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
 
@@ -19,6 +20,7 @@ __all__ = [
     "add",
     "append",
     "extend",
+    "increments_between",
     "item",
     "latest",
     "merge",
@@ -117,6 +119,37 @@ def reduced(
             exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
             raise
     return changes
+
+
+def increments_between(reducer: Reducer, old: Any, value: Any) -> list[Any] | None:
+    """Increments by which the reducer makes one value of another, if some are found.
+
+    What the reducer makes of them decides, so a function of one's own is as good as one of these.
+    """
+    return next(
+        (updates for updates in _differences(old, value) if _leads(reducer, old, updates, value)),
+        None,
+    )
+
+
+def _leads(reducer: Reducer, old: Any, updates: Iterable[Any], value: Any) -> bool:
+    try:
+        made = reduce(reducer, updates, old)
+    except Exception:  # noqa: BLE001 - a reducer of something else may raise anything
+        return False
+    return type(made) is type(value) and bool(made == value)
+
+
+def _differences(old: Any, value: Any) -> Iterator[list[Any]]:
+    if isinstance(old, list) and isinstance(value, list) and value[: len(old)] == old:
+        tail = value[len(old) :]
+        yield [tail]
+        yield tail
+    elif isinstance(old, dict) and isinstance(value, dict):
+        yield [{key: one for key, one in value.items() if key not in old or old[key] != one}]
+    elif isinstance(old, (int, float)) and isinstance(value, (int, float)):
+        yield [value - old]
+    yield [value]
 
 
 def metadata_of(annotation: object) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Run
-from pocoflow.errors import DefinitionError, ResumeError, RunPaused
+from pocoflow.errors import DefinitionError, RunNotFoundError, RunPaused
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.runner import RunHandle
@@ -69,6 +69,8 @@ class StoredRuns(Generic[StateT]):
         rename: Mapping[str, str] | None,
         types: Iterable[type],
         resources: Mapping[Any, object] | None,
+        *,
+        recovering: bool = False,
     ) -> Started: ...
 
     @abstractmethod
@@ -143,26 +145,27 @@ class StoredRuns(Generic[StateT]):
         Returns:
             For each such run, ``None`` if it is completed now, or the exception that ended it,
             ``RunPaused`` if it waits (again). One that fails does not keep the others from going
-            on; one that another process has taken meanwhile is left out.
+            on; one that another process has taken, or somebody has ended, meanwhile is left out.
         """
+        from pocoflow.db.recorder import TakenError
+
         outcomes: dict[str, Exception | None] = {}
         for run_id in self._required_database().runs_to_recover(self.flow_name):
             try:
-                self.resume(run_id, types=types, resources=resources)
+                try:
+                    # The earlier ones took their time: others may have gone on with this one.
+                    started = self._stored(run_id, None, None, types, resources, recovering=True)
+                except (TakenError, RunNotFoundError):
+                    continue
+                self._go(started)
             except RunPaused as exc:
                 outcomes[run_id] = exc
             except Exception as exc:  # noqa: BLE001 - returned; the others go on
-                if isinstance(exc, ResumeError) and self._is_taken(run_id):
-                    continue
                 _log.warning("run %r could not be recovered: %s", run_id, exc)
                 outcomes[run_id] = exc
             else:
                 outcomes[run_id] = None
         return outcomes
-
-    def _is_taken(self, run_id: str) -> bool:
-        row = self._required_database().get_run(run_id) or {}
-        return row.get("status") in ("running", "completed")
 
     def fork(
         self,

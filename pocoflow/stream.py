@@ -70,6 +70,8 @@ async def stream_async(run: Run, steps: Steps) -> AsyncGenerator[Event, None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # of a run that nobody reads the events of, it is only on record
     task.result()
 
 

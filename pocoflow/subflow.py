@@ -121,7 +121,7 @@ class Subflow(Spread[Any]):
     def starts(self, given: Any) -> Iterator[Start]:
         """The flow, once, on its own store."""
         base = Store(given, self.flow.schema, self.name)
-        yield Start(self.name, 0, "", {}, base=base)
+        yield Start(self.name, 0, {}, base=base)
 
     def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Any:
         """Hand back what it made; the action that ended it."""

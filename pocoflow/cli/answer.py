@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pocoflow.answering import questions_now
 from pocoflow.cli import prompts
-from pocoflow.cli.asked import PAUSED, command, show_paused, show_question, table_of
-from pocoflow.cli.database import DATABASE, find_run, open_database
+from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
+from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_database
+from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
@@ -37,7 +39,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "With --flow the answer is also checked by its type, and the run goes on when no question "
         "is open any more."
     )
-    parser.add_argument("run_id", metavar="RUN", help="the run's id, as 'questions' shows it")
+    parser.add_argument("run_id", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
         "--question", metavar="N", type=int, help="the number of the question, if several are open"
     )
@@ -87,14 +89,20 @@ class _Desk:
         run = self.database.get_run(one.run_id) or {}
         if run.get("status") in _OVER:
             raise AnswerError(f"run {one.run_id!r} is {run['status']}: it takes no answer")
-        for now in self.database.get_questions(one.run_id):
+        for now in self.asked(one.run_id):
             if now.question == one.question:
                 refuse_closed(now)
         refuse_late(one)
 
+    def asked(self, run_id: str) -> list[Asked]:
+        """The questions of a run; with the flow one is open if its answer does not fit any more."""
+        if self.flow is None:
+            return self.database.get_questions(run_id)
+        return questions_now(self.database, self.flow.graph, run_id)
+
     def left(self, run_id: str) -> list[Asked]:
         """The questions of a run that are open."""
-        return [one for one in self.database.get_questions(run_id) if one.is_open]
+        return [one for one in self.asked(run_id) if one.is_open]
 
 
 def answer(args: argparse.Namespace) -> int:
@@ -102,9 +110,16 @@ def answer(args: argparse.Namespace) -> int:
     by = args.by if args.by is not None else _login()
     if args.flow:
         flow = stored_in(load_flow(args.flow), args.db)
-        return _answer(_Desk(flow._required_database(), flow, by), args, args.db)
+        db = flow._required_database()
+        args.run_id = find_run(db, args.run_id)["run_id"]
+        try:
+            return _answer(_Desk(db, flow, by), args, args.db)
+        except AnswerError as exc:
+            lines = (str(exc), *in_commands(exc, args.run_id, args.flow, args.db, db.path))
+            raise CommandError("\n".join(lines), code=1) from exc
     path = args.db or DATABASE
     with open_database(path, read_only=False) as db:
+        args.run_id = find_run(db, args.run_id)["run_id"]
         return _answer(_Desk(db, None, by), args, path)
 
 
@@ -145,7 +160,7 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
     """
     run = find_run(desk.database, args.run_id)
     if args.question is not None:
-        asked = desk.database.get_questions(args.run_id)
+        asked = desk.asked(args.run_id)
         found = [one for one in asked if one.question == args.question]
         if not found:
             numbers = ", ".join(str(one.question) for one in asked) or "none"
@@ -157,7 +172,7 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
         return found
     waiting = [] if run["status"] in _OVER else desk.left(args.run_id)
     if not waiting:
-        raise CommandError(f"run {args.run_id!r} is {run['status']} and asks nothing", code=1)
+        raise CommandError(_asks_nothing(desk, run), code=1)
     if len(waiting) == 1:
         desk.refuse(waiting[0])
     elif args.value is not UNSET or not sys.stdin.isatty():
@@ -166,6 +181,13 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
             + "\n".join(table_of(waiting))
         )
     return waiting
+
+
+def _asks_nothing(desk: _Desk, run: Mapping[str, Any]) -> str:
+    told = f"run {run['run_id']!r} is {run['status']} and asks nothing"
+    if desk.flow is None and run["status"] not in _OVER and desk.asked(run["run_id"]):
+        return f"{told} (an answer that its flow cannot take is replaced with --flow)"
+    return told
 
 
 # -- asking ---------------------------------------------------------------------------------------
@@ -198,7 +220,7 @@ def _ask(desk: _Desk, one: Asked) -> None:
         AnswerError: No answer is taken any more.
     """
     desk.refuse(one)
-    print(*show_question(one), "", sep="\n")
+    print(*show_question(one, desk.database.path), "", sep="\n")
     form = form_of(one.schema)
     while True:
         value = prompts.ask(form)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 
-from pocoflow.cli.database import DATABASE
+from pocoflow.cli.database import command
 from pocoflow.cli.output import moment, one_line, parse_time, printable, table
 from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked
 
-__all__ = ["PAUSED", "command", "history", "show_paused", "show_question", "table_of"]
+__all__ = ["PAUSED", "history", "show_paused", "show_question", "table_of"]
 
 PAUSED = 3
 """The exit code of a command whose run waits for answers."""
@@ -55,8 +54,14 @@ def _place(one: Asked) -> str:
 # -- one question ---------------------------------------------------------------------------------
 
 
-def show_question(one: Asked) -> Iterator[str]:
-    """A question as a person reads it before answering: text, where it comes from, context."""
+def show_question(one: Asked, path: str) -> Iterator[str]:
+    """A question as a person reads it before answering: text, where it comes from, context.
+
+    Args:
+        one: The question.
+        path: Its database.
+    """
+    whole = command("questions", "--run", one.run_id, "--format", "json", path=path)
     lines = one.text.strip().split("\n")
     yield f"question {one.question}: {printable(lines[0])}"
     yield from (f"  {printable(line)}".rstrip() for line in lines[1:])
@@ -67,10 +72,10 @@ def show_question(one: Asked) -> Iterator[str]:
         yield f"  until {moment(parse_time(one.deadline))} UTC; then {default}"
     for name, value in one.context.items():
         yield ""
-        yield from _value(printable(name), value)
+        yield from _value(printable(name), value, whole)
 
 
-def _value(name: str, value: object) -> Iterator[str]:
+def _value(name: str, value: object, whole: str) -> Iterator[str]:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(name) + len(text) < _LINE and "\n" not in text:
         yield f"  {name}: {printable(text)}"
@@ -81,7 +86,7 @@ def _value(name: str, value: object) -> Iterator[str]:
     for line in text[:_CONTEXT].strip("\n").split("\n"):
         yield f"    {printable(line)}".rstrip()
     if len(text) > _CONTEXT:
-        yield f"    ... ({len(text):,} characters; 'pocoflow questions --format json' has all)"
+        yield f"    ... ({len(text):,} characters; '{whole}' has all)"
 
 
 def history(asked: Sequence[Asked]) -> list[str]:
@@ -121,9 +126,3 @@ def show_paused(
     yield from table_of(asked)
     flow = ("--flow", target) if target else ()
     yield f"answer with: {command('answer', run_id, *flow, path=path)}"
-
-
-def command(*words: str, path: str | None) -> str:
-    """A command of ours, ready to be pasted."""
-    given = [] if path in (None, DATABASE) else ["--db", str(path)]
-    return printable(shlex.join(["pocoflow", *words, *given]))

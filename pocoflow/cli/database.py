@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.cli.output import CommandError
+from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
 
-__all__ = ["DATABASE", "add_database", "check_there", "find_run", "open_database", "unknown_run"]
+__all__ = [
+    "DATABASE",
+    "RUN_HELP",
+    "add_database",
+    "check_there",
+    "command",
+    "find_run",
+    "open_database",
+]
 
 DATABASE = "pocoflow.db"
 """The database of a command that is given none."""
+
+RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
+
+_CANDIDATES = 10
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
@@ -49,22 +62,40 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
         raise CommandError(str(exc)) from exc
 
 
-def find_run(db: WorkflowDB, run_id: str) -> dict[str, Any]:
-    """The row of a run.
+def command(*words: str, path: str | None) -> str:
+    """A command of ours, ready to be pasted; with its database, unless that is the default."""
+    given = [] if path in (None, DATABASE) else ["--db", str(path)]
+    return printable(shlex.join(["pocoflow", *words, *given]))
+
+
+def find_run(db: WorkflowDB, given: str) -> dict[str, Any]:
+    """The row of the run of an id, or of the only one whose id begins so.
 
     Raises:
-        CommandError: There is no such run; says which id is the nearest.
+        CommandError: There is no such run, and says which id is the nearest; or there are several.
     """
-    run = db.get_run(run_id)
+    from pocoflow.db.reports import runs_beginning
+
+    run = db.get_run(given)
     if run is not None:
         return run
+    found = runs_beginning(db, given, _CANDIDATES + 1) if given else []
+    if len(found) > 1:
+        shown = [f"  {printable(one)}" for one in found[:_CANDIDATES]]
+        more = ["  ..."] if len(found) > _CANDIDATES else []
+        raise CommandError("\n".join([f"several runs begin with {given!r}:", *shown, *more]))
+    if found:
+        return _row(db, found[0])
+    return _row(db, given)
+
+
+def _row(db: WorkflowDB, run_id: str) -> dict[str, Any]:
     try:
-        db.get_events(run_id)
+        db.number(run_id)
     except RunNotFoundError as exc:  # it suggests the nearest id
-        raise unknown_run(exc) from exc
-    raise CommandError(f"database {db.path} had no run {run_id!r} until now")
-
-
-def unknown_run(exc: RunNotFoundError) -> CommandError:
-    """What a command says of a run that is not there."""
-    return CommandError(f"{exc} ('pocoflow runs list' shows those it has)")
+        listing = command("runs", "list", path=db.path)
+        raise CommandError(f"{exc} ('{listing}' shows those it has)") from exc
+    run = db.get_run(run_id)
+    if run is None:
+        raise CommandError(f"database {db.path} has run {run_id!r} no more")
+    return run

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-__all__ = ["CommandError", "duration", "moment", "one_line", "parse_time", "printable", "table"]
+__all__ = [
+    "CommandError",
+    "cut_last",
+    "duration",
+    "moment",
+    "one_line",
+    "parse_time",
+    "printable",
+    "table",
+    "width",
+]
+
+_LEAST = 20
+"""What is left of the last column, however narrow the terminal is."""
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -43,6 +58,21 @@ def one_line(text: str, limit: int) -> str:
     """The text as one safe line of at most ``limit`` characters."""
     line = printable(text[: limit + 1])
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def width() -> int | None:
+    """How many characters a line of the terminal takes; ``None`` if the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def cut_last(rows: Iterable[Sequence[str]], limit: int | None, gap: str = "  ") -> list[list[str]]:
+    """The rows with their last column cut so that a line has at most ``limit`` characters."""
+    cells = [list(row) for row in rows]
+    if limit is None or not cells:
+        return cells
+    others = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
+    room = max(_LEAST, limit - sum(others) - len(gap) * len(others))
+    return [[*row[:-1], one_line(row[-1], room)] for row in cells]
 
 
 def table(rows: Iterable[Sequence[str]], right: Sequence[int] = (), gap: str = "  ") -> list[str]:

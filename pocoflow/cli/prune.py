@@ -9,7 +9,9 @@ from pathlib import Path
 
 from pocoflow.cli.database import add_database, open_database
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.db import STATUSES
+from pocoflow.db import STATUSES, WorkflowDB
+from pocoflow.db.prune import ENDED
+from pocoflow.db.reports import flow_counts
 
 __all__ = ["register"]
 
@@ -63,14 +65,26 @@ def prune(args: argparse.Namespace) -> int:
             **chosen,
         )
         what = f"{removed} run{'' if removed == 1 else 's'}"
+        stays = "" if args.status else _stays(db, args.flow)
         if args.dry_run:
-            print(f"would remove {what}")
+            print(f"would remove {what}{stays}")
             return 0
         if args.vacuum:
             db.vacuum()
         size = "" if not args.vacuum else f"; {_size(before)} before, {_size(path.stat().st_size)}"
-        print(f"removed {what} from {printable(args.db)}{size}")
+        print(f"removed {what} from {printable(args.db)}{size}{stays}")
     return 0
+
+
+def _stays(db: WorkflowDB, flow: str | None) -> str:
+    """Which runs stay because they have not ended, such as `` (1 is running, 2 are paused)``."""
+    counts = [one for one in flow_counts(db) if flow in (None, one.flow_name)]
+    told = []
+    for status in STATUSES:
+        runs = sum(one.by_status.get(status, 0) for one in counts)
+        if runs and status not in ENDED:
+            told.append(f"{runs} {'is' if runs == 1 else 'are'} {status}")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _age(text: str) -> timedelta:

@@ -18,7 +18,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         "List the questions that wait for an answer, the oldest first. 'pocoflow answer RUN' "
         "answers them."
     )
-    parser.add_argument("--run", metavar="RUN", help="only those of this run")
+    parser.add_argument(
+        "--run", metavar="RUN", help="only those of this run; the beginning of its id will do"
+    )
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="how to list (text)"
     )
@@ -29,14 +31,13 @@ def register(parser: argparse.ArgumentParser) -> None:
 def list_questions(args: argparse.Namespace) -> int:
     """Print the open questions."""
     with open_database(args.db) as db:
-        if args.run is not None:
-            find_run(db, args.run)
-        asked = [one for one in db.pending() if args.run in (None, one.run_id)]
+        run_id = None if args.run is None else find_run(db, args.run)["run_id"]
+        asked = [one for one in db.pending() if run_id in (None, one.run_id)]
     if args.format == "json":
         print(json.dumps([one.as_json() for one in asked], indent=2))
     elif asked:
-        print(*table_of(asked, runs=args.run is None), sep="\n")
+        print(*table_of(asked, runs=run_id is None), sep="\n")
     else:
-        of = f" of run {printable(args.run)}" if args.run is not None else ""
+        of = f" of run {printable(run_id)}" if run_id is not None else ""
         print(f"no open questions{of} in {printable(args.db)}")
     return 0

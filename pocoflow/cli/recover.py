@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from pocoflow.cli.asked import PAUSED
-from pocoflow.cli.output import one_line, printable
+from pocoflow.cli.hints import in_commands
+from pocoflow.cli.output import one_line, printable, width
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
-from pocoflow.errors import RunPaused
+from pocoflow.errors import PocoflowError, RunPaused
 
 __all__ = ["register"]
 
@@ -28,8 +29,13 @@ def recover(args: argparse.Namespace) -> int:
     """Recover the runs and say how each ended; 1 if one of them failed again."""
     flow = stored_in(load_flow(args.flow), args.db)
     outcomes = flow.recover()
+    database, room = flow._required_database().path, width()
     for run_id, error in outcomes.items():
-        print(f"{printable(run_id)}  {one_line(_ended(run_id, error), 100)}")
+        line = printable(f"{run_id}  {_ended(run_id, error)}")
+        print(line if room is None else one_line(line, room))
+        if isinstance(error, PocoflowError):
+            for hint in in_commands(error, run_id, args.flow, args.db, database):
+                print(f"  {hint}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")
     errors = [(run_id, error) for run_id, error in outcomes.items() if error is not None]
@@ -44,7 +50,8 @@ def _ended(run_id: str, error: Exception | None) -> str:
     if isinstance(error, RunPaused) and _is_paused(run_id, error):
         count = len(error.questions)
         return f"paused: {count} question{'' if count == 1 else 's'} to be answered"
-    return f"failed: {type(error).__name__}: {error}"
+    told = str(error).partition("\n")[0]
+    return f"failed: {type(error).__name__}: {told}" if told else f"failed: {type(error).__name__}"
 
 
 def _is_paused(run_id: str, error: Exception) -> bool:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.cli.asked import PAUSED, show_paused
-from pocoflow.cli.database import unknown_run
+from pocoflow.cli.database import RUN_HELP, command, find_run
+from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
 from pocoflow.db.questions import Asked
-from pocoflow.errors import PocoflowError, RunNotFoundError, RunPaused
+from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow import Flow
 
 __all__ = ["go_on", "register"]
@@ -25,7 +26,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "was forked. What was finished is not executed again. Ends with 3 if the run pauses for "
         "an answer."
     )
-    parser.add_argument("run_id", metavar="RUN_ID", help="the run's id, as 'runs list' shows it")
+    parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
     parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
     parser.add_argument(
@@ -51,7 +52,8 @@ def resume(args: argparse.Namespace) -> int:
     """Resume a run and say how it ended."""
     flow = stored_in(load_flow(args.flow), args.db)
     changes, rename = dict(args.set), dict(args.rename)
-    return go_on(flow, args.run_id, args.flow, args.db, changes=changes, rename=rename)
+    run_id = find_run(flow._required_database(), args.run_id)["run_id"]
+    return go_on(flow, run_id, args.flow, args.db, changes=changes, rename=rename)
 
 
 def go_on(
@@ -74,24 +76,23 @@ def go_on(
         rename: Likewise.
 
     Raises:
-        CommandError: There is no such run, or it has failed.
-        PocoflowError: It cannot go on.
+        CommandError: It has failed, or cannot go on.
     """
+    database = flow._required_database().path
     try:
         flow.resume(run_id, changes=changes, rename=rename)
-    except RunNotFoundError as exc:
-        raise unknown_run(exc) from exc
     except RunPaused as exc:
         if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
             raise
         print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
         return PAUSED
-    except PocoflowError:
-        raise
+    except PocoflowError as exc:
+        lines = (str(exc), *in_commands(exc, run_id, target, path, database))
+        raise CommandError("\n".join(lines), code=1) from exc
     except Exception as exc:
         raise CommandError(
             f"run {run_id} failed: {type(exc).__name__}: {exc}\n"
-            f"'pocoflow runs show {run_id}' has the traceback",
+            f"'{command('runs', 'show', run_id, path=database)}' has the traceback",
             code=1,
         ) from exc
     print(f"run {printable(run_id)} is completed")

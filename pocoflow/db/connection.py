@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pocoflow.db.migrate import migrate
-from pocoflow.db.wal import LOG_LIMIT, Backfill, Identity, identify
+from pocoflow.db.wal import LOG_LIMIT, Backfill, Identity, identify, is_any_at_work, rest_all
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 
 __all__ = ["Connection", "Synchronous"]
@@ -24,16 +24,63 @@ _Look: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 _abandoned: list[sqlite3.Connection] = []
 _open_ones: weakref.WeakSet[Connection] = weakref.WeakSet()
+_guard = threading.RLock()  # of the set
+_FORK_PATIENCE = 5.0
 
 
-def _unlock_after_fork() -> None:
+class _Locked(threading.local):
+    """The locks that a thread has taken for its fork."""
+
+    def __init__(self) -> None:
+        self.locks: list[Any] = []
+
+
+_locked = _Locked()
+
+
+def _before_fork() -> None:
+    # A lock inside SQLite that a thread has at the fork stays taken in the child, which would wait
+    # for ever: so let no thread be there, if that can be had before long.
+    until = time.monotonic() + _FORK_PATIENCE
+    while time.monotonic() < until:
+        rest_all()
+        if _lock_all() and not is_any_at_work():
+            return
+        _unlock_all()
+
+
+def _lock_all() -> bool:
+    # Whoever has one of these locks may wait for another one, in a finalizer: no waiting here.
+    _guard.acquire()
+    _locked.locks.append(_guard)
+    for connection in list(_open_ones):
+        lock = connection._lock
+        if not lock.acquire(timeout=0.05):
+            return False
+        _locked.locks.append(lock)
+    return True
+
+
+def _unlock_all() -> None:
+    while _locked.locks:
+        _locked.locks.pop().release()
+
+
+def _after_fork_in_child() -> None:
     # A thread that held one of these is not on this side of the fork to give it back.
+    global _guard  # noqa: PLW0603
+    _guard = threading.RLock()
+    _locked.locks.clear()
     for connection in _open_ones:
         connection._lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_unlock_all,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 class Connection:
@@ -67,9 +114,10 @@ class Connection:
         self._seen: _Look | None = None
         self._identity: Identity | None = None
         self._backfill: Backfill | None = None
-        with self._translated():
+        with _guard:
+            _open_ones.add(self)
+        with self._lock, self._translated():
             self._open()
-        _open_ones.add(self)
         if self.file is not None and not read_only:
             self._backfill = Backfill.share(self.file, self._identity)
 
@@ -260,10 +308,9 @@ class Connection:
         return self._seen is not None and self._seen != self._look()
 
     def _reopen(self) -> None:
-        old = self._raw
+        old = self._current()  # which a closed one does not have, and not that of before a fork
         self._open()
-        if old is not None:
-            old.close()
+        old.close()
 
     def row(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         """The first row of a read, or ``None``."""

@@ -15,6 +15,7 @@ from pocoflow.errors import DatabaseFileError, NotStorableError
 __all__ = ["migrate"]
 
 _OLD_TABLES = ("pf_checkpoints", "pf_events", "pf_runs")
+_NEWEST = {"pf_items", "pf_pauses", "pf_questions"}
 _OLD_UNSAVED = re.compile(r"<non-serialisable: (.+)>")
 
 
@@ -39,11 +40,11 @@ def migrate(raw: sqlite3.Connection, label: str, *, read_only: bool) -> sqlite3.
             "upgrade pocoflow"
         )
     if tables and version == VERSION:
-        if "pf_questions" not in tables:
+        if lacking := sorted(_NEWEST - tables):
             raise DatabaseFileError(
                 f"database {label} was written by a version between 0.2.1 and 0.3 that was never "
-                "published, and lacks the table pf_questions: use another file, or the version "
-                "that wrote it"
+                f"published, and lacks {', '.join(lacking)}: use another file, or the version that "
+                "wrote it"
             )
         return raw
     if read_only:

@@ -9,6 +9,10 @@ INSERT INTO pf_runs (
     :parent_run_id, :parent_step, :graph_no
 );
 
+-- name: next_number
+-- Another number for a run of which nothing but its row is there.
+UPDATE pf_runs SET run_no = run_no + 1 WHERE run_no = ? RETURNING run_no;
+
 -- name: insert_graph
 INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
 
@@ -36,8 +40,19 @@ SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
 INSERT INTO pf_journal (run_no, scope, step, item, value) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (run_no, scope, step, item) DO UPDATE SET value = excluded.value;
 
+-- name: insert_journal_of_item
+INSERT INTO pf_journal (run_no, scope, step, item, value, digest) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
+    value = excluded.value, digest = excluded.digest;
+
 -- name: journal_of_run
 SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope, step, item;
+
+-- name: items_in_journal
+SELECT count(*) FROM pf_journal WHERE run_no = ? AND item >= 0;
+
+-- name: runs_beginning
+SELECT run_id FROM pf_runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_no DESC LIMIT ?2;
 
 -- name: clear_journal
 DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
@@ -45,6 +60,20 @@ DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 -- name: clear_branches
 -- What is left of the branches of one parallel node: a branch that failed had no step to remove it.
 DELETE FROM pf_journal WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+
+-- name: insert_item
+INSERT INTO pf_items (run_no, scope, step, item, digest) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step, item) DO UPDATE SET digest = excluded.digest;
+
+-- name: items_of_run
+SELECT scope, step, item, digest FROM pf_items WHERE run_no = ?1
+UNION SELECT scope, step, item, digest FROM pf_journal WHERE run_no = ?1 AND item >= 0;
+
+-- name: clear_items
+DELETE FROM pf_items WHERE run_no = ? AND scope = ? AND step <= ?;
+
+-- name: clear_items_of_branches
+DELETE FROM pf_items WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
 
 -- name: insert_question
 INSERT INTO pf_questions (
@@ -69,6 +98,12 @@ UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
 WHERE question = ? AND answer IS ? AND closed = 0
     AND (SELECT status FROM pf_runs AS r WHERE r.run_no = pf_questions.run_no)
         NOT IN ('completed', 'cancelled')
+RETURNING question;
+
+-- name: settle_question
+-- A default counts, also in a run that was cancelled: whoever goes on with it holds its lock.
+UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
+WHERE question = ? AND answer IS ? AND closed = 0
 RETURNING question;
 
 -- name: take_answer
@@ -112,9 +147,9 @@ WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
 
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
--- waited for an answer which is there, or will not come any more.
+-- waited for an answer which is there, or will not come any more; one of them, or all.
 SELECT * FROM pf_runs
-WHERE flow_name = ?1 AND (
+WHERE flow_name = ?1 AND run_no = coalesce(?3, run_no) AND (
     (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
     OR (status = 'paused' AND EXISTS (
         SELECT 1 FROM pf_questions AS q

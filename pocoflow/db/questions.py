@@ -184,6 +184,7 @@ def keep_answer(
     text: str,
     by: str | None,
     instead_of: str | None = None,
+    query: str = "answer_question",
 ) -> None:
     """Put the answer to a question on record; the first counts, unless the node cannot take it.
 
@@ -194,7 +195,7 @@ def keep_answer(
     now = utc_now()
     with connection.transaction() as raw:
         row = (text, by, now, one.question, instead_of)
-        taken = raw.execute(QUERIES["answer_question"], row).fetchone()
+        taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:
             first, last = event_ids(run_no)
             told = f"{text}, by {by}" if by else text

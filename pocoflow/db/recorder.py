@@ -21,17 +21,22 @@ from pocoflow.errors import (
     CheckpointNotFoundError,
     DatabaseError,
     ResumeError,
+    RunNotFoundError,
 )
 from pocoflow.failure import describe_error
 from pocoflow.graph import label
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
-__all__ = ["Position", "RunRecorder"]
+__all__ = ["Position", "RunRecorder", "TakenError"]
 
 _log = get_logger("db")
 
 _INITIAL = -1
+
+
+class TakenError(ResumeError):
+    """Somebody else goes on with the run, or has ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Position:
         branches: Its branches that have begun, if it is a parallel node, by scope.
         asked: The questions of its step, by item (-1 likewise).
         pause: What it had done before it asked.
+        items: The digests of the items of its step, by number.
         read_at: When it was read; deadlines are held against this one time.
     """
 
@@ -60,6 +66,7 @@ class Position:
     branches: Mapping[str, StoredBranch]
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
+    items: Mapping[int, str] = field(default_factory=dict)
     read_at: str = ""
 
 
@@ -124,8 +131,7 @@ class RunRecorder(StepWriter):
                     given["graph_no"] = _graph_number(raw, graph)
                 self._run_no = self._db.insert_run(given, raw)
                 if owned:
-                    # Before the commit: a reader that sees the row sees its lock, too.
-                    self._db.locks.hold(self._run_no, self._claim)
+                    self._hold_new(raw)
                 raw.execute(QUERIES["insert_step"], (self._run_no, _INITIAL, "", now))
                 self._values.write(raw, self._run_no, _INITIAL, changes)
                 if first is not None:
@@ -138,33 +144,56 @@ class RunRecorder(StepWriter):
             raise
         self._values.accept(changes)
 
-    def claim(self) -> Position:
+    def _hold_new(self, raw: sqlite3.Connection) -> None:
+        """Take the lock before the commit: a reader that sees the row sees its lock, too."""
+        while not self._db.locks.hold(self._run_no, self._claim):
+            # It had the number of a run that was removed by somebody who still holds its lock.
+            self._run_no = raw.execute(QUERIES["next_number"], (self._run_no,)).fetchone()[0]
+
+    def claim(self, *, recovering: bool = False) -> Position:
         """Take the lock of a stored run that this process wants to go on with, and read where.
 
         From here on no other process can go on with it; :meth:`go_on` or :meth:`let_go` follows.
 
+        Args:
+            recovering: Only if it is still one of ``runs_to_recover``.
+
         Raises:
             RunNotFoundError: There is no such run.
-            ResumeError: It is completed, or alive in this or another process.
+            TakenError: It is completed, or alive in this or another process.
         """
         self._run_no = self._db.number(self.run_id)
         if not self._db.locks.hold(self._run_no, self._claim, patience=0.2):
-            raise ResumeError(
+            raise TakenError(
                 f"run {self.run_id!r} is running, here or in another process; a run is resumed "
                 "when nobody runs it"
             )
         try:
-            row = self._db.get_run(self.run_id) or {}
-            self._status = str(row.get("status"))
+            row = self._db.get_run(self.run_id)
+            if row is None:
+                raise RunNotFoundError(
+                    f"run {self.run_id!r} was removed from database {self._db.path} in this instant"
+                )
+            self._status = str(row["status"])
             if self._status == "completed":
-                raise ResumeError(
+                raise TakenError(
                     f"run {self.run_id!r} is completed, so there is nothing to resume; fork() "
                     "makes a new run from any of its steps"
                 )
+            if recovering:
+                self._refuse_changed(row["flow_name"])
             return self.position()
         except BaseException:
             self.let_go()
             raise
+
+    def _refuse_changed(self, flow_name: str) -> None:
+        asked = (flow_name, utc_now(), self._run_no)
+        if self._db.connection.row(QUERIES["runs_to_recover"], asked) is None:
+            raise TakenError(
+                f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
+                "to be one to recover"
+            )
 
     def position(self, step: int | None = None) -> Position:
         """Where the run goes on after a step; after its last one by default.
@@ -188,6 +217,9 @@ class RunRecorder(StepWriter):
         journal: dict[tuple[str, int], dict[int, str]] = {}
         for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
             journal.setdefault((scope, local), {})[item] = text
+        items: dict[tuple[str, int], dict[int, str]] = {}
+        for scope, at, item, digest in connection.rows(QUERIES["items_of_run"], (self._run_no,)):
+            items.setdefault((scope, at), {})[item] = digest
         asked, pauses = self._questions()
         begun = {*journal, *asked}
         branches = self._branches(here["step"], step, journal, begun)
@@ -203,11 +235,13 @@ class RunRecorder(StepWriter):
                     one,
                     asked=asked.get((scope, one.count), {}),
                     pause=pauses.get((scope, one.count)),
+                    items=items.get((scope, one.count), {}),
                 )
                 for scope, one in branches.items()
             },
             asked.get(local, {}),
             pauses.get(local),
+            items.get(local, {}),
             utc_now(),
         )
 
@@ -279,12 +313,13 @@ class RunRecorder(StepWriter):
             graph: The fingerprint of the flow as it is now.
 
         Raises:
-            ResumeError: It was cancelled since it was claimed.
+            TakenError: It was cancelled since it was claimed.
             DatabaseError: The database cannot be written.
         """
         self._store = store
         self._steps = position.step + 1
         self._journaled, self._asked = bool(position.journal), bool(position.asked)
+        self._numbers_items = bool(position.items)
         self._forks = f"{position.fork + 1}." if position.branches else ""
         now = utc_now()
         with self._db.connection.transaction() as raw:
@@ -307,17 +342,19 @@ class RunRecorder(StepWriter):
         Raises:
             DatabaseError: The database cannot be written.
         """
+        connection, number = self._db.connection, self._run_no
         for one in _asked(position):
             if one.is_open and one.is_late(position.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
                 with suppress(AnsweredError):
-                    keep_answer(self._db.connection, one, self._run_no, one.default, "its deadline")
+                    facts = (one, number, one.default, "its deadline")
+                    keep_answer(connection, *facts, query="settle_question")
         return replace(self.position(), read_at=position.read_at)
 
     def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
         status = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["status"]
         if status == "cancelled" != self._status:
-            raise ResumeError(
+            raise TakenError(
                 f"run {self.run_id!r} was cancelled in this instant; resume it again to go on "
                 "with it all the same"
             )

@@ -15,9 +15,11 @@ __all__ = [
     "FlowCounts",
     "StoredValue",
     "export_run",
+    "finished_items",
     "flow_counts",
     "forks",
     "node_began",
+    "runs_beginning",
     "stored_values",
     "waiting",
 ]
@@ -68,6 +70,17 @@ def node_began(database: WorkflowDB, run_no: int) -> str | None:
     """When the node that a run is at began, as ISO-8601 text in UTC."""
     row = database.connection.row(QUERIES["node_began"], event_ids(run_no))
     return None if row is None else str(row["ts"])
+
+
+def finished_items(database: WorkflowDB, run_no: int) -> int:
+    """How many items are finished of the batches that a run is at, parallel branches included."""
+    row = database.connection.row(QUERIES["items_in_journal"], (run_no,))
+    return 0 if row is None else int(row[0])
+
+
+def runs_beginning(database: WorkflowDB, text: str, limit: int) -> list[str]:
+    """The ids of the newest runs that begin with a text, at most ``limit`` of them."""
+    return [row[0] for row in database.connection.rows(QUERIES["runs_beginning"], (text, limit))]
 
 
 def waiting(database: WorkflowDB) -> dict[str, int]:

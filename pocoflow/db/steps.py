@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from pocoflow import codec
 from pocoflow.branches import BranchRecord, BranchStore
@@ -29,6 +29,15 @@ from pocoflow.watch import Watch
 __all__ = ["BranchRecorder", "StepWriter", "StoredBranch"]
 
 _log = get_logger("db")
+
+_Item: TypeAlias = tuple[int, str, int, int, str, str]
+
+_OF_BRANCHES = (
+    "clear_branches",
+    "clear_items_of_branches",
+    "clear_pauses_of_branches",
+    "close_branches",
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +66,7 @@ class StoredBranch:
         rows: Its values as stored: key, operation, text.
         asked: The questions of its step, by item.
         pause: What its node had done before it asked.
+        items: The digests of the items of its step, by number.
     """
 
     count: int
@@ -68,6 +78,7 @@ class StoredBranch:
     rows: Sequence[tuple[str, int, str | None]] = ()
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
+    items: Mapping[int, str] = field(default_factory=dict)
 
 
 class StepWriter:
@@ -94,9 +105,10 @@ class StepWriter:
         self._store: Recorded | None = None
         self._journaled = False
         self._asked = False
+        self._numbers_items = False
         self._forks = ""
         self._told: set[str] = set()
-        self._items: list[tuple[int, str, int, int, str]] = []
+        self._items: list[_Item] = []
         self._items_due = False
         self._items_guard = threading.Lock()
         self._items_writing = threading.Lock()
@@ -161,14 +173,13 @@ class StepWriter:
                 )
         return None
 
-    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
         """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
         text = self._encoded(node, result)
         if text is None:
             return False
         with self._items_guard:
-            row = (self._run_no, self._scope, self._local(step), item, text)
-            self._items.append(row)
+            self._items.append((self._run_no, self._scope, self._local(step), item, text, digest))
             begin, self._items_due = not self._items_due, True
         return begin
 
@@ -181,19 +192,36 @@ class StepWriter:
             DatabaseError: The database cannot be written; the items are kept for the next call.
         """
         with self._items_writing:
-            while rows := self._take_items():
+            while rows := self._kept_items():
                 try:
                     with self._db.connection.transaction() as raw:
-                        raw.executemany(QUERIES["insert_journal"], rows)
+                        raw.executemany(QUERIES["insert_journal_of_item"], rows)
                 except BaseException:
-                    with self._items_guard:
-                        self._items, self._items_due = rows + self._items, False
+                    self._items_due = False
                     raise
                 self._journaled = True
+                with self._items_guard:
+                    # Only now: a Ctrl-C at any instant leaves them to the next call.
+                    del self._items[: len(rows)]
 
-    def _take_items(self) -> list[tuple[int, str, int, int, str]]:
+    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+        """Commit what the items of parallel branches are, by number, before the branches begin.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        where = (self._run_no, self._scope, self._local(step))
+        with self._db.connection.transaction() as raw:
+            self._refuse_late()
+            self._put_items(raw, [(*where, item, digest) for item, digest in digests.items()])
+
+    def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        raw.executemany(QUERIES["insert_item"], rows)
+        self._numbers_items = True
+
+    def _kept_items(self) -> list[_Item]:
         with self._items_guard:
-            rows, self._items = self._items, []
+            rows = self._items.copy()
             self._items_due = bool(rows)
         return rows
 
@@ -205,6 +233,7 @@ class StepWriter:
         path: tuple[str, ...],
         question: NewQuestion,
         item: int,
+        digest: str,
         prepared: Any,
     ) -> int:
         """Commit a question, and what its node had done before; the question's number.
@@ -213,7 +242,8 @@ class StepWriter:
             step: The step's number.
             path: Names of the flows and branches around the node, and its own.
             question: The question.
-            item: The item that it is about; -1 if it is about none.
+            item: The number of the item that it is about; -1 if it is about none.
+            digest: What tells that item from others.
             prepared: What ``prep`` returned. If it cannot be stored, ``prep`` runs again.
 
         Raises:
@@ -228,11 +258,12 @@ class StepWriter:
             where = (self._run_no, self._scope, local, item, json.dumps(path))
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
+            if item >= 0:
+                self._put_items(raw, [(self._run_no, self._scope, local, item, digest)])
             if kept is not None:
                 raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
             self._event(raw, now, "node_ask", step, node, note=question.text)
         self._asked = True
-        self._started()
         return int(number or 0)
 
     def _kept(self, prepared: Any) -> tuple[str, str] | None:
@@ -286,23 +317,29 @@ class StepWriter:
             self._refuse_late()
             raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
             self._values.write(raw, self._run_no, step, changes)
-            if self._journaled:
-                row = (self._run_no, self._scope, self._local(step))
-                raw.execute(QUERIES["clear_journal"], row)
-            if self._asked:
-                row = (self._run_no, self._scope, self._local(step))
-                raw.execute(QUERIES["clear_pauses"], row)
-                raw.execute(QUERIES["close_questions"], row)
-            if self._forks:
-                for query in ("clear_branches", "clear_pauses_of_branches", "close_branches"):
-                    raw.execute(QUERIES[query], (self._run_no, self._forks))
+            self._clear(raw, step)
             kind = "node_end" if failure is None else "node_error"
             self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
             asked = self._follow(raw, now, step, node, action, following, following_path)
         self._values.accept(changes)
-        self._journaled, self._asked, self._forks = False, False, ""
+        self._journaled = self._asked = self._numbers_items = False
+        self._forks = ""
         self._finished(step, following)
         return step, asked
+
+    def _clear(self, raw: sqlite3.Connection, step: int) -> None:
+        """Remove what was kept of the step, and of the branches in it, until now."""
+        row = (self._run_no, self._scope, self._local(step))
+        if self._journaled:
+            raw.execute(QUERIES["clear_journal"], row)
+        if self._asked:
+            raw.execute(QUERIES["clear_pauses"], row)
+            raw.execute(QUERIES["close_questions"], row)
+        if self._numbers_items:
+            raw.execute(QUERIES["clear_items"], row)
+        if self._forks:
+            for query in _OF_BRANCHES:
+                raw.execute(QUERIES[query], (self._run_no, self._forks))
 
     def _refuse_late(self) -> None:
         if self._progress.is_over:
@@ -335,13 +372,12 @@ class StepWriter:
     def _finished(self, step: int, following: str | None) -> None:
         """A step is committed."""
 
-    def _started(self) -> None:
-        """The start of the current step is on record."""
-
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
-        """Commit a failed attempt that another one follows."""
+    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
+        """Commit a failed attempt, of an item if it is one of several, that another one follows."""
+        note = None if item is None else f"item {item}: {describe_error(error)[1]}"
+        told = (utc_now(), "node_retry", step, node, None, None, attempt, error, note)
         with self._db.connection.transaction() as raw:
-            self._event(raw, utc_now(), "node_retry", step, node, attempt=attempt, error=error)
+            self._event(raw, *told)
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -422,6 +458,7 @@ class BranchRecorder(StepWriter):
         self._values.load_branch(stored.keys, self._recorded())
         self._forks = f"{self._scope}/{stored.count}."
         self._journaled, self._asked = bool(stored.journal), bool(stored.asked)
+        self._numbers_items = bool(stored.items)
 
     def _local(self, step: int) -> int:
         return self._context.count
@@ -439,14 +476,12 @@ class BranchRecorder(StepWriter):
         *rest: Any,
         **facts: Any,
     ) -> None:
-        if self._first is not None and event in ("node_end", "node_error", "node_ask"):
-            # The start of the branch's first node: no commit before it was the branch's own.
-            super()._event(raw, self._first, "node_start", step, node)
+        if self._first is not None:
+            # The start of the branch's first node: no commit before it was the branch's own. Items
+            # that ask at once come here one after another, as each is in a transaction.
+            first, self._first = self._first, None
+            super()._event(raw, first, "node_start", step, node)
         super()._event(raw, now, event, step, node, *rest, **facts)
 
-    def _started(self) -> None:
-        self._first = None
-
     def _finished(self, step: int, following: str | None) -> None:
-        self._first = None
         self._context.count += 1

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from pocoflow.logging import get_logger
 
-__all__ = ["LOG_LIMIT", "Backfill", "Identity", "identify"]
+__all__ = ["LOG_LIMIT", "Backfill", "Identity", "identify", "is_any_at_work", "rest_all"]
 
 _log = get_logger("db")
 
@@ -164,13 +164,24 @@ _shared: dict[tuple[Path, Identity | None], Backfill] = {}
 _guard = threading.RLock()
 
 
+def rest_all() -> None:
+    """Let the threads of all files rest, as for :meth:`Backfill.rest`."""
+    for backfill in list(_shared.values()):
+        backfill.rest()
+
+
+def is_any_at_work() -> bool:
+    """Whether there is a thread of any file."""
+    with _guard:
+        return any(backfill._thread is not None for backfill in _shared.values())
+
+
 def _before_fork() -> None:
     # Locks inside SQLite that a thread has at the fork would stay taken in the child.
     while True:
-        for backfill in list(_shared.values()):
-            backfill.rest()
+        rest_all()
         _guard.acquire()
-        if all(backfill._thread is None for backfill in _shared.values()):
+        if not is_any_at_work():
             return  # with the guard, so that no thread starts before the fork
         _guard.release()
 

@@ -220,9 +220,9 @@ class WorkflowDB(Questions, Checkpoints):
             self.number(run_id)  # says so if there is no such run
             return False
         with self._writing() as raw:
-            if status == "paused":
-                return self._cancel_paused(raw, run_id)
-            return raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
+            # It may have paused, or gone on, since we looked.
+            asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
+            return asked or self._cancel_paused(raw, run_id)
 
     def _cancel_paused(self, raw: sqlite3.Connection, run_id: str) -> bool:
         now, number = utc_now(), self.number(run_id)
@@ -260,7 +260,7 @@ class WorkflowDB(Questions, Checkpoints):
         Those whose process ended before they did, and those that are paused and have an answer by
         now, or whose question has passed its deadline.
         """
-        rows = self.connection.rows(QUERIES["runs_to_recover"], (flow_name, utc_now()))
+        rows = self.connection.rows(QUERIES["runs_to_recover"], (flow_name, utc_now(), None))
         runs = [self._truthful(row) for row in rows]
         return [
             run["run_id"]

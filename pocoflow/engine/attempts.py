@@ -10,7 +10,7 @@ from typing import Any
 from pocoflow.context import RunContext
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.run import Run
-from pocoflow.graph import GraphNode
+from pocoflow.graph import GraphNode, label
 from pocoflow.settings import retry_wait, wants_retry
 
 __all__ = ["attempt", "try_again"]
@@ -38,12 +38,13 @@ def try_again(
             retries = wants_retry(node, error)
         if not retries:
             break
+        context.check_cancelled()  # no attempt follows, so none is announced
         delay = retry_wait(node, context.attempt)
         if run.recorder is not None:
             context.phase = "commit"
-            yield from run.commit(
-                inline, run.recorder.retry, run.step, place.name, context.attempt, error
-            )
+            node_label = label(place.name, context.path)
+            facts = (run.step, node_label, context.attempt, error, context.item)
+            yield from run.commit(inline, run.recorder.retry, *facts)
             context.phase = "exec"
         run.tell(
             "node_retry",

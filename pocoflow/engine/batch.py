@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pocoflow.context import Cancellation, RunContext, current
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Call, Effect, Gather, Job
+from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
 from pocoflow.graph import GraphNode
@@ -16,73 +18,91 @@ from pocoflow.graph import GraphNode
 __all__ = ["map_items"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What ``exec`` is called with: its place among the items, its number, and what tells it."""
+
+    index: int
+    number: int
+    digest: str
+    value: Any
+
+
 class _Batch:
     """One batch node in one step."""
 
-    def __init__(self, run: Run, place: GraphNode, prepared: Any, finished: dict[int, Any]) -> None:
+    def __init__(self, run: Run, place: GraphNode, prepared: Any) -> None:
         self.run = run
         self.place = place
         self.prepared = prepared
         self.is_waiting = False
         node: Any = place.node  # a BatchNode, or a function that maps over items
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
-        self.finished = finished
+        self.finished, run.replay = run.replay, {}
+        self.numbers, run.items = ItemNumbers(run.items, run.items), {}
         self.results: list[Any] = []
         self.stop = Cancellation()
         self.on_loop = place.exec_async
         # Items that run at the same time have threads of their own, where they may block.
         self.inline = not place.exec_async and (run.inline or self.concurrency > 1)
-        self.journals = run.recorder is not None and node.journal
+        self.journals = run.recorder is not None and run.recorder.keeps and node.journal
 
     def jobs(self, items: Iterable[Any]) -> Iterator[Job]:
         """A job for each item that was not finished before a crash, made as it is asked for."""
-        for index, item in enumerate(items):
-            self.results.append(self.finished.get(index))
+        for index, value in enumerate(items):
+            # Before exec, which might change the item in place.
+            digest = digest_of(value) if self.journals else ""
+            item = _Item(index, self.numbers.give(index, digest), digest, value)
+            self.results.append(self.finished.get(item.number))
             if is_waiting(self.results[index]):
-                yield self._wait(index)
-            elif index not in self.finished:
-                yield self._job(index, item)
+                yield self._wait(item)
+            elif item.number not in self.finished:
+                yield self._job(item)
 
-    def _wait(self, index: int) -> Job:
+    def _wait(self, item: _Item) -> Job:
         """The job of an item whose question was asked before, and not answered."""
         try:
-            yield from ask(self.run, self.place, self.prepared, self.results[index], index)
-            self.is_waiting = True
+            yield from self._ask(item, self.results[item.index])
         except QuestionExpiredError as exc:
             if not self.collects:
                 raise
-            self.results[index] = exc
+            self.results[item.index] = exc
 
-    def _job(self, index: int, item: Any) -> Job:
+    def _ask(self, item: _Item, question: Any) -> Generator[Effect, Any, None]:
+        where = (item.number, item.digest)
+        yield from ask(self.run, self.place, self.prepared, question, *where)
+        self.is_waiting = True
+
+    def _job(self, item: _Item) -> Job:
         run, place = self.run, self.place
-        context = run.context.for_item(index, self.stop)
+        context = run.context.for_item(item.number, self.stop)
         token = current.set(context)
         try:
             context.check_cancelled()
             result: Any = None
             error: Exception | None = None
             try:
-                result = yield from attempt(place, item, self.inline)
+                result = yield from attempt(place, item.value, self.inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
                 error = exc
             if error is not None:
-                result = yield from self._failed(context, item, error)
+                result = yield from self._failed(context, item.value, error)
             if is_waiting(result):
-                yield from ask(run, place, self.prepared, result, index)
-                self.is_waiting = True
+                yield from self._ask(item, result)
                 return
-            self.results[index] = result
-            yield from self._keep(index, result)
-            run.tell("item_end", place.name, run.step, index, context.attempt, context.path)
+            self.results[item.index] = result
+            yield from self._keep(item, result)
+            run.tell("item_end", place.name, run.step, item.number, context.attempt, context.path)
         finally:
             current.reset(token)
 
-    def _keep(self, index: int, result: Any) -> Generator[Effect, Any, None]:
+    def _keep(self, item: _Item, result: Any) -> Generator[Effect, Any, None]:
         """Hand a finished item to the journal; those that finish meanwhile share its commit."""
         recorder = self.run.recorder
         if recorder is None or not self.journals:
             return
-        if not recorder.keep_item(self.run.step, self.place.name, result, index):
+        where = (item.number, item.digest)
+        if not recorder.keep_item(self.run.step, self.place.name, result, *where):
             return
         if self.inline:
             recorder.write_items()
@@ -92,11 +112,15 @@ class _Batch:
     def _failed(
         self, context: RunContext, item: Any, error: Exception
     ) -> Generator[Effect, Any, Any]:
+        run = self.run
         try:
-            return (yield from try_again(self.run, self.place, context, item, error, self.inline))
+            return (yield from try_again(run, self.place, context, item, error, self.inline))
         except Exception as exc:
             exc.add_note(f"pocoflow: item {context.item}, attempt {context.attempt}")
-            if not self.collects or context.is_stopped_by(exc) or context.phase == "commit":
+            if context.is_stopped_by(exc):
+                raise
+            if not self.collects or context.phase == "commit":
+                run.context.attempt = context.attempt
                 raise
             return exc
 
@@ -114,8 +138,7 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
             f"prep of batch node {place.name!r} returned {type(items).__name__}: it gives the "
             "items, as a list or another iterable"
         )
-    finished, run.replay = run.replay, {}
-    batch = _Batch(run, place, items, finished)
+    batch = _Batch(run, place, items)
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)
@@ -132,6 +155,7 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
         run.context.cancellation.remove_callback(batch.stop.request)
     if run.recorder is not None:
         yield from run.commit(run.inline, run.recorder.write_items)
+    tell_gone(run, place, batch.numbers)
     if batch.is_waiting:
         raise Paused
     return batch.results

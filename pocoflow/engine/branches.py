@@ -10,11 +10,12 @@ from pocoflow.context import Cancellation, current
 from pocoflow.counting import Numbers
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
+from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.memory import MemoryRecorder
 from pocoflow.engine.run import Run, SavedBranch
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
-from pocoflow.parallel import BranchEnd, Spread, Start
+from pocoflow.parallel import NO_ITEM, BranchEnd, Spread, Start
 from pocoflow.store import Store
 from pocoflow.watch import Watch
 
@@ -37,14 +38,15 @@ def run_branches(
     """
     node = cast(Spread, place.node)
     fork = _Fork(run, place, node, loop)
+    yield from fork.begin(given)
     run.context.cancellation.add_callback(fork.stop.request)
     try:
         limit = len(node.branches) if node.limit is None else node.limit
         if limit == 1:
-            for job in fork.jobs(given):
+            for job in fork.jobs():
                 yield from job
         else:
-            yield Gather(fork.jobs(given), limit, fork.on_loop, fork.stop.request)
+            yield Gather(fork.jobs(), limit, fork.on_loop, fork.stop.request)
     finally:
         run.context.cancellation.remove_callback(fork.stop.request)
         run.step = run.finished = run.context.step = fork.numbers.following
@@ -67,20 +69,39 @@ class _Fork:
         self.on_loop = not run.inline or place.exec_async
         self.tasks = self.on_loop and node.limit != 1
         self.values = _remembered(run.store)
+        self.starts: list[tuple[int, Start]] = []
         self.ends: list[Any] = []
         self.is_waiting = False
 
-    def jobs(self, given: Any) -> Iterator[Job]:
-        """A job for each branch that had not ended before a crash, made as it is asked for."""
+    def begin(self, given: Any) -> Generator[Effect, Any, None]:
+        """Number the branches; put on record which item each of them is for, if they have items."""
+        run, recorder = self.run, self.run.recorder
+        known, run.items = run.items, {}
+        begun = {number for number in known if f"{self.scope}.{number}" in run.saved}
+        numbers, digests = ItemNumbers(known, begun), {}
         for number, start in enumerate(self.node.starts(given)):
+            if start.item is not NO_ITEM and recorder is not None and recorder.keeps:
+                digest = digest_of(start.item)
+                number = numbers.give(number, digest)
+                if number not in known:
+                    digests[number] = digest
+            self.starts.append((number, start.numbered(number)))
+        if recorder is not None and digests:
+            began = int(self.scope.rpartition("/")[2])
+            yield from run.commit(run.inline, recorder.begin_items, began, digests)
+        tell_gone(run, self.place, numbers)
+
+    def jobs(self) -> Iterator[Job]:
+        """A job for each branch that had not ended before a crash, made as it is asked for."""
+        for index, (number, start) in enumerate(self.starts):
             scope = f"{self.scope}.{number}"
             saved = self.run.saved.get(scope)
             self.ends.append(None)
             if saved is not None and saved.place is None:
                 store, _ = self._store(start, saved)
-                self.ends[number] = BranchEnd(start.name, store, saved.stored.action)
+                self.ends[index] = BranchEnd(start.name, store, saved.stored.action)
             else:
-                yield self._job(number, start, scope, saved)
+                yield self._job(index, start, scope, saved)
 
     def _store(self, start: Start, saved: SavedBranch | None) -> tuple[BranchStore, Watch]:
         """The store of a branch, and what it began with, remembered."""
@@ -139,6 +160,7 @@ class _Fork:
         stored = None
         if saved is not None:
             stored, inner.replay, inner.prepared = saved.stored, saved.replay, saved.prepared
+            inner.items = saved.items
             inner.frames.extend(saved.frames)
             context.count = stored.count
         if run.recorder is not None and run.recorder.keeps:

@@ -149,7 +149,9 @@ class Hooked(Generic[StateT]):
 
     def listeners(self) -> dict[str, tuple[Listener, ...]]:
         """Who is told in a run that begins now: the callbacks, and the log where it is enabled."""
-        found = {kind: tuple(listeners) for kind, listeners in self._registered().items()}
+        # A copy, as another thread may register more.
+        registered = self._registered().copy()
+        found = {kind: tuple(listeners) for kind, listeners in registered.items()}
         for kind, (level, listener) in _LOGGED.items():
             if _log.isEnabledFor(level):
                 found[kind] = (listener, *found.get(kind, ()))

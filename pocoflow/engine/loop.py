@@ -256,7 +256,7 @@ def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNod
     if found is None:
         return None
     # What an earlier process left behind of the step that failed now is not of the next one.
-    run.replay, run.forked = {}, None
+    run.replay, run.items, run.forked = {}, {}, None
     catch = found.catch
     if catch.field is not None:
         name = label(context.node, context.path)

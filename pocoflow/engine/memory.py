@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.branches import BranchStore
@@ -29,9 +30,12 @@ class MemoryRecorder:
     def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
         """Keep nothing."""
 
-    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
         """Keep nothing."""
         return False
+
+    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+        """Keep nothing."""
 
     def write_items(self) -> None:
         """Write nothing."""
@@ -40,7 +44,7 @@ class MemoryRecorder:
         """Never called: it keeps nothing."""
         raise NotImplementedError
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
         """Write nothing."""
 
     def step(self, *facts: Any) -> tuple[int, bool]:

@@ -42,20 +42,30 @@ class Recorder(Protocol):
         """Whether what is written is there for a resume."""
 
     def ask(
-        self, step: int, path: tuple[str, ...], question: NewQuestion, item: int, prepared: Any, /
+        self,
+        step: int,
+        path: tuple[str, ...],
+        question: NewQuestion,
+        item: int,
+        digest: str,
+        prepared: Any,
+        /,
     ) -> int:
         """Keep a question; its number."""
 
     def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
         """Keep the result of a finished ``exec``."""
 
-    def keep_item(self, step: int, node: str, result: Any, item: int) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
         """Keep the result of an item for the next write; whether one must be begun."""
+
+    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+        """Keep what the items of parallel branches are, by number."""
 
     def write_items(self) -> None:
         """Write the items that were kept."""
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception) -> None:
+    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
         """Keep a failed attempt that another one follows."""
 
     def step(
@@ -87,6 +97,7 @@ class SavedBranch:
         replay: Results of its ``exec`` that are finished, by item.
         prepared: What its ``prep`` returned, if it had asked after that.
         pending: What it had changed since its last step, likewise.
+        items: The digests of the items of its step, by number.
     """
 
     stored: StoredBranch
@@ -96,6 +107,7 @@ class SavedBranch:
     replay: dict[int, Any]
     prepared: tuple[Any, ...] = ()
     pending: BranchValues | None = None
+    items: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -117,6 +129,7 @@ class Run:
         finished: How many steps are finished, those before a resume included.
         replay: Results of ``exec`` of the first step that were finished before a crash, by item
             (-1 for a node that is not a batch).
+        items: What the items of the first step were of which something was kept, by number.
         action: The action that ended it; of a branch, at its end.
         prepared: What ``prep`` of the first node returned, as the only element, if it is not to run
             again.
@@ -142,6 +155,7 @@ class Run:
     step: int = 0
     finished: int = 0
     replay: dict[int, Any] = field(default_factory=dict)
+    items: Mapping[int, str] = field(default_factory=dict)
     prepared: tuple[Any, ...] = ()
     action: str = DEFAULT_ACTION
     completed: bool = False

@@ -39,6 +39,16 @@ function local(iso) {
   return `${day} ${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
 }
 
+// The zone that local() writes times in, such as "Europe/Berlin (now UTC+1)".
+function zone() {
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const ahead = -new Date().getTimezoneOffset();
+  if (!ahead && name === "UTC") return name;
+  const minutes = Math.abs(ahead) % 60 ? `:${two(Math.abs(ahead) % 60)}` : "";
+  const offset = `UTC${ahead < 0 ? "-" : "+"}${Math.floor(Math.abs(ahead) / 60)}${minutes}`;
+  return `${name} (now ${offset})`;
+}
+
 // -- cells: a kind makes the content of a cell from its value --------------------------------------
 
 function pill(status, tone, icon) {
@@ -64,6 +74,7 @@ const KINDS = {
   code: (value) => value,
   status: (value) => pill(value, TONES[value] || "gray", ICONS[value]),
   time: (value) => make("time", { datetime: value, title: value }, local(value)),
+  zone,
   seconds: (value) => span(value),
   since: (value) => make("span", { class: "tick", "data-since": value }),
   bar,

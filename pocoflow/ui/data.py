@@ -13,7 +13,7 @@ from typing import Any
 
 from pocoflow.db import WorkflowDB
 from pocoflow.db.questions import Asked
-from pocoflow.db.reports import StoredValue, node_began, waiting
+from pocoflow.db.reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
@@ -112,7 +112,10 @@ def read_page(
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """All that is shown of a run, but for its store."""
+    """All that is shown of a run, but for its store.
+
+    ``items`` is how many items are finished of the batch that it is at.
+    """
 
     run: Mapping[str, Any]
     events: Sequence[Mapping[str, Any]]
@@ -122,6 +125,7 @@ class RunView:
     walk: Walk
     stored_steps: Sequence[int]
     questions: Sequence[Asked] = ()
+    items: int = 0
 
     @property
     def open(self) -> list[Asked]:
@@ -156,7 +160,8 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     stored = [row["step"] for row in database.get_checkpoints(run_id)]
     questions = database.get_questions(run_id)
     been = walk(run, steps, edges)
-    view = RunView(run, events, steps, errors_of(run, events), graph, been, stored, questions)
+    errors, items = errors_of(run, events), finished_items(database, run["run_no"])
+    view = RunView(run, events, steps, errors, graph, been, stored, questions, items)
     for one in view.open:
         # A branch is named NODE[NUMBER] on the way to a node, and the graph has it once.
         node = re.sub(r"\[\d+\](?=/)", "", one.node)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from pocoflow.cli.asked import command
+from pocoflow.cli.database import command
 from pocoflow.db import WorkflowDB
 from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.questions import Asked

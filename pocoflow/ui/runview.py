@@ -86,7 +86,8 @@ def show_export(place: Place, run_id: str) -> None:
 def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
     run = view.run
     run_id = run["run_id"]
-    show(run_facts(run, view.began, place.now(), len(view.open)), key=place.name("facts"))
+    facts = run_facts(run, view.began, place.now(), len(view.open), view.items)
+    show(facts, key=place.name("facts"))
     if run["status"] == "failed" and run["error_msg"]:
         about = cut(run["error_msg"], 600)
         notice(

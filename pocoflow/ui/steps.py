@@ -128,9 +128,11 @@ def _end(step: Step | None, status: str, time: datetime) -> None:
 
 
 def describe(event: Event) -> str:
-    """The error of an event in one line."""
-    kind, message = event.get("error_type"), event.get("error_msg") or ""
-    return f"{kind}: {message}" if kind and kind != message else str(message)
+    """The error of an event or a run in one line; of its class the name without the module."""
+    kind, message = event.get("error_type") or "", str(event.get("error_msg") or "")
+    if kind in ("", "Interrupted", message):
+        return message
+    return f"{kind.rpartition('.')[2]}: {message}"
 
 
 def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:

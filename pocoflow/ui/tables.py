@@ -108,11 +108,11 @@ def _waits(questions: int) -> str:
 
 
 def database_facts(path: str) -> Block:
-    """Which database is looked at."""
+    """Which database is looked at, and in which zone the browser writes the times of all of it."""
     return {
         "layout": "facts",
         "label": "The database",
-        "facts": [["Database", "code", visible(path)]],
+        "facts": [["Database", "code", visible(path)], ["Times in", "zone", "of the browser"]],
     }
 
 
@@ -170,9 +170,17 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
 
 
 def run_facts(
-    run: Mapping[str, Any], began: str | None, now: datetime, questions: int = 0
+    run: Mapping[str, Any], began: str | None, now: datetime, questions: int = 0, items: int = 0
 ) -> Block:
-    """The head of a run; ``questions`` of its questions are open."""
+    """The head of a run.
+
+    Args:
+        run: Its row.
+        began: When the node that runs now began.
+        now: The time.
+        questions: How many of its questions are open.
+        items: How many items are finished of the batch that it is at.
+    """
     facts: list[list[Any]] = [
         ["Run", "code", visible(run["run_id"])],
         ["Status", "status", run["status"]],
@@ -183,6 +191,8 @@ def run_facts(
     ]
     label = "Last node" if run["status"] == "completed" else "Current node"
     facts.append([label, "text", cut(run["current_node"] or "", NAME)])
+    if items:
+        facts.append(["Items", "text", f"{items:,} {'is' if items == 1 else 'are'} finished"])
     if began is not None:
         facts.append(["In this node for", "since", began])
     if run["status"] == "running" and run["cancel_requested"]:

@@ -366,6 +366,67 @@ def test_what_cannot_be_answered_says_why(folder: Path) -> None:
     assert (code, (folder / "none.db").exists()) == (2, False)
 
 
+def change_the_type(folder: Path) -> None:
+    """Let the nodes that ask for a ``bool`` ask for one of two words instead."""
+    changed = PROGRAM.replace("Question[bool]", 'Question[Literal["c", "d"]]')
+    changed = changed.replace("list[bool]", "list[str]").replace("default=True", 'default="c"')
+    (folder / "asking.py").write_text(changed, encoding="utf-8")
+
+
+def test_an_answer_that_does_not_fit_any_more_is_replaced(folder: Path) -> None:
+    """When the type of a question has changed, ``resume`` names the command that repairs it."""
+    begin(folder, "many")
+    for number in ("1", "2"):
+        command(folder, "answer", "r", "--question", number, "--value", "true")
+    change_the_type(folder)
+    code, _, errors = command(folder, "resume", "r", "asking.py:many")
+    named = "answer with: pocoflow answer r --flow asking.py:many"
+    assert (code, errors.splitlines()[-1]) == (1, named)
+    assert "with --flow" in command(folder, "answer", "r", "--value", '"c"')[2]
+    answering = ("answer", "r", "--flow", "asking.py:many", "--value", '"c"')
+    code, _, errors = command(folder, *answering)
+    assert (code, "has 2 open questions" in errors) == (2, True)
+    assert command(folder, *answering, "--question", "1")[0] == 3
+    code, shown, errors = command(folder, *answering)
+    assert (code, errors) == (0, "")
+    assert shown == "question 2 of run r is answered\nrun r is completed\n"
+    assert [one["answer"] for one in asked(folder)] == ["c", "c"]
+    code, _, errors = command(folder, *answering, "--question", "2")
+    assert (code, "is completed: it takes no answer" in errors) == (1, True)
+
+
+def test_who_asked_has_another_name_now(folder: Path) -> None:
+    """When the flow has not the node that asked, the commands that answer and go on are named."""
+    begin(folder, "many")
+    command(folder, "answer", "r", "--question", "1", "--value", "true")
+    renamed = PROGRAM.replace("permit", "allow")
+    (folder / "asking.py").write_text(renamed, encoding="utf-8")
+    answering = ("answer", "r", "--value", "true")
+    code, _, errors = command(folder, *answering, "--flow", "asking.py:many")
+    assert (code, errors.splitlines()[1:]) == (
+        1,
+        [
+            "answer by the schema with: pocoflow answer r --db runs.db",
+            "rename with: pocoflow resume r asking.py:many --rename OLD=NEW",
+        ],
+    )
+    assert command(folder, *answering)[0] == 0
+    assert command(folder, "resume", "r", "asking.py:many", "--rename", "permit=allow")[0] == 0
+
+
+def test_a_replaced_answer_is_asked_for_by_its_new_type(folder: Path) -> None:
+    """Who is asked again for what does not fit any more chooses among what fits now."""
+    begin(folder, "many")
+    for number in ("1", "2"):
+        command(folder, "answer", "r", "--question", number, "--value", "true")
+    change_the_type(folder)
+    answering = ("answer", "r", "--flow", "asking.py:many", "--question")
+    assert command(folder, *answering, "1", typed="2\n")[0] == 3
+    code, shown, errors = command(folder, *answering, "2", typed="c\n")
+    assert (code, errors, "   2  d\n" in shown) == (0, "", True)
+    assert [one["answer"] for one in asked(folder)] == ["d", "c"]
+
+
 # -- answer, at a terminal ------------------------------------------------------------------------
 
 

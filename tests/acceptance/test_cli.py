@@ -1,5 +1,6 @@
 """The command line, started as a user starts it."""
 
+import json
 import os
 import re
 import sqlite3
@@ -126,6 +127,70 @@ def test_list_finds_what_reads_as_failed_behind_what_runs(tmp_path: Path) -> Non
             db.list_runs(status="faild")
 
 
+class Gone(Exception):
+    """Its module has a long name, which says nothing to who reads a list."""
+
+
+Gone.__module__ = "pocoflow.somewhere.far.down"
+
+
+class Lose(Node):
+    def exec(self, prep_result: Any) -> None:
+        raise Gone("what matters is said at the end: " + "x" * 60 + " the end")
+
+
+def lose_and_stop(database: Path) -> None:
+    """A run that fails with a long message, and one that is cancelled."""
+    with pytest.raises(Gone):
+        Flow(start=Lose(), db_path=database, flow_name="lose", run_id="lose-1").run({})
+    with WorkflowDB(database) as db:
+        db.create_run("stop-1", "stop")
+        gone = {"error_type": "pocoflow.errors.RunCancelled", "error_msg": "run was cancelled"}
+        db.update_run("stop-1", status="cancelled", current_node="Stop", **gone)
+
+
+def test_list_cuts_nothing_where_it_is_not_a_terminal(tmp_path: Path) -> None:
+    """Through a pipe the whole error is there, without the module of its class."""
+    lose_and_stop(tmp_path / "pocoflow.db")
+    _, stopped, lost = pocoflow_command("runs", "list", folder=tmp_path).stdout.splitlines()
+    assert stopped.endswith("  Stop")
+    assert "  Lose: Gone: what matters" in lost
+    assert lost.endswith("x the end")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
+def test_list_takes_the_width_of_the_terminal(tmp_path: Path) -> None:
+    """At a terminal each run is one line, cut where the terminal ends."""
+    lose_and_stop(tmp_path / "pocoflow.db")
+    ours, theirs = os.openpty()
+    lengths = []
+    for columns in ("90", "120", "10"):
+        command = [sys.executable, "-m", "pocoflow", "runs", "list"]
+        about = {**os.environ, "COLUMNS": columns}
+        subprocess.run(command, cwd=tmp_path, stdout=theirs, check=True, timeout=60, env=about)
+        lost = os.read(ours, 10_000).decode().splitlines()[2]
+        assert "Lose: Gone: " in lost
+        assert lost.endswith("...")
+        lengths.append(len(lost))
+    os.close(ours)
+    os.close(theirs)
+    assert lengths[:2] == [90, 120]
+
+
+def test_runs_are_listed_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--format json`` gives a program the runs with their whole errors."""
+    database = ("--db", str(folder / "pocoflow.db"), "--format", "json")
+    assert main(["runs", "list", *database, "--limit", "1"]) == 0
+    printed = capsys.readouterr().out
+    (run,) = json.loads(printed)
+    assert (run["run_id"], run["flow"], run["status"]) == ("first-1", "first", "failed")
+    assert (run["error_type"], run["error"]) == ("ValueError", f"no JSON in the answer{CLEAR}")
+    assert (run["steps"], run["node"], run["open_questions"]) == (0, "Grade", 0)
+    assert CLEAR not in printed
+    assert main(["runs", "list", *database, "--status", "paused"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
 @pytest.mark.parametrize(
     ("filters", "says"),
     [
@@ -171,6 +236,56 @@ def test_show_tells_the_story_of_a_run(folder: Path) -> None:
     assert re.search(r"^  client +\(not saved: object cannot be stored: ", printed, re.MULTILINE)
 
 
+def test_a_run_is_shown_as_json(folder: Path) -> None:
+    """``--format json`` has the story of a run and its whole store, and the text says so."""
+    shown = pocoflow_command("runs", "show", "research-1", "--format", "json", folder=folder)
+    run = json.loads(shown.stdout)
+    assert (run["run_id"], run["steps"], run["store_after_step"]) == ("research-1", 1, 0)
+    assert run["store"]["long"] == "x" * 5000
+    assert run["store"]["found"] == ["a", "b"]
+    assert run["store"]["client"]["$type"] == "not saved"
+    assert "no JSON in the answer" in run["traceback"]
+    assert run["events"][0]["event"] == "flow_start"
+    assert (run["questions"], run["finished_items"]) == ([], 0)
+    assert shown.stdout.isascii()
+    text = pocoflow_command("runs", "show", "research-1", folder=folder).stdout
+    assert text.endswith("whole values: pocoflow runs show research-1 --format json\n")
+    short = pocoflow_command("runs", "show", "quick-1", folder=folder).stdout
+    assert "whole values" not in short
+
+
+BATCH = '''
+"""A batch of forty whose process dies at the twenty-fifth item."""
+
+import os
+
+from pocoflow import BatchNode, Flow
+
+
+class Count(BatchNode):
+    def prep(self, store):
+        return range(40)
+
+    def exec(self, item):
+        if item == 24:
+            os._exit(9)
+        return item
+
+
+Flow(start=Count(), db_path="pocoflow.db", flow_name="count", run_id="count-1").run({})
+'''
+
+
+def test_show_says_how_far_a_batch_is(tmp_path: Path) -> None:
+    """Of a batch that was killed the items are counted that a resume will not work on again."""
+    (tmp_path / "batch.py").write_text(BATCH, encoding="utf-8")
+    subprocess.run([sys.executable, "batch.py"], cwd=tmp_path, check=False, timeout=60)
+    shown = pocoflow_command("runs", "show", "count-1", folder=tmp_path).stdout
+    assert "items    24 are finished\n" in shown
+    as_json = pocoflow_command("runs", "show", "count", "--format", "json", folder=tmp_path)
+    assert json.loads(as_json.stdout)["finished_items"] == 24
+
+
 def test_show_has_the_first_store_when_no_step_finished(folder: Path) -> None:
     """A run whose first node failed still shows what it was given."""
     printed = pocoflow_command("runs", "show", "first-1", folder=folder).stdout
@@ -205,6 +320,8 @@ def test_looking_writes_nothing(folder: Path) -> None:
         (["runs"], 2, "pocoflow runs: the following arguments are required: list|show|"),
         (["runs", "lst"], 2, "pocoflow runs: argument list|show|cancel: invalid choice: 'lst'"),
         (["runs", "show"], 2, "pocoflow runs show: the following arguments are required: RUN_ID "),
+        (["runs", "list", "--lmit", "3"], 2, "pocoflow runs list: unrecognized arguments: --lmit "),
+        (["--vresion"], 2, "pocoflow: unrecognized arguments: --vresion; did you mean '--version'"),
         (["runs", "list", "--limit", "0"], 2, "pocoflow runs list: argument --limit: '0' is not "),
         (["runs", "list", "--status", "x"], 2, "pocoflow runs list: argument --status: invalid "),
         (["runs", "list", "--db", "no.db"], 2, "pocoflow runs: there is no database no.db; name "),
@@ -235,6 +352,44 @@ def test_a_mistake_of_the_user_is_one_line_on_stderr(
     assert printed.out == ""
     assert printed.err.startswith(says)
     assert printed.err.count("\n") == 1
+
+
+def test_an_option_that_is_not_there_suggests_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A misspelt option is told by the command that does not know it, with what was meant."""
+    assert main(["runs", "list", "--lmit", "3"]) == 2
+    assert main(["prune", "--kep=3", "x"]) == 2
+    assert main(["runs", "list", "x"]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("pocoflow runs list: unrecognized arguments: --lmit 3; did you mean")
+    assert first.endswith("'--limit'? (see pocoflow runs list --help)")
+    assert second.startswith("pocoflow prune: unrecognized arguments: --kep=3 x; did you mean")
+    assert third.endswith("unrecognized arguments: x (see pocoflow runs list --help)")
+
+
+def test_the_beginning_of_a_run_id_will_do(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is named by the beginning of its id; several are listed, and a whole id always wins."""
+    database = ("--db", str(folder / "pocoflow.db"))
+    assert main(["runs", "show", "res", *database]) == 0
+    assert "run      research-1" in capsys.readouterr().out
+    assert main(["questions", "--run", "qui", *database]) == 0
+    assert "no open questions of run quick-1" in capsys.readouterr().out
+    with WorkflowDB(folder / "pocoflow.db") as db:
+        for number in range(12):
+            db.create_run(f"research-1{number:02}", "f")
+    assert main(["runs", "show", "research-1", "--format", "json", *database]) == 0
+    assert json.loads(capsys.readouterr().out)["run_id"] == "research-1"
+    assert main(["runs", "cancel", "research-10", *database]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "pocoflow runs: several runs begin with 'research-10':"
+    assert lines[1:] == [f"  research-1{number:02}" for number in range(9, -1, -1)]
+    assert main(["runs", "show", "r", *database]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "  ..."
+    assert main(["runs", "show", "", *database]) == 2
+    assert "has no run ''" in capsys.readouterr().err
 
 
 def test_a_run_id_that_is_not_there_suggests_the_nearest(

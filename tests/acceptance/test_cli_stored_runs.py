@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -170,8 +171,99 @@ def test_a_run_that_fails_again_is_told_in_two_lines(
     assert main(["resume", "r", "asking:flow"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "pocoflow resume: run r failed: ValueError: not mended",
-        "'pocoflow runs show r' has the traceback",
+        "'pocoflow runs show r --db runs.db' has the traceback",
     ]
+
+
+def test_what_a_message_names_can_be_pasted(folder: Path) -> None:
+    """A command in a message names its database, quoted for the shell, and works as it is."""
+    failed()
+    (folder / "my runs").mkdir()
+    (folder / "runs.db").rename(folder / "my runs" / "runs.db")
+    database = ("--db", "my runs/runs.db")
+    told = program("-m", "pocoflow", "resume", "r", "asking:flow", *database).stderr
+    named = re.findall(r"'(pocoflow .*)' has the traceback", told)[0]
+    assert named == "pocoflow runs show r --db 'my runs/runs.db'"
+    assert "not mended" in program("-m", *shlex.split(named)).stdout
+    told = program("-m", "pocoflow", "runs", "show", "qqq", *database).stderr
+    named = re.findall(r"\('(pocoflow .*)' shows", told)[0]
+    assert "not mended" in program("-m", *shlex.split(named)).stdout
+
+
+RESOURCES = """
+from pocoflow import Flow, Node, context, resource
+
+client = resource(dict, "the client")
+
+
+class Call(Node):
+    def exec(self, prep_result):
+        context()[client]["calls"] += 1
+
+
+flow = Flow(Call(), db_path="runs.db", flow_name="call")
+"""
+
+
+def test_what_no_command_can_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that needs resources is gone on with in Python, and the command says how."""
+    (folder / "calling.py").write_text(RESOURCES, encoding="utf-8")
+    program("-c", "from calling import flow; flow.run_id = 'r'; flow.run({})")
+    assert main(["resume", "r", "calling.py:flow"]) == 1
+    hint = capsys.readouterr().err.splitlines()[-1]
+    assert hint == "no command has resources=; in Python: flow.resume('r', resources=...)"
+
+
+OWNED = """
+from pocoflow import Flow, Node, key
+
+class Work(Node):
+    def exec(self, given):
+        if OWNER is None:
+            raise OSError("down")
+
+OWNER = None
+first = Flow(Work(), db_path="runs.db", flow_name="owned", run_id="r")
+flow = Flow(Work(), db_path="runs.db", flow_name="owned", inputs=(key("owner"),))
+"""
+
+
+def test_what_a_run_lacks_can_be_given_by_a_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that needs a value by now is told the command that gives it one."""
+    (folder / "owned.py").write_text(OWNED, encoding="utf-8")
+    program("-c", "from owned import first\ntry: first.run({})\nexcept OSError: pass")
+    (folder / "owned.py").write_text(OWNED.replace("OWNER = None", "OWNER = 1"), encoding="utf-8")
+    assert main(["resume", "r", "owned.py:flow"]) == 1
+    hint = capsys.readouterr().err.splitlines()[-1]
+    assert hint == "give a value with: pocoflow resume r owned.py:flow --set KEY=JSON"
+    assert main(["resume", "r", "owned.py:flow", "--set", 'owner="ann"']) == 0
+
+
+def test_what_a_message_says_of_python_is_said_as_a_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where an error names an argument or a function, the command for it is another line."""
+    failed()
+    (folder / "mended").touch()
+    text = PROGRAM.replace("Ask(", "Question(").replace("class Ask", "class Question")
+    (folder / "renamed.py").write_text(text, encoding="utf-8")
+    assert main(["resume", "r", "renamed.py:flow"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "rename={'Ask': <new name>}" in lines[0]
+    assert lines[-1] == "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW"
+    with WorkflowDB("runs.db") as db:
+        db.update_run("r", error_type="Interrupted")
+    assert main(["recover", "renamed.py:flow", "--db", "./runs.db"]) == 1
+    told, hint = capsys.readouterr().out.splitlines()
+    assert told.endswith("pass rename={'Ask': <new name>}")
+    rename = "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW --db ./runs.db"
+    assert hint.strip() == rename
+    assert main(["resume", "r", "asking:flow"]) == 0
+    assert main(["resume", "r", "asking:flow"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "fork with: pocoflow monitor runs.db --flow asking:flow"
 
 
 @pytest.mark.parametrize(
@@ -227,6 +319,25 @@ def test_prune_removes_old_runs(folder: Path, capsys: pytest.CaptureFixture[str]
     assert re.fullmatch(r"removed 2 runs from runs.db; \d\.\d MB before, [\d.]+ kB", third)
     assert fourth == "removed 0 runs from runs.db"
     assert status() == "failed"
+
+
+def test_prune_says_what_stays_because_it_has_not_ended(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who removes every run is told of those that stay: they run, wait, or have not begun."""
+    failed()
+    with WorkflowDB("runs.db") as db:
+        for number, status in enumerate(("running", "paused", "paused", "queued")):
+            db.insert_run({"run_id": f"{status}-{number}", "flow_name": "f", "status": status})
+    for arguments in (["--dry-run"], ["--status", "failed", "--dry-run"], ["--flow", "ask"], []):
+        assert main(["prune", "--keep", "0", "--db", "runs.db", *arguments]) == 0
+    stays = " (1 is queued, 1 is running, 2 are paused)"
+    assert capsys.readouterr().out.splitlines() == [
+        f"would remove 1 run{stays}",
+        "would remove 1 run",
+        "removed 1 run from runs.db",
+        f"removed 0 runs from runs.db{stays}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,14 @@ def visit(browser: Browser) -> Iterator[Open]:
     outside: list[str] = []
     errors: list[str] = []
 
-    def begin(url: str, *, width: int = 1280, scheme: str = "light") -> Page:
+    def begin(
+        url: str, *, width: int = 1280, scheme: str = "light", zone: str | None = None
+    ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
             accept_downloads=True,
+            timezone_id=zone,
         )
         contexts.append(context)
         page = context.new_page()

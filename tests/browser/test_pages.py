@@ -134,6 +134,32 @@ def _values(page: Page) -> None:
     expect(page.get_by_role("button", name="Download the store")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("zone", "said", "shown"),
+    [
+        ("Australia/Darwin", "Australia/Darwin (now UTC+9:30)", "2026-01-01 21:30:00"),
+        ("America/Caracas", "America/Caracas (now UTC-4)", "2026-01-01 08:00:00"),
+        ("UTC", "UTC", "2026-01-01 12:00:00"),
+    ],
+)
+def test_the_page_says_in_which_zone_its_times_are(
+    zone: str,
+    said: str,
+    shown: str,
+    tmp_path: Path,
+    serve: Callable[..., str],
+    visit: Callable[..., Page],
+) -> None:
+    """Times are in the zone of the browser, and the head of the page names it, once."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        begun = {"started_at": "2026-01-01T12:00:00+00:00", "status": "completed"}
+        db.insert_run({"run_id": "r", **begun})
+    page = visit(serve(tmp_path, "streamlit", "run", str(MONITOR), "--", "runs.db"), zone=zone)
+    head = page.get_by_label("The database")
+    expect(head.locator("dt", has_text="Times in").locator("~ dd")).to_have_text(said)
+    expect(page.get_by_role("row").get_by_text(shown)).to_be_visible()
+
+
 def test_filters_and_links_lead_to_the_same_page(url: str, visit: Callable[..., Page]) -> None:
     """What was filtered and opened is in the address, and the address leads back to it."""
     page = visit(f"{url}?refresh=off")

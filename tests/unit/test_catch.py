@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -296,15 +297,18 @@ def test_a_timeout_can_be_caught() -> None:
 
 def test_the_cancellation_of_a_run_is_not_caught() -> None:
     """An edge for every exception does not keep a cancelled run going."""
+    began = threading.Event()
 
     @node
     async def wait() -> None:
-        handle.cancel()
+        began.set()
         await asyncio.Event().wait()
 
     flow: Flow[Any] = Flow(wait)
     flow.then(wait, END).then(wait.catch(Exception), END)
     handle = flow.run_background({})
+    assert began.wait(30)
+    handle.cancel()
     with pytest.raises(RunCancelled):
         handle.wait()
     assert handle.status == "cancelled"

@@ -191,7 +191,35 @@ def test_choices_are_told_apart(values: list[Any]) -> None:
             assert made.read(label) == value
 
 
-@given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
+WORDS = st.sampled_from(
+    [
+        "$defs",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "const",
+        "default",
+        "description",
+        "enum",
+        "format",
+        "maxLength",
+        "maximum",
+        "minLength",
+        "oneOf",
+        "properties",
+        "required",
+        "title",
+        "type",
+    ]
+)
+SCHEMAS = st.recursive(
+    JSON | st.sampled_from(["string", "object", "null", "#/$defs/a", "#/$defs/b"]),
+    lambda inner: st.dictionaries(WORDS | st.just("a"), inner | st.lists(inner, max_size=2)),
+)
+
+
+@given(st.dictionaries(WORDS, SCHEMAS, max_size=4))
 def test_no_schema_is_too_strange(schema: dict[str, Any]) -> None:
     """A schema that nobody of ours has made has a form, too."""
     assert form_of({"type": "object", "properties": {"a": schema}}).fields[0].name == "a"
+    form_of(schema)

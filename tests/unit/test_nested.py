@@ -151,3 +151,30 @@ def test_max_steps_counts_inner_steps() -> None:
     inner = nested()
     with pytest.raises(RuntimeError, match="max_steps=4"):
         Flow(inner.start, max_steps=4).run({})
+
+
+def test_a_flow_with_phases_of_its_own_is_refused() -> None:
+    """A flow whose class defines phases, as one of PocketFlow does, is not built to ignore them."""
+
+    class Batch(Flow):
+        def prep(self, store: Store[Any]) -> list[str]:
+            return ["a"]
+
+        async def post_async(self, store: Store[Any], prepared: Any, result: Any) -> None:
+            store["done"] = True
+
+    with pytest.raises(DefinitionError, match=r"Batch defines prep and post_async, .* FanOut\("):
+        Batch(Say("a"))
+
+
+def test_a_flow_may_be_derived_from() -> None:
+    """A class of flows that defines no phase is built and run as any other."""
+
+    class Logged(Flow):
+        def __init__(self, start: Node[Any, Any, Any]) -> None:
+            super().__init__(start, flow_name="logged")
+
+        def exec_all(self) -> list[str]:
+            return list(self.run({})["log"])
+
+    assert Logged(Say("a")).exec_all() == ["a"]

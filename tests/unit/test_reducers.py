@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
-from pocoflow import Flow, Store, fields, node
-from pocoflow.errors import DefinitionError, InvalidValueError, MissingKeyError, StoreError
-from pocoflow.reducers import add, append, extend, item, latest, merge
+from pocoflow import FanOut, Flow, Node, Store, fields, key, node
+from pocoflow.errors import (
+    BranchError,
+    DefinitionError,
+    InvalidValueError,
+    MissingKeyError,
+    StoreError,
+)
+from pocoflow.reducers import add, append, extend, increments_between, item, latest, merge
+
+DICTS = st.dictionaries(st.text(max_size=2), st.integers())
 
 
 class Board(BaseModel):
@@ -170,3 +181,93 @@ def test_increments_are_durable(tmp_path: Path) -> None:
     broken.clear()
     store: Any = flow.resume("reduced")
     assert (store["log"], store["total"]) == (["said"], 1)
+
+
+@given(
+    st.one_of(
+        st.tuples(st.just(append), st.lists(st.integers()), st.lists(st.integers())),
+        st.tuples(st.just(extend), st.lists(st.integers()), st.lists(st.lists(st.integers()))),
+        st.tuples(st.just(add), st.integers(), st.lists(st.integers())),
+        st.tuples(st.just(merge), DICTS, st.lists(DICTS)),
+        st.tuples(st.just(latest), st.text(), st.lists(st.text())),
+        st.tuples(st.just(max), st.integers(), st.lists(st.integers())),
+    )
+)
+def test_increments_are_found_between_two_values(case: tuple[Any, Any, list[Any]]) -> None:
+    """Whatever a reducer made of a value, there are increments that make the same of it again."""
+    reducer, old, updates = case
+    value = reduce(reducer, updates, old)
+    found = increments_between(reducer, old, value)
+    assert found is not None
+    assert reduce(reducer, found, old) == value
+
+
+class Load(Node):
+    """Sets a field, as a flow does that has no reducers."""
+
+    def __init__(self, out: Any) -> None:
+        super().__init__()
+        self.out = out
+        self.paid: list[str] = []
+
+    def prep(self, store: Store[Any]) -> Any:
+        return store["file"]
+
+    def exec(self, file: str) -> str:
+        self.paid.append(file)
+        return file.upper()
+
+    def post(self, store: Store[Any], file: str, text: str) -> None:
+        store["out"] = self.out(store, file, text)
+
+
+def loading(load: Load, folder: Path, schema: Mapping[str, Any]) -> Flow[Any]:
+    """A flow that runs it on two files."""
+    fan_out = FanOut(load, each=key("files"), as_=key("file"), concurrency=1)
+    kinds = {"files": list[str], **schema}
+    return Flow(fan_out, schema=kinds, db_path=folder / "runs.db", flow_name="loading")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reducer", "begin", "out", "wanted"),
+    [
+        (dict, merge, {}, lambda s, f, t: {f: t}, {"a": "A", "b": "B"}),
+        (
+            dict,
+            merge,
+            {"z": "Z"},
+            lambda s, f, t: {**s["out"], f: t},
+            {"z": "Z", "a": "A", "b": "B"},
+        ),
+        (list, extend, ["z"], lambda s, f, t: [*s["out"], t], ["z", "A", "B"]),
+        (list, append, [], lambda s, f, t: [t], ["A", "B"]),
+        (int, add, 5, lambda s, f, t: s["out"] + ord(t), 5 + 65 + 66),
+    ],
+)
+def test_what_branches_set_becomes_increments_of_a_later_reducer(
+    kind: Any, reducer: Any, begin: Any, out: Any, wanted: Any, tmp_path: Path
+) -> None:
+    """A reducer, as the error about branches that wrote one key asks for, saves what was paid."""
+    load = Load(out)
+    flow = loading(load, tmp_path, {"out": kind})
+    flow.run_id = "r"
+    with pytest.raises(BranchError, match=r"key 'out' was changed by the branches"):
+        flow.run({"files": ["a", "b"], "out": begin})
+    flow = loading(load, tmp_path, {"out": Annotated[kind, reducer]})
+    assert flow.resume("r")["out"] == wanted
+    assert load.paid == ["a", "b"]
+
+
+def test_what_no_increment_gives_is_refused(tmp_path: Path) -> None:
+    """What a branch had set is never dropped: where it cannot be an increment, the run says so."""
+    load = Load(lambda store, file, text: [text])
+    flow = loading(load, tmp_path, {"out": list})
+    flow.run_id = "r"
+    with pytest.raises(BranchError, match=r"key 'out' was changed by the branches"):
+        flow.run({"files": ["a", "b"], "out": ["z"]})
+    reduced = loading(load, tmp_path, {"out": Annotated[list[str], append]})
+    with pytest.raises(BranchError, match=r"no increment makes \['A'\] of \['z'\]"):
+        reduced.resume("r")
+    replaced = loading(load, tmp_path, {"out": Annotated[list[str], latest]})
+    assert replaced.resume("r")["out"] == ["B"]
+    assert load.paid == ["a", "b"]

@@ -867,7 +867,9 @@ def test_a_pending_node_of_another_definition_is_refused(path: Path) -> None:
     flow: Flow[Any] = Flow(now.steps["A"], db_path=path, flow_name="chain")
     flow.then(now.steps["A"].when("go"), other)
     flow.then(other.when("go"), now.steps["C"])
-    with pytest.raises(ResumeError, match=r"node 'B' was .*Step, is .*Other.*rename=\{'B': 'B'\}"):
+    with pytest.raises(
+        ResumeError, match=r"'B', which was .*Step and is .*Other now.*rename=\{'B': 'B'\}"
+    ):
         flow.resume(run_id)
     assert log == []
     assert flow.resume(run_id, rename={"B": "B"})["x"] == 3

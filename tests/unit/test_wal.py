@@ -319,6 +319,43 @@ def test_a_fork_is_not_disturbed_by_the_thread(path: Path) -> None:
         assert db.connection.rows("PRAGMA integrity_check")[0][0] == "ok"
 
 
+COMMITTING_FORK = """
+import os, sys, threading
+from pocoflow import WorkflowDB
+
+db = WorkflowDB(sys.argv[1], synchronous="NORMAL")
+db.create_run("r")
+inside, forked, ended = threading.Event(), threading.Event(), threading.Event()
+
+def work():
+    with db.connection.transaction() as raw:
+        raw.execute("UPDATE pf_runs SET total_steps = 1")
+        inside.set()
+        forked.wait(0.2)  # in vain, as the fork waits for this
+        ended.set()
+
+thread = threading.Thread(target=work)
+thread.start()
+inside.wait()
+child = os.fork()
+if not child:
+    with WorkflowDB(sys.argv[1]) as mine:
+        os._exit(0 if ended.is_set() and mine.get_run("r")["total_steps"] == 1 else 1)
+forked.set()
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+db.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_waits_for_the_threads_that_commit(path: Path) -> None:
+    """At a fork no thread is inside SQLite, whose locks would stay taken for ever in the child."""
+    child = run(COMMITTING_FORK, path)
+    output, _ = child.communicate(timeout=120)
+    assert (child.returncode, output) == (0, "")
+
+
 # -- faults ---------------------------------------------------------------------------------------
 
 

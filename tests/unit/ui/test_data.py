@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB
 from pocoflow.db.reports import StoredValue, flow_counts
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.ui.data import (
@@ -26,6 +26,27 @@ from pocoflow.ui.tables import flows_table, run_facts, runs_table, summary
 from pocoflow.ui.text import cut, pretty, visible
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Numbers(BatchNode[int, int, None]):
+    def prep(self, store: Store[Any]) -> range:
+        return range(9)
+
+    def exec(self, number: int) -> int:
+        return 10 // (4 - number)
+
+
+def test_the_head_of_a_run_counts_the_finished_items_of_its_batch(tmp_path: Path) -> None:
+    """Who looks at a run that ended in a batch sees how much of it a resume does not repeat."""
+    flow = Flow(start=Numbers(), db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(ZeroDivisionError):
+        flow.run({})
+    with WorkflowDB(tmp_path / "runs.db", read_only=True) as db:
+        view = read_run(db, "r", NOW)
+    assert view.items == 4
+    facts = run_facts(view.run, view.began, NOW, items=view.items)["facts"]
+    assert ["Items", "text", "4 are finished"] in facts
+    assert not any(fact[0] == "Items" for fact in run_facts(view.run, None, NOW)["facts"])
 
 
 def test_a_wrong_path_is_an_error_and_no_new_file(tmp_path: Path) -> None:

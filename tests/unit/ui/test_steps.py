@@ -12,7 +12,7 @@ from pocoflow import Flow, Node, Parallel, Store, WorkflowDB
 from pocoflow.ui.data import RunView, read_run
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.snippet import resume_snippet
-from pocoflow.ui.steps import parse, steps_of, walk
+from pocoflow.ui.steps import describe, parse, steps_of, walk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -199,3 +199,12 @@ def test_a_run_without_steps_walks_nowhere() -> None:
     """A queued run stands before its first node."""
     found = walk(run("queued", current_node="A"), [], [])
     assert (found.visits, found.current) == ({}, "A")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("ValueError", "ValueError: no"), ("pkg.far.Gone", "Gone: no"), ("Interrupted", "no")],
+)
+def test_an_error_in_a_line_has_its_class_without_the_module(kind: str, shown: str) -> None:
+    """Where room is short, what is said of an error begins with what matters."""
+    assert describe({"error_type": kind, "error_msg": "no"}) == shown

@@ -1,0 +1,208 @@
+"""``pocoflow runs show``: one run, for a person or a program."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pocoflow.cli.asked import history
+from pocoflow.cli.database import command, find_run, open_database
+from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table
+from pocoflow.db import WorkflowDB
+from pocoflow.db.reports import StoredValue, finished_items, stored_values
+
+__all__ = ["as_json", "seconds", "short_error", "show_run"]
+
+_WIDTH = 100
+_VALUE = 200
+
+
+def show_run(args: argparse.Namespace) -> int:
+    """Print one run: its row, events, errors and last store."""
+    with open_database(args.db) as db:
+        run = find_run(db, args.run_id)
+        if args.format == "json":
+            print(json.dumps(_whole(db, run), indent=2))
+        else:
+            print(*_story(db, run), sep="\n")
+    return 0
+
+
+def _whole(db: WorkflowDB, run: Mapping[str, Any]) -> dict[str, Any]:
+    step, _ = _last_step(db, run["run_id"])
+    values = stored_values(db, run["run_id"], step)
+    return as_json(run) | {
+        "traceback": run["traceback"],
+        "finished_items": finished_items(db, run["run_no"]),
+        "events": db.get_events(run["run_id"]),
+        "questions": [one.as_json() for one in db.get_questions(run["run_id"])],
+        "store_after_step": step,
+        "store": {key: _stored(value) for key, value in values.items()},
+    }
+
+
+def as_json(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is to know of a run, for a program; ``error`` is its message."""
+    return {name: run[column] for name, column in _COLUMNS.items()}
+
+
+_COLUMNS = {
+    "run_id": "run_id",
+    "flow": "flow_name",
+    "status": "status",
+    "started_at": "started_at",
+    "completed_at": "completed_at",
+    "steps": "total_steps",
+    "node": "current_node",
+    "error_type": "error_type",
+    "error": "error_msg",
+    "parent_run_id": "parent_run_id",
+    "parent_step": "parent_step",
+}
+
+
+def seconds(run: Mapping[str, Any]) -> float | None:
+    """How long a run took, or has taken if it still runs."""
+    started, ended = parse_time(run["started_at"]), parse_time(run["completed_at"])
+    if ended is None and run["status"] == "running":
+        ended = datetime.now(UTC)
+    if started is None or ended is None or run["status"] == "queued":
+        return None
+    return (ended - started).total_seconds()
+
+
+def short_error(row: Mapping[str, Any]) -> str:
+    """The error of a run or an event, with the class of its exception but not its module."""
+    return _error(row, (row["error_type"] or "").rpartition(".")[2])
+
+
+def _error(row: Mapping[str, Any], kind: str | None) -> str:
+    message = row["error_msg"] or ""
+    return f"{kind}: {message}" if kind and kind not in ("Interrupted", message) else message
+
+
+# -- as text --------------------------------------------------------------------------------------
+
+
+def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
+    events = db.get_events(run["run_id"])
+    questions = db.get_questions(run["run_id"])
+    yield from _row(run, finished_items(db, run["run_no"]))
+    yield from ("", "events", *_timeline(events))
+    if questions:
+        yield from ("", "questions", *history(questions))
+    for event in events:
+        if event["traceback"] and event["event"] != "flow_error":
+            yield from ("", _title(event), *_indented(event["traceback"]))
+    if run["traceback"] and not any(e["event"] == "node_error" for e in events):
+        yield from ("", "error", *_indented(run["traceback"]))
+    yield from ("", *_last_store(db, run["run_id"]))
+
+
+def _row(run: Mapping[str, Any], items: int) -> Iterator[str]:
+    facts = {
+        "run": run["run_id"],
+        "flow": run["flow_name"],
+        "status": run["status"],
+        "started": _utc(run["started_at"]),
+        "ended": _utc(run["completed_at"]),
+        "time": duration(seconds(run)),
+        "steps": str(run["total_steps"]),
+        "node": run["current_node"],
+        "items": f"{items:,} {'is' if items == 1 else 'are'} finished" if items else "",
+        "error": _error(run, run["error_type"]),
+        "forked": f"from step {run['parent_step']} of {run['parent_run_id']}"
+        if run["parent_run_id"]
+        else "",
+    }
+    for name, value in facts.items():
+        if value:
+            yield f"{name:<9}{printable(value)}"
+
+
+def _utc(text: object) -> str:
+    time = moment(parse_time(text))
+    return f"{time} UTC" if time else ""
+
+
+def _timeline(events: list[dict[str, Any]]) -> list[str]:
+    first = parse_time(events[0]["ts"]) if events else None
+    rows = []
+    for event in events:
+        time = parse_time(event["ts"])
+        after = "" if time is None or first is None else f"{(time - first).total_seconds():.3f} s"
+        step = event["step"]
+        about_node = event["node_name"] is not None
+        rows.append(
+            (
+                "",
+                after,
+                printable(event["event"]),
+                f"step {step}" if about_node and step is not None else "",
+                one_line(event["node_name"] or "", 40),
+                _what(event),
+                duration(None if event["elapsed_ms"] is None else event["elapsed_ms"] / 1000),
+            )
+        )
+    return table(rows, right=(1, 6))
+
+
+def _what(event: Mapping[str, Any]) -> str:
+    parts = []
+    if event["action"] is not None:
+        parts.append(f"-> {event['action']}")
+    attempts = event["attempt"]
+    if event["event"] in ("node_retry", "node_error"):
+        parts.append(f"attempt {attempts} failed" if attempts else "failed")
+    elif attempts is not None and attempts > 1:
+        parts.append(f"{attempts} attempts")
+    if event["error_msg"]:
+        parts.append(short_error(event))
+    return one_line(", ".join(parts), _WIDTH)
+
+
+def _title(event: Mapping[str, Any]) -> str:
+    attempt = f", attempt {event['attempt']}" if event["attempt"] else ""
+    node = one_line(event["node_name"] or "", 40)
+    return f"{printable(event['event'])} in step {event['step']}, {node}{attempt}"
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {printable(line)}".rstrip() for line in text.rstrip("\n").split("\n")]
+
+
+def _last_step(db: WorkflowDB, run_id: str) -> tuple[int, str]:
+    """The last finished step and its node; -1 if there is none."""
+    checkpoints = db.get_checkpoints(run_id)
+    return (checkpoints[-1]["step"], checkpoints[-1]["node_name"]) if checkpoints else (-1, "")
+
+
+def _last_store(db: WorkflowDB, run_id: str) -> Iterator[str]:
+    step, node = _last_step(db, run_id)
+    before = "store before the first step"
+    yield before if step < 0 else f"store after step {step}, {one_line(node, 40)}"
+    values = stored_values(db, run_id, step)
+    rows = [("", one_line(key, 40), _shown(value)) for key, value in values.items()]
+    yield from table(rows) or ["  (empty)"]
+    if any(value.size > _VALUE for value in values.values()):
+        whole = command("runs", "show", run_id, "--format", "json", path=db.path)
+        yield from ("", f"whole values: {whole}")
+
+
+def _shown(value: StoredValue) -> str:
+    """A stored value in its JSON form, cut if it is long."""
+    if value.not_saved is not None:
+        return one_line(f"(not saved: {value.not_saved[1]})", _VALUE)
+    text = json.dumps(_stored(value), ensure_ascii=False)
+    cut = f" ... ({len(text):,} characters)" if len(text) > _VALUE else ""
+    return printable(text[:_VALUE]) + cut
+
+
+def _stored(value: StoredValue) -> Any:
+    """A stored value as JSON; one that was not saved says why."""
+    if value.not_saved is not None:
+        return {"$type": "not saved", "value": list(value.not_saved)}
+    return json.loads(value.text)

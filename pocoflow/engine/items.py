@@ -1,0 +1,115 @@
+"""The numbers of items: what is kept of an item is found again by what the item is."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Container, Mapping
+from hashlib import blake2b
+from itertools import chain
+from typing import Any
+
+from pocoflow.engine.run import Run
+from pocoflow.errors import NotStorableError
+from pocoflow.graph import GraphNode, label
+from pocoflow.logging import get_logger
+
+__all__ = ["ItemNumbers", "digest_of", "tell_gone"]
+
+_log = get_logger("flow")
+
+_DIGEST_BYTES = 12
+
+
+def digest_of(item: object) -> str:
+    """What tells an item from others, the same in every process; empty if it cannot be stored."""
+    if type(item) is str:
+        text = f"str {item}"  # nothing that the codec writes begins so
+    else:
+        from pocoflow import codec
+
+        try:
+            text = codec.dumps(item)
+        except NotStorableError:
+            return ""
+        if 'set"' in text:
+            # The order of a set depends on the process.
+            text = json.dumps(_ordered(json.loads(text)))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _ordered(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [_ordered(part) for part in tree]
+    if not isinstance(tree, dict):
+        return tree
+    parts = {key: _ordered(part) for key, part in tree.items()}
+    if parts.get("$type") in ("set", "frozenset"):
+        parts["value"] = sorted(parts["value"], key=json.dumps)
+    return parts
+
+
+class ItemNumbers:
+    """Gives items their numbers: each its place, or the number that it had before a crash.
+
+    ``prep`` runs again when a run is resumed, and may give other items, or the same ones in another
+    order. An item that is there again gets its number, and with that its result, its question or
+    its branch; one that is new gets a number that nobody has had. An item that cannot be stored is
+    taken to be the one that stood at its place.
+    """
+
+    def __init__(self, known: Mapping[int, str], kept: Container[int]) -> None:
+        """Begin with what is known.
+
+        Args:
+            known: The digests of items, by number.
+            kept: The numbers of those of which something is kept; of equal items they come first.
+        """
+        self._known, self._kept = known, kept
+        self._left: dict[str, dict[int, None]] = defaultdict(dict)
+        for number in sorted(known, key=lambda number: (number not in kept, number)):
+            self._left[known[number]][number] = None
+        self._given: set[int] = set()
+        self._next = max(known, default=-1) + 1
+
+    def give(self, place: int, digest: str) -> int:
+        """The number of the item at a place; the places come in their order."""
+        if not self._known:
+            return place
+        numbers = self._left[digest]
+        if digest:
+            number = next(iter(numbers), self._new(place))
+            if place in numbers and (place in self._kept or number not in self._kept):
+                number = place
+        else:
+            number = place if place in numbers else self._new(place)
+        numbers.pop(number, None)
+        self._given.add(number)
+        return number
+
+    def _new(self, place: int) -> int:
+        if place not in self._known and place not in self._given:
+            return place
+        while self._next in self._given:
+            self._next += 1
+        return self._next
+
+    @property
+    def gone(self) -> list[int]:
+        """Of what was kept, that of items that are not there any more, after the last of them."""
+        left = chain.from_iterable(self._left.values())
+        return sorted(number for number in left if number in self._kept)
+
+
+def tell_gone(run: Run, place: GraphNode, numbers: ItemNumbers) -> None:
+    """Say which items something is kept of that nobody asks for any more."""
+    if gone := numbers.gone:
+        shown = ", ".join(map(str, gone[:10])) + (", ..." if len(gone) > 10 else "")
+        _log.warning(
+            "run %r: node %r had finished, asked or begun %d items that are not among its items "
+            "now, so that is not used (their numbers: %s)",
+            run.context.run_id,
+            label(place.name, run.context.path),
+            len(gone),
+            shown,
+        )

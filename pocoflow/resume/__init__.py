@@ -1,0 +1,229 @@
+"""Going on with a stored run, and forking one: what is needed before the step loop takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pocoflow.db import WorkflowDB
+from pocoflow.db.recorder import Position, RunRecorder
+from pocoflow.engine.run import SavedBranch
+from pocoflow.errors import MissingInputError, ResumeError
+from pocoflow.fingerprint import describe
+from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.logging import get_logger
+from pocoflow.opening import new_run_id
+from pocoflow.resume.branches import SavedBranches
+from pocoflow.resume.kept import answers, prepared, replayed
+from pocoflow.resume.opened import under_schema, with_pause
+from pocoflow.resume.places import Places
+from pocoflow.schema import schema_types
+from pocoflow.store import Store
+
+__all__ = ["Resumption", "fork_run", "rehearse", "reopen"]
+
+_log = get_logger("flow")
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A claimed run, ready to go on.
+
+    Attributes:
+        recorder: Holds the run's lock.
+        row: The run's row.
+        store: The store after the last committed step.
+        place: The node that comes next.
+        frames: The nested flows around it, outermost first.
+        step: The number of its step.
+        replay: Results of its ``exec`` that were finished before, by item (-1 if no batch).
+        prepared: What its ``prep`` returned, as the only element, if it had asked after that.
+        forked: The number under which that node began.
+        branches: Its parallel branches that had begun, by scope.
+        items: The digests of its items, by number.
+    """
+
+    recorder: RunRecorder
+    row: Mapping[str, Any]
+    store: Store[Any]
+    place: GraphNode
+    frames: list[GraphNode]
+    step: int
+    replay: dict[int, Any]
+    prepared: tuple[Any, ...]
+    forked: int
+    branches: Mapping[str, SavedBranch]
+    items: Mapping[int, str]
+
+
+def reopen(
+    database: WorkflowDB,
+    graph: Graph,
+    schema: object,
+    run_id: str,
+    *,
+    changes: Mapping[str, Any],
+    rename: Mapping[str, str],
+    types: Iterable[type],
+    prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
+    recovering: bool = False,
+) -> Resumption:
+    """Claim a stored run and set it running again under the code as it is now.
+
+    ``prove`` is called with the node that comes next, the flows around it, and the store, before
+    anything is written. ``recovering`` refuses a run that somebody has gone on with, or ended,
+    since it was found to be one to recover.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+        ResumeError: It is completed, alive, or the code has changed where it stands.
+        DecodeError: A stored value names a class that is not known here, or is damaged.
+    """
+    recorder = RunRecorder(database, run_id)
+    position = recorder.claim(recovering=recovering)
+    try:
+        row = database.get_run(run_id) or {}
+        fingerprint = describe(graph, schema)
+        places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename)
+        place, frames = places.pending(position)
+        known = (*schema_types(schema), *types)
+        stored = database.load_checkpoint(run_id, position.step, types=known)
+        paused = with_pause(run_id, position, stored, known)
+        store = under_schema(run_id, paused, schema, changes, places.listed)
+        kept = prepared(run_id, position.pause, place, known)
+        _prove(run_id, prove, place, frames, store)
+        position = recorder.settle(position)
+        replay, branches = _finished(places, position, place, known)
+        first, path = place.first()
+        coming = label(first.name, (*(frame.name for frame in frames), *path))
+        recorder.go_on(store, stored, position, coming, fingerprint)
+    except BaseException:
+        recorder.let_go()
+        raise
+    _tell(run_id, places.changed, changes, coming, bool(replay or branches))
+    coming_step = position.step + 1
+    return Resumption(
+        recorder,
+        row,
+        store,
+        place,
+        frames,
+        coming_step,
+        replay,
+        kept,
+        position.fork + 1,
+        branches,
+        position.items,
+    )
+
+
+def rehearse(
+    database: WorkflowDB,
+    graph: Graph,
+    schema: object,
+    run_id: str,
+    prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
+) -> None:
+    """Read everything that going on with a run would read, and write nothing.
+
+    Raises:
+        ResumeError: The code has changed where the run stands.
+        DecodeError: A stored value names a class that is not known here, or is damaged.
+    """
+    position = RunRecorder(database, run_id).position()
+    places = Places(run_id, graph, database.get_graph(run_id), describe(graph, schema), {})
+    place, frames = places.pending(position)
+    known = tuple(schema_types(schema))
+    stored = database.load_checkpoint(run_id, position.step, types=known)
+    stored = with_pause(run_id, position, stored, known)
+    store = under_schema(run_id, stored, schema, {}, places.listed)
+    prepared(run_id, position.pause, place, known)
+    prove(place, tuple(frames), store)
+    _finished(places, position, place, known)
+
+
+def fork_run(
+    database: WorkflowDB,
+    run_id: str,
+    step: int | None,
+    changes: Mapping[str, Any],
+    schema: object,
+    types: Iterable[type],
+) -> str:
+    """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+        CheckpointNotFoundError: It has no checkpoint of that step.
+        ResumeError: No node comes after that step.
+    """
+    parent = RunRecorder(database, run_id).position(step)
+    if parent.node is None:
+        raise ResumeError(
+            f"run {run_id!r} ends with step {parent.step}: no node comes after it; fork from an "
+            "earlier step"
+        )
+    row = database.get_run(run_id) or {}
+    known = (*schema_types(schema), *types)
+    stored = database.load_checkpoint(run_id, parent.step, types=known)
+    store = under_schema(run_id, stored, schema, changes)
+    new_id, token = new_run_id(row["flow_name"])
+    given = {
+        "flow_name": row["flow_name"],
+        "status": "queued",
+        "current_node": parent.node,
+        "token": token,
+        "parent_run_id": run_id,
+        "parent_step": parent.step,
+        "graph_no": row["graph_no"],
+    }
+    RunRecorder(database, new_id).create(store, given, parent.node, parent.path, None)
+    return new_id
+
+
+def _prove(
+    run_id: str,
+    prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
+    place: GraphNode,
+    frames: list[GraphNode],
+    store: Store[Any],
+) -> None:
+    try:
+        prove(place, tuple(frames), store)
+    except MissingInputError as exc:
+        raise MissingInputError(
+            f"run {run_id!r} cannot go on: {exc}; a resumed run gets it with changes={{...}}"
+        ) from exc
+
+
+def _finished(
+    places: Places, position: Position, place: GraphNode, known: tuple[object, ...]
+) -> tuple[dict[int, Any], Mapping[str, SavedBranch]]:
+    """What is finished of the pending node: results of its ``exec``, and its parallel branches."""
+    which = (places.run_id, position.step, position.node)
+    replay = replayed(*which, position.journal, place.node, known)
+    replay |= answers(position.asked, place, position.read_at)
+    saved = SavedBranches(places, position, known)
+    saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
+    return replay, saved.found
+
+
+def _tell(
+    run_id: str,
+    changed: list[str],
+    changes: Mapping[str, Any],
+    coming: str,
+    is_begun: bool,
+) -> None:
+    """Log what whoever resumes a run should know."""
+    if changed:
+        _log.warning("run %r goes on under changed code: %s", run_id, "; ".join(changed))
+    if changes and is_begun:
+        _log.warning(
+            "run %r: what is finished of node %r is kept as it was before %s changed; fork() "
+            "begins the node anew",
+            run_id,
+            coming,
+            ", ".join(map(repr, changes)),
+        )

@@ -1,0 +1,117 @@
+"""What is kept of a step that a stored run has begun, read back under the code as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pocoflow import codec
+from pocoflow.answers import answer_type
+from pocoflow.db.questions import Asked, Pause
+from pocoflow.engine.asking import Waiting
+from pocoflow.errors import AnswerError, DecodeError, ResumeError
+from pocoflow.function import FunctionNode
+from pocoflow.graph import GraphNode
+from pocoflow.hints import read_hints
+from pocoflow.node import Node
+
+__all__ = ["answers", "prepared", "replayed"]
+
+
+def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, Any]:
+    """What people have answered, as results of ``exec``; what stands for it where they have not."""
+    found: dict[int, Any] = {}
+    kind = None
+    for item, one in asked.items():
+        _same_items(one.run_id, place.node, item < 0)
+        if one.answer is None:
+            found[item] = Waiting(one, one.is_late(now))
+            continue
+        try:
+            kind = kind or answer_type(place.node)
+            found[item] = kind.read(one.answer)
+        except AnswerError as exc:
+            raise ResumeError(
+                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
+                "it was given under another type, or checked by its JSON schema alone; flow.answer "
+                "and flow.answer_json take another one in its place"
+            ) from exc
+    return found
+
+
+def prepared(
+    run_id: str, pause: Pause | None, place: GraphNode, known: Iterable[object]
+) -> tuple[Any, ...]:
+    """What ``prep`` of a node that asked had returned, as the only element; nothing otherwise."""
+    if pause is None:
+        return ()
+    classes = codec.Classes((*known, *_prep_types(place.node)))
+    try:
+        return (codec.loads(pause.prepared, classes),)
+    except DecodeError as exc:
+        raise type(exc)(
+            f"run {run_id!r}: what prep of node {place.name!r} returned before it asked cannot be "
+            f"read: {exc}"
+        ) from exc
+
+
+def replayed(
+    run_id: str,
+    step: int,
+    name: str | None,
+    journal: Mapping[int, str],
+    node: Node[Any, Any, Any],
+    known: Iterable[object],
+) -> dict[int, Any]:
+    """The results of ``exec`` that were finished, by item.
+
+    Raises:
+        ResumeError: The node works on items now and did not before, or the other way round.
+        DecodeError: A result cannot be read.
+    """
+    alone = next((item < 0 for item in journal), None)
+    if alone is not None:
+        _same_items(run_id, node, alone)
+    classes = codec.Classes((*known, *_exec_types(node)))
+    try:
+        return {item: codec.loads(text, classes) for item, text in journal.items()}
+    except DecodeError as exc:
+        raise type(exc)(
+            f"run {run_id!r}: the finished result of exec of node {name!r} (step "
+            f"{step + 1}) cannot be read: {exc}"
+        ) from exc
+
+
+def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
+    if alone == node.is_batch:
+        was = "had one result" if alone else "worked on several items"
+        now = "works on several items" if alone else "has one result"
+        raise ResumeError(
+            f"run {run_id!r}: node {node.name!r} {was} when it was run before, and {now} now, so "
+            "what is finished of it cannot be used; fork() makes a new run that begins it anew"
+        )
+
+
+def _prep_types(node: Node[Any, Any, Any]) -> list[object]:
+    """What ``prep`` gives and ``exec`` makes a question of, as far as annotations tell."""
+    if isinstance(node, FunctionNode):
+        return [hint for name, hint in node.signature.hints.items() if name != "return"]
+    return _returned(node, ("prep", "exec"), 0)
+
+
+def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
+    """What ``exec`` returns, as far as annotations tell."""
+    if isinstance(node, FunctionNode):
+        return [hint for name, hint in node.signature.hints.items() if name == "return"]
+    return _returned(node, ("exec", "exec_async"), 1)
+
+
+def _returned(node: Node[Any, Any, Any], phases: Iterable[str], argument: int) -> list[object]:
+    """What phases of a class return, and a type argument of its bases."""
+    kind: Any = type(node)
+    found = [
+        read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
+    ]
+    for base in getattr(kind, "__orig_bases__", ()):
+        found += getattr(base, "__args__", ())[argument : argument + 1]
+    return [hint for hint in found if hint is not None]

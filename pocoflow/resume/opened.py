@@ -1,0 +1,61 @@
+"""The store of a stored run as it goes on: with what its pending node had written, and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pocoflow import codec
+from pocoflow.db.recorder import Position
+from pocoflow.db.values import read_values
+from pocoflow.errors import ResumeError, StoreError
+from pocoflow.store import Store
+
+__all__ = ["under_schema", "with_pause"]
+
+
+def with_pause(
+    run_id: str, position: Position, stored: Store[Any], known: tuple[object, ...]
+) -> Store[Any]:
+    """The stored values with what the pending node had changed before it asked."""
+    if position.pause is None:
+        return stored
+    label_of = f"run {run_id!r}, step {position.step + 1}"
+    made = read_values(position.pause.changes, label_of, codec.Classes(known))
+    tails = {key: [*stored[key], *tail] for key, tail in made.tails.items()}
+    values = {**stored.as_dict(), **made.values, **tails}
+    for key in (*made.deleted, *made.unsaved):
+        values.pop(key, None)
+    gone = {*values, *made.deleted}
+    unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in gone}
+    return Store.rebuild(values, unsaved | made.unsaved, stored.name)
+
+
+def under_schema(
+    run_id: str, stored: Store[Any], schema: object, changes: Mapping[str, Any], changed: str = ""
+) -> Store[Any]:
+    """The stored values under the schema as it is now, migrated by it if need be, and changed.
+
+    Args:
+        run_id: The run.
+        stored: Its store.
+        schema: The schema.
+        changes: Values to set; what they replace need not fit the schema.
+        changed: What has changed since the run was started, for the end of a message.
+
+    Raises:
+        ResumeError: What is stored does not fit.
+        InvalidValueError: A change does not fit.
+    """
+    values = {key: value for key, value in stored.as_dict().items() if key not in changes}
+    unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in changes}
+    try:
+        store = Store.rebuild(values, unsaved, stored.name, schema)
+    except StoreError as exc:
+        raise ResumeError(
+            f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
+            "model a validator that reads the old values (mode='before'), or the field a new value "
+            f"with changes={{...}}{changed}"
+        ) from exc
+    store.update(changes)
+    return store

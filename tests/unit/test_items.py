@@ -1,0 +1,246 @@
+"""Items that change between a crash and its resume: each gets what is kept of it, and no other."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from pydantic import BaseModel
+
+from pocoflow import BatchNode, FanOut, Flow, Question, RunPaused, Store, WorkflowDB, fields, node
+from pocoflow.context import context
+from pocoflow.reducers import extend
+
+
+class Work(BaseModel):
+    items: list[Any] = []
+    item: Any = None
+    pairs: Annotated[list[tuple[Any, Any]], extend] = []
+
+
+W = fields(Work)
+
+
+class Calls:
+    """Counts the calls of a paid service, and breaks on some items."""
+
+    def __init__(self) -> None:
+        self.paid = Counter[Any]()
+        self.broken: set[Any] = set()
+        self.keys: list[str] = []
+
+    def __call__(self, item: Any) -> str:
+        if item in self.broken:
+            raise OSError(f"{item} is down")
+        self.paid[item] += 1
+        self.keys.append(context().idempotency_key)
+        return f"about {item}"
+
+
+def batch(calls: Calls) -> Any:
+    """A batch over the items."""
+
+    class Batch(BatchNode):
+        def prep(self, store: Store[Work]) -> list[Any]:
+            return store.state.items
+
+        def exec(self, item: Any) -> Any:
+            return calls(item)
+
+        def post(self, store: Store[Work], items: list[Any], results: list[Any]) -> None:
+            store.reduce("pairs", list(zip(items, results, strict=True)))
+
+    return Batch()
+
+
+def side_by_side(calls: Calls) -> Any:
+    """A batch that works on three items at once."""
+    made = batch(calls)
+    made.concurrency = 3
+    return made
+
+
+def fan_out(calls: Calls) -> Any:
+    """A branch for each of the items."""
+
+    @node(writes=W.pairs)
+    def one(item: Any) -> list[tuple[Any, Any]]:
+        return [(item, calls(item))]
+
+    return FanOut(one, each=W.items, as_=W.item, concurrency=1)
+
+
+KINDS = pytest.mark.parametrize("kind", [batch, side_by_side, fan_out])
+
+
+def attempt(flow: Flow[Any], items: list[Any], first: bool) -> Store[Any] | None:
+    """Run or resume with these items; ``None`` if a call broke."""
+    try:
+        return flow.run({"items": items}) if first else flow.resume("r", changes={"items": items})
+    except OSError:
+        return None
+
+
+@KINDS
+@settings(max_examples=40)
+@given(
+    lists=st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=3),
+    broken=st.lists(st.sets(st.integers(0, 4)), max_size=2),
+)
+def test_an_item_gets_its_own_result_and_is_paid_for_once(
+    kind: Any, lists: list[list[int]], broken: list[set[int]]
+) -> None:
+    """Whatever the items are at a resume, results fit them, and nothing is paid for twice."""
+    calls = Calls()
+    rounds = [*zip(lists, [*broken, set(), set()], strict=False)]
+    store: Store[Any] | None = None
+    items: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        flow = Flow(kind(calls), schema=Work, db_path=Path(folder, "runs.db"), run_id="r")
+        for number, (items, calls.broken) in enumerate([*rounds, (lists[-1], set())]):
+            enough = Counter(calls.paid | Counter(items))
+            store = attempt(flow, items, number == 0)
+            assert calls.paid <= enough, "something was paid for twice"
+            if store is not None:
+                assert calls.paid == enough
+                break
+    assert store is not None
+    assert store["pairs"] == [(item, f"about {item}") for item in items]
+    assert len(set(calls.keys)) == len(calls.keys), "two items had one idempotency key"
+
+
+def test_what_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A finished item that is not among the items any more is named by its number in the log."""
+    calls = Calls()
+    calls.broken = {3}
+    flow = Flow(batch(calls), schema=Work, db_path=tmp_path / "runs.db", run_id="r")
+    assert attempt(flow, [1, 2, 3], first=True) is None
+    calls.broken = set()
+    with caplog.at_level(logging.WARNING, "pocoflow"):
+        store = attempt(flow, [2, 3], first=False)
+    assert store is not None
+    assert store["pairs"] == [(2, "about 2"), (3, "about 3")]
+    assert "1 items that are not among its items now" in caplog.text
+    assert "(their numbers: 0)" in caplog.text
+
+
+def test_what_cannot_be_stored_is_told_by_its_place(tmp_path: Path) -> None:
+    """Items without a form that can be stored keep their results by their places."""
+    handles: list[Any] = [object(), object(), object()]
+    broken = {handles[2]}
+    seen: list[int] = []
+
+    class Open(BatchNode):
+        def prep(self, store: Store[Any]) -> list[Any]:
+            return handles
+
+        def exec(self, item: Any) -> Any:
+            if item in broken:
+                raise OSError("closed")
+            seen.append(handles.index(item))
+            return handles.index(item)
+
+        def post(self, store: Store[Any], items: Any, results: Any) -> None:
+            store["results"] = results
+
+    flow = Flow(Open(), db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="closed"):
+        flow.run({})
+    broken.clear()
+    assert flow.resume("r")["results"] == [0, 1, 2]
+    assert seen == [0, 1, 2]
+
+
+def test_an_answer_stays_with_its_item(tmp_path: Path) -> None:
+    """Branches that ask are found again by their items, whatever the order is now."""
+
+    @node(writes=W.pairs)
+    def approve(item: str) -> Question[list[tuple[str, str]]]:
+        return Question(f"What about {item}?")
+
+    flow = Flow(FanOut(approve, each=W.items, as_=W.item), schema=Work, db_path=tmp_path / "r.db")
+    with pytest.raises(RunPaused) as paused:
+        flow.run({"items": ["a", "b"]})
+    run_id = paused.value.run_id
+    with WorkflowDB(tmp_path / "r.db") as db:
+        asked = {one.text: one.question for one in db.pending()}
+    flow.answer_json(run_id, [["b", "fine"]], question=asked["What about b?"])
+    changes = {"items": ["new", "b", "a"]}
+    with pytest.raises(RunPaused) as paused:
+        flow.resume(run_id, changes=changes)
+    with WorkflowDB(tmp_path / "r.db") as db:
+        asked = {one.text: one.question for one in db.pending()}
+        assert set(asked) == {"What about a?", "What about new?"}
+    flow.answer_json(run_id, [["a", "bad"]], question=asked["What about a?"])
+    flow.answer_json(run_id, [["new", "nice"]], question=asked["What about new?"])
+    store = flow.resume(run_id, changes=changes)
+    assert store["pairs"] == [("new", "nice"), ("b", "fine"), ("a", "bad")]
+
+
+PROGRAM = """
+import os, signal, sys
+from pocoflow import FanOut, Flow, BatchNode, Parallel, Store, key, node
+
+class Each(BatchNode):
+    def prep(self, store):
+        return [frozenset({name, name * 2, name * 3}) for name in store["names"]]
+
+    def exec(self, item):
+        return pay(min(item, key=len), "batch")
+
+    def post(self, store, items, results):
+        store["batch"] = sorted(results)
+
+class One(Each):
+    prep = None
+
+def pay(name, what):
+    with open("ledger", "a") as ledger:
+        print(what, name, file=ledger)
+    if sys.argv[1] == what and sum(1 for line in open("ledger")) % 5 == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name.upper()
+
+@node(writes=key("result"))
+def work(name: str):
+    return pay(name, "branch")
+
+fan_out = FanOut(work, each=key("names"), as_=key("name"), private=[key("result")], concurrency=1)
+each = Each()
+each.then("default", fan_out)
+flow = Flow(each, db_path="runs.db", run_id="r")
+names = {"ada", "bob", "cyd", "dan", "eve"}
+print(sorted((flow.run({"names": names}) if sys.argv[2] == "run" else flow.resume("r"))["batch"]))
+"""
+
+
+def test_the_order_of_a_set_does_not_matter(tmp_path: Path) -> None:
+    """Each process iterates a set in an order of its own; its items are found again."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    codes, said = [], ""
+    for seed, (kill, how) in enumerate([("batch", "run"), ("branch", "resume"), ("", "resume")]):
+        ended = subprocess.run(
+            [sys.executable, "program.py", kill, how],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": str(seed + 1)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        codes.append(ended.returncode)
+        said = ended.stdout or ended.stderr
+    assert codes == [-9, -9, 0], said
+    assert json.loads(said.replace("'", '"')) == ["ADA", "BOB", "CYD", "DAN", "EVE"]
+    paid = Counter((tmp_path / "ledger").read_text().splitlines())
+    names = ("ada", "bob", "cyd", "dan", "eve")
+    assert set(paid) == {f"{what} {name}" for what in ("batch", "branch") for name in names}
+    assert sum(paid.values()) == len(paid) + 2, "the two that were killed are paid again"

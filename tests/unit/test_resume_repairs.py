@@ -1,0 +1,134 @@
+"""Going on with a run whose store or nodes have to be put right first."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, create_model
+
+from pocoflow import FanOut, Flow, Node, Store, key
+from pocoflow.errors import InvalidValueError, MissingInputError, ResumeError
+
+
+class Fails(Node):
+    """Fails in a phase as long as it is told to."""
+
+    def __init__(self, name: str, phase: str = "") -> None:
+        super().__init__(name=name)
+        self.phase = phase
+        self.paid = 0
+
+    def exec(self, prepared: Any) -> str:
+        if self.phase == "exec":
+            raise OSError("down")
+        self.paid += 1
+        return "paid"
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        if self.phase == "post":
+            raise OSError("down")
+        store["seen"] = repr(store["ok"])
+        return "default"
+
+
+def model(kind: Any) -> type[BaseModel]:
+    """The store, with a field of a kind that another version of the program changes."""
+    return create_model("Work", ok=(kind, ...), seen=(str, ""))
+
+
+def stopped(path: Path, node: Fails, schema: Any, **given: Any) -> str:
+    """A run that has failed in a node; its id."""
+    flow = Flow(node, schema=schema, db_path=path, flow_name="flow", run_id="r")
+    with pytest.raises(OSError, match="down"):
+        flow.run(given)
+    return "r"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database file."""
+    return tmp_path / "runs.db"
+
+
+def test_a_change_repairs_the_field_that_does_not_fit_any_more(path: Path) -> None:
+    """``changes=`` takes the place of a stored value before that is held against the schema."""
+    run_id = stopped(path, Fails("work", "exec"), model(bool), ok=False)
+    flow = Flow(Fails("work"), schema=model(dict[str, int]), db_path=path, flow_name="flow")
+    with pytest.raises(ResumeError, match=r"or the field a new value with changes="):
+        flow.resume(run_id)
+    with pytest.raises(InvalidValueError, match="'ok' expects dict"):
+        flow.resume(run_id, changes={"ok": "x"})
+    forked = flow.fork(run_id, changes={"ok": {"a": 1}})
+    assert flow.resume(forked)["seen"] == "{'a': 1}"
+    assert flow.resume(run_id, changes={"ok": {"b": 2}})["seen"] == "{'b': 2}"
+
+
+def test_an_input_that_is_new_is_asked_for_as_a_change(path: Path) -> None:
+    """A field that the program needs by now, and the run lacks, is given by ``changes=``."""
+    run_id = stopped(path, Fails("work", "exec"), None, ok=1)
+    schema = create_model("Work", ok=(int, ...), seen=(str, ""), owner=(str, ...))
+    owner: Any = key("owner")
+    flow = Flow(Fails("work"), schema=schema, db_path=path, flow_name="flow", inputs=(owner,))
+    with pytest.raises(MissingInputError, match=r"'owner' .* a resumed run gets it with changes="):
+        flow.resume(run_id)
+    assert flow.resume(run_id, changes={"owner": "ann"})["owner"] == "ann"
+
+
+def test_what_is_finished_is_told_to_be_kept_when_the_store_is_changed(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A result of before a change stays, and the log says so and what to do about it."""
+    run_id = stopped(path, Fails("work", "post"), None, ok=1)
+    node = Fails("work")
+    flow = Flow(node, db_path=path, flow_name="flow")
+    with caplog.at_level(logging.WARNING, "pocoflow"):
+        assert flow.resume(run_id, changes={"ok": 2})["seen"] == "2"
+    assert node.paid == 0
+    assert "what is finished of node 'work' is kept as it was before 'ok' changed" in caplog.text
+    assert "fork() begins the node anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rename", "told"),
+    [
+        ({"wrok": "work"}, r"its flow had no node 'wrok'; did you mean 'work'\?"),
+        ({"work": "wrok"}, r"its flow has no node 'wrok'; did you mean 'work'\?"),
+    ],
+)
+def test_a_renaming_of_what_nobody_knows_is_refused(
+    path: Path, rename: dict[str, str], told: str
+) -> None:
+    """Both names of a renaming are names of nodes, then and now."""
+    run_id = stopped(path, Fails("work", "exec"), None, ok=1)
+    flow = Flow(Fails("work"), db_path=path, flow_name="flow")
+    with pytest.raises(ResumeError, match=told):
+        flow.resume(run_id, rename=rename)
+    assert flow.resume(run_id)["seen"] == "1"
+
+
+def inside(node: Node[Any, Any, Any], path: Path) -> Flow[Any]:
+    """A flow with a flow of that node in each of its branches."""
+    inner = Flow(node, flow_name="inner")
+    fan_out = FanOut(inner, each=key("items"), as_=key("item"), private=[key("seen")])
+    return Flow(fan_out, db_path=path, flow_name="flow", run_id="r")
+
+
+@pytest.mark.parametrize("rename", [{"old": "new"}, {"FanOut/inner/old": "FanOut/inner/new"}])
+def test_a_node_in_a_branch_is_renamed_by_its_name_or_its_path(
+    path: Path, rename: dict[str, str]
+) -> None:
+    """The error names the flow around the node; the path that it shows is a name, too."""
+    first = Fails("first")
+    first.then("default", Fails("old", "exec"))
+    with pytest.raises(OSError, match="down"):
+        inside(first, path).run({"items": [1, 2], "ok": True})
+    first = Fails("first")
+    first.then("default", Fails("new"))
+    flow = inside(first, path)
+    with pytest.raises(ResumeError, match=r"and flow 'FanOut\[\d\]/inner' has no node 'old'"):
+        flow.resume("r")
+    flow.resume("r", rename=rename)
+    assert first.paid <= 1
