@@ -787,23 +787,34 @@ def test_a_private_field_is_not_there_after_the_join() -> None:
 
 def test_threads_that_outlive_a_ctrl_c_write_no_step(tmp_path: Path) -> None:
     """Once the run has ended, whoever resumes it has the record for himself."""
-    begun, go = threading.Barrier(2), threading.Event()
+    begun, go, struck = threading.Barrier(2), threading.Event(), threading.Event()
     workers: list[threading.Thread] = []
     main = threading.main_thread().ident or 0
+
+    def interrupt(*_: object) -> None:
+        if not struck.is_set():
+            struck.set()
+            raise KeyboardInterrupt
 
     @node(writes=B.log)
     def work(word: str) -> Any:
         if not go.is_set():
             workers.append(threading.current_thread())
             if begun.wait(WAIT) == 0:
-                signal.pthread_kill(main, signal.SIGINT)
+                # Once more where it came right before the main thread began to wait.
+                while not struck.wait(0.01):
+                    signal.pthread_kill(main, signal.SIGINT)
             go.wait(WAIT)
         return word
 
     fan = FanOut(work, each=B.words, as_=B.word, name="fan")
     flow = Flow(fan, schema=Board, db_path=tmp_path / "runs.db", run_id="r")
-    with pytest.raises(KeyboardInterrupt):
-        flow.run({"words": ["x", "y"]})
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flow.run({"words": ["x", "y"]})
+    finally:
+        signal.signal(signal.SIGINT, before)
     go.set()
     for worker in workers:
         worker.join(WAIT)
