@@ -195,8 +195,7 @@ class StepWriter:
             while rows := self._kept_items():
                 try:
                     with self._db.connection.transaction() as raw:
-                        raw.executemany(QUERIES["insert_journal"], [row[:5] for row in rows])
-                        self._put_items(raw, [(*row[:4], row[5]) for row in rows])
+                        raw.executemany(QUERIES["insert_journal_of_item"], rows)
                 except BaseException:
                     self._items_due = False
                     raise

@@ -35,7 +35,7 @@ from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.watch import Watch, check_in_place
-from pocoflow.wording import closest
+from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
     from pocoflow.db.recorder import RunRecorder
@@ -159,7 +159,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             action = node.post(*arguments) if direct else (yield Call(node.post, arguments))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
-            if action.__class__ is not str:
+            if action.__class__ is not place.as_is:
                 action = _action(place, action)
         except Exception as exc:
             phase, caught = context.phase, _caught(run, place, exc)
@@ -278,12 +278,18 @@ def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNod
 
 
 def _action(place: GraphNode, action: object) -> str:
-    if action is None:
-        return DEFAULT_ACTION
-    if isinstance(action, str):
-        return str.__str__(action)
+    if action is None or isinstance(action, str):
+        found = DEFAULT_ACTION if action is None else str.__str__(action)
+        promised = place.promised
+        if promised is None or found in promised:
+            return found
+        hint = "; is a 'return' missing?" if action is None else closest(found, promised)
+        raise ActionError(
+            f"post of node {place.name!r} returned {short(action)}, which is not among its actions "
+            f"({', '.join(map(repr, promised))}){hint}"
+        )
     raise ActionError(
-        f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
+        f"post of node {place.name!r} returned {type(action).__name__} {short(action)}: an "
         f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
         f"{DEFAULT_ACTION!r}"
     )

@@ -52,7 +52,9 @@ def first_cells(text: str) -> list[str]:
 )
 def test_every_public_member_is_in_the_reference(owner: str, where: str) -> None:
     """What a public class offers can be found on its page."""
-    members = {name for name in vars(getattr(pocoflow, owner)) if not name.startswith("_")}
+    kind = getattr(pocoflow, owner)
+    # Names of PocketFlow are there to say what they are here; hasattr says no.
+    members = {name for name in vars(kind) if not name.startswith("_") and hasattr(kind, name)}
     assert members <= named(page(where)), members - named(page(where))
 
 
