@@ -14,8 +14,9 @@ from typing_extensions import TypeVar
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.edges import Edge, End, wiring_version
 from pocoflow.engine.drivers import drive, drive_async
+from pocoflow.engine.endings import fail
 from pocoflow.engine.hooks import Hooked
-from pocoflow.engine.loop import fail, steps
+from pocoflow.engine.loop import steps
 from pocoflow.engine.run import Run
 from pocoflow.engine.threads import in_commit_thread
 from pocoflow.errors import DefinitionError
