@@ -54,6 +54,26 @@ def _of_function(
             node=name,
             where=where,
         )
+    if getattr(node, "on_error", "stop") == "collect":
+        yield from _collected(subject, name, node)
+
+
+def _collected(
+    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+) -> Iterator[Finding]:
+    """Where items may fail, and the exception that takes the place of a result has none."""
+    for field in node.signature.writes:
+        holds = subject.held(field)
+        item = _item_of(holds)
+        if item is not None and not fits_field(Exception, item):
+            yield subject.finding(
+                "PF203",
+                "on_error='collect' puts the exception of an item that fails into the list for "
+                f"field {field}, which holds {type_label(holds)}",
+                "take a BatchNode class, whose post sees the exceptions before they are written",
+                node=name,
+                where=definition_place(node.signature.function),
+            )
 
 
 def _of_branch(subject: Subject, name: str, node: FanOut) -> Iterator[Finding]:

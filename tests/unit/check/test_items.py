@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from pocoflow import FanOut, Flow, Node, fields, key, node
 from pocoflow.check.item_rules import _item_of
@@ -92,6 +92,25 @@ def test_a_field_that_is_no_list_is_found(reference: Any) -> None:
     assert codes(Flow(start=read, schema=Batch)) == ["PF207"]
     fan = FanOut(Node(name="do"), each=reference, as_=B.number)
     assert codes(Flow(start=fan, schema=Batch)) == ["PF207"]
+
+
+class Collected(Batch):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    failures: list[int | Exception] = []
+    whatever: list[Any] = []
+
+
+@pytest.mark.parametrize(
+    ("field", "wanted"), [("lengths", ["PF203"]), ("failures", []), ("whatever", [])]
+)
+def test_collected_exceptions_need_a_field_that_takes_them(field: str, wanted: list[str]) -> None:
+    """A list of results has exceptions in it where items may fail, also before one does."""
+
+    @node(each=B.tags, writes=getattr(fields(Collected), field), on_error="collect")
+    def measure(tag: str) -> int:
+        return len(tag)
+
+    assert codes(Flow(start=measure, schema=Collected)) == wanted
 
 
 def test_an_item_that_does_not_fit_the_field_of_its_branch_is_found() -> None:
