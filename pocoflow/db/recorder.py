@@ -54,7 +54,7 @@ class Position:
         branches: Its branches that have begun, if it is a parallel node, by scope.
         asked: The questions of its step, by item (-1 likewise).
         pause: What it had done before it asked.
-        items: The digests of the items of its step, by number.
+        items: The marks of the items of its step, by number.
         read_at: When it was read; deadlines are held against this one time.
     """
 
@@ -218,10 +218,10 @@ class RunRecorder(StepWriter):
         for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
             journal.setdefault((scope, local), {})[item] = text
         items: dict[tuple[str, int], dict[int, str]] = {}
-        for scope, at, item, digest in connection.rows(QUERIES["items_of_run"], (self._run_no,)):
-            items.setdefault((scope, at), {})[item] = digest
+        for scope, at, item, mark in connection.rows(QUERIES["items_of_run"], (self._run_no,)):
+            items.setdefault((scope, at), {})[item] = mark
         asked, pauses = self._questions()
-        begun = {*journal, *asked}
+        begun = {*journal, *asked, *items}
         branches = self._branches(here["step"], step, journal, begun)
         local = ("", here["step"] + 1)
         return Position(

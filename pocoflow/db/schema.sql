@@ -123,7 +123,8 @@ CREATE TABLE pf_journal (
 
 -- What the items were of which something is kept until their step is committed: a result in
 -- pf_journal, a question, a branch. scope and step are those of the node that works on the items;
--- digest is a hash of the item, empty if it cannot be stored.
+-- digest is a hash of the item, with a number behind it for each further one that is equal; empty if
+-- the item cannot be stored.
 CREATE TABLE pf_items (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope  TEXT NOT NULL DEFAULT '',

@@ -66,7 +66,7 @@ class StoredBranch:
         rows: Its values as stored: key, operation, text.
         asked: The questions of its step, by item.
         pause: What its node had done before it asked.
-        items: The digests of the items of its step, by number.
+        items: The marks of the items of its step, by number.
     """
 
     count: int
@@ -173,13 +173,13 @@ class StepWriter:
                 )
         return None
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
         """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
         text = self._encoded(node, result)
         if text is None:
             return False
         with self._items_guard:
-            self._items.append((self._run_no, self._scope, self._local(step), item, text, digest))
+            self._items.append((self._run_no, self._scope, self._local(step), item, text, mark))
             begin, self._items_due = not self._items_due, True
         return begin
 
@@ -205,7 +205,7 @@ class StepWriter:
                     # Only now: a Ctrl-C at any instant leaves them to the next call.
                     del self._items[: len(rows)]
 
-    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
 
         Raises:
@@ -214,7 +214,7 @@ class StepWriter:
         where = (self._run_no, self._scope, self._local(step))
         with self._db.connection.transaction() as raw:
             self._refuse_late()
-            self._put_items(raw, [(*where, item, digest) for item, digest in digests.items()])
+            self._put_items(raw, [(*where, item, mark) for item, mark in marks.items()])
 
     def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         raw.executemany(QUERIES["insert_item"], rows)
@@ -234,7 +234,7 @@ class StepWriter:
         path: tuple[str, ...],
         question: NewQuestion,
         item: int,
-        digest: str,
+        mark: str,
         prepared: Any,
     ) -> int:
         """Commit a question, and what its node had done before; the question's number.
@@ -244,7 +244,7 @@ class StepWriter:
             path: Names of the flows and branches around the node, and its own.
             question: The question.
             item: The number of the item that it is about; -1 if it is about none.
-            digest: What tells that item from others.
+            mark: What tells that item from others.
             prepared: What ``prep`` returned. If it cannot be stored, ``prep`` runs again.
 
         Raises:
@@ -260,7 +260,7 @@ class StepWriter:
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item >= 0:
-                self._put_items(raw, [(self._run_no, self._scope, local, item, digest)])
+                self._put_items(raw, [(self._run_no, self._scope, local, item, mark)])
             if kept is not None:
                 raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
             self._event(raw, now, "node_ask", step, node, note=question.text)

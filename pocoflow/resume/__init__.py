@@ -41,7 +41,7 @@ class Resumption:
         prepared: What its ``prep`` returned, as the only element, if it had asked after that.
         forked: The number under which that node began.
         branches: Its parallel branches that had begun, by scope.
-        items: The digests of its items, by number.
+        items: The marks of its items, by number.
     """
 
     recorder: RunRecorder
