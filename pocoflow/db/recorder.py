@@ -188,8 +188,8 @@ class RunRecorder(StepWriter):
             raise
 
     def _refuse_changed(self, flow_name: str) -> None:
-        asked = (flow_name, utc_now(), self._run_no)
-        if self._db.connection.row(QUERIES["runs_to_recover"], asked) is None:
+        wanted = {"flow": flow_name, "now": utc_now(), "run_no": self._run_no}
+        if self._db.connection.row(QUERIES["runs_to_recover"], wanted) is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
                 "to be one to recover"

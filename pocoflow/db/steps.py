@@ -340,7 +340,7 @@ class StepWriter:
             raw.execute(QUERIES["clear_items"], row)
         if self._forks:
             for query in _OF_BRANCHES:
-                raw.execute(QUERIES[query], (self._run_no, self._forks))
+                raw.execute(QUERIES[query], {"run_no": self._run_no, "forks": self._forks})
 
     def _refuse_late(self) -> None:
         if self._progress.is_over:
