@@ -316,6 +316,21 @@ ORDER BY step DESC LIMIT 1;
 SELECT scope, count, path, node, action FROM pf_positions
 WHERE run_no = ? AND step > ? AND step <= ? ORDER BY step;
 
+-- name: positions_of_run
+SELECT step, scope, path, node FROM pf_positions WHERE run_no = ?;
+
+-- name: rename_position
+UPDATE pf_positions SET path = ?, node = ? WHERE run_no = ? AND step = ? AND scope = ?;
+
+-- name: places_of_questions
+SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
+
+-- name: rename_question
+UPDATE pf_questions SET path = ? WHERE question = ?;
+
+-- name: was_resumed
+SELECT 1 FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume' LIMIT 1;
+
 -- name: store_json
 SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.renaming import Renamed, rename_places
+from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.steps import StepWriter, StoredBranch
 from pocoflow.db.values import ValueWriter, key_of
 from pocoflow.db.workflow import WorkflowDB
@@ -300,8 +301,18 @@ class RunRecorder(StepWriter):
                 found.setdefault(scope, StoredBranch(0, "", ()))
         return found
 
+    def was_resumed(self) -> bool:
+        """Whether somebody has gone on with the run before."""
+        return self._db.connection.row(QUERIES["was_resumed"], event_ids(self._run_no)) is not None
+
     def go_on(
-        self, store: Store[Any], stored: Store[Any], position: Position, node: str, graph: str
+        self,
+        store: Store[Any],
+        stored: Store[Any],
+        position: Position,
+        node: str,
+        graph: str,
+        renamed: Renamed | None = None,
     ) -> None:
         """Set a claimed run running again.
 
@@ -311,6 +322,7 @@ class RunRecorder(StepWriter):
             position: Where it goes on, as :meth:`claim` gave it.
             node: The label, now, of the node that comes next.
             graph: The fingerprint of the flow as it is now.
+            renamed: Gives the names that nodes have now, if some have other ones.
 
         Raises:
             TakenError: It was cancelled since it was claimed.
@@ -329,6 +341,8 @@ class RunRecorder(StepWriter):
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
+            if renamed is not None:
+                rename_places(raw, self._run_no, renamed)
             raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)

@@ -85,7 +85,8 @@ def reopen(
     try:
         row = database.get_run(run_id) or {}
         fingerprint = describe(graph, schema)
-        places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename)
+        again = bool(rename) and recorder.was_resumed()
+        places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename, again)
         place, frames = places.pending(position)
         known = (*schema_types(schema), *types)
         stored = database.load_checkpoint(run_id, position.step, types=known)
@@ -97,7 +98,8 @@ def reopen(
         replay, branches = _finished(places, position, place, known)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
-        recorder.go_on(store, stored, position, coming, fingerprint)
+        renamed = places.renamed if rename else None
+        recorder.go_on(store, stored, position, coming, fingerprint, renamed)
     except BaseException:
         recorder.let_go()
         raise

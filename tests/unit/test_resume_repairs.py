@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, create_model
 
-from pocoflow import FanOut, Flow, Node, Store, key
+from pocoflow import AskNode, FanOut, Flow, Node, Question, RunPaused, Store, key
 from pocoflow.errors import InvalidValueError, MissingInputError, ResumeError
 
 
@@ -132,3 +133,79 @@ def test_a_node_in_a_branch_is_renamed_by_its_name_or_its_path(
         flow.resume("r")
     flow.resume("r", rename=rename)
     assert first.paid <= 1
+
+
+class Pays(Fails):
+    """Another definition of a node."""
+
+
+def chain(path: Path, *nodes: Node[Any, Any, Any]) -> Flow[Any]:
+    """A flow of nodes, one after another."""
+    for one, following in pairwise(nodes):
+        one.then("default", following)
+    return Flow(nodes[0], db_path=path, flow_name="flow", run_id="r")
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["given again", "given once"])
+@pytest.mark.parametrize("now", [("b", "a"), ("b", "c")], ids=["swapped", "moved on"])
+def test_a_renaming_is_put_on_record(path: Path, now: tuple[str, str], again: bool) -> None:
+    """A run that fails once more stands before the same node, whether it is told again or not."""
+    flow = chain(path, Pays("first"), Fails("a", "exec"), Pays("b"))
+    with pytest.raises(OSError, match="down"):
+        flow.run({"ok": 1})
+    rename = dict(zip(("a", "b"), now, strict=True))
+    with pytest.raises(OSError, match="down"):
+        chain(path, Pays("first"), Fails(now[0], "exec"), Pays(now[1])).resume("r", rename=rename)
+    nodes = Pays("first"), Fails(now[0]), Pays(now[1])
+    chain(path, *nodes).resume("r", rename=rename if again else None)
+    assert [one.paid for one in nodes] == [0, 1, 1]
+
+
+def test_a_run_can_be_forked_from_before_a_renaming(path: Path) -> None:
+    """Earlier steps are under the names of now, too; a namesake in another flow keeps its own."""
+
+    def build(name: str, fails: str) -> Flow[Any]:
+        inner = Flow(Pays("a"), flow_name="inner")
+        return chain(path, Pays("first"), Fails(name), inner, Fails("last", fails))
+
+    with pytest.raises(OSError, match="down"):
+        build("a", "exec").run({"ok": 1})
+    flow = build("b", "")
+    flow.resume("r", rename={"a": "b"})
+    for step in (0, 1, 2):
+        flow.resume(flow.fork("r", step=step))
+
+
+def test_flows_that_have_swapped_their_names_are_told_apart(path: Path) -> None:
+    """The node that comes next is compared with that of the flow which it is in now."""
+
+    def build(first: str, second: str, fails: str) -> Flow[Any]:
+        one = Flow(Fails("n", fails), flow_name=first)
+        return chain(path, one, Flow(Pays("n"), flow_name=second))
+
+    with pytest.raises(OSError, match="down"):
+        build("x", "y", "exec").run({"ok": 1})
+    with pytest.raises(ResumeError, match=r"before node 'x/n', which was .*Fails and is .*Pays"):
+        build("y", "x", "").resume("r")
+    assert build("y", "x", "").resume("r", rename={"x": "y", "y": "x"})["seen"] == "1"
+
+
+def test_a_question_is_answered_under_the_name_of_now(path: Path) -> None:
+    """A run that was resumed under a new name, and waits on, takes the reply of its node."""
+
+    class Asks(AskNode[bool, str]):
+        def exec(self, prepared: object) -> Question[bool]:
+            return Question("Well?")
+
+        def post(self, store: Store[Any], prepared: object, answer: bool) -> str:
+            store["answer"] = answer
+            return "default"
+
+    with pytest.raises(RunPaused):
+        chain(path, Asks(name="old")).run({})
+    new = Asks(name="new")
+    flow = chain(path, new)
+    with pytest.raises(RunPaused):
+        flow.resume("r", rename={"old": "new"})
+    flow.answer("r", new.reply(True))
+    assert flow.resume("r")["answer"] is True
