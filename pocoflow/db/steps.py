@@ -451,12 +451,13 @@ class BranchRecorder(StepWriter):
         self._context = context
         self._numbers = numbers
         self._store = BranchRecord(store)
+        self._migrated = store.migrated
         self._values.expect_unsaved(store.unsaved)
         self._first: str | None = utc_now()
 
     def go_on_branch(self, stored: StoredBranch) -> None:
         """Go on where a stored branch stood."""
-        self._values.load_branch(stored.keys, self._recorded())
+        self._values.load_branch(stored.keys, self._recorded(), self._migrated)
         self._forks = f"{self._scope}/{stored.count}."
         self._journaled, self._asked = bool(stored.journal), bool(stored.asked)
         self._numbers_items = bool(stored.items)

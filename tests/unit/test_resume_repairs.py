@@ -5,13 +5,25 @@ from __future__ import annotations
 import logging
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import pytest
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, create_model, model_validator
 
-from pocoflow import AskNode, FanOut, Flow, Node, Question, RunPaused, Store, key
-from pocoflow.errors import InvalidValueError, MissingInputError, ResumeError
+from pocoflow import (
+    AskNode,
+    FanOut,
+    Flow,
+    Node,
+    Parallel,
+    Question,
+    RunPaused,
+    Store,
+    Subflow,
+    bind,
+    key,
+)
+from pocoflow.errors import BranchError, InvalidValueError, MissingInputError, ResumeError
 
 
 class Fails(Node):
@@ -209,3 +221,112 @@ def test_a_question_is_answered_under_the_name_of_now(path: Path) -> None:
         flow.resume("r", rename={"old": "new"})
     flow.answer("r", new.reply(True))
     assert flow.resume("r")["answer"] is True
+
+
+class Before(BaseModel):
+    """The store of a flow, in its first version."""
+
+    ok: int = 0
+    texts: list[int] = []
+    title: str = ""
+    seen: str = ""
+
+
+class After(BaseModel):
+    """The same in its second version, which reads what the first one has left."""
+
+    ok: str = ""
+    texts: list[str] = []
+    name: str = ""
+    seen: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Take the values of the first version."""
+        ok, texts = str(data.get("ok", "")), [str(one) for one in data.get("texts", ())]
+        known = {key: value for key, value in data.items() if key != "title"}
+        name = data["title"] if "title" in data else data.get("name", "")
+        return {**known, "ok": ok, "texts": texts, "name": name}
+
+
+class Writes(Node):
+    """Writes what the versions of the store have in common, and fails."""
+
+    def __init__(self, name: str, text: Any, fails: bool = False, **values: Any) -> None:
+        super().__init__(name=name)
+        self.text, self.fails, self.values = text, fails, values
+
+    def exec(self, prepared: Any) -> None:
+        if self.fails:
+            raise OSError("down")
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["texts"] = [*store["texts"], self.text]
+        store.update(self.values)
+        return "default"
+
+
+@pytest.mark.parametrize("kind", [Parallel, Subflow])
+def test_what_a_branch_had_set_is_migrated_with_the_store(path: Path, kind: Any) -> None:
+    """The values of a parallel branch are read by the validators of the schema, each time."""
+
+    def build(schema: Any, *nodes: Node[Any, Any, Any]) -> Flow[Any]:
+        inner = chain(path, *nodes)
+        place: Any = Parallel(inner, name="fork")
+        if kind is Subflow:
+            around = Flow(nodes[0], flow_name="fork", schema=schema)
+            back = [bind(cast(Any, key(one))).to(key(one)) for one in ("ok", "texts")]
+            place = Subflow(around, outputs=back)
+        return Flow(place, schema=schema, db_path=path, run_id="r", flow_name="flow")
+
+    first = Writes("first", 1, ok=5, title="t")
+    with pytest.raises(OSError, match="down"):
+        build(Before, first, Writes("second", 2, True), Writes("third", 3)).run({})
+    second, fails = Writes("second", "2"), Writes("third", "3", True)
+    with pytest.raises(OSError, match="down"):
+        build(After, Writes("first", "1"), second, fails).resume("r")
+    store = build(After, Writes("first", "1"), second, Writes("third", "3")).resume("r")
+    assert (store["ok"], store["texts"]) == ("5", ["1", "2", "3"])
+    assert kind is Subflow or store["name"] == "t"
+
+
+def test_what_a_branch_had_set_and_nobody_can_read_is_told(path: Path) -> None:
+    """The error names the field and what to do, instead of a branch with a value that is none."""
+
+    def build(schema: type[BaseModel], fails: bool) -> Flow[Any]:
+        inner = chain(path, Writes("first", 1, ok=5), Writes("second", 2, fails))
+        return Flow(Parallel(inner, name="fork"), schema=schema, db_path=path, run_id="r")
+
+    with pytest.raises(OSError, match="down"):
+        build(Before, True).run({})
+    text: Any = (str, "")
+    changed = create_model(
+        "Changed", ok=(bool, False), texts=(list[int], []), title=text, seen=text
+    )
+    flow = build(changed, False)
+    with pytest.raises(BranchError, match=r"'ok' expects bool, got int: 5.*mode='before'"):
+        flow.resume("r", changes={"ok": True})
+
+
+def test_changes_count_when_the_values_are_checked_together(path: Path) -> None:
+    """A new field whose default contradicts what is stored can be given by ``changes=``."""
+
+    class Limited(BaseModel):
+        ok: int
+        seen: str = ""
+        least: int = 10
+
+        @model_validator(mode="after")
+        def check_least(self) -> Self:
+            if self.ok < self.least:
+                raise ValueError("too few")
+            return self
+
+    run_id = stopped(path, Fails("work", "exec"), model(int), ok=3)
+    flow = Flow(Fails("work"), schema=Limited, db_path=path, flow_name="flow")
+    with pytest.raises(ResumeError, match="too few"):
+        flow.resume(run_id)
+    with pytest.raises(InvalidValueError, match="'least' expects int"):
+        flow.resume(run_id, changes={"least": "1"})
+    assert flow.resume(run_id, changes={"least": 1})["seen"] == "3"
