@@ -331,6 +331,12 @@ UPDATE pf_questions SET path = ? WHERE question = ?;
 -- name: was_resumed
 SELECT 1 FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume' LIMIT 1;
 
+-- name: resumes_of_run
+-- Which run has a number, and how often somebody has gone on with it.
+SELECT run_id, (
+    SELECT count(*) FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume'
+) FROM pf_runs WHERE run_no = ?;
+
 -- name: store_json
 SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
 

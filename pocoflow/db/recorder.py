@@ -345,6 +345,8 @@ class RunRecorder(StepWriter):
                 rename_places(raw, self._run_no, renamed)
             raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
+            which = (*event_ids(self._run_no), self._run_no)
+            self._progress.resumes = raw.execute(QUERIES["resumes_of_run"], which).fetchone()[1]
             self._event(raw, now, "node_start", self._steps, node)
 
     def settle(self, position: Position) -> Position:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -47,9 +47,11 @@ class Progress:
     Attributes:
         is_over: The run has ended, or waits, for this process. A thread of it that still works, as
             after a Ctrl-C, must not write a step any more: another process may go on with the run.
+        resumes: How often somebody has gone on with the run, this process included.
     """
 
     is_over: bool = False
+    resumes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +155,28 @@ class StepWriter:
         text = self._encoded(node, result)
         if text is None:
             return
-        with self._db.connection.transaction() as raw:
-            row = (self._run_no, self._scope, self._local(step), item, text)
-            raw.execute(QUERIES["insert_journal"], row)
+        with ExitStack() as late, self._db.connection.transaction() as raw:
+            if self._is_ours(raw, late):
+                row = (self._run_no, self._scope, self._local(step), item, text)
+                raw.execute(QUERIES["insert_journal"], row)
         self._journaled = True
+
+    def _is_ours(self, raw: sqlite3.Connection, late: ExitStack) -> bool:
+        """Whether a result that is finished may be kept.
+
+        Also after the run has ended here, as a thread of it may be at an item yet, but not once
+        somebody has gone on with it, or removed it: who does so knows nothing of this result. The
+        run's lock, which keeps them off until the commit, is given back with ``late``.
+        """
+        if not self._progress.is_over:
+            return True
+        locks, owner = self._db.locks, object()
+        late.callback(locks.release, self._run_no, owner)
+        if not locks.hold(self._run_no, owner):
+            return False
+        which = (*event_ids(self._run_no), self._run_no)
+        row = raw.execute(QUERIES["resumes_of_run"], which).fetchone()
+        return row is not None and tuple(row) == (self.run_id, self._progress.resumes)
 
     def _encoded(self, node: str, result: Any) -> str | None:
         try:
@@ -194,9 +214,10 @@ class StepWriter:
         with self._items_writing:
             while rows := self._kept_items():
                 try:
-                    with self._db.connection.transaction() as raw:
-                        raw.executemany(QUERIES["insert_journal"], [row[:5] for row in rows])
-                        self._put_items(raw, [(*row[:4], row[5]) for row in rows])
+                    with ExitStack() as late, self._db.connection.transaction() as raw:
+                        if self._is_ours(raw, late):
+                            raw.executemany(QUERIES["insert_journal"], [row[:5] for row in rows])
+                            self._put_items(raw, [(*row[:4], row[5]) for row in rows])
                 except BaseException:
                     self._items_due = False
                     raise
@@ -378,6 +399,7 @@ class StepWriter:
         note = None if item is None else f"item {item}: {describe_error(error)[1]}"
         told = (utc_now(), "node_retry", step, node, None, None, attempt, error, note)
         with self._db.connection.transaction() as raw:
+            self._refuse_late()
             self._event(raw, *told)
 
     # -- rows ---------------------------------------------------------------------------------
