@@ -71,6 +71,7 @@ class BranchStore(Store[Any]):
         self._private = hidden.union(private)
         self.increments: list[tuple[str, Any]] = []
         self.migrated: set[str] = set()
+        self._under = {key: self._data[key] for key in private if key in self._data}
         if private:
             self._write({key: _copied(value) for key, value in private.items()})
 
@@ -96,7 +97,10 @@ class BranchStore(Store[Any]):
         own = dict(values)
         for key, tail in tails.items():
             before = self.increments if key == INCREMENTS else self._data.get(key, [])
-            own[key] = [*before, *tail]
+            # What is recorded as appended was so to the value at the fork, not to a private one.
+            own[key] = [*self._under.get(key, before), *tail]
+        for key in own:
+            self._under.pop(key, None)
         for key in (*deleted, *unsaved):
             self._data.pop(key, None)
         increments = own.pop(INCREMENTS, self.increments)

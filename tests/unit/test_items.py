@@ -183,6 +183,44 @@ def test_items_of_a_nested_fan_out_are_known_before_a_step_of_it_is_finished(
         assert raw.execute("SELECT * FROM pf_items").fetchall() == []
 
 
+@pytest.mark.parametrize("phase", ["fail", "ask"])
+def test_an_item_that_is_a_list_is_what_it_was(tmp_path: Path, phase: str) -> None:
+    """A branch that goes on sees its item as it is, also if the field for it begins as a list."""
+
+    class Rows(BaseModel):
+        rows: list[list[int]] = []
+        row: list[int] = []
+        sums: Annotated[list[tuple[list[int], str]], extend] = []
+
+    R = fields(Rows)
+    broken = {phase}
+
+    @node
+    def first() -> None:
+        """A step before that fails or asks."""
+
+    @node(writes=R.sums)
+    def total(row: list[int]) -> Question[list[tuple[list[int], str]]]:
+        if "fail" in broken:
+            raise OSError("down")
+        return Question(str(row))
+
+    first.then("default", total)
+    branch: Any = Flow(first, flow_name="branch") if phase == "fail" else total
+    flow = Flow(FanOut(branch, each=R.rows, as_=R.row), schema=Rows, db_path=tmp_path / "r.db")
+    flow.run_id = "r"
+    with pytest.raises(OSError if phase == "fail" else RunPaused):
+        flow.run({"rows": [[1, 2]]})
+    broken.clear()
+    if phase == "fail":
+        with pytest.raises(RunPaused):
+            flow.resume("r")
+    with WorkflowDB(tmp_path / "r.db") as db:
+        assert [one.text for one in db.pending()] == ["[1, 2]"]
+    flow.answer_json("r", [[[1, 2], "fine"]])
+    assert flow.resume("r")["sums"] == [([1, 2], "fine")]
+
+
 def test_what_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A finished item that is not among the items any more is named by its number in the log."""
     calls = Calls()
