@@ -39,6 +39,7 @@ class _Batch:
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished, run.replay = run.replay, {}
         self.numbers, run.items = ItemNumbers(run.items, run.items), {}
+        self.digests: Iterator[str] = iter(())
         self.results: list[Any] = []
         self.stop = Cancellation()
         self.on_loop = place.exec_async
@@ -51,7 +52,9 @@ class _Batch:
         """A job for each item that was not finished before a crash, made as it is asked for."""
         for index, value in enumerate(items):
             # Before exec, which might change the item in place.
-            digest = digest_of(value) if self.keeps else ""
+            digest = next(self.digests, None)
+            if digest is None:
+                digest = digest_of(value) if self.keeps else ""
             item = _Item(index, self.numbers.give(index, digest), value)
             self.results.append(self.finished.get(item.identity.number))
             if is_waiting(self.results[index]):
@@ -124,6 +127,10 @@ class _Batch:
             return exc
 
 
+def _digests(items: Iterable[Any]) -> list[str]:
+    return [digest_of(value) for value in items]
+
+
 def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, list[Any]]:
     """The results of ``exec`` for all items, in their order.
 
@@ -138,6 +145,9 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
             "items, as a list or another iterable"
         )
     batch = _Batch(run, place, items)
+    if batch.keeps and isinstance(items, (list, tuple)):
+        # Items may have something in common, which exec of the first one changes.
+        batch.digests = iter((yield from run.commit(not run.on_loop, _digests, items)))
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)

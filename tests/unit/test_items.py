@@ -183,6 +183,37 @@ def test_items_of_a_nested_fan_out_are_known_before_a_step_of_it_is_finished(
         assert raw.execute("SELECT * FROM pf_items").fetchall() == []
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_items_are_known_by_what_they_were_before_the_first_one(
+    tmp_path: Path, concurrency: int
+) -> None:
+    """What the work on an item changes in another one does not make that a new one."""
+    calls = Calls()
+    calls.broken = {3}
+
+    class Chat(BatchNode):
+        def prep(self, store: Store[Any]) -> list[tuple[int, list[int]]]:
+            log: list[int] = []
+            return [(number, log) for number in (1, 2, 3)]
+
+        def exec(self, item: tuple[int, list[int]]) -> Any:
+            number, log = item
+            log.append(number)
+            return calls(number)
+
+        def post(self, store: Store[Any], items: Any, results: Any) -> None:
+            store["results"] = results
+
+    chat = Chat()
+    chat.concurrency = concurrency
+    flow = Flow(chat, db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="3 is down"):
+        flow.run({})
+    calls.broken = set()
+    assert flow.resume("r")["results"] == ["about 1", "about 2", "about 3"]
+    assert calls.paid == Counter([1, 2, 3])
+
+
 @pytest.mark.parametrize("phase", ["fail", "ask"])
 def test_an_item_that_is_a_list_is_what_it_was(tmp_path: Path, phase: str) -> None:
     """A branch that goes on sees its item as it is, also if the field for it begins as a list."""
