@@ -7,7 +7,7 @@ from copy import deepcopy
 from types import NoneType
 from typing import Any, NamedTuple
 
-from pocoflow.errors import BranchError
+from pocoflow.errors import BranchError, StoreError
 from pocoflow.missing import Unsaved
 from pocoflow.reducers import increments_between
 from pocoflow.store import Store
@@ -45,6 +45,10 @@ class BranchStore(Store[Any]):
         hidden: Other keys whose values are not merged.
         merged: Whether it is put together with other branches. If it is not, a field with a reducer
             may be set as in any store.
+
+    Attributes:
+        increments: What fields with reducers were given, in order.
+        migrated: Keys whose values, taken back, are not those that are stored.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class BranchStore(Store[Any]):
         self._expected = fork.copy()
         self._private = hidden.union(private)
         self.increments: list[tuple[str, Any]] = []
+        self.migrated: set[str] = set()
+        self._under = {key: self._data[key] for key in private if key in self._data}
         if private:
             self._write({key: _copied(value) for key, value in private.items()})
 
@@ -85,24 +91,57 @@ class BranchStore(Store[Any]):
             unsaved: Keys whose values could not be stored.
 
         Raises:
-            BranchError: A field that it had set has a reducer now, and no increment gives that.
+            BranchError: A field that it had set has a reducer now, and no increment gives that; or
+                what it had set does not fit the schema as it is now.
         """
         own = dict(values)
         for key, tail in tails.items():
-            before = self.increments if key == INCREMENTS else self._data[key]
-            own[key] = [*before, *tail]
+            before = self.increments if key == INCREMENTS else self._data.get(key, [])
+            # What is recorded as appended was so to the value at the fork, not to a private one.
+            own[key] = [*self._under.get(key, before), *tail]
+        for key in own:
+            self._under.pop(key, None)
+        for key in (*deleted, *unsaved):
+            self._data.pop(key, None)
         increments = own.pop(INCREMENTS, self.increments)
+        own = self._under_schema(own)
         self.increments = [one for one in increments if one[0] in self._reducers]
         given = {key for key, _ in self.increments}
         for key in sorted(self._reducers.intersection(own) - given):
             self.increments += self._as_increments(key, own[key])
         self._data.update(own)
-        for key in (*deleted, *unsaved):
-            self._data.pop(key, None)
         self._unsaved.update(unsaved)
         self._plain = self._plain and not self._unsaved
         for key in self._reducers & own.keys():
             self._expected.remember(key, own[key])
+
+    def _under_schema(self, own: dict[str, Any]) -> dict[str, Any]:
+        """What the branch had set under the schema as it is now, migrated by it if need be."""
+        if self._schema is None:
+            return own
+        here, stored = _remembered(self._data), _remembered(own)
+        new = {key: value for key, value in own.items() if here.differs(key, value)}
+        try:
+            fitting = {**own, **self._schema.check(self._label, self._data, new)}
+        except StoreError as exc:
+            fitting = self._migrated(own, exc)
+        self.migrated.update(key for key in fitting if stored.differs(key, fitting[key]))
+        return {
+            key: value for key, value in fitting.items() if key in own or here.differs(key, value)
+        }
+
+    def _migrated(self, own: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
+        assert self._schema is not None
+        try:
+            whole = self._schema.migrate(self._label, {**self._data, **own}, exc)
+        except StoreError:
+            raise BranchError(
+                f"{self._label}: what a parallel branch had set does not fit the schema as it is "
+                f"now: {exc}; give the model a validator that reads the old values "
+                "(mode='before'), or fork the run"
+            ) from exc
+        # Not with a default in the place of what the branch had deleted.
+        return {key: value for key, value in whole.items() if key in own or key in self._data}
 
     def _as_increments(self, key: str, value: Any) -> list[tuple[str, Any]]:
         """What the branch had set before the field had a reducer, as increments of it."""
@@ -211,6 +250,13 @@ class BranchRecord:
         """Check a value that was changed in place."""
         if key != INCREMENTS:
             self._store.recheck(key)
+
+
+def _remembered(values: Mapping[str, Any]) -> Watch:
+    watch = Watch()
+    for key, value in values.items():
+        watch.remember(key, value)
+    return watch
 
 
 def _copied(value: Any) -> Any:

@@ -83,6 +83,7 @@ class RunContext:
         attempt: The attempt of ``exec``, from 1.
         item: The item's number in a batch, else ``None``: its index, unless a resumed run found
             other items than before.
+        mark: What tells that item from the others of its step; empty if nothing does.
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
         resources: The objects that the run was given; ``context()[key]`` gets one.
@@ -96,6 +97,7 @@ class RunContext:
         "emitter",
         "flow_name",
         "item",
+        "mark",
         "node",
         "path",
         "phase",
@@ -124,6 +126,7 @@ class RunContext:
         self.phase = "prep"
         self.attempt = 1
         self.item: int | None = None
+        self.mark = ""
         self.cancellation = cancellation
         self.token = token
         self.resources = resources
@@ -137,11 +140,12 @@ class RunContext:
         """
         return cast(T, find_resource(self.resources, key))
 
-    def for_item(self, index: int, cancellation: Cancellation) -> RunContext:
+    def for_item(self, number: int, mark: str, cancellation: Cancellation) -> RunContext:
         """The context of one item of a batch in the current step."""
         item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         item.node, item.path, item.step = self.node, self.path, self.step
-        item.phase, item.item, item.emitter = "exec", index, self.emitter
+        item.phase, item.item, item.emitter = "exec", number, self.emitter
+        item.mark = mark
         item.scope, item.count = self.scope, self.count
         return item
 
@@ -169,9 +173,10 @@ class RunContext:
 
         Hand it to a paid service as its idempotency key: what a crash makes the engine ask for a
         second time is then not charged twice. It is unique across runs and databases (128 random
-        bits per run, and the step, in a parallel branch its place in the branch).
+        bits per run, and the step, in a parallel branch its place in the branch, and what an item
+        is: one that a resumed run finds at another place has the text that it had).
         """
-        item = "" if self.item is None else f"-{self.item}"
+        item = "" if self.item is None else f"-{self.mark or self.item}"
         # The number of a step in a branch is known when it ends; its place in the branch is stable.
         step = f"{self.scope}-{self.count}" if self.scope else f"{self.step}"
         return f"{self.token}-{step}{item}"

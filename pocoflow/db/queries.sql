@@ -52,28 +52,29 @@ SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope,
 SELECT count(*) FROM pf_journal WHERE run_no = ? AND item >= 0;
 
 -- name: runs_beginning
-SELECT run_id FROM pf_runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_no DESC LIMIT ?2;
+SELECT run_id FROM pf_runs WHERE substr(run_id, 1, length(:text)) = :text
+ORDER BY run_no DESC LIMIT :limit;
 
 -- name: clear_journal
 DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 
 -- name: clear_branches
 -- What is left of the branches of one parallel node: a branch that failed had no step to remove it.
-DELETE FROM pf_journal WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+DELETE FROM pf_journal WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
 
 -- name: insert_item
 INSERT INTO pf_items (run_no, scope, step, item, digest) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (run_no, scope, step, item) DO UPDATE SET digest = excluded.digest;
 
 -- name: items_of_run
-SELECT scope, step, item, digest FROM pf_items WHERE run_no = ?1
-UNION SELECT scope, step, item, digest FROM pf_journal WHERE run_no = ?1 AND item >= 0;
+SELECT scope, step, item, digest FROM pf_items WHERE run_no = :run_no
+UNION SELECT scope, step, item, digest FROM pf_journal WHERE run_no = :run_no AND item >= 0;
 
 -- name: clear_items
 DELETE FROM pf_items WHERE run_no = ? AND scope = ? AND step <= ?;
 
 -- name: clear_items_of_branches
-DELETE FROM pf_items WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+DELETE FROM pf_items WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
 
 -- name: insert_question
 INSERT INTO pf_questions (
@@ -121,7 +122,7 @@ UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? 
 
 -- name: close_branches
 UPDATE pf_questions SET closed = 1
-WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2 AND closed = 0;
+WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks AND closed = 0;
 
 -- name: insert_pause
 INSERT INTO pf_pauses (run_no, scope, step, prepared, changes) VALUES (?, ?, ?, ?, ?)
@@ -134,7 +135,7 @@ SELECT scope, step, prepared, changes FROM pf_pauses WHERE run_no = ?;
 DELETE FROM pf_pauses WHERE run_no = ? AND scope = ? AND step <= ?;
 
 -- name: clear_pauses_of_branches
-DELETE FROM pf_pauses WHERE run_no = ?1 AND substr(scope, 1, length(?2)) = ?2;
+DELETE FROM pf_pauses WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
 
 -- name: pause_run
 UPDATE pf_runs SET
@@ -149,12 +150,12 @@ WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
 -- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
 -- waited for an answer which is there, or will not come any more; one of them, or all.
 SELECT * FROM pf_runs
-WHERE flow_name = ?1 AND run_no = coalesce(?3, run_no) AND (
+WHERE flow_name = :flow AND run_no = coalesce(:run_no, run_no) AND (
     (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
     OR (status = 'paused' AND EXISTS (
         SELECT 1 FROM pf_questions AS q
         WHERE q.run_no = pf_runs.run_no AND q.closed = 0 AND q.taken = 0
-            AND (q.answer IS NOT NULL OR q.deadline <= ?2)
+            AND (q.answer IS NOT NULL OR q.deadline <= :now)
     ))
 )
 ORDER BY run_no;
@@ -320,6 +321,27 @@ ORDER BY step DESC LIMIT 1;
 -- name: positions_of_branches
 SELECT scope, count, path, node, action FROM pf_positions
 WHERE run_no = ? AND step > ? AND step <= ? ORDER BY step;
+
+-- name: positions_of_run
+SELECT step, scope, path, node FROM pf_positions WHERE run_no = ?;
+
+-- name: rename_position
+UPDATE pf_positions SET path = ?, node = ? WHERE run_no = ? AND step = ? AND scope = ?;
+
+-- name: places_of_questions
+SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
+
+-- name: rename_question
+UPDATE pf_questions SET path = ? WHERE question = ?;
+
+-- name: was_resumed
+SELECT 1 FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume' LIMIT 1;
+
+-- name: resumes_of_run
+-- Which run has a number, and how often somebody has gone on with it.
+SELECT run_id, (
+    SELECT count(*) FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume'
+) FROM pf_runs WHERE run_no = ?;
 
 -- name: store_json
 SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;

@@ -12,7 +12,8 @@ from typing import Any
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.renaming import Renamed, rename_places
+from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.steps import StepWriter, StoredBranch
 from pocoflow.db.values import ValueWriter, key_of
 from pocoflow.db.workflow import WorkflowDB
@@ -54,7 +55,7 @@ class Position:
         branches: Its branches that have begun, if it is a parallel node, by scope.
         asked: The questions of its step, by item (-1 likewise).
         pause: What it had done before it asked.
-        items: The digests of the items of its step, by number.
+        items: The marks of the items of its step, by number.
         read_at: When it was read; deadlines are held against this one time.
     """
 
@@ -188,8 +189,8 @@ class RunRecorder(StepWriter):
             raise
 
     def _refuse_changed(self, flow_name: str) -> None:
-        asked = (flow_name, utc_now(), self._run_no)
-        if self._db.connection.row(QUERIES["runs_to_recover"], asked) is None:
+        wanted = {"flow": flow_name, "now": utc_now(), "run_no": self._run_no}
+        if self._db.connection.row(QUERIES["runs_to_recover"], wanted) is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
                 "to be one to recover"
@@ -218,10 +219,11 @@ class RunRecorder(StepWriter):
         for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
             journal.setdefault((scope, local), {})[item] = text
         items: dict[tuple[str, int], dict[int, str]] = {}
-        for scope, at, item, digest in connection.rows(QUERIES["items_of_run"], (self._run_no,)):
-            items.setdefault((scope, at), {})[item] = digest
+        which = {"run_no": self._run_no}
+        for scope, at, item, mark in connection.rows(QUERIES["items_of_run"], which):
+            items.setdefault((scope, at), {})[item] = mark
         asked, pauses = self._questions()
-        begun = {*journal, *asked}
+        begun = {*journal, *asked, *items}
         branches = self._branches(here["step"], step, journal, begun)
         local = ("", here["step"] + 1)
         return Position(
@@ -300,8 +302,18 @@ class RunRecorder(StepWriter):
                 found.setdefault(scope, StoredBranch(0, "", ()))
         return found
 
+    def was_resumed(self) -> bool:
+        """Whether somebody has gone on with the run before."""
+        return self._db.connection.row(QUERIES["was_resumed"], event_ids(self._run_no)) is not None
+
     def go_on(
-        self, store: Store[Any], stored: Store[Any], position: Position, node: str, graph: str
+        self,
+        store: Store[Any],
+        stored: Store[Any],
+        position: Position,
+        node: str,
+        graph: str,
+        renamed: Renamed | None = None,
     ) -> None:
         """Set a claimed run running again.
 
@@ -311,6 +323,7 @@ class RunRecorder(StepWriter):
             position: Where it goes on, as :meth:`claim` gave it.
             node: The label, now, of the node that comes next.
             graph: The fingerprint of the flow as it is now.
+            renamed: Gives the names that nodes have now, if some have other ones.
 
         Raises:
             TakenError: It was cancelled since it was claimed.
@@ -329,8 +342,12 @@ class RunRecorder(StepWriter):
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
+            if renamed is not None:
+                rename_places(raw, self._run_no, renamed)
             raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
+            which = (*event_ids(self._run_no), self._run_no)
+            self._progress.resumes = raw.execute(QUERIES["resumes_of_run"], which).fetchone()[1]
             self._event(raw, now, "node_start", self._steps, node)
 
     def settle(self, position: Position) -> Position:

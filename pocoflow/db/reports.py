@@ -80,7 +80,8 @@ def finished_items(database: WorkflowDB, run_no: int) -> int:
 
 def runs_beginning(database: WorkflowDB, text: str, limit: int) -> list[str]:
     """The ids of the newest runs that begin with a text, at most ``limit`` of them."""
-    return [row[0] for row in database.connection.rows(QUERIES["runs_beginning"], (text, limit))]
+    wanted = {"text": text, "limit": limit}
+    return [row[0] for row in database.connection.rows(QUERIES["runs_beginning"], wanted)]
 
 
 def waiting(database: WorkflowDB) -> dict[str, int]:

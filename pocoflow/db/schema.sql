@@ -112,7 +112,8 @@ CREATE TABLE pf_positions (
 -- Results of exec that are finished but not yet part of a committed step: after a crash they are
 -- taken from here instead of being paid for again. The commit of their step removes them. step is
 -- the step's number, in a parallel branch its number among the steps of the scope. digest is a hash
--- of the item that the result is of, empty if it cannot be stored.
+-- of the item that the result is of, with a number behind it for each further one that is equal;
+-- empty if the item cannot be stored.
 CREATE TABLE pf_journal (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope  TEXT NOT NULL DEFAULT '',

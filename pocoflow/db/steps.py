@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -47,9 +47,11 @@ class Progress:
     Attributes:
         is_over: The run has ended, or waits, for this process. A thread of it that still works, as
             after a Ctrl-C, must not write a step any more: another process may go on with the run.
+        resumes: How often somebody has gone on with the run, this process included.
     """
 
     is_over: bool = False
+    resumes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class StoredBranch:
         rows: Its values as stored: key, operation, text.
         asked: The questions of its step, by item.
         pause: What its node had done before it asked.
-        items: The digests of the items of its step, by number.
+        items: The marks of the items of its step, by number.
     """
 
     count: int
@@ -153,10 +155,28 @@ class StepWriter:
         text = self._encoded(node, result)
         if text is None:
             return
-        with self._db.connection.transaction() as raw:
-            row = (self._run_no, self._scope, self._local(step), item, text)
-            raw.execute(QUERIES["insert_journal"], row)
+        with ExitStack() as late, self._db.connection.transaction() as raw:
+            if self._is_ours(raw, late):
+                row = (self._run_no, self._scope, self._local(step), item, text)
+                raw.execute(QUERIES["insert_journal"], row)
         self._journaled = True
+
+    def _is_ours(self, raw: sqlite3.Connection, late: ExitStack) -> bool:
+        """Whether a result that is finished may be kept.
+
+        Also after the run has ended here, as a thread of it may be at an item yet, but not once
+        somebody has gone on with it, or removed it: who does so knows nothing of this result. The
+        run's lock, which keeps them off until the commit, is given back with ``late``.
+        """
+        if not self._progress.is_over:
+            return True
+        locks, owner = self._db.locks, object()
+        late.callback(locks.release, self._run_no, owner)
+        if not locks.hold(self._run_no, owner):
+            return False
+        which = (*event_ids(self._run_no), self._run_no)
+        row = raw.execute(QUERIES["resumes_of_run"], which).fetchone()
+        return row is not None and tuple(row) == (self.run_id, self._progress.resumes)
 
     def _encoded(self, node: str, result: Any) -> str | None:
         try:
@@ -173,13 +193,13 @@ class StepWriter:
                 )
         return None
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
         """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
         text = self._encoded(node, result)
         if text is None:
             return False
         with self._items_guard:
-            self._items.append((self._run_no, self._scope, self._local(step), item, text, digest))
+            self._items.append((self._run_no, self._scope, self._local(step), item, text, mark))
             begin, self._items_due = not self._items_due, True
         return begin
 
@@ -194,8 +214,9 @@ class StepWriter:
         with self._items_writing:
             while rows := self._kept_items():
                 try:
-                    with self._db.connection.transaction() as raw:
-                        raw.executemany(QUERIES["insert_journal_of_item"], rows)
+                    with ExitStack() as late, self._db.connection.transaction() as raw:
+                        if self._is_ours(raw, late):
+                            raw.executemany(QUERIES["insert_journal_of_item"], rows)
                 except BaseException:
                     self._items_due = False
                     raise
@@ -204,7 +225,7 @@ class StepWriter:
                     # Only now: a Ctrl-C at any instant leaves them to the next call.
                     del self._items[: len(rows)]
 
-    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
 
         Raises:
@@ -213,7 +234,7 @@ class StepWriter:
         where = (self._run_no, self._scope, self._local(step))
         with self._db.connection.transaction() as raw:
             self._refuse_late()
-            self._put_items(raw, [(*where, item, digest) for item, digest in digests.items()])
+            self._put_items(raw, [(*where, item, mark) for item, mark in marks.items()])
 
     def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         raw.executemany(QUERIES["insert_item"], rows)
@@ -233,7 +254,7 @@ class StepWriter:
         path: tuple[str, ...],
         question: NewQuestion,
         item: int,
-        digest: str,
+        mark: str,
         prepared: Any,
     ) -> int:
         """Commit a question, and what its node had done before; the question's number.
@@ -243,7 +264,7 @@ class StepWriter:
             path: Names of the flows and branches around the node, and its own.
             question: The question.
             item: The number of the item that it is about; -1 if it is about none.
-            digest: What tells that item from others.
+            mark: What tells that item from others.
             prepared: What ``prep`` returned. If it cannot be stored, ``prep`` runs again.
 
         Raises:
@@ -259,7 +280,7 @@ class StepWriter:
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item >= 0:
-                self._put_items(raw, [(self._run_no, self._scope, local, item, digest)])
+                self._put_items(raw, [(self._run_no, self._scope, local, item, mark)])
             if kept is not None:
                 raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
             self._event(raw, now, "node_ask", step, node, note=question.text)
@@ -339,7 +360,7 @@ class StepWriter:
             raw.execute(QUERIES["clear_items"], row)
         if self._forks:
             for query in _OF_BRANCHES:
-                raw.execute(QUERIES[query], (self._run_no, self._forks))
+                raw.execute(QUERIES[query], {"run_no": self._run_no, "forks": self._forks})
 
     def _refuse_late(self) -> None:
         if self._progress.is_over:
@@ -377,6 +398,7 @@ class StepWriter:
         note = None if item is None else f"item {item}: {describe_error(error)[1]}"
         told = (utc_now(), "node_retry", step, node, None, None, attempt, error, note)
         with self._db.connection.transaction() as raw:
+            self._refuse_late()
             self._event(raw, *told)
 
     # -- rows ---------------------------------------------------------------------------------
@@ -450,12 +472,13 @@ class BranchRecorder(StepWriter):
         self._context = context
         self._numbers = numbers
         self._store = BranchRecord(store)
+        self._migrated = store.migrated
         self._values.expect_unsaved(store.unsaved)
         self._first: str | None = utc_now()
 
     def go_on_branch(self, stored: StoredBranch) -> None:
         """Go on where a stored branch stood."""
-        self._values.load_branch(stored.keys, self._recorded())
+        self._values.load_branch(stored.keys, self._recorded(), self._migrated)
         self._forks = f"{self._scope}/{stored.count}."
         self._journaled, self._asked = bool(stored.journal), bool(stored.asked)
         self._numbers_items = bool(stored.items)

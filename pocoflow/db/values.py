@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
@@ -161,15 +161,17 @@ class ValueWriter:
         """Take keys as recorded already as not saved."""
         self._unsaved.update(unsaved)
 
-    def load_branch(self, keys: Mapping[str, int], store: Recorded) -> None:
+    def load_branch(
+        self, keys: Mapping[str, int], store: Recorded, migrated: AbstractSet[str] = frozenset()
+    ) -> None:
         """Begin from a branch as it was when it was last committed; it has set these keys."""
         self._keys = dict(keys)
         for key, value in store.items():
             if key in keys:
                 self._watch.remember(key, value)
         for key in keys:
-            if key not in store:
-                self._watch.forget(key)
+            if key not in store or key in migrated:
+                self._watch.forget(key)  # so that all of it is written, and nothing appended
         self._unsaved.update(store.unsaved)
 
 

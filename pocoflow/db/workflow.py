@@ -260,7 +260,8 @@ class WorkflowDB(Questions, Checkpoints):
         Those whose process ended before they did, and those that are paused and have an answer by
         now, or whose question has passed its deadline.
         """
-        rows = self.connection.rows(QUERIES["runs_to_recover"], (flow_name, utc_now(), None))
+        wanted = {"flow": flow_name, "now": utc_now(), "run_no": None}
+        rows = self.connection.rows(QUERIES["runs_to_recover"], wanted)
         runs = [self._truthful(row) for row in rows]
         return [
             run["run_id"]

@@ -62,7 +62,7 @@ def is_waiting(result: object) -> bool:
 
 
 def ask(
-    run: Run, place: GraphNode, prepared: Any, result: Any, item: int = -1, digest: str = ""
+    run: Run, place: GraphNode, prepared: Any, result: Any, item: int = -1, mark: str = ""
 ) -> Generator[Effect, Any, None]:
     """Put a question on record; one that was asked before waits on.
 
@@ -85,7 +85,7 @@ def ask(
         )
     new = _described(place, result)
     phase, context.phase = context.phase, "commit"
-    facts = (run.step, path, new, item, digest, prepared)
+    facts = (run.step, path, new, item, mark, prepared)
     number = yield from run.commit(not run.on_loop, recorder.ask, *facts)
     context.phase = phase
     where = None if item < 0 else item

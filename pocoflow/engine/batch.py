@@ -10,7 +10,7 @@ from pocoflow.context import Cancellation, RunContext, current
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Call, Effect, Gather, Job
-from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
+from pocoflow.engine.items import Identity, ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
 from pocoflow.graph import GraphNode
@@ -20,11 +20,10 @@ __all__ = ["map_items"]
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """What ``exec`` is called with: its place among the items, its number, and what tells it."""
+    """What ``exec`` is called with: its place among the items, and which one it is."""
 
     index: int
-    number: int
-    digest: str
+    identity: Identity
     value: Any
 
 
@@ -40,23 +39,27 @@ class _Batch:
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished, run.replay = run.replay, {}
         self.numbers, run.items = ItemNumbers(run.items, run.items), {}
+        self.digests: Iterator[str] = iter(())
         self.results: list[Any] = []
         self.stop = Cancellation()
         self.on_loop = place.exec_async
         # Items that run at the same time have threads of their own, where they may block.
         self.inline = not place.exec_async and (run.inline or self.concurrency > 1)
-        self.journals = run.recorder is not None and run.recorder.keeps and node.journal
+        self.keeps = run.recorder is not None and run.recorder.keeps
+        self.journals = self.keeps and node.journal
 
     def jobs(self, items: Iterable[Any]) -> Iterator[Job]:
         """A job for each item that was not finished before a crash, made as it is asked for."""
         for index, value in enumerate(items):
             # Before exec, which might change the item in place.
-            digest = digest_of(value) if self.journals else ""
-            item = _Item(index, self.numbers.give(index, digest), digest, value)
-            self.results.append(self.finished.get(item.number))
+            digest = next(self.digests, None)
+            if digest is None:
+                digest = digest_of(value) if self.keeps else ""
+            item = _Item(index, self.numbers.give(index, digest), value)
+            self.results.append(self.finished.get(item.identity.number))
             if is_waiting(self.results[index]):
                 yield self._wait(item)
-            elif item.number not in self.finished:
+            elif item.identity.number not in self.finished:
                 yield self._job(item)
 
     def _wait(self, item: _Item) -> Job:
@@ -69,13 +72,12 @@ class _Batch:
             self.results[item.index] = exc
 
     def _ask(self, item: _Item, question: Any) -> Generator[Effect, Any, None]:
-        where = (item.number, item.digest)
-        yield from ask(self.run, self.place, self.prepared, question, *where)
+        yield from ask(self.run, self.place, self.prepared, question, *item.identity)
         self.is_waiting = True
 
     def _job(self, item: _Item) -> Job:
         run, place = self.run, self.place
-        context = run.context.for_item(item.number, self.stop)
+        context = run.context.for_item(*item.identity, self.stop)
         token = current.set(context)
         try:
             context.check_cancelled()
@@ -92,7 +94,8 @@ class _Batch:
                 return
             self.results[item.index] = result
             yield from self._keep(item, result)
-            run.tell("item_end", place.name, run.step, item.number, context.attempt, context.path)
+            facts = (item.identity.number, context.attempt, context.path)
+            run.tell("item_end", place.name, run.step, *facts)
         finally:
             current.reset(token)
 
@@ -101,8 +104,7 @@ class _Batch:
         recorder = self.run.recorder
         if recorder is None or not self.journals:
             return
-        where = (item.number, item.digest)
-        if not recorder.keep_item(self.run.step, self.place.name, result, *where):
+        if not recorder.keep_item(self.run.step, self.place.name, result, *item.identity):
             return
         if self.inline:
             recorder.write_items()
@@ -125,6 +127,10 @@ class _Batch:
             return exc
 
 
+def _digests(items: Iterable[Any]) -> list[str]:
+    return [digest_of(value) for value in items]
+
+
 def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, list[Any]]:
     """The results of ``exec`` for all items, in their order.
 
@@ -139,6 +145,9 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
             "items, as a list or another iterable"
         )
     batch = _Batch(run, place, items)
+    if batch.keeps and isinstance(items, (list, tuple)):
+        # Items may have something in common, which exec of the first one changes.
+        batch.digests = iter((yield from run.commit(not run.on_loop, _digests, items)))
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)

@@ -78,17 +78,16 @@ class _Fork:
         run, recorder = self.run, self.run.recorder
         known, run.items = run.items, {}
         begun = {number for number in known if f"{self.scope}.{number}" in run.saved}
-        numbers, digests = ItemNumbers(known, begun), {}
+        numbers, marks = ItemNumbers(known, begun), {}
         for number, start in enumerate(self.node.starts(given)):
             if start.item is not NO_ITEM and recorder is not None and recorder.keeps:
-                digest = digest_of(start.item)
-                number = numbers.give(number, digest)
+                number, mark = numbers.give(number, digest_of(start.item))
                 if number not in known:
-                    digests[number] = digest
+                    marks[number] = mark
             self.starts.append((number, start.numbered(number)))
-        if recorder is not None and digests:
+        if recorder is not None and marks:
             began = int(self.scope.rpartition("/")[2])
-            yield from run.commit(run.inline, recorder.begin_items, began, digests)
+            yield from run.commit(run.inline, recorder.begin_items, began, marks)
         tell_gone(run, self.place, numbers)
 
     def jobs(self) -> Iterator[Job]:

@@ -6,19 +6,20 @@ import json
 from collections import defaultdict
 from collections.abc import Container, Mapping
 from hashlib import blake2b
-from itertools import chain
-from typing import Any
+from itertools import chain, count
+from typing import Any, NamedTuple
 
 from pocoflow.engine.run import Run
 from pocoflow.errors import NotStorableError
 from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
 
-__all__ = ["ItemNumbers", "digest_of", "tell_gone"]
+__all__ = ["Identity", "ItemNumbers", "digest_of", "tell_gone"]
 
 _log = get_logger("flow")
 
 _DIGEST_BYTES = 12
+_AGAIN = "."
 
 
 def digest_of(item: object) -> str:
@@ -49,33 +50,58 @@ def _ordered(tree: Any) -> Any:
     return parts
 
 
+class Identity(NamedTuple):
+    """Which item it is.
+
+    Attributes:
+        number: What its result, question or branch is kept by.
+        mark: Its digest, and which of equal items it is; empty if it cannot be stored.
+    """
+
+    number: int
+    mark: str
+
+
 class ItemNumbers:
     """Gives items their numbers: each its place, or the number that it had before a crash.
 
     ``prep`` runs again when a run is resumed, and may give other items, or the same ones in another
     order. An item that is there again gets its number, and with that its result, its question or
-    its branch; one that is new gets a number that nobody has had. An item that cannot be stored is
-    taken to be the one that stood at its place.
+    its branch; one that is new gets a number of which nothing is kept. An item that cannot be
+    stored is taken to be the one that stood at its place.
     """
 
     def __init__(self, known: Mapping[int, str], kept: Container[int]) -> None:
         """Begin with what is known.
 
         Args:
-            known: The digests of items, by number.
+            known: The marks of items, by number.
             kept: The numbers of those of which something is kept; of equal items they come first.
         """
         self._known, self._kept = known, kept
         self._left: dict[str, dict[int, None]] = defaultdict(dict)
         for number in sorted(known, key=lambda number: (number not in kept, number)):
-            self._left[known[number]][number] = None
+            self._left[known[number].partition(_AGAIN)[0]][number] = None
         self._given: set[int] = set()
         self._next = max(known, default=-1) + 1
+        self._marks = set(known.values())
 
-    def give(self, place: int, digest: str) -> int:
-        """The number of the item at a place; the places come in their order."""
-        if not self._known:
-            return place
+    def give(self, place: int, digest: str) -> Identity:
+        """Which item stands at a place; the places come in their order."""
+        number = self._number(place, digest) if self._known else place
+        mark = self._known.get(number)
+        return Identity(number, self._mark(digest) if mark is None else mark)
+
+    def _mark(self, digest: str) -> str:
+        """A mark that no other item has, the same in each process that gets the same items."""
+        if not digest:
+            return ""
+        marks = chain((digest,), (f"{digest}{_AGAIN}{again}" for again in count(1)))
+        mark = next(mark for mark in marks if mark not in self._marks)
+        self._marks.add(mark)
+        return mark
+
+    def _number(self, place: int, digest: str) -> int:
         numbers = self._left[digest]
         if digest:
             number = next(iter(numbers), self._new(place))

@@ -30,11 +30,11 @@ class MemoryRecorder:
     def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
         """Keep nothing."""
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
         """Keep nothing."""
         return False
 
-    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Keep nothing."""
 
     def write_items(self) -> None:

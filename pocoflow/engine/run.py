@@ -47,7 +47,7 @@ class Recorder(Protocol):
         path: tuple[str, ...],
         question: NewQuestion,
         item: int,
-        digest: str,
+        mark: str,
         prepared: Any,
         /,
     ) -> int:
@@ -56,10 +56,10 @@ class Recorder(Protocol):
     def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
         """Keep the result of a finished ``exec``."""
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, digest: str) -> bool:
+    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
         """Keep the result of an item for the next write; whether one must be begun."""
 
-    def begin_items(self, step: int, digests: Mapping[int, str]) -> None:
+    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Keep what the items of parallel branches are, by number."""
 
     def write_items(self) -> None:
@@ -97,7 +97,7 @@ class SavedBranch:
         replay: Results of its ``exec`` that are finished, by item.
         prepared: What its ``prep`` returned, if it had asked after that.
         pending: What it had changed since its last step, likewise.
-        items: The digests of the items of its step, by number.
+        items: The marks of the items of its step, by number.
     """
 
     stored: StoredBranch

@@ -41,7 +41,7 @@ class Resumption:
         prepared: What its ``prep`` returned, as the only element, if it had asked after that.
         forked: The number under which that node began.
         branches: Its parallel branches that had begun, by scope.
-        items: The digests of its items, by number.
+        items: The marks of its items, by number.
     """
 
     recorder: RunRecorder
@@ -85,7 +85,8 @@ def reopen(
     try:
         row = database.get_run(run_id) or {}
         fingerprint = describe(graph, schema)
-        places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename)
+        again = bool(rename) and recorder.was_resumed()
+        places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename, again)
         place, frames = places.pending(position)
         known = (*schema_types(schema), *types)
         stored = database.load_checkpoint(run_id, position.step, types=known)
@@ -97,7 +98,8 @@ def reopen(
         replay, branches = _finished(places, position, place, known)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
-        recorder.go_on(store, stored, position, coming, fingerprint)
+        renamed = places.renamed if rename else None
+        recorder.go_on(store, stored, position, coming, fingerprint, renamed)
     except BaseException:
         recorder.let_go()
         raise

@@ -9,6 +9,7 @@ from pocoflow import codec
 from pocoflow.db.recorder import Position
 from pocoflow.db.values import read_values
 from pocoflow.errors import ResumeError, StoreError
+from pocoflow.missing import Unsaved
 from pocoflow.store import Store
 
 __all__ = ["under_schema", "with_pause"]
@@ -50,7 +51,7 @@ def under_schema(
     values = {key: value for key, value in stored.as_dict().items() if key not in changes}
     unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in changes}
     try:
-        store = Store.rebuild(values, unsaved, stored.name, schema)
+        store = _rebuilt(stored.name, values, unsaved, schema, changes)
     except StoreError as exc:
         raise ResumeError(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
@@ -59,3 +60,22 @@ def under_schema(
         ) from exc
     store.update(changes)
     return store
+
+
+def _rebuilt(
+    name: str,
+    values: Mapping[str, Any],
+    unsaved: Mapping[str, Unsaved],
+    schema: object,
+    changes: Mapping[str, Any],
+) -> Store[Any]:
+    try:
+        return Store.rebuild(values, unsaved, name, schema)
+    except StoreError as exc:
+        if not changes:
+            raise
+        # The model's own validators may take what is stored together with what is changed alone.
+        try:
+            return Store.rebuild({**values, **changes}, unsaved, name, schema)
+        except StoreError:
+            raise exc from None

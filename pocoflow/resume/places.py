@@ -12,11 +12,14 @@ from pocoflow.db.recorder import Position
 from pocoflow.errors import ResumeError
 from pocoflow.fingerprint import Fingerprint, differences, is_same_definition
 from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.logging import get_logger
 from pocoflow.wording import closest
 
 __all__ = ["Places"]
 
-_NUMBER = re.compile(r"\[\d+\]")
+_log = get_logger("flow")
+
+_NUMBER = re.compile(r"\[\d+\](?=/|$)")
 
 
 class Places:
@@ -28,6 +31,8 @@ class Places:
         before: The fingerprint of the flow that the run was started with, if it is known.
         now: That of the flow as it is now, as JSON text.
         rename: The names of nodes now, by those that they had.
+        again: Whether the run was resumed before, perhaps with the same renamings: from then on its
+            record has the new names.
 
     Attributes:
         changed: What has changed since the run was started, one line each.
@@ -40,9 +45,10 @@ class Places:
         before: Fingerprint | None,
         now: str,
         rename: Mapping[str, str],
+        again: bool = False,
     ) -> None:
         self.run_id = run_id
-        self._graph, self._rename = graph, rename
+        self._graph, self._rename, self._again = graph, rename, again
         self._before: Mapping[str, Any] = {} if before is None else before["nodes"]
         now_known = json.loads(now)
         self._now: Mapping[str, Any] = now_known["nodes"]
@@ -67,9 +73,9 @@ class Places:
                 "wrote it): use flow.run(store, resume_from=node) with the store of its last "
                 "checkpoint"
             )
-        self._refuse_unknown(position)
+        self._rename = self._still_to_do(position)
         found = self.find(self._graph, (*position.path, position.node), 0)
-        self._refuse_another(position.node, position.path)
+        self._refuse_another(position.node, position.path, found)
         return found[-1], found[:-1]
 
     def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[GraphNode]:
@@ -94,6 +100,17 @@ class Places:
             here = place.inner
         return found
 
+    def renamed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names now of the flows and branches around a node, and its own."""
+        now: tuple[str, ...] = ()
+        for place, name in enumerate(names):
+            number = "" if (found := _NUMBER.search(name)) is None else found.group()
+            new = self._name_of((*names[:place], name.removesuffix(number)))
+            # A renaming by name alone may be about a node of another flow.
+            is_there = _plain((*now, new)) in self._now
+            now = (*now, new + number if is_there else name)
+        return now
+
     def _name_of(self, names: tuple[str, ...]) -> str:
         old = names[-1]
         given = self._rename.get(_plain(names), self._rename.get(old, old))
@@ -111,32 +128,54 @@ class Places:
             f"now, pass rename={{{names[number]!r}: <new name>}}{self.listed}"
         )
 
-    def _refuse_another(self, name: str, path: tuple[str, ...]) -> None:
-        whole = label(name, path)
-        old, new = self._before.get(whole), self._now.get(whole)
-        if old is None or new is None or {name, whole} & self._rename.keys():
+    def _refuse_another(self, name: str, path: tuple[str, ...], found: list[GraphNode]) -> None:
+        before = label(name, path)
+        now = label(found[-1].name, tuple(place.name for place in found[:-1]))
+        old, new = self._before.get(before), self._now.get(now)
+        if old is None or new is None or {name, before} & self._rename.keys():
             return
         if not is_same_definition(old["class"], new["class"]):
             raise ResumeError(
-                f"run {self.run_id!r} stands before node {whole!r}, which was {old['class']} and "
+                f"run {self.run_id!r} stands before node {before!r}, which was {old['class']} and "
                 f"is {new['class']} now; if that is the node to go on with, pass "
-                f"rename={{{name!r}: {name!r}}}{self.listed}"
+                f"rename={{{name!r}: {found[-1].name!r}}}{self.listed}"
             )
 
-    def _refuse_unknown(self, position: Position) -> None:
+    def _still_to_do(self, position: Position) -> Mapping[str, str]:
+        """The renamings without those that an earlier resume has put on record.
+
+        Raises:
+            ResumeError: One is about a node that nobody knows.
+        """
         if not self._before:
-            return
-        # A run that was resumed with a renaming may still stand before the old name.
+            return self._rename
+        # A fork of an early step may stand before a name that the flow of its parent's last resume
+        # did not have any more.
         around = (name for one in position.branches.values() for name in (*one.path, one.node))
         stands = (position.node, *position.path, *around)
         had = _names(chain(self._before, (name for name in stands if name)))
+        has = _names(self._now)
         for old, new in self._rename.items():
-            for name, names, when in ((old, had, "had"), (new, _names(self._now), "has")):
-                if name not in names:
+            for name, names, when in ((old, had, "had"), (new, has, "has")):
+                if name not in names and not (self._again and when == "had"):
                     raise ResumeError(
                         f"run {self.run_id!r}: rename={{{old!r}: {new!r}}}, and its flow {when} no "
                         f"node {name!r}{closest(name, names)}{self.listed}"
                     )
+        if self._again and _definitions(self._before) == _definitions(self._now):
+            if self._rename.keys() <= had and any(old != new for old, new in self._rename.items()):
+                _log.warning(
+                    "run %r: rename=%r is not used: the run was resumed before, and its record has "
+                    "the names that its flow has now",
+                    self.run_id,
+                    dict(self._rename),
+                )
+            return {}
+        return {old: new for old, new in self._rename.items() if old in had}
+
+
+def _definitions(nodes: Mapping[str, Any]) -> dict[str, str]:
+    return {name: node["class"] for name, node in nodes.items()}
 
 
 def _names(labels: Iterable[str]) -> set[str]:

@@ -1,8 +1,8 @@
 """Flows of several shapes that write down all they do, outside the database, as they do it.
 
 A ledger is the other side of the story: what a paid service would have on its bill. Its lines are
-``what place detail``, in the order of what happened. The place is that of the idempotency key: the
-step, the item of a batch, the branch::
+``what place detail``, in the order of what happened. The place is the step, the item of a batch,
+the branch::
 
     start     the hook node_start
     prep      prep of the step begins
@@ -132,7 +132,8 @@ class Ledger:
 def here() -> str:
     """The place of the calling code in its run."""
     run = context()
-    return run.idempotency_key.removeprefix(f"{run.token}-")
+    step = f"{run.scope}-{run.count}" if run.scope else f"{run.step}"
+    return step if run.item is None else f"{step}-{run.item}"
 
 
 # -- nodes ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.db.sql import QUERIES
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DatabaseBusyError,
@@ -987,3 +989,9 @@ def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None
         db.store_json("r", 0)
     assert str(path) in str(caught.value)
     assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_no_statement_mixes_numbers_and_places_of_values(query: str) -> None:
+    """``?1`` is a named parameter to Python, which from 3.14 on takes no sequence for it."""
+    assert not re.search(r"\?\d", QUERIES[query])

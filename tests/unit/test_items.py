@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +19,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
-from pocoflow import BatchNode, FanOut, Flow, Question, RunPaused, Store, WorkflowDB, fields, node
+from pocoflow import (
+    BatchNode,
+    FanOut,
+    Flow,
+    Parallel,
+    Question,
+    RunPaused,
+    Store,
+    WorkflowDB,
+    fields,
+    node,
+)
 from pocoflow.context import context
 from pocoflow.reducers import extend
 
@@ -37,8 +51,10 @@ class Calls:
         self.paid = Counter[Any]()
         self.broken: set[Any] = set()
         self.keys: list[str] = []
+        self.asked: dict[str, set[Any]] = defaultdict(set)
 
     def __call__(self, item: Any) -> str:
+        self.asked[context().idempotency_key].add(item)
         if item in self.broken:
             raise OSError(f"{item} is down")
         self.paid[item] += 1
@@ -91,7 +107,7 @@ def attempt(flow: Flow[Any], items: list[Any], first: bool) -> Store[Any] | None
 
 
 @KINDS
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     lists=st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=3),
     broken=st.lists(st.sets(st.integers(0, 4)), max_size=2),
@@ -99,7 +115,7 @@ def attempt(flow: Flow[Any], items: list[Any], first: bool) -> Store[Any] | None
 def test_an_item_gets_its_own_result_and_is_paid_for_once(
     kind: Any, lists: list[list[int]], broken: list[set[int]]
 ) -> None:
-    """Whatever the items are at a resume, results fit them, and nothing is paid for twice."""
+    """Whatever the items are at a resume, results and keys fit them, and none is paid for twice."""
     calls = Calls()
     rounds = [*zip(lists, [*broken, set(), set()], strict=False)]
     store: Store[Any] | None = None
@@ -116,6 +132,124 @@ def test_an_item_gets_its_own_result_and_is_paid_for_once(
     assert store is not None
     assert store["pairs"] == [(item, f"about {item}") for item in items]
     assert len(set(calls.keys)) == len(calls.keys), "two items had one idempotency key"
+    assert all(len(asked) == 1 for asked in calls.asked.values()), "a key went to another item"
+    keys = Counter(item for asked in calls.asked.values() for item in asked)
+    most = Counter[int]()
+    for items in lists:
+        most |= Counter(items)
+    assert keys <= most, "an item had several idempotency keys"
+
+
+def test_an_answer_to_an_item_whose_result_is_not_kept_stays_with_it(tmp_path: Path) -> None:
+    """A batch that keeps no results still knows which of its items has asked what."""
+
+    class Approve(BatchNode):
+        journal = False
+
+        def prep(self, store: Store[Work]) -> Iterator[Any]:
+            yield from store.state.items
+
+        def exec(self, item: str) -> Question[str]:
+            return Question(f"What about {item}?")
+
+        def post(self, store: Store[Work], items: Any, results: list[Any]) -> None:
+            store.reduce("pairs", list(zip(store.state.items, results, strict=True)))
+
+    flow = Flow(Approve(), schema=Work, db_path=tmp_path / "r.db", run_id="r")
+    with pytest.raises(RunPaused):
+        flow.run({"items": ["a", "b"]})
+    with WorkflowDB(tmp_path / "r.db") as db:
+        for one in db.pending():
+            flow.answer_json("r", one.text, question=one.question)
+    store = flow.resume("r", changes={"items": ["b", "a"]})
+    assert store["pairs"] == [("b", "What about b?"), ("a", "What about a?")]
+
+
+def test_items_of_a_nested_fan_out_are_known_before_a_step_of_it_is_finished(
+    tmp_path: Path,
+) -> None:
+    """Items whose calls were under way in a branch keep their keys, whatever their order is now."""
+    calls = Calls()
+    calls.broken = {"a", "b"}
+    outer = Parallel(fan_out(calls), name="outer")
+    flow = Flow(outer, schema=Work, db_path=tmp_path / "r.db", run_id="r")
+    assert attempt(flow, ["a", "b"], first=True) is None
+    calls.broken = set()
+    store = attempt(flow, ["b", "a"], first=False)
+    assert store is not None
+    assert [pair[0] for pair in store["pairs"]] == ["b", "a"]
+    assert [*calls.asked.values()] == [{"a"}, {"b"}]
+    with closing(sqlite3.connect(tmp_path / "r.db")) as raw:
+        assert raw.execute("SELECT * FROM pf_items").fetchall() == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_items_are_known_by_what_they_were_before_the_first_one(
+    tmp_path: Path, concurrency: int
+) -> None:
+    """What the work on an item changes in another one does not make that a new one."""
+    calls = Calls()
+    calls.broken = {3}
+
+    class Chat(BatchNode):
+        def prep(self, store: Store[Any]) -> list[tuple[int, list[int]]]:
+            log: list[int] = []
+            return [(number, log) for number in (1, 2, 3)]
+
+        def exec(self, item: tuple[int, list[int]]) -> Any:
+            number, log = item
+            log.append(number)
+            return calls(number)
+
+        def post(self, store: Store[Any], items: Any, results: Any) -> None:
+            store["results"] = results
+
+    chat = Chat()
+    chat.concurrency = concurrency
+    flow = Flow(chat, db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="3 is down"):
+        flow.run({})
+    calls.broken = set()
+    assert flow.resume("r")["results"] == ["about 1", "about 2", "about 3"]
+    assert calls.paid == Counter([1, 2, 3])
+
+
+@pytest.mark.parametrize("phase", ["fail", "ask"])
+def test_an_item_that_is_a_list_is_what_it_was(tmp_path: Path, phase: str) -> None:
+    """A branch that goes on sees its item as it is, also if the field for it begins as a list."""
+
+    class Rows(BaseModel):
+        rows: list[list[int]] = []
+        row: list[int] = []
+        sums: Annotated[list[tuple[list[int], str]], extend] = []
+
+    R = fields(Rows)
+    broken = {phase}
+
+    @node
+    def first() -> None:
+        """A step before that fails or asks."""
+
+    @node(writes=R.sums)
+    def total(row: list[int]) -> Question[list[tuple[list[int], str]]]:
+        if "fail" in broken:
+            raise OSError("down")
+        return Question(str(row))
+
+    first.then("default", total)
+    branch: Any = Flow(first, flow_name="branch") if phase == "fail" else total
+    flow = Flow(FanOut(branch, each=R.rows, as_=R.row), schema=Rows, db_path=tmp_path / "r.db")
+    flow.run_id = "r"
+    with pytest.raises(OSError if phase == "fail" else RunPaused):
+        flow.run({"rows": [[1, 2]]})
+    broken.clear()
+    if phase == "fail":
+        with pytest.raises(RunPaused):
+            flow.resume("r")
+    with WorkflowDB(tmp_path / "r.db") as db:
+        assert [one.text for one in db.pending()] == ["[1, 2]"]
+    flow.answer_json("r", [[[1, 2], "fine"]])
+    assert flow.resume("r")["sums"] == [([1, 2], "fine")]
 
 
 def test_what_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

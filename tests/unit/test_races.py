@@ -236,6 +236,90 @@ def test_a_finished_item_is_kept_if_the_user_stops_the_run_in_that_instant(
     assert calls == [0, 1]
 
 
+class Late:
+    """A batch in threads; the first of its items is at work when the run is cancelled."""
+
+    def __init__(self, db: WorkflowDB, run_id: str) -> None:
+        self.calls: list[Any] = []
+        self.fails = True
+        self.at_work, self.go_on = threading.Event(), threading.Event()
+        late = self
+
+        class Work(BatchNode[Any, Any, str]):
+            concurrency = 2
+
+            def prep(self, store: Store[Any]) -> list[Any]:
+                return list(store["items"])
+
+            def exec(self, item: Any) -> Any:
+                late.calls.append(item)
+                if item == "slow" and not late.at_work.is_set():
+                    late.at_work.set()
+                    late.go_on.wait()
+                elif late.fails:
+                    raise OSError("down")
+                return f"{item} of {run_id}"
+
+            def post(self, store: Store[Any], items: list[Any], results: list[Any]) -> str:
+                store["results"] = results
+                return "default"
+
+        self.flow: Flow[Any] = Flow(Work(), db_path=db, run_id=run_id)
+
+    def run(self, meanwhile: Callable[[], object]) -> None:
+        """Run, cancel, do something, and let the item end."""
+
+        async def cancel() -> None:
+            task = asyncio.ensure_future(self.flow.run_async({"items": ["slow"]}))
+            await asyncio.to_thread(self.at_work.wait)
+            task.cancel()
+            try:
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                meanwhile()
+            finally:
+                self.go_on.set()
+
+        asyncio.run(cancel())  # waits for the threads of its executor
+
+
+def test_what_ends_after_its_run_was_cancelled_is_kept(db: WorkflowDB) -> None:
+    """A call that nobody could stop is paid for: its result is there for the resume."""
+    late = Late(db, "r")
+    late.run(lambda: None)
+    assert late.flow.resume("r")["results"] == ["slow of r"]
+    assert late.calls == ["slow"]
+
+
+def test_what_ends_after_somebody_has_gone_on_with_its_run_is_not_kept(db: WorkflowDB) -> None:
+    """Its number may be that of another item by now, whose result it must not take the place of."""
+    late = Late(db, "r")
+
+    def go_on() -> None:
+        with pytest.raises(OSError, match="down"):
+            late.flow.resume("r", changes={"items": ["other"]})
+        assert db.connection.rows("SELECT * FROM pf_journal") == []
+
+    late.run(go_on)
+    assert db.connection.rows("SELECT * FROM pf_journal") == []
+    assert db.connection.rows("SELECT * FROM pf_items") == []
+
+
+def test_what_ends_after_its_run_was_removed_is_no_result_of_a_new_one(db: WorkflowDB) -> None:
+    """The newest run was pruned, and the next one has its number: it pays for its own items."""
+    late, new = Late(db, "old"), Late(db, "new")
+    new.at_work.set()
+
+    def begin() -> None:
+        assert db.prune(keep=0, status="cancelled") == 1
+        with pytest.raises(OSError, match="down"):
+            new.flow.run({"items": ["slow"]})
+
+    late.run(begin)
+    new.fails = False
+    assert new.flow.resume("new")["results"] == ["slow of new"]
+
+
 # -- events ----------------------------------------------------------------------------------
 
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import pytest
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, create_model, model_validator
 
-from pocoflow import FanOut, Flow, Node, Store, key
-from pocoflow.errors import InvalidValueError, MissingInputError, ResumeError
+from pocoflow import (
+    AskNode,
+    FanOut,
+    Flow,
+    Node,
+    Parallel,
+    Question,
+    RunPaused,
+    Store,
+    Subflow,
+    bind,
+    key,
+)
+from pocoflow.errors import BranchError, InvalidValueError, MissingInputError, ResumeError
 
 
 class Fails(Node):
@@ -132,3 +145,188 @@ def test_a_node_in_a_branch_is_renamed_by_its_name_or_its_path(
         flow.resume("r")
     flow.resume("r", rename=rename)
     assert first.paid <= 1
+
+
+class Pays(Fails):
+    """Another definition of a node."""
+
+
+def chain(path: Path, *nodes: Node[Any, Any, Any]) -> Flow[Any]:
+    """A flow of nodes, one after another."""
+    for one, following in pairwise(nodes):
+        one.then("default", following)
+    return Flow(nodes[0], db_path=path, flow_name="flow", run_id="r")
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["given again", "given once"])
+@pytest.mark.parametrize("now", [("b", "a"), ("b", "c")], ids=["swapped", "moved on"])
+def test_a_renaming_is_put_on_record(path: Path, now: tuple[str, str], again: bool) -> None:
+    """A run that fails once more stands before the same node, whether it is told again or not."""
+    flow = chain(path, Pays("first"), Fails("a", "exec"), Pays("b"))
+    with pytest.raises(OSError, match="down"):
+        flow.run({"ok": 1})
+    rename = dict(zip(("a", "b"), now, strict=True))
+    with pytest.raises(OSError, match="down"):
+        chain(path, Pays("first"), Fails(now[0], "exec"), Pays(now[1])).resume("r", rename=rename)
+    nodes = Pays("first"), Fails(now[0]), Pays(now[1])
+    chain(path, *nodes).resume("r", rename=rename if again else None)
+    assert [one.paid for one in nodes] == [0, 1, 1]
+
+
+def test_a_run_can_be_forked_from_before_a_renaming(path: Path) -> None:
+    """Earlier steps are under the names of now, too; a namesake in another flow keeps its own."""
+
+    def build(name: str, fails: str) -> Flow[Any]:
+        inner = Flow(Pays("a"), flow_name="inner")
+        return chain(path, Pays("first"), Fails(name), inner, Fails("last", fails))
+
+    with pytest.raises(OSError, match="down"):
+        build("a", "exec").run({"ok": 1})
+    flow = build("b", "")
+    flow.resume("r", rename={"a": "b"})
+    for step in (0, 1, 2):
+        flow.resume(flow.fork("r", step=step))
+
+
+def test_flows_that_have_swapped_their_names_are_told_apart(path: Path) -> None:
+    """The node that comes next is compared with that of the flow which it is in now."""
+
+    def build(first: str, second: str, fails: str) -> Flow[Any]:
+        one = Flow(Fails("n", fails), flow_name=first)
+        return chain(path, one, Flow(Pays("n"), flow_name=second))
+
+    with pytest.raises(OSError, match="down"):
+        build("x", "y", "exec").run({"ok": 1})
+    with pytest.raises(ResumeError, match=r"before node 'x/n', which was .*Fails and is .*Pays"):
+        build("y", "x", "").resume("r")
+    assert build("y", "x", "").resume("r", rename={"x": "y", "y": "x"})["seen"] == "1"
+
+
+def test_a_question_is_answered_under_the_name_of_now(path: Path) -> None:
+    """A run that was resumed under a new name, and waits on, takes the reply of its node."""
+
+    class Asks(AskNode[bool, str]):
+        def exec(self, prepared: object) -> Question[bool]:
+            return Question("Well?")
+
+        def post(self, store: Store[Any], prepared: object, answer: bool) -> str:
+            store["answer"] = answer
+            return "default"
+
+    with pytest.raises(RunPaused):
+        chain(path, Asks(name="old")).run({})
+    new = Asks(name="new")
+    flow = chain(path, new)
+    with pytest.raises(RunPaused):
+        flow.resume("r", rename={"old": "new"})
+    flow.answer("r", new.reply(True))
+    assert flow.resume("r")["answer"] is True
+
+
+class Before(BaseModel):
+    """The store of a flow, in its first version."""
+
+    ok: int = 0
+    texts: list[int] = []
+    title: str = ""
+    seen: str = ""
+
+
+class After(BaseModel):
+    """The same in its second version, which reads what the first one has left."""
+
+    ok: str = ""
+    texts: list[str] = []
+    name: str = ""
+    seen: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Take the values of the first version."""
+        ok, texts = str(data.get("ok", "")), [str(one) for one in data.get("texts", ())]
+        known = {key: value for key, value in data.items() if key != "title"}
+        name = data["title"] if "title" in data else data.get("name", "")
+        return {**known, "ok": ok, "texts": texts, "name": name}
+
+
+class Writes(Node):
+    """Writes what the versions of the store have in common, and fails."""
+
+    def __init__(self, name: str, text: Any, fails: bool = False, **values: Any) -> None:
+        super().__init__(name=name)
+        self.text, self.fails, self.values = text, fails, values
+
+    def exec(self, prepared: Any) -> None:
+        if self.fails:
+            raise OSError("down")
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["texts"] = [*store["texts"], self.text]
+        store.update(self.values)
+        return "default"
+
+
+@pytest.mark.parametrize("kind", [Parallel, Subflow])
+def test_what_a_branch_had_set_is_migrated_with_the_store(path: Path, kind: Any) -> None:
+    """The values of a parallel branch are read by the validators of the schema, each time."""
+
+    def build(schema: Any, *nodes: Node[Any, Any, Any]) -> Flow[Any]:
+        inner = chain(path, *nodes)
+        place: Any = Parallel(inner, name="fork")
+        if kind is Subflow:
+            around = Flow(nodes[0], flow_name="fork", schema=schema)
+            back = [bind(cast(Any, key(one))).to(key(one)) for one in ("ok", "texts")]
+            place = Subflow(around, outputs=back)
+        return Flow(place, schema=schema, db_path=path, run_id="r", flow_name="flow")
+
+    first = Writes("first", 1, ok=5, title="t")
+    with pytest.raises(OSError, match="down"):
+        build(Before, first, Writes("second", 2, True), Writes("third", 3)).run({})
+    second, fails = Writes("second", "2"), Writes("third", "3", True)
+    with pytest.raises(OSError, match="down"):
+        build(After, Writes("first", "1"), second, fails).resume("r")
+    store = build(After, Writes("first", "1"), second, Writes("third", "3")).resume("r")
+    assert (store["ok"], store["texts"]) == ("5", ["1", "2", "3"])
+    assert kind is Subflow or store["name"] == "t"
+
+
+def test_what_a_branch_had_set_and_nobody_can_read_is_told(path: Path) -> None:
+    """The error names the field and what to do, instead of a branch with a value that is none."""
+
+    def build(schema: type[BaseModel], fails: bool) -> Flow[Any]:
+        inner = chain(path, Writes("first", 1, ok=5), Writes("second", 2, fails))
+        return Flow(Parallel(inner, name="fork"), schema=schema, db_path=path, run_id="r")
+
+    with pytest.raises(OSError, match="down"):
+        build(Before, True).run({})
+    text: Any = (str, "")
+    changed = create_model(
+        "Changed", ok=(bool, False), texts=(list[int], []), title=text, seen=text
+    )
+    flow = build(changed, False)
+    with pytest.raises(BranchError, match=r"'ok' expects bool, got int: 5.*mode='before'"):
+        flow.resume("r", changes={"ok": True})
+
+
+def test_changes_count_when_the_values_are_checked_together(path: Path) -> None:
+    """A new field whose default contradicts what is stored can be given by ``changes=``."""
+
+    class Limited(BaseModel):
+        ok: int
+        seen: str = ""
+        least: int = 10
+
+        @model_validator(mode="after")
+        def check_least(self) -> Self:
+            if self.ok < self.least:
+                raise ValueError("too few")
+            return self
+
+    run_id = stopped(path, Fails("work", "exec"), model(int), ok=3)
+    flow = Flow(Fails("work"), schema=Limited, db_path=path, flow_name="flow")
+    with pytest.raises(ResumeError, match="too few"):
+        flow.resume(run_id)
+    with pytest.raises(InvalidValueError, match="'least' expects int"):
+        flow.resume(run_id, changes={"least": "1"})
+    assert flow.resume(run_id, changes={"least": 1})["seen"] == "3"
