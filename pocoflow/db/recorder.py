@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import replace
 from typing import Any
 
 from pocoflow.db.clock import utc_now
-from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
+from pocoflow.db.positions import Position, asked_in, read_position
+from pocoflow.db.questions import Asked, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.steps import StepWriter, StoredBranch
-from pocoflow.db.values import ValueWriter, key_of
+from pocoflow.db.steps import StepWriter
+from pocoflow.db.values import ValueWriter
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     AnsweredError,
-    CheckpointNotFoundError,
     DatabaseError,
     ResumeError,
     RunNotFoundError,
@@ -29,7 +27,7 @@ from pocoflow.graph import label
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
-__all__ = ["Position", "RunRecorder", "TakenError"]
+__all__ = ["RunRecorder", "TakenError"]
 
 _log = get_logger("db")
 
@@ -38,37 +36,6 @@ _INITIAL = -1
 
 class TakenError(ResumeError):
     """Somebody else goes on with the run, or has ended it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a stored run goes on.
-
-    Attributes:
-        step: The last committed step; -1 if none is.
-        node: The node that comes next; ``None`` if the run is at its end.
-        fork: The step after which that came next: an earlier one if branches of the node that comes
-            next have finished steps since.
-        path: Names of the flow nodes around it.
-        journal: Results of ``exec`` of the next step that are finished, encoded, by item (-1 for
-            a node that is not a batch).
-        branches: Its branches that have begun, if it is a parallel node, by scope.
-        asked: The questions of its step, by item (-1 likewise).
-        pause: What it had done before it asked.
-        items: The marks of the items of its step, by number.
-        read_at: When it was read; deadlines are held against this one time.
-    """
-
-    step: int
-    fork: int
-    node: str | None
-    path: tuple[str, ...]
-    journal: Mapping[int, str]
-    branches: Mapping[str, StoredBranch]
-    asked: Mapping[int, Asked] = field(default_factory=dict)
-    pause: Pause | None = None
-    items: Mapping[int, str] = field(default_factory=dict)
-    read_at: str = ""
 
 
 class RunRecorder(StepWriter):
@@ -201,106 +168,9 @@ class RunRecorder(StepWriter):
 
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
-            ResumeError: It was written by a version that did not record where a run goes on.
         """
         self._run_no = self._run_no or self._db.number(self.run_id)
-        connection = self._db.connection
-        last = connection.row(QUERIES["last_step"], (self._run_no,))
-        if step is None:
-            step = last[0] if last is not None and last[0] is not None else _INITIAL
-        if connection.row(QUERIES["has_step"], (self._run_no, step)) is None:
-            raise CheckpointNotFoundError(
-                f"run {self.run_id!r} in database {self._db.path} has no checkpoint of step {step}"
-            )
-        here = connection.row(QUERIES["position_at"], {"run_no": self._run_no, "step": step})
-        if here is None:
-            return Position(step, step, None, (), {}, {})
-        journal: dict[tuple[str, int], dict[int, str]] = {}
-        for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
-            journal.setdefault((scope, local), {})[item] = text
-        items: dict[tuple[str, int], dict[int, str]] = {}
-        which = {"run_no": self._run_no}
-        for scope, at, item, mark in connection.rows(QUERIES["items_of_run"], which):
-            items.setdefault((scope, at), {})[item] = mark
-        asked, pauses = self._questions()
-        begun = {*journal, *asked, *items}
-        branches = self._branches(here["step"], step, journal, begun)
-        local = ("", here["step"] + 1)
-        return Position(
-            step,
-            here["step"],
-            here["node"],
-            tuple(json.loads(here["path"])),
-            journal.get(local, {}),
-            {
-                scope: replace(
-                    one,
-                    asked=asked.get((scope, one.count), {}),
-                    pause=pauses.get((scope, one.count)),
-                    items=items.get((scope, one.count), {}),
-                )
-                for scope, one in branches.items()
-            },
-            asked.get(local, {}),
-            pauses.get(local),
-            items.get(local, {}),
-            utc_now(),
-        )
-
-    def _questions(
-        self,
-    ) -> tuple[dict[tuple[str, int], dict[int, Asked]], dict[tuple[str, int], Pause]]:
-        """The questions whose steps are not finished, and what was done before them."""
-        asked: dict[tuple[str, int], dict[int, Asked]] = {}
-        for one in questions_of(self._db.connection, self._run_no):
-            if not one.is_closed:
-                item = -1 if one.item is None else one.item
-                asked.setdefault((one.scope, one.step), {})[item] = one
-        rows = self._db.connection.rows(QUERIES["pauses_of_run"], (self._run_no,))
-        pauses = {
-            (row["scope"], row["step"]): Pause(
-                row["prepared"], [tuple(change) for change in json.loads(row["changes"])]
-            )
-            for row in rows
-        }
-        return asked, pauses
-
-    def _branches(
-        self,
-        fork: int,
-        step: int,
-        journal: Mapping[tuple[str, int], Mapping[int, str]],
-        begun: Iterable[tuple[str, int]],
-    ) -> dict[str, StoredBranch]:
-        """The branches of the node after step ``fork`` as they stood after step ``step``."""
-        connection, within = self._db.connection, f"{fork + 1}."
-        asked = {"run_no": self._run_no, "fork": within, "step": step}
-        rows: dict[str, list[tuple[str, int, str | None]]] = {}
-        keys: dict[str, dict[str, int]] = {}
-        for scope, key, key_no, op, text in connection.rows(QUERIES["values_of_branches"], asked):
-            rows.setdefault(scope, []).append((key, op, text))
-            keys.setdefault(scope, {})[key_of(key)] = key_no
-        found: dict[str, StoredBranch] = {}
-        for scope, local, path, node, action in connection.rows(
-            QUERIES["positions_of_branches"], (self._run_no, fork, step)
-        ):
-            found[scope] = StoredBranch(
-                local,
-                node or None,
-                tuple(json.loads(path)),
-                action,
-                journal.get((scope, local), {}),
-                keys.get(scope, {}),
-                rows.get(scope, ()),
-            )
-        for scope, local in begun:
-            if local == 0 and scope.startswith(within) and scope not in found:
-                found[scope] = StoredBranch(0, "", (), journal=journal.get((scope, 0), {}))
-        for scope in tuple(found):
-            while scope := scope.rpartition("/")[0]:
-                # Its first node is parallel, too, and has not ended.
-                found.setdefault(scope, StoredBranch(0, "", ()))
-        return found
+        return read_position(self._db, self.run_id, self._run_no, step)
 
     def was_resumed(self) -> bool:
         """Whether somebody has gone on with the run before."""
@@ -337,7 +207,7 @@ class RunRecorder(StepWriter):
         now = utc_now()
         with self._db.connection.transaction() as raw:
             self._refuse_cancelled(raw)
-            asked = _asked(position)
+            asked = asked_in(position)
             seen = [one for one in asked if one.answer or one.is_late(position.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, self._run_no, stored)
@@ -360,7 +230,7 @@ class RunRecorder(StepWriter):
             DatabaseError: The database cannot be written.
         """
         connection, number = self._db.connection, self._run_no
-        for one in _asked(position):
+        for one in asked_in(position):
             if one.is_open and one.is_late(position.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
                 with suppress(AnsweredError):
@@ -501,12 +371,6 @@ class RunRecorder(StepWriter):
                 "run_no": self._run_no,
             },
         )
-
-
-def _asked(position: Position) -> list[Asked]:
-    """Every question that a run waits for, those of its branches included."""
-    branches = (branch.asked.values() for branch in position.branches.values())
-    return [*position.asked.values(), *chain.from_iterable(branches)]
 
 
 def _graph_number(raw: sqlite3.Connection, graph: str) -> int:

@@ -13,7 +13,9 @@ from pocoflow.engine.effects import Call, Effect, Gather, Job
 from pocoflow.engine.items import Identity, ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
+from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
+from pocoflow.node import Node
 
 __all__ = ["map_items"]
 
@@ -36,6 +38,8 @@ class _Batch:
         self.prepared = prepared
         self.is_waiting = False
         node: Any = place.node  # a BatchNode, or a function that maps over items
+        # The other arguments of a function are no part of what an item is.
+        self.parameter = _parameter(node)
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished, run.replay = run.replay, {}
         self.numbers, run.items = ItemNumbers(run.items, run.items), {}
@@ -54,13 +58,17 @@ class _Batch:
             # Before exec, which might change the item in place.
             digest = next(self.digests, None)
             if digest is None:
-                digest = digest_of(value) if self.keeps else ""
+                digest = self.digest(value) if self.keeps else ""
             item = _Item(index, self.numbers.give(index, digest), value)
             self.results.append(self.finished.get(item.identity.number))
             if is_waiting(self.results[index]):
                 yield self._wait(item)
             elif item.identity.number not in self.finished:
                 yield self._job(item)
+
+    def digest(self, value: Any) -> str:
+        """What tells an item from others."""
+        return digest_of(value if self.parameter is None else value[self.parameter])
 
     def _wait(self, item: _Item) -> Job:
         """The job of an item whose question was asked before, and not answered."""
@@ -127,8 +135,9 @@ class _Batch:
             return exc
 
 
-def _digests(items: Iterable[Any]) -> list[str]:
-    return [digest_of(value) for value in items]
+def _parameter(node: Node[Any, Any, Any]) -> str | None:
+    """The parameter of a function that takes an item, if it is one."""
+    return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
 def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, list[Any]]:
@@ -147,7 +156,8 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
     batch = _Batch(run, place, items)
     if batch.keeps and isinstance(items, (list, tuple)):
         # Items may have something in common, which exec of the first one changes.
-        batch.digests = iter((yield from run.commit(not run.on_loop, _digests, items)))
+        digests = yield from run.commit(not run.on_loop, list, map(batch.digest, items))
+        batch.digests = iter(digests)
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)

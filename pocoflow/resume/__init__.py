@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocoflow.db import WorkflowDB
-from pocoflow.db.recorder import Position, RunRecorder
+from pocoflow.db.positions import Position
+from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.run import SavedBranch
 from pocoflow.errors import MissingInputError, ResumeError
 from pocoflow.fingerprint import describe

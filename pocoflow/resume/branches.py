@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pocoflow import codec
-from pocoflow.db.recorder import Position
+from pocoflow.db.positions import Position
 from pocoflow.db.steps import StoredBranch
 from pocoflow.db.values import read_values
 from pocoflow.engine.run import SavedBranch

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow import codec
-from pocoflow.db.recorder import Position
+from pocoflow.db.positions import Position
 from pocoflow.db.values import read_values
 from pocoflow.errors import ResumeError, StoreError
 from pocoflow.missing import Unsaved

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
-from pocoflow.db.recorder import Position
+from pocoflow.db.positions import Position
 from pocoflow.errors import ResumeError
 from pocoflow.fingerprint import Fingerprint, differences, is_same_definition
 from pocoflow.graph import Graph, GraphNode, label

@@ -40,6 +40,7 @@ from pocoflow.events import FlowPaused, NodeAsked
 from pocoflow.failure import Failure
 from pocoflow.node import BatchNode
 from pocoflow.reducers import append
+from tests.unit.clocks import set_clock
 
 calls: list[str] = []
 
@@ -458,9 +459,7 @@ def test_a_question_without_sense_is_refused(settings: dict[str, Any]) -> None:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let the clock be ahead."""
-    now = clock.later(clock.utc_now(), seconds)
-    for module in ("questions", "steps", "recorder", "workflow", "clock"):
-        monkeypatch.setattr(f"pocoflow.db.{module}.utc_now", lambda: now)
+    set_clock(monkeypatch, clock.later(clock.utc_now(), seconds))
 
 
 @node(writes=S.approved)

@@ -39,6 +39,7 @@ from pocoflow.errors import (
 )
 from pocoflow.node import BatchNode
 from pocoflow.reducers import append
+from tests.unit.clocks import set_clock
 
 
 class State(BaseModel):
@@ -198,8 +199,7 @@ def test_a_deadline_in_the_instant_of_a_resume_is_looked_at_once(
     tomorrow = clock.later(clock.utc_now(), 86400)
 
     def pass_time(self: object) -> None:
-        for module in ("questions", "steps", "recorder", "workflow", "clock"):
-            monkeypatch.setattr(f"pocoflow.db.{module}.utc_now", lambda: tomorrow)
+        set_clock(monkeypatch, tomorrow)
 
     before(monkeypatch, "settle", pass_time)
     with pytest.raises(RunPaused):

@@ -29,6 +29,7 @@ from pocoflow import (
     Store,
     WorkflowDB,
     fields,
+    key,
     node,
 )
 from pocoflow.context import context
@@ -378,3 +379,21 @@ def test_the_order_of_a_set_does_not_matter(tmp_path: Path) -> None:
     names = ("ada", "bob", "cyd", "dan", "eve")
     assert set(paid) == {f"{what} {name}" for what in ("batch", "branch") for name in names}
     assert sum(paid.values()) == len(paid) + 2, "the two that were killed are paid again"
+
+
+def test_the_other_arguments_of_a_function_are_no_part_of_an_item(tmp_path: Path) -> None:
+    """What is finished stays so where another field that the function reads has changed."""
+    calls = Calls()
+    calls.broken = {2}
+
+    @node(each=W.items, writes=key("texts"))
+    def about(item: Any, tone: str = key("tone")) -> str:
+        return f"{calls(item)}, {tone}"
+
+    flow = Flow(about, db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="down"):
+        flow.run({"items": [1, 2], "tone": "calm"})
+    calls.broken = set()
+    store = flow.resume("r", changes={"items": [2, 1], "tone": "loud"})
+    assert store["texts"] == ["about 2, loud", "about 1, calm"]
+    assert calls.paid == {1: 1, 2: 1}

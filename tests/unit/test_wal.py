@@ -65,13 +65,20 @@ def commit_and_copy(db: WorkflowDB, count: int, text: str = "") -> None:
 def copied(path: Path) -> int:
     """How many events are in the file itself, without its log."""
     alone = path.with_name("alone.db")
-    # In another process: closing a descriptor of the file here would drop SQLite's locks on it.
-    subprocess.run(["cp", path, alone], check=True)
-    with closing(sqlite3.connect(alone)) as raw:
-        count: int = raw.execute("SELECT count(*) FROM pf_events").fetchone()[0]
-    for left in path.parent.glob("alone.db*"):
-        left.unlink()
-    return count
+    while True:
+        # In another process: closing a descriptor of the file here would drop SQLite's locks on it.
+        subprocess.run(["cp", path, alone], check=True)
+        try:
+            with closing(sqlite3.connect(alone)) as raw:
+                count: int = raw.execute("SELECT count(*) FROM pf_events").fetchone()[0]
+        except sqlite3.DatabaseError as exc:
+            if "malformed" not in str(exc):
+                raise
+            continue  # a page was written while the file was copied
+        finally:
+            for left in path.parent.glob("alone.db*"):
+                left.unlink()
+        return count
 
 
 def beginnings(path: Path) -> int:
