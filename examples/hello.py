@@ -1,4 +1,4 @@
-"""The smallest flow that shows everything: two nodes, a typed store, hooks.
+"""A small flow that shows the main things: two nodes, a typed store, hooks.
 
 Run it with ``python examples/hello.py [NAME]``.
 """

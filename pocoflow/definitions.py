@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import inspect
 from functools import lru_cache
+from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
 import typing_extensions
 
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.function import FunctionNode
-from pocoflow.hints import actions_of, read_hints
-from pocoflow.node import Node
+from pocoflow.hints import actions_of, plain, read_hints
+from pocoflow.node import AskNode, BatchNode, Node
 from pocoflow.parallel import Spread
 from pocoflow.signature import definition_place
 
-__all__ = ["class_place", "declared_actions", "place_of", "type_arguments"]
+__all__ = [
+    "class_place",
+    "declared_actions",
+    "has_own_post",
+    "place_of",
+    "promised_actions",
+    "type_arguments",
+]
 
 _VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 
@@ -28,15 +36,37 @@ def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
     """
     if isinstance(node, (FunctionNode, Spread)):
         return node.actions
-    own = getattr(node, "__dict__", {})
     kind: Any = type(node)
-    return None if "post" in own else _class_actions(kind)
+    return None if _is_patched(node) else _class_actions(kind)[0]
+
+
+def promised_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
+    """The actions that a class names as a ``Literal`` or a ``StrEnum``, and must keep to.
+
+    ``None`` if it names none, and for a function node, which looks at its actions itself.
+    """
+    if isinstance(node, (FunctionNode, Spread)) or _is_patched(node):
+        return None
+    kind: Any = type(node)
+    actions, is_named = _class_actions(kind)
+    return actions if is_named and has_own_post(kind) else None
+
+
+def has_own_post(kind: Any) -> bool:
+    """Whether a class overrides ``post``; else it returns the default action, whatever it says."""
+    return kind.post not in (Node.post, AskNode.post, BatchNode.post)
+
+
+def _is_patched(node: Node[Any, Any, Any]) -> bool:
+    """Whether ``post`` was set on the node itself, so that its class does not tell."""
+    return "post" in getattr(node, "__dict__", {})
 
 
 @lru_cache(maxsize=1024)
-def _class_actions(kind: Any) -> tuple[str, ...] | None:
-    if kind.post is Node.post:
-        return (DEFAULT_ACTION,)
+def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
+    """The actions of a class, and whether it names them."""
+    if not has_own_post(kind):
+        return (DEFAULT_ACTION,), False
     for hint in (read_hints(kind.post).get("return"), type_arguments(kind)[2]):
         if hint is None or isinstance(hint, _VARIABLES):
             continue
@@ -45,8 +75,8 @@ def _class_actions(kind: Any) -> tuple[str, ...] | None:
         except TypeError:
             continue  # str, for one: any action
         if found is not None:
-            return found
-    return None
+            return found, bool(found) and plain(hint) not in (None, NoneType)
+    return None, False
 
 
 def type_arguments(kind: type) -> tuple[Any, Any, Any]:

@@ -209,7 +209,7 @@ class UnhandledActionError(RunError):
 
 
 class ActionError(RunError, TypeError):
-    """``post`` returned something that is not an action (a ``str`` or ``None``)."""
+    """``post`` returned what is no action (a ``str`` or ``None``), or none of those it declares."""
 
 
 class NodeTimeoutError(RunError, TimeoutError):

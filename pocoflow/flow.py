@@ -6,26 +6,29 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
-from pocoflow.edges import End, wiring_version
-from pocoflow.engine.drivers import drive, drive_async, in_commit_thread
+from pocoflow.edges import Edge, End, wiring_version
+from pocoflow.engine.drivers import drive, drive_async
+from pocoflow.engine.endings import fail
 from pocoflow.engine.hooks import Hooked
-from pocoflow.engine.loop import fail, steps
+from pocoflow.engine.loop import steps
 from pocoflow.engine.run import Run
+from pocoflow.engine.threads import in_commit_thread
 from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
-from pocoflow.node import Node
+from pocoflow.node import Node, note_part
 from pocoflow.opening import new_run_id, open_store, snapshots
+from pocoflow.porting import not_a_node, two_arguments
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema
+from pocoflow.settings import is_time
 from pocoflow.store import Store
 from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
@@ -90,14 +93,16 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     ) -> None:
         given: object = start
         if not isinstance(given, Node):
-            hint = ": pass an instance, with ()" if isinstance(start, type) else ""
-            raise DefinitionError(f"Flow(start=...) takes a node, not {short(start)}{hint}")
+            raise DefinitionError(f"Flow(start=...) takes a node, not {not_a_node(given)}")
         if type(max_steps) is not int or max_steps < 1:
             raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
-        if deadline is not None and not _is_time(deadline):
+        if deadline is not None and not is_time(deadline):
             raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
+        if db_path is not None:
+            _check_database(db_path)
         make_schema(schema)
         _refuse_phases(type(self))
+        note_part(start)
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps
@@ -121,6 +126,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
 
     # -- wiring -------------------------------------------------------------------------------
 
+    @two_arguments
     def then(self, source: str | Source, target: Node[Any, Any, Any] | End, /) -> Self:
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
@@ -138,7 +144,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         Raises:
             DefinitionError: An argument is something else; the message has the place.
         """
-        frame = sys._getframe(1)
+        frame = sys._getframe(2)  # behind two_arguments
         add = self._add_edge if isinstance(source, str) else self._own_edges.add
         add(source, target, frame.f_code.co_filename, frame.f_lineno)
         return self
@@ -202,7 +208,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
 
-        The run is in the database, as ``running``, when this returns. If the interpreter leaves
+        The run is in the database, as ``running``, when this returns. If the interpreter exits
         before the run has ended, the run ends with it and reads as interrupted.
         """
         return self._go_background(self._new(store, resume_from, resources))
@@ -247,6 +253,10 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         if known is None or known[0] != version or known[1].start.node is not self.start:
             known = self._graph = (version, Graph(self.start, self._own_edges))
         return known[1]
+
+    @property
+    def _strays(self) -> tuple[Edge[Any], ...]:
+        return () if self._is_part else tuple(self._edges.values())
 
     def __repr__(self) -> str:
         return f"<Flow {self.flow_name!r} from {self.start.name!r}>"
@@ -388,9 +398,17 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         return self._database
 
 
-def _is_time(seconds: object) -> bool:
-    numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
+def _check_database(given: object) -> None:
+    if isinstance(given, str | os.PathLike):
+        is_one = bool(os.fspath(given))
+    else:
+        from pocoflow.db import WorkflowDB
+
+        is_one = isinstance(given, WorkflowDB)
+    if not is_one:
+        raise DefinitionError(
+            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
+        )
 
 
 _PHASES = ("prep", "exec", "exec_fallback", "post", "prep_async", "exec_async", "post_async")

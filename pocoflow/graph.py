@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from pocoflow.definitions import declared_actions, place_of
+from pocoflow.definitions import declared_actions, place_of, promised_actions
 from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End
 from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
@@ -56,6 +56,10 @@ class GraphNode:
         ends: The actions that lead to ``END``, ``"*"`` included.
         is_open: Whether an action without an edge is unhandled: the node has edges, none for
             ``"*"``. A node without edges is an end.
+        promised: The actions that the node's class names, of which ``post`` must return one;
+            ``None`` if it names none.
+        as_is: The class of the actions that are taken as they are, without another look: ``str``,
+            or ``None`` where each is compared with those that are promised.
         reachable: Whether the start leads here.
         inner: The graph of a nested flow; ``None`` for a node that works itself.
         branches: The graphs of the branches of a parallel node, of which each begins with a branch.
@@ -68,6 +72,7 @@ class GraphNode:
     """
 
     __slots__ = (
+        "as_is",
         "branches",
         "catches",
         "ends",
@@ -81,6 +86,7 @@ class GraphNode:
         "node",
         "post_on_loop",
         "prep_on_loop",
+        "promised",
         "reachable",
         "spreads",
         "targets",
@@ -94,6 +100,8 @@ class GraphNode:
         self.catches: tuple[GraphCatch, ...] = ()
         self.ends: tuple[str, ...] = ()
         self.is_open = False
+        self.promised = promised_actions(node)
+        self.as_is = str if self.promised is None else None
         self.reachable = reachable
         self.is_batch = node.is_batch
         self.inner: Graph | None = _inner_graph(node)

@@ -75,6 +75,8 @@ def read_hints(
     """
     inner: Any = unwrap(function)
     inner = getattr(inner, "__func__", inner)
+    if not hasattr(inner, "__code__"):
+        return {}  # such as a partial, which has no annotations
     try:
         raw = get_annotations(inner, format=Format.FORWARDREF)
     except (NameError, TypeError, AttributeError):

@@ -12,15 +12,19 @@ from typing_extensions import TypeVar
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch, wiring_changed
 from pocoflow.errors import DefinitionError
 from pocoflow.failure import Failure
+from pocoflow.logging import get_logger
+from pocoflow.porting import Elsewhere, check_called, keyword_only, not_a_node, two_arguments
 from pocoflow.question import Question, Reply
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.store import Store
 
-__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target"]
+__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target", "note_part"]
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
 AnswerT = TypeVar("AnswerT", default=Any)
+_log = get_logger("flow")
+
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
@@ -35,18 +39,41 @@ def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
     Raises:
         DefinitionError: It is neither a node nor ``END``.
     """
-    if isinstance(target, (Node, End)):
+    if isinstance(target, End):
         return target
-    hint = ": pass an instance, with ()" if isinstance(target, type) else ""
-    raise DefinitionError(f"{owner}: the target must be a node or END, not {target!r:.80}{hint}")
+    if isinstance(target, Node):
+        note_part(target)
+        return target
+    raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
+
+
+def note_part(node: Node[Any, Any, Any]) -> None:
+    """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
+    if node.is_flow:
+        node._is_part = True
+
+
+def _warn_replaced(node: Node[Any, Any, Any], before: Edge[Any], after: Edge[Any]) -> None:
+    old, new = (getattr(one.target, "name", "END") for one in (before, after))
+    chain = ""
+    if isinstance(before.target, Node):
+        chain = (
+            f". then returns its source, so a chain is {node.name}.then({before.action!r}, {old}); "
+            f"{old}.then('default', {new})"
+        )
+    _log.warning(
+        "%s.then(%r, %s) at %s:%d replaces the edge to %s at %s:%d%s",
+        *(node.name, after.action, new, after.file, after.line, old, before.file, before.line),
+        chain,
+    )
 
 
 class Node(Generic[PrepT, ExecT, PostT]):
     """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
 
     ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
-    that ``exec`` returns, and the actions of ``post`` as a ``Literal``. All have defaults, so
-    ``class A(Node)`` is fine. Each phase may be ``async def``.
+    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, to which it is held in a
+    run, too. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
 
     Attributes:
         name: What the node is called in graphs, logs and the database; the class name by default.
@@ -66,7 +93,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     Raises:
         DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
-            makes no sense.
+            makes no sense, or with a phase that is never called, such as ``prep_async``.
     """
 
     max_retries: int = 1
@@ -80,6 +107,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
     is_flow: ClassVar[bool] = False
     is_batch: ClassVar[bool] = False
 
+    _is_part: bool = False
     _name: str | None
     _edges: dict[str, Edge[Node[Any, Any, Any]]]
     _replaced: list[tuple[Edge[Any], Edge[Any]]]
@@ -90,9 +118,11 @@ class Node(Generic[PrepT, ExecT, PostT]):
         node._name = None
         node._edges = {}
         node._replaced = []
+        check_called(cast(Any, cls))
         check_settings(node)
         return node
 
+    @keyword_only
     def __init__(self, *, name: str | None = None) -> None:
         """Build a node; ``name`` sets it apart from others of its class in one flow."""
         if name is not None:
@@ -120,6 +150,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     # -- wiring -------------------------------------------------------------------------------
 
+    @two_arguments
     def then(
         self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any] | End, /
     ) -> Self:
@@ -134,9 +165,8 @@ class Node(Generic[PrepT, ExecT, PostT]):
             DefinitionError: ``action`` is not a non-empty string, or ``target`` is neither a node
                 nor ``END``.
         """
-        self._add_edge(
-            action, target, sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno
-        )
+        frame = sys._getframe(2)  # behind two_arguments
+        self._add_edge(action, target, frame.f_code.co_filename, frame.f_lineno)
         return self
 
     def _add_edge(self, action: object, target: object, file: str, line: int) -> None:
@@ -152,6 +182,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
         # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and before.target is not target:
             self._replaced = [*self._replaced, (before, edge)]
+            _warn_replaced(self, before, edge)
         self._edges = {**self._edges, edge.action: edge}
         wiring_changed()
 
@@ -217,6 +248,14 @@ class Node(Generic[PrepT, ExecT, PostT]):
                 f"{self.name} - {action!r} >> ... is PocketFlow's way to wire: here it is "
                 f"{self.name}.then({action!r}, target)"
             )
+
+        next = Elsewhere("edges are written node.then('default', target)")
+        add_successor = Elsewhere("edges are written node.then('default', target)")
+        successors = Elsewhere("the edges of a node are in node.edges")
+        params = Elsewhere("put the values into the store, or give them to __init__")
+        set_params = Elsewhere("put the values into the store, or give them to __init__")
+        run = Elsewhere("a node runs in a flow, Flow(start=node).run(store)")
+        cur_retry = Elsewhere("context().attempt counts the attempts, from 1")
 
     @property
     def edges(self) -> Mapping[str, Edge[Node[Any, Any, Any]]]:

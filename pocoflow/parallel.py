@@ -14,7 +14,8 @@ from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
 from pocoflow.fields import FieldRef, StoreField, field_of
-from pocoflow.node import Node
+from pocoflow.node import Node, note_part
+from pocoflow.porting import not_a_node
 from pocoflow.store import Store
 from pocoflow.wording import short
 
@@ -112,10 +113,10 @@ class Spread(Node[Any, Any, EndT]):
         for branch in branches:
             given: object = branch
             if not isinstance(given, Node):
-                hint = ": pass an instance, with ()" if isinstance(given, type) else ""
                 raise DefinitionError(
-                    f"{self.name}: a branch is a node or a flow, not {short(given)}{hint}"
+                    f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}"
                 )
+            note_part(given)
         if on_error not in ("stop", "collect"):
             raise DefinitionError(
                 f"{self.name}: on_error is {on_error!r}: it must be 'stop' or 'collect'"

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
-from pocoflow.engine.loop import fail
+from pocoflow.engine.endings import fail
 from pocoflow.engine.run import Run
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger

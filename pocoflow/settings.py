@@ -6,11 +6,11 @@ from collections.abc import Callable
 from inspect import signature
 from threading import TIMEOUT_MAX
 from types import MethodType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from pocoflow.errors import DefinitionError
 
-__all__ = ["RetryOn", "check_settings", "retry_wait", "wants_retry"]
+__all__ = ["RetryOn", "check_settings", "is_time", "retry_wait", "wants_retry"]
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
@@ -31,17 +31,19 @@ def check_settings(node: Any) -> None:
         ("retry_delay", 0.0, None),
         ("backoff", 1.0, None),
         ("jitter", 0.0, 1.0),
-        ("timeout", 0.0, None),
     ):
         value = getattr(node, setting)
-        if value is None and setting == "timeout":
-            continue
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
             bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
             raise DefinitionError(
                 f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
             )
+    if node.timeout is not None and not is_time(node.timeout):
+        raise DefinitionError(
+            f"{node.name}.timeout is {node.timeout!r}: it must be a number of seconds above 0, or "
+            "None for no limit"
+        )
     if node.is_batch:
         _check_batch(node)
     retry_on: object = node.retry_on
@@ -53,6 +55,12 @@ def check_settings(node: Any) -> None:
             f"{node.name}.retry_on is {retry_on!r}: it must be an exception class, a "
             "tuple of them, or a function from the exception to a bool"
         )
+
+
+def is_time(seconds: object) -> bool:
+    """Whether it is a time that something can be limited to: a finite number above 0."""
+    numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
 
 
 def _check_batch(node: Any) -> None:

@@ -265,6 +265,12 @@ def _check_result(read: Signature) -> None:
         if read.each is not None and actions is not None and actions != ("default",):
             raise TypeError(actions)
     except TypeError:
+        if read.asks and read.answer is Any:
+            _refuse(
+                read.function,
+                "Question needs the type of its answer: Question[bool] with @node(writes=...), or "
+                "Question[Literal['yes', 'no']] for an action",
+            )
         _refuse(
             read.function,
             f"it returns {type_label(hint)} and writes nothing, so its result would be an action; "

@@ -6,9 +6,11 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from pocoflow.edges import Edge
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, field_of, is_fields
 from pocoflow.graph import Graph, GraphNode
+from pocoflow.logging import get_logger
 from pocoflow.store import Store
 from pocoflow.wording import short
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from pocoflow.findings import Finding
 
 __all__ = ["Validated", "names_of"]
+
+_log = get_logger("flow")
 
 
 class Validated:
@@ -31,6 +35,7 @@ class Validated:
     inputs: tuple[str, ...] | None
     _db_path: Any
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
+    _told: Graph | None = None
     _last: tuple[GraphNode, object, object, Proof] | None = None
 
     @property
@@ -42,6 +47,11 @@ class Validated:
     @abstractmethod
     def graph(self) -> Graph:
         """The graph as it is wired now."""
+
+    @property
+    @abstractmethod
+    def _strays(self) -> tuple[Edge[Any], ...]:
+        """The edges that the flow has as a node, if it is a node of no other flow."""
 
     def validate(self) -> list[Finding]:
         """Look for everything that is provably wrong with the flow; no node is run.
@@ -75,6 +85,7 @@ class Validated:
             proof = last[3]
         else:
             proof = self._proof(place, frames, schema)
+            self._tell(proof)
             self._last = None if frames else (place, schema, self._db_path, proof)
         if proof.is_refused:
             proof.check((*store, *store.unsaved))
@@ -83,19 +94,30 @@ class Validated:
                 proof.check((*store, *store.unsaved))
                 break
 
+    def _tell(self, proof: Proof) -> None:
+        """Log what branches may clash in, once for a wiring, before any of them is paid for."""
+        if self._told is not self.graph:
+            self._told = self.graph
+            for one in () if proof.is_refused else proof.clashes:
+                text = f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}"
+                _log.warning("%s: %s. Fix: %s", text, one.message, one.fix)
+
     def _proof(self, place: GraphNode, frames: tuple[GraphNode, ...], schema: object) -> Proof:
         graph = self.graph
         if self._proofs is None or self._proofs[0] is not graph:
             self._proofs = (graph, {})
         known = self._proofs[1]
         # The proof keeps the schema, so its id stays its own.
-        facts = (place, frames, id(schema), self.inputs, self._db_path is None)
+        strays = self._strays
+        facts = (place, frames, id(schema), self.inputs, self._db_path is None, bool(strays))
         proof = known.get(facts)
         if proof is None:
             from pocoflow.check import Proof, Subject
 
             stored = self._db_path is not None
-            subject = Subject(self.flow_name, graph, schema, self.inputs, stored, place, frames)
+            subject = Subject(
+                self.flow_name, graph, schema, self.inputs, stored, place, frames, strays
+            )
             proof = known[facts] = Proof(subject)
         return proof
 

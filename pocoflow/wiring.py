@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.errors import DefinitionError
-from pocoflow.node import Node, check_target
+from pocoflow.node import Node, check_target, note_part
+from pocoflow.porting import not_a_node
 
 __all__ = ["Conflict", "FlowEdges", "GraphEdge", "Source", "Writer"]
 
@@ -100,10 +101,9 @@ class FlowEdges:
         """
         branch = Branch(source, DEFAULT_ACTION) if isinstance(source, Node) else source
         if not isinstance(branch, (Branch, Catch)):
-            hint = ": pass an instance, with ()" if isinstance(source, type) else ""
             raise DefinitionError(
                 f"flow.then(source, target) at {file}:{line}: the source must be a node, "
-                f"node.when(action) or node.catch(errors), not {source!r:.80}{hint}"
+                f"node.when(action) or node.catch(errors), not {not_a_node(source)}"
             )
         node: Node[Any, Any, Any] = branch.node
         catch = branch if isinstance(branch, Catch) else None
@@ -111,6 +111,7 @@ class FlowEdges:
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
         where = f"flow.then({node.name}.{shown}, target) at {file}:{line}"
         edge = Edge(action, check_target(where, target), file, line, catch)
+        note_part(node)
         known = self.of(node)
         before = known.get(action)
         if not known:

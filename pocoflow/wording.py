@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 
 __all__ = ["closest", "short", "type_label"]
 
 
 def short(value: object, limit: int = 80) -> str:
-    """The ``repr`` of a value, cut to ``limit`` characters, for an error message."""
+    """The ``repr`` of a value for an error message: cut to ``limit``, and without addresses."""
     try:
-        text = repr(value)
+        text = _ADDRESS.sub("", repr(value))
     except Exception as exc:  # noqa: BLE001 - a broken __repr__ must not hide the error we report
         text = f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

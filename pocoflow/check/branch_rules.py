@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_origin
 
 from pocoflow.check.flat import Walk
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
 from pocoflow.graph import Graph, GraphNode
+from pocoflow.hints import plain
 from pocoflow.parallel import FanOut, Spread
 from pocoflow.subflow import Subflow
 
@@ -106,7 +107,16 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
             if not subject.fields.reduces(key):
                 certain = any(key in way.must for way in effects.exits)
                 _note(found, key, _Written(spot.name, effects.file, line, certain))
+        for key, line in effects.changes.items():
+            # What a branch changes in place is a copy of its own, unless it cannot be copied.
+            if _is_copied(subject.fields.type_of(key)) and not subject.fields.reduces(key):
+                _note(found, key, _Written(spot.name, effects.file, line, False))
     return found
+
+
+def _is_copied(kind: Any) -> bool:
+    kind = get_origin(plain(kind)) or plain(kind)
+    return kind is Any or (isinstance(kind, type) and issubclass(kind, (dict, list)))
 
 
 def _private(node: object) -> frozenset[str]:

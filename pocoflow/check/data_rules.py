@@ -201,9 +201,11 @@ def _unread(subject: Subject) -> Iterator[Finding]:
             if live.is_read(spot, key):
                 continue
             reported.add(once)
+            writers = ", ".join(map(repr, live.writers_after(spot, key)))
             yield subject.finding(
                 "PF302",
-                f"what it writes to {key!r} is overwritten on every path before anything reads it",
+                f"what it writes to {key!r} is overwritten on every path before anything reads it"
+                + (f", by {writers}" if writers else ""),
                 "read it somewhere, or take the write out",
                 node=spot.name,
                 where=(effects.file, line),
@@ -258,6 +260,22 @@ class _Liveness:
             after = self._all if way.target is None else into[id(way.target)]
             found |= after & ~self._mask(self._subject.exit(spot, way).must)
         return found
+
+    def writers_after(self, spot: Spot, key: str) -> list[str]:
+        """The nodes that write a key next, on each path from a node that has written it."""
+        found: dict[str, None] = {}
+        seen: set[int] = set()
+        queue = [way.target for way in spot.ways]
+        for target in queue:  # grows while it is walked through
+            if target is None or id(target) in seen:
+                continue
+            seen.add(id(target))
+            if key in self._effects[id(target)].writes:
+                found[target.name] = None
+            for way in target.ways:
+                if key not in self._subject.exit(target, way).must:
+                    queue.append(way.target)
+        return list(found)
 
     def is_read(self, spot: Spot, key: str) -> bool:
         """Whether some path may read a key after a node has written it, or ends with it."""

@@ -64,6 +64,7 @@ class Effects:
         writes_more: Whether it may write other keys.
         named: Keys that are used without a look at whether they are there.
         values: What is written where, as far as the source tells.
+        changes: Keys whose values are changed in place.
         file: The source.
     """
 
@@ -75,6 +76,7 @@ class Effects:
     writes_more: bool = False
     named: Lines = field(default_factory=_none)
     values: tuple[Write, ...] = ()
+    changes: Lines = field(default_factory=_none)
     file: str | None = None
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)
 
@@ -144,5 +146,6 @@ def in_sequence(first: Effects, second: Effects) -> Effects:
         writes_more=first.writes_more or second.writes_more,
         named={**second.named, **first.named},
         values=(*first.values, *second.values),
+        changes={**second.changes, **first.changes},
         file=second.file or first.file,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 from pocoflow.check.flat import Spot
+from pocoflow.check.returns import Lacking, lacking_action
 from pocoflow.check.subject import Level, Subject
-from pocoflow.edges import ANY_ACTION
+from pocoflow.definitions import has_own_post
+from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, End
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
-from pocoflow.node import Node
+from pocoflow.signature import definition_place
 from pocoflow.wording import closest
 
 __all__ = ["check_graph"]
@@ -22,10 +25,12 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         yield from _unreachable(subject, level)
         yield from _impossible(subject, level)
         yield from _unhandled(subject, level)
+        yield from _lacking(subject, level)
         yield from _conflicts(subject, level)
         if subject.stored:
             yield from _namesakes(subject, level)
     yield from _endless(subject)
+    yield from _strays(subject)
 
 
 def listed(actions: object) -> str:
@@ -68,7 +73,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
 
 def _if_declared(place: GraphNode, written: str) -> Severity:
     """How bad a wrong edge is: a class that says nothing of its actions is wired as ever."""
-    silent = place.inner is None and type(place.node).post is Node.post
+    silent = place.inner is None and not has_own_post(type(place.node))
     return "warning" if silent and written == "node" else "error"
 
 
@@ -92,6 +97,32 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
                     where=place.where,
                     severity=severity,
                 )
+
+
+def _lacking(subject: Subject, level: Level) -> Iterator[Finding]:
+    """Classes that name their actions, and a ``post`` that may end without one of them."""
+    for place in level.graph.nodes.values():
+        post = getattr(type(place.node), "post", None)
+        promised = place.promised
+        if promised is None or DEFAULT_ACTION in promised or not inspect.isfunction(post):
+            continue
+        found = lacking_action(post)
+        if found is not None:
+            yield subject.finding(
+                "PF109",
+                f"post of {place.name!r} {_ends(found)} without an action, which would be "
+                f"'default', and its actions are {listed(promised)}",
+                "return one of them on every way, or add 'default' to them",
+                node=label(place.name, level.path),
+                where=(definition_place(post)[0], found.line),
+                severity="error" if found.always else "warning",
+            )
+
+
+def _ends(found: Lacking) -> str:
+    if found.always:
+        return "always ends"
+    return "has a return" if found.is_bare else "can come to its end"
 
 
 def _edge(place: GraphNode, action: str, target: str = "...") -> str:
@@ -126,6 +157,23 @@ def _namesakes(subject: Subject, level: Level) -> Iterator[Finding]:
             "give each a name= of its own",
             node=label(those[1].name, level.path),
             where=those[1].where,
+        )
+
+
+def _strays(subject: Subject) -> Iterator[Finding]:
+    """Edges of the flow itself, as a node, where one of its nodes was meant."""
+    places = [one for one in subject.graph.nodes.values() if one.reachable]
+    ends = [one for one in places if not one.actions]
+    source = (ends or [subject.graph.start])[0].name
+    for edge in subject.strays:
+        target = "END" if isinstance(edge.target, End) else edge.target.name
+        meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
+        yield subject.finding(
+            "PF110",
+            f"an edge leads from this flow, as a node of another one, to {target!r} for action "
+            f"{edge.action!r}; it is a node of none, so the edge does nothing",
+            f"did you mean flow.then({meant}, {target})?",
+            where=(edge.file, edge.line),
         )
 
 

@@ -9,6 +9,8 @@ from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.error_rules import check_errors
 from pocoflow.check.graph_rules import check_graph
+from pocoflow.check.item_rules import check_items
+from pocoflow.check.name_rules import check_names
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_subflows
 from pocoflow.check.subject import Subject
@@ -66,11 +68,18 @@ class Proof:
             *check_graph(subject),
             *check_errors(subject),
             *check_types(subject),
+            *check_items(subject),
+            *check_names(subject),
             *others,
-            *check_branches(subject),
+            *self.clashes,
             *check_storage(subject),
             *check_subflows(subject, lambda inner: Proof(inner).findings),
         ]
+
+    @cached_property
+    def clashes(self) -> list[Finding]:
+        """What several branches write, which a run notices only when all have been paid for."""
+        return list(check_branches(self._subject))
 
     @cached_property
     def _errors(self) -> list[Finding]:

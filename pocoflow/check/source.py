@@ -17,7 +17,7 @@ from pocoflow.check.effects import UNKNOWN, Effects
 from pocoflow.check.statements import Statements
 from pocoflow.check.uses import Uses
 
-__all__ = ["read_source"]
+__all__ = ["definition_of", "read_source"]
 
 
 def read_source(function: Callable[..., Any], stores: Sequence[str] | None = None) -> Effects:
@@ -36,7 +36,7 @@ def read_source(function: Callable[..., Any], stores: Sequence[str] | None = Non
 
 @lru_cache(maxsize=4096)
 def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
-    node = _definition(function)
+    node = definition_of(function)
     if node is None:
         return UNKNOWN
     names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
@@ -55,6 +55,7 @@ def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
         writes_more=uses.writes_more,
         named=uses.named,
         values=tuple(uses.values),
+        changes=uses.changes,
         file=function.__code__.co_filename,
     )
 
@@ -67,7 +68,7 @@ def _constants(function: Any) -> Mapping[str, str]:
     }
 
 
-def _definition(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def definition_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """The function in its source; ``None`` if there is none, or if it is another one by now."""
     try:
         lines, first = inspect.getsourcelines(function)

@@ -13,6 +13,8 @@ from pocoflow.check.flat import Spot, Walk, Way, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
+from pocoflow.edges import Edge
+from pocoflow.fields import StoreField
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import Graph, GraphNode, label
@@ -52,6 +54,7 @@ class Subject:
         stored: Whether runs are kept in a database.
         place: Where the run begins; the start of the graph by default.
         frames: The nested flows around that place.
+        strays: The edges of the flow as a node, if it is a node of no other flow.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -66,8 +69,10 @@ class Subject:
         stored: bool = False,
         place: GraphNode | None = None,
         frames: tuple[GraphNode, ...] = (),
+        strays: tuple[Edge[Any], ...] = (),
     ) -> None:
         self.flow_name = flow_name
+        self.strays = strays
         self.graph = graph
         self.fields = Fields(schema)
         self.inputs = inputs
@@ -158,6 +163,12 @@ class Subject:
         )
         return effects.on_error(whole, None if field is None else field.name)
 
+    def held(self, field: StoreField) -> Any:
+        """What a field holds: by the flow's schema, or by the model that the reference names."""
+        if self.fields or field.model is None:
+            return self.fields.type_of(field.name)
+        return field.model.model_fields[field.name].annotation
+
     def finding(
         self,
         code: str,
@@ -225,11 +236,13 @@ def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
     code = signature.function.__code__
     taken = [(one, one.field.name) for one in signature.parameters if one.field is not None]
     needs = {key: code.co_firstlineno for one, key in taken if one.required}
+    if signature.each is not None:
+        needs = {signature.each.name: code.co_firstlineno, **needs}
     written = frozenset(field.name for field in signature.writes)
     writes = {field.name: code.co_firstlineno for field in signature.writes}
     arguments = Effects(
         needs=needs,
-        reads=frozenset(key for _, key in taken),
+        reads=frozenset(key for _, key in taken).union(needs),
         writes={} if signature.takes_store else writes,
         exits=(Exit() if signature.takes_store else Exit(None, written, written),),
         named={**needs, **writes},

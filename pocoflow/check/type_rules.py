@@ -72,6 +72,9 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
 def _how(place: GraphNode, key: str) -> str | None:
     """How a function node comes to use a field."""
     if isinstance(place.node, FunctionNode):
+        each = place.node.signature.each
+        if each is not None and each.name == key:
+            return "works on each item of"
         for one in place.node.signature.parameters:
             if one.field is not None and one.field.name == key:
                 return f"has the parameter {one.name!r} for field"
@@ -107,8 +110,13 @@ def _parameters(
             given, gives = one.resource._kind, f" and takes {one.resource!r}"
             instead = "take another resource"
         elif one.field is not None:
-            given = _held(subject, one.field)
+            given = subject.held(one.field)
             gives = f", field {one.field} holds {type_label(given)}"
+            if _is_of_another(subject, one.field):
+                gives = (
+                    f" for {one.field}, but this flow's schema is {subject.fields.label}, whose "
+                    f"{one.field.name!r} holds {type_label(given)}"
+                )
             instead = "change the field"
         else:
             continue
@@ -120,13 +128,6 @@ def _parameters(
                 node=name,
                 where=definition_place(node.signature.function),
             )
-
-
-def _held(subject: Subject, field: StoreField) -> Any:
-    """What a field holds: by the flow's schema, or by the model that the reference names."""
-    if subject.fields or field.model is None:
-        return subject.fields.type_of(field.name)
-    return field.model.model_fields[field.name].annotation
 
 
 def _result(
@@ -156,13 +157,25 @@ def _result(
     for field, one in zip(signature.writes, given, strict=True):
         takes = _taken(subject, field.name, field.model)
         if not fits_field(one, takes):
+            holds = f"field {field}, which holds {type_label(takes)}"
+            if _is_of_another(subject, field):
+                holds = (
+                    f"writes={field}, but this flow's schema is {subject.fields.label}, whose "
+                    f"{field.name!r} holds {type_label(takes)}"
+                )
             yield subject.finding(
                 "PF203",
-                f"it returns {type_label(one)} for field {field}, which holds {type_label(takes)}",
+                f"it returns {type_label(one)} for {holds}",
                 f"return {type_label(takes)}, or change the field",
                 node=name,
                 where=definition_place(signature.function),
             )
+
+
+def _is_of_another(subject: Subject, field: StoreField) -> bool:
+    """Whether a reference is to the field of a model that the flow's schema is none of."""
+    schema = subject.fields.model
+    return field.model is not None and schema is not None and not issubclass(schema, field.model)
 
 
 def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:

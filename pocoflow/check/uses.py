@@ -12,6 +12,7 @@ __all__ = ["Point", "Uses"]
 
 _KEYED = ("get", "setdefault", "pop")
 _LOOKS_AT_ALL = ("as_dict", "items", "keys", "snapshot", "to_model", "validate", "values")
+_CHANGING = ("append", "extend", "insert")  # of lists; a client may well have an `add`
 _HARMLESS = ("name", "schema", "unsaved")
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -64,6 +65,7 @@ class Uses:
         self.writes: dict[str, int] = {}
         self.named: dict[str, int] = {}
         self.values: list[Write] = []
+        self.changes: dict[str, int] = {}
         self.reads_more = self.writes_more = False
         self.guarding = 0  # how many blocks around the reading catch what a read may raise
         if assigned & stores:  # the name is another object further down
@@ -150,8 +152,26 @@ class Uses:
                 self._look(self._key(left))
             case _ if self._is_store(node) or self._is_state(node):
                 self._escapes(at)
+            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGING:
+                self._change(owner)
+                self._parts(node, at)
             case _:
                 self._parts(node, at)
+
+    def _change(self, node: ast.AST) -> None:
+        """Take note of a change in place, of what a key holds or of a part of it."""
+        key = None
+        match node:
+            case ast.Subscript(value=owner, slice=name) if self._is_store(owner):
+                key = self._key(name)
+            case ast.Attribute(value=owner, attr=attribute) if self._is_state(owner):
+                key = attribute
+            case ast.Subscript(value=owner):
+                self._change(owner)
+            case _:
+                pass
+        if key is not None:
+            self.changes.setdefault(key, getattr(node, "lineno", 0))
 
     def _parts(self, node: Any, at: Point) -> None:
         match node:
@@ -263,6 +283,9 @@ class Uses:
                 self.write(name, target.lineno, at, value)
             case ast.Name():
                 return
+            case ast.Subscript(value=owner):
+                self._change(owner)
+                self.expression(target, at)
             case _:
                 self.expression(target, at)
 

@@ -7,15 +7,20 @@ import importlib.util
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from pydantic import BaseModel
 
 from pocoflow.cli.database import check_there
 from pocoflow.cli.output import CommandError
 from pocoflow.errors import DefinitionError
 from pocoflow.flow import Flow
+from pocoflow.node import Node
 from pocoflow.wording import closest
 
 __all__ = ["TARGET_HELP", "load_flow", "stored_in"]
@@ -91,7 +96,7 @@ def _attribute(module: ModuleType, place: str, name: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            near = closest(part, (known for known in dir(found) if not known.startswith("_")))
+            near = closest(part, _makers(found, module))
             raise CommandError(f"{place} has no {name!r}{near}{_flows(module)}")
         found = getattr(found, part)
     return found
@@ -110,6 +115,15 @@ def _make(function: Any, target: str) -> object:
         raise CommandError(f"{target} failed: {_error(exc)}") from exc
 
 
+def _makers(owner: Any, module: ModuleType) -> Iterator[str]:
+    """The names of what a target may be: flows, and functions that may make one."""
+    for name in dir(owner):
+        value = getattr(owner, name, None)
+        is_own = inspect.isfunction(value) and value.__module__ == module.__name__
+        if not name.startswith("_") and (isinstance(value, Flow) or is_own):
+            yield name
+
+
 def _flows(module: ModuleType) -> str:
     names = [name for name, value in vars(module).items() if isinstance(value, Flow)]
     return f" (flows there: {', '.join(names)})" if names else ""
@@ -118,7 +132,7 @@ def _flows(module: ModuleType) -> str:
 def _kind(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    return f"of type {type(value).__name__}"
+    return "a node" if isinstance(value, Node) else f"of type {type(value).__name__}"
 
 
 def _error(exc: Exception) -> str:
@@ -126,12 +140,32 @@ def _error(exc: Exception) -> str:
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     if isinstance(exc, SyntaxError | DefinitionError):
         return text
+    text += _of_model(exc)
     frames = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
         if not frame.filename.startswith("<frozen") and frame.filename not in _OWN
     ]
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+    # The last line of the user's own, where it is not all in a library.
+    shown = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or frames
+    return f"{text} ({shown[-1].filename}, line {shown[-1].lineno})" if shown else text
+
+
+def _of_model(exc: Exception) -> str:
+    """A hint where a field was taken from a model itself: ``writes=Article.summary``."""
+    model = getattr(exc, "obj", None)
+    if not (isinstance(exc, AttributeError) and isinstance(model, type)):
+        return ""
+    if issubclass(model, BaseModel) and exc.name in model.model_fields:
+        return f"; did you mean fields({model.__name__}).{exc.name}?"
+    return ""
 
 
 _OWN = {__file__, importlib.__file__}
+_LIBRARIES = tuple(
+    os.path.join(folder, "")
+    for folder in {
+        str(Path(__file__).parents[1]),
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    }
+)

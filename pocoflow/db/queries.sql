@@ -40,6 +40,11 @@ SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
 INSERT INTO pf_journal (run_no, scope, step, item, value) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (run_no, scope, step, item) DO UPDATE SET value = excluded.value;
 
+-- name: insert_journal_of_item
+INSERT INTO pf_journal (run_no, scope, step, item, value, digest) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
+    value = excluded.value, digest = excluded.digest;
+
 -- name: journal_of_run
 SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope, step, item;
 
@@ -62,7 +67,8 @@ INSERT INTO pf_items (run_no, scope, step, item, digest) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (run_no, scope, step, item) DO UPDATE SET digest = excluded.digest;
 
 -- name: items_of_run
-SELECT scope, step, item, digest FROM pf_items WHERE run_no = ?;
+SELECT scope, step, item, digest FROM pf_items WHERE run_no = :run_no
+UNION SELECT scope, step, item, digest FROM pf_journal WHERE run_no = :run_no AND item >= 0;
 
 -- name: clear_items
 DELETE FROM pf_items WHERE run_no = ? AND scope = ? AND step <= ?;

@@ -219,7 +219,8 @@ class RunRecorder(StepWriter):
         for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (self._run_no,)):
             journal.setdefault((scope, local), {})[item] = text
         items: dict[tuple[str, int], dict[int, str]] = {}
-        for scope, at, item, mark in connection.rows(QUERIES["items_of_run"], (self._run_no,)):
+        of_run = {"run_no": self._run_no}
+        for scope, at, item, mark in connection.rows(QUERIES["items_of_run"], of_run):
             items.setdefault((scope, at), {})[item] = mark
         asked, pauses = self._questions()
         begun = {*journal, *asked, *items}

@@ -111,20 +111,21 @@ CREATE TABLE pf_positions (
 
 -- Results of exec that are finished but not yet part of a committed step: after a crash they are
 -- taken from here instead of being paid for again. The commit of their step removes them. step is
--- the step's number, in a parallel branch its number among the steps of the scope.
+-- the step's number, in a parallel branch its number among the steps of the scope. digest is a hash
+-- of the item that the result is of, with a number behind it for each further item that is equal; it
+-- is empty if the item cannot be stored.
 CREATE TABLE pf_journal (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope  TEXT NOT NULL DEFAULT '',
     step   INTEGER NOT NULL,
     item   INTEGER NOT NULL DEFAULT -1,
     value  TEXT NOT NULL,
+    digest TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run_no, scope, step, item)
 ) WITHOUT ROWID;
 
--- What the items were of which something is kept until their step is committed: a result in
--- pf_journal, a question, a branch. scope and step are those of the node that works on the items;
--- digest is a hash of the item, with a number behind it for each further one that is equal; empty if
--- the item cannot be stored.
+-- What the other items were of which something is kept until their step is committed: a question, a
+-- branch. Columns as in pf_journal.
 CREATE TABLE pf_items (
     run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope  TEXT NOT NULL DEFAULT '',

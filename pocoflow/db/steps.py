@@ -216,8 +216,7 @@ class StepWriter:
                 try:
                     with ExitStack() as late, self._db.connection.transaction() as raw:
                         if self._is_ours(raw, late):
-                            raw.executemany(QUERIES["insert_journal"], [row[:5] for row in rows])
-                            self._put_items(raw, [(*row[:4], row[5]) for row in rows])
+                            raw.executemany(QUERIES["insert_journal_of_item"], rows)
                 except BaseException:
                     self._items_due = False
                     raise

@@ -8,11 +8,10 @@ yields nothing at all.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from time import perf_counter
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.asking import Paused, Waiting, ask
@@ -20,14 +19,12 @@ from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import Await, Call, Effect, Steps
+from pocoflow.engine.endings import fail, late_of, pause, too_many
 from pocoflow.engine.run import Run
 from pocoflow.errors import (
     ActionError,
-    DeadlineError,
-    MaxStepsError,
     RunCancelled,
     RunPaused,
-    StoreError,
     UnhandledActionError,
 )
 from pocoflow.failure import Failure
@@ -35,12 +32,12 @@ from pocoflow.graph import GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.watch import Watch, check_in_place
-from pocoflow.wording import closest
+from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
-    from pocoflow.db.recorder import RunRecorder
+    pass
 
-__all__ = ["fail", "steps"]
+__all__ = ["steps"]
 
 _log = get_logger("flow")
 
@@ -63,9 +60,9 @@ def steps(run: Run, start: GraphNode) -> Steps:
         try:
             yield from _loop(run, start)
         except Paused:
-            paused = _pause(run)
+            paused = pause(run)
     except BaseException as exc:
-        late = _late(run, exc)
+        late = late_of(run, exc)
         fail(run, late or exc)
         if late is not None:
             raise late from exc
@@ -98,7 +95,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
-            raise _too_many(run, place)
+            raise too_many(run, place)
         node = place.node
         run.place = place
         run.step = context.step = step
@@ -159,7 +156,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             action = node.post(*arguments) if direct else (yield Call(node.post, arguments))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
-            if action.__class__ is not str:
+            if action.__class__ is not place.as_is:
                 action = _action(place, action)
         except Exception as exc:
             phase, caught = context.phase, _caught(run, place, exc)
@@ -278,12 +275,18 @@ def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNod
 
 
 def _action(place: GraphNode, action: object) -> str:
-    if action is None:
-        return DEFAULT_ACTION
-    if isinstance(action, str):
-        return str.__str__(action)
+    if action is None or isinstance(action, str):
+        found = DEFAULT_ACTION if action is None else str.__str__(action)
+        promised = place.promised
+        if promised is None or found in promised:
+            return found
+        hint = "; is a 'return' missing?" if action is None else closest(found, promised)
+        raise ActionError(
+            f"post of node {place.name!r} returned {short(action)}, which is not among its actions "
+            f"({', '.join(map(repr, promised))}){hint}"
+        )
     raise ActionError(
-        f"post of node {place.name!r} returned {type(action).__name__} {action!r:.80}: an "
+        f"post of node {place.name!r} returned {type(action).__name__} {short(action)}: an "
         f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
         f"{DEFAULT_ACTION!r}"
     )
@@ -299,89 +302,3 @@ def _unhandled(run: Run, place: GraphNode, action: str) -> str:
         raise UnhandledActionError(text)
     _log.warning("%s", text)
     return text
-
-
-def _too_many(run: Run, place: GraphNode) -> MaxStepsError:
-    return MaxStepsError(
-        f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
-        f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
-    )
-
-
-def _pause(run: Run) -> RunPaused:
-    """Record that the run waits for answers; what its caller is told."""
-    from pocoflow.db.questions import describe_open
-
-    context = run.context
-    if not context.cancellation.is_late:
-        context.check_cancelled()
-    asked = cast("RunRecorder", run.recorder).pause(label(context.node, context.path))
-    if asked is None:
-        run.cancel()
-        context.check_cancelled()
-        asked = []
-    goes_on = f"flow.resume({context.run_id!r}) goes on"
-    told = f"all is answered by now; {goes_on}"
-    if asked:
-        count = f"{len(asked)} open question{'s' if len(asked) > 1 else ''}"
-        told = f"{count}: {describe_open(asked)}; flow.answer({context.run_id!r}, ...) answers, "
-        told += f"then {goes_on}"
-    return RunPaused(
-        f"run {context.run_id!r} is paused: {told}",
-        run_id=context.run_id,
-        questions=[one.question for one in asked],
-    )
-
-
-def _late(run: Run, error: BaseException) -> DeadlineError | None:
-    """The error of a run that its deadline has stopped; ``None`` if something else did."""
-    context, cancellation = run.context, run.context.cancellation
-    if not cancellation.is_late or not context.is_stopped_by(error):
-        return None
-    # The path is that of the next node by now, so the number of the step has to say it.
-    place = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
-    if run.finished > run.step:
-        place = f"after step {run.step}"
-    return DeadlineError(
-        f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
-        f"seconds; it stopped {place}"
-    )
-
-
-# -- endings ----------------------------------------------------------------------------------
-
-
-def fail(run: Run, exc: BaseException) -> None:
-    """Record and report how the run ended; the caller raises ``exc`` on."""
-    if run.completed:
-        return
-    context, place = run.context, run.place
-    cancelled = _is_task_cancelled(exc) or context.is_stopped_by(exc)
-    unfinished = place is not None and run.finished <= run.step
-    in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
-    name = place.name if place is not None else None
-    if not cancelled and in_node and name is not None:
-        where = label(name, context.path)
-        exc.add_note(
-            f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
-            f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
-        )
-    if run.recorder is not None:
-        status = "cancelled" if cancelled else "failed"
-        node = label(name, context.path) if in_node and name is not None else None
-        ended = (status, exc, run.step, node, context.attempt, run.elapsed())
-        if not cast("RunRecorder", run.recorder).end(*ended):
-            return
-    if cancelled:
-        run.tell("flow_cancelled", context.flow_name, run.finished)
-        return
-    if in_node and name is not None:
-        facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
-        run.tell("node_error", *facts)
-    run.tell("flow_error", context.flow_name, run.finished, exc)
-
-
-def _is_task_cancelled(exc: BaseException) -> bool:
-    """Whether it is ``asyncio.CancelledError``; asyncio is not imported for it."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and isinstance(exc, asyncio.CancelledError)

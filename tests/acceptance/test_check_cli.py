@@ -121,6 +121,14 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
     ("arguments", "says"),
     [
         (["app:godo"], "app has no 'godo'; did you mean 'good'?"),
+        (["app:mak"], "app has no 'mak'; did you mean 'make'?"),
+        (["app:nod"], "app has no 'nod' (flows there: good, bad, warned)"),
+        (["app:publish"], "app:publish is a node, not a flow (flows there: good, bad, warned)"),
+        (
+            ["model:flow"],
+            "cannot import model: AttributeError: summary; did you mean fields(Article).summary? (",
+        ),
+        (["model:flow"], "model.py, line 2)"),
         (["nope:flow"], "cannot import nope: ModuleNotFoundError: No module named 'nope'"),
         (["broken:flow"], "cannot import broken: ZeroDivisionError: division by zero"),
         (["app"], "'app' does not name a flow"),
@@ -128,11 +136,15 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
         ([], "name a flow, package.module:flow or path/file.py:flow"),
         (["--select", "PF9", "app:good"], "there is no rule 'PF9'"),
     ],
-    ids=["typo", "module", "broken", "no colon", "no flow", "nothing", "rule"],
+    ids=[
+        *("typo", "function", "imported", "node", "field of a model", "line of the user's"),
+        *("module", "broken", "no colon", "no flow", "nothing", "rule"),
+    ],
 )
 def test_what_cannot_be_checked_ends_with_2(folder: Path, arguments: list[str], says: str) -> None:
     """A target that cannot be imported, or is not there, is told in one line."""
     (folder / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    (folder / "model.py").write_text("import app\napp.Article.summary\n", encoding="utf-8")
     code, printed, errors = run(folder, "check", *arguments)
     assert (code, printed) == (2, "")
     assert says in errors

@@ -33,6 +33,12 @@ from pocoflow.logging import disable_logging
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINKED = [
+    *PAGES,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+]
 
 FENCES = LexerCollection(
     [
@@ -91,7 +97,7 @@ class Page:
     def console(self, source: str, code: int, fence: Example) -> None:
         for part in re.split(r"^\$ ", source, flags=re.MULTILINE)[1:]:
             command, _, wanted = part.partition("\n")
-            self.files -= set(shlex.split(command))
+            self.files -= {word.partition(":")[0] for word in shlex.split(command)}
             printed, ended = execute(command)
             self.compare(wanted, printed, fence)
             assert ended == code, f"{self.path.name}:{fence.line}: {command} ended with {ended}"
@@ -155,11 +161,10 @@ def test_every_example_runs_as_printed(
             sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(path: Path) -> None:
     """A link to a file of the project, or to a heading in one, has its target."""
-    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
         if re.match(r"[a-z]+:", target):
             continue
         name, _, heading = target.partition("#")
@@ -168,9 +173,22 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert not heading or heading in headings(file), f"{target}: no such heading"
 
 
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_row_of_a_table_has_its_cells(path: Path) -> None:
+    """No row is cut or shifted: a bar inside of a cell, also in code, would begin another one."""
+    for table in re.findall(r"(?:^\|.*\n)+", prose(path), flags=re.MULTILINE):
+        counts = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert len(set(counts)) == 1, table
+
+
+def prose(path: Path) -> str:
+    """The text of a page without its fences."""
+    return re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def headings(path: Path) -> set[str]:
     """The anchors of a page, as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), flags=re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", prose(path), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
@@ -185,6 +203,13 @@ def test_every_page_can_be_reached_from_the_index() -> None:
         for target in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text("utf-8")):
             queue.append((page.parent / target).resolve())
     assert {page for page in PAGES if page.parent != ROOT} <= found
+
+
+def test_every_example_is_in_the_index() -> None:
+    """Each program in examples/ is linked from the index, with a line that says what it shows."""
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[([\w.]+)\]\(\.\./examples/\1\) \| \S.* \|$", index, re.MULTILINE)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 
 def test_the_readme_has_the_two_commands() -> None:

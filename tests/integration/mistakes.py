@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pocoflow import END, Flow, Node, Store, fields, key, node, resource
+from pocoflow import END, Flow, Node, Parallel, Store, fields, key, node, resource
 
 
 class Article(BaseModel):
@@ -20,12 +20,17 @@ class Review(BaseModel):
     stars: int = 5
 
 
+class Words(BaseModel):
+    words: list[str] = []
+
+
 class Client:
     def ask(self, text: str) -> str:
         return text
 
 
 A = fields(Article)
+W = fields(Words)
 llm = resource(Client, "llm")
 
 
@@ -233,6 +238,33 @@ def told(name: str) -> None:
 
 flow.on("node_end", told)
 """,
+        "a function that takes other items than its each= has": """
+@node(each=W.words)
+def show(number: int) -> None:
+    number + 1
+
+
+flow = Flow(start=show, schema=Words)
+given = {"words": []}
+""",
+        "each= for a field that is no list": """
+@node(each=A.score)
+def show(number: float) -> None:
+    number + 1
+
+
+flow.then(summarise, show)
+""",
+        "a post that forgets to return its action": """
+class Grade(Node[None, None, Literal["good", "bad"]]):
+    def post(self, store: Store[Article], prep: None, result: None) -> Literal["good", "bad"]:
+        store.state.score = 0.9
+
+
+grade = Grade()
+flow.then(summarise, grade)
+flow.then(grade.when("good"), publish).then(grade.when("bad"), END)
+""",
         "a call with the wrong argument, and a name for END": """
 summarise(5)
 flow.then(summarise, "END")
@@ -247,6 +279,60 @@ OTHERS = [
 @node
 def ask(document: str) -> str:
     return document
+""",
+        "each= for a text": """
+@node(each=A.document)
+def show(letter: str) -> None:
+    len(letter)
+
+
+flow.then(summarise, show)
+""",
+        "a class that returns an action that it does not name": """
+class Grade(Node[None, None, Literal["good", "bad"]]):
+    def post(self, store: Store[Article], prep: None, result: None) -> Literal["good", "bad"]:
+        answer: Any = "goood"
+        return answer
+
+
+grade = Grade()
+flow.then(summarise, grade)
+flow.then(grade.when("good"), publish).then(grade.when("bad"), END)
+""",
+        "an edge of the flow itself instead of one of its nodes": """
+flow.then("default", publish)
+""",
+        "a phase of PocketFlow": """
+class Fetch(Node[None, None, None]):
+    async def exec_async(self, nothing: None) -> None:
+        pass
+
+
+flow.then(summarise, Fetch())
+""",
+        "a misspelt setting in a class": """
+class Fetch(Node[None, None, None]):
+    max_retry = 3
+
+
+flow.then(summarise, Fetch())
+""",
+        "a misspelt phase": """
+class Fetch(Node[None, None, None]):
+    def exc(self, nothing: None) -> None:
+        pass
+
+
+flow.then(summarise, Fetch())
+""",
+        "branches that collect in one dict": """
+class Fetch(Node[None, None, None]):
+    def post(self, store: Store[Any], prep: None, result: None) -> None:
+        store["pages"][self.name] = ""
+
+
+flow = Flow(start=Parallel(Fetch(name="a"), Fetch(name="b")))
+given = {"pages": {}}
 """,
         "an action that is computed": """
 action: Any = "god"

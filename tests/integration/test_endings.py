@@ -635,7 +635,7 @@ ENDINGS = [
         caller=KeyboardInterrupt,
     ),
     interrupted("Ctrl-C in the main thread of a background run", KeyboardInterrupt),
-    interrupted("the interpreter leaves before a background run"),
+    interrupted("the interpreter exits before a background run"),
     interrupted("SIGTERM"),
     interrupted("SIGKILL, a crash, `os._exit`"),
     interrupted("the database is locked for too long", DatabaseBusyError, hooks=FAILED),
@@ -938,7 +938,7 @@ def test_an_interpreter_that_leaves_takes_its_background_run_along(
     code, output, errors = child.finish()
 
     assert (code, errors) == (0, "")
-    ends_as("the interpreter leaves before a background run", path, output)
+    ends_as("the interpreter exits before a background run", path, output)
 
 
 # -- the endings that need a database in trouble ------------------------------------------------

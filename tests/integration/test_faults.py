@@ -584,7 +584,7 @@ def test_the_end_of_the_process_is_seen_by_the_next_reader(
     goes_on(path)
 
 
-@keeps("The interpreter leaves while a run goes on in the background")
+@keeps("The interpreter exits while a run goes on in the background")
 def test_a_background_run_ends_with_the_interpreter(path: Path, start: Start) -> None:
     """The interpreter does not wait for a background run; that reads as interrupted."""
     child = start("leave", path, "exit")

@@ -758,3 +758,14 @@ def test_nothing_is_left_behind(path: Path) -> None:
         assert asked.is_closed
         db.prune(keep=0)
         assert db.connection.rows("SELECT * FROM pf_questions") == []
+
+
+def test_a_question_as_an_action_names_the_type_of_its_answer() -> None:
+    """Without it nobody knows what may be answered, and the message shows how it is written."""
+
+    def ask(text: str) -> Question:
+        return Question(text)
+
+    with pytest.raises(DefinitionError, match=r"Question needs the type of its answer: Question\["):
+        node(ask)
+    assert node(writes=key("ok"))(ask).signature.asks

@@ -468,7 +468,7 @@ def test_runs_in_the_background_may_start_others() -> None:
     assert len(set(flow.run_background({"depth": 3}).wait(WAIT)["ids"])) == 4
 
 
-# -- the interpreter leaves ---------------------------------------------------------------------
+# -- the interpreter exits ----------------------------------------------------------------------
 
 _LEAVING = """
 import sys, threading

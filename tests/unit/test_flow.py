@@ -331,6 +331,13 @@ def test_the_start_is_a_node(start: Any) -> None:
     assert ("pass an instance" in str(caught.value)) == isinstance(start, type)
 
 
+@pytest.mark.parametrize("path", ["", 3, b"runs.db", Flow, ["runs.db"]])
+def test_a_database_is_a_path_or_a_database(path: Any) -> None:
+    """Anything else is refused where it is written, by the name of the argument."""
+    with pytest.raises(DefinitionError, match=r"Flow\(db_path=.*the path of an SQLite file"):
+        Flow(Step("a"), db_path=path)
+
+
 @pytest.mark.parametrize("max_steps", [0, -1, 1.5, "10", None, True])
 def test_max_steps_is_a_whole_number_of_at_least_one(max_steps: Any) -> None:
     """Another limit is refused, with the value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from pocoflow import AsyncNode, Flow, Node, Store
+from pocoflow import END, AsyncNode, Flow, Node, Store
 from pocoflow.errors import DefinitionError
 
 
@@ -414,6 +415,7 @@ BAD_SETTINGS: list[tuple[str, Any]] = [
     ("jitter", -0.1),
     ("jitter", 1.1),
     ("timeout", -1),
+    ("timeout", 0),
     ("timeout", "1"),
     ("timeout", False),
     ("timeout", float("inf")),
@@ -602,6 +604,29 @@ def test_the_wildcard_catches_what_has_no_edge(action: str | None, expected: str
     names: list[str] = []
     Flow(a).on("node_start", lambda name, store: names.append(name)).run()
     assert names == ["Routed", expected]
+
+
+def test_an_edge_that_is_written_over_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A chain that was meant, and is none, is logged as it is wired, with both targets."""
+    a, b, c = (Node(name=name) for name in "abc")
+    line = inspect.currentframe().f_lineno + 1  # type: ignore[union-attr]
+    a.then("default", b).then("default", c)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("pocoflow.flow", "WARNING")
+    place = f"{__file__}:{line}"
+    assert record.getMessage() == (
+        f"a.then('default', c) at {place} replaces the edge to b at {place}. then returns its "
+        "source, so a chain is a.then('default', b); b.then('default', c)"
+    )
+    caplog.clear()
+    a.then("default", c).then("other", b)
+    assert not caplog.records
+    a.then("other", END)
+    assert "replaces the edge to b" in caplog.text
+    caplog.clear()
+    b.then("ok", END).then("ok", c)
+    assert "replaces the edge to END" in caplog.text
+    assert "a chain is" not in caplog.text
 
 
 @pytest.mark.parametrize("action", ["", None, 3, b"ok", ["ok"], Routed("x")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -25,7 +26,6 @@ from pocoflow import (
     key,
     node,
 )
-from pocoflow.engine import drivers
 from pocoflow.errors import (
     BranchError,
     DefinitionError,
@@ -785,41 +785,39 @@ def test_a_private_field_is_not_there_after_the_join() -> None:
     assert [one.code for one in flow.then(fan, after).validate()] == ["PF301"]
 
 
-def test_threads_that_outlive_a_ctrl_c_write_no_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_that_outlive_a_ctrl_c_write_no_step(tmp_path: Path) -> None:
     """Once the run has ended, whoever resumes it has the record for himself."""
-    begun, go = threading.Barrier(3), threading.Event()
-    left: list[Any] = []
-    in_thread = drivers.in_thread
+    begun, go, struck = threading.Barrier(2), threading.Event(), threading.Event()
+    workers: list[threading.Thread] = []
+    main = threading.main_thread().ident or 0
 
-    class Interrupted:
-        """What waits for a thread, and gets a Ctrl-C."""
-
-        def result(self) -> None:
-            begun.wait(WAIT)
+    def interrupt(*_: object) -> None:
+        if not struck.is_set():
+            struck.set()
             raise KeyboardInterrupt
-
-    def started(*arguments: Any) -> Any:
-        left.append(in_thread(*arguments))
-        return Interrupted()
 
     @node(writes=B.log)
     def work(word: str) -> Any:
         if not go.is_set():
-            begun.wait(WAIT)
+            workers.append(threading.current_thread())
+            if begun.wait(WAIT) == 0:
+                # Once more where it came right before the main thread began to wait.
+                while not struck.wait(0.01):
+                    signal.pthread_kill(main, signal.SIGINT)
             go.wait(WAIT)
         return word
 
     fan = FanOut(work, each=B.words, as_=B.word, name="fan")
     flow = Flow(fan, schema=Board, db_path=tmp_path / "runs.db", run_id="r")
-    monkeypatch.setattr(drivers, "in_thread", started)
-    with pytest.raises(KeyboardInterrupt):
-        flow.run({"words": ["x", "y"]})
-    monkeypatch.undo()
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flow.run({"words": ["x", "y"]})
+    finally:
+        signal.signal(signal.SIGINT, before)
     go.set()
-    for future in left:
-        future.result(WAIT)
+    for worker in workers:
+        worker.join(WAIT)
     with WorkflowDB(tmp_path / "runs.db") as db:
         assert db.get_checkpoints("r") == []
     assert flow.resume("r")["log"] == ["x", "y"]

@@ -71,6 +71,15 @@ def test_the_package_offers_what_is_in_all_and_its_modules() -> None:
     assert public | {"WorkflowDB"} == {n for n in pocoflow.__all__ if n != "__version__"}
 
 
+def test_dir_lists_what_the_package_offers() -> None:
+    """Also what is imported when it is asked for; nothing of how that is done."""
+    listed = dir(pocoflow)
+    assert set(pocoflow.__all__) <= set(listed)
+    assert {name for name in listed if not name.startswith("__")} <= set(pocoflow.__all__)
+    assert "__doc__" in listed
+    assert all(hasattr(pocoflow, name) for name in listed)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_public_class_is_in_all(name: str) -> None:
     """A class without an underscore that a module defines is one that it exports."""

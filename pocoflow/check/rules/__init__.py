@@ -40,14 +40,16 @@ def rules_page() -> str:
     parts = [_HEAD]
     for rule in RULES.values():
         link = f"#{rule.code.lower()}-{rule.title.replace(' ', '-')}"
-        parts.append(f"| [{rule.code}]({link}) | {rule.title} | {rule.severity} | {rule.what} |\n")
+        parts.append(
+            f"| [{rule.code}]({link}) | {rule.title} | {rule.severities} | {rule.what} |\n"
+        )
     parts.append(f"\nThe examples begin with this:\n\n```python\n{PRELUDE}```\n")
     family = ""
     for rule in RULES.values():
         if rule.code[:3] != family:
             family = rule.code[:3]
             parts.append(f"\n## {family}: {_FAMILIES[family]}\n")
-        parts.append(f"\n### {rule.code}: {rule.title}\n\n{rule.what} ({rule.severity})\n")
+        parts.append(f"\n### {rule.code}: {rule.title}\n\n{rule.what} ({rule.severities})\n")
         parts.append(f"\n{rule.why}\n")
         parts.append(f"\nWrong:\n\n```python\n{rule.wrong}```\n")
         parts.append(f"\nRight:\n\n```python\n{rule.right}```\n")

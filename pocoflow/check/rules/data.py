@@ -105,7 +105,8 @@ RULES = (
         """Which of the two counts would depend on who is quicker, so the run fails at the join,
         after both have been paid for. A reducer on the field puts them together; what each branch
         writes to a field of its own is fine. It is a warning where a branch may not write after
-        all, and for the items of a `FanOut`, of which there may be only one.""",
+        all, for what it changes in place, and for the items of a `FanOut`, of which there may be
+        only one. Such a warning is logged, too, before a run begins.""",
         """
     from pocoflow import Parallel
 
@@ -150,5 +151,6 @@ RULES = (
 
     flow = Flow(start=Parallel(shorten, translate, name="both"), schema=Drafts)
     """,
+        also="warning",
     ),
 )

@@ -62,6 +62,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
     """,
+        also="warning",
     ),
     rule(
         "PF103",
@@ -79,6 +80,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), END)
     """,
+        also="warning",
     ),
     rule(
         "PF104",
@@ -111,6 +113,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), publish).then(decide.when("bad"), summarise)
     """,
+        also="warning",
     ),
     rule(
         "PF106",
@@ -173,6 +176,78 @@ RULES = (
     flow.then(decide.when("good"), END).then(decide.when("bad"), END)
     flow.then(summarise.catch(TimeoutError), summarise)
     flow.then(summarise.catch(OSError), END)
+    """,
+    ),
+    rule(
+        "PF109",
+        "missing action",
+        "error",
+        "A class names its actions, and its `post` can end without one of them.",
+        """No `return` means `None`, which is the action `"default"`. Where that is not among the
+        actions that are named, the step fails, after its work has been paid for. If other ways
+        through `post` return an action it is a warning.""",
+        """
+    class Grade(Node[None, float, Literal["good", "bad"]]):
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+        def post(self, store, nothing, score):
+            store["score"] = score
+
+
+    grade = Grade()
+    flow = Flow(start=grade).then(grade.when("good"), END).then(grade.when("bad"), END)
+    """,
+        """
+    class Grade(Node[None, float, Literal["good", "bad"]]):
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+        def post(self, store, nothing, score):
+            store["score"] = score
+            return "good" if score > 0.5 else "bad"
+
+
+    grade = Grade()
+    flow = Flow(start=grade).then(grade.when("good"), END).then(grade.when("bad"), END)
+    """,
+        also="warning",
+    ),
+    rule(
+        "PF110",
+        "edge of the flow itself",
+        "warning",
+        "A flow has an edge as a node of another flow, and is a node of none.",
+        """`flow.then("default", publish)`, with a text first, says what comes after the whole flow
+        where it is nested; where it is run by itself nothing comes after it. Mostly an edge from a
+        node of the flow was meant.""",
+        """
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    @node
+    def publish(summary: str) -> None:
+        print(summary)
+
+
+    flow = Flow(start=summarise, schema=Article)
+    flow.then("default", publish)
+    """,
+        """
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    @node
+    def publish(summary: str) -> None:
+        print(summary)
+
+
+    flow = Flow(start=summarise, schema=Article)
+    flow.then(summarise, publish)
     """,
     ),
 )

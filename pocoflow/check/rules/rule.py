@@ -36,6 +36,7 @@ class Rule:
         code: ``PF`` and a number; its first digit is the family.
         title: Its name in a few words.
         severity: How bad it is, unless a finding says otherwise.
+        also: How bad some findings of it are, if that is different.
         what: What it finds, in one sentence.
         why: Why that matters.
         wrong: A program, after :data:`PRELUDE`, whose ``flow`` it finds something in.
@@ -49,14 +50,28 @@ class Rule:
     why: str
     wrong: str
     right: str
+    also: Severity | None = None
+
+    @property
+    def severities(self) -> str:
+        """How bad its findings are, as text."""
+        return self.severity if self.also is None else f"{self.severity} or {self.also}"
 
 
 def rule(
-    code: str, title: str, severity: Severity, what: str, why: str, wrong: str, right: str
+    code: str,
+    title: str,
+    severity: Severity,
+    what: str,
+    why: str,
+    wrong: str,
+    right: str,
+    also: Severity | None = None,
 ) -> Rule:
     """A rule from texts as they are written in the source."""
     texts = (dedent(text).lstrip("\n") for text in (wrong, right))
-    return Rule(code, title, severity, what, " ".join(why.split()), *texts)
+    wrong, right = texts
+    return Rule(code, title, severity, what, " ".join(why.split()), wrong, right, also)
 
 
 def show_rule(shown: Rule) -> str:
@@ -66,7 +81,7 @@ def show_rule(shown: Rule) -> str:
         return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
 
     return (
-        f"{shown.code}: {shown.title} ({shown.severity})\n\n"
+        f"{shown.code}: {shown.title} ({shown.severities})\n\n"
         f"{fill(shown.what, 88)}\n\n{fill(shown.why, 88)}\n\n"
         f"Wrong:\n\n{indented(shown.wrong)}\n\nRight:\n\n{indented(shown.right)}\n"
     )

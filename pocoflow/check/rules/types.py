@@ -166,4 +166,61 @@ RULES = (
     flow = Flow(start=publish, schema=Article)
     """,
     ),
+    rule(
+        "PF207",
+        "field without items",
+        "error",
+        "A node works on each item of a field that holds no list.",
+        """A number has no items, and those of a text are its characters, which nobody means. A
+        type checker cannot see the second.""",
+        """
+    @node(each=A.document)
+    def publish(word: str) -> None:
+        print(word)
+
+
+    flow = Flow(start=publish, schema=Article)
+    """,
+        """
+    class Words(Article):
+        words: list[str] = []
+
+
+    @node(each=fields(Words).words)
+    def publish(word: str) -> None:
+        print(word)
+
+
+    flow = Flow(start=publish, schema=Words)
+    """,
+    ),
+    rule(
+        "PF208",
+        "misspelt setting or phase",
+        "warning",
+        "A class has a name that is nearly that of a setting or a phase, and that nothing uses.",
+        """Python takes any name in a class, so a misspelt `max_retries` sets nothing, and a
+        misspelt `exec` is never called. A name that is read somewhere in its module, or that
+        stands beside the one it is near, is left alone.""",
+        """
+    class Grade(Node):
+        max_retry = 3
+
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+
+    flow = Flow(start=Grade())
+    """,
+        """
+    class Grade(Node):
+        max_retries = 3
+
+        def exec(self, nothing: None) -> float:
+            return 0.9
+
+
+    flow = Flow(start=Grade())
+    """,
+    ),
 )

@@ -162,3 +162,55 @@ def test_a_field_that_the_schema_lacks_is_found_before_the_run(
     flow.then(fan.when("failed"), END)
     found = [one for one in flow.validate() if one.code in ("PF201", "PF203")]
     assert [one.message.startswith(said) for one in found] == [True]
+
+
+class Collect(Node):
+    """Puts its result into a dict that all branches have, as one does with a shared dict."""
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> None:
+        store["out"][self.name] = result
+
+
+class Append(Node):
+    """Appends to a list that all branches have."""
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> None:
+        store["out"].append(result)
+
+
+class Deep(Node):
+    """Changes a part of what a key holds."""
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> None:
+        store["out"]["a"]["b"] += 1
+
+
+@pytest.mark.parametrize("kind", [Collect, Append, Deep])
+def test_what_branches_change_in_place_is_a_warning(kind: type[Node]) -> None:
+    """Each branch changes a copy of its own, and the copies cannot be put together."""
+    both = Parallel(kind(name="a"), kind(name="b"))
+    items = FanOut(kind(), each=key("items"), as_=key("item"))
+    private = Parallel(kind(name="a"), kind(name="b"), private=[key("out")])
+    for start in (both, items):
+        (one,) = Flow(start=start).validate()
+        assert (one.code, one.severity) == ("PF303", "warning")
+        assert "'out', which has no reducer" in one.message
+    assert Flow(start=private).validate() == []
+    assert Flow(start=Parallel(kind(name="a"), Node(name="b"))).validate() == []
+    # What it holds is no list or dict: a client, for one, is shared.
+    client = Flow(start=both, schema={"out": int})
+    assert "PF303" not in [one.code for one in client.validate()]
+
+
+def test_a_clash_is_logged_once_before_the_first_branch(caplog: pytest.LogCaptureFixture) -> None:
+    """A run that is not refused tells of it before any branch is paid for, and not again."""
+    seen: list[str] = []
+    flow = Flow(start=FanOut(Append(), each=key("items"), as_=key("item")), flow_name="many")
+    flow.on("node_start", lambda name, store: seen.append(caplog.text))
+    for _ in range(2):
+        flow.run({"items": [1], "out": []})
+    assert "PF303: flow 'many', node 'FanOut': the branch of every item" in seen[0]
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    caplog.clear()
+    Flow(start=FanOut(Node(), each=key("items"), as_=key("item"))).run({"items": [1]})
+    assert not caplog.records

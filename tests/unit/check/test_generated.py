@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import linecache
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,6 +198,51 @@ def test_a_correct_graph_has_no_findings(given_graph: tuple[list[Plan], tuple[st
     plans, inputs = given_graph
     assert make(plans, inputs).validate() == []
     assert make(plans, None).validate() == []
+
+
+def make_classes(plans: list[Plan]) -> Flow[Any]:
+    """The flow of the plans; each node is of a class, which names its actions, or does not."""
+    parts = ["from typing import Any, Literal", "from pocoflow import END, Flow, Node"]
+    for number, plan in enumerate(plans):
+        actions = list(plan.edges)
+        named = plan.is_route and number % 2
+        parts.append(f"class N{number}(Node{f'[Any, Any, Literal{actions}]' if named else ''}):")
+        parts.append("    max_retries = 2\n    model = 'small'\n    tries = 3")
+        parts.append("    def post(self, store, prepared, result):")
+        parts += [f"        store[{name!r}]" for name in plan.reads]
+        parts += [f"        store[{name!r}] = 1" for name in plan.writes]
+        if plan.is_route:
+            parts.append(f"        if store.get('x') == 1:\n            return {actions[0]!r}")
+            parts += [
+                f"        elif store.get('x'):\n            return {one!r}" for one in actions
+            ]
+            parts.append(f"        else:\n            return {actions[-1]!r}")
+    parts += [f"n{number} = N{number}(name='n{number}')" for number in range(len(plans))]
+    for number, plan in enumerate(plans):
+        for action, target in plan.edges.items():
+            where = "END" if target is None else f"n{target}"
+            parts.append(f"n{number}.then({action!r}, {where})")
+    parts.append("flow = Flow(start=n0)")
+    text = "\n".join(parts) + "\n"
+    name = "<classes>"
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    names: dict[str, Any] = {"__name__": "generated_classes"}
+    exec(compile(text, name, "exec"), names)  # noqa: S102
+    flow: Flow[Any] = names["flow"]
+    return flow
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(correct_graph())
+def test_a_correct_graph_of_classes_has_no_findings(
+    given_graph: tuple[list[Plan], tuple[str, ...]],
+) -> None:
+    """Nor is anything said, or raised, of nodes of classes, be their actions named or not."""
+    plans, inputs = given_graph
+    flow = make_classes(plans)
+    assert flow.validate() == []
+    if not any("again" in plan.edges for plan in plans):
+        flow.run(dict.fromkeys(inputs, 1))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pocoflow import Flow, Node
 from pocoflow.check.rules import PRELUDE, RULES, rules_page, show_rule
 
 ROOT = Path(__file__).parents[3]
@@ -43,9 +44,9 @@ def test_a_finding_names_place_node_and_fix(
     assert one.message
     assert one.fix
     assert one.flow
-    assert (one.node is None) == (code == "PF401")
+    assert (one.node is None) == (code in ("PF110", "PF401"))
     # The class of an example that is no file has no place that could be found.
-    assert one.file == f"<wrong {code}>" or code in ("PF107", "PF401", "PF402")
+    assert one.file == f"<wrong {code}>" or code in ("PF107", "PF208", "PF401", "PF402")
     shown = str(one)
     assert all(part in shown for part in (one.code, one.severity, one.message, one.fix))
 
@@ -66,6 +67,20 @@ def test_the_page_of_the_rules_is_made_from_them() -> None:
         'python -c "from pocoflow.check.rules import rules_page; print(rules_page(), end=str())" '
         "> docs/reference/rules.md"
     )
+
+
+def test_a_rule_tells_every_severity_that_its_findings_have() -> None:
+    """An edge that is written over is an error of a flow and a warning of a node: both are told."""
+    first, second, third = (Node(name=name) for name in ("first", "second", "third"))
+    first.then("default", second).then("default", third)
+    (one,) = Flow(start=first).validate()
+    assert (one.code, one.severity) == ("PF105", "warning")
+    assert RULES["PF105"].severity == "error"
+    assert show_rule(RULES["PF105"]).startswith(
+        "PF105: two edges for one action (error or warning)"
+    )
+    assert "| two edges for one action | error or warning |" in rules_page()
+    assert RULES["PF101"].severities == "error"
 
 
 def test_a_rule_is_shown_with_its_examples() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, field_validator
 
-from pocoflow import END, Flow, Node, Store, fields, key, node
+from pocoflow import END, FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.errors import (
     DefinitionError,
     FlowValidationError,
@@ -69,6 +69,89 @@ def test_everything_is_reported_at_once() -> None:
     flow = Flow(start=wrong, schema=Article)
     flow.then(wrong, is_long).then(is_long.when("long"), publish)
     assert codes(flow) == ["PF103", "PF201", "PF202"]
+
+
+def test_a_field_of_another_model_is_told_apart_from_that_of_the_schema() -> None:
+    """What the reference names, and what the flow's schema has under that name."""
+
+    class Other(BaseModel):
+        summary: int
+        document: int
+
+    other = fields(Other)
+
+    @node(writes=other.summary)
+    def count(text: int = other.document) -> int:
+        return text
+
+    first, second = Flow(start=count, schema=Article).validate()
+    assert first.message == (
+        "parameter 'text' is annotated as int for Other.document, but this flow's schema is "
+        "Article, whose 'document' holds str"
+    )
+    assert second.message == (
+        "it returns int for writes=Other.summary, but this flow's schema is Article, whose "
+        "'summary' holds str"
+    )
+    assert Flow(start=count, schema=Other).validate() == []
+
+
+def test_a_write_for_nothing_says_who_overwrites_it() -> None:
+    """Each node that writes the field next is named."""
+
+    def writer(name: str) -> Any:
+        return node(writes=A.summary, name=name)(keep_all)
+
+    first, left, right = writer("first"), writer("left"), writer("right")
+    flow = Flow(start=first, schema=Article).then(first, is_long)
+    flow.then(is_long.when("long"), left).then(is_long.when("short"), right)
+    (one,) = flow.validate()
+    assert (one.code, one.node) == ("PF302", "first")
+    assert one.message.endswith("before anything reads it, by 'left', 'right'")
+    endless = (
+        Flow(start=first, schema=Article).then(first, is_long).then(is_long.when("*"), is_long)
+    )
+    assert [o.message.endswith("reads it") for o in endless.validate() if o.code == "PF302"] == [
+        True
+    ]
+
+
+def keep_all(document: str) -> str:
+    """What each writer does."""
+    return document
+
+
+def test_an_edge_of_the_flow_itself_is_a_warning_unless_it_is_nested() -> None:
+    """A text first wires the flow as a node of another one; who meant a node of it is told."""
+    flow = Flow(start=summarise, schema=Article).then("default", publish)
+    (one,) = flow.validate()
+    assert (one.code, one.severity, one.file) == ("PF110", "warning", __file__)
+    assert one.fix == "did you mean flow.then(summarise, publish)?"
+    flow.run({"document": "long"})
+    routed = Flow(start=is_long).then("short", END)
+    (one,) = routed.validate()
+    assert one.fix == "did you mean flow.then(is_long.when('short'), END)?"
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda inner: Flow(start=inner),
+        lambda inner: Flow(start=is_long).then(is_long.when("*"), inner),
+        lambda inner: Flow(start=Node()).then(inner, publish),
+        lambda inner: Node().then("default", inner),
+        lambda inner: Parallel(inner, Node()),
+        lambda inner: FanOut(inner, each=key("items"), as_=key("item")),
+    ],
+    ids=["start", "target", "source", "target of a node", "branch", "branch of items"],
+)
+def test_nothing_is_said_of_the_edges_of_a_flow_that_is_nested(nest: Callable[[Any], Any]) -> None:
+    """Neither in the flow around it nor where it is checked, or run, by itself."""
+    inner = Flow(start=summarise, schema=Article, flow_name="inner").then("default", publish)
+    assert codes(inner) == ["PF110"]
+    nest(inner)
+    assert codes(inner) == []
+    assert codes(Flow(start=inner, schema=Article)) == []
 
 
 def test_errors_stop_a_run_before_its_first_node(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""PF2 where items are worked on, by ``@node(each=...)`` or ``FanOut``: what they are, and who."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import NoneType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pocoflow.check.assignable import fits, fits_field, members
+from pocoflow.check.subject import Subject
+from pocoflow.findings import Finding
+from pocoflow.function import FunctionNode
+from pocoflow.parallel import FanOut
+from pocoflow.signature import definition_place
+from pocoflow.wording import type_label
+
+__all__ = ["check_items"]
+
+_NO_ITEMS = (int, float, complex, str, bytes, NoneType)
+"""What is no list to a node that works on items, although the characters of a text are items."""
+
+_CONTAINERS = ("builtins", "collections", "collections.abc")
+
+
+def check_items(subject: Subject) -> Iterator[Finding]:
+    """Fields without items, and items that do not fit where they are given."""
+    for name, place in subject.nodes:
+        if isinstance(place.node, FunctionNode) and place.node.signature.each is not None:
+            yield from _of_function(subject, name, place.node)
+        elif isinstance(place.node, FanOut) and subject.fields:
+            yield from _of_branch(subject, name, place.node)
+
+
+def _of_function(
+    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+) -> Iterator[Finding]:
+    signature, field = node.signature, node.signature.each
+    if field is None:
+        return
+    where = definition_place(signature.function)
+    holds = subject.held(field)
+    item = _item_of(holds)
+    if item is None:
+        yield _without(subject, name, str(field), holds, where)
+        return
+    parameter = signature.parameters[0].name
+    hint = signature.hints.get(parameter, Any)
+    if not fits(item, hint):
+        yield subject.finding(
+            "PF202",
+            f"parameter {parameter!r} is annotated as {type_label(hint)} and takes each item of "
+            f"field {field}, which holds {type_label(holds)}",
+            f"annotate it as {type_label(item)}, or change the field",
+            node=name,
+            where=where,
+        )
+    if getattr(node, "on_error", "stop") == "collect":
+        yield from _collected(subject, name, node)
+
+
+def _collected(
+    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+) -> Iterator[Finding]:
+    """Where items may fail, and the exception that takes the place of a result has none."""
+    for field in node.signature.writes:
+        holds = subject.held(field)
+        item = _item_of(holds)
+        if item is not None and not fits_field(Exception, item):
+            yield subject.finding(
+                "PF203",
+                "on_error='collect' puts the exception of an item that fails into the list for "
+                f"field {field}, which holds {type_label(holds)}",
+                "take a BatchNode class, whose post sees the exceptions before they are written",
+                node=name,
+                where=definition_place(node.signature.function),
+            )
+
+
+def _of_branch(subject: Subject, name: str, node: FanOut) -> Iterator[Finding]:
+    fields = subject.fields
+    holds = fields.type_of(node.each)
+    item = _item_of(holds)
+    if item is None:
+        yield _without(subject, name, repr(node.each), holds)
+    elif not fits_field(item, takes := fields.takes(node.item)):
+        yield subject.finding(
+            "PF203",
+            f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, "
+            f"which holds {type_label(takes)}",
+            f"let as_= name a field that holds {type_label(item)}",
+            node=name,
+        )
+
+
+def _without(
+    subject: Subject,
+    name: str,
+    field: str,
+    holds: object,
+    where: tuple[str | None, int | None] | None = None,
+) -> Finding:
+    return subject.finding(
+        "PF207",
+        f"it works on each item of field {field}, which holds {type_label(holds)}",
+        "let each= name a field that holds a list",
+        node=name,
+        where=where,
+    )
+
+
+def _item_of(annotation: object) -> Any:
+    """The type of the items of a value; ``None`` if it certainly has none."""
+    every = members(annotation)
+    found = [_item(one) for one in every if not _is_plain(one)]
+    if every and not found:
+        return None
+    return Union[tuple(found)] if found else Any  # noqa: UP007 - of parts
+
+
+def _is_plain(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        kind = type(get_args(kind)[0])
+    return isinstance(kind, type) and issubclass(kind, _NO_ITEMS)
+
+
+def _item(kind: Any) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
+        return Any
+    if origin is tuple:
+        parts = tuple(one for one in arguments if one is not ...)
+        return Union[parts] if parts else Any  # noqa: UP007 - of parts
+    # Of a mapping the items are the keys, its first argument.
+    return arguments[0] if issubclass(origin, Iterable) and arguments else Any

@@ -1,0 +1,99 @@
+"""How a run ends, or pauses: what is recorded, whom it is told, and what its caller gets."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, cast
+
+from pocoflow.engine.run import Run
+from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
+from pocoflow.graph import GraphNode, label
+
+if TYPE_CHECKING:
+    from pocoflow.db.recorder import RunRecorder
+
+__all__ = ["fail", "late_of", "pause", "too_many"]
+
+
+def too_many(run: Run, place: GraphNode) -> MaxStepsError:
+    """The error of a run that takes more steps than it may."""
+    return MaxStepsError(
+        f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
+        f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
+    )
+
+
+def pause(run: Run) -> RunPaused:
+    """Record that the run waits for answers; what its caller is told."""
+    from pocoflow.db.questions import describe_open
+
+    context = run.context
+    if not context.cancellation.is_late:
+        context.check_cancelled()
+    asked = cast("RunRecorder", run.recorder).pause(label(context.node, context.path))
+    if asked is None:
+        run.cancel()
+        context.check_cancelled()
+        asked = []
+    goes_on = f"flow.resume({context.run_id!r}) goes on"
+    told = f"all is answered by now; {goes_on}"
+    if asked:
+        count = f"{len(asked)} open question{'s' if len(asked) > 1 else ''}"
+        told = f"{count}: {describe_open(asked)}; flow.answer({context.run_id!r}, ...) answers, "
+        told += f"then {goes_on}"
+    return RunPaused(
+        f"run {context.run_id!r} is paused: {told}",
+        run_id=context.run_id,
+        questions=[one.question for one in asked],
+    )
+
+
+def late_of(run: Run, error: BaseException) -> DeadlineError | None:
+    """The error of a run that its deadline has stopped; ``None`` if something else did."""
+    context, cancellation = run.context, run.context.cancellation
+    if not cancellation.is_late or not context.is_stopped_by(error):
+        return None
+    # The path is that of the next node by now, so the number of the step has to say it.
+    place = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
+    if run.finished > run.step:
+        place = f"after step {run.step}"
+    return DeadlineError(
+        f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
+        f"seconds; it stopped {place}"
+    )
+
+
+def fail(run: Run, exc: BaseException) -> None:
+    """Record and report how the run ended; the caller raises ``exc`` on."""
+    if run.completed:
+        return
+    context, place = run.context, run.place
+    cancelled = _is_task_cancelled(exc) or context.is_stopped_by(exc)
+    unfinished = place is not None and run.finished <= run.step
+    in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
+    name = place.name if place is not None else None
+    if not cancelled and in_node and name is not None:
+        where = label(name, context.path)
+        exc.add_note(
+            f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
+            f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
+        )
+    if run.recorder is not None:
+        status = "cancelled" if cancelled else "failed"
+        node = label(name, context.path) if in_node and name is not None else None
+        ended = (status, exc, run.step, node, context.attempt, run.elapsed())
+        if not cast("RunRecorder", run.recorder).end(*ended):
+            return
+    if cancelled:
+        run.tell("flow_cancelled", context.flow_name, run.finished)
+        return
+    if in_node and name is not None:
+        facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
+        run.tell("node_error", *facts)
+    run.tell("flow_error", context.flow_name, run.finished, exc)
+
+
+def _is_task_cancelled(exc: BaseException) -> bool:
+    """Whether it is ``asyncio.CancelledError``; asyncio is not imported for it."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(exc, asyncio.CancelledError)

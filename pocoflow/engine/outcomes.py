@@ -1,0 +1,51 @@
+"""What a call gave, on its way from one thread or event loop to another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+__all__ = ["Raised", "awaited", "carried", "opened", "tried"]
+
+
+def carried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function whose exception goes into a future, which refuses to hold StopIteration.
+
+    A generator, such as the step loop of a synchronous run, turns it into the same RuntimeError.
+    """
+    try:
+        return function(*arguments)
+    except StopIteration as exc:
+        raise RuntimeError("generator raised StopIteration") from exc
+
+
+class Raised:
+    """An exception on its way through a future of asyncio, which would copy a TimeoutError."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def tried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a call, or what it raised."""
+    try:
+        return carried(function, *arguments)
+    except BaseException as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+        return Raised(exc)
+
+
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    """The result of an await, or what it raised."""
+    try:
+        return await awaitable
+    except Exception as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+        return Raised(exc)
+
+
+def opened(outcome: Any) -> Any:
+    """Return what was returned, or raise what was raised."""
+    if isinstance(outcome, Raised):
+        raise outcome.error
+    return outcome

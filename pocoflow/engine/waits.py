@@ -1,0 +1,122 @@
+"""Waiting, as long as the run is not cancelled and the time that a node has is not over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from pocoflow.context import current
+from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
+
+__all__ = ["bounded", "sleep", "until_cancelled", "wait"]
+
+
+def sleep(seconds: float) -> None:
+    """Wait in this thread; a cancellation of the run ends it."""
+    cancellation = current.get().cancellation
+    woken = threading.Event()
+    cancellation.add_callback(woken.set)
+    try:
+        woken.wait(seconds)
+    finally:
+        cancellation.remove_callback(woken.set)
+
+
+def wait(future: Future[Any], timeout: float | None) -> Any:
+    """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C."""
+    cancellation = current.get().cancellation
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    cancellation.add_callback(done.set)
+    try:
+        if not done.wait(timeout):
+            raise _timed_out(timeout)
+        if not future.done():
+            raise _cancelled()
+        return future.result()
+    except CancelledError:
+        raise (_cancelled() if cancellation.requested else _withdrawn()) from None
+    finally:
+        cancellation.remove_callback(done.set)
+        future.cancel()
+
+
+async def until_cancelled(waiting: Awaitable[Any]) -> Any:
+    """Await it in this task; a cancellation of the run ends the wait, not the task."""
+    import asyncio
+
+    cancellation = current.get().cancellation
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if task is not None and waits:
+            interrupted = task.cancel()
+
+    def request() -> None:
+        loop.call_soon_threadsafe(interrupt)
+
+    waits = True
+    cancellation.add_callback(request)
+    try:
+        result = await waiting
+        if interrupted and task is not None:
+            task.uncancel()  # what was awaited took the interruption for itself
+        return result
+    except asyncio.CancelledError:
+        if task is None:
+            raise
+        if interrupted and task.uncancel() == 0:
+            raise _cancelled() from None
+        if not interrupted and not task.cancelling():
+            raise _withdrawn() from None
+        raise
+    finally:
+        waits = False
+        cancellation.remove_callback(request)
+
+
+async def bounded(awaitable: Awaitable[Any], timeout: float | None) -> Any:
+    """Await with a timeout whose error names the node."""
+    if timeout is None:
+        return await awaitable
+    import asyncio
+
+    bound = asyncio.timeout(timeout)
+    try:
+        async with bound:
+            return await awaitable
+    except TimeoutError as exc:
+        if bound.expired():
+            raise _timed_out(timeout) from exc
+        raise
+
+
+def _timed_out(timeout: float | None) -> NodeTimeoutError:
+    """The error of an attempt that took longer than the node's timeout."""
+    context = current.get()
+    return NodeTimeoutError(
+        f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}, "
+        f"attempt {context.attempt}) took longer than its timeout of {timeout:g} seconds"
+    )
+
+
+def _cancelled() -> RunCancelled:
+    """The error of a wait that the run's cancellation ended."""
+    context = current.get()
+    return RunCancelled(
+        f"run {context.run_id!r} was cancelled in {context.phase} of node {context.node!r} "
+        f"(step {context.step})"
+    )
+
+
+def _withdrawn() -> RunError:
+    """The error of an await that was cancelled although nobody cancelled the run."""
+    context = current.get()
+    return RunError(
+        f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}) "
+        "awaited something that was cancelled; the run itself was not"
+    )

@@ -1,0 +1,147 @@
+"""What the check knows of the items that a node works on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from pocoflow import FanOut, Flow, Node, fields, key, node
+from pocoflow.check.item_rules import _item_of
+from pocoflow.errors import MissingInputError
+from tests.unit.check.test_validate import codes
+
+
+class Batch(BaseModel):
+    text: str = "ab"
+    number: int = 3
+    score: float = 0.5
+    tags: list[str] = []
+    lengths: list[int] = []
+
+
+B = fields(Batch)
+
+
+class Custom(list[int]):
+    """A list of its own, of which nothing is known."""
+
+
+@pytest.mark.parametrize(
+    ("holds", "item"),
+    [
+        (list[str], str),
+        (set[int], int),
+        (frozenset[bytes], bytes),
+        (Sequence[float], float),
+        (Iterable[str | None], str | None),
+        (tuple[int, ...], int),
+        (tuple[int, str], int | str),
+        (dict[str, int], str),
+        (Mapping[int, str], int),
+        (list[str] | None, str),
+        (list[str] | str, str),
+        (list, Any),
+        (Custom, Any),
+        (Batch, Any),
+        (Any, Any),
+        (bytearray, Any),
+        (str, None),
+        (bytes, None),
+        (int, None),
+        (float | None, None),
+        (Literal["a", "b"], None),
+        (bool, None),
+        (type(None), None),
+    ],
+)
+def test_the_item_of_a_type(holds: object, item: object) -> None:
+    """Containers of the library have the items of their argument; text and numbers have none."""
+    assert _item_of(holds) == item
+
+
+def test_an_item_that_does_not_fit_its_parameter_is_found() -> None:
+    """By the flow's schema, or without one by the model of the reference."""
+
+    @node(each=B.tags)  # type: ignore[arg-type]
+    def count(n: int) -> None:
+        """Takes an int."""
+
+    @node(each=B.tags)
+    def read(tag: str, number: int) -> None:
+        """Takes what is there."""
+
+    for schema in (Batch, None):
+        (one,) = Flow(start=count, schema=schema).validate()
+        assert one.code == "PF202"
+        assert one.message == (
+            "parameter 'n' is annotated as int and takes each item of field Batch.tags, which "
+            "holds list[str]"
+        )
+        assert Flow(start=read, schema=schema).validate() == []
+
+
+@pytest.mark.parametrize("reference", [B.text, B.number, B.score])
+def test_a_field_that_is_no_list_is_found(reference: Any) -> None:
+    """Before the run, which would fail there; a text counts as no list."""
+
+    @node(each=reference)
+    def read(item: Any) -> None:
+        """Takes anything."""
+
+    assert codes(Flow(start=read, schema=Batch)) == ["PF207"]
+    fan = FanOut(Node(name="do"), each=reference, as_=B.number)
+    assert codes(Flow(start=fan, schema=Batch)) == ["PF207"]
+
+
+class Collected(Batch):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    failures: list[int | Exception] = []
+    whatever: list[Any] = []
+
+
+@pytest.mark.parametrize(
+    ("field", "wanted"), [("lengths", ["PF203"]), ("failures", []), ("whatever", [])]
+)
+def test_collected_exceptions_need_a_field_that_takes_them(field: str, wanted: list[str]) -> None:
+    """A list of results has exceptions in it where items may fail, also before one does."""
+
+    @node(each=B.tags, writes=getattr(fields(Collected), field), on_error="collect")
+    def measure(tag: str) -> int:
+        return len(tag)
+
+    assert codes(Flow(start=measure, schema=Collected)) == wanted
+
+
+def test_an_item_that_does_not_fit_the_field_of_its_branch_is_found() -> None:
+    """``as_=`` names a field that holds an item of ``each=``."""
+    wrong = FanOut(Node(name="do"), each=key("tags"), as_=key("number"))
+    (one,) = Flow(start=wrong, schema=Batch).validate()
+    assert one.code == "PF203"
+    assert one.message == "it gives each item of 'tags', str, to field 'number', which holds int"
+    right = FanOut(Node(name="do"), each=B.tags, as_=B.text)
+    numbers = FanOut(Node(name="do"), each=B.lengths, as_=B.score)
+    for fan in (right, numbers):
+        assert Flow(start=fan, schema=Batch).validate() == []
+    # Without a schema nothing is known of what a key holds.
+    assert Flow(start=FanOut(Node(), each=key("tags"), as_=key("number"))).validate() == []
+
+
+def test_the_field_of_the_items_is_read() -> None:
+    """It is an input of a run, and a node that writes it writes it for somebody."""
+
+    @node(each=key("words"))
+    def read(word: str) -> None:
+        """Takes a word."""
+
+    @node(writes=key("words"))
+    def split(text: str) -> list[str]:
+        return text.split()
+
+    with pytest.raises(MissingInputError, match="'words' \\(node 'read' reads it"):
+        Flow(start=read).run()
+    flow = Flow(start=split).then(split, read).then(read, split)
+    assert "PF302" not in codes(flow)
+    assert codes(Flow(start=read, inputs=(key("text"),)).then(read, split)) == ["PF301"]
+    (one,) = Flow(start=read, schema=Batch).validate()
+    assert one.message.startswith("it works on each item of 'words', which Batch does not have")

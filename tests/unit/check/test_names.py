@@ -1,0 +1,104 @@
+"""PF208: names in a class that are nearly those of settings and phases."""
+
+import linecache
+from itertools import count
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from pocoflow import Flow, node
+from tests.unit.check.test_validate import codes
+
+numbers = count()
+
+
+def found(program: str) -> list[tuple[str, int | None]]:
+    """What is said of the names in a program that makes a ``kind``, with the lines."""
+    name = f"<names {next(numbers)}>"
+    text = "from pocoflow import *\n" + dedent(program)
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    names: dict[str, Any] = {"__name__": "names_of_a_test"}
+    exec(compile(text, name, "exec"), names)  # noqa: S102
+    every = Flow(start=names["kind"]()).validate()
+    assert {one.code for one in every} <= {"PF208"}
+    return [(one.message.partition(" is ")[0], one.line) for one in every]
+
+
+MISTAKES = {
+    "max_retry = 3": "max_retry",
+    "max_retires = 3": "max_retires",
+    "retries = 3": "retries",
+    "wait = 1.5": "wait",
+    "time_out = 3": "time_out",
+    "back_off = 2": "back_off",
+    "def exc(self, given): return given": "exc",
+    "def prepp(self, store): return 1": "prepp",
+    "def pos(self, store, given, result): return None": "pos",
+    "def exec_falback(self, given, exc): return None": "exec_falback",
+}
+
+CORRECT = [
+    "max_retries = 3",
+    "max_retries = 3\n    max_retry = 5",
+    "max_retry = 'x'",
+    "wait = True",
+    "waiting = 3",
+    "model = 'small'",
+    "names = ['a']",
+    "posts = ['a']",
+    "def posts(self): return []",
+    "def prepare(self, store): return 1",
+    "def execute(self, given): return 1",
+    "def posted(self, store, given, result): return 1",
+    "_exec = 1",
+    "timeout_s = 3\n    def post(self, store, given, result): store['t'] = self.timeout_s",
+    "time_out = 3\n    def help2(self): return getattr(self, 'time_out')",
+    "def exc(self, given): return 1\n    def exec(self, given): return self.exc(given)",
+    "def exc(self, given): return 1\n    def exec(self, given): return 1",
+    "def post_(self, store, given, result): return 1\n    post = post_",
+]
+
+
+def with_body(body: str) -> str:
+    """A class with this in it, and a function, so that it has a source."""
+    return f"class kind(Node):\n    def help(self): return 1\n    {body}\n"
+
+
+@pytest.mark.parametrize("body", MISTAKES)
+def test_a_name_that_is_nearly_a_setting_or_a_phase_is_found(body: str) -> None:
+    """A setting that sets nothing and a phase that is never called are told."""
+    ((name, line),) = found(with_body(body))
+    assert name == f"kind.{MISTAKES[body]}"
+    assert line == (4 if body.startswith("def") else None)
+
+
+@pytest.mark.parametrize("body", CORRECT)
+def test_nothing_is_said_of_a_name_of_the_users_own(body: str) -> None:
+    """It is used, it is of another kind, or what it is near stands beside it."""
+    assert found(with_body(body)) == []
+
+
+def test_a_name_that_another_base_has_is_left_alone() -> None:
+    """Who overrides something knows its name; who reads it elsewhere in the file uses it."""
+    mixin = "class Mixin:\n    def exc(self, given): return 1\n"
+    assert found(mixin + "class kind(Node, Mixin):\n    def exc(self, given): return 2\n") == []
+    outside = "def limit(node): return node.timeouts\n"
+    assert found(outside + with_body("timeouts = 3")) == []
+
+
+def test_concurrency_is_a_setting_of_a_batch_alone() -> None:
+    """A class that has no such setting is not told to write it."""
+    body = "(Node):\n    concurency = 3\n    def help(self): return 1\n"
+    assert found("class kind" + body) == []
+    assert found("class kind" + body.replace("Node", "BatchNode")) == [("kind.concurency", None)]
+
+
+def test_a_function_has_no_such_names() -> None:
+    """The node of a function is ours."""
+
+    @node
+    def work(given: int = 0) -> None:
+        """A function."""
+
+    assert codes(Flow(start=work)) == []
