@@ -105,10 +105,12 @@ class BranchStore(Store[Any]):
             self._data.pop(key, None)
         increments = own.pop(INCREMENTS, self.increments)
         own = self._under_schema(own)
-        self.increments = [one for one in increments if one[0] in self._reducers]
-        given = {key for key, _ in self.increments}
+        self.increments = kept = [one for one in increments if one[0] in self._reducers]
+        given = {key for key, _ in kept}
         for key in sorted(self._reducers.intersection(own) - given):
-            self.increments += self._as_increments(key, own[key])
+            self.increments = [*self.increments, *self._as_increments(key, own[key])]
+        if not len(increments) == len(kept) == len(self.increments):
+            self.migrated.add(INCREMENTS)
         self._data.update(own)
         self._unsaved.update(unsaved)
         self._plain = self._plain and not self._unsaved

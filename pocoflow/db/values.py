@@ -170,7 +170,9 @@ class ValueWriter:
             if key in keys:
                 self._watch.remember(key, value)
         for key in keys:
-            if key not in store or key in migrated:
+            if key not in store and key in migrated:
+                self._watch.remember(key, None)  # so that it is deleted
+            elif key not in store or key in migrated:
                 self._watch.forget(key)  # so that all of it is written, and nothing appended
         self._unsaved.update(store.unsaved)
 

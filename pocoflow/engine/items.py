@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain, count
 from typing import Any, NamedTuple
@@ -84,7 +84,8 @@ class ItemNumbers:
             self._left[known[number].partition(_AGAIN)[0]][number] = None
         self._given: set[int] = set()
         self._next = max(known, default=-1) + 1
-        self._marks = set(known.values())
+        self._taken = set(known.values())
+        self._marks: dict[str, Iterator[str]] = {}
 
     def give(self, place: int, digest: str) -> Identity:
         """Which item stands at a place; the places come in their order."""
@@ -96,10 +97,10 @@ class ItemNumbers:
         """A mark that no other item has, the same in each process that gets the same items."""
         if not digest:
             return ""
-        marks = chain((digest,), (f"{digest}{_AGAIN}{again}" for again in count(1)))
-        mark = next(mark for mark in marks if mark not in self._marks)
-        self._marks.add(mark)
-        return mark
+        if digest not in self._marks:
+            again = (f"{digest}{_AGAIN}{number}" for number in count(1))
+            self._marks[digest] = chain((digest,), again)
+        return next(mark for mark in self._marks[digest] if mark not in self._taken)
 
     def _number(self, place: int, digest: str) -> int:
         numbers = self._left[digest]

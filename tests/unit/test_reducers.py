@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
-from pocoflow import FanOut, Flow, Node, Store, fields, key, node
+from pocoflow import FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.errors import (
     BranchError,
     DefinitionError,
@@ -256,6 +257,67 @@ def test_what_branches_set_becomes_increments_of_a_later_reducer(
     flow = loading(load, tmp_path, {"out": Annotated[kind, reducer]})
     assert flow.resume("r")["out"] == wanted
     assert load.paid == ["a", "b"]
+
+
+class Logs(Node):
+    """Adds its name to a list, with a reducer or without, and counts."""
+
+    def __init__(self, name: str, fails: bool) -> None:
+        super().__init__(name=name)
+        self.fails = fails
+
+    def prep(self, store: Store[Any]) -> None:
+        if self.fails:
+            raise OSError("down")
+
+    def post(self, store: Store[Any], prepared: None, result: None) -> None:
+        store.reduce("count", 1)
+        if store.schema["log"] == list[str]:
+            store["log"] = [*store["log"], self.name]
+        else:
+            store.reduce("log", [self.name])
+
+
+@pytest.mark.parametrize("begins_with", [True, False])
+def test_a_reducer_that_comes_and_goes_loses_nothing(tmp_path: Path, begins_with: bool) -> None:
+    """Whatever a branch had written under each of the schemas is there at the end."""
+    kinds = [Annotated[list[str], extend], list[str]]
+    names = ["a", "b", "c", "d", "e"]
+
+    def build(attempt: int) -> Flow[Any]:
+        nodes = [Logs(name, number == attempt) for number, name in enumerate(names)]
+        for one, following in pairwise(nodes):
+            one.then("default", following)
+        schema = {"log": kinds[(attempt + begins_with) % 2], "count": Annotated[int, add]}
+        fork = Parallel(Flow(nodes[0], flow_name="inner"), name="fork")
+        return Flow(fork, schema=schema, db_path=tmp_path / "runs.db", run_id="r")
+
+    with pytest.raises(OSError, match="down"):
+        build(1).run({"log": [], "count": 0})
+    for attempt in (2, 3, 4):
+        with pytest.raises(OSError, match="down"):
+            build(attempt).resume("r")
+    store = build(5).resume("r")
+    assert (store["log"], store["count"]) == (names, len(names))
+
+
+def test_what_became_an_increment_is_kept_by_the_next_crash(tmp_path: Path) -> None:
+    """What a branch had set before there was a reducer counts however often the run goes on."""
+
+    def build(attempt: int, kind: Any) -> Flow[Any]:
+        nodes = [Logs(name, number == attempt) for number, name in enumerate("abc")]
+        for one, following in pairwise(nodes):
+            one.then("default", following)
+        schema = {"log": kind, "count": Annotated[int, add]}
+        fork = Parallel(Flow(nodes[0], flow_name="inner"), name="fork")
+        return Flow(fork, schema=schema, db_path=tmp_path / "runs.db", run_id="r")
+
+    with pytest.raises(OSError, match="down"):
+        build(1, list[str]).run({"log": [], "count": 0})
+    with pytest.raises(OSError, match="down"):
+        build(2, Annotated[list[str], extend]).resume("r")
+    store = build(3, Annotated[list[str], extend]).resume("r")
+    assert (store["log"], store["count"]) == (["a", "b", "c"], 3)
 
 
 def test_what_no_increment_gives_is_refused(tmp_path: Path) -> None:
