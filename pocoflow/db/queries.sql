@@ -9,10 +9,6 @@ INSERT INTO pf_runs (
     :parent_run_id, :parent_step, :graph_no
 );
 
--- name: next_number
--- Another number for a run of which nothing but its row is there.
-UPDATE pf_runs SET run_no = run_no + 1 WHERE run_no = ? RETURNING run_no;
-
 -- name: insert_graph
 INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
 

@@ -99,7 +99,8 @@ class RunRecorder(StepWriter):
                     given["graph_no"] = _graph_number(raw, graph)
                 self._run_no = self._db.insert_run(given, raw)
                 if owned:
-                    self._hold_new(raw)
+                    # Before the commit: a reader that sees the row sees its lock, too.
+                    self._db.locks.hold(self._run_no, self._claim)
                 raw.execute(QUERIES["insert_step"], (self._run_no, _INITIAL, "", now))
                 self._values.write(raw, self._run_no, _INITIAL, changes)
                 if first is not None:
@@ -111,12 +112,6 @@ class RunRecorder(StepWriter):
             self.let_go()
             raise
         self._values.accept(changes)
-
-    def _hold_new(self, raw: sqlite3.Connection) -> None:
-        """Take the lock before the commit: a reader that sees the row sees its lock, too."""
-        while not self._db.locks.hold(self._run_no, self._claim):
-            # It had the number of a run that was removed by somebody who still holds its lock.
-            self._run_no = raw.execute(QUERIES["next_number"], (self._run_no,)).fetchone()[0]
 
     def claim(self, *, recovering: bool = False) -> Position:
         """Take the lock of a stored run that this process wants to go on with, and read where.

@@ -14,6 +14,8 @@ CREATE TABLE pf_graphs (
 -- One row per execution of a flow. run_no is the order of creation, whatever the clock says.
 -- owned: the run was started by a process that holds the lock of this run while it lives, so a
 -- reader can tell a live run from a dead one. token: 128 random bits, the stem of idempotency keys.
+-- The number of a run that was removed is never given to another one, nor is that of a question:
+-- whoever still has it must not come upon something else.
 CREATE TABLE pf_runs (
     run_id           TEXT NOT NULL UNIQUE,
     flow_name        TEXT NOT NULL DEFAULT '',
@@ -27,7 +29,7 @@ CREATE TABLE pf_runs (
     error_msg        TEXT,
     error_type       TEXT,
     traceback        TEXT,
-    run_no           INTEGER PRIMARY KEY,
+    run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     owned            INTEGER NOT NULL DEFAULT 0,
     token            TEXT NOT NULL DEFAULT '',
     store_name       TEXT NOT NULL DEFAULT '',
@@ -141,7 +143,7 @@ CREATE TABLE pf_items (
 -- has gone on with the answer, or with none after the deadline. closed: the step is finished, with or
 -- without the answer.
 CREATE TABLE pf_questions (
-    question       INTEGER PRIMARY KEY,
+    question       INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no         INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope          TEXT NOT NULL DEFAULT '',
     step           INTEGER NOT NULL,
