@@ -58,8 +58,6 @@ class GraphNode:
             ``"*"``. A node without edges is an end.
         promised: The actions that the node's class names, of which ``post`` must return one;
             ``None`` if it names none.
-        as_is: The class of the actions that are taken as they are, without another look: ``str``,
-            or ``None`` where each is compared with those that are promised.
         reachable: Whether the start leads here.
         inner: The graph of a nested flow; ``None`` for a node that works itself.
         branches: The graphs of the branches of a parallel node, of which each begins with a branch.
@@ -72,7 +70,6 @@ class GraphNode:
     """
 
     __slots__ = (
-        "as_is",
         "branches",
         "catches",
         "ends",
@@ -101,7 +98,6 @@ class GraphNode:
         self.ends: tuple[str, ...] = ()
         self.is_open = False
         self.promised = promised_actions(node)
-        self.as_is = str if self.promised is None else None
         self.reachable = reachable
         self.is_batch = node.is_batch
         self.inner: Graph | None = _inner_graph(node)

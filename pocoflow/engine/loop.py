@@ -156,7 +156,8 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             action = node.post(*arguments) if direct else (yield Call(node.post, arguments))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
-            if action.__class__ is not place.as_is:
+            promised = place.promised
+            if action.__class__ is not str or (promised is not None and action not in promised):
                 action = _action(place, action)
         except Exception as exc:
             phase, caught = context.phase, _caught(run, place, exc)
