@@ -228,7 +228,7 @@ def test_with_the_flow_a_run_goes_on_or_is_cancelled(
     begin(tmp_path, "article-1")
     target = f"{HERE / 'approving.py'}:flow"
     url = serve(tmp_path, "pocoflow", "monitor", "runs.db", "--flow", target, "--port", "PORT")
-    page = visit(f"{url}?refresh=1+s&run=article-1&tab=Resume")
+    page = visit(f"{url}?refresh=10+s&run=article-1&tab=Resume")
     choose(page, 1, "publish")
     send(page, 1)
     page.get_by_role("button", name="Go on with the run").click()
