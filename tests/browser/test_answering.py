@@ -138,7 +138,7 @@ def test_a_run_is_answered_in_the_browser_and_resumed(
     """A form takes what fits and says what does not; the run goes on to its end in a terminal."""
     begin(tmp_path, "article-1")
     url = serve(tmp_path, "pocoflow", "monitor", "runs.db", "--port", "PORT")
-    page = visit(f"{url}?refresh=10+s")
+    page = visit(f"{url}?refresh=1+s")
     row = page.get_by_role("table", name="Runs, the newest first").get_by_role("row").nth(1)
     expect(row).to_contain_text("paused")
     expect(row).to_contain_text("waits for 1 answer")
@@ -228,7 +228,7 @@ def test_with_the_flow_a_run_goes_on_or_is_cancelled(
     begin(tmp_path, "article-1")
     target = f"{HERE / 'approving.py'}:flow"
     url = serve(tmp_path, "pocoflow", "monitor", "runs.db", "--flow", target, "--port", "PORT")
-    page = visit(f"{url}?refresh=10+s&run=article-1&tab=Resume")
+    page = visit(f"{url}?refresh=1+s&run=article-1&tab=Resume")
     choose(page, 1, "publish")
     send(page, 1)
     page.get_by_role("button", name="Go on with the run").click()

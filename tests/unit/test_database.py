@@ -24,6 +24,7 @@ from pydantic import BaseModel
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.db.sql import QUERIES
+from pocoflow.db.wal import rest_all
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DatabaseBusyError,
@@ -975,8 +976,9 @@ def test_one_flow_keeps_a_fixed_number_of_descriptors(path: Path) -> None:
     before = descriptors()
     for _ in range(200):
         flow.run({})
-    # The log, its index and its lock; the database, the log again and, for an instant, the folder.
-    assert descriptors() - before <= 6
+    rest_all()  # SQLite has the folder open for an instant, too
+    # The log, its index and its lock; the database and the log again.
+    assert descriptors() - before <= 5
 
 
 def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None:
