@@ -155,7 +155,8 @@ class StoredRuns(Generic[StateT]):
                 try:
                     # The earlier ones took their time: others may have gone on with this one.
                     started = self._stored(run_id, None, None, types, resources, recovering=True)
-                except (TakenError, RunNotFoundError):
+                except (TakenError, RunNotFoundError) as exc:
+                    _log.info("run %r is left to others: %s", run_id, exc)
                     continue
                 self._go(started)
             except RunPaused as exc:

@@ -93,10 +93,16 @@ def test_a_base_class_may_leave_the_phase_to_others() -> None:
         exec_async = work
 
     class Whole(Base):
+        def prep(self, store: Any) -> int:
+            return 2
+
         async def exec(self, given: Any) -> Any:
             return await self.exec_async(given)
 
-    Flow(start=Whole()).run()
+        def post(self, store: Any, given: Any, result: Any) -> None:
+            store["result"] = result
+
+    assert Flow(start=Whole()).run() == {"result": 2}
 
 
 # -- attributes of PocketFlow -------------------------------------------------------------------
