@@ -4,54 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from pocoflow import codec
 from pocoflow.branches import BranchRecord, BranchStore
 from pocoflow.context import RunContext
 from pocoflow.counting import Numbers
-from pocoflow.db.clock import later, utc_now
-from pocoflow.db.questions import Asked, NewQuestion, Pause
-from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.values import Recorded, ValueWriter
-from pocoflow.db.workflow import WorkflowDB
+from pocoflow.db.clock import utc_now
+from pocoflow.db.journal import Journal
+from pocoflow.db.questions import Asked, Pause
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.values import ValueWriter
 from pocoflow.edges import DEFAULT_ACTION
-from pocoflow.errors import DatabaseError, NotStorableError
 from pocoflow.failure import describe_error
 from pocoflow.graph import label
-from pocoflow.logging import get_logger
 from pocoflow.watch import Watch
 
 __all__ = ["BranchRecorder", "StepWriter", "StoredBranch"]
-
-_log = get_logger("db")
-
-_Item: TypeAlias = tuple[int, str, int, int, str, str]
-
-_OF_BRANCHES = (
-    "clear_branches",
-    "clear_items_of_branches",
-    "clear_pauses_of_branches",
-    "close_branches",
-)
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a run and its branches have in common as long as one process works on them.
-
-    Attributes:
-        is_over: The run has ended, or waits, for this process. A thread of it that still works, as
-            after a Ctrl-C, must not write a step any more: another process may go on with the run.
-        resumes: How often somebody has gone on with the run, this process included.
-    """
-
-    is_over: bool = False
-    resumes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +54,7 @@ class StoredBranch:
     items: Mapping[int, str] = field(default_factory=dict)
 
 
-class StepWriter:
+class StepWriter(Journal):
     """Writes the steps of one line of execution.
 
     The event of a node's start is part of the commit before it, so that a step costs one commit,
@@ -96,24 +67,6 @@ class StepWriter:
 
     blocks = True
     keeps = True
-    _scope = ""
-
-    def __init__(self, database: WorkflowDB, run_id: str, values: ValueWriter) -> None:
-        self.run_id = run_id
-        self._db = database
-        self._run_no = 0
-        self._values = values
-        self._progress = Progress()
-        self._store: Recorded | None = None
-        self._journaled = False
-        self._asked = False
-        self._numbers_items = False
-        self._forks = ""
-        self._told: set[str] = set()
-        self._items: list[_Item] = []
-        self._items_due = False
-        self._items_guard = threading.Lock()
-        self._items_writing = threading.Lock()
 
     def branch(
         self,
@@ -140,160 +93,6 @@ class StepWriter:
         if stored is not None:
             made.go_on_branch(stored)
         return made
-
-    # -- the result of exec -------------------------------------------------------------------
-
-    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
-        """Commit the result of a finished ``exec``, so that nobody pays for it again.
-
-        A result that cannot be stored is told to the log, once per node: after a crash its
-        ``exec`` is called again.
-
-        Raises:
-            DatabaseError: The database cannot be written.
-        """
-        text = self._encoded(node, result)
-        if text is None:
-            return
-        with ExitStack() as late, self._db.connection.transaction() as raw:
-            if self._is_ours(raw, late):
-                row = (self._run_no, self._scope, self._local(step), item, text)
-                raw.execute(QUERIES["insert_journal"], row)
-        self._journaled = True
-
-    def _is_ours(self, raw: sqlite3.Connection, late: ExitStack) -> bool:
-        """Whether a result that is finished may be kept.
-
-        Also after the run has ended here, as a thread of it may be at an item yet, but not once
-        somebody has gone on with it, or removed it: who does so knows nothing of this result. The
-        run's lock, which keeps them off until the commit, is given back with ``late``.
-        """
-        if not self._progress.is_over:
-            return True
-        locks, owner = self._db.locks, object()
-        late.callback(locks.release, self._run_no, owner)
-        if not locks.hold(self._run_no, owner):
-            return False
-        which = (*event_ids(self._run_no), self._run_no)
-        row = raw.execute(QUERIES["resumes_of_run"], which).fetchone()
-        return row is not None and tuple(row) == (self.run_id, self._progress.resumes)
-
-    def _encoded(self, node: str, result: Any) -> str | None:
-        try:
-            return codec.dumps(result)
-        except NotStorableError as exc:
-            if node not in self._told:
-                self._told.add(node)
-                _log.warning(
-                    "run %r: the result of exec of node %r cannot be stored and would be computed "
-                    "again after a crash: %s",
-                    self.run_id,
-                    node,
-                    exc,
-                )
-        return None
-
-    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
-        """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
-        text = self._encoded(node, result)
-        if text is None:
-            return False
-        with self._items_guard:
-            self._items.append((self._run_no, self._scope, self._local(step), item, text, mark))
-            begin, self._items_due = not self._items_due, True
-        return begin
-
-    def write_items(self) -> None:
-        """Commit all items that were kept, together; also those kept while it commits.
-
-        Waits for a commit that another thread has begun.
-
-        Raises:
-            DatabaseError: The database cannot be written; the items are kept for the next call.
-        """
-        with self._items_writing:
-            while rows := self._kept_items():
-                try:
-                    with ExitStack() as late, self._db.connection.transaction() as raw:
-                        if self._is_ours(raw, late):
-                            raw.executemany(QUERIES["insert_journal_of_item"], rows)
-                except BaseException:
-                    self._items_due = False
-                    raise
-                self._journaled = True
-                with self._items_guard:
-                    # Only now: a Ctrl-C at any instant leaves them to the next call.
-                    del self._items[: len(rows)]
-
-    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
-        """Commit what the items of parallel branches are, by number, before the branches begin.
-
-        Raises:
-            DatabaseError: The database cannot be written.
-        """
-        where = (self._run_no, self._scope, self._local(step))
-        with self._db.connection.transaction() as raw:
-            self._refuse_late()
-            self._put_items(raw, [(*where, item, mark) for item, mark in marks.items()])
-
-    def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        raw.executemany(QUERIES["insert_item"], rows)
-        self._numbers_items = True
-
-    def _kept_items(self) -> list[_Item]:
-        with self._items_guard:
-            rows = self._items.copy()
-            self._items_due = bool(rows)
-        return rows
-
-    # -- questions ----------------------------------------------------------------------------
-
-    def ask(
-        self,
-        step: int,
-        path: tuple[str, ...],
-        question: NewQuestion,
-        item: int,
-        mark: str,
-        prepared: Any,
-    ) -> int:
-        """Commit a question, and what its node had done before; the question's number.
-
-        Args:
-            step: The step's number.
-            path: Names of the flows and branches around the node, and its own.
-            question: The question.
-            item: The number of the item that it is about; -1 if it is about none.
-            mark: What tells that item from others.
-            prepared: What ``prep`` returned. If it cannot be stored, ``prep`` runs again.
-
-        Raises:
-            DatabaseError: The database cannot be written.
-        """
-        now, local, node = utc_now(), self._local(step), "/".join(path)
-        until = None if question.deadline is None else later(now, question.deadline)
-        kept = None if self._asked else self._kept(prepared)
-        with self._db.connection.transaction() as raw:
-            self._refuse_late()
-            facts = (question.text, question.context, question.schema, now, until)
-            where = (self._run_no, self._scope, local, item, json.dumps(path))
-            row = (*where, *facts, question.default)
-            number = raw.execute(QUERIES["insert_question"], row).lastrowid
-            if item >= 0:
-                self._put_items(raw, [(self._run_no, self._scope, local, item, mark)])
-            if kept is not None:
-                raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
-            self._event(raw, now, "node_ask", step, node, note=question.text)
-        self._asked = True
-        return int(number or 0)
-
-    def _kept(self, prepared: Any) -> tuple[str, str] | None:
-        try:
-            text = codec.dumps(prepared)
-        except NotStorableError:
-            return None  # such as a generator of items: prep gives it again
-        changes = self._values.changes(self._recorded())
-        return text, json.dumps([[one.stored_key, one.op, one.text] for one in changes])
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -348,29 +147,6 @@ class StepWriter:
         self._finished(step, following)
         return step, asked
 
-    def _clear(self, raw: sqlite3.Connection, step: int) -> None:
-        """Remove what was kept of the step, and of the branches in it, until now."""
-        row = (self._run_no, self._scope, self._local(step))
-        if self._journaled:
-            raw.execute(QUERIES["clear_journal"], row)
-        if self._asked:
-            raw.execute(QUERIES["clear_pauses"], row)
-            raw.execute(QUERIES["close_questions"], row)
-        if self._numbers_items:
-            raw.execute(QUERIES["clear_items"], row)
-        if self._forks:
-            for query in _OF_BRANCHES:
-                raw.execute(QUERIES[query], {"run_no": self._run_no, "forks": self._forks})
-
-    def _refuse_late(self) -> None:
-        if self._progress.is_over:
-            raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
-
-    def _recorded(self) -> Recorded:
-        if self._store is None:
-            raise DatabaseError(f"run {self.run_id!r} has not begun")
-        return self._store
-
     def _follow(
         self,
         raw: sqlite3.Connection,
@@ -403,48 +179,9 @@ class StepWriter:
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _local(self, step: int) -> int:
-        """The number of a step in its own line of execution."""
-        return step
-
     def _numbered(self, step: int) -> AbstractContextManager[int]:
         """The number of a step that is committed within."""
         return nullcontext(step)
-
-    def _event(
-        self,
-        raw: sqlite3.Connection,
-        now: str,
-        event: str,
-        step: int,
-        node: str | None,
-        action: str | None = None,
-        elapsed: float | None = None,
-        attempt: int | None = None,
-        error: BaseException | None = None,
-        note: str | None = None,
-    ) -> None:
-        kind, message, trace = describe_error(error)
-        first, last = event_ids(self._run_no)
-        raw.execute(
-            QUERIES["insert_event"],
-            (
-                first,
-                first,
-                last,
-                self.run_id,
-                step,
-                node,
-                event,
-                action,
-                None if elapsed is None else round(elapsed * 1000, 3),
-                note or message,
-                now,
-                attempt,
-                kind,
-                trace,
-            ),
-        )
 
     def _position(
         self,

@@ -27,7 +27,7 @@ class MemoryRecorder:
         self._values = values
         self._numbers = numbers
 
-    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
+    def journal(self, step: int, node: str, result: Any) -> None:
         """Keep nothing."""
 
     def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:

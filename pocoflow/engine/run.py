@@ -53,7 +53,7 @@ class Recorder(Protocol):
     ) -> int:
         """Keep a question; its number."""
 
-    def journal(self, step: int, node: str, result: Any, item: int = -1) -> None:
+    def journal(self, step: int, node: str, result: Any) -> None:
         """Keep the result of a finished ``exec``."""
 
     def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
