@@ -53,8 +53,8 @@ def answer(
             strange.append(one)
     if not of_node:
         _refuse_stranger(graph, reply.node, strange)
-    kind = answer_type(reply.node)
-    counted = [_as_open(one, kind) for one in of_node]
+    kind, kinds = answer_type(reply.node), _Kinds(graph)
+    counted = [kinds.as_open(one) for one in of_node]
     one = choose(counted, run_id, question, reply.node.name)
     refuse_closed(one)
     text, unfit = kind.from_python(reply.answer), _unfit(of_node, one)
@@ -107,23 +107,15 @@ class _Kinds:
         return self._found[id(place.node)]
 
     def as_open(self, one: Asked) -> Asked:
-        """A question, open if its node cannot take the answer that it has."""
-        return _as_open(one, self.of(one)) if _is_given(one) else one
-
-
-def _is_given(one: Asked) -> bool:
-    return one.answer is not None and not one.is_closed
-
-
-def _as_open(one: Asked, kind: AnswerType | None) -> Asked:
-    """A question whose answer the node cannot take, as one that has none."""
-    if one.answer is None or one.is_closed or kind is None:
+        """A question whose answer its node cannot take, as one that has none."""
+        kind = None if one.answer is None or one.is_closed else self.of(one)
+        if kind is None or one.answer is None:
+            return one
+        try:
+            kind.read(one.answer)
+        except AnswerError:
+            return replace(one, answer=None, schema=kind.schema)
         return one
-    try:
-        kind.read(one.answer)
-    except AnswerError:
-        return replace(one, answer=None, schema=kind.schema)
-    return one
 
 
 def _unfit(known: list[Asked], one: Asked) -> str | None:

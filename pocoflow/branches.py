@@ -121,7 +121,7 @@ class BranchStore(Store[Any]):
         """What the branch had set under the schema as it is now, migrated by it if need be."""
         if self._schema is None:
             return own
-        here, stored = _remembered(self._data), _remembered(own)
+        here, stored = Watch.of(self._data), Watch.of(own)
         new = {key: value for key, value in own.items() if here.differs(key, value)}
         try:
             fitting = {**own, **self._schema.check(self._label, self._data, new)}
@@ -252,13 +252,6 @@ class BranchRecord:
         """Check a value that was changed in place."""
         if key != INCREMENTS:
             self._store.recheck(key)
-
-
-def _remembered(values: Mapping[str, Any]) -> Watch:
-    watch = Watch()
-    for key, value in values.items():
-        watch.remember(key, value)
-    return watch
 
 
 def _copied(value: Any) -> Any:

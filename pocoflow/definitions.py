@@ -49,7 +49,7 @@ def promised_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
         return None
     kind: Any = type(node)
     actions, is_named = _class_actions(kind)
-    return actions if is_named and has_own_post(kind) else None
+    return actions if is_named else None
 
 
 def has_own_post(kind: Any) -> bool:

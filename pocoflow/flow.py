@@ -23,8 +23,8 @@ from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, note_part
-from pocoflow.opening import new_run_id, open_store, snapshots
-from pocoflow.porting import not_a_node, two_arguments
+from pocoflow.opening import check_database, new_run_id, open_store, snapshots
+from pocoflow.porting import not_a_node, refuse_phases, two_arguments
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
 from pocoflow.schema import make_schema
@@ -34,7 +34,6 @@ from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import Validated, names_of
 from pocoflow.wiring import FlowEdges, Source
-from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -99,9 +98,9 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         if deadline is not None and not is_time(deadline):
             raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
         if db_path is not None:
-            _check_database(db_path)
+            check_database(db_path)
         make_schema(schema)
-        _refuse_phases(type(self))
+        refuse_phases(type(self), Node)
         note_part(start)
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
@@ -396,35 +395,3 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
                     name,
                 )
         return self._database
-
-
-def _check_database(given: object) -> None:
-    if isinstance(given, str | os.PathLike):
-        is_one = bool(os.fspath(given))
-    else:
-        from pocoflow.db import WorkflowDB
-
-        is_one = isinstance(given, WorkflowDB)
-    if not is_one:
-        raise DefinitionError(
-            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
-        )
-
-
-_PHASES = ("prep", "exec", "exec_fallback", "post", "prep_async", "exec_async", "post_async")
-
-
-def _refuse_phases(kind: type[Flow[Any]]) -> None:
-    """Refuse a flow whose class defines phases as a node does: nothing would call them.
-
-    Raises:
-        DefinitionError: It defines some; names them.
-    """
-    own = [name for name in _PHASES if getattr(kind, name, None) is not getattr(Node, name, None)]
-    if own:
-        raise DefinitionError(
-            f"class {kind.__name__} defines {' and '.join(own)}, and a flow has no phases of its "
-            "own: put what prep does into a node before the others, and what post does into one "
-            "after them; the params of a BatchFlow are a field that a node writes, and "
-            "FanOut(flow, each=..., as_=...) runs the flow for each of them"
-        )

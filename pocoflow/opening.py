@@ -14,7 +14,25 @@ from pocoflow.errors import DefinitionError
 from pocoflow.store import Store
 from pocoflow.wording import short
 
-__all__ = ["new_run_id", "open_store", "snapshots"]
+__all__ = ["check_database", "new_run_id", "open_store", "snapshots"]
+
+
+def check_database(given: object) -> None:
+    """Refuse what is no database of a flow.
+
+    Raises:
+        DefinitionError: It is neither a path nor a ``WorkflowDB``.
+    """
+    if isinstance(given, str | os.PathLike):
+        is_one = bool(os.fspath(given))
+    else:
+        from pocoflow.db import WorkflowDB
+
+        is_one = isinstance(given, WorkflowDB)
+    if not is_one:
+        raise DefinitionError(
+            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
+        )
 
 
 def new_run_id(flow_name: str) -> tuple[str, str]:

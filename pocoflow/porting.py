@@ -11,7 +11,14 @@ from typing import Any, TypeVar, cast
 from pocoflow.errors import DefinitionError
 from pocoflow.wording import short
 
-__all__ = ["Elsewhere", "check_called", "keyword_only", "not_a_node", "two_arguments"]
+__all__ = [
+    "Elsewhere",
+    "check_called",
+    "keyword_only",
+    "not_a_node",
+    "refuse_phases",
+    "two_arguments",
+]
 
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
@@ -129,6 +136,27 @@ def check_called(kind: Any) -> None:
         how = "async def" if inspect.iscoroutinefunction(function) else "def"
         raise DefinitionError(
             f"{kind.__name__}.{name}{place} is never called: write '{how} {phase}'"
+        )
+
+
+def refuse_phases(kind: type, node: type) -> None:
+    """Refuse a class of flows that defines phases as a node does: nothing would call them.
+
+    Args:
+        kind: The class.
+        node: The class of all nodes, whose phases are those that a flow may have.
+
+    Raises:
+        DefinitionError: It defines some; names them.
+    """
+    names = (*_PHASES, *(f"{phase}_async" for phase in _PHASES))
+    own = [name for name in names if getattr(kind, name, None) is not getattr(node, name, None)]
+    if own:
+        raise DefinitionError(
+            f"class {kind.__name__} defines {' and '.join(own)}, and a flow has no phases of its "
+            "own: put what prep does into a node before the others, and what post does into one "
+            "after them; the params of a BatchFlow are a field that a node writes, and "
+            "FanOut(flow, each=..., as_=...) runs the flow for each of them"
         )
 
 

@@ -32,6 +32,14 @@ class Watch:
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
 
+    @classmethod
+    def of(cls, values: Values) -> Watch:
+        """One that remembers these values."""
+        made = cls()
+        for key, value in values.items():
+            made.remember(key, value)
+        return made
+
     def copy(self) -> Watch:
         """One that remembers the same."""
         other = Watch()

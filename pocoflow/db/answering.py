@@ -14,7 +14,6 @@ from pocoflow.db.questions import (
     refuse_closed,
     refuse_late,
 )
-from pocoflow.errors import DatabaseFileError
 
 __all__ = ["Questions"]
 
@@ -90,8 +89,7 @@ class Questions(RunsFile):
             AnswerError: It came too late.
             DatabaseError: The database cannot be written.
         """
-        if self.connection.read_only:
-            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        self._refuse_read_only()
         refuse_late(one)
         keep_answer(self.connection, one, self.number(one.run_id), text, by, instead_of)
         return [it for it in self.get_questions(one.run_id) if it.is_open]

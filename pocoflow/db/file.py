@@ -43,6 +43,9 @@ class RunsFile:
         return int(row[0])
 
     def _writing(self) -> Any:
+        self._refuse_read_only()
+        return self.connection.transaction()
+
+    def _refuse_read_only(self) -> None:
         if self.connection.read_only:
             raise DatabaseFileError(f"database {self.path} was opened read-only")
-        return self.connection.transaction()

@@ -88,7 +88,7 @@ class Journal:
             return
         with ExitStack() as late, self._db.connection.transaction() as raw:
             if self._is_ours(raw, late):
-                row = (self._run_no, self._scope, self._local(step), _NO_ITEM, text)
+                row = (self._run_no, self._scope, self._local(step), _NO_ITEM, text, "")
                 raw.execute(QUERIES["insert_journal"], row)
         self._journaled = True
 
@@ -147,7 +147,7 @@ class Journal:
                 try:
                     with ExitStack() as late, self._db.connection.transaction() as raw:
                         if self._is_ours(raw, late):
-                            raw.executemany(QUERIES["insert_journal_of_item"], rows)
+                            raw.executemany(QUERIES["insert_journal"], rows)
                 except BaseException:
                     self._items_due = False
                     raise

@@ -16,9 +16,10 @@ from pocoflow.db.values import key_of
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import CheckpointNotFoundError
 
-__all__ = ["Position", "asked_in", "read_position"]
+__all__ = ["INITIAL", "Position", "asked_in", "read_position"]
 
-_INITIAL = -1
+INITIAL = -1
+"""The step of the store before the first node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def read_position(
     connection = database.connection
     last = connection.row(QUERIES["last_step"], (run_no,))
     if step is None:
-        step = last[0] if last is not None and last[0] is not None else _INITIAL
+        step = last[0] if last is not None and last[0] is not None else INITIAL
     if connection.row(QUERIES["has_step"], (run_no, step)) is None:
         raise CheckpointNotFoundError(
             f"run {run_id!r} in database {database.path} has no checkpoint of step {step}"

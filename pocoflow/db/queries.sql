@@ -33,10 +33,6 @@ SELECT max(step) FROM pf_steps WHERE run_no = ?;
 SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
 
 -- name: insert_journal
-INSERT INTO pf_journal (run_no, scope, step, item, value) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (run_no, scope, step, item) DO UPDATE SET value = excluded.value;
-
--- name: insert_journal_of_item
 INSERT INTO pf_journal (run_no, scope, step, item, value, digest) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
     value = excluded.value, digest = excluded.digest;
@@ -329,9 +325,6 @@ SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
 
 -- name: rename_question
 UPDATE pf_questions SET path = ? WHERE question = ?;
-
--- name: was_resumed
-SELECT 1 FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume' LIMIT 1;
 
 -- name: resumes_of_run
 -- Which run has a number, and how often somebody has gone on with it.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pocoflow.db.clock import utc_now
-from pocoflow.db.positions import Position, asked_in, read_position
+from pocoflow.db.positions import INITIAL, Position, asked_in, read_position
 from pocoflow.db.questions import Asked, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES, event_ids
@@ -30,8 +30,6 @@ from pocoflow.store import Store
 __all__ = ["RunRecorder", "TakenError"]
 
 _log = get_logger("db")
-
-_INITIAL = -1
 
 
 class TakenError(ResumeError):
@@ -101,10 +99,10 @@ class RunRecorder(StepWriter):
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._db.locks.hold(self._run_no, self._claim)
-                raw.execute(QUERIES["insert_step"], (self._run_no, _INITIAL, "", now))
-                self._values.write(raw, self._run_no, _INITIAL, changes)
+                raw.execute(QUERIES["insert_step"], (self._run_no, INITIAL, "", now))
+                self._values.write(raw, self._run_no, INITIAL, changes)
                 if first is not None:
-                    self._position(raw, _INITIAL, first, path, 0)
+                    self._position(raw, INITIAL, first, path, 0)
                 if owned:
                     self._event(raw, now, "flow_start", 0, None)
                     self._event(raw, now, "node_start", 0, label(first or "", path))
@@ -169,7 +167,9 @@ class RunRecorder(StepWriter):
 
     def was_resumed(self) -> bool:
         """Whether somebody has gone on with the run before."""
-        return self._db.connection.row(QUERIES["was_resumed"], event_ids(self._run_no)) is not None
+        which = (*event_ids(self._run_no), self._run_no)
+        row = self._db.connection.row(QUERIES["resumes_of_run"], which)
+        return row is not None and row[1] > 0
 
     def go_on(
         self,

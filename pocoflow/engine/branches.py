@@ -16,7 +16,6 @@ from pocoflow.engine.run import Run, SavedBranch
 from pocoflow.failure import Failure
 from pocoflow.graph import GraphNode, label
 from pocoflow.parallel import NO_ITEM, BranchEnd, Spread, Start
-from pocoflow.store import Store
 from pocoflow.watch import Watch
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class _Fork:
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
         self.on_loop = not run.inline or place.exec_async
         self.tasks = self.on_loop and node.limit != 1
-        self.values = _remembered(run.store)
+        self.values = Watch.of(run.store)
         self.starts: list[tuple[int, Start]] = []
         self.ends: list[Any] = []
         self.is_waiting = False
@@ -108,7 +107,7 @@ class _Fork:
             values = self.values
             store = BranchStore(self.run.store, values, start.private, start.hidden)
         else:
-            values = _remembered(start.base)
+            values = Watch.of(start.base)
             store = BranchStore(start.base, values, {}, merged=False)
         if saved is not None:
             store.take_back(*saved.own)
@@ -168,13 +167,6 @@ class _Fork:
         if saved is not None and saved.pending is not None:
             store.take_back(*saved.pending)
         return inner
-
-
-def _remembered(store: Store[Any]) -> Watch:
-    values = Watch()
-    for key, value in store.items():
-        values.remember(key, value)
-    return values
 
 
 def _tell(inner: Run, exc: Exception) -> str:
