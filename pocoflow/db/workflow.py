@@ -22,7 +22,6 @@ from pocoflow.db.prune import ENDED, prune
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.errors import (
     DatabaseError,
-    DatabaseFileError,
     DefinitionError,
     RunExistsError,
 )
@@ -319,8 +318,7 @@ class WorkflowDB(Questions, Checkpoints):
             raise ValueError("prune: name older_than= or keep=; keep=0 removes every run")
         if (keep or 0) < 0 or (older_than or timedelta()) < timedelta():
             raise ValueError(f"prune: older_than={older_than}, keep={keep}: not below zero")
-        if self.connection.read_only:
-            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        self._refuse_read_only()
         return prune(
             self.connection,
             self.locks,
@@ -340,8 +338,7 @@ class WorkflowDB(Questions, Checkpoints):
             DatabaseBusyError: Another writer held the database for longer than the busy timeout.
             DatabaseFileError: The file was opened read-only, or the disk is full.
         """
-        if self.connection.read_only:
-            raise DatabaseFileError(f"database {self.path} was opened read-only")
+        self._refuse_read_only()
         self.connection.vacuum()
 
     # -- events ---------------------------------------------------------------------------------
