@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pocoflow.check.effects import Effects, Exit
+from pocoflow.check.effects import Effects, Exit, Place, Places
 from pocoflow.check.flat import Spot, Walk, Way
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.graph import Graph, GraphNode
@@ -23,16 +23,14 @@ class _Branch:
         reads: Keys that it may read.
         may: Keys that it may write.
         must: Keys that it has written at its end, whichever that is.
-        files: Where its nodes are.
         reads_more: Whether it may read other keys.
         writes_more: Whether it may write other keys.
     """
 
-    needs: frozenset[str]
+    needs: Places
     reads: frozenset[str]
     may: frozenset[str]
     must: frozenset[str]
-    files: frozenset[str | None]
     reads_more: bool
     writes_more: bool
 
@@ -45,31 +43,29 @@ def effects_of_branches(
 ) -> Effects:
     """What a node with branches does, from what ``effects`` and ``out`` say of the nodes inside."""
     branches = [_of_graph(graph, effects, out) for graph in place.branches]
-    items = {node.each: 0} if isinstance(node, FanOut) else {}
+    items = {node.each: Place()} if isinstance(node, FanOut) else {}
     private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
     # Written when all branches have ended, be the list empty or not.
     errors = frozenset(() if node.errors is None else (node.errors,))
     # What is there of a private field at the fork is there in the branch, the item excepted.
     given = frozenset((node.item,)) if isinstance(node, FanOut) else frozenset()
-    needs = _union(one.needs for one in branches) - given
+    needs = {key: at for one in branches for key, at in one.needs.items() if key not in given}
     may = (_union(one.may for one in branches) - private) | errors
     # There may be no items, and a branch that fails leaves nothing.
     must = frozenset() if items or node.collects else _union(one.must for one in branches)
     must |= errors
-    files = frozenset[str | None]().union(*(one.files for one in branches))
     unknown = any(one.writes_more for one in branches)
     ways = [Exit(DEFAULT_ACTION, may, must, unknown)]
     if node.collects:
         ways.append(Exit(FAILED, may, must, unknown))
     return Effects(
-        needs={**items, **dict.fromkeys(sorted(needs), 0)},
+        needs={**items, **needs},
         reads=(_union(one.reads for one in branches) - given).union(items),
-        writes=dict.fromkeys(sorted(may), 0),
+        writes=dict.fromkeys(sorted(may), Place()),
         exits=tuple(ways),
         reads_more=any(one.reads_more for one in branches),
         writes_more=unknown,
-        named={**items, **dict.fromkeys(sorted(private | errors), 0)},
-        file=next(iter(files)) if len(files) == 1 else None,
+        named={**items, **dict.fromkeys(sorted(private | errors), Place())},
     )
 
 
@@ -98,16 +94,15 @@ def _of_graph(
             if way.target is None:
                 at_end &= written[id(spot)] | added
     return _Branch(
-        needs=frozenset(
-            key
-            for spot in walk.spots
-            for key in every[id(spot)].needs
+        needs={
+            key: at._replace(node=spot.inside(at.node))
+            for spot in reversed(walk.spots)
+            for key, at in every[id(spot)].needs.items()
             if not before[id(spot)] & bits.of((key,))
-        ),
+        },
         reads=_union(one.reads for one in every.values()),
         may=_union(one.may for ways in exits.values() for one in ways.values()),
         must=bits.keys(at_end),
-        files=frozenset(one.file for one in every.values()),
         reads_more=any(one.reads_more for one in every.values()),
         writes_more=any(one.writes_more for one in every.values()),
     )

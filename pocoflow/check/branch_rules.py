@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_origin
 
+from pocoflow.check.effects import Place
 from pocoflow.check.flat import Walk
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
@@ -21,14 +22,12 @@ class _Written(NamedTuple):
 
     Attributes:
         node: The node that does.
-        file: Its source.
-        line: The line in it.
+        place: Where in its source.
         is_certain: Whether it does on some way out, whatever the values are.
     """
 
     node: str
-    file: str | None
-    line: int
+    place: Place
     is_certain: bool
 
 
@@ -85,7 +84,7 @@ def _clash(
         "let one branch write it, or declare how the writes are put together, as in "
         "Annotated[list[str], extend]",
         node=name,
-        where=(written.file, written.line),
+        where=written.place.where,
         severity="error" if is_error else "warning",
     )
 
@@ -103,14 +102,14 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
         if spot.place.branches and not is_own:
             continue
         effects = subject.effects(spot.place)
-        for key, line in effects.writes.items():
+        for key, at in effects.writes.items():
             if not subject.fields.reduces(key):
                 certain = any(key in way.must for way in effects.exits)
-                _note(found, key, _Written(spot.name, effects.file, line, certain))
-        for key, line in effects.changes.items():
+                _note(found, key, _Written(spot.name, at, certain))
+        for key, at in effects.changes.items():
             # What a branch changes in place is a copy of its own, unless it cannot be copied.
             if _is_copied(subject.fields.type_of(key)) and not subject.fields.reduces(key):
-                _note(found, key, _Written(spot.name, effects.file, line, False))
+                _note(found, key, _Written(spot.name, at, False))
     return found
 
 

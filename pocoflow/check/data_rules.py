@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from pocoflow.check.effects import Effects
+from pocoflow.check.effects import Effects, Place, Places
 from pocoflow.check.flat import Spot, Way
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
@@ -25,13 +25,13 @@ class Missing:
     Attributes:
         key: The key.
         spot: The node that reads it.
-        line: Where in the source.
+        place: Where in the source.
     """
 
-    __slots__ = ("key", "line", "spot")
+    __slots__ = ("key", "place", "spot")
 
-    def __init__(self, key: str, spot: Spot, line: int) -> None:
-        self.key, self.spot, self.line = key, spot, line
+    def __init__(self, key: str, spot: Spot, place: Place) -> None:
+        self.key, self.spot, self.place = key, spot, place
 
 
 class DataFlow:
@@ -116,11 +116,11 @@ class DataFlow:
         reported: set[tuple[int, str]] = set()
         for spot in self._subject.walk.spots:
             here = self.before[id(spot)]
-            for key, line in self._effects[id(spot)].needs.items():
+            for key, place in self._effects[id(spot)].needs.items():
                 once = (id(spot.place.node), key)
                 if not here & self._bits[key] and once not in reported:
                     reported.add(once)
-                    found.append(Missing(key, spot, line))
+                    found.append(Missing(key, spot, place))
         return found
 
     def path(self, missing: Missing) -> str:
@@ -149,7 +149,6 @@ def _without_needs(effects: Effects) -> Effects:
         exits=effects.exits,
         reads_more=effects.reads_more,
         writes_more=effects.writes_more,
-        file=effects.file,
     )
 
 
@@ -182,8 +181,8 @@ def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
         "PF301",
         message,
         f"{fix}if runs are given it, name it among Flow(..., inputs=...)",
-        node=one.spot.name,
-        where=(subject.effects(one.spot.place).file, one.line),
+        node=one.spot.inside(one.place.node),
+        where=one.place.where,
     )
 
 
@@ -194,7 +193,7 @@ def _unread(subject: Subject) -> Iterator[Finding]:
     reported: set[tuple[int, str]] = set()
     for spot in spots:
         effects = subject.effects(spot.place)
-        for key, line in effects.writes.items():
+        for key, at in effects.writes.items():
             once = (id(spot.place.node), key)
             if once in reported or key in effects.reads or subject.fields.reduces(key):
                 continue
@@ -207,8 +206,8 @@ def _unread(subject: Subject) -> Iterator[Finding]:
                 f"what it writes to {key!r} is overwritten on every path before anything reads it"
                 + (f", by {writers}" if writers else ""),
                 "read it somewhere, or take the write out",
-                node=spot.name,
-                where=(effects.file, line),
+                node=spot.inside(at.node),
+                where=at.where,
             )
 
 
@@ -224,7 +223,7 @@ class _Liveness:
         self._all = (1 << len(self._bits)) - 1
         self._into = self._solve(spots)
 
-    def _mask(self, keys: Mapping[str, int] | frozenset[str]) -> int:
+    def _mask(self, keys: Places | frozenset[str]) -> int:
         bits = 0
         for key in keys:
             bits |= self._bits.get(key, 0)

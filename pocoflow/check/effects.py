@@ -5,15 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["NOTHING", "UNKNOWN", "Effects", "Exit", "Lines", "Write", "in_sequence"]
-
-Lines: TypeAlias = Mapping[str, int]
-"""Keys of the store, each with the line in the source where it is used first."""
+__all__ = ["NOTHING", "UNKNOWN", "Effects", "Exit", "Place", "Places", "Write", "in_sequence"]
 
 
-def _none() -> Lines:
+class Place(NamedTuple):
+    """Where something is done to the store.
+
+    Attributes:
+        file: The source; ``None`` if there is none.
+        line: The line in it.
+        node: The node of a branch that does it, with the nodes around it; ``None`` if it is the
+            node that was asked.
+    """
+
+    file: str | None = None
+    line: int = 0
+    node: str | None = None
+
+    @property
+    def where(self) -> tuple[str | None, int]:
+        """As findings have it."""
+        return self.file, self.line
+
+
+Places: TypeAlias = Mapping[str, Place]
+"""Keys of the store, each with the place where it is used first."""
+
+
+def _none() -> Places:
     return MappingProxyType({})
 
 
@@ -40,13 +61,13 @@ class Write:
 
     Attributes:
         key: The key.
-        line: Where.
+        place: Where.
         parameter: The parameter of the function whose value it is, or ``None``.
         constant: The constant that it is, if it is one.
     """
 
     key: str
-    line: int
+    place: Place
     parameter: str | None
     constant: Any = None
 
@@ -65,19 +86,17 @@ class Effects:
         named: Keys that are used without a look at whether they are there.
         values: What is written where, as far as the source tells.
         changes: Keys whose values are changed in place.
-        file: The source.
     """
 
-    needs: Lines = field(default_factory=_none)
+    needs: Places = field(default_factory=_none)
     reads: frozenset[str] = frozenset()
-    writes: Lines = field(default_factory=_none)
+    writes: Places = field(default_factory=_none)
     exits: tuple[Exit, ...] = (Exit(),)
     reads_more: bool = False
     writes_more: bool = False
-    named: Lines = field(default_factory=_none)
+    named: Places = field(default_factory=_none)
     values: tuple[Write, ...] = ()
-    changes: Lines = field(default_factory=_none)
-    file: str | None = None
+    changes: Places = field(default_factory=_none)
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)
 
     def on(self, action: str | None) -> Exit:
@@ -125,8 +144,8 @@ def in_sequence(first: Effects, second: Effects) -> Effects:
         return second
     before = join(first.exits)
     later = {
-        key: line
-        for key, line in second.needs.items()
+        key: place
+        for key, place in second.needs.items()
         if not before.unknown and key not in before.may
     }
     return Effects(
@@ -147,5 +166,4 @@ def in_sequence(first: Effects, second: Effects) -> Effects:
         named={**second.named, **first.named},
         values=(*first.values, *second.values),
         changes={**second.changes, **first.changes},
-        file=second.file or first.file,
     )

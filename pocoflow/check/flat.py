@@ -50,6 +50,10 @@ class Spot:
         """The node's name, with the nested flows around it."""
         return label(self.place.name, tuple(frame.name for frame in self.frames))
 
+    def inside(self, node: str | None) -> str:
+        """The name of a node in a branch of this one; its own if that is ``None``."""
+        return self.name if node is None else f"{self.name}/{node}"
+
 
 class Walk:
     """Everything that a run can come to from one node.

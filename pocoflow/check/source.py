@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from pocoflow.check.effects import UNKNOWN, Effects
+from pocoflow.check.effects import UNKNOWN, Effects, Place, Places
 from pocoflow.check.statements import Statements
 from pocoflow.check.uses import Uses
 
@@ -46,17 +47,21 @@ def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
         stores = (names[1],)
     uses = Uses(node, frozenset(stores), _constants(function))
     statements = Statements(uses, node)
+    file = function.__code__.co_filename
+
+    def placed(lines: Mapping[str, int]) -> Places:
+        return {key: Place(file, line) for key, line in lines.items()}
+
     return Effects(
-        needs=uses.needs,
+        needs=placed(uses.needs),
         reads=frozenset(uses.reads),
-        writes=uses.writes,
+        writes=placed(uses.writes),
         exits=statements.exits,
         reads_more=uses.reads_more,
         writes_more=uses.writes_more,
-        named=uses.named,
-        values=tuple(uses.values),
-        changes=uses.changes,
-        file=function.__code__.co_filename,
+        named=placed(uses.named),
+        values=tuple(replace(one, place=Place(file, one.place.line)) for one in uses.values),
+        changes=placed(uses.changes),
     )
 
 

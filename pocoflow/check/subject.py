@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pocoflow.check.branch_effects import effects_of_branches
-from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, in_sequence
+from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, Place, in_sequence
 from pocoflow.check.flat import Spot, Walk, Way, end_actions
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
@@ -213,8 +213,8 @@ def effects_of(node: Node[Any, Any, Any]) -> Effects:
 
 def _of_subflow(node: Subflow) -> Effects:
     written = frozenset(link.target.name for link in node.outputs)
-    needs = {link.source.name: 0 for link in node.inputs}
-    writes = dict.fromkeys(sorted(written), 0)
+    needs = {link.source.name: Place() for link in node.inputs}
+    writes = dict.fromkeys(sorted(written), Place())
     return Effects(
         needs=needs,
         reads=frozenset(needs),
@@ -234,19 +234,19 @@ def _of_phase(node: Node[Any, Any, Any], name: str) -> Effects:
 def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
     signature = node.signature
     code = signature.function.__code__
+    at = Place(code.co_filename, code.co_firstlineno)
     taken = [(one, one.field.name) for one in signature.parameters if one.field is not None]
-    needs = {key: code.co_firstlineno for one, key in taken if one.required}
+    needs = {key: at for one, key in taken if one.required}
     if signature.each is not None:
-        needs = {signature.each.name: code.co_firstlineno, **needs}
+        needs = {signature.each.name: at, **needs}
     written = frozenset(field.name for field in signature.writes)
-    writes = {field.name: code.co_firstlineno for field in signature.writes}
+    writes = {field.name: at for field in signature.writes}
     arguments = Effects(
         needs=needs,
         reads=frozenset(key for _, key in taken).union(needs),
         writes={} if signature.takes_store else writes,
         exits=(Exit() if signature.takes_store else Exit(None, written, written),),
         named={**needs, **writes},
-        file=code.co_filename,
     )
     if not signature.takes_store:
         return arguments

@@ -56,7 +56,7 @@ def _unknown_inputs(subject: Subject) -> Iterator[Finding]:
 
 def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
     effects, fields = subject.effects(place), subject.fields
-    for key, line in effects.named.items():
+    for key, at in effects.named.items():
         if fields.lacks(key) and not fields.is_attribute(key):
             how = _how(place, key) or ("writes" if key in effects.writes else "reads")
             yield subject.finding(
@@ -64,8 +64,8 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 f"it {how} {key!r}, which {fields.label} does not have"
                 f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
                 f"correct the name, or add the field to {fields.label}",
-                node=name,
-                where=(effects.file, line),
+                node=at.node or name,
+                where=at.where,
             )
 
 
@@ -206,7 +206,7 @@ def _written_values(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}",
                 f"write {type_label(takes)}, or change the field",
                 node=name,
-                where=(effects.file, write.line),
+                where=write.place.where,
             )
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pocoflow.check.effects import Write
+from pocoflow.check.effects import Place, Write
 
 __all__ = ["Point", "Uses"]
 
@@ -226,9 +226,9 @@ class Uses:
         at.must, at.may = at.must | {key}, at.may | {key}
         match value:
             case ast.Constant(value=constant) if constant is not ...:
-                self.values.append(Write(key, line, None, constant))
+                self.values.append(Write(key, Place(line=line), None, constant))
             case ast.Name(id=name) if name in self._parameters:
-                self.values.append(Write(key, line, name))
+                self.values.append(Write(key, Place(line=line), name))
 
     def _look(self, key: str | None) -> None:
         if key is None:

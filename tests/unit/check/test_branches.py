@@ -214,3 +214,20 @@ def test_a_clash_is_logged_once_before_the_first_branch(caplog: pytest.LogCaptur
     caplog.clear()
     Flow(start=FanOut(Node(), each=key("items"), as_=key("item"))).run({"items": [1]})
     assert not caplog.records
+
+
+def test_a_read_in_a_branch_has_the_place_of_the_node_that_reads() -> None:
+    """The finding names the node in its branch, and points to its line."""
+
+    @node(writes=key("left"))
+    def writer(text: str) -> str:
+        return text
+
+    @node(writes=key("right"))
+    def reader(left: str) -> str:
+        return left
+
+    flow = Flow(Parallel(writer, reader, name="both"), inputs=(key("text"),))
+    (found,) = flow.validate()
+    assert (found.code, found.node, found.file) == ("PF301", "both/reader", __file__)
+    assert found.line == reader.signature.function.__code__.co_firstlineno
