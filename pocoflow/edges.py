@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from types import FrameType
 from typing import Any, ClassVar, Final, Generic, TypeAlias
 
 from typing_extensions import TypeVar
@@ -22,6 +24,7 @@ __all__ = [
     "Edge",
     "End",
     "make_catch",
+    "users_line",
     "wiring_changed",
     "wiring_version",
 ]
@@ -111,6 +114,19 @@ def wiring_version() -> int:
 def wiring_changed() -> None:
     """Make every flow draw its graph anew."""
     _Wiring.version += 1
+
+
+def users_line() -> tuple[str, int] | None:
+    """File and line of the user's code that has called into this package, if there is some."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_USERS:
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+_NOT_USERS = {__name__.partition(".")[0], "asyncio", "concurrent", "functools", "threading"}
 
 
 def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: object) -> Catch:

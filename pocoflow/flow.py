@@ -23,7 +23,13 @@ from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, note_part
-from pocoflow.opening import check_database, new_run_id, open_store, snapshots
+from pocoflow.opening import (
+    check_database,
+    new_run_id,
+    open_store,
+    refuse_while_importing,
+    snapshots,
+)
 from pocoflow.porting import not_a_node, refuse_phases, two_arguments
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
@@ -272,6 +278,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         return started.run.store
 
     async def _begin_async(self, start: Callable[[], Started]) -> Started:
+        refuse_while_importing(self.flow_name)  # before another thread takes over
         if self._db_path is None:
             started = start()  # nothing in it may block
         else:
@@ -296,6 +303,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         resume_from: Node[Any, Any, Any] | None,
         resources: Mapping[Any, object] | None,
     ) -> Started:
+        refuse_while_importing(self.flow_name)
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
@@ -326,6 +334,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     ) -> Started:
         from pocoflow.resume import reopen
 
+        refuse_while_importing(self.flow_name)
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         found = reopen(

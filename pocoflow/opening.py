@@ -4,17 +4,82 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, MutableMapping
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel
 
+from pocoflow.edges import users_line
 from pocoflow.errors import DefinitionError
 from pocoflow.store import Store
 from pocoflow.wording import short
 
-__all__ = ["check_database", "new_run_id", "open_store", "snapshots"]
+__all__ = [
+    "check_database",
+    "importing",
+    "new_run_id",
+    "open_store",
+    "refuse_while_importing",
+    "snapshots",
+]
+
+
+class _Importing:
+    """The target that is being imported, if one is.
+
+    Attributes:
+        target: What the user calls it.
+        others: The threads that have nothing to do with the import.
+        refused: What was said to runs that were to start meanwhile.
+    """
+
+    target: ClassVar[str | None] = None
+    others: ClassVar[frozenset[int | None]] = frozenset()
+    refused: ClassVar[list[str]] = []
+
+
+@contextmanager
+def importing(target: str) -> Iterator[None]:
+    """Refuse every run that begins while a target is imported.
+
+    Raises:
+        DefinitionError: One was to begin, whatever the module made of the refusal.
+    """
+    own = threading.get_ident()
+    others = {one.ident for one in threading.enumerate()} - {own}
+    _Importing.target, _Importing.others, _Importing.refused = target, frozenset(others), []
+    failed: BaseException | None = None
+    try:
+        yield
+    except BaseException as exc:
+        failed = exc
+        raise
+    finally:
+        _Importing.target = None
+        if _Importing.refused:
+            raise DefinitionError(_Importing.refused[0]) from failed
+
+
+def refuse_while_importing(flow_name: str) -> None:
+    """Refuse to run a flow while its module is imported only to be looked at.
+
+    Raises:
+        DefinitionError: A target is being imported by this thread, or by one that started it.
+    """
+    target = _Importing.target
+    if target is None or threading.get_ident() in _Importing.others:
+        return
+    place = users_line()
+    where = "" if place is None else f" at {place[0]}:{place[1]}"
+    said = (
+        f"flow {flow_name!r} is run{where} while {target} is imported, and no node runs then: "
+        'put what runs it under if __name__ == "__main__":'
+    )
+    _Importing.refused.append(said)
+    raise DefinitionError(said)
 
 
 def check_database(given: object) -> None:

@@ -21,6 +21,7 @@ from pocoflow.cli.output import CommandError
 from pocoflow.errors import DefinitionError
 from pocoflow.flow import Flow
 from pocoflow.node import Node
+from pocoflow.opening import importing
 from pocoflow.wording import closest
 
 __all__ = ["TARGET_HELP", "load_flow", "stored_in"]
@@ -42,10 +43,14 @@ def load_flow(target: str) -> Flow[Any]:
         raise CommandError(
             f"{target!r} does not name a flow: write package.module:flow or path/file.py:flow"
         )
-    module = _import(place)
-    found = _attribute(module, place, name)
-    if inspect.isroutine(found):
-        found = _make(found, target)
+    try:
+        with importing(target):
+            module = _import(place)
+            found = _attribute(module, place, name)
+            if inspect.isroutine(found):
+                found = _make(found, target)
+    except DefinitionError as exc:
+        raise CommandError(str(exc)) from exc
     if not isinstance(found, Flow):
         raise CommandError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
     return found
@@ -79,7 +84,7 @@ def _import(place: str) -> ModuleType:
         sys.path.insert(0, str(root))
     try:
         return importlib.import_module(module)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise CommandError(f"cannot import {place}: {_error(exc)}") from exc
 
 
@@ -111,7 +116,7 @@ def _make(function: Any, target: str) -> object:
         ) from exc
     try:
         return function()
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise CommandError(f"{target} failed: {_error(exc)}") from exc
 
 
@@ -135,7 +140,7 @@ def _kind(value: object) -> str:
     return "a node" if isinstance(value, Node) else f"of type {type(value).__name__}"
 
 
-def _error(exc: Exception) -> str:
+def _error(exc: BaseException) -> str:
     """An error of the user's code in one line, with the place if it is in a file of his."""
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     if isinstance(exc, SyntaxError | DefinitionError):
@@ -151,7 +156,7 @@ def _error(exc: Exception) -> str:
     return f"{text} ({shown[-1].filename}, line {shown[-1].lineno})" if shown else text
 
 
-def _of_model(exc: Exception) -> str:
+def _of_model(exc: BaseException) -> str:
     """A hint where a field was taken from a model itself: ``writes=Article.summary``."""
     model = getattr(exc, "obj", None)
     if not (isinstance(exc, AttributeError) and isinstance(model, type)):

@@ -305,3 +305,59 @@ def test_the_hook_for_pre_commit_runs_in_the_environment_of_the_user() -> None:
     assert "entry: pocoflow check" in text
     assert "language: system" in text
     assert "pass_filenames: false" in text
+
+
+RUNS = {
+    "run": "flow.run({})",
+    "swallowed": "try:\n    flow.run({})\nexcept BaseException:\n    pass",
+    "async": "import asyncio\nasyncio.run(flow.run_async({}))",
+    "background": "flow.run_background({}).wait()",
+    "stream": "for event in flow.stream({}):\n    print(event)",
+    "thread": (
+        "import threading\nthreading.excepthook = lambda _: None\n"
+        "thread = threading.Thread(target=flow.run)\nthread.start()\nthread.join()"
+    ),
+    "made": "def make():\n    flow.run({})\n    return flow",
+}
+
+
+@pytest.mark.parametrize("command", ["check", "graph"])
+@pytest.mark.parametrize("how", RUNS)
+def test_no_node_runs_while_a_target_is_imported(folder: Path, how: str, command: str) -> None:
+    """However a module runs its flow, whatever it makes of the refusal: said with the remedy."""
+    (folder / "runs.py").write_text(
+        "from pocoflow import Flow, node\n\n@node\ndef pay() -> None:\n    print('PAID')\n\n"
+        f"flow = Flow(pay)\n{RUNS[how]}\n",
+        "utf-8",
+    )
+    target = f"runs:{'make' if how == 'made' else 'flow'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pocoflow", command, target],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "PAID" not in done.stdout
+    assert "flow 'pay' is run" in done.stderr
+    assert 'if __name__ == "__main__":' in done.stderr
+    if how in ("run", "swallowed", "async"):
+        assert "runs.py:" in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["raise SystemExit(0)", "import sys; sys.exit()"])
+def test_a_module_that_exits_is_not_taken_for_checked(folder: Path, ending: str) -> None:
+    """A target that ends the process while it is imported is an error, not a clean check."""
+    (folder / "ends.py").write_text(f"{ending}\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pocoflow", "check", "ends:flow"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "cannot import ends: SystemExit" in done.stderr
