@@ -22,6 +22,7 @@ from pocoflow.store import Store
 from pocoflow.subflow import Subflow, bind
 
 if typing.TYPE_CHECKING:
+    from pocoflow import db as db
     from pocoflow.db import WorkflowDB
 
 # isort: split
@@ -60,9 +61,11 @@ def __dir__() -> list[str]:
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
-def __getattr__(name: str) -> typing.Any:
-    # The database is imported by those who have one.
-    if name in ("WorkflowDB", "db"):
-        db = importlib.import_module("pocoflow.db")
-        return db if name == "db" else db.WorkflowDB
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not typing.TYPE_CHECKING:  # with it, a type checker takes every name of the package for one
+
+    def __getattr__(name):
+        # The database is imported by those who have one.
+        if name in ("WorkflowDB", "db"):
+            db = importlib.import_module("pocoflow.db")
+            return db if name == "db" else db.WorkflowDB
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
