@@ -113,7 +113,7 @@ class MissingKeyError(StoreError, KeyError, AttributeError):
 
 
 class MissingInputError(MissingKeyError):
-    """A run was started without a key that one of its nodes reads and that no node writes."""
+    """A run was started without an input: a key that a node reads and that no node makes first."""
 
 
 class NotSavedError(MissingKeyError):

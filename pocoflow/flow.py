@@ -71,7 +71,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         max_steps: Steps that one run may take: a guard against loops without a way out.
         schema: A Pydantic model (or a dict of types) that the store of every run is checked with.
         inputs: The fields that a run has to be given, ``(A.document,)``; by default those that are
-            read and that no node writes. Each run checks that they are there.
+            read and that no node writes, or whoever writes them needs them first. Each run checks
+            that they are there.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
             by a cancellation, and fails. That of a nested flow does not count.

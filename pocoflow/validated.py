@@ -28,7 +28,8 @@ class Validated:
 
     Attributes:
         inputs: The keys that a run has to be given, as the flow declares them; ``None`` if it does
-            not say: then they are the keys that are read and that no node writes.
+            not say: then they are the keys that are read and that no node writes, or whoever
+            writes them needs them first.
     """
 
     schema: Any

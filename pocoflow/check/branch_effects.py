@@ -23,6 +23,7 @@ class _Branch:
         reads: Keys that it may read.
         may: Keys that it may write.
         must: Keys that it has written at its end, whichever that is.
+        makes: Keys to which it can give their first value.
         reads_more: Whether it may read other keys.
         writes_more: Whether it may write other keys.
     """
@@ -31,6 +32,7 @@ class _Branch:
     reads: frozenset[str]
     may: frozenset[str]
     must: frozenset[str]
+    makes: frozenset[str]
     reads_more: bool
     writes_more: bool
 
@@ -66,6 +68,7 @@ def effects_of_branches(
         reads_more=any(one.reads_more for one in branches),
         writes_more=unknown,
         named={**items, **dict.fromkeys(sorted(private | errors), Place())},
+        makes=(_union(one.makes for one in branches) - private) | errors,
     )
 
 
@@ -103,6 +106,12 @@ def _of_graph(
         reads=_union(one.reads for one in every.values()),
         may=_union(one.may for ways in exits.values() for one in ways.values()),
         must=bits.keys(at_end),
+        makes=frozenset(
+            key
+            for spot in walk.spots
+            for key in every[id(spot)].first
+            if not before[id(spot)] & bits.of((key,))
+        ),
         reads_more=any(one.reads_more for one in every.values()),
         writes_more=any(one.writes_more for one in every.values()),
     )
@@ -115,6 +124,7 @@ class _Bits:
         self._bits: dict[str, int] = {}
         for effects in every:
             self._add(effects.needs)
+            self._add(effects.first)
         for one in exits:
             self._add(one.may | one.must)
 

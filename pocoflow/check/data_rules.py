@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from pocoflow.check.effects import Effects, Place, Places
 from pocoflow.check.flat import Spot, Way
@@ -60,30 +59,19 @@ class DataFlow:
 
     def _of(self, spot: Spot) -> Effects:
         effects = self._subject.effects(spot.place)
-        if isinstance(spot.place.node, FunctionNode):
-            return self._with_increments(effects, spot.place.node)
-        if self._knows_store:
+        if self._knows_store or isinstance(spot.place.node, FunctionNode):
             return effects
         # Without a schema the store of a classic flow is whatever the caller makes it.
-        return _without_needs(effects)
-
-    def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
-        """With the fields that ``writes=`` reduces into, which takes a value that is there."""
-        written = [field.name for field in node.signature.writes]
-        reduced = [key for key in written if self._subject.fields.reduces(key)]
-        if not reduced or node.signature.takes_store:  # which may have given it a value itself
-            return effects
-        lines = {key: effects.writes[key] for key in reduced}
-        return replace(effects, needs={**lines, **effects.needs})
+        return replace(effects, needs={}, makes=effects.first)
 
     @property
     def _knows_store(self) -> bool:
         return bool(self._subject.fields) or self._subject.inputs is not None
 
-    def mask(self, keys: object) -> int:
+    def mask(self, keys: Iterable[str]) -> int:
         """The keys as bits; those that no node uses have none."""
         bits = 0
-        for key in keys if isinstance(keys, (frozenset, set, dict)) else ():
+        for key in keys:
             bits |= self._bits.get(key, 0)
         return bits
 
@@ -93,9 +81,22 @@ class DataFlow:
         found = {key for effects in self._effects.values() for key in effects.writes}
         return frozenset(found.union(self._caught))
 
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The keys that some node can give their first value.
+
+        It writes them, does not need them itself, and some path comes to it on which nobody did:
+        what every writer needs first can only come from the caller.
+        """
+        found = set(self._caught)
+        for spot in self._subject.walk.spots:
+            here = self.before[id(spot)]
+            found |= {k for k in self._effects[id(spot)].first if not here & self._bits[k]}
+        return frozenset(found)
+
     def _behind(self, spot: Spot) -> dict[Way, int]:
         """What a node adds to what is written, on each of its ways."""
-        needed = self.mask(dict(self._effects[id(spot)].needs))
+        needed = self.mask(self._effects[id(spot)].needs)
         added = {}
         for way in spot.ways:
             out = self._subject.exit(spot, way)
@@ -142,24 +143,15 @@ class DataFlow:
         return shown
 
 
-def _without_needs(effects: Effects) -> Effects:
-    return Effects(
-        reads=effects.reads,
-        writes=effects.writes,
-        exits=effects.exits,
-        reads_more=effects.reads_more,
-        writes_more=effects.writes_more,
-    )
-
-
 def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | None, Finding]]:
     """Every finding of the family PF3, one on a missing key together with it.
 
-    A missing key that is no finding is an input: no node writes it, and the flow declares none.
+    A missing key that is no finding is an input: the flow declares none, and no node writes it, or
+    whoever writes it needs it first.
     """
     for one in flow.missing:
         is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
-        if is_known and (one.key in flow.written or subject.inputs is not None):
+        if is_known and (one.key in flow.made or subject.inputs is not None):
             yield one, _read_before(subject, flow, one)
     yield from ((None, one) for one in _unread(subject))
 

@@ -86,6 +86,8 @@ class Effects:
         named: Keys that are used without a look at whether they are there.
         values: What is written where, as far as the source tells.
         changes: Keys whose values are changed in place.
+        makes: Keys that it writes without need of them, where others are written and needed by
+            different nodes inside of it; by default what it writes and does not need.
     """
 
     needs: Places = field(default_factory=_none)
@@ -97,7 +99,14 @@ class Effects:
     named: Places = field(default_factory=_none)
     values: tuple[Write, ...] = ()
     changes: Places = field(default_factory=_none)
+    makes: frozenset[str] | None = None
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def first(self) -> frozenset[str]:
+        """The keys to which it can give their first value."""
+        own = self.writes.keys() - self.needs.keys()
+        return frozenset(own) if self.makes is None else self.makes
 
     def on(self, action: str | None) -> Exit:
         """What has been written when an action is returned; ``None`` is any other action."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -149,8 +149,18 @@ class Subject:
                 found = effects_of_branches(place, place.node, self.effects, self.exit)
             else:
                 found = effects_of(place.node)
+                if isinstance(place.node, FunctionNode):
+                    found = self._with_increments(found, place.node)
             self._effects[id(place.node)] = found
         return found
+
+    def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
+        """With the fields that ``writes=`` reduces into, which takes a value that is there."""
+        if node.signature.takes_store:  # which may have given it a value itself
+            return effects
+        written = [field.name for field in node.signature.writes]
+        reduced = {key: effects.writes[key] for key in written if self.fields.reduces(key)}
+        return replace(effects, needs={**reduced, **effects.needs}) if reduced else effects
 
     def exit(self, spot: Spot, way: Way) -> Exit:
         """What a node has written when a run leaves it on one of its ways."""

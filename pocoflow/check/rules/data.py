@@ -14,8 +14,9 @@ RULES = (
         "A path leads to a node that reads a field which nothing on the path has written.",
         """The run fails there with a missing key, after everything before it has been paid for. The
         message has the path. A field is there from the start if it has a default or is an input;
-        without `inputs=` the inputs are the fields that no node writes. What the store of a run
-        holds at its start is never reported.""",
+        without `inputs=` the inputs are the fields that no node writes, and those that whoever
+        writes them needs first, such as a text that a loop improves. What the store of a run holds
+        at its start is never reported.""",
         """
     @node
     def is_long(document: str) -> Literal["long", "short"]:
