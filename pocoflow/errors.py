@@ -31,6 +31,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── ResourceError            TypeError
     │   ├── BranchError
     │   ├── ResumeError
+    │   │   └── OtherFlowError
     │   ├── RunCancelled
     │   ├── RunPaused
     │   ├── DeadlineError            TimeoutError
@@ -76,6 +77,7 @@ __all__ = [
     "NodeTimeoutError",
     "NotSavedError",
     "NotStorableError",
+    "OtherFlowError",
     "PocoflowError",
     "QuestionExpiredError",
     "ReferenceMisuseError",
@@ -226,6 +228,20 @@ class BranchError(RunError):
 
 class ResumeError(RunError):
     """A stored run cannot go on here: it is completed, alive elsewhere, or the code has changed."""
+
+
+class OtherFlowError(ResumeError):
+    """A stored run is of another flow than the one that was asked to act on it.
+
+    Attributes:
+        run_id: The run.
+        flow_name: The name of the flow that it is of.
+    """
+
+    def __init__(self, *args: object, run_id: str = "", flow_name: str = "") -> None:
+        self.run_id = run_id
+        self.flow_name = flow_name
+        super().__init__(*args)
 
 
 class RunCancelled(RunError):

@@ -64,7 +64,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines += [f"node {name!r} is gone" for name in old if name not in new]
     lines += [f"node {name!r} is new" for name in new if name not in old]
     for name in old:
-        if name in new and not is_same_definition(old[name]["class"], new[name]["class"]):
+        if name in new and not _is_found_there(old[name]["class"], new[name]["class"]):
             lines.append(f"node {name!r} was {old[name]['class']}, is {new[name]['class']}")
         elif name in new and old[name]["code"] != new[name]["code"]:
             lines.append(f"code of node {name!r} changed")
@@ -76,7 +76,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def is_same_definition(before: str, now: str) -> bool:
+def is_same_definition(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether two nodes have one definition; in a module that was renamed its code is the same."""
+    names = [one["class"].partition(":")[2] for one in (before, now)]
+    is_moved = names[0] == names[1] and before["code"] == now["code"]
+    return is_moved or _is_found_there(before["class"], now["class"])
+
+
+def _is_found_there(before: str, now: str) -> bool:
     """Whether two labels mean one definition; the module of a script is ``__main__`` to itself."""
     modules, names = zip(*(label.split(":", 1) for label in (before, now)), strict=True)
     return before == now or ("__main__" in modules and names[0] == names[1])

@@ -24,7 +24,9 @@ from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, note_part
 from pocoflow.opening import (
+    Resuming,
     check_database,
+    names_before,
     new_run_id,
     open_store,
     refuse_while_importing,
@@ -38,7 +40,7 @@ from pocoflow.settings import is_time
 from pocoflow.store import Store
 from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
-from pocoflow.validated import Validated, names_of
+from pocoflow.validated import names_of
 from pocoflow.wiring import FlowEdges, Source
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
+class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -78,6 +80,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
             by a cancellation, and fails. That of a nested flow does not count.
         run_id: Id of the next runs, for a caller who has ids of his own; made anew for each run
             by default.
+        formerly: Names that the flow had before: stored runs that bear one of them are its own.
 
     Raises:
         DefinitionError: An argument makes no sense.
@@ -96,6 +99,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         strict: bool = False,
         deadline: float | None = None,
         run_id: str | None = None,
+        formerly: Iterable[str] = (),
     ) -> None:
         given: object = start
         if not isinstance(given, Node):
@@ -117,6 +121,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
         self.strict = strict
         self.deadline = deadline
         self.run_id = run_id
+        self.formerly = names_before(formerly)
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._db_path = db_path
         self._database: WorkflowDB | None = None
@@ -326,29 +331,17 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Validated, Node[Any, Any, Any]):
     def _stored(
         self,
         run_id: str,
-        changes: Mapping[str, Any] | None,
-        rename: Mapping[str, str] | None,
-        types: Iterable[type],
+        resuming: Resuming,
         resources: Mapping[Any, object] | None,
-        *,
-        recovering: bool = False,
     ) -> Started:
         from pocoflow.resume import reopen
 
         refuse_while_importing(self.flow_name)
         graph = self.graph
         objects = check_resources(resources, graph.resources)
-        found = reopen(
-            self._required_database(),
-            graph,
-            self.schema,
-            run_id,
-            changes=changes or {},
-            rename=rename or {},
-            types=types,
-            prove=self._prove,
-            recovering=recovering,
-        )
+        database = self._required_database()
+        self._refuse_other(database, run_id, resuming)
+        found = reopen(database, graph, self.schema, run_id, self.flow_name, resuming, self._prove)
         run = self._run(run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay
         run.items, run.prepared = found.items, found.prepared

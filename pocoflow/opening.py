@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -18,8 +19,10 @@ from pocoflow.store import Store
 from pocoflow.wording import short
 
 __all__ = [
+    "Resuming",
     "check_database",
     "importing",
+    "names_before",
     "new_run_id",
     "open_store",
     "refuse_while_importing",
@@ -80,6 +83,41 @@ def refuse_while_importing(flow_name: str) -> None:
     )
     _Importing.refused.append(said)
     raise DefinitionError(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """What whoever resumes or forks a stored run says of it.
+
+    Attributes:
+        changes: Values to set first.
+        rename: New names of nodes, by those that they had.
+        types: Classes of stored values.
+        flow_was: The name that the flow had when the run was started.
+        recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
+            to recover.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+    types: tuple[type, ...] = ()
+    flow_was: str | None = None
+    recovering: bool = False
+
+
+def names_before(given: Iterable[str]) -> tuple[str, ...]:
+    """The names that a flow had before.
+
+    Raises:
+        DefinitionError: They are no collection of names.
+    """
+    names = () if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(type(name) is str and name for name in names):
+        raise DefinitionError(
+            f"Flow(formerly={short(given)}): names that the flow had before, as in "
+            'formerly=("Old",)'
+        )
+    return names
 
 
 def check_database(given: object) -> None:

@@ -16,11 +16,11 @@ from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_da
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
-from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
+from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import utc_now
 from pocoflow.db.questions import Asked, refuse_closed, refuse_late
-from pocoflow.errors import AnswerError
+from pocoflow.errors import AnswerError, OtherFlowError
 from pocoflow.flow import Flow
 from pocoflow.forms import UNSET, form_of, read_json
 
@@ -51,6 +51,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--db", metavar="PATH", help=f"the database (that of the flow, or {DATABASE})"
     )
+    add_relocations(parser)
     parser.set_defaults(execute=answer)
 
 
@@ -109,12 +110,13 @@ def answer(args: argparse.Namespace) -> int:
     """Answer one question, or all that are open, and go on with the run if the flow is given."""
     by = args.by if args.by is not None else _login()
     if args.flow:
-        flow = stored_in(load_flow(args.flow), args.db)
+        flow = owner_of_runs(args)
         db = flow._required_database()
         args.run_id = find_run(db, args.run_id)["run_id"]
         try:
+            flow.check_owner(args.run_id)
             return _answer(_Desk(db, flow, by), args, args.db)
-        except AnswerError as exc:
+        except (AnswerError, OtherFlowError) as exc:
             lines = (str(exc), *in_commands(exc, args.run_id, args.flow, args.db, db.path))
             raise CommandError("\n".join(lines), code=1) from exc
     path = args.db or DATABASE

@@ -18,6 +18,7 @@ from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.errors import PocoflowError
 from pocoflow.findings import Finding
 from pocoflow.flow import Flow
+from pocoflow.opening import Resuming
 from pocoflow.resume import rehearse
 from pocoflow.wording import closest
 
@@ -98,11 +99,13 @@ def _validate(flow: Flow[Any], target: str) -> list[Finding]:
 def _runs(flow: Flow[Any], path: str) -> Iterator[Finding]:
     """A finding for each unfinished run of the flow that could not go on."""
     with open_database(path) as database:
-        for run in database.list_runs(10**9, flow_name=flow.flow_name):
+        names = dict.fromkeys((flow.flow_name, *flow.formerly))
+        runs = [run for name in names for run in database.list_runs(10**9, flow_name=name)]
+        for run in runs:
             if run["status"] == "completed":
                 continue
             try:
-                rehearse(database, flow.graph, flow.schema, run["run_id"], flow._prove)
+                rehearse(database, flow.graph, flow.schema, run["run_id"], Resuming(), flow._prove)
             except Exception as exc:  # noqa: BLE001 - whatever it is, it would end the resume
                 yield stored.cannot_go_on(flow.flow_name, run, exc)
 

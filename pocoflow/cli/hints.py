@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pocoflow.cli.database import command
-from pocoflow.errors import PocoflowError
+from pocoflow.errors import OtherFlowError, PocoflowError
 
 __all__ = ["in_commands"]
 
@@ -23,10 +23,14 @@ def in_commands(
         database: The database of the flow.
     """
     message = str(exc)
+    again = ("resume", run_id, target)
     if "flow.answer_json" in message:
         yield f"answer with: {command('answer', run_id, '--flow', target, path=path)}"
     if "WorkflowDB.answer_json" in message:
         yield f"answer by the schema with: {command('answer', run_id, path=database)}"
+    if isinstance(exc, OtherFlowError):
+        renamed = command(*again, "--flow-was", exc.flow_name, path=path)
+        yield f"if the flow was renamed: {renamed}"
     if "rename={" in message:
         renaming = command("resume", run_id, target, "--rename", "OLD=NEW", path=path)
         yield f"rename with: {renaming}"

@@ -7,13 +7,15 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from pocoflow.cli.database import DATABASE
 from pocoflow.cli.output import CommandError
-from pocoflow.cli.target import TARGET_HELP
+from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
+from pocoflow.flow import Flow
 
-__all__ = ["register"]
+__all__ = ["page_arguments", "register"]
 
 _SETTINGS = {
     "server.address": "127.0.0.1",
@@ -32,18 +34,31 @@ def register(parser: argparse.ArgumentParser) -> None:
         "but for the answers to what runs ask; with --flow, runs of that flow can be resumed, "
         "forked and cancelled."
     )
+    _add_page(parser)
     parser.add_argument(
-        "database",
+        "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
+    )
+    parser.set_defaults(execute=run_monitor)
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "db",
         metavar="DB",
         nargs="?",
         default=DATABASE,
         help=f"the database ({DATABASE}); it need not be there yet",
     )
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
-    parser.add_argument(
-        "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
-    )
-    parser.set_defaults(execute=run_monitor)
+    add_relocations(parser)
+
+
+def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flow[Any]]]:
+    """What the page was started with: its database, its flow, and what loads that."""
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_page(parser)
+    given, _ = parser.parse_known_args(arguments)
+    return given.db, given.flow or "", lambda: owner_of_runs(given)
 
 
 def _port(text: str) -> int:
@@ -68,6 +83,8 @@ def _command(args: argparse.Namespace) -> Iterator[str]:
     yield from ("-m", "pocoflow.ui")
     for name, value in {**_SETTINGS, "server.port": str(args.port)}.items():
         yield from (f"--{name}", value)
-    yield from ("--", args.database)
+    yield from ("--", args.db)
     if args.flow:
         yield from ("--flow", args.flow)
+    for name in args.flow_was:
+        yield from ("--flow-was", name)

@@ -7,7 +7,7 @@ import argparse
 from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import one_line, printable, width
-from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
+from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.errors import PocoflowError, RunPaused
 
 __all__ = ["register"]
@@ -22,12 +22,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
     parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
+    add_relocations(parser)
     parser.set_defaults(execute=recover)
 
 
 def recover(args: argparse.Namespace) -> int:
     """Recover the runs and say how each ended; 1 if one of them failed again."""
-    flow = stored_in(load_flow(args.flow), args.db)
+    flow = owner_of_runs(args)
     outcomes = flow.recover()
     database, room = flow._required_database().path, width()
     for run_id, error in outcomes.items():

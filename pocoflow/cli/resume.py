@@ -11,7 +11,7 @@ from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.database import RUN_HELP, command, find_run
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.cli.target import TARGET_HELP, load_flow, stored_in
+from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.db.questions import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow import Flow
@@ -45,12 +45,13 @@ def register(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a node that has another name now; may be repeated",
     )
+    add_relocations(parser)
     parser.set_defaults(execute=resume)
 
 
 def resume(args: argparse.Namespace) -> int:
     """Resume a run and say how it ended."""
-    flow = stored_in(load_flow(args.flow), args.db)
+    flow = owner_of_runs(args)
     changes, rename = dict(args.set), dict(args.rename)
     run_id = find_run(flow._required_database(), args.run_id)["run_id"]
     return go_on(flow, run_id, args.flow, args.db, changes=changes, rename=rename)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import inspect
@@ -24,12 +25,34 @@ from pocoflow.node import Node
 from pocoflow.opening import importing
 from pocoflow.wording import closest
 
-__all__ = ["TARGET_HELP", "load_flow", "stored_in"]
+__all__ = ["TARGET_HELP", "add_relocations", "load_flow", "owner_of_runs", "stored_in"]
 
 TARGET_HELP = (
     "the flow: package.module:name or path/file.py:name, where name is a flow, or a function "
     "without parameters that makes one"
 )
+
+
+def add_relocations(parser: argparse.ArgumentParser) -> None:
+    """Add what says that stored runs know the flow, or what it is made of, by other names."""
+    parser.add_argument(
+        "--flow-was",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name that the flow had before, when its run was started; may be repeated",
+    )
+
+
+def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
+    """The flow that a command acts on stored runs with, with its database.
+
+    Raises:
+        CommandError: The target is not a flow, or there is no database.
+    """
+    flow = stored_in(load_flow(args.flow), args.db)
+    flow.formerly = (*flow.formerly, *args.flow_was)
+    return flow
 
 
 def load_flow(target: str) -> Flow[Any]:

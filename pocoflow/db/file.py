@@ -42,6 +42,17 @@ class RunsFile:
             )
         return int(row[0])
 
+    def flow_of(self, run_id: str) -> str:
+        """The name of the flow that a run is of.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        row = self.connection.row(
+            "SELECT flow_name FROM pf_runs WHERE run_no = ?", (self.number(run_id),)
+        )
+        return "" if row is None else str(row[0])
+
     def _writing(self) -> Any:
         self._refuse_read_only()
         return self.connection.transaction()

@@ -22,7 +22,7 @@ SELECT g.graph FROM pf_graphs AS g JOIN pf_runs AS r ON r.graph_no = g.graph_no 
 -- A run goes on: only one that is not completed, by whoever holds its lock.
 UPDATE pf_runs SET
     status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
-    traceback = NULL, cancel_requested = 0, current_node = ?, graph_no = ?,
+    traceback = NULL, cancel_requested = 0, flow_name = ?, current_node = ?, graph_no = ?,
     started_at = coalesce(started_at, ?)
 WHERE run_no = ?;
 

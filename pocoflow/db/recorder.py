@@ -176,6 +176,7 @@ class RunRecorder(StepWriter):
         store: Store[Any],
         stored: Store[Any],
         position: Position,
+        flow_name: str,
         node: str,
         graph: str,
         renamed: Renamed | None = None,
@@ -186,6 +187,7 @@ class RunRecorder(StepWriter):
             store: The store of the run from now on.
             stored: The store as it is in the database.
             position: Where it goes on, as :meth:`claim` gave it.
+            flow_name: The name of the flow now.
             node: The label, now, of the node that comes next.
             graph: The fingerprint of the flow as it is now.
             renamed: Gives the names that nodes have now, if some have other ones.
@@ -209,7 +211,7 @@ class RunRecorder(StepWriter):
             number = _graph_number(raw, graph)
             if renamed is not None:
                 rename_places(raw, self._run_no, renamed)
-            raw.execute(QUERIES["claim"], (node, number, now, self._run_no))
+            raw.execute(QUERIES["claim"], (flow_name, node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             which = (*event_ids(self._run_no), self._run_no)
             self._progress.resumes = raw.execute(QUERIES["resumes_of_run"], which).fetchone()[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from pocoflow.errors import MissingInputError, ResumeError
 from pocoflow.fingerprint import describe
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.logging import get_logger
-from pocoflow.opening import new_run_id
+from pocoflow.opening import Resuming, new_run_id
 from pocoflow.resume.branches import SavedBranches
 from pocoflow.resume.kept import answers, prepared, replayed
 from pocoflow.resume.opened import under_schema, with_pause
@@ -63,18 +63,14 @@ def reopen(
     graph: Graph,
     schema: object,
     run_id: str,
-    *,
-    changes: Mapping[str, Any],
-    rename: Mapping[str, str],
-    types: Iterable[type],
+    flow_name: str,
+    resuming: Resuming,
     prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
-    recovering: bool = False,
 ) -> Resumption:
     """Claim a stored run and set it running again under the code as it is now.
 
     ``prove`` is called with the node that comes next, the flows around it, and the store, before
-    anything is written. ``recovering`` refuses a run that somebody has gone on with, or ended,
-    since it was found to be one to recover.
+    anything is written.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -82,14 +78,15 @@ def reopen(
         DecodeError: A stored value names a class that is not known here, or is damaged.
     """
     recorder = RunRecorder(database, run_id)
-    position = recorder.claim(recovering=recovering)
+    position = recorder.claim(recovering=resuming.recovering)
     try:
         row = database.get_run(run_id) or {}
         fingerprint = describe(graph, schema)
+        changes, rename = resuming.changes, resuming.rename
         again = bool(rename) and recorder.was_resumed()
         places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename, again)
         place, frames = places.pending(position)
-        known = (*schema_types(schema), *types)
+        known = (*schema_types(schema), *resuming.types)
         stored = database.load_checkpoint(run_id, position.step, types=known)
         paused = with_pause(run_id, position, stored, known)
         store = under_schema(run_id, paused, schema, changes, places.listed)
@@ -100,7 +97,7 @@ def reopen(
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         renamed = places.renamed if rename else None
-        recorder.go_on(store, stored, position, coming, fingerprint, renamed)
+        recorder.go_on(store, stored, position, flow_name, coming, fingerprint, renamed)
     except BaseException:
         recorder.let_go()
         raise
@@ -126,6 +123,7 @@ def rehearse(
     graph: Graph,
     schema: object,
     run_id: str,
+    resuming: Resuming,
     prove: Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object],
 ) -> None:
     """Read everything that going on with a run would read, and write nothing.
@@ -134,13 +132,16 @@ def rehearse(
         ResumeError: The code has changed where the run stands.
         DecodeError: A stored value names a class that is not known here, or is damaged.
     """
-    position = RunRecorder(database, run_id).position()
-    places = Places(run_id, graph, database.get_graph(run_id), describe(graph, schema), {})
+    recorder, rename = RunRecorder(database, run_id), resuming.rename
+    position = recorder.position()
+    fingerprint = describe(graph, schema)
+    again = bool(rename) and recorder.was_resumed()
+    places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename, again)
     place, frames = places.pending(position)
-    known = tuple(schema_types(schema))
+    known = (*schema_types(schema), *resuming.types)
     stored = database.load_checkpoint(run_id, position.step, types=known)
     stored = with_pause(run_id, position, stored, known)
-    store = under_schema(run_id, stored, schema, {}, places.listed)
+    store = under_schema(run_id, stored, schema, resuming.changes, places.listed)
     prepared(run_id, position.pause, place, known)
     prove(place, tuple(frames), store)
     _finished(places, position, place, known)
@@ -150,9 +151,9 @@ def fork_run(
     database: WorkflowDB,
     run_id: str,
     step: int | None,
-    changes: Mapping[str, Any],
     schema: object,
-    types: Iterable[type],
+    flow_name: str,
+    resuming: Resuming,
 ) -> str:
     """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
 
@@ -168,12 +169,12 @@ def fork_run(
             "earlier step"
         )
     row = database.get_run(run_id) or {}
-    known = (*schema_types(schema), *types)
+    known = (*schema_types(schema), *resuming.types)
     stored = database.load_checkpoint(run_id, parent.step, types=known)
-    store = under_schema(run_id, stored, schema, changes)
-    new_id, token = new_run_id(row["flow_name"])
+    store = under_schema(run_id, stored, schema, resuming.changes)
+    new_id, token = new_run_id(flow_name)
     given = {
-        "flow_name": row["flow_name"],
+        "flow_name": flow_name,
         "status": "queued",
         "current_node": parent.node,
         "token": token,

@@ -134,7 +134,7 @@ class Places:
         old, new = self._before.get(before), self._now.get(now)
         if old is None or new is None or {name, before} & self._rename.keys():
             return
-        if not is_same_definition(old["class"], new["class"]):
+        if not is_same_definition(old, new):
             raise ResumeError(
                 f"run {self.run_id!r} stands before node {before!r}, which was {old['class']} and "
                 f"is {new['class']} now; if that is the node to go on with, pass "

@@ -32,15 +32,11 @@ def show_acting(place: Place, view: RunView) -> None:
     if view.run["status"] == "running":
         return
     step = _choose_step(place, view)
-    if place.flow is not None and place.flow.flow_name == view.run["flow_name"]:
+    refusal = place.refusal(str(view.run["run_id"]))
+    if place.flow is not None and not refusal:
         _buttons(place, place.flow, view, step)
-    elif place.flow is not None:
-        notice(
-            f"The monitor was given the flow {place.flow.flow_name!r}, this run is of "
-            f"{view.run['flow_name']!r}.",
-            tone="gray",
-            key=place.name("other-flow"),
-        )
+    elif refusal:
+        notice(refusal, tone="gray", key=place.name("other-flow"))
     _snippet(place, view, step)
 
 

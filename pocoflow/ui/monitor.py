@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 from streamlit import config
 
+from pocoflow.cli.monitor import page_arguments
+from pocoflow.cli.output import CommandError
 from pocoflow.flow import Flow
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.place import Place
@@ -90,13 +93,8 @@ def _main(arguments: list[str]) -> None:
     # those of whoever gives a flow.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]
-    target = ""
-    if "--flow" in arguments:
-        place = arguments.index("--flow")
-        target = "".join(arguments[place + 1 : place + 2])
-        arguments = arguments[:place] + arguments[place + 2 :]
-    path = arguments[0] if arguments else "pocoflow.db"
-    _render(Place(path, "", _load(target, path) if target else None, target))
+    path, target, load = page_arguments(arguments)
+    _render(Place(path, "", _load(arguments, load) if target else None, target))
 
 
 def _keep_to_ourselves() -> None:
@@ -107,17 +105,15 @@ def _keep_to_ourselves() -> None:
         st.rerun()
 
 
-def _load(target: str, path: str) -> Flow[Any] | None:
+def _load(arguments: list[str], load: Callable[[], Flow[Any]]) -> Flow[Any] | None:
     """Load the flow of the command line once for this process; say so if it cannot be."""
-    from pocoflow.cli.output import CommandError
-    from pocoflow.cli.target import load_flow, stored_in
 
     @st.cache_resource(show_spinner=False)
-    def load(target: str, path: str) -> Flow[Any]:
-        return stored_in(load_flow(target), path)
+    def load_once(arguments: list[str]) -> Flow[Any]:
+        return load()
 
     try:
-        return load(target, path)
+        return load_once(arguments)
     except CommandError as exc:
         notice(str(exc), title="The flow cannot be used", tone="red", key="flow-error")
         return None

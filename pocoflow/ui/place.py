@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from pocoflow.errors import PocoflowError
 from pocoflow.flow import Flow
 
 __all__ = ["Place"]
@@ -30,6 +31,16 @@ class Place:
     flow: Flow[Any] | None = None
     reference: str = ""
     answers: bool = True
+
+    def refusal(self, run_id: str) -> str:
+        """Why the flow of this monitor may not act on a run; empty if it may, or there is none."""
+        if self.flow is None:
+            return ""
+        try:
+            self.flow.check_owner(run_id)
+        except PocoflowError as exc:
+            return str(exc)
+        return ""
 
     def name(self, part: str) -> str:
         """The name of a widget, a fragment or a query parameter of this monitor."""

@@ -65,8 +65,7 @@ def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
 
 def _flow_of(place: Place, view: RunView) -> Flow[Any] | None:
     """The flow of the run, if the monitor was given it."""
-    flow = place.flow
-    return flow if flow is not None and flow.flow_name == view.run["flow_name"] else None
+    return None if place.refusal(str(view.run["run_id"])) else place.flow
 
 
 def _question(place: Place, view: RunView, one: Asked) -> None:

@@ -975,7 +975,7 @@ def test_a_field_that_moved_is_migrated_by_the_model(
             return "done"
 
     run_id = Chain(path, schema=Numbers).fail("B", "exec")
-    flow: Flow[Any] = Flow(Look(name="B"), db_path=path, schema=schema)
+    flow: Flow[Any] = Flow(Look(name="B"), db_path=path, schema=schema, flow_name="chain")
     store = flow.resume(run_id, rename={"B": "B"})
     assert store[key] == value
     with WorkflowDB(path) as db:
@@ -1005,7 +1005,7 @@ def test_a_field_of_another_type_is_migrated_by_the_models_own_validator(path: P
         Chain(path, schema=Strict).flow.resume(run_id)
     assert "'x' expects list[int]" in str(caught.value)
     assert "field 'x' was int, is list[int]" in str(caught.value)
-    flow: Flow[Any] = Flow(Grow(name="B"), db_path=path, schema=Migrating)
+    flow: Flow[Any] = Flow(Grow(name="B"), db_path=path, schema=Migrating, flow_name="chain")
     assert flow.resume(run_id, rename={"B": "B"})["x"] == [1, 5]
     with WorkflowDB(path) as db:
         assert db.load_checkpoint(run_id, 1)["x"] == [1, 5]
