@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "resume": Command("pocoflow.cli.resume", "go on with a run"),
     "recover": Command("pocoflow.cli.recover", "go on with every run of a flow that can"),
     "prune": Command("pocoflow.cli.prune", "remove old runs"),
+    "migrate-db": Command("pocoflow.cli.migrate_db", "migrate a database of version 0.2.1"),
 }
 
 

@@ -8,15 +8,18 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pocoflow.db.migrate import migrate
+from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.wal import LOG_LIMIT, Backfill, Identity, identify, is_any_at_work, rest_all
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
+from pocoflow.logging import get_logger
 
 __all__ = ["Connection", "Synchronous"]
+
+_log = get_logger("db")
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
@@ -112,6 +115,7 @@ class Connection:
         self._raw: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._seen: _Look | None = None
+        self._is_old = False
         self._identity: Identity | None = None
         self._backfill: Backfill | None = None
         with _guard:
@@ -124,25 +128,95 @@ class Connection:
     # -- opening and closing --------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        look = self._look() if self.read_only else None
-        opened = sqlite3.connect(
-            self._target(look),
-            timeout=self._busy_timeout,
-            isolation_level=None,
-            check_same_thread=False,
-            uri=self.read_only,
-            cached_statements=256,
-        )
-        try:
-            raw = self._prepare(opened)
-        except BaseException:
-            opened.close()
-            raise
-        # What does not follow the file by itself is opened anew once the file looks different.
-        self._seen = look if look is not None and (_at_rest(look) or raw is not opened) else None
+        raw = None if self.read_only else self._open_to_write()
+        if raw is None:
+            raw = self._open_to_look()
+        else:
+            self._seen = None
         self._raw, self._pid = raw, os.getpid()
         self._identity = self._identify()
         return raw
+
+    def _open_to_write(self) -> sqlite3.Connection | None:
+        """``None`` if the file is one of 0.2.1, which is only looked at until it is written to."""
+        look = self._look()
+        raw = self._connect(self._target(None))
+        try:
+            layout = layout_of(raw, self.label)
+            self._is_old = layout is Layout.OLD
+            if self._is_old:
+                self._leave(raw, look)
+                return None
+            if layout is Layout.EMPTY:
+                create(raw, self.label)
+            self._prepare(raw)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _leave(self, raw: sqlite3.Connection, look: _Look) -> None:
+        if _at_rest(look):
+            raw.close()
+            return
+        # The last one to be closed writes the log into the file, unless it may only read.
+        with closing(self._connect(self._target(self._look()))) as reader:
+            reader.execute("PRAGMA user_version").fetchone()
+            raw.close()
+
+    def _open_to_look(self) -> sqlite3.Connection:
+        look = self._look()
+        raw = self._connect(self._target(look))
+        try:
+            layout = layout_of(raw, self.label)
+            self._is_old = layout is Layout.OLD
+            if layout is Layout.EMPTY:
+                raise DatabaseFileError(
+                    f"database {self.label} is empty: no flow has written to it yet"
+                )
+            if self._is_old:
+                with closing(raw):
+                    raw = copy_of_old(raw, self.label)
+        except BaseException:
+            raw.close()
+            raise
+        # What does not follow the file by itself is opened anew once the file looks different.
+        self._seen = look if _at_rest(look) or self._is_old else None
+        return raw
+
+    def _connect(self, target: str) -> sqlite3.Connection:
+        raw = sqlite3.connect(
+            target,
+            timeout=self._busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=target.startswith("file:"),
+            cached_statements=256,
+        )
+        raw.row_factory = sqlite3.Row
+        protect(raw)
+        return raw
+
+    def migrate(self, *, close_running: bool = False) -> Path | None:
+        """Bring a file of 0.2.1 to the layout of this version; where the copy of it is.
+
+        ``None`` if it has the layout of this version already.
+        """
+        with self._lock, self._translated():
+            self._current()
+            if not self._is_old or self.file is None:
+                return None
+            with closing(self._connect(self._target(None))) as raw:
+                copy = migrate(raw, self.label, self.file, close_running=close_running)
+            self._reopen()
+        if copy is not None:
+            _log.warning(
+                "database %s, of version 0.2.1, has the layout of this version now; a copy of it "
+                "as it was is kept as %s",
+                self.label,
+                copy,
+            )
+        return copy
 
     def _identify(self) -> Identity | None:
         return None if self.file is None else identify(self.file)
@@ -190,17 +264,12 @@ class Connection:
                 found.append((about.st_ino, about.st_size, about.st_mtime_ns))
         return tuple(found)
 
-    def _prepare(self, raw: sqlite3.Connection) -> sqlite3.Connection:
-        raw.row_factory = sqlite3.Row
-        if self.read_only:
-            return migrate(raw, self.label, read_only=True)
+    def _prepare(self, raw: sqlite3.Connection) -> None:
         raw.execute("PRAGMA foreign_keys = ON")
-        raw = migrate(raw, self.label, read_only=False)
         if self.file is not None:
             self._use_log(raw)
             raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
         raw.execute(f"PRAGMA synchronous = {self._synchronous}")
-        return raw
 
     def _use_log(self, raw: sqlite3.Connection) -> None:
         # Another process that opens the file now is worth waiting for, but SQLite does not wait.
@@ -257,6 +326,9 @@ class Connection:
         """
         with self._lock, self._translated():
             raw = self._current()
+            if self._is_old:
+                self.migrate()
+                raw = self._current()
             try:
                 if not patient:
                     raw.execute("PRAGMA busy_timeout = 0")
@@ -278,6 +350,7 @@ class Connection:
     def vacuum(self) -> None:
         """Write the file anew, without the room that is not used."""
         with self._lock, self._translated():
+            self.migrate()
             raw = self._current()
             if self._backfill is not None:
                 self._backfill.rest()  # or it might be at what follows VACUUM
@@ -287,7 +360,8 @@ class Connection:
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a read."""
         with self._lock, self._translated():
-            if not self.read_only:
+            self._current()
+            if not self.read_only and not self._is_old:
                 self._check_there()
             elif self._seen is None and self._identify() != self._identity:
                 self._reopen()

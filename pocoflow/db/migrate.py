@@ -1,87 +1,223 @@
-"""Bringing a database file to the layout of this version."""
+"""Which layout a database file has, and bringing one of 0.2.1 to that of this version."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
+from contextlib import closing, contextmanager
+from enum import Enum, auto
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from pocoflow import codec
-from pocoflow.db.sql import QUERIES, VERSION, schema_statements
+from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
 from pocoflow.errors import DatabaseFileError, NotStorableError
 
-__all__ = ["migrate"]
+__all__ = ["Layout", "copy_of_old", "create", "layout_of", "migrate", "protect"]
 
-_OLD_TABLES = ("pf_checkpoints", "pf_events", "pf_runs")
-_NEWEST = {"pf_items", "pf_pauses", "pf_questions"}
+_OLD_COLUMNS = {
+    "pf_runs": (
+        *("run_id", "flow_name", "status", "started_at", "completed_at", "total_steps"),
+        *("current_node", "error_msg"),
+    ),
+    "pf_checkpoints": ("id", "run_id", "step", "node_name", "store_json", "created_at"),
+    "pf_events": (
+        *("id", "run_id", "step", "node_name", "event", "action", "elapsed_ms", "error_msg", "ts"),
+    ),
+}
 _OLD_UNSAVED = re.compile(r"<non-serialisable: (.+)>")
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+_Object: TypeAlias = tuple[str, str, str, str | None]
+"""Type, name, table and SQL text."""
+
+# All that is named as ours, or is about something that is.
+_OBJECTS = r"""
+SELECT type, name, tbl_name, sql FROM sqlite_master
+WHERE name LIKE 'pf\_%' ESCAPE '\' OR tbl_name LIKE 'pf\_%' ESCAPE '\'
+"""
 
 
-def migrate(raw: sqlite3.Connection, label: str, *, read_only: bool) -> sqlite3.Connection:
-    """Give the connection to use: the same one, migrated in place inside one transaction.
+class Layout(Enum):
+    """How a file is laid out."""
 
-    A read-only connection is never written to: an older layout is copied to memory and migrated
-    there, and that connection is returned instead.
+    EMPTY = auto()
+    OLD = auto()
+    CURRENT = auto()
+
+
+def protect(raw: sqlite3.Connection) -> None:
+    """Let the schema of a file call no function with effects, and damaged pages be noticed."""
+    raw.execute("PRAGMA trusted_schema = OFF")
+    raw.execute("PRAGMA cell_size_check = ON")
+    if hasattr(raw, "setconfig"):  # since Python 3.12
+        raw.setconfig(getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE"), True)  # noqa: B009
+
+
+def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
+    """The layout of a file, whose objects named ``pf_*`` must be exactly those of one.
+
+    People's own tables, and views and indexes on them, are left alone.
 
     Raises:
-        DatabaseFileError: The file was written by a later version, or is not a database of ours.
+        DatabaseFileError: It is not a database of ours, of a later version, or was changed.
     """
-    version, tables = _inspect(raw)
-    if tables and "pf_runs" not in tables:
+    version, tables, objects = _inspect(raw)
+    if not tables and not objects:
+        return Layout.EMPTY
+    if not any(name == "pf_runs" for _, name, _, _ in objects):
         raise DatabaseFileError(
             f"{label} is a SQLite database, but not of pocoflow (its tables: "
-            f"{', '.join(sorted(tables))})"
+            f"{', '.join(sorted(tables)[:20])})"
         )
     if version > VERSION:
         raise DatabaseFileError(
             f"database {label} has layout {version}, this pocoflow reads up to {VERSION}: "
             "upgrade pocoflow"
         )
-    if tables and version == VERSION:
-        if lacking := sorted(_NEWEST - tables):
+    if version == VERSION:
+        _refuse_others(objects - _objects_of_this_version(), label)
+        if lacking := _objects_of_this_version() - objects:
             raise DatabaseFileError(
                 f"database {label} was written by a version between 0.2.1 and 0.3 that was never "
-                f"published, and lacks {', '.join(lacking)}: use another file, or the version that "
-                "wrote it"
+                f"published, or was changed, and lacks {_names(lacking)}: use another file, or "
+                "the version that wrote it"
             )
-        return raw
-    if read_only:
-        if not tables:
-            raise DatabaseFileError(f"database {label} is empty: no flow has written to it yet")
-        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        copy.row_factory = sqlite3.Row
-        try:
-            raw.backup(copy)
-            _bring_up(copy, label, old=True)
-        except BaseException:
-            copy.close()
-            raise
-        raw.close()
-        return copy
-    _bring_up(raw, label, old=bool(tables))
-    return raw
+        return Layout.CURRENT
+    _check_old(raw, objects, label)
+    return Layout.OLD
 
 
-def _inspect(raw: sqlite3.Connection) -> tuple[int, set[str]]:
-    """The layout's version and the names of the tables, as of one instant."""
-    raw.execute("BEGIN")
+def _inspect(raw: sqlite3.Connection) -> tuple[int, set[str], set[_Object]]:
+    """The layout's version, the names of the tables, and what is ours, as of one instant."""
+    own = not raw.in_transaction
+    if own:
+        raw.execute("BEGIN")
     try:
         version = raw.execute("PRAGMA user_version").fetchone()[0]
         rows = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        objects = {tuple(row) for row in raw.execute(_OBJECTS)}
     finally:
-        if raw.in_transaction:
+        if own and raw.in_transaction:
             raw.execute("COMMIT")
-    return version, {row[0] for row in rows}
+    return version, {str(row[0]) for row in rows}, objects
 
 
-def _bring_up(raw: sqlite3.Connection, label: str, *, old: bool) -> None:
+@cache
+def _objects_of_this_version() -> frozenset[_Object]:
+    with closing(sqlite3.connect(":memory:")) as raw:
+        for statement in schema_statements():
+            raw.execute(statement)
+        return frozenset(raw.execute(_OBJECTS))
+
+
+def _refuse_others(others: set[_Object], label: str) -> None:
+    known = {name for _, name, _, _ in _objects_of_this_version()}
+    for kind, name, table, _ in sorted(others, key=str):
+        if name not in known:
+            about = "" if name == table else f" on {table}"
+            raise DatabaseFileError(
+                f"database {label} has a {kind} {name!r}{about} that is not pocoflow's and could "
+                f"change what is read and written: if you know it, remove it with DROP "
+                f"{kind.upper()}; if not, do not trust the file"
+            )
+
+
+def _names(objects: frozenset[_Object]) -> str:
+    return ", ".join(sorted({name for _, name, _, _ in objects}))
+
+
+def _check_old(raw: sqlite3.Connection, objects: set[_Object], label: str) -> None:
+    for kind, name, table, sql in sorted(objects, key=str):
+        # Its indexes go away with its tables.
+        is_old = kind == "table" and name in _OLD_COLUMNS and (sql or "").startswith("CREATE TABLE")
+        if not is_old and (kind != "index" or name.startswith("pf_")):
+            raise DatabaseFileError(
+                f"database {label} has a {kind} {name!r} (of {table}), which neither 0.2.1 nor "
+                "this version has made: use another file"
+            )
+    for table, columns in _OLD_COLUMNS.items():
+        found = raw.execute(f"PRAGMA table_xinfo({table})").fetchall()
+        there = {row["name"] for row in found if not row["hidden"]}
+        if lacking := [column for column in columns if column not in there]:
+            raise DatabaseFileError(
+                f"database {label} has a table {table} without {', '.join(lacking)}, so it is "
+                "neither of 0.2.1 nor of this version: use another file"
+            )
+
+
+def create(raw: sqlite3.Connection, label: str) -> None:
+    """Lay an empty file out, unless another process does so in this instant."""
+    with _locked(raw):
+        if layout_of(raw, label) is Layout.EMPTY:
+            _lay_out(raw)
+
+
+def copy_of_old(raw: sqlite3.Connection, label: str) -> sqlite3.Connection:
+    """A file of 0.2.1 in this layout, in memory; the file is only read.
+
+    A checkpoint that cannot be read is there with nothing saved, so that the others can be.
+    """
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy.row_factory = sqlite3.Row
+    try:
+        protect(copy)
+        raw.backup(copy)
+        with _locked(copy):
+            _transform(copy, label, strict=False)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def migrate(raw: sqlite3.Connection, label: str, file: Path, *, close_running: bool) -> Path | None:
+    """Bring a file of 0.2.1 to this layout in one transaction, keeping a copy of it.
+
+    Args:
+        raw: A connection to it on which nothing has been set yet.
+        label: What the file is called.
+        file: Where it is.
+        close_running: Whether to record runs that read as running as interrupted.
+
+    Returns:
+        Where the copy is; ``None`` if another process has migrated the file.
+
+    Raises:
+        DatabaseFileError: A run reads as running, or a row cannot be read, or no copy can be made;
+            the file is left as it is.
+    """
+    copy = None
+    raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        with _locked(raw):
+            # Another process may have migrated it between our look and our lock.
+            if layout_of(raw, label) is not Layout.OLD:
+                return None
+            if not close_running:
+                _refuse_running(raw, label)
+            copy = _keep_copy(label, file)
+            _transform(raw, label, strict=True)
+            if close_running:
+                raw.execute(QUERIES["close_running"], (INTERRUPTED,))
+    except BaseException:
+        if copy is not None:
+            copy.unlink()
+        raise
+    return copy
+
+
+@contextmanager
+def _locked(raw: sqlite3.Connection) -> Iterator[None]:
     try:
         raw.execute("BEGIN IMMEDIATE")
-        # Another process may have migrated between our look and our lock.
-        if raw.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            _create(raw, label, old=old)
+        yield
         raw.execute("COMMIT")
     except BaseException:
         if raw.in_transaction:
@@ -89,23 +225,76 @@ def _bring_up(raw: sqlite3.Connection, label: str, *, old: bool) -> None:
         raise
 
 
-def _create(raw: sqlite3.Connection, label: str, *, old: bool) -> None:
-    if old:
-        for table in _OLD_TABLES:
-            raw.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-        for (index,) in raw.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-        ).fetchall():
-            raw.execute(f'DROP INDEX "{index}"')
+def _refuse_running(raw: sqlite3.Connection, label: str) -> None:
+    rows = raw.execute("SELECT run_id FROM pf_runs WHERE status = 'running' LIMIT 4").fetchall()
+    if not rows:
+        return
+    shown = ", ".join(f"{row[0]!r:.80}" for row in rows[:3]) + (", ..." if rows[3:] else "")
+    command = shlex.join(["pocoflow", "migrate-db", "--close-running", label])
+    raise DatabaseFileError(
+        f"database {label} was written by pocoflow 0.2.1, and a run of it reads as running "
+        f"({shown}): a process of 0.2.1 could not go on once the file has the layout of this "
+        f"version. If none is at work any more, '{command}' records such runs as interrupted and "
+        "migrates the file; until then it is only read"
+    )
+
+
+def _keep_copy(label: str, file: Path) -> Path:
+    """Copy the file as it is, to a new file beside it that only its owner can read."""
+    for number in count(1):
+        copy = file.with_name(f"{file.name}-0.2.1" + (f".{number}" if number > 1 else ""))
+        try:
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NOFOLLOW, 0o600))
+        except FileExistsError:
+            continue
+        except OSError as exc:
+            raise DatabaseFileError(
+                f"database {label} was written by pocoflow 0.2.1 and is not migrated, as no copy "
+                f"of it can be kept in {copy.parent}: {exc.strerror}"
+            ) from exc
+        break
+    try:
+        # By a connection of its own, as the one that has the lock cannot be copied from.
+        source = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
+        with closing(source), closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except BaseException:
+        copy.unlink()
+        raise
+    return copy
+
+
+def _lay_out(raw: sqlite3.Connection) -> None:
     for statement in schema_statements():
         raw.execute(statement)
-    if old:
+    raw.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _transform(raw: sqlite3.Connection, label: str, *, strict: bool) -> None:
+    """Give what 0.2.1 wrote the layout of this version, in the caller's transaction."""
+    # Views and keys of people's own tables are about the new tables then, as they were.
+    raw.execute("PRAGMA legacy_alter_table = ON")
+    try:
+        for table in _OLD_COLUMNS:
+            _move_away(raw, table)
+        _lay_out(raw)
         _copy_runs(raw)
         _copy_events(raw)
-        _copy_checkpoints(raw, label)
-        for table in _OLD_TABLES:
+        _copy_checkpoints(raw, label, strict=strict)
+        for table in _OLD_COLUMNS:
             raw.execute(f"DROP TABLE old_{table}")
-    raw.execute(f"PRAGMA user_version = {VERSION}")
+    except sqlite3.IntegrityError as exc:
+        raise DatabaseFileError(
+            f"database {label} was written by pocoflow 0.2.1 and has a row that it cannot have "
+            f"written ({exc}), so the file is left as it is"
+        ) from exc
+
+
+def _move_away(raw: sqlite3.Connection, table: str) -> None:
+    for row in raw.execute(f"PRAGMA index_list({table})").fetchall():
+        if row["origin"] == "c":
+            raw.execute('DROP INDEX "{}"'.format(row["name"].replace('"', '""')))
+    raw.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
 
 
 def _copy_runs(raw: sqlite3.Connection) -> None:
@@ -126,12 +315,12 @@ def _copy_events(raw: sqlite3.Connection) -> None:
     )
 
 
-def _copy_checkpoints(raw: sqlite3.Connection, label: str) -> None:
+def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> None:
     """Write each old full copy of a store as what changed since the copy before it."""
     rows = raw.execute(
-        "SELECT r.run_no, r.run_id, c.step, c.node_name, c.store_json, c.created_at "
+        "SELECT r.run_no, r.run_id, c.step, c.node_name, c.store_json, c.created_at, max(c.id) "
         "FROM old_pf_checkpoints AS c JOIN pf_runs AS r ON r.run_id = c.run_id "
-        "ORDER BY r.run_no, c.step"
+        "GROUP BY r.run_no, c.step ORDER BY r.run_no, c.step"
     )
     run_no, keys, before = 0, {}, {}  # type: int, dict[str, int], dict[str, tuple[int, str]]
     for row in rows:
@@ -143,12 +332,17 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str) -> None:
         )
         try:
             values = json.loads(row["store_json"]).items()
+            after = {key: _old_value(value) for key, value in values}
         except (ValueError, TypeError, AttributeError, RecursionError) as exc:
-            raise DatabaseFileError(
-                f"database {label}: the checkpoint of step {row['step']} of run "
-                f"{row['run_id']!r} cannot be read ({exc}), so the file is left as it is"
-            ) from exc
-        after = {key: _old_value(value) for key, value in values}
+            told = (
+                f"the checkpoint of step {row['step']} of run {row['run_id']!r} cannot be read "
+                f"({exc})"
+            )
+            if strict:
+                raise DatabaseFileError(
+                    f"database {label}: {told}, so the file is left as it is"
+                ) from exc
+            after = dict.fromkeys(before or ["store_json"], (3, json.dumps(["damaged", told])))
         for key, op, text in _old_changes(before, after):
             if key not in keys:
                 keys[key] = len(keys)

@@ -143,7 +143,10 @@ WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
 -- waited for an answer which is there, or will not come any more; one of them, or all.
 SELECT * FROM pf_runs
 WHERE flow_name = :flow AND run_no = coalesce(:run_no, run_no) AND (
-    (status = 'running' AND owned = 1) OR (status = 'failed' AND error_type = 'Interrupted')
+    (status = 'running' AND owned = 1)
+    OR (status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
+        SELECT 1 FROM pf_positions AS p WHERE p.run_no = pf_runs.run_no
+    ))
     OR (status = 'paused' AND EXISTS (
         SELECT 1 FROM pf_questions AS q
         WHERE q.run_no = pf_runs.run_no AND q.closed = 0 AND q.taken = 0
@@ -212,6 +215,11 @@ WHERE run_no = :run_no;
 -- Persist what a reader derives: the process of this run is gone.
 UPDATE pf_runs SET status = 'failed', error_msg = ?, error_type = ?, owned = 0
 WHERE run_no = ? AND status = 'running' AND owned = 1;
+
+-- name: close_running
+-- Rows that 0.2.1 left as running, of which no process is at work any more.
+UPDATE pf_runs SET status = 'failed', error_msg = ?, error_type = 'Interrupted'
+WHERE status = 'running';
 
 -- name: insert_event
 INSERT INTO pf_events (

@@ -8,6 +8,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel
@@ -19,7 +20,7 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.prune import ENDED, prune
-from pocoflow.db.sql import QUERIES, event_ids
+from pocoflow.db.sql import INTERRUPTED, QUERIES, event_ids
 from pocoflow.errors import (
     DatabaseError,
     DefinitionError,
@@ -35,10 +36,6 @@ _log = get_logger("db")
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
-
-INTERRUPTED = (
-    "interrupted: its process ended, or lost the database, before the end of the run was on record"
-)
 
 _SETTABLE = (
     "status",
@@ -56,9 +53,10 @@ _SETTABLE = (
 class WorkflowDB(Questions, Checkpoints):
     """Runs, their events and their checkpoints in one SQLite file.
 
-    The file is created (private, mode 0600) if it is not there, and brought to this version's
-    layout if an older one wrote it. One connection stays open until :meth:`close`; threads may
-    share the object. Not for network file systems: SQLite's locks do not hold there.
+    The file is created (private, mode 0600) if it is not there. One that version 0.2.1 wrote is
+    only read, until something is to be written: then it is migrated, see :meth:`migrate`. One
+    connection stays open until :meth:`close`; threads may share the object. Not for network file
+    systems: SQLite's locks do not hold there.
 
     Args:
         path: The file; ``":memory:"`` for a database that lives as long as this object.
@@ -328,6 +326,27 @@ class WorkflowDB(Questions, Checkpoints):
             flow_name=flow_name,
             dry_run=dry_run,
         )
+
+    def migrate(self, *, close_running: bool = False) -> Path | None:
+        """Bring a file of version 0.2.1 to the layout of this version, keeping a copy of it.
+
+        Whoever writes does the same first. It is one transaction: until its end, and if it fails,
+        the file is as it was. Programs of 0.2.1 cannot use the file after it.
+
+        Args:
+            close_running: Record the runs that read as running as interrupted, because no process
+                of 0.2.1 is at work any more.
+
+        Returns:
+            The copy, ``FILE-0.2.1``, or with a number behind it; ``None`` if the file has the
+            layout of this version already.
+
+        Raises:
+            DatabaseFileError: A run reads as running; a row is damaged; no copy can be made; or
+                the database was opened read-only.
+        """
+        self._refuse_read_only()
+        return self.connection.migrate(close_running=close_running)
 
     def vacuum(self) -> None:
         """Write the file anew without the room that removed runs left, and give that back.

@@ -639,6 +639,74 @@ def test_a_foreign_sqlite_database_is_refused_and_left_alone(
     assert files(path.parent) == before
 
 
+PLANTED = {
+    "trigger": """CREATE TRIGGER yes AFTER UPDATE OF answer ON pf_questions BEGIN
+        UPDATE pf_questions SET answer = 'true' WHERE question = new.question; END""",
+    "trigger on a view": "CREATE TRIGGER t INSTEAD OF DELETE ON pf_checkpoints BEGIN SELECT 1; END",
+    "trigger, PF_RUNS": "CREATE TRIGGER t AFTER INSERT ON PF_RUNS BEGIN SELECT 1; END",
+    "our trigger is gone": "DROP TRIGGER pf_runs_delete",
+    "our trigger does nothing": """DROP TRIGGER pf_runs_delete;
+        CREATE TRIGGER pf_runs_delete AFTER DELETE ON pf_runs BEGIN SELECT 1; END""",
+    "view for a table": """ALTER TABLE pf_graphs RENAME TO g;
+        CREATE VIEW pf_graphs AS SELECT 1 AS graph_no, 'x' AS graph""",
+    "another view": """DROP VIEW pf_checkpoints;
+        CREATE VIEW pf_checkpoints AS SELECT 1 AS id""",
+    "column": "ALTER TABLE pf_runs ADD COLUMN more TEXT",
+    "generated column": "ALTER TABLE pf_runs ADD COLUMN more AS (upper(run_id))",
+    "index": "CREATE UNIQUE INDEX one_of_each ON pf_runs (flow_name)",
+    "index is gone": "DROP INDEX pf_runs_by_flow",
+    "table is gone": "DROP TABLE pf_pauses",
+    "table": "CREATE TABLE pf_more (a)",
+    "virtual table": "CREATE VIRTUAL TABLE pf_more USING fts5 (a)",
+    "view": "CREATE VIEW Pf_More AS SELECT 1",
+}
+
+
+@pytest.mark.parametrize("sql", PLANTED.values(), ids=PLANTED)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_whose_objects_are_not_ours_is_refused(
+    path: Path, sql: str, read_only: bool
+) -> None:
+    """Whatever is named pf_*, or is on such a table, is exactly ours, or the file is not used."""
+    WorkflowDB(path).close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executescript(sql)
+    before = files(path.parent)
+
+    with pytest.raises(DatabaseFileError, match=re.escape(str(path))):
+        WorkflowDB(path, read_only=read_only)
+
+    assert files(path.parent) == before
+
+
+def test_tables_of_other_people_in_the_file_are_left_alone(path: Path) -> None:
+    """Their tables, indexes, triggers, and views and keys on our tables do not matter."""
+    WorkflowDB(path).close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executescript(
+            """
+            CREATE TABLE notes (run_id TEXT REFERENCES pf_runs (run_id) ON DELETE CASCADE, note);
+            CREATE INDEX notes_by_run ON notes (run_id);
+            CREATE TRIGGER noted AFTER INSERT ON notes BEGIN SELECT 1; END;
+            CREATE VIEW failed AS SELECT run_id FROM pf_runs WHERE status = 'failed';
+            CREATE TABLE pfx_own (a);
+            """
+        )
+    with WorkflowDB(path) as db:
+        Flow(start=Node(), db_path=db, run_id="r").run({})
+        assert db.prune(keep=0) == 1
+    with WorkflowDB(path, read_only=True) as db:
+        assert db.list_runs() == []
+
+
+def test_a_file_runs_none_of_its_own_code(path: Path) -> None:
+    """The schema of a file may call no function that does more than compute."""
+    with WorkflowDB(path) as db:
+        assert db.connection.row("PRAGMA trusted_schema")[0] == 0
+    with WorkflowDB(path, read_only=True) as db:
+        assert db.connection.row("PRAGMA trusted_schema")[0] == 0
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, read_only: bool) -> None:
     """A text file is refused by name; it is not touched."""
@@ -985,9 +1053,9 @@ def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None
     """No sqlite3 error leaves the library: what SQLite says comes as a PocoflowError."""
     db.create_run("r")
     with closing(sqlite3.connect(path)) as raw:
-        raw.execute("DROP VIEW pf_checkpoints")
+        raw.execute("DROP TABLE pf_steps")
         raw.commit()
-    with pytest.raises(PocoflowError, match="pf_checkpoints") as caught:
+    with pytest.raises(PocoflowError, match="pf_steps") as caught:
         db.store_json("r", 0)
     assert str(path) in str(caught.value)
     assert isinstance(caught.value.__cause__, sqlite3.Error)

@@ -7,8 +7,10 @@ import math
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.cli import main
+from pocoflow.db.reports import export_run, flow_counts
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, NotSavedError
 
 LAYOUT = """
@@ -169,6 +173,26 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def idle(old: Path) -> Path:
+    """A file as 0.2.1 left it, in which no run reads as running."""
+    with closing(sqlite3.connect(old)) as raw:
+        raw.execute("UPDATE pf_runs SET status = 'failed' WHERE status = 'running'")
+        raw.commit()
+    return old
+
+
+def dump(path: Path) -> list[str]:
+    """What is in a database, as SQL."""
+    with closing(sqlite3.connect(path)) as raw:
+        return list(raw.iterdump())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 # -- opening ------------------------------------------------------------------------------------
 
 
@@ -203,11 +227,10 @@ def test_an_old_run_keeps_its_status(old: Path) -> None:
     """A running row of 0.2.1 has no owner to ask about, so it stays as it was written."""
     with WorkflowDB(old) as db:
         assert db.list_runs(status="running")[0]["run_id"] == "etl-3"
-        db.update_run("etl-3", status="failed")
-        assert db.list_runs(status="running") == []
+        assert db.get_run("etl-3") == db.list_runs(status="running")[0]
 
 
-def test_the_documented_way_to_resume_works_on_an_old_run(old: Path) -> None:
+def test_the_documented_way_to_resume_works_on_an_old_run(idle: Path) -> None:
     """A failed run of 0.2.1 goes on from its last checkpoint with run(store, resume_from=node)."""
 
     class Load(Node):
@@ -222,8 +245,8 @@ def test_the_documented_way_to_resume_works_on_an_old_run(old: Path) -> None:
             store["count"] = count
             return "done"
 
-    with WorkflowDB(old) as db:
-        failed = next(run for run in db.list_runs() if run["status"] == "failed")
+    with WorkflowDB(idle) as db:
+        failed = next(run for run in db.list_runs() if run["run_id"] == "etl-2")
         last = db.get_checkpoints(failed["run_id"])[-1]
         store = db.load_checkpoint(failed["run_id"], step=last["step"])
         load = Load()
@@ -243,9 +266,9 @@ def test_an_old_checkpoint_is_restored_under_a_schema(old: Path) -> None:
         assert db.load_checkpoint("etl-2", step=0, schema=Rows).state.rows == []
 
 
-def test_new_runs_go_into_a_migrated_file(old: Path) -> None:
+def test_new_runs_go_into_a_migrated_file(idle: Path) -> None:
     """A migrated file takes new runs, with the statuses that 0.2.1 did not have."""
-    with WorkflowDB(old) as db:
+    with WorkflowDB(idle) as db:
         Flow(start=Node(name="New"), db_path=db, run_id="new").run({"a": (1, 2)})
         db.update_run("etl-4", status="cancelled")
 
@@ -262,7 +285,8 @@ def test_a_migrated_file_is_laid_out_like_a_new_one(tmp_path: Path, references: 
     write_old_file(tmp_path / "old.db", references=references)
 
     for name in ("old.db", "new.db"):
-        WorkflowDB(tmp_path / name).close()
+        with WorkflowDB(tmp_path / name) as db:
+            db.migrate(close_running=True)
 
     assert layout(tmp_path / "old.db") == layout(tmp_path / "new.db")
     for sql, expected in (
@@ -289,22 +313,71 @@ def test_a_file_of_0_2_1_without_any_run_is_migrated(tmp_path: Path) -> None:
         assert db.list_runs() == []
 
 
+LOOKS: dict[str, Callable[[WorkflowDB], object]] = {
+    "get_run": lambda db: db.get_run("etl-3"),
+    "list_runs": lambda db: db.list_runs(status="failed", flow_name="etl", text="rows"),
+    "get_events": lambda db: db.get_events("etl-1"),
+    "get_checkpoints": lambda db: [dict(row) for row in db.get_checkpoints("etl-1")],
+    "load_checkpoint": lambda db: db.load_checkpoint("etl-1", 1).as_dict(),
+    "get_questions": lambda db: db.get_questions("etl-1"),
+    "pending": lambda db: db.pending(),
+    "get_graph": lambda db: db.get_graph("etl-1"),
+    "runs_to_recover": lambda db: db.runs_to_recover("etl"),
+    "export_run": lambda db: export_run(db, "etl-2"),
+    "flow_counts": flow_counts,
+    "request_cancel": lambda db: db.request_cancel("etl-1"),
+    "prune": lambda db: db.prune(keep=0, dry_run=True),
+}
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["", "read-only"])
 @pytest.mark.parametrize("wal", [False, True], ids=["rollback journal", "wal"])
-def test_reading_an_old_file_does_not_change_a_byte(tmp_path: Path, wal: bool) -> None:
-    """A read-only database shows all of an old file and leaves it, and its folder, as they were."""
+def test_looking_at_an_old_file_does_not_change_a_byte(
+    tmp_path: Path, wal: bool, read_only: bool
+) -> None:
+    """Whatever is looked at in an old file, it and its folder stay as they were."""
     path = tmp_path / "old.db"
     write_old_file(path, wal=wal)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    before = contents(tmp_path)
 
-    with WorkflowDB(path, read_only=True) as db:
+    with WorkflowDB(path, read_only=read_only) as db:
         check_contents(db)
+        if not read_only:
+            for look in LOOKS.values():
+                look(db)
+    for command in (["runs", "list"], ["runs", "show", "etl-1"], ["questions"]):
+        assert main([*command, "--db", str(path)]) == 0
 
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    assert contents(tmp_path) == before
 
 
-def test_reading_an_old_file_follows_the_program_that_writes_it(old: Path) -> None:
-    """A reader of an old file sees what a program of 0.2.1 writes to it meanwhile."""
-    with WorkflowDB(old, read_only=True) as db, closing(sqlite3.connect(old)) as raw:
+def test_looking_leaves_the_log_of_a_program_that_was_killed(tmp_path: Path) -> None:
+    """What a killed program of 0.2.1 left in a write-ahead log is shown, and stays there."""
+    path = tmp_path / "old.db"
+    write_old_file(path, wal=True)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("INSERT INTO pf_runs (run_id, status) VALUES ('etl-6', 'queued')")
+        raw.commit()
+        left = contents(tmp_path)
+    assert "old.db-wal" in left
+    for name, content in left.items():
+        if not name.endswith("-shm"):
+            (tmp_path / name).write_bytes(content)
+    before = contents(tmp_path)
+
+    with WorkflowDB(path) as db:
+        assert [run["run_id"] for run in db.list_runs(limit=1)] == ["etl-5"]
+        assert db.get_run("etl-6") is not None
+
+    assert {**contents(tmp_path), "old.db-shm": b""} == {**before, "old.db-shm": b""}
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["", "read-only"])
+def test_looking_at_an_old_file_follows_the_program_that_writes_it(
+    old: Path, read_only: bool
+) -> None:
+    """Who looks at an old file sees what a program of 0.2.1 writes to it meanwhile."""
+    with WorkflowDB(old, read_only=read_only) as db, closing(sqlite3.connect(old)) as raw:
         assert len(db.list_runs()) == 5
         raw.execute("INSERT INTO pf_runs (run_id, status) VALUES ('etl-6', 'queued')")
         raw.commit()
@@ -316,25 +389,134 @@ def test_a_checkpoint_that_is_no_json_is_named_and_the_file_left_alone(old: Path
     with closing(sqlite3.connect(old)) as raw:
         raw.execute("UPDATE pf_checkpoints SET store_json = '{cut' WHERE run_id = 'etl-2'")
         raw.commit()
-    before = layout(old)
+    before = contents(old.parent)
 
-    with pytest.raises(DatabaseFileError, match=r"step 0 of run 'etl-2'") as caught:
-        WorkflowDB(old)
+    with WorkflowDB(old) as db:
+        with pytest.raises(DatabaseFileError, match=r"step 0 of run 'etl-2'") as caught:
+            db.migrate(close_running=True)
+        store = db.load_checkpoint("etl-2", 0)
+        assert [run["run_id"] for run in db.list_runs(limit=1)] == ["etl-5"]
 
+    with pytest.raises(NotSavedError, match=r"step 0 of run 'etl-2' cannot be read"):
+        store["store_json"]
     assert str(old) in str(caught.value)
-    assert layout(old) == before
+    assert contents(old.parent) == before
 
 
 def test_a_locked_old_file_is_not_migrated(old: Path) -> None:
     """A program of 0.2.1 in the middle of a write makes the migration wait, then give up."""
-    before = layout(old)
-    with closing(sqlite3.connect(old)) as raw:
+    before = contents(old.parent)
+    with closing(sqlite3.connect(old)) as raw, WorkflowDB(old, busy_timeout=0.05) as db:
         raw.execute("BEGIN IMMEDIATE")
         with pytest.raises(DatabaseBusyError, match="locked"):
-            WorkflowDB(old, busy_timeout=0.05)
-    assert layout(old) == before
-    with WorkflowDB(old) as db:
+            db.migrate(close_running=True)
+        raw.rollback()
+        assert contents(old.parent) == before
         check_contents(db)
+
+
+WRITES: dict[str, Callable[[WorkflowDB], object]] = {
+    "migrate": lambda db: db.migrate(),
+    "create_run": lambda db: db.create_run("new"),
+    "update_run": lambda db: db.update_run("etl-2", status="completed"),
+    "save_event": lambda db: db.save_event("etl-2", "note"),
+    "save_checkpoint": lambda db: db.save_checkpoint("etl-2", 1, "Load", {"rows": [1]}),
+    "request_cancel": lambda db: db.request_cancel("etl-4"),
+    "prune": lambda db: db.prune(keep=0),
+    "vacuum": lambda db: db.vacuum(),
+    "run": lambda db: Flow(start=Node(name="New"), db_path=db).run({}),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_is_refused_while_an_old_run_may_be_alive(
+    old: Path, write: Callable[[WorkflowDB], object]
+) -> None:
+    """As long as a row of 0.2.1 reads as running, a write names the command that closes it."""
+    before = contents(old.parent)
+    with WorkflowDB(old) as db:
+        with pytest.raises(DatabaseFileError, match=r"'etl-3'.*migrate-db --close-running") as told:
+            write(db)
+        assert str(old) in str(told.value)
+        check_contents(db)
+    assert {k: v for k, v in contents(old.parent).items() if k != "old.db-lock"} == before
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_migrates_an_old_file_and_keeps_a_private_copy(
+    idle: Path, write: Callable[[WorkflowDB], object]
+) -> None:
+    """The first write finds an old file as it was, beside it, for its owner only."""
+    (idle.parent / "old.db-0.2.1").write_text("mine")
+    before = dump(idle)
+
+    with WorkflowDB(idle) as db, WorkflowDB(idle) as other:
+        assert len(other.list_runs()) == 5
+        write(db)
+        assert other.list_runs() == db.list_runs()
+
+    copy = idle.parent / "old.db-0.2.1.2"
+    assert (idle.parent / "old.db-0.2.1").read_text() == "mine"
+    assert dump(copy) == before
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    WorkflowDB(idle.parent / "new.db").close()
+    assert layout(idle) == layout(idle.parent / "new.db")
+
+
+def test_the_command_migrates_once_and_closes_what_reads_as_running(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``pocoflow migrate-db`` refuses, closes on request, and has nothing to do the second time."""
+    before = dump(old)
+    assert main(["migrate-db", str(old)]) == 1
+    assert "--close-running" in capsys.readouterr().err
+    assert [path.name for path in old.parent.iterdir()] == ["old.db"]
+
+    assert main(["migrate-db", "--close-running", str(old)]) == 0
+    assert main(["migrate-db", "--close-running", str(old)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("old.db-0.2.1")
+    assert "already" in second
+    assert dump(old.parent / "old.db-0.2.1") == before
+    with WorkflowDB(old) as db:
+        run = db.get_run("etl-3")
+        assert run is not None
+        assert (run["status"], run["error_type"]) == ("failed", "Interrupted")
+        assert db.runs_to_recover("") == db.runs_to_recover("etl") == []
+        assert db.migrate() is None
+
+
+def test_tables_and_views_of_other_people_survive(idle: Path) -> None:
+    """A migration leaves other tables, their rows and indexes, and views of ours, as they are."""
+    with closing(sqlite3.connect(idle)) as raw:
+        raw.executescript(
+            """
+            CREATE TABLE notes (run_id TEXT REFERENCES pf_runs (run_id) ON DELETE CASCADE, note);
+            CREATE INDEX notes_by_run ON notes (run_id);
+            CREATE VIEW failed AS SELECT run_id FROM pf_runs WHERE status = 'failed';
+            INSERT INTO notes VALUES ('etl-2', 'look at it');
+            """
+        )
+    with WorkflowDB(idle) as db:
+        db.create_run("new")
+    with closing(sqlite3.connect(idle)) as raw:
+        assert raw.execute("SELECT * FROM notes").fetchall() == [("etl-2", "look at it")]
+        assert raw.execute("SELECT * FROM failed").fetchall() == [("etl-2",), ("etl-3",)]
+        assert ("index", "notes_by_run") in raw.execute("SELECT type, name FROM sqlite_master")
+        assert raw.execute("PRAGMA foreign_key_list(notes)").fetchone()[2] == "pf_runs"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write")
+def test_a_folder_that_cannot_be_written_lets_an_old_file_be_read(idle: Path) -> None:
+    """In a read-only folder an old file is listed; a write says that no copy can be kept."""
+    idle.parent.chmod(0o500)
+    try:
+        with WorkflowDB(idle) as db:
+            assert len(db.list_runs()) == 5
+            with pytest.raises(DatabaseFileError, match="no copy of it"):
+                db.create_run("new")
+    finally:
+        idle.parent.chmod(0o700)
 
 
 # -- crashes and races --------------------------------------------------------------------------
@@ -363,7 +545,7 @@ class Watched(sqlite3.Connection):
 connect = sqlite3.connect
 sqlite3.connect = lambda *a, **k: connect(*a, **{**k, "factory": Watched})
 try:
-    WorkflowDB(path).close()
+    WorkflowDB(path).migrate(close_running=True)
 except Interruption:
     print("interrupted", flush=True)
 else:
@@ -402,7 +584,7 @@ def statements(tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 @pytest.mark.parametrize(
-    ("how", "share"), [("kill", 0.3), ("kill", 0.6), ("kill", 0.9), ("raise", 0.8)]
+    ("how", "share"), [("kill", 0.3), ("kill", 0.6), ("kill", 0.75), ("raise", 0.75)]
 )
 def test_a_crash_in_the_migration_leaves_the_old_file(
     old: Path, statements: int, how: str, share: float
@@ -421,6 +603,7 @@ def test_a_crash_in_the_migration_leaves_the_old_file(
     assert layout(old) == before
     with WorkflowDB(old) as db:
         check_contents(db)
+        db.migrate(close_running=True)
     WorkflowDB(old.parent / "new.db").close()
     assert layout(old) == layout(old.parent / "new.db")
 
@@ -433,6 +616,7 @@ from pocoflow import WorkflowDB
 print("ready", flush=True)
 sys.stdin.readline()
 with WorkflowDB(sys.argv[1]) as db:
+    db.migrate()
     print([run["run_id"] for run in db.list_runs()], len(db.get_checkpoints("etl-1")), flush=True)
 """
 
@@ -450,11 +634,10 @@ def race(path: Path, code: str, count: int) -> list[str]:
     return [finish(process) for process in processes]
 
 
-def test_processes_that_open_an_old_file_at_once_migrate_it_once(old: Path) -> None:
-    """Of several processes that open an old file at once, one migrates it and all can use it."""
-    assert race(old, RACE, 4) == ["['etl-5', 'etl-4', 'etl-3', 'etl-2', 'etl-1'] 3\n"] * 4
-    with WorkflowDB(old) as db:
-        check_contents(db)
+def test_processes_that_migrate_an_old_file_at_once_do_it_once(idle: Path) -> None:
+    """Of several processes that migrate a file at once, one does, and all can use it."""
+    assert race(idle, RACE, 4) == ["['etl-5', 'etl-4', 'etl-3', 'etl-2', 'etl-1'] 3\n"] * 4
+    assert sorted(path.name for path in idle.parent.glob("old.db-0.2.1*")) == ["old.db-0.2.1"]
 
 
 def test_processes_that_make_a_new_file_at_once_share_it(tmp_path: Path) -> None:
