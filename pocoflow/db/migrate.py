@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import Enum, auto
 from functools import cache
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -241,18 +241,15 @@ def _refuse_running(raw: sqlite3.Connection, label: str) -> None:
 
 def _keep_copy(label: str, file: Path) -> Path:
     """Copy the file as it is, to a new file beside it that only its owner can read."""
-    for number in count(1):
-        copy = file.with_name(f"{file.name}-0.2.1" + (f".{number}" if number > 1 else ""))
-        try:
-            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NOFOLLOW, 0o600))
-        except FileExistsError:
-            continue
-        except OSError as exc:
-            raise DatabaseFileError(
-                f"database {label} was written by pocoflow 0.2.1 and is not migrated, as no copy "
-                f"of it can be kept in {copy.parent}: {exc.strerror}"
-            ) from exc
-        break
+    first = file.with_name(f"{file.name}-0.2.1")
+    names = chain([first], (first.with_name(f"{first.name}.{number}") for number in count(2)))
+    try:
+        copy = next(filter(_is_new, names))
+    except OSError as exc:
+        raise DatabaseFileError(
+            f"database {label} was written by pocoflow 0.2.1 and is not migrated, as no copy of "
+            f"it can be kept in {file.parent}: {exc.strerror}"
+        ) from exc
     try:
         # By a connection of its own, as the one that has the lock cannot be copied from.
         source = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
@@ -262,6 +259,14 @@ def _keep_copy(label: str, file: Path) -> Path:
         copy.unlink()
         raise
     return copy
+
+
+def _is_new(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NOFOLLOW, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _lay_out(raw: sqlite3.Connection) -> None:

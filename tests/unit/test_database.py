@@ -702,9 +702,9 @@ def test_tables_of_other_people_in_the_file_are_left_alone(path: Path) -> None:
 def test_a_file_runs_none_of_its_own_code(path: Path) -> None:
     """The schema of a file may call no function that does more than compute."""
     with WorkflowDB(path) as db:
-        assert db.connection.row("PRAGMA trusted_schema")[0] == 0
+        assert [tuple(row) for row in db.connection.rows("PRAGMA trusted_schema")] == [(0,)]
     with WorkflowDB(path, read_only=True) as db:
-        assert db.connection.row("PRAGMA trusted_schema")[0] == 0
+        assert [tuple(row) for row in db.connection.rows("PRAGMA trusted_schema")] == [(0,)]
 
 
 @pytest.mark.parametrize("read_only", [False, True])
