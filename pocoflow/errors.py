@@ -9,7 +9,8 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     ├── StoreError
     │   ├── MissingKeyError          KeyError, AttributeError
     │   │   ├── MissingInputError
-    │   │   └── NotSavedError
+    │   │   ├── NotSavedError
+    │   │   └── UnreadableKeyError   UnknownClassError
     │   ├── UnknownFieldError        TypeError, AttributeError
     │   ├── InvalidValueError        TypeError, ValueError
     │   └── IncompleteStoreError     ValueError
@@ -92,6 +93,7 @@ __all__ = [
     "UnhandledActionError",
     "UnknownClassError",
     "UnknownFieldError",
+    "UnreadableKeyError",
 ]
 
 
@@ -161,9 +163,29 @@ class NotStorableError(CodecError, TypeError):
 class DecodeError(CodecError, ValueError):
     """Stored text is damaged, or holds something that this version cannot read."""
 
+    def about(self, what: str) -> DecodeError:
+        """The same error, saying what it is about."""
+        return type(self)(f"{what}: {self}")
+
 
 class UnknownClassError(DecodeError):
-    """Stored text names a class that cannot be looked up here; supply it with ``types=``."""
+    """Stored text names a class that cannot be looked up here; supply it: ``types=``, ``aliases=``.
+
+    Attributes:
+        class_name: The name of the class on record, ``module:qualname``.
+    """
+
+    def __init__(self, *args: object, class_name: str = "") -> None:
+        self.class_name = class_name
+        super().__init__(*args)
+
+    def about(self, what: str) -> UnknownClassError:
+        """The same error, saying what it is about."""
+        return type(self)(f"{what}: {self}", class_name=self.class_name)
+
+
+class UnreadableKeyError(MissingKeyError, UnknownClassError):
+    """The value of a key is on record, and of a class that cannot be looked up here."""
 
 
 class DefinitionError(PocoflowError, ValueError):

@@ -35,7 +35,7 @@ from pocoflow.opening import (
 from pocoflow.porting import not_a_node, refuse_phases, two_arguments
 from pocoflow.resources import check_resources
 from pocoflow.runner import RunHandle
-from pocoflow.schema import make_schema
+from pocoflow.schema import classes_of, make_schema
 from pocoflow.settings import is_time
 from pocoflow.store import Store
 from pocoflow.stored import Started, StoredRuns
@@ -81,6 +81,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         run_id: Id of the next runs, for a caller who has ids of his own; made anew for each run
             by default.
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
+        aliases: Classes of stored values that have other names now, or that no module has, by those
+            that are on record: ``{"old_module:Name": Name}``.
 
     Raises:
         DefinitionError: An argument makes no sense.
@@ -100,6 +102,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         deadline: float | None = None,
         run_id: str | None = None,
         formerly: Iterable[str] = (),
+        aliases: Mapping[str, type] | None = None,
     ) -> None:
         given: object = start
         if not isinstance(given, Node):
@@ -122,6 +125,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self.deadline = deadline
         self.run_id = run_id
         self.formerly = names_before(formerly)
+        self.aliases = dict(aliases or {})
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._db_path = db_path
         self._database: WorkflowDB | None = None
@@ -321,7 +325,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         if database is not None:
             from pocoflow.db.recorder import RunRecorder
 
-            recorder = run.recorder = RunRecorder(database, run.context.run_id)
+            classes = classes_of(store.schema, aliases=self.aliases)
+            recorder = run.recorder = RunRecorder(database, run.context.run_id, classes)
             fingerprint = self._fingerprint(graph)
             leaf, path = place.first()
             first = (leaf.name, path)

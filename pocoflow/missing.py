@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pocoflow.errors import IncompleteStoreError, MissingKeyError, NotSavedError, NotStorableError
+from pocoflow.errors import (
+    IncompleteStoreError,
+    MissingKeyError,
+    NotSavedError,
+    NotStorableError,
+    UnknownClassError,
+    UnreadableKeyError,
+)
 from pocoflow.schema import Schema
 from pocoflow.wording import closest
 
@@ -13,20 +20,27 @@ __all__ = ["Unsaved", "check_complete", "missing_key"]
 
 
 class Unsaved(NamedTuple):
-    """Why the value of a key is not in a checkpoint.
+    """Why the value of a key is not there after it was stored.
 
     Attributes:
-        type_name: The type of the part that could not be stored.
-        reason: Why it could not be stored, with the place inside the value.
+        type_name: The type of the part that could not be stored, or the class that is not known.
+        reason: Why it could not be stored, with the place inside the value; or read.
+        text: What is stored of a value of a class that is not known here; ``None`` if nothing is.
     """
 
     type_name: str
     reason: str
+    text: str | None = None
 
     @classmethod
     def because(cls, exc: NotStorableError) -> Unsaved:
         """The mark for a value that the codec refused."""
         return cls(exc.type_name, str(exc))
+
+    @classmethod
+    def unreadable(cls, exc: UnknownClassError, text: str) -> Unsaved:
+        """The mark for a stored text that names a class that is not known."""
+        return cls(exc.class_name, str(exc), text)
 
 
 def missing_key(
@@ -37,6 +51,11 @@ def missing_key(
     unsaved: Mapping[str, Unsaved],
 ) -> MissingKeyError:
     """Why a key has no value: it was not saved, is not set yet, or is not known at all."""
+    if key in unsaved and unsaved[key].text is not None:
+        return UnreadableKeyError(
+            f"{owner}: key {key!r} cannot be read: {unsaved[key].reason}; or set it again",
+            class_name=unsaved[key].type_name,
+        )
     if key in unsaved:
         return NotSavedError(
             f"{owner}: key {key!r} was not saved: {unsaved[key].reason}; set it again before "
@@ -60,10 +79,9 @@ def check_complete(
     Raises:
         IncompleteStoreError: Names what is not set.
     """
-    if lost := [name for name in schema.names() if name in unsaved]:
-        raise IncompleteStoreError(
-            f"{owner}: {', '.join(map(repr, lost))} could not be saved: set it again"
-        )
+    for name in schema.names():
+        if name in unsaved:
+            raise IncompleteStoreError(str(missing_key(owner, name, schema, data, unsaved)))
     if missing := schema.missing(data):
         raise IncompleteStoreError(
             f"{owner}: field{'s' if len(missing) > 1 else ''} of {schema.label} not set: "

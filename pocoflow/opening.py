@@ -93,6 +93,7 @@ class Resuming:
         changes: Values to set first.
         rename: New names of nodes, by those that they had.
         types: Classes of stored values.
+        aliases: Classes that have other names now, by those that are on record.
         flow_was: The name that the flow had when the run was started.
         recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
             to recover.
@@ -101,6 +102,7 @@ class Resuming:
     changes: Mapping[str, Any] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     types: tuple[type, ...] = ()
+    aliases: Mapping[str, type] = field(default_factory=dict)
     flow_was: str | None = None
     recovering: bool = False
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocoflow import codec
-from pocoflow.errors import DecodeError, NotStorableError
+from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.missing import Unsaved
 
 __all__ = ["Snapshot", "read_snapshot", "write_snapshot"]
@@ -38,24 +38,29 @@ def write_snapshot(
     Raises:
         OSError: The file cannot be written.
     """
-    values = {}
-    marks = dict(unsaved)
+    values: dict[str, Any] = {}
+    marks = {}
+    for key, mark in unsaved.items():
+        if mark.text is None:
+            marks[key] = mark[:2]
+        else:
+            values[key] = json.loads(mark.text)
     for key, value in data.items():
         try:
             values[key] = codec.encode(value)
         except NotStorableError as exc:
-            marks[key] = Unsaved.because(exc)
+            marks[key] = Unsaved.because(exc)[:2]
     document = {"name": name, "data": values, **({"unsaved": marks} if marks else {})}
     _write_atomically(path, json.dumps(document, indent=2))
     return path
 
 
-def read_snapshot(path: Path, types: Iterable[type]) -> Snapshot:
+def read_snapshot(path: Path, classes: codec.Classes) -> Snapshot:
     """Read a snapshot back.
 
     Args:
         path: The file.
-        types: Classes that its values may be of.
+        classes: Classes that its values may be of. One that is not known costs its own key.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -65,16 +70,17 @@ def read_snapshot(path: Path, types: Iterable[type]) -> Snapshot:
         document = json.loads(path.read_bytes())
         trees, name = dict(document["data"]), str(document.get("name") or "")
         marks = document.get("unsaved", {}).items()
-        unsaved = {key: Unsaved(*mark) for key, mark in marks}
+        unsaved = {key: Unsaved(kind, reason) for key, (kind, reason) in marks}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise DecodeError(f"{path} is not a snapshot of a store, or is damaged: {exc}") from exc
-    classes = codec.Classes(types)
     values = {}
     for key, tree in trees.items():
         try:
-            values[key] = codec.decode(tree, classes)
+            values[key] = codec.decode(tree, classes.of_field(key))
+        except UnknownClassError as exc:
+            unsaved[key] = Unsaved.unreadable(exc, json.dumps(tree))
         except DecodeError as exc:
-            raise type(exc)(f"{path}: key {key!r}: {exc}") from exc
+            raise exc.about(f"{path}: key {key!r}") from exc
     return Snapshot(name, values, unsaved)
 
 

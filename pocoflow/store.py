@@ -17,7 +17,7 @@ from pocoflow.errors import (
 )
 from pocoflow.missing import Unsaved, check_complete, missing_key
 from pocoflow.reducers import reduced
-from pocoflow.schema import Schema, make_schema, schema_types
+from pocoflow.schema import Schema, classes_of, make_schema
 from pocoflow.schema.models import check_models, model_values
 from pocoflow.state import State
 from pocoflow.wording import short
@@ -125,6 +125,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
         Raises:
             NotSavedError: It was there, but could not be saved: a default would hide that.
+            UnreadableKeyError: It is there, but of a class that is not known here.
         """
         if key in self._unsaved:
             raise self._missing(key)
@@ -362,21 +363,27 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         cls,
         path: str | os.PathLike[str],
         schema: type[ModelT] | Mapping[str, Any] | None = None,
+        *,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
     ) -> Store[ModelT]:
         """Read a snapshot back.
 
         Args:
             path: The file that :meth:`snapshot` wrote.
             schema: A schema that validates what comes back and vouches for its classes.
+            types: More classes that values may be of.
+            aliases: Classes that have other names now, by those that are in the file.
 
         Raises:
             FileNotFoundError: There is no such file.
-            DecodeError: The file is cut or is not a snapshot; the message names it.
+            DecodeError: The file is cut or is not a snapshot; the message names it. A value of a
+                class that is not known here raises ``UnreadableKeyError`` when its key is read.
             InvalidValueError: A value does not fit the schema.
         """
         from pocoflow.snapshot import read_snapshot
 
-        read = read_snapshot(Path(path), schema_types(schema))
+        read = read_snapshot(Path(path), classes_of(schema, types, aliases))
         return cls.rebuild(read.values, read.unsaved, read.name, schema)
 
     @classmethod

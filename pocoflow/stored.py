@@ -43,6 +43,7 @@ class StoredRuns(Validated, Generic[StateT]):
     """The part of a flow that goes on with stored runs."""
 
     formerly: tuple[str, ...]
+    aliases: dict[str, type]
 
     @abstractmethod
     def _go(self, started: Started) -> Store[StateT]: ...
@@ -71,6 +72,7 @@ class StoredRuns(Validated, Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
@@ -85,6 +87,8 @@ class StoredRuns(Validated, Generic[StateT]):
             changes: Values to set first, such as those that could not be saved.
             rename: New names of nodes: ``{"Summarise": "Summarize"}``.
             types: Classes of stored values that neither the schema nor a loaded module has.
+            aliases: Classes that have other names now, by those that are on record:
+                ``{"old_module:Name": Name}``.
             flow_was: The name that the flow had when the run was started, if that was another one;
                 ``Flow(formerly=...)`` says so once for all.
             resources: As in :meth:`run`; they are not stored, so they are given again.
@@ -100,7 +104,7 @@ class StoredRuns(Validated, Generic[StateT]):
             DefinitionError: The flow has no ``db_path``.
             Exception: As :meth:`run`.
         """
-        resuming = _resuming(changes, rename, types, flow_was)
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
         return self._go(self._stored(run_id, resuming, resources))
 
     async def resume_async(
@@ -110,11 +114,12 @@ class StoredRuns(Validated, Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Like :meth:`resume`, on the caller's event loop."""
-        resuming = _resuming(changes, rename, types, flow_was)
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
         return await self._go_async(lambda: self._stored(run_id, resuming, resources))
 
     def resume_background(
@@ -124,11 +129,12 @@ class StoredRuns(Validated, Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> RunHandle[StateT]:
         """Like :meth:`resume`, in a daemon thread."""
-        resuming = _resuming(changes, rename, types, flow_was)
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
         return self._go_background(self._stored(run_id, resuming, resources))
 
     def check_resume(
@@ -138,6 +144,7 @@ class StoredRuns(Validated, Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         rename: Mapping[str, str] | None = None,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
     ) -> None:
         """Find out whether a stored run could go on, and write nothing.
@@ -153,7 +160,7 @@ class StoredRuns(Validated, Generic[StateT]):
         from pocoflow.resume import rehearse
 
         database = self._required_database()
-        resuming = _resuming(changes, rename, types, flow_was)
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
         self._refuse_other(database, run_id, resuming)
         rehearse(database, self.graph, self.schema, run_id, resuming, self._prove)
 
@@ -187,6 +194,7 @@ class StoredRuns(Validated, Generic[StateT]):
         self,
         *,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> dict[str, Exception | None]:
@@ -204,7 +212,7 @@ class StoredRuns(Validated, Generic[StateT]):
         from pocoflow.db.recorder import TakenError
 
         outcomes: dict[str, Exception | None] = {}
-        resuming = replace(_resuming(None, None, types, flow_was), recovering=True)
+        resuming = replace(self._resuming(None, None, types, aliases, flow_was), recovering=True)
         names = dict.fromkeys((self.flow_name, *self.formerly, *((flow_was,) if flow_was else ())))
         database = self._required_database()
         for run_id in [run_id for name in names for run_id in database.runs_to_recover(name)]:
@@ -232,6 +240,7 @@ class StoredRuns(Validated, Generic[StateT]):
         changes: Mapping[str, Any] | None = None,
         *,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
     ) -> str:
         """Make a new run from a checkpoint of another one, which is left as it is.
@@ -242,6 +251,7 @@ class StoredRuns(Validated, Generic[StateT]):
                 last one.
             changes: Values to set in the new run's store.
             types: As in :meth:`resume`.
+            aliases: As in :meth:`resume`.
             flow_was: As in :meth:`resume`.
 
         Returns:
@@ -256,7 +266,7 @@ class StoredRuns(Validated, Generic[StateT]):
         from pocoflow.resume import fork_run
 
         database = self._required_database()
-        resuming = _resuming(changes, None, types, flow_was)
+        resuming = self._resuming(changes, None, types, aliases, flow_was)
         self._refuse_other(database, run_id, resuming)
         return fork_run(database, run_id, step, self.schema, self.flow_name, resuming)
 
@@ -328,11 +338,13 @@ class StoredRuns(Validated, Generic[StateT]):
             )
         return database
 
-
-def _resuming(
-    changes: Mapping[str, Any] | None,
-    rename: Mapping[str, str] | None,
-    types: Iterable[type],
-    flow_was: str | None,
-) -> Resuming:
-    return Resuming(changes or {}, rename or {}, tuple(types), flow_was)
+    def _resuming(
+        self,
+        changes: Mapping[str, Any] | None,
+        rename: Mapping[str, str] | None,
+        types: Iterable[type],
+        aliases: Mapping[str, type] | None,
+        flow_was: str | None,
+    ) -> Resuming:
+        known = {**self.aliases, **(aliases or {})}
+        return Resuming(changes or {}, rename or {}, tuple(types), known, flow_was)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pocoflow.cli.database import command
-from pocoflow.errors import OtherFlowError, PocoflowError
+from pocoflow.errors import OtherFlowError, PocoflowError, UnknownClassError
 
 __all__ = ["in_commands"]
 
@@ -39,6 +39,8 @@ def in_commands(
         yield f"give a value with: {setting}"
     if "fork()" in message:
         yield f"fork with: {command('monitor', database, '--flow', target, path=None)}"
-    for argument in ("resources=", "types="):
-        if argument in message:
-            yield f"no command has {argument}; in Python: flow.resume({run_id!r}, {argument}...)"
+    if isinstance(exc, UnknownClassError):
+        alias = command(*again, "--alias", f"{exc.class_name}=MODULE:CLASS", path=path)
+        yield f"if the class has another name now: {alias}"
+    if "resources=" in message:
+        yield f"no command has resources=; in Python: flow.resume({run_id!r}, resources=...)"

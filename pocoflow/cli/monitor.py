@@ -88,3 +88,5 @@ def _command(args: argparse.Namespace) -> Iterator[str]:
         yield from ("--flow", args.flow)
     for name in args.flow_was:
         yield from ("--flow-was", name)
+    for old, new in args.alias:
+        yield from ("--alias", f"{old}={new}")

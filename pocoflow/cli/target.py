@@ -42,6 +42,15 @@ def add_relocations(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a name that the flow had before, when its run was started; may be repeated",
     )
+    parser.add_argument(
+        "--alias",
+        metavar="OLD=NEW",
+        type=_alias,
+        action="append",
+        default=[],
+        help="a class of stored values that has another name now, as in "
+        "old.module:Name=new.module:Name; may be repeated",
+    )
 
 
 def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
@@ -52,7 +61,32 @@ def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
     """
     flow = stored_in(load_flow(args.flow), args.db)
     flow.formerly = (*flow.formerly, *args.flow_was)
+    flow.aliases |= {old: _load_class(new) for old, new in args.alias}
     return flow
+
+
+def _alias(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"{text!r}: write OLD=NEW, two names of classes")
+    return old, new
+
+
+def _load_class(target: str) -> type:
+    """Import a module and take a class from it.
+
+    Raises:
+        CommandError: The target cannot be understood or imported, or is not a class.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise CommandError(
+            f"{target!r} does not name a class: write package.module:Name or path/file.py:Name"
+        )
+    found = _attribute(_import(place), place, name)
+    if not isinstance(found, type):
+        raise CommandError(f"{target} is {_kind(found)}, not a class")
+    return found
 
 
 def load_flow(target: str) -> Flow[Any]:

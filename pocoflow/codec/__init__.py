@@ -29,8 +29,17 @@ and the values of ``functools.cached_property``, which are computed again.
 
 from __future__ import annotations
 
-from pocoflow.codec.classes import Classes
+from pocoflow.codec.classes import NO_ALIASES, Classes, strange_names
 from pocoflow.codec.reading import decode, loads
 from pocoflow.codec.writing import MAX_DEPTH, dumps, encode
 
-__all__ = ["MAX_DEPTH", "Classes", "decode", "dumps", "encode", "loads"]
+__all__ = [
+    "MAX_DEPTH",
+    "NO_ALIASES",
+    "Classes",
+    "decode",
+    "dumps",
+    "encode",
+    "loads",
+    "strange_names",
+]

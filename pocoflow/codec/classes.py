@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from inspect import get_annotations
@@ -15,25 +16,63 @@ from pydantic import BaseModel
 from pocoflow.codec.objects import family_of
 from pocoflow.errors import UnknownClassError
 
-__all__ = ["Classes", "name_of"]
+__all__ = ["NO_ALIASES", "Classes", "is_found", "name_of", "strange_names"]
+
+NO_ALIASES: Mapping[str, type] = {}
 
 _MAIN = "__main__"
+
+_MODULE = re.compile(r"[^\s\[\],|:]+:")
+_LIBRARIES = {"abc", "builtins", "dataclasses", "enum", "pydantic", "typing"}
 
 
 class Classes:
     """The classes that a reader may rebuild, in the order in which they are looked up.
 
-    First the ones it was given, their subclasses, and every class in the annotations of their
-    fields; then what is defined in the modules that are loaded. A class of the program that was
-    started as a script is also found if it was written, or is read, under the name of its module.
+    First the aliases; then the classes it was given, their subclasses, and every class in the
+    annotations of their fields; then what is defined in the modules that are loaded. A class of the
+    program that was started as a script is also found if it was written, or is read, under the name
+    of its module. Last, as the module of a class may have been renamed, the one class of the same
+    name in the annotation of what is read, and then among the classes that somebody supplied.
 
     Args:
         types: Classes, or other annotations such as ``list[Message] | None``.
+        supplied: Classes that somebody gave in order to have what is stored read.
+        aliases: Classes by the names under which they were stored, ``module:qualname``.
+        fields: The annotations of fields, by name.
     """
 
-    def __init__(self, types: Iterable[object] = ()) -> None:
-        self._given = tuple(types)
-        self._index: dict[str, type] | None = None
+    def __init__(
+        self,
+        types: Iterable[object] = (),
+        *,
+        supplied: Iterable[object] = (),
+        aliases: Mapping[str, type] = NO_ALIASES,
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        self._supplied = tuple(supplied)
+        self._given = (*types, *self._supplied)
+        self._aliases = aliases
+        self._fields = fields or {}
+        self._index: Mapping[str, type] | None = None
+        self._around: Classes | None = None
+        self._relocates: tuple[object, ...] = self._supplied
+
+    def of_field(self, name: str) -> Classes:
+        """The same for the value of a field."""
+        return self.of((self._fields[name],)) if name in self._fields else self
+
+    def of(self, hints: Iterable[object]) -> Classes:
+        """The same for a value that is annotated so."""
+        made = self.within(tuple(hints), self._fields)
+        made._relocates = made._given
+        return made
+
+    def within(self, types: Iterable[object], fields: Mapping[str, object]) -> Classes:
+        """The same for what has a schema of its own inside of what these are for."""
+        made = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
+        made._around = self
+        return made
 
     def find(self, name: str) -> type:
         """Return the class of a name, ``module:qualname``.
@@ -41,25 +80,45 @@ class Classes:
         Raises:
             UnknownClassError: It is neither supplied nor in a loaded module.
         """
-        if self._index is None:
-            self._index = _index(self._given)
-        found = self._index.get(name) or _loaded(name) or self._of_script(name)
+        if name in self._aliases:
+            return self._aliases[name]
+        known = self._known()
+        found = known.get(name) or _loaded(name) or _of_script(name, known)
+        found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
         if found is None:
-            short = name.rpartition(":")[2].rpartition(".")[2]
+            module = name.partition(":")[0]
+            is_loaded = module in sys.modules or "<locals>" in name
             raise UnknownClassError(
-                f"class {name} is not known here: supply it, as in types=[{short}], "
-                "or import its module first"
+                f"class {name} is not known here: supply it, as in "
+                f"types=[{_without_modules(name).rpartition('.')[2]}] or, if it has another name "
+                f"now, aliases={{{name!r}: <class>}}"
+                + ("" if is_loaded else f"; or import {module} first, if it is still there"),
+                class_name=name,
             )
         return found
 
-    def _of_script(self, name: str) -> type | None:
-        module, _, qualname = name.partition(":")
-        found = [
-            cls
-            for known, cls in (self._index or {}).items()
-            if known.partition(":")[2] == qualname and _MAIN in (module, cls.__module__)
-        ]
-        return found[0] if len(found) == 1 else None
+    def has(self, kind: type) -> bool:
+        """Whether a class is what its name is found to mean."""
+        try:
+            return self.find(name_of(kind)) is kind
+        except UnknownClassError:
+            return False
+
+    def _known(self) -> Mapping[str, type]:
+        if self._index is None:
+            own = _index(self._given)
+            self._index = own if self._around is None else {**self._around._known(), **own}
+        return self._index
+
+
+def _of_script(name: str, known: Mapping[str, type]) -> type | None:
+    module, _, qualname = name.partition(":")
+    found = [
+        cls
+        for other, cls in known.items()
+        if other.partition(":")[2] == qualname and _MAIN in (module, cls.__module__)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def name_of(kind: type) -> str:
@@ -73,6 +132,28 @@ def name_of(kind: type) -> str:
         arguments = ", ".join(map(_name_of_argument, generic["args"]))
         return f"{name_of(generic['origin'])}[{arguments}]"
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def is_found(kind: type) -> bool:
+    """Whether a class will be found by its name, in a process that loads the same modules."""
+    return _loaded(name_of(kind)) is kind
+
+
+def strange_names(kinds: Iterable[type], classes: Classes) -> set[str]:
+    """The names of those classes that a reader would not find either."""
+    return {name_of(kind) for kind in kinds if not classes.has(kind)}
+
+
+def _relocated(name: str, hints: Iterable[object]) -> type | None:
+    """The one class of that name in another module, if there is one, and only one."""
+    wanted = _without_modules(name)
+    known = _index(hints, libraries=False).items()
+    found = {id(kind): kind for other, kind in known if _without_modules(other) == wanted}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _without_modules(name: str) -> str:
+    return _MODULE.sub("", name)
 
 
 def _name_of_argument(hint: object) -> str:
@@ -110,7 +191,13 @@ def _subclasses(kind: type) -> Iterator[type]:
     return reversed(type.__subclasses__(kind))
 
 
-def _index(given: Iterable[object]) -> dict[str, type]:
+def _index(given: Iterable[object], *, libraries: bool = True) -> dict[str, type]:
+    """The classes that one finds from annotations, by name.
+
+    Args:
+        given: The annotations.
+        libraries: Whether every subclass of a base such as ``BaseModel`` counts.
+    """
     index: dict[str, type] = {}
     queue = list(given)
     seen: dict[int, object] = {}
@@ -120,8 +207,14 @@ def _index(given: Iterable[object]) -> dict[str, type]:
         seen[id(hint)] = hint
         if isinstance(hint, type) and family_of(hint) is not None:
             index.setdefault(name_of(hint), hint)
-        queue.extend(_within(hint))
+        if libraries or _home(hint) not in _LIBRARIES:
+            queue.extend(_within(hint))
     return index
+
+
+def _home(hint: object) -> str:
+    """The package of a class."""
+    return hint.__module__.partition(".")[0] if isinstance(hint, type) else ""
 
 
 def _within(hint: object) -> Iterable[object]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from pocoflow.codec.classes import name_of
+from pocoflow.codec.classes import is_found, name_of
 from pocoflow.codec.kinds import KINDS, Kind, Parts, kind_of
 from pocoflow.codec.objects import Family, family_of
 from pocoflow.codec.refusal import Refusal, Step, TooDeep, reason_for
@@ -29,8 +29,12 @@ _to_json = json.JSONEncoder(
 ).encode
 
 
-def dumps(value: object) -> str:
+def dumps(value: object, strangers: set[type] | None = None) -> str:
     """Return the text of a value, compact and valid as UTF-8.
+
+    Args:
+        value: The value.
+        strangers: Gets the classes that are written and will not be found again by their names.
 
     Raises:
         NotStorableError: It would not come back equal; the error says which part and why.
@@ -38,9 +42,9 @@ def dumps(value: object) -> str:
     # Text with surrogates and floats that are not finite are rare and dear to look for one by one:
     # write as if there were none, and again with care if the text shows that there are.
     try:
-        return _text(value, careful=False)
+        return _text(value, False, strangers)
     except ValueError:
-        return _text(value, careful=True)
+        return _text(value, True, strangers)
 
 
 def encode(value: object) -> Any:
@@ -49,26 +53,38 @@ def encode(value: object) -> Any:
     Raises:
         NotStorableError: As for :func:`dumps`.
     """
-    return _tree(value, careful=True)
+    return _tree(value, True, None)
 
 
 class _Writer(dict[type, "_Write"]):
     """The functions for the types seen so far, and which values are written as they are."""
 
-    def __init__(self, careful: bool) -> None:
+    def __init__(self, careful: bool, strangers: set[type] | None) -> None:
         self.careful = careful
+        self.strangers = strangers
         self.plain = _SIMPLE if careful else _OPTIMISTIC
 
     def __missing__(self, kind: type) -> _Write:
-        write = self[kind] = _JSON_TYPES.get(kind) or _choose(kind)
+        write = self[kind] = _JSON_TYPES.get(kind) or self._choose(kind)
         return write
+
+    def _choose(self, kind: type) -> _Write:
+        standard = kind_of(kind)
+        if standard is not None:
+            return _write_standard(standard)
+        family = family_of(kind)
+        if family is None:
+            return _refuse
+        if self.strangers is not None and not is_found(kind):
+            self.strangers.add(kind)
+        return _write_object(family, kind)
 
 
 _Write = Callable[[_Writer, Any, int], Any]
 
 
-def _text(value: object, careful: bool) -> str:
-    tree = _tree(value, careful)
+def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
+    tree = _tree(value, careful, strangers)
     try:
         text = _to_json(tree)
     except RecursionError:
@@ -78,8 +94,8 @@ def _text(value: object, careful: bool) -> str:
     return text
 
 
-def _tree(value: object, careful: bool) -> Any:
-    writer = _Writer(careful)
+def _tree(value: object, careful: bool, strangers: set[type] | None) -> Any:
+    writer = _Writer(careful, strangers)
     kind = type(value)
     try:
         return value if kind in writer.plain else writer[kind](writer, value, 1)
@@ -190,14 +206,6 @@ _JSON_TYPES: dict[type, _Write] = {
     list: _write_list,
     str: _write_str,
 }
-
-
-def _choose(kind: type) -> _Write:
-    standard = kind_of(kind)
-    if standard is not None:
-        return _write_standard(standard)
-    family = family_of(kind)
-    return _refuse if family is None else _write_object(family, kind)
 
 
 def _refuse(writer: _Writer, value: object, depth: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from pocoflow.db.file import RunsFile
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import CheckpointNotFoundError
-from pocoflow.schema import schema_types
+from pocoflow.schema import classes_of
 from pocoflow.store import Store
 
 __all__ = ["CheckpointRow", "Checkpoints"]
@@ -111,6 +111,7 @@ class Checkpoints(RunsFile):
         *,
         schema: type[ModelT] | Mapping[str, Any] | None = None,
         types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
     ) -> Store[ModelT]:
         """The store as it was after a step; ``step=-1`` is the store before the first node.
 
@@ -119,25 +120,63 @@ class Checkpoints(RunsFile):
             step: The step, from 0.
             schema: A schema that validates what comes back and vouches for its classes.
             types: More classes that stored values may be instances of.
+            aliases: Classes that have other names now, by those that are on record:
+                ``{"old_module:Name": Name}``.
 
         Raises:
             RunNotFoundError: There is no such run.
             CheckpointNotFoundError: The run has no checkpoint of that step.
-            DecodeError: A value is damaged, or of a class that is not known here.
+            DecodeError: A value is damaged. One of a class that is not known here raises
+                ``UnreadableKeyError`` when its key is read.
+            InvalidValueError: A value does not fit the schema.
+        """
+        return self.load_store(run_id, step, classes_of(schema, types, aliases), schema=schema)
+
+    def load_store(
+        self,
+        run_id: str,
+        step: int,
+        classes: codec.Classes,
+        pending: Iterable[Sequence[Any]] = (),
+        *,
+        schema: Any = None,
+    ) -> Store[Any]:
+        """The store as it was after a step.
+
+        Args:
+            run_id: The run.
+            step: The step.
+            classes: The classes that its values may be of.
+            pending: What was changed since, and is not committed as a step: rows of key, operation
+                and text.
+            schema: A schema that validates what comes back.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            CheckpointNotFoundError: The run has no checkpoint of that step.
+            DecodeError: A value is damaged.
             InvalidValueError: A value does not fit the schema.
         """
         run_no = self.number(run_id)
         if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
             raise self._no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
-        classes = codec.Classes((*schema_types(schema), *types))
-        return self._read(run_no, step, row["store_name"] if row else "", schema, classes)
+        name = row["store_name"] if row else ""
+        return self._read(run_no, step, name, schema, classes, pending)
 
     def _read(
-        self, run_no: int, step: int, name: str, schema: Any, classes: codec.Classes
+        self,
+        run_no: int,
+        step: int,
+        name: str,
+        schema: Any,
+        classes: codec.Classes,
+        pending: Iterable[Sequence[Any]] = (),
     ) -> Store[Any]:
         rows = self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
-        return read_store(rows, f"database {self.path}, step {step}", name, schema, classes)
+        return read_store(
+            [*rows, *pending], f"database {self.path}, step {step}", name, schema, classes
+        )
 
     def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
         steps = [row["step"] for row in self.get_checkpoints(run_id)]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from pocoflow.codec import Classes
 from pocoflow.db.clock import utc_now
 from pocoflow.db.positions import INITIAL, Position, asked_in, read_position
 from pocoflow.db.questions import Asked, keep_answer, questions_of
@@ -37,12 +38,20 @@ class TakenError(ResumeError):
 
 
 class RunRecorder(StepWriter):
-    """Keeps one run in the database, from its row to its last status, under the run's lock."""
+    """Keeps one run in the database, from its row to its last status, under the run's lock.
+
+    Args:
+        database: The database.
+        run_id: The run.
+        classes: Those that will be found when values of the run are read back.
+    """
 
     _run_no = 0  # __del__ looks at it even if __init__ was interrupted
 
-    def __init__(self, database: WorkflowDB, run_id: str) -> None:
+    def __init__(self, database: WorkflowDB, run_id: str, classes: Classes | None = None) -> None:
         super().__init__(database, run_id, ValueWriter(f"run {run_id!r}"))
+        if classes is not None:
+            self._values.classes = classes
         self._claim = object()
         self._status = ""
         self._steps = 0

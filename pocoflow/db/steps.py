@@ -20,6 +20,7 @@ from pocoflow.db.values import ValueWriter
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.failure import describe_error
 from pocoflow.graph import label
+from pocoflow.schema import field_types, schema_types
 from pocoflow.watch import Watch
 
 __all__ = ["BranchRecorder", "StepWriter", "StoredBranch"]
@@ -86,6 +87,8 @@ class StepWriter(Journal):
             stored: How it stood, if it goes on.
         """
         values = ValueWriter(f"run {self.run_id!r}", context.scope, self._values.numbers, fork)
+        own = store.schema
+        values.classes = self._values.classes.within(schema_types(own), field_types(own))
         made = BranchRecorder(self._db, self.run_id, values)
         made._progress = self._progress
         made.begin_branch(self._run_no, context, store, numbers)

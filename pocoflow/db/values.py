@@ -86,6 +86,7 @@ class ValueWriter:
         self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
         self._told: set[str] = set()
+        self.classes = codec.Classes()
 
     def changes(self, store: Recorded) -> list[Change]:
         """What the next commit has to write.
@@ -100,7 +101,7 @@ class ValueWriter:
             if change is not None:
                 found.append(change)
         for key, mark in store.unsaved.items():
-            if not _same_mark(self._unsaved.get(key), mark):
+            if self._unsaved.get(key) != mark:
                 found.append(_unsaved(key, mark))
         return found + self._deletions(store)
 
@@ -108,17 +109,39 @@ class ValueWriter:
         try:
             start = None if before is None else appended(before, value)
             if before is not None and start is not None:
-                tail = codec.dumps(value[start:])
+                tail = self.encoded(value[start:], f"store key {key!r}", self.classes.of_field(key))
                 return Change(key, APPENDED, tail, value, extend(before, value, start))
-            return Change(key, WHOLE, codec.dumps(value), value)
+            text = self.encoded(value, f"store key {key!r}", self.classes.of_field(key))
+            return Change(key, WHOLE, text, value)
         except NotStorableError as exc:
             mark = Unsaved.because(exc)
-            if _same_mark(self._unsaved.get(key), mark):
+            if self._unsaved.get(key) == mark:
                 return None
             if key not in self._told:
                 self._told.add(key)
                 _log.warning("%s: store key %r is not saved: %s", self._owner, key, mark.reason)
             return _unsaved(key, mark)
+
+    def encoded(self, value: Any, what: str, classes: codec.Classes) -> str:
+        """The text of a value; says so, once, if a class in it will not be found again.
+
+        Raises:
+            NotStorableError: It would not come back equal.
+        """
+        strangers: set[type] = set()
+        text = codec.dumps(value, strangers)
+        for name in sorted(codec.strange_names(strangers, classes) - self._told):
+            self._told.add(name)
+            _log.warning(
+                "%s: %s holds an instance of %s, which cannot be found by that name when it is "
+                "read back: define the class at the top level of a module, or name it, as in "
+                "Flow(..., aliases={%r: <class>})",
+                self._owner,
+                what,
+                name,
+                name,
+            )
+        return text
 
     def _deletions(self, store: Recorded) -> list[Change]:
         gone = [*self._watch.gone(store), *(k for k in self._unsaved if k not in store)]
@@ -142,7 +165,7 @@ class ValueWriter:
             self._unsaved.pop(change.key, None)
             if change.op == DELETED:
                 self._watch.forget(change.key)
-            elif change.op == UNSAVED:
+            elif isinstance(change.value, Unsaved):
                 self._watch.forget(change.key)
                 self._unsaved[change.key] = change.value
             else:
@@ -187,11 +210,9 @@ class BranchValues(NamedTuple):
 
 
 def _unsaved(key: str, mark: Unsaved) -> Change:
+    if mark.text is not None:
+        return Change(key, WHOLE, mark.text, mark)
     return Change(key, UNSAVED, json.dumps([mark.type_name, mark.reason]), mark)
-
-
-def _same_mark(known: Unsaved | None, mark: Unsaved) -> bool:
-    return known is not None and (known.type_name, known.reason) == (mark.type_name, mark.reason)
 
 
 # A key is stored as it is. One that SQLite cannot hold as text, such as a number in the dict of an
@@ -211,13 +232,12 @@ def key_of(text: str) -> Any:
 
 
 def read_store(
-    rows: Iterable[sqlite3.Row], label: str, name: str, schema: object, classes: codec.Classes
+    rows: Iterable[Sequence[Any]], label: str, name: str, schema: object, classes: codec.Classes
 ) -> Store[Any]:
     """Put a store together from the rows of ``values_at``.
 
     Raises:
-        DecodeError: A stored value is damaged, or names a class that is not known here; the
-            message names the key.
+        DecodeError: A stored value is damaged; the message names the key.
         InvalidValueError: A value does not fit the schema.
     """
     read = read_values(rows, label, classes)
@@ -227,29 +247,47 @@ def read_store(
 def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classes) -> BranchValues:
     """Put values together from rows of key, operation and text.
 
+    A value of a class that is not known here costs its own key, which is marked so.
+
     Raises:
-        DecodeError: A stored value is damaged, or names a class that is not known here; the
-            message names the key.
+        DecodeError: A stored value is damaged; the message names the key.
     """
-    values: dict[str, Any] = {}
-    marks: dict[str, Unsaved] = {}
-    tails: dict[str, list[Any]] = {}
-    deleted: list[str] = []
+    texts: dict[str, list[str]] = {}
+    whole: set[str] = set()
+    read = BranchValues({}, {}, [], {})
     for stored_key, op, text in rows:
         key = key_of(stored_key)
+        if op == APPENDED:
+            texts.setdefault(key, []).append(text)
+            continue
+        read.unsaved.pop(key, None)
+        if op == WHOLE:
+            texts[key] = [text]
+            whole.add(key)
+            continue
+        texts.pop(key, None)
+        if op == UNSAVED:
+            read.unsaved[key] = Unsaved(*json.loads(text))
+        else:
+            read.deleted.append(key)
+    for key, parts in texts.items():
+        known = classes.of_field(key)
         try:
-            if op == WHOLE:
-                values[key] = codec.loads(text, classes)
-            elif op == APPENDED and key not in values:
-                tails.setdefault(key, []).extend(codec.loads(text, classes))
-            elif op == APPENDED:
-                values[key].extend(codec.loads(text, classes))
-            elif op == UNSAVED:
-                marks[key] = Unsaved(*json.loads(text))
-            else:
-                deleted.append(key)
+            first, *others = (codec.loads(text, known) for text in parts)
+            for one in others:
+                first.extend(one)
+            (read.values if key in whole else read.tails)[key] = first
         except UnknownClassError as exc:
-            raise UnknownClassError(f"{label}: key {key!r}: {exc}") from exc
+            if key not in whole:
+                raise exc.about(f"{label}: key {key!r}") from exc
+            read.unsaved[key] = Unsaved.unreadable(exc, _joined(parts))
         except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
             raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
-    return BranchValues(values, tails, deleted, marks)
+    return read
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """The text of a list of which more was stored than its first elements."""
+    if len(parts) == 1:
+        return parts[0]
+    return json.dumps([item for part in parts for item in json.loads(part)], ensure_ascii=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pocoflow.codec import Classes
 from pocoflow.db import WorkflowDB
 from pocoflow.db.positions import Position
 from pocoflow.db.recorder import RunRecorder
@@ -17,9 +18,9 @@ from pocoflow.logging import get_logger
 from pocoflow.opening import Resuming, new_run_id
 from pocoflow.resume.branches import SavedBranches
 from pocoflow.resume.kept import answers, prepared, replayed
-from pocoflow.resume.opened import under_schema, with_pause
+from pocoflow.resume.opened import under_schema
 from pocoflow.resume.places import Places
-from pocoflow.schema import schema_types
+from pocoflow.schema import classes_of
 from pocoflow.store import Store
 
 __all__ = ["Resumption", "fork_run", "rehearse", "reopen"]
@@ -75,9 +76,10 @@ def reopen(
     Raises:
         RunNotFoundError: There is no such run.
         ResumeError: It is completed, alive, or the code has changed where it stands.
-        DecodeError: A stored value names a class that is not known here, or is damaged.
+        DecodeError: A stored value is damaged, or a finished result of an unknown class.
     """
-    recorder = RunRecorder(database, run_id)
+    classes = classes_of(schema, resuming.types, resuming.aliases)
+    recorder = RunRecorder(database, run_id, classes)
     position = recorder.claim(recovering=resuming.recovering)
     try:
         row = database.get_run(run_id) or {}
@@ -86,14 +88,15 @@ def reopen(
         again = bool(rename) and recorder.was_resumed()
         places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename, again)
         place, frames = places.pending(position)
-        known = (*schema_types(schema), *resuming.types)
-        stored = database.load_checkpoint(run_id, position.step, types=known)
-        paused = with_pause(run_id, position, stored, known)
+        stored = database.load_store(run_id, position.step, classes)
+        paused = stored
+        if position.pause is not None:
+            paused = database.load_store(run_id, position.step, classes, position.pause.changes)
         store = under_schema(run_id, paused, schema, changes, places.listed)
-        kept = prepared(run_id, position.pause, place, known)
+        kept = prepared(run_id, position.pause, place, classes)
         _prove(run_id, prove, place, frames, store)
         position = recorder.settle(position)
-        replay, branches = _finished(places, position, place, known)
+        replay, branches = _finished(places, position, place, classes)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         renamed = places.renamed if rename else None
@@ -102,6 +105,9 @@ def reopen(
         recorder.let_go()
         raise
     _tell(run_id, places.changed, changes, coming, bool(replay or branches))
+    for key, mark in store.unsaved.items():
+        if mark.text is not None:
+            _log.warning("run %r: key %r cannot be read here: %s", run_id, key, mark.reason)
     coming_step = position.step + 1
     return Resumption(
         recorder,
@@ -130,7 +136,7 @@ def rehearse(
 
     Raises:
         ResumeError: The code has changed where the run stands.
-        DecodeError: A stored value names a class that is not known here, or is damaged.
+        DecodeError: A stored value is damaged, or a finished result of an unknown class.
     """
     recorder, rename = RunRecorder(database, run_id), resuming.rename
     position = recorder.position()
@@ -138,13 +144,13 @@ def rehearse(
     again = bool(rename) and recorder.was_resumed()
     places = Places(run_id, graph, database.get_graph(run_id), fingerprint, rename, again)
     place, frames = places.pending(position)
-    known = (*schema_types(schema), *resuming.types)
-    stored = database.load_checkpoint(run_id, position.step, types=known)
-    stored = with_pause(run_id, position, stored, known)
+    classes = classes_of(schema, resuming.types, resuming.aliases)
+    pending = () if position.pause is None else position.pause.changes
+    stored = database.load_store(run_id, position.step, classes, pending)
     store = under_schema(run_id, stored, schema, resuming.changes, places.listed)
-    prepared(run_id, position.pause, place, known)
+    prepared(run_id, position.pause, place, classes)
     prove(place, tuple(frames), store)
-    _finished(places, position, place, known)
+    _finished(places, position, place, classes)
 
 
 def fork_run(
@@ -169,8 +175,8 @@ def fork_run(
             "earlier step"
         )
     row = database.get_run(run_id) or {}
-    known = (*schema_types(schema), *resuming.types)
-    stored = database.load_checkpoint(run_id, parent.step, types=known)
+    classes = classes_of(schema, resuming.types, resuming.aliases)
+    stored = database.load_store(run_id, parent.step, classes)
     store = under_schema(run_id, stored, schema, resuming.changes)
     new_id, token = new_run_id(flow_name)
     given = {
@@ -182,7 +188,7 @@ def fork_run(
         "parent_step": parent.step,
         "graph_no": row["graph_no"],
     }
-    RunRecorder(database, new_id).create(store, given, parent.node, parent.path, None)
+    RunRecorder(database, new_id, classes).create(store, given, parent.node, parent.path, None)
     return new_id
 
 
@@ -202,13 +208,13 @@ def _prove(
 
 
 def _finished(
-    places: Places, position: Position, place: GraphNode, known: tuple[object, ...]
+    places: Places, position: Position, place: GraphNode, classes: Classes
 ) -> tuple[dict[int, Any], Mapping[str, SavedBranch]]:
     """What is finished of the pending node: results of its ``exec``, and its parallel branches."""
     which = (places.run_id, position.step, position.node)
-    replay = replayed(*which, position.journal, place.node, known)
+    replay = replayed(*which, position.journal, place.node, classes)
     replay |= answers(position.asked, place, position.read_at)
-    saved = SavedBranches(places, position, known)
+    saved = SavedBranches(places, position, classes)
     saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
     return replay, saved.found
 

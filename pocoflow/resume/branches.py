@@ -13,7 +13,7 @@ from pocoflow.errors import ResumeError
 from pocoflow.graph import Graph, GraphNode
 from pocoflow.resume.kept import answers, prepared, replayed
 from pocoflow.resume.places import Places
-from pocoflow.schema import schema_types
+from pocoflow.schema import field_types, schema_types
 from pocoflow.subflow import Subflow
 
 __all__ = ["SavedBranches"]
@@ -26,11 +26,11 @@ class SavedBranches:
         found: Those that were found, by scope.
     """
 
-    def __init__(self, places: Places, position: Position, known: tuple[object, ...]) -> None:
+    def __init__(self, places: Places, position: Position, classes: codec.Classes) -> None:
         self._places, self._run_id = places, places.run_id
         self._stored = position.branches
         self._step, self._now = position.step, position.read_at
-        self._known = known
+        self._classes = classes
         self.found: dict[str, SavedBranch] = {}
 
     def look_into(self, place: GraphNode, fork: str, depth: int) -> None:
@@ -49,9 +49,11 @@ class SavedBranches:
             number_of_graph = 0 if len(graphs) == 1 else int(number)
             if number_of_graph < len(graphs):
                 node = place.node
-                own = schema_types(node.flow.schema) if isinstance(node, Subflow) else ()
-                known = (*self._known, *own)
-                self._add(scope, stored, graphs[number_of_graph], depth, known)
+                classes = self._classes
+                if isinstance(node, Subflow):
+                    own = node.flow.schema
+                    classes = classes.within(schema_types(own), field_types(own))
+                self._add(scope, stored, graphs[number_of_graph], depth, classes)
 
     def _add(
         self,
@@ -59,9 +61,8 @@ class SavedBranches:
         stored: StoredBranch,
         graph: Graph,
         depth: int,
-        known: tuple[object, ...],
+        classes: codec.Classes,
     ) -> None:
-        classes = codec.Classes(known)
         label_of = f"run {self._run_id!r}, branch {scope}"
         own = read_values(stored.rows, label_of, classes)
         places: list[GraphNode] = [graph.start]
@@ -75,9 +76,9 @@ class SavedBranches:
         if place is not None:
             leaf, path = place.first()
             name = stored.node or leaf.name
-            replay = replayed(self._run_id, self._step, name, stored.journal, leaf.node, known)
+            replay = replayed(self._run_id, self._step, name, stored.journal, leaf.node, classes)
             replay |= answers(stored.asked, leaf, self._now)
-            kept = prepared(self._run_id, stored.pause, leaf, known)
+            kept = prepared(self._run_id, stored.pause, leaf, classes)
             if stored.pause is not None:
                 pending = read_values(stored.pause.changes, label_of, classes)
             deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1

@@ -40,18 +40,17 @@ def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int,
 
 
 def prepared(
-    run_id: str, pause: Pause | None, place: GraphNode, known: Iterable[object]
+    run_id: str, pause: Pause | None, place: GraphNode, classes: codec.Classes
 ) -> tuple[Any, ...]:
     """What ``prep`` of a node that asked had returned, as the only element; nothing otherwise."""
     if pause is None:
         return ()
-    classes = codec.Classes((*known, *_prep_types(place.node)))
     try:
-        return (codec.loads(pause.prepared, classes),)
+        return (codec.loads(pause.prepared, classes.of(_prep_types(place.node))),)
     except DecodeError as exc:
-        raise type(exc)(
+        raise exc.about(
             f"run {run_id!r}: what prep of node {place.name!r} returned before it asked cannot be "
-            f"read: {exc}"
+            "read"
         ) from exc
 
 
@@ -61,7 +60,7 @@ def replayed(
     name: str | None,
     journal: Mapping[int, str],
     node: Node[Any, Any, Any],
-    known: Iterable[object],
+    classes: codec.Classes,
 ) -> dict[int, Any]:
     """The results of ``exec`` that were finished, by item.
 
@@ -72,13 +71,13 @@ def replayed(
     alone = next((item < 0 for item in journal), None)
     if alone is not None:
         _same_items(run_id, node, alone)
-    classes = codec.Classes((*known, *_exec_types(node)))
+    known = classes.of(_exec_types(node))
     try:
-        return {item: codec.loads(text, classes) for item, text in journal.items()}
+        return {item: codec.loads(text, known) for item, text in journal.items()}
     except DecodeError as exc:
-        raise type(exc)(
-            f"run {run_id!r}: the finished result of exec of node {name!r} (step "
-            f"{step + 1}) cannot be read: {exc}"
+        raise exc.about(
+            f"run {run_id!r}: the finished result of exec of node {name!r} (step {step + 1}) "
+            "cannot be read"
         ) from exc
 
 

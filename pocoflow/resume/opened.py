@@ -5,31 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pocoflow import codec
-from pocoflow.db.positions import Position
-from pocoflow.db.values import read_values
 from pocoflow.errors import ResumeError, StoreError
 from pocoflow.missing import Unsaved
 from pocoflow.store import Store
 
-__all__ = ["under_schema", "with_pause"]
-
-
-def with_pause(
-    run_id: str, position: Position, stored: Store[Any], known: tuple[object, ...]
-) -> Store[Any]:
-    """The stored values with what the pending node had changed before it asked."""
-    if position.pause is None:
-        return stored
-    label_of = f"run {run_id!r}, step {position.step + 1}"
-    made = read_values(position.pause.changes, label_of, codec.Classes(known))
-    tails = {key: [*stored[key], *tail] for key, tail in made.tails.items()}
-    values = {**stored.as_dict(), **made.values, **tails}
-    for key in (*made.deleted, *made.unsaved):
-        values.pop(key, None)
-    gone = {*values, *made.deleted}
-    unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in gone}
-    return Store.rebuild(values, unsaved | made.unsaved, stored.name)
+__all__ = ["under_schema"]
 
 
 def under_schema(

@@ -8,7 +8,7 @@ types: an ``int`` is fine for a ``float``, ``"3"`` is not for an ``int``, and ``
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
@@ -17,7 +17,10 @@ from pocoflow.reducers import Reducer
 from pocoflow.schema.models import ModelSchema
 from pocoflow.wording import short
 
-__all__ = ["Schema", "make_schema", "schema_types"]
+if TYPE_CHECKING:
+    from pocoflow.codec import Classes
+
+__all__ = ["Schema", "classes_of", "field_types", "make_schema", "schema_types"]
 
 
 class Schema(Protocol):
@@ -76,8 +79,42 @@ def make_schema(given: object) -> Schema | None:
     )
 
 
-def schema_types(given: object) -> list[type]:
-    """The classes that a schema, as the user gave it, vouches for when values are read back."""
-    if isinstance(given, Mapping):
-        return [one for one in given.values() if isinstance(one, type)]
-    return [given] if isinstance(given, type) else []
+def schema_types(given: object) -> list[object]:
+    """What a schema, as the user gave it, vouches for when values are read back."""
+    return list(given.values()) if isinstance(given, Mapping) else [given]
+
+
+def field_types(given: object) -> Mapping[str, object]:
+    """The annotations of the fields of a schema, as the user gave it."""
+    if isinstance(given, type) and issubclass(given, BaseModel):
+        return {name: field.annotation for name, field in given.model_fields.items()}
+    return given if isinstance(given, Mapping) else {}
+
+
+def classes_of(
+    schema: object, types: Iterable[object] = (), aliases: Mapping[str, type] | None = None
+) -> Classes:
+    """The classes that a reader may rebuild under a schema.
+
+    Args:
+        schema: The schema, as the user gave it.
+        types: Classes that somebody supplies.
+        aliases: Classes by the names under which they were stored.
+
+    Raises:
+        DefinitionError: An alias is no class.
+    """
+    from pocoflow.codec import NO_ALIASES, Classes  # not loaded by those who store nothing
+
+    for name, kind in (aliases or {}).items():
+        if not isinstance(kind, type):
+            raise DefinitionError(
+                f"aliases={{{name!r}: {short(kind)}}}: the class that has another name now, as in "
+                "aliases={'old_module:Name': Name}"
+            )
+    return Classes(
+        schema_types(schema),
+        supplied=types,
+        aliases=aliases or NO_ALIASES,
+        fields=field_types(schema),
+    )
