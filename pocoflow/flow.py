@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -13,12 +14,13 @@ from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.edges import Edge, End, wiring_version
+from pocoflow.engine.commits import Unopened, commit
 from pocoflow.engine.drivers import drive, drive_async
-from pocoflow.engine.endings import fail
+from pocoflow.engine.effects import Commit, Ledger
+from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import steps
 from pocoflow.engine.run import Run
-from pocoflow.engine.threads import in_commit_thread
 from pocoflow.errors import DefinitionError
 from pocoflow.graph import Graph
 from pocoflow.logging import get_logger
@@ -212,7 +214,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
         the run.
         """
-        return await self._go_async(lambda: self._new(store, resume_from, resources))
+        return await self._go_async(lambda: self._new(store, resume_from, resources), shared=True)
 
     def run_background(
         self,
@@ -252,7 +254,9 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         resources: Mapping[Any, object] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
-        started = await self._begin_async(lambda: self._new(store, resume_from, resources))
+        started = await self._begin_async(
+            lambda: self._new(store, resume_from, resources), shared=True
+        )
         events = stream_async(started.run, steps(started.run, started.place))
         try:
             async for event in events:
@@ -282,25 +286,25 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         drive(started.run.context, steps(started.run, started.place))
         return started.run.store
 
-    async def _go_async(self, start: Callable[[], Started]) -> Store[StateT]:
-        started = await self._begin_async(start)
+    async def _go_async(self, start: Callable[[], Started], *, shared: bool) -> Store[StateT]:
+        started = await self._begin_async(start, shared=shared)
         await drive_async(started.run.context, steps(started.run, started.place))
         return started.run.store
 
-    async def _begin_async(self, start: Callable[[], Started]) -> Started:
+    async def _begin_async(self, start: Callable[[], Started], *, shared: bool) -> Started:
         refuse_while_importing(self.flow_name)  # before another thread takes over
         if self._db_path is None:
             started = start()  # nothing in it may block
         else:
             begun: list[Started] = []
+            ledger = self._ledger()
             try:
-                await in_commit_thread(lambda: begun.append(start()))
+                await commit(Commit(ledger, lambda: begun.append(start()), shared=shared))
             except BaseException as exc:
                 # Cancelled while the run was being written: it is on record, so it needs an end.
-                for one in begun:
-                    fail(one.run, exc)
+                await commit(Commit(ledger, partial(_end, begun, exc), is_last=True))
                 raise
-            started = begun[0]
+            started = begun[-1]
         started.run.inline, started.run.on_loop = False, True
         return started
 
@@ -380,6 +384,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             self._described = (graph, describe(graph, self.schema))
         return self._described[1]
 
+    def _ledger(self) -> Ledger:
+        """Where runs are kept, also before it is open."""
+        given = self._db_path if self._database is None else self._database
+        if given is None or isinstance(given, str | os.PathLike):
+            return Unopened(os.path.realpath(given or ""))
+        return given.connection
+
     def _stored_in(self) -> WorkflowDB | None:
         return self._open_database(self.graph)
 
@@ -403,3 +414,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
                     name,
                 )
         return self._database
+
+
+def _end(begun: Iterable[Started], exc: BaseException) -> None:
+    for one in begun:
+        exhaust(fail(one.run, exc))

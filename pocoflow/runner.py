@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
-from pocoflow.engine.endings import fail
+from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.run import Run
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
@@ -53,7 +53,7 @@ class RunHandle(Generic[StateT]):
         try:
             thread.start()
         except Exception as exc:
-            fail(run, exc)
+            exhaust(fail(run, exc))
             raise
         except BaseException:
             # A Ctrl-C; the thread may run already, and nobody gets the handle to it.

@@ -49,7 +49,7 @@ class StoredRuns(Validated, Generic[StateT]):
     def _go(self, started: Started) -> Store[StateT]: ...
 
     @abstractmethod
-    async def _go_async(self, start: Callable[[], Started]) -> Store[StateT]: ...
+    async def _go_async(self, start: Callable[[], Started], *, shared: bool) -> Store[StateT]: ...
 
     @abstractmethod
     def _go_background(self, started: Started) -> RunHandle[StateT]: ...
@@ -120,7 +120,7 @@ class StoredRuns(Validated, Generic[StateT]):
     ) -> Store[StateT]:
         """Like :meth:`resume`, on the caller's event loop."""
         resuming = self._resuming(changes, rename, types, aliases, flow_was)
-        return await self._go_async(lambda: self._stored(run_id, resuming, resources))
+        return await self._go_async(lambda: self._stored(run_id, resuming, resources), shared=False)
 
     def resume_background(
         self,

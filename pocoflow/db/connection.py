@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -86,6 +86,48 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+class _Ends:
+    """What is to be done once a transaction is committed, or undone."""
+
+    __slots__ = ("committed", "undone")
+
+    def __init__(self) -> None:
+        self.committed: list[Callable[[], object]] = []
+        self.undone: list[Callable[[], object]] = []
+
+    def commit(self) -> None:
+        for call in self.committed:
+            call()
+
+    def undo(self) -> None:
+        while self.undone:
+            self.undone.pop()()
+
+
+class _Group(_Ends):
+    """Transactions that are committed as one."""
+
+    __slots__ = ("has_begun", "is_lost", "refused")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun = False
+        self.is_lost = False
+        self.refused: sqlite3.Error | None = None
+
+    def begin(self, raw: sqlite3.Connection) -> None:
+        """Begin at the first of them; if that cannot be, none of them is tried again."""
+        if self.refused is not None:
+            raise self.refused
+        if not self.has_begun:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as exc:
+                self.refused = exc
+                raise
+            self.has_begun = True
+
+
 class Connection:
     """A connection to one database file, shared by the threads of this process.
 
@@ -118,6 +160,8 @@ class Connection:
         self._is_old = False
         self._identity: Identity | None = None
         self._backfill: Backfill | None = None
+        self._ends: _Ends | None = None
+        self._group: _Group | None = None
         with _guard:
             _open_ones.add(self)
         with self._lock, self._translated():
@@ -329,23 +373,117 @@ class Connection:
             if self._is_old:
                 self.migrate()
                 raw = self._current()
+            if self._group is not None:
+                with self._part(raw, self._group):
+                    yield raw
+                return
+            ends = self._ends = _Ends()
             try:
                 if not patient:
                     raw.execute("PRAGMA busy_timeout = 0")
                 # In here, because a Ctrl-C while it waits is raised when it has succeeded.
                 raw.execute("BEGIN IMMEDIATE")
                 yield raw
-                self._check_there()
-                raw.execute("COMMIT")
-                if self._backfill is not None:
-                    self._backfill.committed()
-            except BaseException:
-                if raw.in_transaction:
-                    raw.execute("ROLLBACK")
+                self._commit(raw)
+            except BaseException as exc:
+                self._roll_back(raw, ends, exc)
                 raise
             finally:
+                self._ends = None
                 if not patient:
                     raw.execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
+            ends.commit()
+
+    def at_end(
+        self,
+        committed: Callable[[], object] | None = None,
+        undone: Callable[[], object] | None = None,
+    ) -> None:
+        """Call something once the transaction that is open is committed, or undone."""
+        assert self._ends is not None
+        if committed is not None:
+            self._ends.committed.append(committed)
+        if undone is not None:
+            self._ends.undone.append(undone)
+
+    def together(self, commits: Sequence[Callable[[], object]], /) -> None:
+        """Call functions that do not raise; their transactions are one, committed at the end.
+
+        What one of them has begun and not finished is undone, and nothing of the others. If it
+        cannot be committed, each is called once more, for a transaction of its own.
+        """
+        with self._lock:
+            if len(commits) == 1 or self._is_old or not self._in_one(commits):
+                for call in commits:
+                    call()
+
+    def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:
+        """Whether all that functions wrote could be committed together."""
+        group = self._group = _Group()
+        raw = self._current()
+        try:
+            for call in commits:
+                call()
+                if group.is_lost:
+                    break
+            else:
+                if group.has_begun:
+                    self._commit(raw)
+        except (sqlite3.Error, DatabaseError) as exc:
+            self._roll_back(raw, group, exc)
+            return False
+        finally:
+            self._group = None
+        if group.is_lost:
+            group.undo()
+            return False
+        group.commit()
+        return True
+
+    @contextmanager
+    def _part(self, raw: sqlite3.Connection, group: _Group) -> Iterator[None]:
+        """One of the transactions of a group."""
+        group.begin(raw)
+        ends = self._ends = _Ends()
+        raw.execute("SAVEPOINT part")
+        try:
+            yield
+            raw.execute("RELEASE part")
+        except BaseException:
+            # Of a full disk, SQLite has undone all that was not committed.
+            group.is_lost = not raw.in_transaction
+            if not group.is_lost:
+                raw.execute("ROLLBACK TO part")
+                raw.execute("RELEASE part")
+            ends.undo()
+            raise
+        finally:
+            self._ends = None
+        group.committed += ends.committed
+        group.undone += ends.undone
+
+    def _commit(self, raw: sqlite3.Connection) -> None:
+        self._check_there()
+        raw.execute("COMMIT")
+        if self._backfill is not None:
+            self._backfill.committed()
+
+    def _roll_back(self, raw: sqlite3.Connection, ends: _Ends, exc: BaseException) -> None:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        elif not isinstance(exc, sqlite3.Error):
+            return  # such as a Ctrl-C right after the commit
+        ends.undo()
+
+    @property
+    def home(self) -> Hashable:
+        """The same for all connections to one file."""
+        return (self.file, self._identity) if self.file is not None else id(self)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what is written now is committed together with what others write."""
+        return self._group is not None
 
     def vacuum(self) -> None:
         """Write the file anew, without the room that is not used."""

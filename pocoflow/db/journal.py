@@ -6,12 +6,13 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from pocoflow import codec
 from pocoflow.db.clock import later, utc_now
+from pocoflow.db.connection import Connection
 from pocoflow.db.questions import NewQuestion
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import Recorded, ValueWriter
@@ -68,7 +69,8 @@ class Journal:
         self._forks = ""
         self._told: set[str] = set()
         self._items: list[_Item] = []
-        self._items_due = False
+        self._items_error: DatabaseError | None = None
+        self._written = 0
         self._items_guard = threading.Lock()
         self._items_writing = threading.Lock()
 
@@ -86,23 +88,31 @@ class Journal:
         text = self._encoded(node, result)
         if text is None:
             return
-        with ExitStack() as late, self._db.connection.transaction() as raw:
-            if self._is_ours(raw, late):
-                row = (self._run_no, self._scope, self._local(step), _NO_ITEM, text, "")
-                raw.execute(QUERIES["insert_journal"], row)
+        self._put_journal([(self._run_no, self._scope, self._local(step), _NO_ITEM, text, "")])
+
+    @property
+    def ledger(self) -> Connection:
+        """Where it writes."""
+        return self._db.connection
+
+    def _put_journal(self, rows: Sequence[_Item]) -> None:
+        with self._db.connection.transaction() as raw:
+            if self._is_ours(raw):
+                raw.executemany(QUERIES["insert_journal"], rows)
         self._journaled = True
 
-    def _is_ours(self, raw: sqlite3.Connection, late: ExitStack) -> bool:
+    def _is_ours(self, raw: sqlite3.Connection) -> bool:
         """Whether a result that is finished may be kept.
 
         Also after the run has ended here, as a thread of it may be at an item yet, but not once
         somebody has gone on with it, or removed it: who does so knows nothing of this result. The
-        run's lock, which keeps them off until the commit, is given back with ``late``.
+        run's lock keeps them off until the commit.
         """
         if not self._progress.is_over:
             return True
         locks, owner = self._db.locks, object()
-        late.callback(locks.release, self._run_no, owner)
+        release = partial(locks.release, self._run_no, owner)
+        self._db.connection.at_end(release, undone=release)
         if not locks.hold(self._run_no, owner):
             return False
         which = (*event_ids(self._run_no), self._run_no)
@@ -124,37 +134,51 @@ class Journal:
                 )
         return None
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
-        """Keep the result of an item for the next commit; ``True`` if a commit must be begun."""
-        text = self._encoded(node, result)
-        if text is None:
-            return False
-        with self._items_guard:
-            self._items.append((self._run_no, self._scope, self._local(step), item, text, mark))
-            begin, self._items_due = not self._items_due, True
-        return begin
-
-    def write_items(self) -> None:
-        """Commit all items that were kept, together; also those kept while it commits.
-
-        Waits for a commit that another thread has begun.
+    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
+        """Commit the result of an item, with those of threads that wait for their commits, too.
 
         Raises:
-            DatabaseError: The database cannot be written; the items are kept for the next call.
+            DatabaseError: The database cannot be written.
+        """
+        text = self._encoded(node, result)
+        if text is None:
+            return
+        row = (self._run_no, self._scope, self._local(step), item, text, mark)
+        if self._db.connection.is_shared:
+            self._put_journal([row])
+            return
+        with self._items_guard:
+            self._items.append(row)
+            upto = self._written + len(self._items)
+        self.write_items(upto)
+
+    def write_items(self, upto: int | None = None) -> None:
+        """Commit the items of all threads that wait.
+
+        Args:
+            upto: Not if as many were written meanwhile by another thread.
+
+        Raises:
+            DatabaseError: The database cannot be written.
         """
         with self._items_writing:
-            while rows := self._kept_items():
-                try:
-                    with ExitStack() as late, self._db.connection.transaction() as raw:
-                        if self._is_ours(raw, late):
-                            raw.executemany(QUERIES["insert_journal"], rows)
-                except BaseException:
-                    self._items_due = False
-                    raise
-                self._journaled = True
-                with self._items_guard:
-                    # Only now: a Ctrl-C at any instant leaves them to the next call.
-                    del self._items[: len(rows)]
+            if upto is not None and upto <= self._written:
+                return
+            if self._items_error is not None:
+                raise self._items_error  # not one busy timeout after another
+            with self._items_guard:
+                rows = self._items.copy()
+            if not rows:
+                return
+            try:
+                self._put_journal(rows)
+            except DatabaseError as exc:
+                self._items_error = exc
+                raise
+            with self._items_guard:
+                # Only now: a Ctrl-C at any instant leaves them to the next call.
+                del self._items[: len(rows)]
+                self._written += len(rows)
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
@@ -170,12 +194,6 @@ class Journal:
     def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         raw.executemany(QUERIES["insert_item"], rows)
         self._numbers_items = True
-
-    def _kept_items(self) -> list[_Item]:
-        with self._items_guard:
-            rows = self._items.copy()
-            self._items_due = bool(rows)
-        return rows
 
     # -- questions ----------------------------------------------------------------------------
 
@@ -215,7 +233,7 @@ class Journal:
             if kept is not None:
                 raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
             self._event(raw, now, "node_ask", step, node, note=question.text)
-        self._asked = True
+            self._db.connection.at_end(partial(setattr, self, "_asked", True))
         return int(number or 0)
 
     def _kept(self, prepared: Any) -> tuple[str, str] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pocoflow.codec import Classes
@@ -15,7 +16,7 @@ from pocoflow.db.questions import Asked, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.steps import StepWriter
-from pocoflow.db.values import ValueWriter
+from pocoflow.db.values import Change, ValueWriter
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     AnsweredError,
@@ -115,10 +116,11 @@ class RunRecorder(StepWriter):
                 if owned:
                     self._event(raw, now, "flow_start", 0, None)
                     self._event(raw, now, "node_start", 0, label(first or "", path))
+                accept = partial(self._values.accept, changes)
+                self._db.connection.at_end(accept, undone=self.let_go)
         except BaseException:
             self.let_go()
             raise
-        self._values.accept(changes)
 
     def claim(self, *, recovering: bool = False) -> Position:
         """Take the lock of a stored run that this process wants to go on with, and read where.
@@ -280,7 +282,8 @@ class RunRecorder(StepWriter):
         self._finish(raw, now, "completed", step + 1, node, None)
         return False
 
-    def _finished(self, step: int, following: str | None) -> None:
+    def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
+        super()._finished(step, changes, following)
         self._steps = step + 1
         if following is None:
             self.let_go()
@@ -330,6 +333,8 @@ class RunRecorder(StepWriter):
         try:
             now = utc_now()
             with self._db.connection.transaction() as raw:
+                # Not before it is committed: or somebody would find the run interrupted.
+                self._db.connection.at_end(self.let_go, undone=self._still_goes_on)
                 row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
                 if row is None or row["status"] in ("completed", "paused"):
                     return False
@@ -348,9 +353,14 @@ class RunRecorder(StepWriter):
             _log.exception(
                 "run %r: its end (%s) could not be recorded: %s", self.run_id, status, exc
             )
-        finally:
             self.let_go()
+        except BaseException:
+            self.let_go()
+            raise
         return True
+
+    def _still_goes_on(self) -> None:
+        self._progress.is_over = False
 
     # -- rows ---------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pocoflow.branches import BranchRecord, BranchStore
@@ -16,7 +16,7 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.journal import Journal
 from pocoflow.db.questions import Asked, Pause
 from pocoflow.db.sql import QUERIES
-from pocoflow.db.values import ValueWriter
+from pocoflow.db.values import Change, ValueWriter
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.failure import describe_error
 from pocoflow.graph import label
@@ -62,11 +62,9 @@ class StepWriter(Journal):
     and one more for the result of its ``exec``.
 
     Attributes:
-        blocks: A write may take a moment, so it must be kept off an event loop.
         keeps: What is written is there for a resume.
     """
 
-    blocks = True
     keeps = True
 
     def branch(
@@ -136,18 +134,16 @@ class StepWriter(Journal):
         now = utc_now()
         changes = self._values.changes(self._recorded())
         node = label(node, path)
-        with self._numbered(step) as step, self._db.connection.transaction() as raw:
+        with self._db.connection.transaction() as raw:
             self._refuse_late()
+            step = self._number(raw, step)
             raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
             self._values.write(raw, self._run_no, step, changes)
             self._clear(raw, step)
             kind = "node_end" if failure is None else "node_error"
             self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
             asked = self._follow(raw, now, step, node, action, following, following_path)
-        self._values.accept(changes)
-        self._journaled = self._asked = self._numbers_items = False
-        self._forks = ""
-        self._finished(step, following)
+            self._db.connection.at_end(partial(self._finished, step, changes, following))
         return step, asked
 
     def _follow(
@@ -169,8 +165,11 @@ class StepWriter(Journal):
         row = raw.execute(QUERIES["progress"], (step + 1, coming, self._run_no)).fetchone()
         return bool(row[0])
 
-    def _finished(self, step: int, following: str | None) -> None:
+    def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
         """A step is committed."""
+        self._values.accept(changes)
+        self._journaled = self._asked = self._numbers_items = False
+        self._forks = ""
 
     def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
         """Commit a failed attempt, of an item if it is one of several, that another one follows."""
@@ -182,9 +181,9 @@ class StepWriter(Journal):
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _numbered(self, step: int) -> AbstractContextManager[int]:
-        """The number of a step that is committed within."""
-        return nullcontext(step)
+    def _number(self, raw: sqlite3.Connection, step: int) -> int:
+        """The number of a step that is committed now."""
+        return step
 
     def _position(
         self,
@@ -226,8 +225,9 @@ class BranchRecorder(StepWriter):
     def _local(self, step: int) -> int:
         return self._context.count
 
-    def _numbered(self, step: int) -> AbstractContextManager[int]:
-        return self._numbers.next()
+    def _number(self, raw: sqlite3.Connection, step: int) -> int:
+        # What other branches have written counts, also what is committed together with this step.
+        return int(raw.execute(QUERIES["last_step"], (self._run_no,)).fetchone()[0]) + 1
 
     def _event(
         self,
@@ -243,8 +243,11 @@ class BranchRecorder(StepWriter):
             # The start of the branch's first node: no commit before it was the branch's own. Items
             # that ask at once come here one after another, as each is in a transaction.
             first, self._first = self._first, None
+            self._db.connection.at_end(undone=partial(setattr, self, "_first", first))
             super()._event(raw, first, "node_start", step, node)
         super()._event(raw, now, event, step, node, *rest, **facts)
 
-    def _finished(self, step: int, following: str | None) -> None:
+    def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
+        super()._finished(step, changes, following)
         self._context.count += 1
+        self._numbers.following = max(self._numbers.following, step + 1)

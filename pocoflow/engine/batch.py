@@ -9,7 +9,7 @@ from typing import Any
 from pocoflow.context import Cancellation, RunContext, current
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
-from pocoflow.engine.effects import Call, Effect, Gather, Job
+from pocoflow.engine.effects import Effect, Gather, Job
 from pocoflow.engine.items import Identity, ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
@@ -108,16 +108,11 @@ class _Batch:
             current.reset(token)
 
     def _keep(self, item: _Item, result: Any) -> Generator[Effect, Any, None]:
-        """Hand a finished item to the journal; those that finish meanwhile share its commit."""
+        """Put a finished item on record, before the next one begins."""
         recorder = self.run.recorder
-        if recorder is None or not self.journals:
-            return
-        if not recorder.keep_item(self.run.step, self.place.name, result, *item.identity):
-            return
-        if self.inline:
-            recorder.write_items()
-        else:
-            yield Call(recorder.write_items, (), must_finish=True, wait=False)
+        if recorder is not None and self.journals:
+            facts = (self.run.step, self.place.name, result, *item.identity)
+            yield from self.run.commit(self.inline, recorder.journal_item, *facts)
 
     def _failed(
         self, context: RunContext, item: Any, error: Exception
@@ -156,7 +151,7 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
     batch = _Batch(run, place, items)
     if batch.keeps and isinstance(items, (list, tuple)):
         # Items may have something in common, which exec of the first one changes.
-        digests = yield from run.commit(not run.on_loop, list, map(batch.digest, items))
+        digests = yield from run.compute(list, map(batch.digest, items))
         batch.digests = iter(digests)
     run.context.cancellation.add_callback(batch.stop.request)
     try:
@@ -167,13 +162,11 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
         else:
             yield Gather(jobs, batch.concurrency, batch.on_loop, batch.stop.request)
     except BaseException:
-        if run.recorder is not None:
-            run.recorder.write_items()
+        if run.recorder is not None and not run.on_loop:
+            run.recorder.write_items()  # that of a thread whose commit a Ctrl-C has interrupted
         raise
     finally:
         run.context.cancellation.remove_callback(batch.stop.request)
-    if run.recorder is not None:
-        yield from run.commit(run.inline, run.recorder.write_items)
     tell_gone(run, place, batch.numbers)
     if batch.is_waiting:
         raise Paused

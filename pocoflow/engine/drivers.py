@@ -13,14 +13,16 @@ import contextvars
 import threading
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.context import RunContext, current
+from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop
-from pocoflow.engine.effects import Await, Call, Effect, Gather, Job, Sleep, Steps
+from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, Sleep, Steps
 from pocoflow.engine.outcomes import awaited, opened, tried
-from pocoflow.engine.threads import commit, in_thread, to_its_end
+from pocoflow.engine.threads import in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ async def drive_async(context: RunContext, steps: Steps) -> None:
     finally:
         if timer is not None:
             timer.cancel()
-        current.reset(token)
+        with suppress(ValueError):  # the task is gone, and this is not its context
+            current.reset(token)
 
 
 def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
@@ -95,12 +98,27 @@ async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
         while True:
             try:
                 value = await driver.carry_out(effect)
+            except GeneratorExit as exc:
+                _leave(steps, exc)
+                raise
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
                 effect = steps.throw(exc)
             else:
                 effect = steps.send(value)
     except StopIteration:
         return
+
+
+def _leave(steps: Steps, exc: GeneratorExit) -> None:
+    """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
+    with suppress(StopIteration, GeneratorExit):
+        effect = steps.throw(exc)
+        while True:
+            if isinstance(effect, Commit):
+                begin_commit(effect)
+                effect = steps.send(None)
+            else:
+                effect = steps.throw(exc)
 
 
 class _ThreadDriver:
@@ -119,7 +137,7 @@ class _ThreadDriver:
             if effect.on_loop:
                 return _gather_on(self._companion.loop(), effect)
             return _gather_threads(effect, self._companion)
-        if effect.must_finish:
+        if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
         return wait(in_thread(effect.function, effect.arguments), effect.timeout)
 
@@ -136,18 +154,15 @@ class _LoopDriver:
     async def carry_out(self, effect: Effect) -> Any:
         import asyncio
 
-        if isinstance(effect, Call):
-            if effect.must_finish:
-                return await commit(effect)
-            if current.get().phase != "exec":
-                # prep and post work on the store: no write of theirs may follow the run's end.
-                return await to_its_end(
-                    asyncio.to_thread(tried, effect.function, *effect.arguments)
-                )
+        if isinstance(effect, Commit):
+            return await commit(effect, guarded=self._guarded)
+        if isinstance(effect, Call) and current.get().phase != "exec":
+            # These work on the store: no write of theirs may follow the run's end.
+            return await to_its_end(asyncio.to_thread(tried, effect.function, *effect.arguments))
         waiting = self._waiting(effect)
         return await (until_cancelled(waiting) if self._guarded else waiting)
 
-    def _waiting(self, effect: Effect) -> Awaitable[Any]:
+    def _waiting(self, effect: Await | Sleep | Gather | Call) -> Awaitable[Any]:
         import asyncio
 
         if isinstance(effect, Await):

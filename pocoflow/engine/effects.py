@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Await", "Call", "Effect", "Gather", "Job", "Sleep", "Steps"]
+__all__ = ["Await", "Call", "Commit", "Effect", "Gather", "Job", "Ledger", "Sleep", "Steps"]
 
 
 class Await:
@@ -28,27 +28,55 @@ class Sleep:
 
 
 class Call:
-    """Call a function that may block, at most ``timeout`` seconds, and send its result.
+    """Call a function that may block, at most ``timeout`` seconds, and send its result."""
 
-    ``must_finish`` marks a commit: it is waited for even if the run is cancelled meanwhile. With
-    ``wait=False`` it is only begun, and nothing is sent.
-    """
-
-    __slots__ = ("arguments", "function", "must_finish", "timeout", "wait")
+    __slots__ = ("arguments", "function", "timeout")
 
     def __init__(
         self,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         timeout: float | None = None,
-        must_finish: bool = False,
-        wait: bool = True,
     ) -> None:
         self.function = function
         self.arguments = arguments
         self.timeout = timeout
-        self.must_finish = must_finish
-        self.wait = wait
+
+
+class Ledger(Protocol):
+    """Where runs are kept."""
+
+    @property
+    def home(self) -> Hashable:
+        """The same for all that keep what they are given in one place."""
+
+    def together(self, commits: Sequence[Callable[[], object]], /) -> None:
+        """Call functions that do not raise, so that what they write is committed at once."""
+
+
+class Commit:
+    """Call a function that writes to a ledger, after those that were begun before it.
+
+    It comes to its end even if the run is cancelled meanwhile. ``shared`` lets it be one commit
+    with those of other runs; it may be called more than once then. ``is_last`` marks the end of a
+    run that was cancelled, for which nobody waits long: ``None`` is sent if it takes its time.
+    """
+
+    __slots__ = ("arguments", "function", "is_last", "ledger", "shared")
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...] = (),
+        shared: bool = True,
+        is_last: bool = False,
+    ) -> None:
+        self.ledger = ledger
+        self.function = function
+        self.arguments = arguments
+        self.shared = shared
+        self.is_last = is_last
 
 
 class Gather:
@@ -70,6 +98,6 @@ class Gather:
         self.stop = stop
 
 
-Effect: TypeAlias = Await | Sleep | Call | Gather
+Effect: TypeAlias = Await | Sleep | Call | Commit | Gather
 Steps: TypeAlias = Generator[Effect, Any, None]
 Job: TypeAlias = Generator[Effect, Any, None]

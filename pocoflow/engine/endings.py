@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, cast
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, cast
 
+from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
 from pocoflow.graph import GraphNode, label
@@ -12,7 +14,7 @@ from pocoflow.graph import GraphNode, label
 if TYPE_CHECKING:
     from pocoflow.db.recorder import RunRecorder
 
-__all__ = ["fail", "late_of", "pause", "too_many"]
+__all__ = ["exhaust", "fail", "late_of", "pause", "too_many"]
 
 
 def too_many(run: Run, place: GraphNode) -> MaxStepsError:
@@ -23,14 +25,16 @@ def too_many(run: Run, place: GraphNode) -> MaxStepsError:
     )
 
 
-def pause(run: Run) -> RunPaused:
+def pause(run: Run) -> Generator[Effect, Any, RunPaused]:
     """Record that the run waits for answers; what its caller is told."""
     from pocoflow.db.questions import describe_open
 
     context = run.context
     if not context.cancellation.is_late:
         context.check_cancelled()
-    asked = cast("RunRecorder", run.recorder).pause(label(context.node, context.path))
+    recorder = cast("RunRecorder", run.recorder)
+    place = label(context.node, context.path)
+    asked = yield from run.commit(not run.on_loop, recorder.pause, place)
     if asked is None:
         run.cancel()
         context.check_cancelled()
@@ -63,7 +67,7 @@ def late_of(run: Run, error: BaseException) -> DeadlineError | None:
     )
 
 
-def fail(run: Run, exc: BaseException) -> None:
+def fail(run: Run, exc: BaseException) -> Steps:
     """Record and report how the run ended; the caller raises ``exc`` on."""
     if run.completed:
         return
@@ -82,7 +86,13 @@ def fail(run: Run, exc: BaseException) -> None:
         status = "cancelled" if cancelled else "failed"
         node = label(name, context.path) if in_node and name is not None else None
         ended = (status, exc, run.step, node, context.attempt, run.elapsed())
-        if not cast("RunRecorder", run.recorder).end(*ended):
+        recorder = cast("RunRecorder", run.recorder)
+        if run.on_loop:
+            hurried = cancelled or context.cancellation.requested
+            recorded = yield Commit(recorder.ledger, recorder.end, ended, is_last=hurried)
+        else:
+            recorded = recorder.end(*ended)
+        if not recorded:
             return
     if cancelled:
         run.tell("flow_cancelled", context.flow_name, run.finished)
@@ -91,6 +101,12 @@ def fail(run: Run, exc: BaseException) -> None:
         facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
         run.tell("node_error", *facts)
     run.tell("flow_error", context.flow_name, run.finished, exc)
+
+
+def exhaust(ending: Steps) -> None:
+    """Carry out what :func:`fail` gives where no event loop is held up."""
+    for _ in ending:
+        raise RuntimeError("the end of this run is to be recorded by the driver of an event loop")
 
 
 def _is_task_cancelled(exc: BaseException) -> bool:

@@ -18,7 +18,7 @@ from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.effects import Await, Call, Effect, Steps
+from pocoflow.engine.effects import Await, Call, Commit, Effect, Steps
 from pocoflow.engine.endings import fail, late_of, pause, too_many
 from pocoflow.engine.run import Run
 from pocoflow.errors import (
@@ -60,10 +60,10 @@ def steps(run: Run, start: GraphNode) -> Steps:
         try:
             yield from _loop(run, start)
         except Paused:
-            paused = pause(run)
+            paused = yield from pause(run)
     except BaseException as exc:
         late = late_of(run, exc)
-        fail(run, late or exc)
+        yield from fail(run, late or exc)
         if late is not None:
             raise late from exc
         raise
@@ -78,7 +78,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     cancellation, recorder = context.cancellation, run.recorder
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = recorder is not None or on_end is not None
-    written_here = recorder is None or not (run.on_loop and recorder.blocks)
+    ledger = recorder.ledger if recorder is not None and run.on_loop else None
     watch = None
     if recorder is None and store.schema is not None:
         watch = Watch()
@@ -145,10 +145,10 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                     raise Paused
                 if recorder is not None and place.has_exec and node.journal:
                     context.phase = "commit"
-                    if written_here:
+                    if ledger is None:
                         recorder.journal(step, place.name, result)
                     else:
-                        yield Call(recorder.journal, (step, place.name, result), must_finish=True)
+                        yield Commit(ledger, recorder.journal, (step, place.name, result))
 
             context.phase = "post"
             arguments = (store, prepared, result)
@@ -174,14 +174,14 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:
-            yield from run.commit(not run.on_loop, run.snapshot, step, place.name)
+            yield from run.compute(run.snapshot, step, place.name)
         if recorder is not None:
             name = None if following is None else following.name
             row = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
-            if written_here:
+            if ledger is None:
                 step, asked = recorder.step(*row, note, failure)
             else:
-                step, asked = yield Call(recorder.step, (*row, note, failure), must_finish=True)
+                step, asked = yield Commit(ledger, recorder.step, (*row, note, failure))
             if asked:
                 run.cancel()
         run.finished = step + 1

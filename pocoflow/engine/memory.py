@@ -16,7 +16,7 @@ __all__ = ["MemoryRecorder"]
 class MemoryRecorder:
     """Gives the steps of a branch their numbers and checks what they changed in place."""
 
-    blocks = False
+    ledger = None
     keeps = False
 
     def __init__(
@@ -30,9 +30,8 @@ class MemoryRecorder:
     def journal(self, step: int, node: str, result: Any) -> None:
         """Keep nothing."""
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
+    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
         """Keep nothing."""
-        return False
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Keep nothing."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from pocoflow.context import RunContext
 from pocoflow.counting import Numbers
 from pocoflow.edges import DEFAULT_ACTION
-from pocoflow.engine.effects import Call, Effect
+from pocoflow.engine.effects import Call, Commit, Effect, Ledger
 from pocoflow.errors import DatabaseError
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
@@ -34,8 +34,8 @@ class Recorder(Protocol):
     """What keeps the steps of a run, or of a parallel branch of it."""
 
     @property
-    def blocks(self) -> bool:
-        """Whether a write must be kept off an event loop."""
+    def ledger(self) -> Ledger | None:
+        """Where it writes, which must be kept off an event loop; ``None`` if it writes nothing."""
 
     @property
     def keeps(self) -> bool:
@@ -56,8 +56,8 @@ class Recorder(Protocol):
     def journal(self, step: int, node: str, result: Any) -> None:
         """Keep the result of a finished ``exec``."""
 
-    def keep_item(self, step: int, node: str, result: Any, item: int, mark: str) -> bool:
-        """Keep the result of an item for the next write; whether one must be begun."""
+    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
+        """Keep the result of an item, together with those of others that finish meanwhile."""
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Keep what the items of parallel branches are, by number."""
@@ -194,9 +194,16 @@ class Run:
         self, inline: bool, function: Callable[..., Any], *arguments: Any
     ) -> Generator[Effect, Any, Any]:
         """Call something that writes, here or, off an event loop, through the driver."""
-        if inline:
+        ledger = None if inline or self.recorder is None else self.recorder.ledger
+        if ledger is None:
             return function(*arguments)
-        return (yield Call(function, arguments, must_finish=True))
+        return (yield Commit(ledger, function, arguments))
+
+    def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
+        """Call something that takes a moment, here or, off an event loop, through the driver."""
+        if not self.on_loop:
+            return function(*arguments)
+        return (yield Call(function, arguments))
 
     def emit(self, context: RunContext, value: object) -> None:
         """Tell listeners what a node emits."""

@@ -1,20 +1,17 @@
-"""The threads that a run calls into: one for each call that may block, one for all commits."""
+"""The threads that a run calls into, one for each call that may block."""
 
 from __future__ import annotations
 
 import contextvars
-import os
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
-from pocoflow.engine.effects import Call
-from pocoflow.engine.outcomes import Raised, carried, opened, tried
+from pocoflow.engine.outcomes import Raised, carried, opened
 
-__all__ = ["commit", "in_commit_thread", "in_thread", "to_its_end"]
+__all__ = ["in_thread", "to_its_end"]
 
 
 def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
@@ -40,27 +37,6 @@ def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futur
     return future
 
 
-async def commit(effect: Call) -> Any:
-    """Carry out an effect that commits; its result, unless nobody waits for that."""
-    if effect.wait:
-        return await in_commit_thread(lambda: effect.function(*effect.arguments))
-    # Its exception, if any, is raised by the commit that waits: nothing is dropped.
-    _commits().submit(effect.function, *effect.arguments)
-    return None
-
-
-async def in_commit_thread(commit: Callable[[], Any]) -> Any:
-    """Call a commit in the thread for commits.
-
-    If this task is cancelled meanwhile, the commit is awaited to its end before that goes on: what
-    is on record then is what has happened.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    return await to_its_end(loop.run_in_executor(_commits(), tried, commit))
-
-
 async def to_its_end(tried: Awaitable[Any]) -> Any:
     """Await it; if this task is cancelled meanwhile, await it all the same before that goes on."""
     import asyncio
@@ -75,14 +51,3 @@ async def to_its_end(tried: Awaitable[Any]) -> Any:
         outcome = future.result()
         raise exc from (outcome.error if isinstance(outcome, Raised) else None)
     return opened(outcome)
-
-
-@cache
-def _commits() -> ThreadPoolExecutor:
-    """The thread that commits for asynchronous runs: never starved by nodes that block."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="pocoflow-commit")
-
-
-if hasattr(os, "register_at_fork"):
-    # The executor's thread is not on this side of the fork, and the executor would wait for it.
-    os.register_at_fork(after_in_child=_commits.cache_clear)

@@ -10,7 +10,7 @@ from typing import Any
 from pocoflow.context import current
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 
-__all__ = ["bounded", "sleep", "until_cancelled", "wait"]
+__all__ = ["bounded", "cancelled", "sleep", "until_cancelled", "wait"]
 
 
 def sleep(seconds: float) -> None:
@@ -34,10 +34,10 @@ def wait(future: Future[Any], timeout: float | None) -> Any:
         if not done.wait(timeout):
             raise _timed_out(timeout)
         if not future.done():
-            raise _cancelled()
+            raise cancelled()
         return future.result()
     except CancelledError:
-        raise (_cancelled() if cancellation.requested else _withdrawn()) from None
+        raise (cancelled() if cancellation.requested else _withdrawn()) from None
     finally:
         cancellation.remove_callback(done.set)
         future.cancel()
@@ -70,7 +70,7 @@ async def until_cancelled(waiting: Awaitable[Any]) -> Any:
         if task is None:
             raise
         if interrupted and task.uncancel() == 0:
-            raise _cancelled() from None
+            raise cancelled() from None
         if not interrupted and not task.cancelling():
             raise _withdrawn() from None
         raise
@@ -104,7 +104,7 @@ def _timed_out(timeout: float | None) -> NodeTimeoutError:
     )
 
 
-def _cancelled() -> RunCancelled:
+def cancelled() -> RunCancelled:
     """The error of a wait that the run's cancellation ended."""
     context = current.get()
     return RunCancelled(

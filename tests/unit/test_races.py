@@ -221,14 +221,12 @@ def test_a_finished_item_is_kept_if_the_user_stops_the_run_in_that_instant(
             calls.append(item)
             return item
 
-    kept_items = StepWriter._kept_items
-
-    def stop(recorder: StepWriter) -> Any:
+    def stop(recorder: StepWriter, rows: object) -> None:
         monkeypatch.undo()
-        assert kept_items(recorder)
+        assert rows
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StepWriter, "_kept_items", stop)
+    monkeypatch.setattr(StepWriter, "_put_journal", stop)
     flow: Flow[Any] = Flow(Work(), db_path=db, run_id="r")
     with pytest.raises(KeyboardInterrupt):
         flow.run({})

@@ -1,0 +1,435 @@
+"""Commits of asynchronous runs: whom they wait for, what they share, what a cancellation leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.engine import commits
+from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
+
+WAIT = 60.0
+"""Seconds after which something that should have happened long ago is given up."""
+
+
+class Count(Node):
+    """Counts up to what the store says, a step for each number."""
+
+    async def exec(self, prep_result: Any) -> int:
+        return 1
+
+    async def post(self, store: Store[Any], prep_result: Any, one: int) -> str:
+        store["n"] += one
+        return "again" if store["n"] < store["last"] else "done"
+
+
+def counting(db: WorkflowDB | Path, **settings: Any) -> Flow:
+    """A flow of one node that goes on to itself."""
+    node = Count()
+    return Flow(node.then("again", node), db_path=db, flow_name="count", **settings)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another program writes to the database meanwhile."""
+    WorkflowDB(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def status_of(path: Path, run_id: str) -> tuple[str, int]:
+    """The status of a run and how many steps it has finished."""
+    with WorkflowDB(path) as db:
+        row = db.get_run(run_id)
+        assert row is not None
+        return row["status"], row["total_steps"]
+
+
+@asynccontextmanager
+async def started(flow: Flow, store: dict[str, Any]) -> AsyncIterator[asyncio.Task[Store[Any]]]:
+    """A run as a task that has come to its first node."""
+    begun = asyncio.Event()
+    flow.on("node_start", lambda *facts: begun.set())
+    task = asyncio.create_task(flow.run_async(store))
+    await asyncio.wait_for(begun.wait(), WAIT)
+    yield task
+
+
+# -- other databases --------------------------------------------------------------------------
+
+
+def test_a_run_does_not_wait_for_the_database_of_another_one(tmp_path: Path) -> None:
+    """A database that somebody else writes to holds up its own runs and no others."""
+    a, b = tmp_path / "a.db", tmp_path / "b.db"
+
+    async def main() -> None:
+        with held(a):
+            waiting = asyncio.create_task(counting(a).run_async({"n": 0, "last": 3}))
+            for _ in range(3):
+                await asyncio.wait_for(counting(b).run_async({"n": 0, "last": 3}), 20)
+            assert not waiting.done()
+        await asyncio.wait_for(waiting, WAIT)
+
+    asyncio.run(main())
+
+
+def test_two_names_of_one_database_come_to_the_same_end(tmp_path: Path) -> None:
+    """Flows with a path, another spelling of it and a WorkflowDB of it write to it at once."""
+    path = tmp_path / "runs.db"
+    (tmp_path / "other.db").symlink_to(path)
+
+    async def main() -> None:
+        with WorkflowDB(path) as db:
+            flows = [counting(path), counting(tmp_path / "other.db"), counting(db)]
+            await asyncio.gather(*(f.run_async({"n": 0, "last": 5}) for f in flows * 5))
+            assert {run["status"] for run in db.list_runs()} == {"completed"}
+            assert len(db.list_runs()) == 15
+
+    asyncio.run(main())
+
+
+# -- together ---------------------------------------------------------------------------------
+
+
+def test_commits_that_wait_together_share_a_transaction(tmp_path: Path) -> None:
+    """Fifty runs of ten steps make far fewer commits than they have steps."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        statements: Counter[str] = Counter()
+        raw: Any = db.connection._current()
+        raw.set_trace_callback(lambda sql: statements.update([sql.partition(" ")[0]]))
+        flow = counting(db)
+
+        async def main() -> None:
+            await asyncio.gather(*(flow.run_async({"n": 0, "last": 10}) for _ in range(50)))
+
+        asyncio.run(main())
+        raw.set_trace_callback(None)
+        assert statements["COMMIT"] < 500
+        runs = db.list_runs()
+        assert [(run["status"], run["total_steps"]) for run in runs] == [("completed", 10)] * 50
+        for run in runs:
+            steps = [row["step"] for row in db.get_checkpoints(run["run_id"])]
+            assert [step for step in steps if step >= 0] == list(range(10))
+            assert db.load_checkpoint(run["run_id"], 4)["n"] == 5
+
+
+class Numbers(BaseModel):
+    n: int = 0
+    last: int = 3
+    numbers: list[int] = []
+    spoil: bool = False
+    text: str = ""
+
+
+class Spoil(Count):
+    async def post(self, store: Store[Any], prep_result: Any, one: int) -> str:
+        if store["spoil"]:
+            store["numbers"].append("no number")
+        return await super().post(store, prep_result, one)
+
+
+def test_a_commit_that_fails_fails_its_own_run_only(tmp_path: Path) -> None:
+    """A value that does not fit is the error of the run that has it; those beside it complete."""
+    node = Spoil()
+    flow = Flow(node.then("again", node), schema=Numbers, db_path=tmp_path / "runs.db")
+
+    async def main() -> list[Any]:
+        runs = (flow.run_async(Numbers(spoil=number % 4 == 0)) for number in range(20))
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    for number, outcome in enumerate(asyncio.run(main())):
+        assert isinstance(outcome, InvalidValueError if number % 4 == 0 else Store), outcome
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        found = Counter(run["status"] for run in db.list_runs())
+    assert found == {"failed": 5, "completed": 15}
+
+
+class Fill(Count):
+    async def post(self, store: Store[Any], prep_result: Any, one: int) -> str:
+        store["text"] = "x" * 4_000_000 if store["spoil"] else "x"
+        return await super().post(store, prep_result, one)
+
+
+def test_a_commit_for_which_there_is_no_room_fails_its_own_run_only(tmp_path: Path) -> None:
+    """Of commits that wait together, one that would fill the disk does not undo the others."""
+    node = Fill()
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        flow = Flow(node.then("again", node), schema=Numbers, db_path=db)
+        db.connection._current().execute("PRAGMA max_page_count = 800")
+
+        async def main() -> list[Any]:
+            runs = (flow.run_async(Numbers(spoil=number == 7)) for number in range(20))
+            return await asyncio.gather(*runs, return_exceptions=True)
+
+        outcomes = asyncio.run(main())
+        assert isinstance(outcomes.pop(7), DatabaseFileError)
+        assert all(isinstance(outcome, Store) for outcome in outcomes), outcomes
+        found = Counter(run["status"] for run in db.list_runs())
+    assert found == {"failed": 1, "completed": 19}
+
+
+def test_the_thread_ends_when_nothing_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is not in use has no thread, and gets one again when it is."""
+    monkeypatch.setattr(commits, "_IDLE", 0.01)
+    flow = counting(tmp_path / "runs.db")
+    for _ in range(2):
+        asyncio.run(flow.run_async({"n": 0, "last": 2}))
+        for thread in threading.enumerate():
+            if thread.name == "pocoflow-commit":
+                thread.join(WAIT)
+                assert not thread.is_alive()
+
+
+# -- cancelled while a commit waits -----------------------------------------------------------
+
+
+def test_a_task_that_waits_for_a_commit_is_cancelled_at_once(tmp_path: Path) -> None:
+    """The caller goes on; the run is recorded as cancelled as soon as the database is free."""
+    path = tmp_path / "runs.db"
+
+    async def main() -> None:
+        async with started(counting(path, run_id="r"), {"n": 0, "last": 10_000}) as task:
+            with held(path):
+                await asyncio.sleep(0.1)
+                task.cancel()
+                done, _ = await asyncio.wait([task], timeout=20)
+                assert done
+                assert task.cancelled()
+
+    asyncio.run(main())
+    commits._finish()
+    status, steps = status_of(path, "r")
+    assert status == "cancelled"
+    store = counting(path).resume("r", changes={"last": steps + 3})
+    assert store["n"] == store["last"]
+
+
+def test_a_deadline_ends_a_run_that_waits_for_a_commit(tmp_path: Path) -> None:
+    """A run whose database is busy ends at its deadline."""
+    path = tmp_path / "runs.db"
+
+    async def main() -> None:
+        flow = counting(path, run_id="r", deadline=0.5)
+        async with started(flow, {"n": 0, "last": 100_000}) as task:
+            with held(path), pytest.raises(DeadlineError):
+                await asyncio.wait_for(task, 20)
+
+    asyncio.run(main())
+    commits._finish()
+    assert status_of(path, "r")[0] == "failed"
+
+
+def test_a_start_that_is_cancelled_while_the_database_is_busy_has_an_end(tmp_path: Path) -> None:
+    """A run whose beginning waits when its task is cancelled never reads as running."""
+    path = tmp_path / "runs.db"
+
+    async def main() -> None:
+        with held(path):
+            task = asyncio.create_task(counting(path, run_id="r").run_async({"n": 0, "last": 3}))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=20)
+            assert done
+
+    asyncio.run(main())
+    commits._finish()
+    assert status_of(path, "r") == ("cancelled", 0)
+
+
+def test_the_last_commit_counts_for_a_run_that_was_cancelled_meanwhile(tmp_path: Path) -> None:
+    """A run whose last step is on record is completed, whoever was cancelled at that moment."""
+    path = tmp_path / "runs.db"
+    held_now = held(path)
+
+    class Last(Node):
+        async def post(self, store: Store[Any], prep_result: Any, result: Any) -> str:
+            held_now.__enter__()
+            return "done"
+
+    async def main() -> None:
+        task = asyncio.create_task(Flow(Last(), db_path=path, run_id="r").run_async({}))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        held_now.__exit__(None, None, None)
+
+    asyncio.run(main())
+    commits._finish()
+    assert status_of(path, "r") == ("completed", 1)
+
+
+def script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    command = [sys.executable, "-c", textwrap.dedent(text)]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=WAIT, check=False
+    )
+
+
+def test_what_was_begun_is_committed_before_the_program_ends(tmp_path: Path) -> None:
+    """A program that ends right after it has cancelled a run leaves it cancelled."""
+    script(
+        tmp_path,
+        """
+        import asyncio, sqlite3, threading
+        from pocoflow import Flow, Node
+
+        class Forever(Node):
+            async def exec(self, prep_result):
+                await asyncio.Event().wait()
+
+        async def main():
+            flow = Flow(Forever(), db_path="runs.db", run_id="r")
+            task = asyncio.create_task(flow.run_async({}))
+            while not flow._database or not flow._database.get_run("r"):
+                await asyncio.sleep(0.01)
+            other = sqlite3.connect("runs.db", isolation_level=None, check_same_thread=False)
+            other.execute("BEGIN IMMEDIATE")
+            threading.Timer(2, other.execute, ["ROLLBACK"]).start()
+            task.cancel()
+            await asyncio.wait([task])
+
+        asyncio.run(main())
+        """,
+    )
+    assert status_of(tmp_path / "runs.db", "r")[0] == "cancelled"
+
+
+def test_a_run_whose_loop_was_closed_under_it_has_an_end(tmp_path: Path) -> None:
+    """A task that is thrown away with its loop leaves no run that reads as running."""
+    path = tmp_path / "runs.db"
+
+    class Forever(Node):
+        async def exec(self, prep_result: Any) -> None:
+            await asyncio.Event().wait()
+
+    flow = Flow(Forever(), db_path=path, run_id="r")
+    coroutine = flow.run_async({})
+    loop = asyncio.new_event_loop()
+
+    async def drive() -> None:
+        begun = asyncio.Event()
+        flow.on("node_start", lambda *facts: begun.set())
+        task = loop.create_task(coroutine)
+        await begun.wait()
+        tasks.append(task)
+
+    tasks: list[Any] = []
+    loop.run_until_complete(drive())
+    loop.close()
+    coroutine.close()
+    commits._finish()
+    assert status_of(path, "r")[0] in ("failed", "cancelled")
+
+
+# -- items ------------------------------------------------------------------------------------
+
+BATCH = """
+import asyncio, os, signal, sys
+from pocoflow import BatchNode, Flow
+
+kind, way, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+log = os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def work(item):
+    os.write(log, b"%d\\n" % item)
+    if item == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+class Work(BatchNode):
+    concurrency = 8
+
+    def prep(self, store):
+        return range(2000)
+
+    def post(self, store, items, results):
+        store["sum"] = sum(results)
+        return "done"
+
+
+class Threads(Work):
+    def exec(self, item):
+        return work(item)
+
+
+class Tasks(Work):
+    async def exec(self, item):
+        return work(item)
+
+
+flow = Flow(globals()[kind](), db_path="runs.db", run_id="r")
+started = os.path.exists("runs.db")
+if way == "run":
+    store = flow.resume("r") if started else flow.run({})
+else:
+    store = asyncio.run(flow.resume_async("r") if started else flow.run_async({}))
+assert store["sum"] == sum(range(2000))
+"""
+
+
+@pytest.mark.parametrize("way", ["run", "run_async"])
+@pytest.mark.parametrize("kind", ["Threads", "Tasks"])
+def test_a_kill_costs_no_more_items_than_work_at_once(
+    kind: Literal["Threads", "Tasks"], way: str, tmp_path: Path
+) -> None:
+    """Of instant items on eight workers, at most eight are called again after each kill."""
+    program = tmp_path / "program.py"
+    program.write_text(BATCH, encoding="utf-8")
+    for kill in (300, 900, 1500, -1):
+        command = [sys.executable, str(program), kind, way, str(kill)]
+        ended = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT * 4, check=False
+        )
+        assert ended.returncode == (0 if kill < 0 else -9), ended.stderr
+    calls = Counter((tmp_path / "log").read_text().split())
+    assert len(calls) == 2000
+    assert sum(calls.values()) - 2000 <= 3 * 8
+
+
+def test_the_items_of_a_busy_database_fail_after_one_busy_timeout(tmp_path: Path) -> None:
+    """Workers that wait for one database give up together, not one after another."""
+    from pocoflow import BatchNode
+
+    path = tmp_path / "runs.db"
+    blocker = held(path)
+    calls: list[int] = []
+
+    class Work(BatchNode[int, int, str]):
+        concurrency = 8
+
+        def prep(self, store: Store[Any]) -> range:
+            blocker.__enter__()
+            return range(100)
+
+        def exec(self, item: int) -> int:
+            calls.append(item)
+            return item
+
+    with WorkflowDB(path, busy_timeout=0.5) as db:
+        with pytest.raises(DatabaseBusyError):
+            Flow(Work(), db_path=db).run({})
+        blocker.__exit__(None, None, None)
+    assert len(calls) <= 16
