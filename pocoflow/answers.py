@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, TypeVar, get_args, get_origin
 
 import typing_extensions
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
 
 from pocoflow.errors import AnswerError, DefinitionError
+from pocoflow.forms import read_json, write_json
 from pocoflow.function import FunctionNode
 from pocoflow.hints import answered, awaited, is_unknown, read_hints
 from pocoflow.node import AskNode, BatchNode, Node
@@ -50,12 +49,15 @@ class AnswerType:
         try:
             checked = self._adapter.validate_python(answer, strict=True)
             text = self._adapter.dump_json(checked, by_alias=True, round_trip=True).decode()
+            write_json(read_json(text))
             if self._adapter.validate_json(text, strict=True) != checked:
                 raise AnswerError(
                     f"the answer {short(answer)} would not come back from JSON as it is: as a "
                     f"{type_label(self.hint)} it is written as {text}"
                 )
-        except (ValidationError, PydanticSerializationError) as exc:
+        except AnswerError:
+            raise
+        except (ValueError, RecursionError) as exc:  # of Pydantic, too
             raise self._refusal(short(answer), exc) from exc
         return text
 
@@ -68,8 +70,8 @@ class AnswerType:
             AnswerError: It does not fit the type.
         """
         try:
-            given = json.dumps(answer)
-        except (TypeError, ValueError) as exc:
+            given = write_json(answer)
+        except ValueError as exc:
             raise AnswerError(f"the answer {short(answer)} is not a JSON value: {exc}") from exc
         self.read(given)
         return given

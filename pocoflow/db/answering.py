@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from pocoflow.db.file import RunsFile
 from pocoflow.db.questions import (
     Asked,
@@ -14,6 +12,8 @@ from pocoflow.db.questions import (
     refuse_closed,
     refuse_late,
 )
+from pocoflow.errors import AnswerError
+from pocoflow.forms import write_json
 
 __all__ = ["Questions"]
 
@@ -68,8 +68,14 @@ class Questions(RunsFile):
 
         one = choose(self.get_questions(run_id), run_id, question)
         refuse_closed(one)
+        try:
+            text = write_json(answer)
+        except ValueError as exc:
+            raise AnswerError(
+                f"the answer to question {one.about} is not a JSON value: {exc}"
+            ) from exc
         check_json(one, answer)
-        return self.keep_answer(one, json.dumps(answer), by)
+        return self.keep_answer(one, text, by)
 
     def keep_answer(
         self, one: Asked, text: str, by: str | None, *, instead_of: str | None = None
@@ -91,5 +97,14 @@ class Questions(RunsFile):
         """
         self._refuse_read_only()
         refuse_late(one)
+        if by is not None and not _is_text(by):
+            raise AnswerError(f"who answers cannot be recorded: {by!r:.80} is not a text")
         keep_answer(self.connection, one, self.number(one.run_id), text, by, instead_of)
         return [it for it in self.get_questions(one.run_id) if it.is_open]
+
+
+def _is_text(given: object) -> bool:
+    try:
+        return isinstance(given, str) and given.encode() is not None
+    except UnicodeEncodeError:
+        return False

@@ -1,15 +1,22 @@
-"""Checking an answer where the code that asked for it is not at hand: by its JSON schema."""
+"""Checking an answer where the code that asked for it is not at hand: by its JSON schema.
+
+The schema comes from the database, so from anywhere: nothing is fetched for it, no regular
+expression of it is tried in a way that could take for ever, and a check has an end.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 from uuid import UUID
 
-from jsonschema import FormatChecker, validators
-from pydantic import TypeAdapter, ValidationError
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError as Misfit, validators
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
+from referencing.jsonschema import EMPTY_REGISTRY
 
 from pocoflow.db.questions import Asked
 from pocoflow.errors import AnswerError
@@ -25,12 +32,25 @@ _TYPES = {
     "uuid": UUID,
 }
 
+_KEYWORDS = (
+    *("$ref", "allOf", "anyOf", "oneOf", "not", "if", "type", "enum", "const", "format"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "items", "prefixItems", "contains", "minItems", "maxItems"),
+    *("uniqueItems", "properties", "required", "propertyNames", "minProperties"),
+    *("maxProperties", "dependentRequired", "dependentSchemas"),
+)
+_MOST_CHECKS = 100_000
+_MOST_TOLD = 10
+_LONGEST = 300
+
+_Check = Callable[[Any, Any, Any, Mapping[str, Any]], Iterator[Misfit] | None]
+
 
 def check_json(one: Asked, answer: Any) -> None:
     """Refuse an answer that its schema does not allow.
 
     Raises:
-        AnswerError: Names every part that does not fit.
+        AnswerError: Names the parts that do not fit.
     """
     told = misfits(one.schema, answer)
     if told:
@@ -39,17 +59,82 @@ def check_json(one: Asked, answer: Any) -> None:
 
 def misfits(schema: Mapping[str, Any], answer: Any) -> list[str]:
     """What of a JSON value a schema does not allow, each with its place in the value."""
-    given: Any = dict(schema)
-    found = validators.validator_for(given)
-    # To JSON Schema 4.0 is an integer, to Pydantic it is none.
-    strict = found.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    extend: Any = validators.extend  # which has no types
-    kind = extend(found, type_checker=strict)
+    make: Any = validators.create  # whose types are those of fewer keywords
+    kind = make(
+        Draft202012Validator.META_SCHEMA,
+        _bounded(),
+        type_checker=_STRICT,
+        id_of=Draft202012Validator.ID_OF,
+    )
+    # The registry is empty and stays so: the one that there is by default fetches.
+    checker = kind(dict(schema), registry=EMPTY_REGISTRY, format_checker=_formats())
     told = []
-    for error in kind(given, format_checker=_formats()).iter_errors(answer):
-        where = ".".join(map(str, error.absolute_path))
-        told.append(f"{where}: {error.message}" if where else error.message)
-    return told
+    try:
+        for error in islice(checker.iter_errors(answer), _MOST_TOLD):
+            where = ".".join(map(str, error.absolute_path))
+            told.append(f"{where}: {error.message}" if where else error.message)
+    except Exception as exc:  # noqa: BLE001 - what jsonschema does with a wrong schema is anything
+        why = str(exc).partition("\n")[0]
+        if isinstance(exc, RecursionError):
+            why = "it is nested too deeply"
+        told.append(
+            f"its JSON schema cannot be used ({type(exc).__name__}: {why}); with the flow at hand "
+            "it is checked by its type"
+        )
+    return [one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in told]
+
+
+# To JSON Schema 4.0 is an integer, to Pydantic it is none.
+_STRICT = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+
+
+class _TooMuch(Exception):
+    """The check of an answer does not end."""
+
+
+def _bounded() -> dict[str, _Check]:
+    """The keywords that are checked, together at most so many times."""
+    count = iter(range(_MOST_CHECKS))
+    known = Draft202012Validator.VALIDATORS
+    checks: dict[str, _Check] = {name: known[name] for name in _KEYWORDS}
+    checks |= {"pattern": _pattern, "additionalProperties": _additional}
+
+    def counted(check: _Check) -> _Check:
+        def checked(*arguments: Any) -> Iterator[Misfit]:
+            if next(count, None) is None:
+                raise _TooMuch(f"more than {_MOST_CHECKS} checks of parts")
+            yield from check(*arguments) or ()
+
+        return checked
+
+    return {name: counted(check) for name, check in checks.items()}
+
+
+def _pattern(_: Any, pattern: Any, value: Any, __: Mapping[str, Any]) -> Iterator[Misfit]:
+    # As a field of a model is checked: by an engine that takes time in proportion to the text.
+    if not isinstance(value, str):
+        return
+    try:
+        adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
+    except SchemaError:
+        return  # one of Python's own, such as with a look-ahead: the flow checks it
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        yield Misfit(f"{value!r} does not match {pattern!r}")
+
+
+def _additional(
+    checker: Any, given: Any, value: Any, schema: Mapping[str, Any]
+) -> Iterator[Misfit]:
+    # Which keys are additional beside patternProperties only the flow can say, for the same reason.
+    if isinstance(value, dict) and "patternProperties" not in schema:
+        extras = value.keys() - schema.get("properties", {}).keys()
+        for key in sorted(extras):
+            if isinstance(given, dict):
+                yield from checker.descend(value[key], given, path=key)
+            elif given is False:
+                yield Misfit(f"{key!r} is not a field of it")
 
 
 def _formats() -> FormatChecker:

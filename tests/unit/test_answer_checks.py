@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, field_validator
 
-from pocoflow import Flow, Question, RunPaused, Store, WorkflowDB, fields, node
+from pocoflow import AskNode, Flow, Question, RunPaused, Store, WorkflowDB, fields, node
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.errors import ResumeError
+from pocoflow.errors import AnswerError, ResumeError
 
 
 class Even(BaseModel):
@@ -71,3 +75,178 @@ def test_an_answer_that_is_of_no_use_can_be_replaced(tmp_path: Path) -> None:
         flow.answer_json("r", {"number": 4}, by="bob")
         store: Store[State] = flow.resume("r")
         assert store.state.found == Even(number=4)
+
+
+# -- schemas and answers that nobody has checked ------------------------------------------------
+
+
+def nested(schema: dict[str, Any], depth: int) -> dict[str, Any]:
+    """A schema in a schema in a schema."""
+    for _ in range(depth):
+        schema = {"anyOf": [schema]}
+    return schema
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """A schema whose every part asks for the next one twice."""
+    parts = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(levels)}
+    return {"$ref": "#/$defs/a0", "$defs": {**parts, f"a{levels}": {"type": "boolean"}}}
+
+
+REFUSING: dict[str, dict[str, Any]] = {
+    "remote": {"$ref": "SERVER/secret"},
+    "remote, inside": {"anyOf": [{"$ref": "SERVER/secret"}]},
+    "relative to a remote id": {"$id": "SERVER/a/", "$ref": "b"},
+    "dynamic remote": {"$id": "SERVER/a/", "allOf": [{"$ref": "b#/$defs/c"}]},
+    "file": {"$ref": "file:///etc/hostname"},
+    "dangling": {"$ref": "#/$defs/nope"},
+    "itself": {"$ref": "#"},
+    "each other": {
+        "$ref": "#/$defs/a",
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+    },
+    "no type": {"type": "nonsense"},
+    "type of types": {"type": {"a": 1}},
+    "deep": nested({"type": "boolean"}, 400),
+    "for ever": doubling(60),
+    "no list": {"anyOf": 5},
+    "no schema": {"allOf": ["x"]},
+}
+
+
+@pytest.mark.parametrize("schema", REFUSING.values(), ids=REFUSING)
+def test_a_schema_that_is_no_use_refuses_the_answer_and_fetches_nothing(
+    schema: dict[str, Any], server: tuple[str, list[str]]
+) -> None:
+    """Whatever a stored schema says: a check ends, in a message, and nothing is read for it."""
+    address, fetched = server
+    given = json.loads(json.dumps(schema).replace("SERVER", address))
+    told = misfits(given, True)
+    assert told
+    assert all(len(one) < 400 for one in told)
+    assert fetched == []
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """A server on this machine, and what was fetched from it."""
+    fetched: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            fetched.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", fetched
+        http.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "string", "pattern": "^(a+)+$"}, "aaa", "a" * 60 + "!"),
+        ({"type": "string", "pattern": "^(a|a)*$"}, "aaa", "a" * 60 + "!"),
+        ({"pattern": "^[0-9]{3}$"}, "123", "12"),
+        ({"properties": {"a": {"pattern": "^b"}}}, {"a": "b"}, {"a": "c"}),
+        (
+            {"properties": {"a": {}}, "additionalProperties": False},
+            {"a": 1},
+            {"a": 1, "b": 1},
+        ),
+        ({"additionalProperties": {"type": "integer"}}, {"a": 1}, {"a": "b"}),
+        ({"$schema": "http://127.0.0.1:1/none", "type": "boolean"}, True, 1),
+    ],
+)
+def test_a_pattern_is_tried_in_time_that_is_bounded(
+    schema: dict[str, Any], right: Any, wrong: Any
+) -> None:
+    """A pattern is tried as a field of a model tries it, so that none can take for ever."""
+    assert misfits(schema, right) == []
+    assert misfits(schema, wrong) != []
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"patternProperties": {"^(a+)+$": {"type": "null"}}}, {"a" * 60 + "!": 1}),
+        (
+            {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+            {"a" * 60 + "!": 1},
+        ),
+        (
+            {"patternProperties": {"^(a+)+$": {}}, "unevaluatedProperties": False},
+            {"a" * 60 + "!": 1},
+        ),
+        ({"format": "regex"}, "("),
+        ({"type": "string", "pattern": "("}, "x"),
+        ({"type": "string", "pattern": "(?=a)b"}, "x"),
+    ],
+)
+def test_what_only_the_flow_can_check_is_left_to_it(schema: dict[str, Any], answer: Any) -> None:
+    """Patterns of keys, and those that need Python's own engine, are not tried here."""
+    assert misfits(schema, answer) == []
+
+
+def deep(levels: int) -> list[Any]:
+    """A list in a list in a list."""
+    inner: list[Any] = []
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
+class Anything(AskNode[Any, str]):
+    """Asks for anything."""
+
+    def prep(self, store: Store[Any]) -> Question[Any]:
+        return Question("What?")
+
+    def post(self, store: Store[Any], question: object, answer: object) -> str:
+        return "done"
+
+
+NO_JSON: dict[str, Any] = {
+    "deep": deep(100_000),
+    "deeper than it is read": deep(150),
+    "nan": float("nan"),
+    "infinite, inside": {"a": [float("-inf")]},
+    "surrogate": "a\ud800",
+    "surrogate in a key": {"a\ud800": 1},
+    "key": {1: 2},
+    "key, inside": [{None: 2}],
+    "tuple": (1, 2),
+    "set": {1},
+    "bytes": b"x",
+    "object": object(),
+    "huge": 10**5000,
+}
+NO_JSON["circle"] = []
+NO_JSON["circle"].append(NO_JSON["circle"])
+
+
+@pytest.mark.parametrize("answer", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize("way", ["database", "flow", "reply"])
+def test_what_json_cannot_carry_is_no_answer(tmp_path: Path, answer: Any, way: str) -> None:
+    """An answer that would not come back as it is is refused, and the question stays open."""
+    ask = Anything()
+    flow = Flow(start=ask, db_path=tmp_path / "a.db", flow_name="f", run_id="r")
+    with pytest.raises(RunPaused):
+        flow.run({})
+    with WorkflowDB(tmp_path / "a.db") as db:
+        takes: dict[str, Callable[[], object]] = {
+            "database": lambda: db.answer_json("r", answer),
+            "flow": lambda: flow.answer_json("r", answer),
+            "reply": lambda: flow.answer("r", ask.reply(answer)),
+        }
+        with pytest.raises(AnswerError):
+            takes[way]()
+        assert [one.is_open for one in db.get_questions("r")] == [True]
+        with pytest.raises(AnswerError, match="who answers"):
+            db.answer_json("r", 1, by="\udc80")
+        assert db.answer_json("r", {"a": [1, None, "ü", 2.5, True, {}]}) == []
