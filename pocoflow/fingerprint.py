@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import CodeType
 from typing import Any
 
-from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.graph import Graph, label
 from pocoflow.node import Node
 from pocoflow.schema import make_schema
 from pocoflow.wording import type_label
@@ -24,28 +24,21 @@ def describe(graph: Graph, schema: object) -> str:
         "start": graph.start.name,
         "nodes": {
             label(place.name, path): {"class": class_label(place.node), "code": _code(place.node)}
-            for path, place in _all(graph, ())
+            for path, level in graph.levels()
+            for place in level.nodes.values()
         },
-        "edges": sorted(_edges(graph, ())),
+        "edges": sorted(
+            [
+                label(edge.source, path),
+                edge.action,
+                "END" if edge.target is None else label(edge.target, path),
+            ]
+            for path, level in graph.levels()
+            for edge in level.edges
+        ),
         "schema": _fields(schema),
     }
     return json.dumps(document, sort_keys=True)
-
-
-def _all(graph: Graph, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], GraphNode]]:
-    for place in graph.nodes.values():
-        yield path, place
-        for inner in place.within:
-            yield from _all(inner, (*path, place.name))
-
-
-def _edges(graph: Graph, path: tuple[str, ...]) -> Iterator[list[str]]:
-    for edge in graph.edges:
-        target = "END" if edge.target is None else label(edge.target, path)
-        yield [label(edge.source, path), edge.action, target]
-    for place in graph.nodes.values():
-        for inner in place.within:
-            yield from _edges(inner, (*path, place.name))
 
 
 def class_label(node: Node[Any, Any, Any]) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
-from pocoflow.edges import Edge, End, wiring_version
+from pocoflow.edges import Edge, End
 from pocoflow.engine.commits import Unopened, commit
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Commit, Ledger
@@ -22,7 +22,7 @@ from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
-from pocoflow.graph import Graph
+from pocoflow.graph import Graph, graphs_in
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, note_part
 from pocoflow.opening import (
@@ -133,7 +133,6 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
         self._own_edges = FlowEdges()
-        self._graph: tuple[int, Graph] | None = None
         self._described: tuple[Graph, str] | None = None
 
     @property
@@ -267,11 +266,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
     @property
     def graph(self) -> Graph:
         """The graph as it is wired now."""
-        version = wiring_version()
-        known = self._graph
-        if known is None or known[0] != version or known[1].start.node is not self.start:
-            known = self._graph = (version, Graph(self.start, self._own_edges))
-        return known[1]
+        return graphs_in(self)[0]
 
     @property
     def _strays(self) -> tuple[Edge[Any], ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pocoflow.definitions import declared_actions, place_of, promised_actions
-from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End
+from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.node import Node
@@ -22,7 +20,18 @@ from pocoflow.wiring import Conflict, FlowEdges, GraphEdge, Writer
 if TYPE_CHECKING:
     from pocoflow.render import Picture
 
-__all__ = ["Graph", "GraphCatch", "GraphNode", "label"]
+__all__ = [
+    "Graph",
+    "GraphCatch",
+    "GraphNode",
+    "Stand",
+    "after_catch",
+    "catch",
+    "enter",
+    "follow",
+    "graphs_in",
+    "label",
+]
 
 _Node: TypeAlias = Node[Any, Any, Any]
 
@@ -59,6 +68,8 @@ class GraphNode:
         promised: The actions that the node's class names, of which ``post`` must return one;
             ``None`` if it names none.
         reachable: Whether the start leads here.
+        declared: The actions that the node can return; ``None`` if its definition does not tell.
+            Those of a nested flow are the ones that can end it.
         inner: The graph of a nested flow; ``None`` for a node that works itself.
         branches: The graphs of the branches of a parallel node, of which each begins with a branch.
         is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
@@ -100,8 +111,9 @@ class GraphNode:
         self.promised = promised_actions(node)
         self.reachable = reachable
         self.is_batch = node.is_batch
-        self.inner: Graph | None = _inner_graph(node)
-        self.branches: tuple[Graph, ...] = _branch_graphs(node)
+        within = graphs_in(node)
+        self.inner: Graph | None = within[0] if node.is_flow else None
+        self.branches: tuple[Graph, ...] = () if node.is_flow else within
         self.has_exec = type(node).exec is not Node.exec
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_on_loop = _is_quick(node.prep)
@@ -131,15 +143,15 @@ class GraphNode:
 
     def first(self) -> tuple[GraphNode, tuple[str, ...]]:
         """The node where work begins: itself, or the start of the flow that it is; and the path."""
-        place: GraphNode = self
-        path: tuple[str, ...] = ()
-        while place.inner is not None:
-            place, path = place.inner.start, (*path, place.name)
-        return place, path
+        place, frames, _ = enter(self)
+        return place or self, tuple(frame.name for frame in frames)
 
-    def next(self, action: str) -> GraphNode | None:
-        """Where an action leads; ``None`` ends the run."""
-        return self.targets.get(action, self.fallback)
+    def next(self, action: str | None) -> GraphNode | None:
+        """Where an action leads in this graph; ``None`` ends it.
+
+        An action of ``None`` is any that has no edge here.
+        """
+        return self.fallback if action is None else self.targets.get(action, self.fallback)
 
     @property
     def actions(self) -> list[str]:
@@ -156,11 +168,7 @@ class GraphNode:
         return self.fallback is not None or ANY_ACTION in self.ends
 
     @property
-    def declared(self) -> tuple[str, ...] | None:
-        """The actions that the node can return; ``None`` if its definition does not tell.
-
-        Those of a nested flow are the ones that can end it.
-        """
+    def declared(self) -> tuple[str, ...] | None:  # noqa: D102 - see the class
         return declared_actions(self.node) if self.inner is None else self.inner.final_actions()
 
     @property
@@ -170,6 +178,68 @@ class GraphNode:
 
     def __repr__(self) -> str:
         return f"<GraphNode {self.name!r} -> {self.actions}>"
+
+
+class Stand(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+        place: The node that works next; ``None`` where the run ends.
+        frames: The nested flows around it, outermost first.
+        unhandled: The node whose action has no edge, where that led out of its flow.
+    """
+
+    place: GraphNode | None
+    frames: tuple[GraphNode, ...] = ()
+    unhandled: GraphNode | None = None
+
+
+def enter(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Stand:
+    """Go into a nested flow, and into those that begin with one, to the first node that works."""
+    around = [*frames]
+    while place.inner is not None:
+        around.append(place)
+        place = place.inner.start
+    return Stand(place, tuple(around))
+
+
+def follow(place: GraphNode, action: str | None, frames: Sequence[GraphNode] = ()) -> Stand:
+    """Where an action of a node leads, out of the nested flows that it ends and into the next.
+
+    The action that ends a nested flow is the action of its node in the flow around it.
+    """
+    depth, unhandled = len(frames), None
+    while (following := place.next(action)) is None:
+        if unhandled is None and place.is_open and action not in place.targets:
+            unhandled = place
+        if not depth:
+            return Stand(None, (), unhandled)
+        depth -= 1
+        place = frames[depth]
+    return enter(following, frames[:depth])._replace(unhandled=unhandled)
+
+
+def catch(
+    place: GraphNode, error: BaseException, frames: Sequence[GraphNode] = ()
+) -> tuple[GraphCatch, Stand] | None:
+    """Where an error of a node leads, and the edge that catches it; ``None`` if none does.
+
+    An error that nothing inside of a nested flow catches is one of its node in the flow around it.
+    """
+    depth = len(frames)
+    while (found := place.catching(error)) is None:
+        if not depth:
+            return None
+        depth -= 1
+        place = frames[depth]
+    return found, after_catch(found, frames[:depth])
+
+
+def after_catch(caught: GraphCatch, frames: Sequence[GraphNode]) -> Stand:
+    """Where an edge for errors leads; one to ``END`` ends a nested flow with the default action."""
+    if caught.target is not None:
+        return enter(caught.target, frames)
+    return follow(frames[-1], DEFAULT_ACTION, frames[:-1]) if frames else Stand(None)
 
 
 class Graph:
@@ -183,11 +253,21 @@ class Graph:
             are (breadth first), then those of the flow's edges that cannot.
         edges: Every edge that counts, by source in the order of the nodes.
         conflicts: Edges that do not count, each with the one that does.
+        is_async: Whether every ``exec`` in it is asynchronous.
         resources: What the nodes that can be reached take from the run, those of nested flows
             included, each with the name of the first that does.
     """
 
-    __slots__ = ("_by_node", "conflicts", "edges", "nodes", "resources", "start")
+    __slots__ = (
+        "_by_node",
+        "_final",
+        "conflicts",
+        "edges",
+        "is_async",
+        "nodes",
+        "resources",
+        "start",
+    )
 
     def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
         own = FlowEdges() if own is None else own
@@ -201,6 +281,11 @@ class Graph:
         self.start = self._by_node[id(start)]
         self.edges = tuple(self._draw(own))
         self.conflicts = tuple(self._conflicts(own))
+        self.is_async: bool = all(
+            all(graph.is_async for graph in place.within) if place.within else place.exec_async
+            for place in self.nodes.values()
+        )
+        self._final: tuple[tuple[str, ...] | None] | None = None
 
     def place(self, node: _Node) -> GraphNode:
         """Find a node in the graph.
@@ -217,28 +302,56 @@ class Graph:
             )
         return found
 
-    @property
-    def is_async(self) -> bool:
-        """Whether every ``exec`` in it is asynchronous."""
-        return all(
-            all(graph.is_async for graph in place.within) if place.within else place.exec_async
-            for place in self.nodes.values()
-        )
+    def levels(self) -> Iterator[tuple[tuple[str, ...], Graph]]:
+        """This graph and those of nested flows and branches, each with the names around it."""
+        waiting: list[tuple[tuple[str, ...], Graph]] = [((), self)]
+        while waiting:
+            path, graph = waiting.pop()
+            yield path, graph
+            waiting += [
+                ((*path, place.name), inner)
+                for place in reversed(graph.nodes.values())
+                for inner in reversed(place.within)
+            ]
 
     def final_actions(self) -> tuple[str, ...] | None:
-        """The actions that can end the flow; ``None`` if a definition leaves them open."""
+        """The actions that can end the flow; ``None`` if a definition leaves them open.
+
+        Only what the actions of its nodes can lead to counts, whatever edges there are.
+        """
+        if self._final is None:
+            for graph in self.inner_first():
+                if graph._final is None:
+                    graph._final = (graph._ends(),)
+        return None if self._final is None else self._final[0]
+
+    def inner_first(self) -> Iterator[Graph]:
+        """The graphs of nested flows and branches, each once and after those inside of it."""
+
+        def inside(graph: Graph) -> Iterator[Graph]:
+            return (inner for place in graph.nodes.values() for inner in place.within)
+
+        return _inner_first(self, inside)
+
+    def _ends(self) -> tuple[str, ...] | None:
         found: dict[str, None] = {}
-        for place in self.nodes.values():
-            if not place.reachable:
-                continue
+        met: dict[int, GraphNode] = {id(self.start): self.start}
+        queue = [self.start]
+        for place in queue:  # grows while it is walked through
             declared = place.declared
+            actions = tuple(place.targets) if declared is None else declared
             if declared is None and place.fallback is None:
                 return None
-            for action in place.ends if declared is None else declared:
-                if place.next(action) is None:
+            leads: list[tuple[str, GraphNode | None]] = [(one, place.next(one)) for one in actions]
+            if declared is None:
+                leads.append((ANY_ACTION, place.fallback))
+            leads += [(DEFAULT_ACTION, one.target) for one in place.catches]
+            for action, target in leads:
+                if target is None:
                     found[action] = None
-            if any(one.target is None for one in place.catches):
-                found[DEFAULT_ACTION] = None
+                elif id(target) not in met:
+                    met[id(target)] = target
+                    queue.append(target)
         return tuple(found)
 
     def namesakes(self) -> list[str]:
@@ -273,19 +386,25 @@ class Graph:
         """
         from pocoflow.render import DrawnEdge, Picture
 
-        return Picture(
-            self.start.name,
-            [(name, [one.picture() for one in place.within]) for name, place in self.nodes.items()],
-            [
-                DrawnEdge(
-                    edge.source,
-                    "" if edge.action == DEFAULT_ACTION else edge.action,
-                    edge.target,
-                    edge.is_error,
-                )
-                for edge in self.edges
-            ],
-        )
+        drawn: dict[int, Picture] = {}
+        for graph in self.inner_first():
+            drawn[id(graph)] = Picture(
+                graph.start.name,
+                [
+                    (name, [drawn[id(one)] for one in place.within])
+                    for name, place in graph.nodes.items()
+                ],
+                [
+                    DrawnEdge(
+                        edge.source,
+                        "" if edge.action == DEFAULT_ACTION else edge.action,
+                        edge.target,
+                        edge.is_error,
+                    )
+                    for edge in graph.edges
+                ],
+            )
+        return drawn[id(self)]
 
     # -- drawing --------------------------------------------------------------------------------
 
@@ -356,36 +475,77 @@ def _is_quick(phase: Any) -> bool:
     return iscoroutinefunction(phase) or (getattr(phase, "__module__", "") in _QUICK and not works)
 
 
-def _inner_graph(node: _Node) -> Graph | None:
-    if not node.is_flow:
-        return None
-    with _drawing(node, "flow"):
-        graph: Graph = getattr(node, "graph")  # noqa: B009 - the property of Flow, a room above
-    return graph
+def graphs_in(node: Any) -> tuple[Graph, ...]:
+    """The graphs inside of a node, as it is wired now: of a flow, or of parallel branches.
 
+    What is inside of it is drawn first, the innermost first of all, however deep that is.
 
-def _branch_graphs(node: _Node) -> tuple[Graph, ...]:
-    if not isinstance(node, Spread):
+    Raises:
+        DefinitionError: The flow contains itself.
+    """
+    if not node.is_flow and not isinstance(node, Spread):
         return ()
-    with _drawing(node, "parallel node"):
-        if isinstance(node, Subflow):
-            graph: Graph = node.flow.graph
-            return (graph,)
-        return tuple(Graph(branch) for branch in node.branches)
+    if not _is_drawn(node):
+        for one in _inner_first(node, _containers):
+            if not _is_drawn(one):
+                version = wiring_version()
+                one._drawn = version, _draw_inside(one)
+    found: tuple[Graph, ...] = node._drawn[1]
+    return found
 
 
-@contextmanager
-def _drawing(node: _Node, kind: str) -> Iterator[None]:
-    if any(outer is node for outer in _being_drawn.get()):
-        raise DefinitionError(f"{kind} {node.name!r} contains itself")
-    token = _being_drawn.set((*_being_drawn.get(), node))
-    try:
-        yield
-    finally:
-        _being_drawn.reset(token)
+def _is_drawn(node: Any) -> bool:
+    known = node._drawn
+    if known is None or known[0] != wiring_version():
+        return False
+    return not node.is_flow or known[1][0].start.node is node.start
 
 
-_being_drawn: ContextVar[tuple[_Node, ...]] = ContextVar("being_drawn", default=())
+def _draw_inside(node: Any) -> tuple[Graph, ...]:
+    if node.is_flow:
+        return (Graph(node.start, node._own_edges),)
+    if isinstance(node, Subflow):
+        return graphs_in(node.flow)
+    return tuple(Graph(branch) for branch in node.branches)
+
+
+def _containers(node: Any) -> Iterator[_Node]:
+    """The nodes directly inside of a flow, or of parallel branches, that have others inside."""
+    if node.is_flow:
+        own, starts = node._own_edges, [node.start]
+    else:
+        own, starts = FlowEdges(), node.branches
+    for one in _closure([*starts, *own.sources], own, ()):
+        if one.is_flow or isinstance(one, Spread):
+            yield one
+
+
+ThingT = TypeVar("ThingT")
+
+
+def _inner_first(start: ThingT, inside: Callable[[ThingT], Iterable[ThingT]]) -> Iterator[ThingT]:
+    """A thing and all that is inside of it, each once, after what is inside of itself.
+
+    Raises:
+        DefinitionError: Something is inside of itself.
+    """
+    done: set[int] = set()
+    around = {id(start)}
+    path = [(start, iter(inside(start)))]
+    while path:
+        thing, rest = path[-1]
+        part = next((one for one in rest if id(one) not in done), None)
+        if part is None:
+            path.pop()
+            around.discard(id(thing))
+            done.add(id(thing))
+            yield thing
+        elif id(part) in around:
+            kind = "flow" if getattr(part, "is_flow", False) else "parallel node"
+            raise DefinitionError(f"{kind} {getattr(part, 'name', part)!r} contains itself")
+        else:
+            around.add(id(part))
+            path.append((part, iter(inside(part))))
 
 
 def _closure(starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]) -> list[_Node]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 __all__ = ["DrawnEdge", "Picture", "to_dot", "to_mermaid"]
 
@@ -50,52 +49,77 @@ _COLOURS = {
 class _Box:
     """A node with an id of its own in the whole picture, and the levels inside of it."""
 
-    def __init__(
-        self, name: str, path: str, inside: Sequence[Picture], numbers: Iterator[int]
-    ) -> None:
+    def __init__(self, name: str, path: str, inside: Sequence[Picture]) -> None:
         self.name = name
         self.path = path
-        self.id = f"n{next(numbers)}"
-        self.levels = [_Level(one, f"{path}/", numbers) for one in inside]
+        self.id = ""
+        self.levels = [_Level(one, f"{path}/") for one in inside]
 
     def first(self) -> _Box:
         """The box without others inside where work begins."""
-        return self.levels[0].boxes[self.levels[0].start].first() if self.levels else self
-
-    def all(self) -> Iterator[_Box]:
-        """This box and those inside of it."""
-        yield self
-        for level in self.levels:
-            yield from level.all()
+        box = self
+        while box.levels:
+            box = box.levels[0].boxes[box.levels[0].start]
+        return box
 
 
 class _Level:
-    """One of the graphs of the picture."""
+    """One of the graphs of the picture; what its boxes are is found when it is drawn."""
 
-    def __init__(self, picture: Picture, prefix: str, numbers: Iterator[int]) -> None:
+    def __init__(self, picture: Picture, prefix: str) -> None:
+        self.picture = picture
+        self.prefix = prefix
         self.start = picture.start
-        self.boxes = {
-            name: _Box(name, prefix + name, inside, numbers) for name, inside in picture.nodes
-        }
+        self.boxes: dict[str, _Box] = {}
         self.edges = picture.edges
 
     @property
     def suffix(self) -> str:
         """What sets its beginning and its end apart from those of the whole picture."""
         first = next(iter(self.boxes.values()))
-        return "" if first.path == first.name else f"_{first.id}"
+        return f"_{first.id}" if self.prefix else ""
 
-    def all(self) -> Iterator[_Box]:
-        """Every box on it."""
-        for box in self.boxes.values():
-            yield from box.all()
+
+def _boxes_of(picture: Picture) -> tuple[_Level, list[_Box]]:
+    """The outermost level of a picture, and every box in it, numbered in the order of reading."""
+    root = _Level(picture, "")
+    every: list[_Box] = []
+    waiting: list[_Level | _Box] = [root]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, _Box):
+            one.id = f"n{len(every)}"
+            every.append(one)
+            waiting += reversed(one.levels)
+        else:
+            nodes = one.picture.nodes
+            one.boxes = {name: _Box(name, one.prefix + name, inside) for name, inside in nodes}
+            waiting += reversed(one.boxes.values())
+    return root, every
+
+
+_Lines: TypeAlias = "Iterator[str | _Lines]"
+"""Lines of a text, and in between those of what is inside."""
+
+
+def _in_order(lines: _Lines) -> Iterator[str]:
+    """All of the lines; a picture may be deeper than calls may be."""
+    stack = [lines]
+    while stack:
+        one = next(stack[-1], None)
+        if one is None:
+            stack.pop()
+        elif isinstance(one, str):
+            yield one
+        else:
+            stack.append(one)
 
 
 def to_mermaid(picture: Picture, marks: Mapping[str, str]) -> str:
     """A Mermaid flowchart; ``marks`` colours nodes by severity, by name and path."""
-    level = _Level(picture, "", count())
-    lines = ["flowchart TD", *_mermaid_level(level, "    ")]
-    used = {box.id: _severity(marks[box.path]) for box in level.all() if box.path in marks}
+    level, every = _boxes_of(picture)
+    lines = ["flowchart TD", *_in_order(_mermaid_level(level, "    "))]
+    used = {box.id: _severity(marks[box.path]) for box in every if box.path in marks}
     for severity, (fill, stroke) in _COLOURS.items():
         marked = [one for one, given in used.items() if given == severity]
         if marked:
@@ -104,7 +128,7 @@ def to_mermaid(picture: Picture, marks: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mermaid_level(level: _Level, indent: str) -> Iterator[str]:
+def _mermaid_level(level: _Level, indent: str) -> _Lines:
     boxes = level.boxes
     yield f"{indent}begin{level.suffix}(( )) --> {boxes[level.start].id}"
     for box in boxes.values():
@@ -113,7 +137,7 @@ def _mermaid_level(level: _Level, indent: str) -> Iterator[str]:
             continue
         yield f'{indent}subgraph {box.id}["{_mermaid_label(box.name)}"]'
         for inner in box.levels:
-            yield from _mermaid_level(inner, indent + "    ")
+            yield _mermaid_level(inner, indent + "    ")
         yield f"{indent}end"
     ends = False
     for edge in level.edges:
@@ -128,24 +152,24 @@ def _mermaid_level(level: _Level, indent: str) -> Iterator[str]:
 
 def to_dot(picture: Picture, marks: Mapping[str, str]) -> str:
     """A Graphviz digraph; ``marks`` colours nodes by severity, by name and path."""
-    level = _Level(picture, "", count())
+    level, every = _boxes_of(picture)
     lines = [
         "digraph flow {",
         '    node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"]',
         '    edge [fontname="sans-serif"]',
     ]
-    if any(box.levels for box in level.all()):
+    if any(box.levels for box in every):
         lines.append("    compound=true")
-    return "\n".join([*lines, *_dot_level(level, "    ", marks), "}"]) + "\n"
+    return "\n".join([*lines, *_in_order(_dot_level(level, "    ", marks)), "}"]) + "\n"
 
 
-def _dot_level(level: _Level, indent: str, marks: Mapping[str, str]) -> Iterator[str]:
+def _dot_level(level: _Level, indent: str, marks: Mapping[str, str]) -> _Lines:
     begin, finish = f"begin{level.suffix}", f"finish{level.suffix}"
     yield (
         f'{indent}{begin} [shape=circle, style=filled, fillcolor="#000000", width=0.15, label=""]'
     )
     for box in level.boxes.values():
-        yield from _dot_box(box, indent, marks)
+        yield _dot_box(box, indent, marks)
     yield f"{indent}{begin} -> {_dot_arrow(None, level.boxes[level.start])}"
     ends = False
     for edge in level.edges:
@@ -170,7 +194,7 @@ def _dot_arrow(source: _Box | None, target: _Box | str, shown: Sequence[str] = (
     return f"{end} [{', '.join(known)}]" if known else end
 
 
-def _dot_box(box: _Box, indent: str, marks: Mapping[str, str]) -> Iterator[str]:
+def _dot_box(box: _Box, indent: str, marks: Mapping[str, str]) -> _Lines:
     extra = ""
     if box.path in marks:
         fill, stroke = _COLOURS[_severity(marks[box.path])]
@@ -182,7 +206,7 @@ def _dot_box(box: _Box, indent: str, marks: Mapping[str, str]) -> Iterator[str]:
     look = f'style="rounded", fontname="sans-serif"{extra}'
     yield f'{indent}    graph [label="{_dot_label(box.name)}", {look}]'
     for inner in box.levels:
-        yield from _dot_level(inner, indent + "    ", marks)
+        yield _dot_level(inner, indent + "    ", marks)
     yield f"{indent}}}"
 
 

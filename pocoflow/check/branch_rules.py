@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, TypeAlias, get_origin
 
 from pocoflow.check.effects import Place
 from pocoflow.check.flat import Walk
@@ -31,19 +31,29 @@ class _Written(NamedTuple):
     is_certain: bool
 
 
+_Known: TypeAlias = dict[int, dict[str, _Written]]
+"""What branches write, by the id of their graph and by key."""
+
+
 def check_branches(subject: Subject) -> Iterator[Finding]:
     """Each key that several parallel branches write and that has no reducer."""
+    written: _Known = {}
+    for level in reversed(subject.levels):  # what is inside of a branch before the branch
+        if isinstance(level.node, Spread):
+            _note_writes(subject, level.graph, written)
     for name, place in subject.nodes:
         if isinstance(place.node, FanOut):
-            yield from _of_items(subject, name, place, place.node)
+            yield from _of_items(subject, name, place, place.node, written)
         elif isinstance(place.node, Spread) and not isinstance(place.node, Subflow):
-            yield from _of_branches(subject, name, place, place.node)
+            yield from _of_branches(subject, name, place, place.node, written)
 
 
-def _of_branches(subject: Subject, name: str, place: GraphNode, node: Spread) -> Iterator[Finding]:
+def _of_branches(
+    subject: Subject, name: str, place: GraphNode, node: Spread, known: _Known
+) -> Iterator[Finding]:
     first: dict[str, tuple[str, _Written]] = {}
     for branch, graph in zip(node.branches, place.branches, strict=True):
-        for key, written in _writes(subject, graph).items():
+        for key, written in known[id(graph)].items():
             if key in node.private:
                 continue
             if key not in first:
@@ -61,9 +71,11 @@ def _of_branches(subject: Subject, name: str, place: GraphNode, node: Spread) ->
             )
 
 
-def _of_items(subject: Subject, name: str, place: GraphNode, node: FanOut) -> Iterator[Finding]:
+def _of_items(
+    subject: Subject, name: str, place: GraphNode, node: FanOut, known: _Known
+) -> Iterator[Finding]:
     for graph in place.branches:
-        for key, written in _writes(subject, graph).items():
+        for key, written in known[id(graph)].items():
             if key not in _private(node):
                 yield _clash(
                     subject,
@@ -89,14 +101,16 @@ def _clash(
     )
 
 
-def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
-    """What a branch writes by plain assignment, nested branches included; the first place."""
-    found: dict[str, _Written] = {}
+def _note_writes(subject: Subject, graph: Graph, known: _Known) -> None:
+    """What a branch writes by plain assignment, those inside of it included; the first place."""
+    if id(graph) in known:
+        return
+    found = known[id(graph)] = {}
     for spot in Walk(graph.start).spots:
         is_own = isinstance(spot.place.node, Subflow)
         for inner in () if is_own else spot.place.branches:
             private = _private(spot.place.node)
-            for key, written in _writes(subject, inner).items():
+            for key, written in known[id(inner)].items():
                 if key not in private:
                     _note(found, key, written)
         if spot.place.branches and not is_own:
@@ -110,7 +124,6 @@ def _writes(subject: Subject, graph: Graph) -> dict[str, _Written]:
             # What a branch changes in place is a copy of its own, unless it cannot be copied.
             if _is_copied(subject.fields.type_of(key)) and not subject.fields.reduces(key):
                 _note(found, key, _Written(spot.name, at, False))
-    return found
 
 
 def _is_copied(kind: Any) -> bool:

@@ -83,15 +83,23 @@ class DataFlow:
 
     @cached_property
     def made(self) -> frozenset[str]:
-        """The keys that some node can give their first value.
+        """The keys that are read too early, as some node gives them their first value elsewhere.
 
-        It writes them, does not need them itself, and some path comes to it on which nobody did:
-        what every writer needs first can only come from the caller.
+        It writes them, does not need them itself, and either some path comes to it on which nobody
+        did, or no path leads back to who reads them. What every writer needs first, and what goes
+        round in a loop, can only come from the caller.
         """
-        found = set(self._caught)
+        readers: dict[str, list[Spot]] = {one.key: [] for one in self.missing}
+        for one in self.missing:
+            readers[one.key].append(one.spot)
+        found = readers.keys() & self._caught
         for spot in self._subject.walk.spots:
-            here = self.before[id(spot)]
-            found |= {k for k in self._effects[id(spot)].first if not here & self._bits[k]}
+            for key in self._effects[id(spot)].first:
+                if key in found or key not in readers:
+                    continue
+                before = self.before[id(spot)] & self._bits[key]
+                if not before or not self._subject.walk.leads(spot, readers[key]):
+                    found.add(key)
         return frozenset(found)
 
     def _behind(self, spot: Spot) -> dict[Way, int]:

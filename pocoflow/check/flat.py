@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pocoflow.edges import DEFAULT_ACTION, Catch
-from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.graph import GraphNode, Stand, after_catch, enter, follow, label
 
-__all__ = ["Spot", "Walk", "Way", "end_actions"]
+__all__ = ["Spot", "Walk", "Way"]
 
 
 class Way(NamedTuple):
@@ -69,13 +69,17 @@ class Walk:
     def __init__(self, place: GraphNode, frames: Sequence[GraphNode] = ()) -> None:
         self._known: dict[tuple[int, ...], Spot] = {}
         self.spots: list[Spot] = []
-        self.start = self._enter(place, tuple(frames))
+        start = enter(place, frames)
+        self.start = Spot(start.place or place, start.frames)
+        self._known[id(self.start.place), *map(id, start.frames)] = self.start
+        self.spots.append(self.start)
         for spot in self.spots:  # grows while it is walked through
             spot.ways = list(self._ways(spot))
 
-    def _enter(self, place: GraphNode, frames: tuple[GraphNode, ...]) -> Spot:
-        while place.inner is not None:
-            place, frames = place.inner.start, (*frames, place)
+    def _spot(self, stand: Stand) -> Spot | None:
+        place, frames, _ = stand
+        if place is None:
+            return None
         key = (id(place), *map(id, frames)) if frames else (id(place),)
         spot = self._known.get(key)
         if spot is None:
@@ -87,40 +91,29 @@ class Walk:
         place, frames = spot.place, spot.frames
         declared = place.declared
         for action in place.targets if declared is None else declared:
-            yield from self._follow(action, place.next(action), frames, action)
+            yield Way(action, self._spot(follow(place, action, frames)), action)
         if declared is None:
-            yield from self._follow(None, place.fallback, frames, None)
+            yield from self._others(place, frames)
         yield from self._errors(place, "", frames)
         for depth in range(len(frames) - 1, -1, -1):
             frame = frames[depth]
-            yield from self._errors(frame, f" in {frame.name}", frames[:depth])
+            if frame.catches:
+                yield from self._errors(frame, f" in {frame.name}", frames[:depth])
+
+    def _others(self, place: GraphNode, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
+        """Where any action leads that has no edge at the node: the flows around may have one."""
+        while place.fallback is None and frames:
+            *outer, place = frames
+            frames = tuple(outer)
+            for action in place.targets:
+                yield Way(None, self._spot(follow(place, action, frames)), action)
+        yield Way(None, self._spot(follow(place, None, frames)))
 
     def _errors(self, place: GraphNode, where: str, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
         """Where errors lead that a node, or a nested flow, catches."""
         for one in place.catches:
-            for way in self._follow(None, one.target, frames, DEFAULT_ACTION):
-                yield way._replace(action=one.catch.label + where, catch=one.catch)
-
-    def _follow(
-        self,
-        action: str | None,
-        following: GraphNode | None,
-        frames: tuple[GraphNode, ...],
-        ending: str | None,
-    ) -> Iterator[Way]:
-        """Where an action of a node leads, out of the nested flows that it ends."""
-        if following is not None:
-            yield Way(action, self._enter(following, frames), ending)
-        elif not frames:
-            yield Way(action, None, ending)
-        else:
-            frame, outer = frames[-1], frames[:-1]
-            if ending is not None:
-                yield from self._follow(action, frame.next(ending), outer, ending)
-                return
-            for name, target in frame.targets.items():
-                yield from self._follow(action, target, outer, name)
-            yield from self._follow(action, frame.fallback, outer, None)
+            target = self._spot(after_catch(one, frames))
+            yield Way(one.catch.label + where, target, DEFAULT_ACTION, one.catch)
 
     def forward(self, initial: int, added: Mapping[int, Mapping[Way, int]]) -> dict[int, int]:
         """What holds on every path to a node, as bits, by the id of its spot.
@@ -149,6 +142,17 @@ class Walk:
             queue = following
         return known
 
+    def leads(self, start: Spot, goals: Iterable[Spot]) -> bool:
+        """Whether a way leads from a node to one of some others."""
+        wanted = set(map(id, goals))
+        met = {id(way.target): way.target for way in start.ways}
+        for target in (queue := list(met.values())):  # grows while it is walked through
+            for way in () if target is None else target.ways:
+                if id(way.target) not in met:
+                    met[id(way.target)] = way.target
+                    queue.append(way.target)
+        return not wanted.isdisjoint(met)
+
     def path_to(self, goal: Spot, blocked: frozenset[tuple[int, str | None]]) -> list[str]:
         """A shortest way from the start to a node, as text: names and actions in turn.
 
@@ -175,10 +179,3 @@ class Walk:
             steps += [action or "*", spot.name]
             before = came[id(spot)]
         return steps[::-1]
-
-
-def end_actions(graph: Graph) -> frozenset[str] | None:
-    """The actions with which a nested flow can end; ``None`` if they are not known."""
-    walk = Walk(graph.start)
-    ends = {way.ending for spot in walk.spots for way in spot.ways if way.target is None}
-    return None if None in ends else frozenset(end for end in ends if end is not None)

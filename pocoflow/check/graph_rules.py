@@ -56,7 +56,7 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
 def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
     for edge in level.graph.edges:
         place = level.graph.nodes[edge.source]
-        actions = subject.actions(place)
+        actions = place.declared
         if edge.is_error or actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         name = label(place.name, level.path)
@@ -80,7 +80,7 @@ def _if_declared(place: GraphNode, written: str) -> Severity:
 def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
     written = {(edge.source, edge.written) for edge in level.graph.edges if not edge.is_error}
     for place in level.graph.nodes.values():
-        actions = subject.actions(place)
+        actions = place.declared
         if not place.is_open or actions is None:
             continue
         by_flow = (place.name, "flow") in written or isinstance(place.node, FunctionNode)

@@ -12,7 +12,7 @@ from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.name_rules import check_names
 from pocoflow.check.storage_rules import check_storage
-from pocoflow.check.subflow_rules import check_subflows
+from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
@@ -30,14 +30,16 @@ class Proof:
 
     Args:
         subject: The flow.
+        is_inner: Whether it is the flow of a subflow, which is looked at without those in it.
 
     Attributes:
         needs: The keys without which a run is refused.
         is_refused: Whether a run is refused whatever it begins with.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, is_inner: bool = False) -> None:
         self._subject = subject
+        self._is_inner = is_inner
         self._declared = subject.inputs if subject.is_start else None
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
@@ -60,8 +62,7 @@ class Proof:
         return [(missing, finding) for missing, finding in self._data if missing is not None]
 
     @cached_property
-    def _always(self) -> list[Finding]:
-        """The findings that do not depend on what a run begins with."""
+    def _own(self) -> list[Finding]:
         subject = self._subject
         others = [finding for missing, finding in self._data if missing is None]
         return [
@@ -73,8 +74,20 @@ class Proof:
             *others,
             *self.clashes,
             *check_storage(subject),
-            *check_subflows(subject, lambda inner: Proof(inner).findings),
+            *check_links(subject),
         ]
+
+    @cached_property
+    def _always(self) -> list[Finding]:
+        """The findings that do not depend on what a run begins with, flows of subflows included."""
+        found = [*self._own]
+        if self._is_inner:
+            return found
+        inside = subflows_of(self._subject)
+        for inner in inside:  # grows while it is walked through
+            found += Proof(inner, is_inner=True).findings
+            inside += subflows_of(inner)
+        return found
 
     @cached_property
     def clashes(self) -> list[Finding]:

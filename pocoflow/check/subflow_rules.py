@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pocoflow.check.assignable import fits_field
@@ -12,22 +12,12 @@ from pocoflow.findings import Finding
 from pocoflow.subflow import Link, Subflow
 from pocoflow.wording import closest, type_label
 
-__all__ = ["check_subflows"]
+__all__ = ["check_links", "subflows_of"]
 
 
-def check_subflows(
-    subject: Subject, prove: Callable[[Subject], list[Finding]]
-) -> Iterator[Finding]:
-    """What is wrong with the links of each subflow, and with the flow that it runs.
-
-    Args:
-        subject: The flow around them.
-        prove: Gives the findings on another flow.
-    """
-    for name, place in subject.nodes:
-        node = place.node
-        if not isinstance(node, Subflow):
-            continue
+def check_links(subject: Subject) -> Iterator[Finding]:
+    """What is wrong with the links of each subflow."""
+    for name, node in _subflows(subject):
         inner = Fields(node.flow.schema)
         for links, target, source in (
             (node.inputs, inner, subject.fields),
@@ -35,17 +25,27 @@ def check_subflows(
         ):
             for link in links:
                 yield from _linked(subject, name, link, target, source)
-        names = (link.target.name for link in node.inputs)
-        handed = tuple(name for name in names if not inner.lacks(name))
-        alone = Subject(
-            f"{subject.flow_name}/{name}",
-            node.flow.graph,
-            node.flow.schema,
-            handed,
-            subject.stored,
-        )
-        yield from prove(alone)
-        yield from _handed_back(subject, name, node, alone)
+        yield from _handed_back(subject, name, node, _alone(subject, name, node))
+
+
+def subflows_of(subject: Subject) -> list[Subject]:
+    """The flows of the subflows, each by itself with what is handed in as its inputs."""
+    return [_alone(subject, name, node) for name, node in _subflows(subject)]
+
+
+def _subflows(subject: Subject) -> Iterator[tuple[str, Subflow]]:
+    for name, place in subject.nodes:
+        if isinstance(place.node, Subflow):
+            yield name, place.node
+
+
+def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
+    inner = Fields(node.flow.schema)
+    names = (link.target.name for link in node.inputs)
+    handed = tuple(name for name in names if not inner.lacks(name))
+    return Subject(
+        f"{subject.flow_name}/{name}", node.flow.graph, node.flow.schema, handed, subject.stored
+    )
 
 
 def _linked(

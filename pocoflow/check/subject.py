@@ -9,7 +9,7 @@ from typing import Any
 
 from pocoflow.check.branch_effects import effects_of_branches
 from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, Place, in_sequence
-from pocoflow.check.flat import Spot, Walk, Way, end_actions
+from pocoflow.check.flat import Spot, Walk, Way
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.source import read_source
@@ -81,7 +81,7 @@ class Subject:
         self._place = place or graph.start
         self._frames = frames
         self._effects: dict[int, Effects] = {}
-        self._ends: dict[int, frozenset[str] | None] = {}
+        self._is_flat = True
 
     @cached_property
     def walk(self) -> Walk:
@@ -129,30 +129,28 @@ class Subject:
             return True
         return any(_is_typed(place.node) for _, place in self.nodes)
 
-    def actions(self, place: GraphNode) -> tuple[str, ...] | None:
-        """The actions that a node can return, a nested flow included; ``None`` if not known."""
-        if place.inner is None:
-            return place.declared
-        key = id(place.inner)
-        if key not in self._ends:
-            self._ends[key] = end_actions(place.inner)
-        ends = self._ends[key]
-        return None if ends is None else tuple(sorted(ends))
-
     def effects(self, place: GraphNode) -> Effects:
         """What a node does to the store."""
         found = self._effects.get(id(place.node))
         if found is None:
-            if isinstance(place.node, Subflow):
-                found = _of_subflow(place.node)
-            elif isinstance(place.node, Spread):
-                found = effects_of_branches(place, place.node, self.effects, self.exit)
-            else:
-                found = effects_of(place.node)
-                if isinstance(place.node, FunctionNode):
-                    found = self._with_increments(found, place.node)
-            self._effects[id(place.node)] = found
+            if place.branches and self._is_flat:
+                self._is_flat = False
+                # The innermost branches first, so that no calls pile up, however deep they are.
+                for level in reversed(self.levels):
+                    for inner in level.graph.nodes.values():
+                        if inner.branches:
+                            self.effects(inner)
+            found = self._effects[id(place.node)] = self._effects_of(place)
         return found
+
+    def _effects_of(self, place: GraphNode) -> Effects:
+        node = place.node
+        if isinstance(node, Subflow):
+            return _of_subflow(node)
+        if isinstance(node, Spread):
+            return effects_of_branches(place, node, self.effects, self.exit)
+        found = effects_of(node)
+        return self._with_increments(found, node) if isinstance(node, FunctionNode) else found
 
     def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
         """With the fields that ``writes=`` reduces into, which takes a value that is there."""

@@ -28,7 +28,7 @@ from pocoflow.errors import (
     UnhandledActionError,
 )
 from pocoflow.failure import Failure
-from pocoflow.graph import GraphNode, label
+from pocoflow.graph import GraphNode, Stand, catch, enter, follow, label
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.watch import Watch, check_in_place
@@ -84,7 +84,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         watch = Watch()
         check_in_place(store, watch)
     if start.inner is not None or run.frames:
-        start = _enter(run, start)
+        start = _go_on(run, enter(start, run.frames)) or start
     step, last = run.step, run.max_steps
     place = start
     action: Any = DEFAULT_ACTION
@@ -168,7 +168,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         else:
             following = place.targets.get(action, place.fallback)
             if following is None or following.inner is not None:
-                following, note = _cross(run, place, action, following)
+                following, note = _cross(run, place, action)
         if watch is not None:
             check_in_place(store, watch)
         context.phase = "commit"
@@ -208,68 +208,37 @@ def _spread(run: Run, place: GraphNode, prepared: Any) -> Generator[Effect, Any,
 # -- nested flows -----------------------------------------------------------------------------
 
 
-def _enter(run: Run, place: GraphNode) -> GraphNode:
-    """Go into a nested flow, and into those that begin with one, to the first node that works."""
-    while place.inner is not None:
-        run.frames.append(place)
-        place = place.inner.start
-    run.context.path = (*run.prefix, *(frame.name for frame in run.frames))
-    return place
+def _go_on(run: Run, stand: Stand) -> GraphNode | None:
+    """Note the nested flows around the node that comes next."""
+    run.frames[:] = stand.frames
+    run.context.path = (*run.prefix, *(frame.name for frame in stand.frames))
+    return stand.place
 
 
-def _cross(
-    run: Run, place: GraphNode, action: str, following: GraphNode | None
-) -> tuple[GraphNode | None, str | None]:
-    """Where a run goes at the end or the beginning of a nested flow, and what to note about it.
-
-    The action that ends a nested flow is the action of its node in the flow around it.
-    """
-    note = None
-    while following is None:
-        if place.is_open and action not in place.targets:
-            note = _unhandled(run, place, action)
-        if not run.frames:
-            break
-        place = run.frames.pop()
-        following = place.targets.get(action, place.fallback)
-    if following is not None and following.inner is not None:
-        return _enter(run, following), note
-    run.context.path = (*run.prefix, *(frame.name for frame in run.frames))
-    return following, note
+def _cross(run: Run, place: GraphNode, action: str) -> tuple[GraphNode | None, str | None]:
+    """Where a run goes at the end or the beginning of a nested flow, and what to note about it."""
+    stand = follow(place, action, run.frames)
+    note = None if stand.unhandled is None else _unhandled(run, stand.unhandled, action)
+    return _go_on(run, stand), note
 
 
 def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
-    """Where a run goes on after an error, and the label of that edge; ``None`` if none fits.
-
-    An error that nothing inside of a nested flow catches is one of its node in the flow around it.
-    """
-    context, frames = run.context, run.frames
+    """Where a run goes on after an error, and the label of that edge; ``None`` if none fits."""
+    context = run.context
     if context.phase == "commit" or context.is_stopped_by(error) or run.cannot_write(error):
         return None
-    depth, found = len(frames), place.catching(error)
-    while found is None and depth:
-        depth -= 1
-        place = frames[depth]
-        found = place.catching(error)
+    found = catch(place, error, run.frames)
     if found is None:
         return None
+    caught, stand = found
     # What an earlier process left behind of the step that failed now is not of the next one.
     run.replay, run.items, run.forked = {}, {}, None
-    catch = found.catch
-    if catch.field is not None:
+    edge = caught.catch
+    if edge.field is not None:
         name = label(context.node, context.path)
-        left = Failure.of(name, error) if catch.value is None else catch.value(error)
-        run.store.put({catch.field.name: left})
-    del frames[depth:]
-    following = found.target
-    if following is None and frames:
-        place = frames.pop()
-        following, _ = _cross(run, place, DEFAULT_ACTION, place.next(DEFAULT_ACTION))
-    elif following is not None and following.inner is not None:
-        following = _enter(run, following)
-    else:
-        context.path = (*run.prefix, *(frame.name for frame in frames))
-    return catch.label, following
+        left = Failure.of(name, error) if edge.value is None else edge.value(error)
+        run.store.put({edge.field.name: left})
+    return edge.label, _go_on(run, stand)
 
 
 # -- actions ----------------------------------------------------------------------------------

@@ -1,0 +1,178 @@
+"""Where a run goes at the end of a nested flow: one answer for the proof, the graph and the run."""
+
+import random
+from collections import Counter
+from typing import Any, Literal, cast
+
+import pytest
+from pydantic import BaseModel
+
+from pocoflow import END, Flow, Node, Subflow, bind, fields, node
+from pocoflow.errors import MaxStepsError, UnhandledActionError
+
+
+class S(BaseModel):
+    """The store of every flow here."""
+
+    n: int = 0
+    first: str
+    second: str
+
+
+F = fields(S)
+
+
+# Without annotations, so that there is nothing to prove, and every flow runs.
+Says: Any = type("Says", (Node,), {"post": lambda self, store, prep, result: self.says})
+
+
+def saying(name: str, action: str) -> Node[Any, Any, Any]:
+    """A node that returns an action; its class does not tell which."""
+    made = Says(name=name)
+    made.says = action
+    return cast("Node[Any, Any, Any]", made)
+
+
+@node
+def a(n: int) -> Literal["x"]:
+    """Never returns another action."""
+    return "x"
+
+
+@node
+def b(n: int) -> Literal["z"]:
+    """Only an edge that is never taken leads here."""
+    return "z"
+
+
+def never_z() -> Flow[S]:
+    """A flow with an edge that nobody takes."""
+    flow = Flow(start=a, schema=S, flow_name="inner")
+    flow.then(a.when("x"), END)
+    return flow.then(a.when("y"), b)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
+def test_an_edge_that_is_never_taken_makes_no_final_action() -> None:
+    """Nested, on a store of its own and in the graph: the same single mistake."""
+    inner = never_z()
+    assert inner.graph.final_actions() == ("x",)
+    for part in (inner, Subflow(inner, inputs=[bind(F.n).to(F.n)])):
+        outer: Flow[S] = Flow(start=part, schema=S)
+        outer.then(part.when("x"), END)
+        assert [one.code for one in outer.validate()] == ["PF102"]
+
+
+def generated(seed: int) -> Flow[Any]:
+    """A flow of nodes in flows, three deep, with random edges."""
+    chance = random.Random(seed)
+    actions = ("p", "q", "r")
+
+    def made(depth: int, name: str) -> Node[Any, Any, Any]:
+        if depth and chance.random() < 0.6:
+            return level(depth - 1, name)
+        return saying(name, chance.choice(actions))
+
+    def level(depth: int, name: str) -> Flow[Any]:
+        nodes = [made(depth, f"{name}{number}") for number in range(chance.randint(1, 3))]
+        for one in nodes:
+            for action in chance.sample((*actions, "*"), chance.randint(0, 3)):
+                target: Any = chance.choice([*nodes, END])
+                one.then(action, target)
+        return Flow(nodes[0], flow_name=name, max_steps=30)
+
+    return level(3, "f")
+
+
+def told_by_calls(part: Any, trace: list[str]) -> str:
+    """What a flow is: a call for each flow in it, that gives the action which ends it."""
+    if isinstance(part, Says):
+        trace.append(part.name)
+        if len(trace) > 30:
+            raise RecursionError
+        return part.says
+    place = part.start
+    while True:
+        action = told_by_calls(place, trace)
+        edge = place.edges.get(action) or place.edges.get("*")
+        if edge is None or edge.target is END:
+            return action
+        place = edge.target
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_run_goes_through_nested_flows_as_calls_would(seed: int) -> None:
+    """The steps of a run are those of a function that calls itself for each flow."""
+    flow = generated(seed)
+    seen: list[str] = []
+    flow.on("node_start", lambda name, store: seen.append(name))
+    expected: list[str] = []
+    try:
+        told_by_calls(flow, expected)
+    except RecursionError:
+        with pytest.raises(MaxStepsError):
+            flow.run({})
+    else:
+        flow.run({})
+    assert seen == expected[:30]
+
+
+def test_what_ends_a_flow_without_an_edge_is_said_of_the_node_that_returned_it() -> None:
+    """The inner node is named, also where none of the flows around it has an edge."""
+    inner_node = saying("inner node", "lost")
+    inner_node.then("found", END)
+    inner: Flow[Any] = Flow(inner_node, flow_name="inner")
+    inner.then("found", END)
+    outer: Flow[Any] = Flow(inner, strict=True)
+    with pytest.raises(UnhandledActionError, match="node 'inner node' returned action 'lost'"):
+        outer.run({})
+
+
+@node(writes=F.first)
+def one(n: int) -> str:
+    """Writes."""
+    return "1"
+
+
+@node(writes=F.second)
+def two(first: str) -> str:
+    """Reads and writes."""
+    return first
+
+
+@node
+def choose(n: int) -> Literal["x", "y"]:
+    """Decides."""
+    return "x" if n else "y"
+
+
+@node
+def show(first: str, second: str) -> None:
+    """Reads."""
+
+
+PARTS = (one, two, choose, show)
+
+
+def wired(seed: int) -> Flow[S]:
+    """A flow of the nodes above with random edges, good and bad."""
+    chance = random.Random(seed)
+    flow: Flow[S] = Flow(chance.choice(PARTS), schema=S, flow_name="inner", inputs=(F.n,))
+    for part in PARTS:
+        for action in chance.sample(("default", "x", "y", "z"), chance.randint(0, 2)):
+            source: Any = part
+            flow.then(source.when(action), chance.choice((*PARTS, END)))
+    return flow
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_nested_flow_and_a_subflow_are_judged_alike(seed: int) -> None:
+    """The same findings on what is inside, whether it works on its own store or another's."""
+    inner = wired(seed)
+    nested: Flow[S] = Flow(inner, schema=S, inputs=(F.n,))
+    apart: Flow[S] = Flow(Subflow(inner, inputs=[bind(F.n).to(F.n)]), schema=S, inputs=(F.n,))
+    assert told(nested) == told(apart)
+
+
+def told(flow: Flow[S]) -> Counter[tuple[str, str, str | None, int | None]]:
+    """The findings, without the names of the flows around."""
+    return Counter((it.code, it.severity, it.file, it.line) for it in flow.validate())
