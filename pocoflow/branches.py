@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
-from types import NoneType
 from typing import Any, NamedTuple
 
+from pocoflow.changes.copies import copied
 from pocoflow.errors import BranchError, StoreError
 from pocoflow.missing import Unsaved
 from pocoflow.reducers import increments_between
@@ -18,9 +17,6 @@ __all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "Writes", "merge"]
 
 INCREMENTS = "$increments"
 """The key under which the increments of a branch are recorded."""
-
-_IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
-_FLAT = frozenset({list, dict})
 
 
 class Writes(NamedTuple):
@@ -60,7 +56,7 @@ class BranchStore(Store[Any]):
         merged: bool = True,
     ) -> None:
         self._setup({}, parent.name, {}, None)
-        self._data.update((key, _copied(value)) for key, value in parent.items())
+        self._data.update((key, copied(value)) for key, value in parent.items())
         self._unsaved.update(parent.unsaved)
         self._schema = parent._schema
         self._plain = self._schema is None and not self._unsaved
@@ -73,7 +69,7 @@ class BranchStore(Store[Any]):
         self.migrated: set[str] = set()
         self._under = {key: self._data[key] for key in private if key in self._data}
         if private:
-            self._write({key: _copied(value) for key, value in private.items()})
+            self._write({key: copied(value) for key, value in private.items()})
 
     def take_back(
         self,
@@ -168,7 +164,7 @@ class BranchStore(Store[Any]):
             InvalidValueError: A value does not fit.
         """
         self._refuse(values)
-        given = [(key, _copied(update)) for key, update in increments]
+        given = [(key, copied(update)) for key, update in increments]
         for key, _ in given:
             self._check_untouched(key)
         super()._write(self._changes(values, given))
@@ -252,27 +248,6 @@ class BranchRecord:
         """Check a value that was changed in place."""
         if key != INCREMENTS:
             self._store.recheck(key)
-
-
-def _copied(value: Any) -> Any:
-    kind = type(value)
-    if kind in _IMMUTABLE:
-        return value
-    # Flat values, and lists of flat ones, such as messages: each branch copies the whole store, and
-    # deepcopy takes thirty times as long.
-    if kind in _FLAT and _is_flat(value):
-        return value.copy()
-    if kind is list and all(type(one) in _FLAT and _is_flat(one) for one in value):
-        return [one.copy() for one in value]
-    try:
-        return deepcopy(value)
-    except Exception:  # noqa: BLE001 - a client, a lock: a live thing, which is shared
-        return value
-
-
-def _is_flat(value: Any) -> bool:
-    parts = value.values() if type(value) is dict else value
-    return _IMMUTABLE.issuperset(map(type, parts))
 
 
 def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from copy import copy
 from typing import Any, TypeVar, cast
 
-from pocoflow.errors import NoRunError, RunCancelled
+from pocoflow.errors import NoRunError, RunCancelled, RunError
 from pocoflow.resources import NO_RESOURCES, find_resource
 
 __all__ = ["Cancellation", "RunContext", "context"]
@@ -88,6 +89,7 @@ class RunContext:
         token: 128 random bits of the run as text; the same after a resume.
         resources: The objects that the run was given; ``context()[key]`` gets one.
         emitter: Who gets what is emitted; ``None`` if nobody listens.
+        given_up: Why nobody waits any more for the attempt that has this context, if so.
     """
 
     __slots__ = (
@@ -96,6 +98,7 @@ class RunContext:
         "count",
         "emitter",
         "flow_name",
+        "given_up",
         "item",
         "mark",
         "node",
@@ -131,6 +134,7 @@ class RunContext:
         self.token = token
         self.resources = resources
         self.emitter: Callable[[RunContext, object], object] | None = None
+        self.given_up: RunError | None = None
 
     def __getitem__(self, key: T) -> T:
         """The object that the run was given for ``key = resource(Class, name)``.
@@ -158,12 +162,29 @@ class RunContext:
         branch.node, branch.step = self.node, self.step
         return branch
 
+    def for_attempt(self) -> RunContext:
+        """The context of an attempt that may be given up while it goes on."""
+        return copy(self)
+
+    def check_wanted(self) -> None:
+        """Do nothing if the run still waits for this attempt.
+
+        Raises:
+            RunError: What ended the wait: a ``NodeTimeoutError``, or a ``RunCancelled``.
+        """
+        if self.given_up is not None:
+            raise type(self.given_up)(*self.given_up.args)
+
     def emit(self, value: object) -> None:
         """Show progress, a token, a partial result: an :class:`~pocoflow.events.Emitted` event.
 
         Whoever streams the run or subscribes to its events gets the value, at once and in order;
         it is not stored. Any thread may call it; costs next to nothing if nobody listens.
+
+        Raises:
+            RunError: The attempt that calls it was given up, at its timeout or with its run.
         """
+        self.check_wanted()
         if self.emitter is not None:
             self.emitter(self, value)
 
@@ -190,7 +211,9 @@ class RunContext:
 
         Raises:
             RunCancelled: If the run was asked to stop.
+            NodeTimeoutError: If this attempt was given up at its timeout.
         """
+        self.check_wanted()
         if self.cancellation.requested:
             raise RunCancelled(
                 f"run {self.run_id!r} was cancelled in {self.phase} of node {self.node!r} "
@@ -212,11 +235,14 @@ def context() -> RunContext:
 
     Raises:
         NoRunError: Outside a run, as in a unit test that calls a phase directly.
+        NodeTimeoutError: In an attempt that was given up at its timeout and still goes on.
     """
     try:
-        return current.get()
+        found = current.get()
     except LookupError:
         raise NoRunError(
             "context() works inside prep, exec and post of a running flow, and in the threads and "
             "tasks that the engine starts for them; no flow is running here"
         ) from None
+    found.check_wanted()
+    return found

@@ -10,7 +10,7 @@ from pocoflow.definitions import declared_actions, place_of, promised_actions
 from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
-from pocoflow.node import Node
+from pocoflow.node import BatchNode, Node
 from pocoflow.parallel import Spread
 from pocoflow.resources import Resource
 from pocoflow.settings import check_settings
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _Node: TypeAlias = Node[Any, Any, Any]
+
+_NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
 _QUICK = ("pocoflow.node", "pocoflow.function")
 
@@ -74,6 +76,7 @@ class GraphNode:
         branches: The graphs of the branches of a parallel node, of which each begins with a branch.
         is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
         spreads: Whether it is a batch or has branches.
+        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
         exec_async: Whether ``exec`` is ``async def``.
         prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
@@ -88,6 +91,7 @@ class GraphNode:
         "fallback",
         "has_exec",
         "inner",
+        "is_bare",
         "is_batch",
         "is_open",
         "name",
@@ -115,6 +119,7 @@ class GraphNode:
         self.inner: Graph | None = within[0] if node.is_flow else None
         self.branches: tuple[Graph, ...] = () if node.is_flow else within
         self.has_exec = type(node).exec is not Node.exec
+        self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_on_loop = _is_quick(node.prep)
         self.exec_async = iscoroutinefunction(node.exec)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from pocoflow import codec
+from pocoflow.counting import ALONE
 from pocoflow.db.clock import later, utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.questions import NewQuestion
@@ -24,8 +25,6 @@ from pocoflow.logging import get_logger
 __all__ = ["Journal", "Progress"]
 
 _log = get_logger("db")
-
-_NO_ITEM = -1
 
 _Item: TypeAlias = tuple[int, str, int, int, str, str]
 
@@ -64,7 +63,9 @@ class Journal:
         self._progress = Progress()
         self._store: Recorded | None = None
         self._journaled = False
-        self._asked = False
+        self._begun = False
+        self._input: tuple[str, str] | None = None
+        self._knows_input = False
         self._numbers_items = False
         self._forks = ""
         self._told: set[str] = set()
@@ -88,7 +89,7 @@ class Journal:
         text = self._encoded(node, result)
         if text is None:
             return
-        self._put_journal([(self._run_no, self._scope, self._local(step), _NO_ITEM, text, "")])
+        self._put_journal([(self._run_no, self._scope, self._local(step), ALONE, text, "")])
 
     @property
     def ledger(self) -> Connection:
@@ -99,6 +100,7 @@ class Journal:
         with self._db.connection.transaction() as raw:
             if self._is_ours(raw):
                 raw.executemany(QUERIES["insert_journal"], rows)
+                self._put_input(raw, rows[0][2])
         self._journaled = True
 
     def _is_ours(self, raw: sqlite3.Connection) -> bool:
@@ -189,11 +191,65 @@ class Journal:
         where = (self._run_no, self._scope, self._local(step))
         with self._db.connection.transaction() as raw:
             self._refuse_late()
-            self._put_items(raw, [(*where, item, mark) for item, mark in marks.items()])
+            self._put_items(raw, [(*where, item, mark, 0) for item, mark in marks.items()])
 
     def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         raw.executemany(QUERIES["insert_item"], rows)
         self._numbers_items = True
+
+    # -- what prep gave, and attempts that failed -----------------------------------------------
+
+    def take_input(self, prepared: Any) -> None:
+        """Keep what ``prep`` gave, as it is now, for the first row of the step that is written.
+
+        Whoever goes on with the run gets it instead of running ``prep`` again, with what ``prep``
+        had changed in the store. What cannot be stored, such as a generator, ``prep`` gives again.
+
+        Raises:
+            InvalidValueError: ``prep`` changed a value in place into something that does not fit.
+        """
+        if self._knows_input:
+            return
+        self._knows_input = True
+        try:
+            text = codec.dumps(prepared)
+        except NotStorableError:
+            return
+        changes = self._values.changes(self._recorded())
+        self._input = text, json.dumps([[one.stored_key, one.op, one.text] for one in changes])
+
+    def _put_input(self, raw: sqlite3.Connection, local: int) -> None:
+        if self._input is not None:
+            raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *self._input))
+            self._begun = True
+            self._db.connection.at_end(partial(setattr, self, "_input", None))
+
+    def retry(
+        self,
+        step: int,
+        node: str,
+        attempt: int,
+        error: Exception,
+        item: int | None,
+        mark: str,
+        given: Any,
+    ) -> None:
+        """Commit a failed attempt, of an item if it is one of several, that another one follows.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        note = None if item is None else f"item {item}: {describe_error(error)[1]}"
+        told = (utc_now(), "node_retry", step, node, None, None, attempt, error, note)
+        local = self._local(step)
+        if item is None:
+            self.take_input(given)
+        with self._db.connection.transaction() as raw:
+            self._refuse_late()
+            self._event(raw, *told)
+            which = (ALONE if item is None else item, mark, attempt)
+            self._put_items(raw, [(self._run_no, self._scope, local, *which)])
+            self._put_input(raw, local)
 
     # -- questions ----------------------------------------------------------------------------
 
@@ -214,14 +270,14 @@ class Journal:
             question: The question.
             item: The number of the item that it is about; -1 if it is about none.
             mark: What tells that item from others.
-            prepared: What ``prep`` returned. If it cannot be stored, ``prep`` runs again.
+            prepared: What ``prep`` returned.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
         now, local, node = utc_now(), self._local(step), "/".join(path)
         until = None if question.deadline is None else later(now, question.deadline)
-        kept = None if self._asked else self._kept(prepared)
+        self.take_input(prepared)
         with self._db.connection.transaction() as raw:
             self._refuse_late()
             facts = (question.text, question.context, question.schema, now, until)
@@ -229,20 +285,10 @@ class Journal:
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item >= 0:
-                self._put_items(raw, [(self._run_no, self._scope, local, item, mark)])
-            if kept is not None:
-                raw.execute(QUERIES["insert_pause"], (self._run_no, self._scope, local, *kept))
+                self._put_items(raw, [(self._run_no, self._scope, local, item, mark, 0)])
+            self._put_input(raw, local)
             self._event(raw, now, "node_ask", step, node, note=question.text)
-            self._db.connection.at_end(partial(setattr, self, "_asked", True))
         return int(number or 0)
-
-    def _kept(self, prepared: Any) -> tuple[str, str] | None:
-        try:
-            text = codec.dumps(prepared)
-        except NotStorableError:
-            return None  # such as a generator of items: prep gives it again
-        changes = self._values.changes(self._recorded())
-        return text, json.dumps([[one.stored_key, one.op, one.text] for one in changes])
 
     # -- the end of the step --------------------------------------------------------------------
 
@@ -251,7 +297,7 @@ class Journal:
         row = (self._run_no, self._scope, self._local(step))
         if self._journaled:
             raw.execute(QUERIES["clear_journal"], row)
-        if self._asked:
+        if self._begun:
             raw.execute(QUERIES["clear_pauses"], row)
             raw.execute(QUERIES["close_questions"], row)
         if self._numbers_items:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+from pocoflow.counting import Begun
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.questions import Asked, Pause, questions_of
@@ -36,8 +37,8 @@ class Position:
             a node that is not a batch).
         branches: Its branches that have begun, if it is a parallel node, by scope.
         asked: The questions of its step, by item (-1 likewise).
-        pause: What it had done before it asked.
-        items: The marks of the items of its step, by number.
+        pause: What it had done before the first row of its step.
+        items: What is known of the items of its step, by number (-1 likewise).
         read_at: When it was read; deadlines are held against this one time.
     """
 
@@ -49,7 +50,7 @@ class Position:
     branches: Mapping[str, StoredBranch]
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
-    items: Mapping[int, str] = field(default_factory=dict)
+    items: Mapping[int, Begun] = field(default_factory=dict)
     read_at: str = ""
 
 
@@ -76,10 +77,10 @@ def read_position(
     journal: dict[tuple[str, int], dict[int, str]] = {}
     for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (run_no,)):
         journal.setdefault((scope, local), {})[item] = text
-    items: dict[tuple[str, int], dict[int, str]] = {}
+    items: dict[tuple[str, int], dict[int, Begun]] = {}
     which = {"run_no": run_no}
-    for scope, at, item, mark in connection.rows(QUERIES["items_of_run"], which):
-        items.setdefault((scope, at), {})[item] = mark
+    for scope, at, item, mark, attempts in connection.rows(QUERIES["items_of_run"], which):
+        items.setdefault((scope, at), {})[item] = Begun(mark, attempts)
     asked, pauses = _questions(connection, run_no)
     begun = {*journal, *asked, *items}
     branches = _branches(connection, run_no, here["step"], step, journal, begun)

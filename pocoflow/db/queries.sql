@@ -55,12 +55,17 @@ DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
 DELETE FROM pf_journal WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
 
 -- name: insert_item
-INSERT INTO pf_items (run_no, scope, step, item, digest) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (run_no, scope, step, item) DO UPDATE SET digest = excluded.digest;
+INSERT INTO pf_items (run_no, scope, step, item, digest, attempts) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
+    digest = excluded.digest, attempts = max(attempts, excluded.attempts);
 
 -- name: items_of_run
-SELECT scope, step, item, digest FROM pf_items WHERE run_no = :run_no
-UNION SELECT scope, step, item, digest FROM pf_journal WHERE run_no = :run_no AND item >= 0;
+SELECT scope, step, item, digest, attempts FROM pf_items WHERE run_no = :run_no
+UNION SELECT scope, step, item, digest, 0 FROM pf_journal WHERE run_no = :run_no AND item >= 0;
+
+-- name: forget_attempts
+-- Whoever goes on with a run that has failed for good has all attempts again.
+UPDATE pf_items SET attempts = 0 WHERE run_no = ?;
 
 -- name: clear_items
 DELETE FROM pf_items WHERE run_no = ? AND scope = ? AND step <= ?;
@@ -118,7 +123,8 @@ WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks AND closed 
 
 -- name: insert_pause
 INSERT INTO pf_pauses (run_no, scope, step, prepared, changes) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (run_no, scope, step) DO NOTHING;
+ON CONFLICT (run_no, scope, step) DO UPDATE SET
+    prepared = excluded.prepared, changes = excluded.changes;
 
 -- name: pauses_of_run
 SELECT scope, step, prepared, changes FROM pf_pauses WHERE run_no = ?;

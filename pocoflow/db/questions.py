@@ -156,7 +156,7 @@ class NewQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What a node that has asked had done before.
+    """What a node had done before the first row of its unfinished step.
 
     Attributes:
         prepared: What ``prep`` returned, encoded.

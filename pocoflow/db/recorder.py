@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ from typing import Any
 from pocoflow.codec import Classes
 from pocoflow.db.clock import utc_now
 from pocoflow.db.positions import INITIAL, Position, asked_in, read_position
-from pocoflow.db.questions import Asked, keep_answer, questions_of
+from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.steps import StepWriter
@@ -209,7 +209,8 @@ class RunRecorder(StepWriter):
         """
         self._store = store
         self._steps = position.step + 1
-        self._journaled, self._asked = bool(position.journal), bool(position.asked)
+        self._journaled, self._begun = bool(position.journal), True
+        self._knows_input = position.pause is not None
         self._numbers_items = bool(position.items)
         self._forks = f"{position.fork + 1}." if position.branches else ""
         now = utc_now()
@@ -220,6 +221,9 @@ class RunRecorder(StepWriter):
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, self._run_no, stored)
             number = _graph_number(raw, graph)
+            for scope, local, kept in _inputs(position):
+                if kept is None:
+                    raw.execute(QUERIES["clear_pauses"], (self._run_no, scope, local))
             if renamed is not None:
                 rename_places(raw, self._run_no, renamed)
             raw.execute(QUERIES["claim"], (flow_name, node, number, now, self._run_no))
@@ -341,6 +345,7 @@ class RunRecorder(StepWriter):
                 self._progress.is_over = True
                 self._steps = row["total_steps"]
                 if status == "failed":
+                    raw.execute(QUERIES["forget_attempts"], (self._run_no,))
                     if node is not None:
                         self._event(
                             raw, now, "node_error", step, node, None, elapsed, attempts, error
@@ -387,6 +392,13 @@ class RunRecorder(StepWriter):
                 "run_no": self._run_no,
             },
         )
+
+
+def _inputs(position: Position) -> Iterator[tuple[str, int, Pause | None]]:
+    """What the unfinished steps of a run go on with, by scope and number."""
+    yield "", position.fork + 1, position.pause
+    for scope, branch in position.branches.items():
+        yield scope, branch.count, branch.pause
 
 
 def _graph_number(raw: sqlite3.Connection, graph: str) -> int:

@@ -127,13 +127,14 @@ CREATE TABLE pf_journal (
 ) WITHOUT ROWID;
 
 -- What the other items were of which something is kept until their step is committed: a question, a
--- branch. Columns as in pf_journal.
+-- branch, the number of attempts of exec that have failed. Columns as in pf_journal.
 CREATE TABLE pf_items (
-    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
-    scope  TEXT NOT NULL DEFAULT '',
-    step   INTEGER NOT NULL,
-    item   INTEGER NOT NULL,
-    digest TEXT NOT NULL,
+    run_no   INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    scope    TEXT NOT NULL DEFAULT '',
+    step     INTEGER NOT NULL,
+    item     INTEGER NOT NULL,
+    digest   TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run_no, scope, step, item)
 ) WITHOUT ROWID;
 
@@ -165,8 +166,9 @@ CREATE TABLE pf_questions (
 
 CREATE INDEX pf_questions_open ON pf_questions (run_no) WHERE closed = 0;
 
--- What a node had done before it asked, until its step is finished: what its prep returned, encoded,
--- and what it had changed in the store, a JSON list of [key, op, value] as in pf_values.
+-- What a node had done before the first row of its step was written (a question, a failed attempt, the
+-- result of an item), until the step is finished: what its prep returned, encoded, and what it had
+-- changed in the store, a JSON list of [key, op, value] as in pf_values.
 CREATE TABLE pf_pauses (
     run_no   INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
     scope    TEXT NOT NULL DEFAULT '',

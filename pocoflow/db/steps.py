@@ -11,14 +11,13 @@ from typing import Any
 
 from pocoflow.branches import BranchRecord, BranchStore
 from pocoflow.context import RunContext
-from pocoflow.counting import Numbers
+from pocoflow.counting import Begun, Numbers
 from pocoflow.db.clock import utc_now
 from pocoflow.db.journal import Journal
 from pocoflow.db.questions import Asked, Pause
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, ValueWriter
 from pocoflow.edges import DEFAULT_ACTION
-from pocoflow.failure import describe_error
 from pocoflow.graph import label
 from pocoflow.schema import field_types, schema_types
 from pocoflow.watch import Watch
@@ -39,8 +38,8 @@ class StoredBranch:
         keys: The numbers of its keys.
         rows: Its values as stored: key, operation, text.
         asked: The questions of its step, by item.
-        pause: What its node had done before it asked.
-        items: The marks of the items of its step, by number.
+        pause: What its node had done before the first row of its step.
+        items: What is known of the items of its step, by number.
     """
 
     count: int
@@ -52,7 +51,7 @@ class StoredBranch:
     rows: Sequence[tuple[str, int, str | None]] = ()
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
-    items: Mapping[int, str] = field(default_factory=dict)
+    items: Mapping[int, Begun] = field(default_factory=dict)
 
 
 class StepWriter(Journal):
@@ -168,16 +167,9 @@ class StepWriter(Journal):
     def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
         """A step is committed."""
         self._values.accept(changes)
-        self._journaled = self._asked = self._numbers_items = False
+        self._journaled = self._begun = self._numbers_items = self._knows_input = False
+        self._input = None
         self._forks = ""
-
-    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
-        """Commit a failed attempt, of an item if it is one of several, that another one follows."""
-        note = None if item is None else f"item {item}: {describe_error(error)[1]}"
-        told = (utc_now(), "node_retry", step, node, None, None, attempt, error, note)
-        with self._db.connection.transaction() as raw:
-            self._refuse_late()
-            self._event(raw, *told)
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -219,7 +211,8 @@ class BranchRecorder(StepWriter):
         """Go on where a stored branch stood."""
         self._values.load_branch(stored.keys, self._recorded(), self._migrated)
         self._forks = f"{self._scope}/{stored.count}."
-        self._journaled, self._asked = bool(stored.journal), bool(stored.asked)
+        self._journaled, self._begun = bool(stored.journal), True
+        self._knows_input = stored.pause is not None
         self._numbers_items = bool(stored.items)
 
     def _local(self, step: int) -> int:

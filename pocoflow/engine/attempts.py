@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
-from pocoflow.context import RunContext
+from pocoflow.changes.copies import copied
+from pocoflow.context import RunContext, current
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
+from pocoflow.engine.outcomes import within
 from pocoflow.engine.run import Run
+from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph import GraphNode, label
 from pocoflow.settings import retry_wait, wants_retry
 
@@ -17,14 +21,52 @@ __all__ = ["attempt", "try_again"]
 
 
 def attempt(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
-    """One attempt of ``exec``, which may need a thread, a timeout or the event loop."""
+    """One attempt of ``exec``, which may need a thread, a timeout or the event loop.
+
+    It works on a copy where something may follow that has to begin with the same: another attempt,
+    the fallback, or whatever else the run does while an attempt that was given up goes on.
+    """
     node = place.node
-    if place.exec_async or (inline and node.timeout is None):
+    alone = node.max_retries == 1 and node.timeout is None and place.is_bare
+    if place.has_exec and not alone:
+        given = copied(given)
+    if node.timeout is not None:
+        return (yield from _limited(place, given, node.timeout))
+    if place.exec_async or inline:
         result: Any = node.exec(given)
     else:
-        result = yield Call(node.exec, (given,), node.timeout)
+        result = yield Call(node.exec, (given,))
     if result.__class__ is CoroutineType:
-        result = yield Await(result, node.timeout)
+        result = yield Await(result)
+    return result
+
+
+def _limited(place: GraphNode, given: Any, timeout: float) -> Generator[Effect, Any, Any]:
+    """An attempt that is given up at its timeout, while it may go on.
+
+    It has a context of its own, so that nothing of it reaches the run after that: what it sets is
+    taken over when it has succeeded.
+    """
+    mine, apart = current.get().for_attempt(), copy_context()
+    apart.run(current.set, mine)
+    try:
+        if place.exec_async:
+            result: Any = apart.run(place.node.exec, given)
+        else:
+            result = yield Call(apart.run, (place.node.exec, given), timeout)
+        if result.__class__ is CoroutineType:
+            result = yield Await(within(apart, result), timeout)
+    except (NodeTimeoutError, RunCancelled) as exc:
+        mine.given_up = exc
+        raise
+    except BaseException as exc:
+        if not isinstance(exc, Exception):
+            mine.given_up = RunCancelled(f"run {mine.run_id!r} has ended: {type(exc).__name__}")
+        raise
+    here = copy_context()
+    for variable, value in apart.items():
+        if variable is not current and here.get(variable, apart) is not value:
+            variable.set(value)
     return result
 
 
@@ -43,7 +85,8 @@ def try_again(
         if run.recorder is not None:
             context.phase = "commit"
             node_label = label(place.name, context.path)
-            facts = (run.step, node_label, context.attempt, error, context.item)
+            which = (context.item, context.mark, given)
+            facts = (run.step, node_label, context.attempt, error, *which)
             yield from run.commit(inline, run.recorder.retry, *facts)
             context.phase = "exec"
         run.tell(
@@ -67,10 +110,9 @@ def try_again(
     if context.is_stopped_by(error):
         raise error
     with _dealing_with(error):
+        last = (given if place.is_bare else copied(given), error)
         result: Any = (
-            node.exec_fallback(given, error)
-            if inline
-            else (yield Call(node.exec_fallback, (given, error)))
+            node.exec_fallback(*last) if inline else (yield Call(node.exec_fallback, last))
         )
         if result.__class__ is CoroutineType:
             result = yield Await(result)

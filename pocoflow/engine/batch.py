@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocoflow.context import Cancellation, RunContext, current
+from pocoflow.counting import ALONE
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Effect, Gather, Job
@@ -42,7 +43,10 @@ class _Batch:
         self.parameter = _parameter(node)
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         self.finished, run.replay = run.replay, {}
-        self.numbers, run.items = ItemNumbers(run.items, run.items), {}
+        begun, run.items = run.items, {}
+        self.attempts = {number: one.attempts for number, one in begun.items()}
+        marks = {number: one.mark for number, one in begun.items() if number != ALONE}
+        self.numbers = ItemNumbers(marks, marks)
         self.digests: Iterator[str] = iter(())
         self.results: list[Any] = []
         self.stop = Cancellation()
@@ -66,6 +70,13 @@ class _Batch:
             elif item.identity.number not in self.finished:
                 yield self._job(item)
 
+    def look_at(self) -> None:
+        """Keep what the items are, before ``exec`` of the first one changes what they share."""
+        if self.run.recorder is not None:
+            self.run.recorder.take_input(self.prepared)
+        if isinstance(self.prepared, (list, tuple)):
+            self.digests = iter([self.digest(item) for item in self.prepared])
+
     def digest(self, value: Any) -> str:
         """What tells an item from others."""
         return digest_of(value if self.parameter is None else value[self.parameter])
@@ -86,6 +97,7 @@ class _Batch:
     def _job(self, item: _Item) -> Job:
         run, place = self.run, self.place
         context = run.context.for_item(*item.identity, self.stop)
+        context.attempt += self.attempts.get(item.identity.number, 0)
         token = current.set(context)
         try:
             context.check_cancelled()
@@ -149,10 +161,8 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
             "items, as a list or another iterable"
         )
     batch = _Batch(run, place, items)
-    if batch.keeps and isinstance(items, (list, tuple)):
-        # Items may have something in common, which exec of the first one changes.
-        digests = yield from run.compute(list, map(batch.digest, items))
-        batch.digests = iter(digests)
+    if batch.keeps:
+        yield from run.compute(batch.look_at)
     run.context.cancellation.add_callback(batch.stop.request)
     try:
         jobs = batch.jobs(items)

@@ -75,7 +75,8 @@ class _Fork:
     def begin(self, given: Any) -> Generator[Effect, Any, None]:
         """Number the branches; put on record which item each of them is for, if they have items."""
         run, recorder = self.run, self.run.recorder
-        known, run.items = run.items, {}
+        known = {number: one.mark for number, one in run.items.items()}
+        run.items = {}
         begun = {number for number in known if f"{self.scope}.{number}" in run.saved}
         numbers, marks = ItemNumbers(known, begun), {}
         for number, start in enumerate(self.node.starts(given)):

@@ -13,6 +13,7 @@ from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from pocoflow.counting import ALONE
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
@@ -119,6 +120,9 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
 
             context.phase = "exec"
             result: Any
+            if run.items and not place.spreads:
+                begun, run.items = run.items.get(ALONE), {}
+                context.attempt += begun.attempts if begun is not None else 0
             if place.spreads:
                 result = yield from _spread(run, place, prepared)
                 step = run.step
@@ -129,7 +133,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             else:
                 error = None
                 try:
-                    if inline and node.timeout is None:
+                    if inline and node.max_retries == 1 and node.timeout is None and place.is_bare:
                         result = node.exec(prepared)
                         if result.__class__ is CoroutineType:
                             result = yield Await(result)

@@ -43,7 +43,10 @@ class MemoryRecorder:
         """Never called: it keeps nothing."""
         raise NotImplementedError
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
+    def take_input(self, prepared: Any) -> None:
+        """Keep nothing."""
+
+    def retry(self, *facts: Any) -> None:
         """Write nothing."""
 
     def step(self, *facts: Any) -> tuple[int, bool]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
+from types import coroutine
 from typing import Any
 
-__all__ = ["Raised", "awaited", "carried", "opened", "tried"]
+__all__ = ["Raised", "awaited", "carried", "opened", "tried", "within"]
 
 
 def carried(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -49,3 +51,22 @@ def opened(outcome: Any) -> Any:
     if isinstance(outcome, Raised):
         raise outcome.error
     return outcome
+
+
+@coroutine
+def within(context: Context, awaited: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Await a coroutine as part of the calling task, with the variables of another context."""
+    step, given = awaited.send, None
+    while True:
+        try:
+            waits_for = context.run(step, given)
+        except StopIteration as done:
+            return done.value
+        try:
+            given = yield waits_for
+            step = awaited.send
+        except GeneratorExit:
+            context.run(awaited.close)
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the coroutine decides about it
+            step, given = awaited.throw, exc

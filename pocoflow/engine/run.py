@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pocoflow.context import RunContext
-from pocoflow.counting import Numbers
+from pocoflow.counting import Begun, Numbers
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.effects import Call, Commit, Effect, Ledger
 from pocoflow.errors import DatabaseError
@@ -65,8 +65,20 @@ class Recorder(Protocol):
     def write_items(self) -> None:
         """Write the items that were kept."""
 
-    def retry(self, step: int, node: str, attempt: int, error: Exception, item: int | None) -> None:
-        """Keep a failed attempt that another one follows."""
+    def take_input(self, prepared: Any) -> None:
+        """Keep what ``prep`` gave, as it is now, for whoever goes on with the step."""
+
+    def retry(
+        self,
+        step: int,
+        node: str,
+        attempt: int,
+        error: Exception,
+        item: int | None,
+        mark: str,
+        given: Any,
+    ) -> None:
+        """Keep a failed attempt that another one follows, and what it was given."""
 
     def step(
         self,
@@ -95,9 +107,9 @@ class SavedBranch:
         frames: The nested flows around that, within the branch, outermost first.
         own: What it had of its own.
         replay: Results of its ``exec`` that are finished, by item.
-        prepared: What its ``prep`` returned, if it had asked after that.
+        prepared: What its ``prep`` returned, if that is on record.
         pending: What it had changed since its last step, likewise.
-        items: The marks of the items of its step, by number.
+        items: What is known of the items of its step, by number.
     """
 
     stored: StoredBranch
@@ -107,7 +119,7 @@ class SavedBranch:
     replay: dict[int, Any]
     prepared: tuple[Any, ...] = ()
     pending: BranchValues | None = None
-    items: Mapping[int, str] = field(default_factory=dict)
+    items: Mapping[int, Begun] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -129,7 +141,7 @@ class Run:
         finished: How many steps are finished, those before a resume included.
         replay: Results of ``exec`` of the first step that were finished before a crash, by item
             (-1 for a node that is not a batch).
-        items: What the items of the first step were of which something was kept, by number.
+        items: What is known of the items of the first step of which something was kept, by number.
         action: The action that ended it; of a branch, at its end.
         prepared: What ``prep`` of the first node returned, as the only element, if it is not to run
             again.
@@ -155,7 +167,7 @@ class Run:
     step: int = 0
     finished: int = 0
     replay: dict[int, Any] = field(default_factory=dict)
-    items: Mapping[int, str] = field(default_factory=dict)
+    items: Mapping[int, Begun] = field(default_factory=dict)
     prepared: tuple[Any, ...] = ()
     action: str = DEFAULT_ACTION
     completed: bool = False

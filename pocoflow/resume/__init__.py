@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocoflow.codec import Classes
+from pocoflow.counting import Begun
 from pocoflow.db import WorkflowDB
 from pocoflow.db.positions import Position
 from pocoflow.db.recorder import RunRecorder
@@ -17,7 +18,7 @@ from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.opening import Resuming, new_run_id
 from pocoflow.resume.branches import SavedBranches
-from pocoflow.resume.kept import answers, prepared, replayed
+from pocoflow.resume.kept import answers, prepared, replayed, with_usable_inputs
 from pocoflow.resume.opened import under_schema
 from pocoflow.resume.places import Places
 from pocoflow.schema import classes_of
@@ -40,10 +41,10 @@ class Resumption:
         frames: The nested flows around it, outermost first.
         step: The number of its step.
         replay: Results of its ``exec`` that were finished before, by item (-1 if no batch).
-        prepared: What its ``prep`` returned, as the only element, if it had asked after that.
+        prepared: What its ``prep`` returned, as the only element, if that is on record.
         forked: The number under which that node began.
         branches: Its parallel branches that had begun, by scope.
-        items: The marks of its items, by number.
+        items: What is known of its items, by number.
     """
 
     recorder: RunRecorder
@@ -56,7 +57,7 @@ class Resumption:
     prepared: tuple[Any, ...]
     forked: int
     branches: Mapping[str, SavedBranch]
-    items: Mapping[int, str]
+    items: Mapping[int, Begun]
 
 
 def reopen(
@@ -80,7 +81,8 @@ def reopen(
     """
     classes = classes_of(schema, resuming.types, resuming.aliases)
     recorder = RunRecorder(database, run_id, classes)
-    position = recorder.claim(recovering=resuming.recovering)
+    claimed = recorder.claim(recovering=resuming.recovering)
+    position = with_usable_inputs(claimed, resuming.changes)
     try:
         row = database.get_run(run_id) or {}
         fingerprint = describe(graph, schema)
@@ -95,7 +97,7 @@ def reopen(
         store = under_schema(run_id, paused, schema, changes, places.listed)
         kept = prepared(run_id, position.pause, place, classes)
         _prove(run_id, prove, place, frames, store)
-        position = recorder.settle(position)
+        position = with_usable_inputs(recorder.settle(position), resuming.changes)
         replay, branches = _finished(places, position, place, classes)
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))

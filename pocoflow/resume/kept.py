@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pocoflow import codec
 from pocoflow.answers import answer_type
+from pocoflow.db.positions import Position
 from pocoflow.db.questions import Asked, Pause
 from pocoflow.engine.asking import Waiting
 from pocoflow.errors import AnswerError, DecodeError, ResumeError
@@ -15,7 +17,7 @@ from pocoflow.graph import GraphNode
 from pocoflow.hints import read_hints
 from pocoflow.node import Node
 
-__all__ = ["answers", "prepared", "replayed"]
+__all__ = ["answers", "prepared", "replayed", "with_usable_inputs"]
 
 
 def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, Any]:
@@ -42,16 +44,31 @@ def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int,
 def prepared(
     run_id: str, pause: Pause | None, place: GraphNode, classes: codec.Classes
 ) -> tuple[Any, ...]:
-    """What ``prep`` of a node that asked had returned, as the only element; nothing otherwise."""
+    """What ``prep`` had returned, as the only element, if that is on record; nothing otherwise."""
     if pause is None:
         return ()
     try:
         return (codec.loads(pause.prepared, classes.of(_prep_types(place.node))),)
     except DecodeError as exc:
         raise exc.about(
-            f"run {run_id!r}: what prep of node {place.name!r} returned before it asked cannot be "
-            "read"
+            f"run {run_id!r}: what prep of node {place.name!r} returned cannot be read"
         ) from exc
+
+
+def with_usable_inputs(position: Position, changes: Mapping[str, Any]) -> Position:
+    """A position without what ``prep`` gave where it has to run again.
+
+    That is where the caller changes values: it may give something else by then. What was asked
+    stays as it was asked, and so does what was given to whoever asked it.
+    """
+    if not changes:
+        return position
+    branches = {
+        scope: one if one.asked else replace(one, pause=None)
+        for scope, one in position.branches.items()
+    }
+    pause = position.pause if position.asked else None
+    return replace(position, pause=pause, branches=branches)
 
 
 def replayed(

@@ -1,0 +1,540 @@
+"""The attempts of exec: each begins with the same input, and one that was given up is out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+
+from pocoflow import (
+    BatchNode,
+    FanOut,
+    Flow,
+    Node,
+    Parallel,
+    Store,
+    context,
+    fields,
+    key,
+    node,
+)
+from pocoflow.errors import NodeTimeoutError
+
+PATIENCE = 30
+
+
+def run(flow: Flow[Any], values: dict[str, Any]) -> Store[Any]:
+    """Run in this thread."""
+    return flow.run(values)
+
+
+def run_async(flow: Flow[Any], values: dict[str, Any]) -> Store[Any]:
+    """Run on an event loop."""
+    return asyncio.run(flow.run_async(values))
+
+
+WAYS = pytest.mark.parametrize("go", [run, run_async])
+
+
+class Message(BaseModel):
+    """A part of a chat, as a model."""
+
+    texts: list[str] = []
+
+
+@dataclass
+class Chat:
+    """A chat with a client in it, which cannot be copied."""
+
+    texts: list[str] = field(default_factory=list)
+    lock: Any = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class FrozenChat:
+    """A chat whose attributes cannot be set."""
+
+    texts: list[str] = field(default_factory=list)
+    lock: Any = field(default_factory=threading.Lock)
+
+
+class Pair(NamedTuple):
+    """A chat as a named tuple."""
+
+    texts: list[str]
+    lock: Any
+
+
+class Live(BaseModel, arbitrary_types_allowed=True):
+    """A model with a client in it."""
+
+    texts: list[str] = []
+    lock: Any = None
+
+
+def grow(texts: Any) -> int:
+    """Change a list in place, as chat code does; how long it is now."""
+    texts.append("be brief")
+    return len(texts)
+
+
+INPUTS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "list": (list, lambda value: value),
+    "dict": (lambda: {"a": {"texts": []}}, lambda value: value["a"]["texts"]),
+    "model": (Message, lambda value: value.texts),
+    "tuple": (lambda: ([], "x"), lambda value: value[0]),
+    "deque": (deque, lambda value: value),
+    "list of dicts": (lambda: [{"texts": []}], lambda value: value[0]["texts"]),
+    "dict with a lock": (
+        lambda: {"lock": threading.Lock(), "texts": []},
+        lambda value: value["texts"],
+    ),
+    "dataclass with a lock": (Chat, lambda value: value.texts),
+    "frozen dataclass with a lock": (FrozenChat, lambda value: value.texts),
+    "named tuple with a lock": (lambda: Pair([], threading.Lock()), lambda value: value.texts),
+    "model with a lock": (lambda: Live(lock=threading.Lock()), lambda value: value.texts),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("is_async", [False, True])
+@WAYS
+def test_every_attempt_begins_with_the_same_input(go: Any, is_async: bool, kind: str) -> None:
+    """What an attempt changed in its input is seen by no later one, nor by post, nor committed."""
+    make, texts = INPUTS[kind]
+    seen = []
+
+    class Ask(Node):
+        max_retries = 3
+
+        def prep(self, store: Store[Any]) -> Any:
+            return store["chat"]
+
+        def exec(self, chat: Any) -> Any:
+            seen.append(grow(texts(chat)))
+            if context().attempt < 3:
+                raise ConnectionError
+            return len(texts(chat))
+
+        def post(self, store: Store[Any], chat: Any, result: int) -> str:
+            seen.append(len(texts(chat)))
+            store["result"] = result
+            return "default"
+
+    class AskAsync(Ask):
+        async def exec(self, chat: Any) -> Any:
+            await asyncio.sleep(0)
+            return Ask.exec(self, chat)
+
+    ask = AskAsync() if is_async else Ask()
+    done = go(Flow(ask), {"chat": make()})
+    assert seen == [1, 1, 1, 0]
+    assert done["result"] == 1
+    assert len(texts(done["chat"])) == 0
+
+
+def test_what_cannot_be_copied_is_shared() -> None:
+    """A client in the input of attempts is the client itself, what is around it is a copy."""
+    lock = threading.Lock()
+    parts = {"lock": lock, "chats": [Chat(lock=lock)]}
+    seen = []
+
+    class Use(Node):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return parts
+
+        def exec(self, given: Any) -> None:
+            seen.append(given)
+
+    Flow(Use()).run({})
+    (given,) = seen
+    assert given is not parts
+    assert given["lock"] is lock
+    assert given["chats"][0].lock is lock
+
+
+def test_one_attempt_works_on_the_objects_of_the_store() -> None:
+    """An exec that is tried once, without a timeout, gets what prep gave and no copy."""
+    given = [1, 2]
+
+    class Once(Node):
+        def prep(self, store: Store[Any]) -> Any:
+            return given
+
+        def exec(self, items: Any) -> bool:
+            return items is given
+
+        def post(self, store: Store[Any], items: Any, same: bool) -> str:
+            store["same"] = same
+            return "default"
+
+    assert Flow(Once()).run({})["same"] is True
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+@WAYS
+def test_the_fallback_gets_what_prep_gave(go: Any, attempts: int) -> None:
+    """No attempt has changed what exec_fallback gets, and what it changes is not committed."""
+
+    class Ask(Node):
+        max_retries = attempts
+
+        def prep(self, store: Store[Any]) -> Any:
+            return store["texts"]
+
+        def exec(self, texts: list[str]) -> int:
+            grow(texts)
+            raise ConnectionError
+
+        def exec_fallback(self, texts: list[str], exc: Exception) -> int:
+            return grow(texts)
+
+        def post(self, store: Store[Any], texts: list[str], result: int) -> str:
+            store["result"] = result
+            return "default"
+
+    done = go(Flow(Ask()), {"texts": []})
+    assert (done["result"], done["texts"]) == (1, [])
+
+
+@WAYS
+def test_what_a_failed_attempt_changed_is_not_committed_by_an_edge_for_errors(
+    go: Any, tmp_path: Path
+) -> None:
+    """The store after a caught error is as it was before the attempts."""
+
+    @node(writes=key("n"), max_retries=2)
+    def ask(texts: list[str]) -> int:
+        grow(texts)
+        raise ConnectionError
+
+    flow = Flow(ask, db_path=tmp_path / "runs.db")
+    flow.then(ask.catch(ConnectionError), Node())
+    assert go(flow, {"texts": ["hi"]})["texts"] == ["hi"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@WAYS
+def test_every_attempt_at_an_item_begins_with_the_item(go: Any, concurrency: int) -> None:
+    """Items of a batch are the same for each attempt, and in what post gets."""
+    seen = []
+
+    class Ask(BatchNode):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return store["chats"]
+
+        def exec(self, chat: list[str]) -> int:
+            seen.append(grow(chat))
+            if context().attempt == 1:
+                raise ConnectionError
+            return len(chat)
+
+    made = Ask()
+    made.concurrency = concurrency
+    done = go(Flow(made), {"chats": [[], [], []]})
+    assert seen == [1] * 6
+    assert done["chats"] == [[], [], []]
+
+
+def test_the_other_arguments_of_a_function_over_items_are_the_same_for_each() -> None:
+    """A list that a function takes beside its item is not grown by attempts at other items."""
+    K = {name: key(name) for name in ("urls", "log", "pages")}
+
+    @node(each=K["urls"], writes=K["pages"], max_retries=2)
+    def fetch(url: str, log: list[str] = K["log"]) -> int:
+        log.append(url)
+        if context().attempt == 1:
+            raise ConnectionError
+        return len(log)
+
+    done = Flow(fetch).run({"urls": ["a", "b"], "log": []})
+    assert (done["pages"], done["log"]) == ([1, 1], [])
+
+
+@pytest.mark.parametrize("kind", ["parallel", "fan out"])
+def test_attempts_in_branches_begin_with_the_same_input(kind: str) -> None:
+    """A node of a parallel branch has the same input for each of its attempts."""
+
+    class State(BaseModel):
+        texts: list[str] = []
+        items: list[int] = [1]
+        item: int = 0
+        n: int = 0
+
+    S = fields(State)
+
+    @node(writes=S.n, max_retries=3)
+    def ask(texts: list[str]) -> int:
+        grow(texts)
+        if context().attempt < 3:
+            raise ConnectionError
+        return len(texts)
+
+    start: Any = Parallel(ask) if kind == "parallel" else FanOut(ask, each=S.items, as_=S.item)
+    done = Flow(start, schema=State).run({"texts": []})
+    assert (done["n"], done["texts"]) == (1, [])
+
+
+# -- given up at the timeout ------------------------------------------------------------------
+
+
+SPAN: ContextVar[str] = ContextVar("SPAN", default="none")
+
+
+@WAYS
+def test_an_attempt_that_was_given_up_is_out(go: Any) -> None:
+    """After its timeout an attempt reaches neither the store nor the context nor listeners."""
+    late, told, raised = threading.Event(), threading.Event(), []
+    emitted = []
+
+    class Slow(Node):
+        timeout = 0.05
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return store["texts"]
+
+        def exec(self, texts: list[str]) -> str:
+            run_of_mine = context()
+            if run_of_mine.attempt == 2:
+                return f"{SPAN.get()}, {len(texts)}"
+            SPAN.set("of the first attempt")
+            grow(texts)
+            late.wait(PATIENCE)
+            grow(texts)
+            for call in (context, lambda: run_of_mine.emit(1), run_of_mine.check_cancelled):
+                try:
+                    call()
+                except NodeTimeoutError as exc:
+                    raised.append(str(exc))
+            told.set()
+            return "late"
+
+        def post(self, store: Store[Any], texts: list[str], result: str) -> str:
+            late.set()
+            assert told.wait(PATIENCE)
+            store["result"] = (result, SPAN.get(), context().attempt)
+            return "default"
+
+    flow = Flow(Slow())
+    flow.subscribe(lambda event, store: emitted.append(event))
+    done = go(flow, {"texts": []})
+    assert done["result"] == ("none, 0", "none", 2)
+    assert done["texts"] == []
+    assert len(raised) == 3
+    assert all("took longer than its timeout" in one for one in raised)
+    assert not [event for event in emitted if type(event).__name__ == "Emitted"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@WAYS
+def test_what_an_attempt_in_time_set_is_taken_over(go: Any, is_async: bool) -> None:
+    """A context variable that a successful attempt with a timeout set is seen in post."""
+
+    class Quick(Node):
+        timeout = PATIENCE
+
+        def exec(self, given: None) -> Any:
+            SPAN.set("open")
+
+        def post(self, store: Store[Any], given: None, result: None) -> str:
+            store["span"] = SPAN.get()
+            return "default"
+
+    class QuickAsync(Quick):
+        async def exec(self, given: None) -> Any:
+            await asyncio.sleep(0)
+            SPAN.set("open")
+
+    assert SPAN.get() == "none"
+    if go is run_async and not is_async:
+        pytest.skip("synchronous phases have contexts of their own there")
+    if go is run and is_async:
+        pytest.skip("asynchronous phases have contexts of their own there")
+    assert go(Flow(QuickAsync() if is_async else Quick()), {})["span"] == "open"
+    assert SPAN.get() == "none"
+
+
+@WAYS
+def test_an_async_attempt_that_goes_on_after_its_timeout_is_out(go: Any) -> None:
+    """A task that an attempt began and that outlives it has no run any more."""
+    outcome: list[str] = []
+    begun: list[asyncio.Future[None]] = []
+
+    class Slow(Node):
+        timeout = 0.05
+        max_retries = 2
+
+        async def exec(self, given: None) -> Any:
+            if context().attempt == 2:
+                await asyncio.wait(begun)
+                return "second"
+
+            async def rest() -> None:
+                await asyncio.sleep(0.06)
+                try:
+                    context()
+                except NodeTimeoutError:
+                    outcome.append("refused")
+
+            begun.append(asyncio.ensure_future(rest()))
+            await asyncio.sleep(PATIENCE)
+            return "first"
+
+    go(Flow(Slow()), {})
+    assert outcome == ["refused"]
+
+
+# -- after a crash ----------------------------------------------------------------------------
+
+PROGRAM = """
+    import json, os, signal, sys, uuid
+    from pathlib import Path
+    from typing import Any
+    from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Question, context, key, node
+
+    LOG = Path({log!r})
+
+    def note(text):
+        with LOG.open("a") as file:
+            print(text, file=file)
+
+    class Ask(Node):
+        max_retries = 3
+        def prep(self, store):
+            note("prep")
+            store["seen"] = "by prep"
+            return str(uuid.uuid4())
+        def exec(self, given):
+            note(f"exec {{context().attempt}} {{given}}")
+            if context().attempt == 3 and {dies}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ConnectionError("busy")
+        def exec_fallback(self, given, exc):
+            return given
+        def post(self, store, given, result):
+            store["result"] = [given, result]
+            return "default"
+
+    class AskAsync(Ask):
+        async def exec(self, given):
+            return Ask.exec(self, given)
+
+    class AskItems(Ask, BatchNode):
+        def prep(self, store):
+            return [Ask.prep(self, store), "other"]
+        def exec(self, item):
+            if item == "other":
+                note("other")
+                return item
+            return Ask.exec(self, item)
+
+    class Side(AskItems):
+        concurrency = 2
+
+    class Items(BatchNode):
+        def prep(self, store):
+            return [Ask.prep(self, store) for _ in range(3)]
+        def exec(self, item):
+            note(f"item {{item}}")
+            if context().item == 1 and {dies}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return item
+        def post(self, store, items, results):
+            store["result"] = [items, results]
+            return "default"
+
+    KIND = {kind!r}
+    if KIND == "branch":
+        start = Parallel(Ask())
+    else:
+        start = {{"plain": Ask, "async": AskAsync, "items": AskItems, "side": Side,
+                 "finished": Items}}[KIND]()
+    flow = Flow(start, db_path={path!r}, run_id="r")
+"""
+
+
+def crashed(tmp_path: Path, kind: str) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Kill a run, resume it; its values, and what was noted before and after."""
+    log, path = tmp_path / "log.txt", str(tmp_path / "runs.db")
+    facts = {"log": str(log), "path": path, "kind": kind}
+    noted, printed = [], b""
+    for dies, last in (
+        (True, "flow.run({})"),
+        (False, "print(json.dumps(dict(flow.resume('r'))))"),
+    ):
+        program = textwrap.dedent(PROGRAM).format(**facts, dies=dies) + last
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, timeout=120, check=False
+        )
+        assert done.returncode == (-signal.SIGKILL if dies else 0), done.stderr.decode()
+        noted.append(log.read_text().splitlines())
+        log.write_text("")
+        printed = done.stdout
+    return json.loads(printed), noted[0], noted[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.parametrize("kind", ["plain", "async", "items", "side", "branch"])
+def test_attempts_go_on_counting_after_a_crash(tmp_path: Path, kind: str) -> None:
+    """A run killed in its third attempt of three has one left, with the input of the first two."""
+    values, before, after = crashed(tmp_path, kind)
+    (given,) = {line.split()[2] for line in before if line.startswith("exec")}
+    assert [line for line in after if line != "other"] == [f"exec 3 {given}"]
+    assert values["seen"] == "by prep"
+    assert given in str(values["result"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_the_items_of_a_resumed_batch_are_those_that_prep_gave(tmp_path: Path) -> None:
+    """With the first finished item what prep gave is on record, so prep does not run again."""
+    values, before, after = crashed(tmp_path, "finished")
+    first, second = (line for line in before if line.startswith("item"))
+    assert after[0] == second
+    assert "prep" not in after
+    assert first not in after
+    items, results = values["result"]
+    assert items == results
+    assert len(items) == 3
+
+
+def test_changed_values_are_another_input(tmp_path: Path) -> None:
+    """``resume(changes=...)`` runs prep again, on the values as they are then."""
+    given = []
+
+    class Ask(Node):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return store["question"]
+
+        def exec(self, question: str) -> None:
+            given.append(question)
+            if question == "bad":
+                raise ValueError("bad question")
+
+    flow = Flow(Ask(), db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(ValueError, match="bad question"):
+        flow.run({"question": "bad"})
+    with pytest.raises(ValueError, match="bad question"):
+        flow.resume("r")
+    flow.resume("r", changes={"question": "good"})
+    assert given == ["bad"] * 4 + ["good"]
