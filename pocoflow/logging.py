@@ -6,14 +6,25 @@ The loggers are ``pocoflow.store``, ``pocoflow.node``, ``pocoflow.flow``, ``poco
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import os
+import re
+import time
 from pathlib import Path
+
+from pocoflow.wording import escape
 
 __all__ = ["ROOT", "disable_logging", "get_logger", "setup_logging"]
 
 ROOT = "pocoflow"
 
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
+
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f/\\:]+")
+_NO_MODEL = re.compile(r"[^A-Za-z0-9._-]+")
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def get_logger(name: str = "") -> logging.Logger:
@@ -33,8 +44,12 @@ def setup_logging(
 ) -> Path:
     """Write what ``pocoflow.*`` logs to a file of its own, once at the start of an application.
 
+    The file is private (mode 0600). A record begins one line; what follows of it, such as a
+    traceback, is indented, and characters that a terminal obeys are escaped.
+
     Args:
-        run_name: First part of the name: ``logs/<run_name>[-<adapter>][-<model>]-<time>.log``.
+        run_name: First part of the name: ``logs/<run_name>[-<adapter>][-<model>]-<time>.log``; a
+            ``-`` takes the place of what separates folders.
         adapter: Second part of the file's name, such as the LLM provider.
         model: Third part of the file's name.
         log_level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``; ``"info"`` by default.
@@ -50,16 +65,32 @@ def setup_logging(
     """
     import dd_logging
 
-    return dd_logging.setup_logging(
-        run_name,
-        root_name=ROOT,
-        adapter=adapter,
-        model=model,
-        log_level=log_level,
-        log_dir=log_dir,
-        console=console,
-        log_format=log_format,
-    )
+    chosen = (log_format or os.environ.get("DD_LOG_FORMAT") or "text").lower()
+    if chosen not in dd_logging.LOG_FORMATS:
+        known = ", ".join(dd_logging.LOG_FORMATS)
+        raise ValueError(f"log_format is one of {known}, not {chosen!r}")
+    folder = Path(log_dir or os.environ.get("DD_LOG_DIR") or "logs").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    model = _NO_MODEL.sub("-", model).strip("-")
+    parts = [run_name, *filter(None, (adapter, model)), time.strftime("%Y%m%d-%H%M%S")]
+    stem = "-".join(_NO_NAME.sub("-", part) for part in parts)
+    endings = {"text": (".log",), "jsonl": (".jsonl",)}.get(chosen, (".log", ".jsonl"))
+    files = [folder / f"{stem}{ending}" for ending in endings]
+    handlers: list[logging.Handler] = [_PrivateFile(file, encoding="utf-8") for file in files]
+    # It replaces the handlers of an earlier call.
+    dd_logging.setup_console_logging(ROOT, log_level)
+    root = logging.getLogger(ROOT)
+    terminal = root.handlers[-1]
+    if not console:
+        root.removeHandler(terminal)
+    terminal.setFormatter(_Text(dd_logging.FORMATTER))
+    for file, handler in zip(files, handlers, strict=True):
+        is_json = file.suffix == ".jsonl"
+        handler.setFormatter(_Json(dd_logging.JsonlFormatter()) if is_json else terminal.formatter)
+        handler.setLevel(terminal.level)
+        handler._dd_logging_owned = True  # type: ignore[attr-defined] # the next call replaces it
+        root.addHandler(handler)
+    return files[0].resolve()
 
 
 def disable_logging() -> None:
@@ -68,3 +99,32 @@ def disable_logging() -> None:
 
     dd_logging.disable_logging(ROOT)
     logging.getLogger(ROOT).addHandler(logging.NullHandler())
+
+
+class _PrivateFile(logging.FileHandler):
+    """A file that is its owner's alone from its first byte on, and no link to another one."""
+
+    def _open(self) -> io.TextIOWrapper:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | _NOFOLLOW, 0o600)
+
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=opener)
+
+
+class _Text(logging.Formatter):
+    """Lines that cannot be taken for those of another record."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._inner.format(record).replace("\t", "    ")
+        return "\n    ".join(escape(line) for line in text.split("\n"))
+
+
+class _Json(_Text):
+    """An object in one line, however a reader tells lines apart."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape(self._inner.format(record), lambda char: json.dumps(char)[1:-1])

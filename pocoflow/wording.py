@@ -1,13 +1,30 @@
-"""How error messages show a value, a type, and the name that was probably meant."""
+"""How messages show a value, a type, foreign text, and the name that was probably meant."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 
-__all__ = ["closest", "short", "type_label"]
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+__all__ = ["closest", "escape", "short", "type_label"]
+
+
+def _by_python(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def escape(text: str, by: Callable[[str], str] = _by_python) -> str:
+    r"""Escape what would not be seen but obeyed: ``\x1b``, ``\n``, marks that turn text around.
+
+    What a run stored comes from anywhere; a terminal must show it, never carry it out.
+    """
+    if text.isprintable():
+        return text
+    return "".join(by(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
 
 
 def short(value: object, limit: int = 80) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+
+from pocoflow.wording import escape as printable
 
 __all__ = [
     "CommandError",
@@ -23,8 +24,6 @@ __all__ = [
 _LEAST = 20
 """What is left of the last column, however narrow the terminal is."""
 
-_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
 
 class CommandError(Exception):
     """A command cannot do what it was asked to; ``main`` prints the message and exits.
@@ -39,19 +38,6 @@ class CommandError(Exception):
         super().__init__(message)
         self.code = code
         self.prog = prog
-
-
-def printable(text: str) -> str:
-    r"""Escape what would not be seen but obeyed: ``\x1b``, ``\n``, marks that turn text around.
-
-    What a run stored comes from anywhere; a terminal must show it, never carry it out.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSAFE else char
-        for char in text
-    )
 
 
 def one_line(text: str, limit: int) -> str:

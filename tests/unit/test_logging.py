@@ -1,0 +1,118 @@
+"""Log files: private, in their folder, and with lines that nobody can forge."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pocoflow import Flow, Node
+from pocoflow.logging import disable_logging, get_logger, setup_logging
+
+BREAKS = ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\n\n")
+FORGED = "12:00:00  CRITICAL pocoflow.flow  flow 'pay' completed: run 'pay-1', 3 steps"
+
+
+class Fails(Node):
+    """Raises an error with a text that was given."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(name="Fails")
+        self.text = text
+
+    def exec(self, prep_result: Any) -> Any:
+        raise ValueError(self.text)
+
+
+@pytest.fixture(autouse=True)
+def silent_again() -> Iterator[None]:
+    """Logging is as it was, after each test."""
+    logger = logging.getLogger("pocoflow")
+    level, propagates = logger.level, logger.propagate
+    yield
+    disable_logging()
+    logger.setLevel(level)
+    logger.propagate = propagates
+
+
+@pytest.mark.parametrize("between", BREAKS, ids=ascii)
+@pytest.mark.parametrize("log_format", ["text", "jsonl", "both"])
+def test_an_error_cannot_forge_a_line(tmp_path: Path, log_format: str, between: str) -> None:
+    """However a text breaks its lines, only what pocoflow logs begins a line as its logs do."""
+    setup_logging("x", log_dir=tmp_path, log_format=log_format)
+    with pytest.raises(ValueError, match="bad"):
+        Flow(start=Fails(f"bad{between}{FORGED}"), flow_name="l").run({})
+    get_logger("own").error("own%s%s", between, FORGED)
+
+    for path in tmp_path.iterdir():
+        text = path.read_bytes().decode("utf-8")
+        assert "12:00:00" in text
+        for line in text.splitlines():
+            assert not line.startswith(("12:00:00", FORGED))
+            if path.suffix == ".jsonl":
+                assert json.loads(line)["level"] in logging.getLevelNamesMapping()
+
+
+@pytest.mark.parametrize("log_format", ["text", "jsonl"])
+def test_what_a_terminal_obeys_is_escaped(tmp_path: Path, log_format: str) -> None:
+    """Neither colours, nor a title of the window, nor a reversed direction get into a log."""
+    path = setup_logging("x", log_dir=tmp_path, log_format=log_format)
+    with pytest.raises(ValueError, match="bad"):
+        Flow(start=Fails("bad\x1b[2J\x1b]0;t\x07\u202e\x9b\udc80\ttab"), flow_name="l").run({})
+    text = path.read_text("utf-8")
+    assert "bad" in text
+    assert all(char.isprintable() or char == "\n" for char in text)
+
+
+def test_an_object_of_jsonl_is_the_message_as_it_was(tmp_path: Path) -> None:
+    """What is escaped in a file of JSON lines comes back when it is read."""
+    path = setup_logging("x", log_dir=tmp_path, log_format="jsonl")
+    message = "a\nb\x85c\u2028d\u202e\U000e0001\x1b ü"
+    get_logger("own").info("%s", message)
+    assert [json.loads(line)["msg"] for line in path.read_text("utf-8").splitlines()] == [message]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@pytest.mark.parametrize("log_format", ["text", "both"])
+def test_a_log_is_private(tmp_path: Path, log_format: str) -> None:
+    """A log has what databases have in it, so nobody else may read it, whatever the umask."""
+    before = os.umask(0)
+    try:
+        setup_logging("x", log_dir=tmp_path / "logs", log_format=log_format)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "logs").iterdir()]
+    assert set(modes) == {0o600}
+    assert len(modes) == (2 if log_format == "both" else 1)
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/x", "a/b/c", "..", "a\\b", "a\nb", "a\0b"])
+@pytest.mark.parametrize("part", ["run_name", "adapter", "model"])
+def test_a_log_is_in_its_folder(tmp_path: Path, name: str, part: str) -> None:
+    """No part of its name leads out of the folder."""
+    names = {"run_name": "x", part: name}
+    path = setup_logging(**names, log_dir=tmp_path / "logs")  # type: ignore[arg-type]
+    assert path.parent == tmp_path / "logs"
+    assert [one.name for one in tmp_path.iterdir()] == ["logs"]
+
+
+def test_a_second_call_replaces_the_first(tmp_path: Path) -> None:
+    """Each call has the records after it in its own file, once."""
+    first = setup_logging("a", log_dir=tmp_path, console=True)
+    second = setup_logging("b", log_dir=tmp_path)
+    get_logger("own").info("once")
+    assert first.read_text() == ""
+    assert second.read_text().count("once") == 1
+    assert sum(isinstance(one, logging.FileHandler) for one in get_logger().handlers) == 1
+
+
+def test_a_wrong_format_is_named(tmp_path: Path) -> None:
+    """A format that there is not is told with those that there are."""
+    with pytest.raises(ValueError, match=r"text, jsonl, both.*'xml'"):
+        setup_logging("x", log_dir=tmp_path, log_format="xml")
