@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["Failure", "describe_error"]
+__all__ = ["Failure", "Shown", "add_note", "describe_error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,28 @@ def describe_error(error: BaseException | None) -> tuple[str | None, str | None,
     return (None, None, None) if error is None else _described(error)
 
 
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an exception, if it takes one: that of a frozen dataclass does not."""
+    with suppress(Exception):
+        error.add_note(text)
+
+
+class Shown:
+    """An exception in a line of the log, where its own ``__repr__`` must not fail."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __repr__(self) -> str:
+        try:
+            return repr(self._error)
+        except Exception as exc:  # noqa: BLE001 - the line is about another error
+            kind = type(self._error).__name__
+            return f"<{kind}, whose __repr__ raised {type(exc).__name__}>"
+
+
 def _described(error: BaseException) -> tuple[str, str, str]:
     kind = type(error)
     home = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
@@ -42,7 +65,10 @@ def _described(error: BaseException) -> tuple[str, str, str]:
         message = str(error)
     except Exception as exc:  # noqa: BLE001 - an exception whose __str__ fails is still recorded
         message = f"<its message raised {type(exc).__name__}>"
-    trace = "".join(traceback.format_exception(error))
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except Exception as exc:  # noqa: BLE001 - likewise, of one whose attributes fail
+        trace = f"<its traceback raised {type(exc).__name__}>"
     return home + kind.__qualname__, _text(message or kind.__name__), _text(trace)
 
 

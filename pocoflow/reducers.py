@@ -14,6 +14,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pocoflow.errors import DefinitionError, MissingKeyError
+from pocoflow.failure import add_note
 
 __all__ = [
     "Reducer",
@@ -116,7 +117,7 @@ def reduced(
         try:
             changes[key] = reducer(changes[key] if key in changes else data[key], update)
         except Exception as exc:
-            exc.add_note(f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
+            add_note(exc, f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
             raise
     return changes
 

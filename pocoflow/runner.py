@@ -114,14 +114,16 @@ class RunHandle(Generic[StateT]):
                 ``SystemExit`` included.
         """
         try:
-            self._outcome.result(timeout)
+            error = self._outcome.exception(timeout)
         except TimeoutError:
             if not self._outcome.done():
                 raise TimeoutError(
                     f"run {self.run_id!r} still goes on after {timeout:g} seconds; wait again, or "
                     "cancel() it"
                 ) from None
-            self._outcome.result()
+            error = self._outcome.exception()
+        if error is not None:
+            raise error
         return self.store
 
     def cancel(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import suppress
 from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from pocoflow.changes.copies import copied
 from pocoflow.context import RunContext, current
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
-from pocoflow.engine.outcomes import within
+from pocoflow.engine.outcomes import own, within
 from pocoflow.engine.run import Run
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph import GraphNode, label
@@ -76,7 +76,7 @@ def try_again(
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
     node = place.node
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
-        with _dealing_with(error):
+        with _DealingWith(error):
             retries = wants_retry(node, error)
         if not retries:
             break
@@ -106,10 +106,10 @@ def try_again(
         try:
             return (yield from attempt(place, given, inline))
         except Exception as exc:  # noqa: BLE001 - kept for retry_on and exec_fallback
-            error = exc
+            error = own(exc)
     if context.is_stopped_by(error):
         raise error
-    with _dealing_with(error):
+    with _DealingWith(error):
         last = (given if place.is_bare else copied(given), error)
         result: Any = (
             node.exec_fallback(*last) if inline else (yield Call(node.exec_fallback, last))
@@ -119,12 +119,19 @@ def try_again(
     return result
 
 
-@contextmanager
-def _dealing_with(error: Exception) -> Iterator[None]:
-    """Let what is raised meanwhile show the failure of ``exec`` as its context."""
-    try:
-        yield
-    except BaseException as exc:
-        if exc is not error and exc.__context__ is None:
-            exc.__context__ = error
-        raise
+class _DealingWith:
+    """Lets what is raised meanwhile show the failure of ``exec`` as its context.
+
+    No generator with ``contextlib``, which writes on the exception on its way.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        with suppress(Exception):  # a frozen one is not written on
+            if exc is not None and exc is not self._error and exc.__context__ is None:
+                exc.__context__ = self._error

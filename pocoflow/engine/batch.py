@@ -12,8 +12,10 @@ from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Effect, Gather, Job
 from pocoflow.engine.items import Identity, ItemNumbers, digest_of, tell_gone
+from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
+from pocoflow.failure import add_note
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
 from pocoflow.node import Node
@@ -106,7 +108,7 @@ class _Batch:
             try:
                 result = yield from attempt(place, item.value, self.inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                error = exc
+                error = own(exc)
             if error is not None:
                 result = yield from self._failed(context, item.value, error)
             if is_waiting(result):
@@ -133,13 +135,14 @@ class _Batch:
         try:
             return (yield from try_again(run, self.place, context, item, error, self.inline))
         except Exception as exc:
-            exc.add_note(f"pocoflow: item {context.item}, attempt {context.attempt}")
+            mine = own(exc)
+            add_note(mine, f"pocoflow: item {context.item}, attempt {context.attempt}")
             if context.is_stopped_by(exc):
                 raise
             if not self.collects or context.phase == "commit":
                 run.context.attempt = context.attempt
                 raise
-            return exc
+            return mine
 
 
 def _parameter(node: Node[Any, Any, Any]) -> str | None:

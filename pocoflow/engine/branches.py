@@ -12,8 +12,9 @@ from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.memory import MemoryRecorder
+from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run, SavedBranch
-from pocoflow.failure import Failure
+from pocoflow.failure import Failure, add_note
 from pocoflow.graph import GraphNode, label
 from pocoflow.parallel import NO_ITEM, BranchEnd, Spread, Start
 from pocoflow.watch import Watch
@@ -128,11 +129,12 @@ class _Fork:
         except Paused:
             self.is_waiting = True
         except Exception as exc:
-            failed = _tell(inner, exc)
-            stopped = inner.context.is_stopped_by(exc) or inner.cannot_write(exc)
+            mine = own(exc)
+            failed = _tell(inner, mine)
+            stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
             if stopped or not self.node.collects:
                 raise
-            self.ends[number] = BranchEnd(start.name, None, failure=Failure.of(failed, exc))
+            self.ends[number] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
             current.reset(token)
 
@@ -175,7 +177,7 @@ def _tell(inner: Run, exc: Exception) -> str:
     context, place = inner.context, inner.place
     name = label(place.name if place is not None else context.node, context.path)
     if not context.is_stopped_by(exc):
-        exc.add_note(f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
+        add_note(exc, f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
         facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path)
         inner.tell("node_error", context.node, inner.step, *facts)
     return name

@@ -21,7 +21,7 @@ from pocoflow.context import RunContext, current
 from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop
 from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, Sleep, Steps
-from pocoflow.engine.outcomes import awaited, opened, tried
+from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried
 from pocoflow.engine.threads import in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait
 
@@ -84,12 +84,17 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
         while True:
             try:
                 value = driver.carry_out(effect)
+            except GeneratorExit as exc:
+                effect = steps.throw(Carried(exc))
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
                 effect = steps.throw(exc)
             else:
                 effect = steps.send(value)
     except StopIteration:
         return
+    except (RuntimeError, Carried) as exc:
+        error: BaseException = exc
+    raise own(error)  # outside, where it has no context that it did not have
 
 
 async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
@@ -107,6 +112,8 @@ async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
                 effect = steps.send(value)
     except StopIteration:
         return
+    except Carried as exc:
+        raise exc.error from None
 
 
 def _leave(steps: Steps, exc: GeneratorExit) -> None:
@@ -139,7 +146,7 @@ class _ThreadDriver:
             return _gather_threads(effect, self._companion)
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
-        return wait(in_thread(effect.function, effect.arguments), effect.timeout)
+        return opened(wait(in_thread(effect.function, effect.arguments), effect.timeout))
 
 
 class _LoopDriver:
@@ -182,7 +189,7 @@ class _LoopDriver:
 
         if effect.timeout is None:
             return opened(await asyncio.to_thread(tried, effect.function, *effect.arguments))
-        future = in_thread(tried, (effect.function, *effect.arguments))
+        future = in_thread(effect.function, effect.arguments)
         return opened(await bounded(asyncio.wrap_future(future), effect.timeout))
 
 
@@ -207,9 +214,9 @@ def _gather_on(loop: CompanionLoop, effect: Gather) -> None:
             if task is not None:
                 await asyncio.wait([task])
 
-    future = loop.submit(gather())
+    future = loop.submit(awaited(gather()))
     try:
-        wait(future, None)
+        opened(wait(future, None))
     except BaseException:
         loop.submit(ended()).result()
         raise

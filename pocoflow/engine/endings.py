@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
+from pocoflow.failure import add_note
 from pocoflow.graph import GraphNode, label
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ def fail(run: Run, exc: BaseException) -> Steps:
     name = place.name if place is not None else None
     if not cancelled and in_node and name is not None:
         where = label(name, context.path)
-        exc.add_note(
+        add_note(
+            exc,
             f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
-            f"{context.run_id!r}, step {run.step}, attempt {context.attempt})"
+            f"{context.run_id!r}, step {run.step}, attempt {context.attempt})",
         )
     if run.recorder is not None:
         status = "cancelled" if cancelled else "failed"

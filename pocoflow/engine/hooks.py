@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
+from pocoflow.failure import Shown
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.store import Store
@@ -181,13 +182,14 @@ def _check_shape(event: str, callback: Callable[..., object], parameters: str) -
 def _logs(level: int, text: str, *fields: str) -> tuple[int, Listener]:
     def listener(event: Any, store: object) -> None:
         # %r keeps a newline in a name or a message from forging a line of the log.
-        _log.log(level, text, *(getattr(event, f) for f in fields))
+        facts = (getattr(event, name) for name in fields)
+        _log.log(level, text, *(Shown(f) if isinstance(f, BaseException) else f for f in facts))
 
     return level, listener
 
 
 def _log_failure(event: NodeFailed, store: object) -> None:
-    facts = (event.run_id, event.step, event.phase, event.node, event.error)
+    facts = (event.run_id, event.step, event.phase, event.node, Shown(event.error))
     if event.is_caught:
         _log.warning("run %r: step %d: %s of %r failed and was caught: %r", *facts)
     else:

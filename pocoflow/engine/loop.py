@@ -21,6 +21,7 @@ from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import Await, Call, Commit, Effect, Steps
 from pocoflow.engine.endings import fail, late_of, pause, too_many
+from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run
 from pocoflow.errors import (
     ActionError,
@@ -64,7 +65,7 @@ def steps(run: Run, start: GraphNode) -> Steps:
             paused = yield from pause(run)
     except BaseException as exc:
         late = late_of(run, exc)
-        yield from fail(run, late or exc)
+        yield from fail(run, own(exc) if late is None else late)
         if late is not None:
             raise late from exc
         raise
@@ -140,7 +141,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                     else:
                         result = yield from attempt(place, prepared, inline)
                 except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                    error = exc
+                    error = own(exc)
                 if error is not None:
                     # Not in the except clause: what a later attempt raises is no consequence of it.
                     result = yield from try_again(run, place, context, prepared, error, inline)
@@ -164,11 +165,12 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             if action.__class__ is not str or (promised is not None and action not in promised):
                 action = _action(place, action)
         except Exception as exc:
-            phase, caught = context.phase, _caught(run, place, exc)
+            failure = own(exc)
+            phase, caught = context.phase, _caught(run, place, failure)
             if caught is None:
                 raise
             action, following = caught
-            step, failure = run.step, exc
+            step = run.step
         else:
             following = place.targets.get(action, place.fallback)
             if following is None or following.inner is not None:

@@ -5,20 +5,38 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from types import coroutine
-from typing import Any
+from typing import Any, TypeVar, cast
 
-__all__ = ["Raised", "awaited", "carried", "opened", "tried", "within"]
+__all__ = ["Carried", "Raised", "awaited", "opened", "own", "tried", "within"]
 
 
-def carried(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function whose exception goes into a future, which refuses to hold StopIteration.
+class Carried(BaseException):
+    """Carries a GeneratorExit of the user's into a generator, which would take it for its end."""
 
-    A generator, such as the step loop of a synchronous run, turns it into the same RuntimeError.
+    def __init__(self, error: GeneratorExit) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
+
+
+def own(error: ErrorT) -> ErrorT:
+    """The exception as user code raised it.
+
+    Python makes a RuntimeError of a StopIteration that leaves a generator, such as the step loop,
+    or a coroutine, and gives it the StopIteration as its cause.
     """
-    try:
-        return function(*arguments)
-    except StopIteration as exc:
-        raise RuntimeError("generator raised StopIteration") from exc
+    found: BaseException = error
+    if isinstance(found, Carried):
+        found = found.error
+    cause = found.__cause__ if type(found) is RuntimeError else None
+    if isinstance(cause, StopIteration) and cause.__traceback__ is not None:
+        home = cause.__traceback__.tb_frame.f_globals.get("__name__", "")
+        is_ours = home == "pocoflow.engine" or home.startswith("pocoflow.engine.")
+        if found.args == ("coroutine raised StopIteration",) or is_ours:
+            found = cause
+    return cast(ErrorT, found)
 
 
 class Raised:
@@ -33,7 +51,7 @@ class Raised:
 def tried(function: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a call, or what it raised."""
     try:
-        return carried(function, *arguments)
+        return function(*arguments)
     except BaseException as exc:  # noqa: BLE001 - raised by whoever opens the outcome
         return Raised(exc)
 
@@ -49,7 +67,8 @@ async def awaited(awaitable: Awaitable[Any]) -> Any:
 def opened(outcome: Any) -> Any:
     """Return what was returned, or raise what was raised."""
     if isinstance(outcome, Raised):
-        raise outcome.error
+        error = outcome.error
+        raise Carried(error) if isinstance(error, GeneratorExit) else error
     return outcome
 
 

@@ -9,13 +9,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-from pocoflow.engine.outcomes import Raised, carried, opened
+from pocoflow.engine.outcomes import Raised, opened, tried
 
 __all__ = ["in_thread", "to_its_end"]
 
 
 def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-    """Call a function in a daemon thread of its own, in a copy of this thread's context.
+    """The outcome of a call in a daemon thread of its own, in a copy of this thread's context.
 
     Not a pool: a call that outlives its timeout must neither occupy a worker nor keep the
     interpreter from leaving.
@@ -26,12 +26,8 @@ def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Futur
     def work() -> None:
         if not future.set_running_or_notify_cancel():
             return
-        try:
-            result = context.run(carried, function, *arguments)
-        except BaseException as exc:  # noqa: BLE001 - handed to whoever waits for the future
-            future.set_exception(exc)
-        else:
-            future.set_result(result)
+        # No exception of the future's: it takes one that is false for none.
+        future.set_result(context.run(tried, function, *arguments))
 
     threading.Thread(target=work, name="pocoflow-call", daemon=True).start()
     return future
