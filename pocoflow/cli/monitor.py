@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +17,6 @@ from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.flow import Flow
 
 __all__ = ["page_arguments", "register"]
-
-_SETTINGS = {
-    "server.address": "127.0.0.1",
-    "server.showEmailPrompt": "false",
-    "server.fileWatcherType": "none",
-    "browser.gatherUsageStats": "false",
-    "client.toolbarMode": "viewer",
-}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +30,15 @@ def register(parser: argparse.ArgumentParser) -> None:
     _add_page(parser)
     parser.add_argument(
         "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
+    )
+    parser.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        type=_host,
+        action="append",
+        default=[],
+        help="a name, with any port, that the page may be called by beside 127.0.0.1 and localhost "
+        "with this port, such as that of a proxy; may be repeated",
     )
     parser.set_defaults(execute=run_monitor)
 
@@ -67,6 +69,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.:-]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a host")
+    return text
+
+
 def run_monitor(args: argparse.Namespace) -> int:
     """Become the Streamlit process that serves the page; ends with Ctrl-C."""
     command = [sys.executable, *_command(args)]
@@ -80,10 +88,7 @@ def _command(args: argparse.Namespace) -> Iterator[str]:
     if importlib.util.find_spec("streamlit") is None:
         raise CommandError("the monitor needs Streamlit: pip install 'pocoflow[ui]'", code=1)
     # By its name: the command line does not import the monitor, nor what comes with it.
-    yield from ("-m", "pocoflow.ui")
-    for name, value in {**_SETTINGS, "server.port": str(args.port)}.items():
-        yield from (f"--{name}", value)
-    yield from ("--", args.db)
+    yield from ("-m", "pocoflow.ui", str(args.port), ",".join(args.allow_host), args.db)
     if args.flow:
         yield from ("--flow", args.flow)
     for name in args.flow_was:

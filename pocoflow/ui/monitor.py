@@ -19,6 +19,7 @@ from pocoflow.cli.monitor import page_arguments
 from pocoflow.cli.output import CommandError
 from pocoflow.flow import Flow
 from pocoflow.ui.blocks import notice, show
+from pocoflow.ui.guard import is_own
 from pocoflow.ui.place import Place
 from pocoflow.ui.runlist import show_runs
 from pocoflow.ui.runview import show_export, show_run
@@ -89,6 +90,17 @@ def _monitor(place: Place) -> None:
 def _main(arguments: list[str]) -> None:
     _keep_to_ourselves()
     st.set_page_config(page_title="pocoflow monitor", page_icon="🌀", layout="wide")
+    host = st.context.headers.get("Host")
+    if host is not None and not is_own(host, None, _names()):
+        notice(
+            f"The address of this page has a name that is not the monitor's ({host!r}): if it is "
+            "yours, add it with --allow-host to pocoflow monitor, or to server.allowedHosts of "
+            "Streamlit.",
+            title="Not shown here",
+            tone="red",
+            key="host-error",
+        )
+        return
     # Streamlit puts the folder of its script first, where the modules of this package would hide
     # those of whoever gives a flow.
     here = os.path.dirname(os.path.abspath(__file__))
@@ -103,6 +115,12 @@ def _keep_to_ourselves() -> None:
         config.set_option("browser.gatherUsageStats", False)
         # The session that is the first has been told that it is on: tell it otherwise at once.
         st.rerun()
+
+
+def _names() -> list[str]:
+    """The names that this server is known by beside those of every machine for itself."""
+    single = (st.get_option("server.address"), st.get_option("browser.serverAddress"))
+    return [*filter(None, single), *st.get_option("server.allowedHosts")]
 
 
 def _load(arguments: list[str], load: Callable[[], Flow[Any]]) -> Flow[Any] | None:

@@ -1,0 +1,92 @@
+"""Who may talk to the monitor: whoever uses one of its own names, and not inside another page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+__all__ = ["OwnHost", "is_own"]
+
+_Message: TypeAlias = MutableMapping[str, Any]
+_Receive: TypeAlias = Callable[[], Awaitable[_Message]]
+_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
+_App: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+_NOT_FRAMED = [
+    (b"content-security-policy", b"frame-ancestors 'self'"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+]
+
+
+def is_own(host: str | None, port: int | None, others: Iterable[str] = ()) -> bool:
+    """Whether a ``Host`` header names this machine as itself, or one of the other names.
+
+    A page of another site can have the name of that site point here, and would then be taken for
+    the monitor's own: but its name stays in this header.
+
+    Args:
+        host: The header.
+        port: The port of the server, if it is for this machine alone; ``None`` if it is for others
+            as well, who call it by the number of its address: nobody can make that point elsewhere.
+        others: More names that the server is known by, with any port.
+    """
+    try:
+        parts = urlsplit(f"//{host}")
+        name, given = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if name is None or host is None or parts.netloc != host or parts.username is not None:
+        return False
+    if name in {other.lower() for other in others}:
+        return True
+    if port is None:
+        return name == "localhost" or _is_number(name)
+    return name in _LOCAL and (80 if given is None else given) == port
+
+
+def _is_number(name: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return False
+
+
+class OwnHost:
+    """Middleware of a server: refuses what is not addressed to it, and being framed."""
+
+    def __init__(self, app: _App, port: int, others: Iterable[str] = ()) -> None:
+        self._app = app
+        self._port = port
+        self._others = tuple(others)
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Pass a request on, or refuse it."""
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or not is_own(hosts[0], self._port, self._others):
+            await _refuse(kind, send)
+            return
+
+        async def not_framed(message: _Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_NOT_FRAMED]
+            await send(message)
+
+        await self._app(scope, receive, not_framed)
+
+
+async def _refuse(kind: str, send: _Send) -> None:
+    if kind == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    text = b"This monitor does not go by that name: pocoflow monitor --allow-host NAME adds one.\n"
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
