@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pocoflow.changes.copies import copied
+from pocoflow.changes.copies import stored_copy
 from pocoflow.errors import BranchError, StoreError
 from pocoflow.missing import Unsaved
 from pocoflow.reducers import increments_between
+from pocoflow.schema import UNKNOWN
 from pocoflow.store import Store
 from pocoflow.watch import Watch
-from pocoflow.wording import short
+from pocoflow.wording import is_item_of, short
 
 __all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "Writes", "merge"]
 
@@ -32,12 +33,13 @@ class BranchStore(Store[Any]):
     """A branch's own view of the store: the values as they were at the fork, copied.
 
     A field with a reducer takes increments here and nothing else, so that those of several branches
-    can be put together. What cannot be copied, such as a client, is shared.
+    can be put together. What cannot be stored, such as a client or an array, is shared.
 
     Args:
         parent: The store at the fork, which does not change while branches run.
         fork: The values of the parent, remembered.
         private: Values that only this branch has; they are not merged.
+        origin: The field of which such a value is an item.
         hidden: Other keys whose values are not merged.
         merged: Whether it is put together with other branches. If it is not, a field with a reducer
             may be set as in any store.
@@ -54,12 +56,13 @@ class BranchStore(Store[Any]):
         private: Mapping[str, Any],
         hidden: frozenset[str] = frozenset(),
         merged: bool = True,
+        origin: str | None = None,
     ) -> None:
         self._setup({}, parent.name, {}, None)
-        self._data.update((key, copied(value)) for key, value in parent.items())
+        self._data.update((key, stored_copy(value)) for key, value in parent.items())
         self._unsaved.update(parent.unsaved)
         self._schema = parent._schema
-        self._plain = self._schema is None and not self._unsaved
+        self._set_plain()
         reducers = self._schema.reducers if self._schema is not None and merged else ()
         self._reducers = frozenset(reducers) - hidden
         self._fork = fork
@@ -67,9 +70,12 @@ class BranchStore(Store[Any]):
         self._private = hidden.union(private)
         self.increments: list[tuple[str, Any]] = []
         self.migrated: set[str] = set()
-        self._under = {key: self._data[key] for key in private if key in self._data}
+        self._shadowed = {key: self._data[key] for key in private if key in self._data}
         if private:
-            self._write({key: copied(value) for key, value in private.items()})
+            made = {key: stored_copy(value) for key, value in private.items()}
+            items = "" if origin is None else self.definitions.get(origin, "")
+            own = {key: self.definitions.get(key, UNKNOWN) for key in private}
+            self._write(made, {key for key, one in own.items() if is_item_of(one, items)})
 
     def take_back(
         self,
@@ -77,6 +83,7 @@ class BranchStore(Store[Any]):
         tails: Mapping[str, list[Any]],
         deleted: Iterable[str],
         unsaved: Mapping[str, Unsaved],
+        under: Mapping[str, str] | None,
     ) -> None:
         """Take back what the branch had of its own in a run that is resumed.
 
@@ -85,6 +92,7 @@ class BranchStore(Store[Any]):
             tails: What it had appended to lists.
             deleted: Keys that it had deleted.
             unsaved: Keys whose values could not be stored.
+            under: What defined each field then, if that is known.
 
         Raises:
             BranchError: A field that it had set has a reducer now, and no increment gives that; or
@@ -94,13 +102,13 @@ class BranchStore(Store[Any]):
         for key, tail in tails.items():
             before = self.increments if key == INCREMENTS else self._data.get(key, [])
             # What is recorded as appended was so to the value at the fork, not to a private one.
-            own[key] = [*self._under.get(key, before), *tail]
+            own[key] = [*self._shadowed.get(key, before), *tail]
         for key in own:
-            self._under.pop(key, None)
+            self._shadowed.pop(key, None)
         for key in (*deleted, *unsaved):
             self._data.pop(key, None)
         increments = own.pop(INCREMENTS, self.increments)
-        own = self._under_schema(own)
+        own = self._under_schema(own, under)
         self.increments = kept = [one for one in increments if one[0] in self._reducers]
         given = {key for key, _ in kept}
         for key in sorted(self._reducers.intersection(own) - given):
@@ -109,37 +117,32 @@ class BranchStore(Store[Any]):
             self.migrated.add(INCREMENTS)
         self._data.update(own)
         self._unsaved.update(unsaved)
-        self._plain = self._plain and not self._unsaved
+        self._set_plain()
         for key in self._reducers & own.keys():
             self._expected.remember(key, own[key])
 
-    def _under_schema(self, own: dict[str, Any]) -> dict[str, Any]:
+    def _under_schema(self, own: dict[str, Any], under: Mapping[str, str] | None) -> dict[str, Any]:
         """What the branch had set under the schema as it is now, migrated by it if need be."""
         if self._schema is None:
             return own
         here, stored = Watch.of(self._data), Watch.of(own)
-        new = {key: value for key, value in own.items() if here.differs(key, value)}
+        values = {**self._data, **own}
+        before = dict.fromkeys(own, UNKNOWN) if under is None else under
+        known = {key: before.get(key, "") if key in own else UNKNOWN for key in values}
         try:
-            fitting = {**own, **self._schema.check(self._label, self._data, new)}
+            whole = self._schema.take(self._label, values, known, self._schema.names())
         except StoreError as exc:
-            fitting = self._migrated(own, exc)
-        self.migrated.update(key for key in fitting if stored.differs(key, fitting[key]))
-        return {
-            key: value for key, value in fitting.items() if key in own or here.differs(key, value)
-        }
-
-    def _migrated(self, own: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
-        assert self._schema is not None
-        try:
-            whole = self._schema.migrate(self._label, {**self._data, **own}, exc)
-        except StoreError:
             raise BranchError(
                 f"{self._label}: what a parallel branch had set does not fit the schema as it is "
                 f"now: {exc}; give the model a validator that reads the old values "
                 "(mode='before'), or fork the run"
             ) from exc
         # Not with a default in the place of what the branch had deleted.
-        return {key: value for key, value in whole.items() if key in own or key in self._data}
+        fitting = {key: value for key, value in whole.items() if key in values}
+        self.migrated.update(key for key in fitting if stored.differs(key, fitting[key]))
+        return {
+            key: value for key, value in fitting.items() if key in own or here.differs(key, value)
+        }
 
     def _as_increments(self, key: str, value: Any) -> list[tuple[str, Any]]:
         """What the branch had set before the field had a reducer, as increments of it."""
@@ -156,7 +159,12 @@ class BranchStore(Store[Any]):
 
     # -- writing ------------------------------------------------------------------------------
 
-    def apply(self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]) -> None:
+    def apply(
+        self,
+        values: Mapping[str, Any],
+        increments: Iterable[tuple[str, Any]],
+        accepted: Collection[str] = (),
+    ) -> None:
         """Write values and give increments, which are also kept for the merge.
 
         Raises:
@@ -164,17 +172,18 @@ class BranchStore(Store[Any]):
             InvalidValueError: A value does not fit.
         """
         self._refuse(values)
-        given = [(key, copied(update)) for key, update in increments]
-        for key, _ in given:
+        copies = [(key, stored_copy(update)) for key, update in increments]
+        for key, _ in copies:
             self._check_untouched(key)
-        super()._write(self._changes(values, given))
+        given = self._increments(copies, accepted)
+        super()._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
         self.increments = [*self.increments, *given]
         for key, _ in given:
             self._expected.remember(key, self._data[key])
 
-    def _write(self, changes: dict[str, Any]) -> None:
+    def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
         self._refuse(changes)
-        super()._write(changes)
+        super()._write(changes, accepted)
 
     def __delitem__(self, key: str) -> None:
         self._refuse((key,))
@@ -279,11 +288,11 @@ def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
             f"{'; '.join(clashes)}: let one branch write it, or declare in the schema how they are "
             "put together, as in Annotated[list[str], extend]"
         )
-    store.apply(values, increments)
+    store.apply(values, increments, {*values, *(key for key, _ in increments)})
     for key in deleted:
         del store[key]
     # What a branch had set in an earlier process, and nobody could store, is missed by name.
     lost = {key: mark for key, mark in unsaved.items() if key not in store}
     if lost:
         store._unsaved.update(lost)
-        store._plain = False
+        store._set_plain()

@@ -10,9 +10,8 @@ from typing import Any
 from pocoflow.graph import Graph, label
 from pocoflow.node import Node
 from pocoflow.schema import make_schema
-from pocoflow.wording import type_label
 
-__all__ = ["Fingerprint", "describe", "differences", "is_same_definition"]
+__all__ = ["Fingerprint", "describe", "differences", "fields_of", "is_same_definition"]
 
 Fingerprint = dict[str, Any]
 """``{"start": name, "nodes": {name: {"class", "code"}}, "edges": [[...]], "schema": {...}}``"""
@@ -36,7 +35,7 @@ def describe(graph: Graph, schema: object) -> str:
             for path, level in graph.levels()
             for edge in level.edges
         ),
-        "schema": _fields(schema),
+        "schema": fields_of(schema),
     }
     return json.dumps(document, sort_keys=True)
 
@@ -97,21 +96,17 @@ def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -
         *(f"field {name!r} is gone" for name in old if name not in new),
         *(f"field {name!r} is new" for name in new if name not in old),
         *(
-            f"field {name!r} was {old[name]}, is {new[name]}"
+            f"field {name!r} was {old[name]}, is {new[name]}: its stored value is checked again"
             for name in old
             if name in new and old[name] != new[name]
         ),
     ]
 
 
-def _fields(schema: object) -> dict[str, str] | None:
+def fields_of(schema: object) -> dict[str, str] | None:
+    """What defines each field of a schema; ``None`` without one."""
     made = make_schema(schema)
-    if made is None:
-        return None
-    source: Any = made.source
-    if isinstance(source, Mapping):
-        return {name: type_label(expected) for name, expected in source.items()}
-    return {name: type_label(field.annotation) for name, field in source.model_fields.items()}
+    return None if made is None else dict(made.definitions)
 
 
 def _code(node: Node[Any, Any, Any]) -> str:

@@ -54,6 +54,7 @@ class Start:
         base: The store that it works on, if it has one of its own.
         item: The item that it works on, if it is one of several that differ by that.
         index: What sets it apart from those, in the path of its nodes.
+        origin: The field whose items those are.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Start:
     base: Store[Any] | None = None
     item: Any = NO_ITEM
     index: str = ""
+    origin: str | None = None
 
     def numbered(self, number: int) -> Start:
         """The same, set apart from those of other items by its number."""
@@ -135,7 +137,7 @@ class Spread(Node[Any, Any, EndT]):
         return (DEFAULT_ACTION, FAILED) if self.collects else (DEFAULT_ACTION,)
 
     @abstractmethod
-    def starts(self, given: Any) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
         """The branches to run, from what ``prep`` gave."""
 
 
@@ -191,7 +193,7 @@ class Parallel(_Merging):
                     "their own"
                 )
 
-    def starts(self, given: Any) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
         """Each branch once."""
         for number, branch in enumerate(self.branches):
             yield Start(branch.name, number, {}, self.private)
@@ -245,10 +247,17 @@ class FanOut(_Merging):
             )
         return items
 
-    def starts(self, given: Any) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
         """The branch for each item."""
         for item in given:
-            yield Start(self.branches[0].name, 0, {self.item: item}, self.private, item=item)
+            yield Start(
+                self.branches[0].name,
+                0,
+                {self.item: item},
+                self.private,
+                item=item,
+                origin=self.each,
+            )
 
 
 def reference_of(argument: str, reference: object) -> StoreField:

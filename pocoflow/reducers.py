@@ -13,6 +13,7 @@ from functools import reduce
 from types import BuiltinFunctionType, FunctionType
 from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
 
+from pocoflow.changes import freeze, is_same
 from pocoflow.errors import DefinitionError, MissingKeyError
 from pocoflow.failure import add_note
 
@@ -138,16 +139,26 @@ def _leads(reducer: Reducer, old: Any, updates: Iterable[Any], value: Any) -> bo
         made = reduce(reducer, updates, old)
     except Exception:  # noqa: BLE001 - a reducer of something else may raise anything
         return False
-    return type(made) is type(value) and bool(made == value)
+    return is_same(freeze(made), value)
+
+
+def _begins(value: list[Any], old: list[Any]) -> bool:
+    return is_same(freeze([*old]), value[: len(old)])
 
 
 def _differences(old: Any, value: Any) -> Iterator[list[Any]]:
-    if isinstance(old, list) and isinstance(value, list) and value[: len(old)] == old:
+    if isinstance(old, list) and isinstance(value, list) and _begins(value, old):
         tail = value[len(old) :]
         yield [tail]
         yield tail
     elif isinstance(old, dict) and isinstance(value, dict):
-        yield [{key: one for key, one in value.items() if key not in old or old[key] != one}]
+        yield [
+            {
+                key: one
+                for key, one in value.items()
+                if key not in old or not is_same(freeze(old[key]), one)
+            }
+        ]
     elif isinstance(old, (int, float)) and isinstance(value, (int, float)):
         yield [value - old]
     yield [value]

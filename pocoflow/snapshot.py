@@ -16,6 +16,10 @@ from pocoflow.missing import Unsaved
 __all__ = ["Snapshot", "read_snapshot", "write_snapshot"]
 
 
+ENCODING = 1
+"""The version of the encoding of values; a snapshot without one is of 0.2.1."""
+
+
 class Snapshot(NamedTuple):
     """What a snapshot holds.
 
@@ -23,15 +27,21 @@ class Snapshot(NamedTuple):
         name: The name of the store.
         values: Its values.
         unsaved: The marks of those that could not be stored.
+        under: What defined each field when its value was accepted, if that is known.
     """
 
     name: str
     values: dict[str, Any]
     unsaved: dict[str, Unsaved]
+    under: dict[str, str] | None = None
 
 
 def write_snapshot(
-    path: Path, name: str, data: Mapping[str, Any], unsaved: Mapping[str, Unsaved]
+    path: Path,
+    name: str,
+    data: Mapping[str, Any],
+    unsaved: Mapping[str, Unsaved],
+    under: Mapping[str, str],
 ) -> Path:
     """Write a snapshot and return its path; what cannot be stored is recorded as not saved.
 
@@ -47,10 +57,13 @@ def write_snapshot(
             values[key] = json.loads(mark.text)
     for key, value in data.items():
         try:
-            values[key] = codec.encode(value)
+            text, _ = codec.keep(value, key)
+            values[key] = json.loads(text)
         except NotStorableError as exc:
             marks[key] = Unsaved.because(exc)[:2]
-    document = {"name": name, "data": values, **({"unsaved": marks} if marks else {})}
+    document = {"name": name, "encoding": ENCODING, "data": values}
+    document |= {"unsaved": marks} if marks else {}
+    document |= {"fields": under} if under else {}
     _write_atomically(path, json.dumps(document, indent=2))
     return path
 
@@ -71,8 +84,17 @@ def read_snapshot(path: Path, classes: codec.Classes) -> Snapshot:
         trees, name = dict(document["data"]), str(document.get("name") or "")
         marks = document.get("unsaved", {}).items()
         unsaved = {key: Unsaved(kind, reason) for key, (kind, reason) in marks}
+        encoding, under = document.get("encoding"), document.get("fields")
+        under = None if under is None else {key: str(one) for key, one in under.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise DecodeError(f"{path} is not a snapshot of a store, or is damaged: {exc}") from exc
+    if encoding is None:
+        return Snapshot(name, trees, unsaved)  # of 0.2.1, whose values are plain JSON
+    if encoding != ENCODING:
+        raise DecodeError(
+            f"{path} is in encoding {encoding!r} of snapshots, which this version of pocoflow does "
+            "not know: read it with the version that wrote it, or a later one"
+        )
     values = {}
     for key, tree in trees.items():
         try:
@@ -81,7 +103,7 @@ def read_snapshot(path: Path, classes: codec.Classes) -> Snapshot:
             unsaved[key] = Unsaved.unreadable(exc, json.dumps(tree))
         except DecodeError as exc:
             raise exc.about(f"{path}: key {key!r}") from exc
-    return Snapshot(name, values, unsaved)
+    return Snapshot(name, values, unsaved, under)
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
 
@@ -17,10 +24,10 @@ from pocoflow.errors import (
 )
 from pocoflow.missing import Unsaved, check_complete, missing_key
 from pocoflow.reducers import reduced
-from pocoflow.schema import Schema, classes_of, make_schema
-from pocoflow.schema.models import check_models, model_values
+from pocoflow.schema import UNKNOWN, Schema, classes_of, make_schema
+from pocoflow.schema.models import definitions_of, model_values
 from pocoflow.state import State
-from pocoflow.wording import short
+from pocoflow.wording import is_same_field, short
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -68,49 +75,82 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self, data: BaseModel, schema: type[StateT] | Mapping[str, Any], name: str = ""
     ) -> None: ...
     def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
+        under: Mapping[str, str] = {}
         if isinstance(data, BaseModel):
             schema = type(data) if schema is None else schema
-            data = model_values(data)
+            data, under = model_values(data), definitions_of(type(data))
         elif isinstance(data, Store):
             schema = data.schema if schema is None else schema
-        self._setup({}, name, dict(data or {}), make_schema(schema))
+            under = data.definitions
+        self._setup({}, name, dict(data or {}), make_schema(schema), under)
 
     @classmethod
-    def over(cls, data: dict[str, Any], schema: object = None, name: str = "") -> Store[Any]:
+    def over(
+        cls,
+        data: dict[str, Any],
+        schema: object = None,
+        name: str = "",
+        under: Mapping[str, str] | None = None,
+    ) -> Store[Any]:
         """A store that keeps its values in ``data`` itself, so that its owner sees each write.
+
+        Args:
+            data: The values.
+            schema: The schema.
+            name: The name of the store.
+            under: What defined the fields in which another store has accepted some of the values.
 
         Raises:
             UnknownFieldError: ``data`` has a key that the schema's model does not have.
             InvalidValueError: A value does not fit; ``data`` is left as it was.
         """
         store: Store[Any] = cls.__new__(cls)
-        store._setup(data, name, dict(data), make_schema(schema))
+        store._setup(data, name, dict(data), make_schema(schema), under)
         return store
 
     def _setup(
-        self, data: dict[str, Any], name: str, initial: dict[str, Any], schema: Schema | None
+        self,
+        data: dict[str, Any],
+        name: str,
+        initial: dict[str, Any],
+        schema: Schema | None,
+        under: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._data = data
         self._observers: list[Observer] = []
         self._unsaved: dict[str, Unsaved] = {}
         self._schema: Schema | None = None
+        self._accepted = dict(under or {})
         self._plain = True
         self._enter(initial, schema)
 
     def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
         self._check_keys(initial)
-        if schema is not None:
+        if schema is not None and self._accepted:
             # A default must not stand in for a value that could not be stored.
-            given = {k: v for k, v in schema.defaults(initial).items() if k not in self._unsaved}
-            complete = {**given, **initial}
-            checked = schema.check(self._label, {}, complete)
-            order = [*schema.names(), *checked]
-            initial = {key: checked[key] for key in order if key in checked}
-        self._data.update(initial)
+            initial = schema.take(self._label, initial, self._accepted, self._unsaved)
+        elif schema is not None:
+            initial = schema.enter(self._label, initial, self._unsaved)
+        self._hold(initial, schema)
+
+    def _hold(self, values: Mapping[str, Any], schema: Schema | None) -> None:
+        self._data.update(values)
         self._schema = schema
-        self._plain = schema is None and not self._observers and not self._unsaved
+        if schema is not None:
+            self._accepted = {}
+        self._set_plain()
+
+    def _set_plain(self) -> None:
+        """Note whether a write has nothing to look at, and nobody to tell."""
+        watched = self._observers or self._unsaved or self._accepted
+        self._plain = self._schema is None and not watched
+
+    @property
+    def definitions(self) -> Mapping[str, str]:
+        """What defined each field when its value was accepted, as far as a schema did."""
+        return self._accepted if self._schema is None else self._schema.definitions
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -216,27 +256,57 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             )
         self.apply({}, ((key, update),))
 
-    def put(self, results: Mapping[str, Any]) -> None:
+    def put(self, results: Mapping[str, Any], under: Mapping[str, str] | None = None) -> None:
         """Write results, as ``writes=`` does: increments where a field has a reducer; or nothing.
+
+        Args:
+            results: The values by key.
+            under: The definitions under which another store has accepted some of them, by key: what
+                is defined here in the same way is not validated again.
 
         Raises:
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
         reducers = self._schema.reducers if self._schema is not None else ()
+        own = self._schema.definitions if self._schema is not None else {}
+        known = under or {}
         self.apply(
             {key: value for key, value in results.items() if key not in reducers},
             [(key, value) for key, value in results.items() if key in reducers],
+            {key for key in known if is_same_field(known[key], own.get(key))},
         )
 
-    def apply(self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]) -> None:
+    def apply(
+        self,
+        values: Mapping[str, Any],
+        increments: Iterable[tuple[str, Any]],
+        accepted: Collection[str] = (),
+    ) -> None:
         """Write values and give increments, all or nothing.
+
+        Args:
+            values: The values.
+            increments: Keys with what their reducers are given.
+            accepted: Keys of which both were validated already.
 
         Raises:
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
-        self._write(self._changes(values, increments))
+        given = self._increments(increments, accepted)
+        self._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
+
+    def _increments(
+        self, increments: Iterable[tuple[str, Any]], accepted: Collection[str]
+    ) -> list[tuple[str, Any]]:
+        schema = self._schema
+        return [
+            (key, update)
+            if schema is None or key in accepted
+            else (key, schema.increment(self._label, key, update))
+            for key, update in increments
+        ]
 
     def _changes(
         self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
@@ -244,15 +314,17 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         reducers = self._schema.reducers if self._schema is not None else {}
         return reduced(self._label, self._data, values, increments, reducers)
 
-    def _write(self, changes: dict[str, Any]) -> None:
+    def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
         self._check_keys(changes)
         if self._schema is not None:
-            changes = self._schema.check(self._label, self._data, changes)
+            held = [key for key in accepted if key in changes] if accepted else ()
+            changes = self._schema.check(self._label, self._data, changes, held)
         old = {key: self._data.get(key) for key in changes}
         self._data.update(changes)
-        if self._unsaved:
+        if self._unsaved or self._accepted:
             for key in changes:
                 self._unsaved.pop(key, None)
+                self._accepted.pop(key, None)
         for key, value in changes.items():
             self._tell(key, old[key], value)
 
@@ -291,7 +363,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             ValueError: It was not added.
         """
         self._observers.remove(observer)
-        self._plain = self._schema is None and not self._observers and not self._unsaved
+        self._set_plain()
 
     def recheck(self, key: str) -> None:
         """Check a value against the schema again, at every depth, after a change in place.
@@ -300,8 +372,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             InvalidValueError: It no longer fits.
         """
         if self._schema is not None:
-            self._schema.check(self._label, self._data, {key: self._data[key]})
-            check_models(f"{self._label}: field {key!r}", self._data[key])
+            self._schema.hold(self._label, self._data, (key,))
+            self._schema.together(self._label, self._data)
 
     def bind(self, schema: type[BaseModel] | Mapping[str, Any]) -> None:
         """Validate the values against a schema and check every write from now on.
@@ -319,26 +391,29 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             IncompleteStoreError: Names what is missing (a ``ValueError``).
             InvalidValueError: Names what does not fit.
         """
-        self._complete()
+        schema = self._complete()
+        if schema is not None:
+            schema.hold(self._label, self._data, self._data)
+            schema.together(self._label, self._data)
 
     def to_model(self) -> StateT:
-        """The complete, validated model, independent of the store.
+        """The complete model, independent of the store; validators do not see the values again.
 
         Raises:
             IncompleteStoreError: Names the fields that are not set.
             InvalidValueError: Names the fields that do not fit.
             StoreError: The store has no model schema.
         """
-        built = self._complete()
-        if not isinstance(built, BaseModel):
+        schema = self._complete()
+        made = None if schema is None else schema.model(self._label, _copied(self._data))
+        if made is None:
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
-        return cast(StateT, built)
+        return cast(StateT, made)
 
-    def _complete(self) -> object:
-        if self._schema is None:
-            return None
-        check_complete(self._label, self._schema, self._data, self._unsaved)
-        return self._schema.complete(self._label, self._data)
+    def _complete(self) -> Schema | None:
+        if self._schema is not None:
+            check_complete(self._label, self._schema, self._data, self._unsaved)
+        return self._schema
 
     # -- snapshots ----------------------------------------------------------------------------
 
@@ -356,7 +431,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """
         from pocoflow.snapshot import write_snapshot
 
-        return write_snapshot(Path(path), self.name, self._data, self._unsaved)
+        return write_snapshot(Path(path), self.name, self._data, self._unsaved, self.definitions)
 
     @classmethod
     def restore(
@@ -384,7 +459,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         from pocoflow.snapshot import read_snapshot
 
         read = read_snapshot(Path(path), classes_of(schema, types, aliases))
-        return cls.rebuild(read.values, read.unsaved, read.name, schema)
+        return cls.rebuild(read.values, read.unsaved, read.name, schema, read.under)
 
     @classmethod
     def rebuild(
@@ -393,20 +468,29 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         unsaved: Mapping[str, Unsaved],
         name: str = "",
         schema: object = None,
+        under: Mapping[str, str] | None = None,
     ) -> Store[Any]:
-        """A store from restored values and the marks of those that were not saved."""
+        """A store from restored values, which were accepted, and the marks of what was not saved.
+
+        Args:
+            data: The values.
+            unsaved: The marks.
+            name: The name of the store.
+            schema: Its schema.
+            under: What defined each field when its value was accepted, if that is known.
+
+        Raises:
+            StoreError: A value does not fit the schema, and its own validators cannot read it.
+        """
         store = cls({}, None, name)
         store._unsaved.update(unsaved)
         made = make_schema(schema)
+        known = dict.fromkeys(data, UNKNOWN) if under is None else dict(under)
         if made is None:
-            store._data.update(data)
-            store._plain = not store._unsaved
-            return store
-        try:
-            store._enter(dict(data), made)
-        except StoreError as exc:
-            # Stored under an older schema: its own validators may know how to read it.
-            store._enter(made.migrate(store._label, data, exc), made)
+            store._accepted = known
+        else:
+            data = made.take(store._label, data, known, unsaved)
+        store._hold(data, made)
         return store
 
     # -- messages -----------------------------------------------------------------------------
@@ -417,3 +501,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _missing(self, key: str) -> MissingKeyError:
         return missing_key(self._label, key, self._schema, self._data, self._unsaved)
+
+
+def _copied(values: dict[str, Any]) -> dict[str, Any]:
+    from pocoflow.changes.copies import stored_copy
+
+    return {key: stored_copy(value) for key, value in values.items()}

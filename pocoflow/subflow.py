@@ -118,9 +118,10 @@ class Subflow(Spread[Any]):
         """Take what is handed in."""
         return {link.target.name: store[link.source.name] for link in self.inputs}
 
-    def starts(self, given: Any) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
         """The flow, once, on its own store."""
-        base = Store(given, self.flow.schema, self.name)
+        under = _definitions(self.inputs, store)
+        base = Store.over(dict(given), self.flow.schema, self.name, under)
         yield Start(self.name, 0, {}, base=base)
 
     def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Any:
@@ -128,5 +129,14 @@ class Subflow(Spread[Any]):
         (end,) = ends
         inner = end.store
         if inner is not None:
-            store.put({link.target.name: inner[link.source.name] for link in self.outputs})
+            results = {link.target.name: inner[link.source.name] for link in self.outputs}
+            store.put(results, _definitions(self.outputs, inner))
         return end.action
+
+
+def _definitions(links: Iterable[Link], source: Store[Any]) -> dict[str, str]:
+    """The definitions under which the store that values come from has accepted them."""
+    known = source.definitions
+    return {
+        link.target.name: known[link.source.name] for link in links if link.source.name in known
+    }

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import get_args
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
+_MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
-__all__ = ["closest", "escape", "short", "type_label"]
+__all__ = [
+    "closest",
+    "defined_again",
+    "definition_label",
+    "describe",
+    "escape",
+    "given_as",
+    "is_item_of",
+    "is_same_field",
+    "short",
+    "type_label",
+]
 
 
 def _by_python(char: str) -> str:
@@ -42,7 +55,70 @@ def type_label(expected: object) -> str:
         return " or ".join(type_label(one) for one in expected)
     if isinstance(expected, type) and not hasattr(expected, "__args__"):
         return expected.__name__
-    return str(expected).replace("typing.", "")
+    return _ADDRESS.sub("", str(expected)).replace("typing.", "")
+
+
+def definition_label(hint: object, metadata: Iterable[object], validators: Iterable[str]) -> str:
+    """All that defines a field, the same in every process: ``Annotated[int, Ge(ge=0)]``."""
+    more = [*(short(one, 400) for one in metadata), *validators]
+    label = _MODULES.sub("", type_label(hint))
+    return f"Annotated[{', '.join((label, *more))}]" if more else label
+
+
+def is_same_field(definition: str | None, other: str | None) -> bool:
+    """Whether two definitions ask the same of a value that is there: one may allow ``None``."""
+    return definition is not None and other is not None and _bare(definition) == _bare(other)
+
+
+def is_item_of(definition: str, other: str) -> bool:
+    """Whether a field is defined as the items of another one are."""
+    return f"[{_bare(definition)}" in other
+
+
+def _bare(definition: str) -> str:
+    if definition.startswith("Optional[") and definition.endswith("]"):
+        return definition[len("Optional[") : -1]
+    return definition.removesuffix(" | None")
+
+
+def describe(error: BaseException) -> str:
+    """The type of an exception, and its text if that can be had."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error we report
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def given_as(value: object, hint: object) -> str:
+    """The name of a value's class; with its module where the expected one has the same name."""
+    kind = type(value)
+    if any(kind is not one and kind.__name__ == one.__name__ for one in _classes(hint)):
+        return f"{kind.__module__}.{kind.__qualname__}"
+    return kind.__name__
+
+
+def defined_again(value: object, hint: object, owner: str) -> str:
+    """What to add to an error where a class was defined again after the schema that names it."""
+    kind = type(value)
+    for one in _classes(hint):
+        if kind is not one and _home(kind) == _home(one):
+            return (
+                f"; {kind.__qualname__} was defined again after {owner}, which names the class as "
+                f"it was before: define {owner} again, too (in a notebook, run its cell again)"
+            )
+    return ""
+
+
+def _home(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
+
+
+def _classes(hint: object) -> Iterator[type]:
+    if isinstance(hint, type):
+        yield hint
+    for part in hint if isinstance(hint, tuple) else get_args(hint):
+        yield from _classes(part)
 
 
 def closest(name: object, known: Iterable[str]) -> str:

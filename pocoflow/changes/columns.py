@@ -12,7 +12,7 @@ from itertools import chain, compress, repeat
 from operator import is_
 from typing import Any
 
-from pocoflow.changes.groups import SIMPLE, Group, Never, group_of
+from pocoflow.changes.groups import SIMPLE, Group, Identical, group_of
 
 __all__ = ["Column", "lay_out", "matches"]
 
@@ -38,12 +38,16 @@ def lay_out(items: list[Any]) -> Column:
     """A column of parts, and below it the columns of their parts.
 
     Parts that cannot be laid out, as they contain themselves or their own code fails, make one that
-    matches nothing.
+    matches these very objects.
     """
     try:
         return _laid_out(items)
     except Exception:  # noqa: BLE001 - the same for whatever is wrong with it
-        return _laid_out([Never])
+        column = Column()
+        column.kinds = list(map(type, items))
+        for kind in dict.fromkeys(column.kinds):
+            column.groups.append((kind, Identical(_of_kind(kind, column.kinds, items)), []))
+        return column
 
 
 def _laid_out(items: list[Any]) -> Column:

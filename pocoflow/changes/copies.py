@@ -10,10 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["copied"]
+from pocoflow.codec.kinds import CONTAINERS, kind_of
+from pocoflow.codec.objects import family_of
+
+__all__ = ["copied", "stored_copy"]
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
 _FLAT = frozenset({list, dict})
+_OPEN = object()
 
 
 def copied(value: Any) -> Any:
@@ -86,3 +90,61 @@ def _leaf(value: Any, made: dict[int, Any]) -> Any:
         made.update(known)
         return new
     return value  # the live thing itself
+
+
+def stored_copy(value: Any) -> Any:
+    """A copy as good as stored and read back; what cannot be stored, such as a client, is shared.
+
+    So it is the same object for whoever compares them, and so is a value that contains itself.
+    """
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if kind in _FLAT and _is_flat(value):
+        return value.copy()
+    try:
+        return _stored_copy(value, {}, [])
+    except RecursionError:
+        return value
+
+
+def _stored_copy(value: Any, known: dict[int, Any], alive: list[Any]) -> Any:
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if id(value) in known:
+        if known[id(value)] is _OPEN:
+            raise RecursionError("it contains itself")
+        return known[id(value)]
+    known[id(value)] = _OPEN
+    alive.append(value)  # so that no other part gets the identity of one that is gone
+    made: Any
+    if kind is list:
+        made = [_stored_copy(part, known, alive) for part in value]
+    elif kind is dict:
+        made = {key: _stored_copy(part, known, alive) for key, part in value.items()}
+    else:
+        made = _rebuilt(value, kind, known, alive)
+    known[id(value)] = made
+    return made
+
+
+def _rebuilt(value: Any, kind: type, known: dict[int, Any], alive: list[Any]) -> Any:
+    """A standard value, or an object of a class of the program, of copies of its parts."""
+    try:
+        standard = kind_of(kind)
+        if standard is not None and standard.tag not in CONTAINERS:
+            return value
+        if standard is not None:
+            split, join = standard.split, standard.join
+        else:
+            family = family_of(kind)
+            if family is None:
+                return value
+            split, join = family.prepare(kind), family.join
+        parts = split(value)
+        return join(kind, **{name: _stored_copy(one, known, alive) for name, one in parts.items()})
+    except RecursionError:
+        raise
+    except Exception:  # noqa: BLE001 - it cannot be stored, so it is a live thing, which is shared
+        return value

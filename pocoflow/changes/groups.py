@@ -12,7 +12,10 @@ from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any
 
-__all__ = ["SIMPLE", "Group", "Never", "group_of"]
+from pocoflow.codec.kinds import CONTAINERS, kind_of
+from pocoflow.codec.objects import content_of, is_subclass
+
+__all__ = ["SIMPLE", "Group", "Identical", "Never", "group_of"]
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
@@ -36,12 +39,27 @@ class Group:
 
 
 class Never(Group):
-    """Parts of a type that the codec does not store."""
+    """Nothing is the same as what was there."""
 
     __slots__ = ()
 
     def same(self, items: list[Any]) -> bool:  # noqa: D102
         return False
+
+
+class Identical(Group):
+    """Parts of a type that the codec does not store: the same if they are the same objects.
+
+    Their own ``==`` is not asked: it may raise, be slow, or return what is no truth value.
+    """
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def same(self, items: list[Any]) -> bool:  # noqa: D102
+        return all(map(is_, items, self.items))
 
 
 class _Equal(Group):
@@ -84,15 +102,26 @@ class _Signed(Group):
 
 
 class _Split(Group):
-    """Parts that a function takes apart."""
+    """Parts that a function takes apart; one that it refuses, as the codec does, by identity."""
 
-    __slots__ = ("split",)
+    __slots__ = ("alive", "split")
 
     def __init__(self, split: Callable[[Any], object], items: list[Any]) -> None:
         self.split = split
+        self.alive: list[Any] = []
 
     def parts(self, items: list[Any]) -> Sequence[list[Any]]:
-        return (list(map(self.split, items)),)
+        try:
+            return (list(map(self.split, items)),)
+        except Exception:  # noqa: BLE001 - also its own code may fail
+            return (list(map(self._part, items)),)
+
+    def _part(self, item: Any) -> object:
+        try:
+            return self.split(item)
+        except Exception:  # noqa: BLE001 - the same
+            self.alive.append(item)  # so that no other object gets its identity
+            return id(item)
 
 
 class _Sequences(Group):
@@ -188,54 +217,21 @@ _GROUPS: dict[type, _GetGroup] = {
     slice: partial(_Split, lambda value: [value.start, value.stop, value.step]),
 }
 
-_BY_REPR = partial(_Signed, repr)
-
-# By name, so that nothing is imported for types that no value has.
-_NAMED: dict[str, _GetGroup] = {
-    **dict.fromkeys(
-        [
-            *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-            *("zoneinfo.ZoneInfo", "decimal.Decimal", "fractions.Fraction"),
-            *(f"pathlib.{name}" for name in ("PosixPath", "PurePosixPath")),
-            *(f"pathlib.{name}" for name in ("WindowsPath", "PureWindowsPath")),
-            *(
-                f"ipaddress.IPv{v}{name}"
-                for v in "46"
-                for name in ("Address", "Network", "Interface")
-            ),
-            *("pydantic_core.TzInfo", "pydantic_core.Url", "pydantic_core.MultiHostUrl"),
-            "pydantic.ByteSize",
-        ],
-        _BY_REPR,
-    ),
-    "uuid.UUID": partial(_Signed, lambda value: (value.int, value.is_safe)),
-    "re.Pattern": partial(_Signed, lambda value: (type(value.pattern), value.pattern, value.flags)),
-    "pydantic.NameEmail": partial(_Split, lambda value: [value.name, value.email]),
-    "array.array": partial(_Split, lambda value: [value.typecode, value.tobytes()]),
-    "collections.deque": partial(_Split, lambda value: [value.maxlen, list(value)]),
-    "collections.OrderedDict": partial(_Split, lambda value: [_state(value), list(value.items())]),
-    "collections.Counter": partial(_Split, lambda value: [_state(value), dict(value)]),
-    "collections.defaultdict": partial(
-        _Split, lambda value: [repr(value.default_factory), dict(value)]
-    ),
-    "collections.ChainMap": partial(_Split, _state),
-}
-
 
 def group_of(kind: type) -> _GetGroup:
     """How parts of a type are remembered."""
     known = _GROUPS.get(kind)
     if known is not None:
         return known
-    module = kind.__module__.partition(".")[0]
-    named = _NAMED.get(f"{module}.{kind.__qualname__}")
-    if named is not None:
-        return named
+    standard = kind_of(kind)
+    if standard is not None:
+        if standard.tag == "numpy":
+            return partial(_Signed, lambda value: (value.dtype.str, value.tobytes()))
+        return partial(_Split if standard.tag in CONTAINERS else _Signed, standard.split)
     if issubclass(kind, enum.Enum):
         return partial(_Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return partial(_Split, lambda value: [_state(value), tuple(value)])
     if is_dataclass(kind) or hasattr(kind, "__pydantic_fields_set__"):
         return partial(_Split, _split_of(kind))
-    # What is left there are the URLs.
-    return _BY_REPR if kind.__module__ == "pydantic.networks" else Never
+    return partial(_Split, content_of(kind)) if is_subclass(kind) else Identical

@@ -19,9 +19,13 @@ key, ``$type``::
 A dict that has ``$type`` among its keys is written as pairs too, so that nothing is ambiguous.
 
 A class is looked up, never imported: among the classes that :class:`Classes` was given, those it
-finds from them, and the modules that are loaded. Only enums, dataclasses, named tuples and
-Pydantic models are rebuilt, without ``__init__``, validators or any other code of theirs, unless
-the fields of a model have changed since: then its own validation migrates it.
+finds from them, and the modules that are loaded. Only enums, dataclasses, named tuples, Pydantic
+models and subclasses of builtin values are rebuilt, without ``__init__``, validators or any other
+code of theirs, unless the fields of a model have changed since: then its own validation migrates
+it.
+
+:func:`keep` writes a value of which a part cannot be stored: that part is named as not saved, what
+is around it is kept, and where it is read back a :class:`NotSaved` stands in its place.
 
 What is not kept: that two places of a value held one and the same object (both come back, equal),
 and the values of ``functools.cached_property``, which are computed again.
@@ -30,16 +34,20 @@ and the values of ``functools.cached_property``, which are computed again.
 from __future__ import annotations
 
 from pocoflow.codec.classes import NO_ALIASES, Classes, strange_names
+from pocoflow.codec.marks import NotSaved
 from pocoflow.codec.reading import decode, loads
-from pocoflow.codec.writing import MAX_DEPTH, dumps, encode
+from pocoflow.codec.writing import MAX_DEPTH, dumps, encode, has_marks, keep
 
 __all__ = [
     "MAX_DEPTH",
     "NO_ALIASES",
     "Classes",
+    "NotSaved",
     "decode",
     "dumps",
     "encode",
+    "has_marks",
+    "keep",
     "loads",
     "strange_names",
 ]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pocoflow.codec.refusal import Refusal
 
-__all__ = ["KINDS", "Kind", "Parts", "kind_of", "required"]
+__all__ = ["CONTAINERS", "KINDS", "Kind", "Parts", "kind_of", "required"]
 
 Parts = dict[str, Any]
 T = TypeVar("T")
@@ -47,7 +47,17 @@ class Kind(NamedTuple):
 def kind_of(kind: type) -> Kind | None:
     """The row of a class."""
     row = KINDS.get(kind.__name__)
-    return row if row is not None and row.is_kind(kind) else None
+    if row is not None and row.is_kind(kind):
+        return row
+    return KINDS["numpy"] if _is_scalar(kind) else None
+
+
+def _is_scalar(kind: type) -> bool:
+    """Whether it is one of the scalar types of NumPy, if that is loaded at all."""
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    if generic is None or kind.__module__ != "numpy" or not issubclass(kind, generic):
+        return False
+    return kind.__name__ not in ("generic", "void", "object_")
 
 
 def required(kind: type[T], value: object) -> T:
@@ -208,6 +218,51 @@ def _split_url(value: Any) -> Parts:
     return {"value": text}
 
 
+def _split_scalar(value: Any) -> Parts:
+    """A scalar of NumPy: exact, with what says of which type and unit it is."""
+    dtype = value.dtype
+    if dtype.kind in "mM":
+        plain: Any = int(value.view("i8"))
+    elif dtype.kind == "S" or (dtype.kind in "fc" and dtype.str not in _EXACT):
+        plain = _to_base64(bytes(value) if dtype.kind == "S" else value.tobytes())
+    elif dtype.kind == "U":
+        plain = str.__str__(value)
+    elif dtype.kind == "c":
+        plain = [float(value.real), float(value.imag)]
+    else:
+        plain = value.item()
+    parts = {"value": plain, "dtype": dtype.str}
+    # Two types may be of one size, such as longlong and int64.
+    is_usual = sys.modules["numpy"].dtype(dtype.str).type is type(value)
+    return parts if is_usual else {**parts, "name": type(value).__name__}
+
+
+def _join_scalar(generic: Any, value: Any, dtype: object, name: object = None) -> Any:
+    numpy = sys.modules[generic.__module__]
+    code = required(str, dtype)
+    if not _DTYPE.fullmatch(code):
+        raise ValueError(f"{code!r} is not the type of a scalar")
+    kind = code[1]
+    if kind == "S":
+        return numpy.bytes_(_from_base64(value))
+    if kind == "U":
+        return numpy.str_(required(str, value))
+    if kind in "mM":
+        return numpy.array(required(int, value), "i8").view(code)[()]
+    if type(value) is str:
+        return numpy.frombuffer(_from_base64(value), code)[0]
+    given = complex(*value) if kind == "c" else value
+    usual = numpy.dtype(code).type
+    made = (usual if name is None else getattr(numpy, required(str, name)))(given)
+    if made.dtype.str != code or (made != given and given == given):
+        raise ValueError(f"{value!r} is not a value of the type {code}")
+    return made
+
+
+_EXACT = frozenset(f"{order}{name}" for order in "<>" for name in ("f2", "f4", "f8", "c8", "c16"))
+_DTYPE = re.compile(r"[<>|=](?:b1|[iuf][1248]|f1[26]|c8|c16|c24|c32|[SU]\d+|[mM]8(?:\[\d*\w+\])?)")
+
+
 def _from_text(cls: Any, value: object) -> Any:
     return cls(required(str, value))
 
@@ -323,6 +378,12 @@ _URLS = (
     "SnowflakeDsn"
 )
 
+CONTAINERS = frozenset(
+    {"bytearray", "tuple", "set", "frozenset", "deque", "array"}
+    | {"OrderedDict", "Counter", "defaultdict", "ChainMap"}
+)
+"""The tags of those that hold other values, or can be changed in place."""
+
 KINDS: dict[str, Kind] = {
     kind.tag: kind
     for kind in (
@@ -340,6 +401,7 @@ KINDS: dict[str, Kind] = {
         *_by_text("pathlib", "PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath"),
         *_by_text("ipaddress", "IPv4Address", "IPv4Network", "IPv4Interface"),
         *_by_text("ipaddress", "IPv6Address", "IPv6Network", "IPv6Interface"),
+        Kind("numpy", "numpy", _split_scalar, _join_scalar, "generic"),
         *_urls("pydantic.networks", *_URLS.split()),
         *_urls("pydantic_core", "Url", "MultiHostUrl"),
         Kind(

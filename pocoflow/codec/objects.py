@@ -1,8 +1,8 @@
-"""The four kinds of classes of a program whose instances can be stored.
+"""The kinds of classes of a program whose instances can be stored.
 
-Enums, dataclasses, named tuples and Pydantic models. They are rebuilt from their fields without
-running their code; only if the fields of a model have changed since it was written does its own
-validation migrate it.
+Enums, dataclasses, named tuples, Pydantic models, and subclasses of builtin values such as ``str``
+or ``dict``. They are rebuilt from their fields, or their content, without running their code; only
+if the fields of a model have changed since it was written does its own validation migrate it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from pocoflow.codec.kinds import Parts, required
 from pocoflow.codec.refusal import Refusal
 from pocoflow.errors import DecodeError
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["FAMILIES", "Family", "content_of", "family_of", "is_subclass"]
 
 _FIELDS_SET = "__pydantic_fields_set__"
 _EXTRA = "__pydantic_extra__"
 _PRIVATE = "__pydantic_private__"
+_HEAP_TYPE = 1 << 9  # a class that a class statement made
+_IMMUTABLE_TYPE = 1 << 8
 _MODEL_SLOTS = {_FIELDS_SET, _EXTRA, _PRIVATE}
 
 
 class Family(NamedTuple):
-    """One of the four kinds: ``prepare`` looks at a class once, its result splits the instances."""
+    """One of the kinds: ``prepare`` looks at a class once, its result splits the instances."""
 
     tag: str
     accepts: Callable[[type], bool]
@@ -157,8 +159,7 @@ def _join_dataclass(cls: Any, value: object) -> Any:
 
 def _builtin_base(kind: type) -> type | None:
     """A base implemented in C: it keeps content that is not among the fields."""
-    made_by_class_statement = 1 << 9
-    others = (base for base in kind.__mro__ if not base.__flags__ & made_by_class_statement)
+    others = (base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
     return next((base for base in others if base is not object), None)
 
 
@@ -278,6 +279,84 @@ def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None) -
     return made
 
 
+class _Builtin(NamedTuple):
+    """A builtin type that has subclasses: what an instance of one holds, and how it is made."""
+
+    plain: Callable[[Any], Any]
+    fill: Callable[[Any, Any], object] | None = None
+
+
+_BUILTINS: dict[type, _Builtin] = {
+    str: _Builtin(str.__str__),
+    int: _Builtin(int.__int__),
+    float: _Builtin(float.__float__),
+    complex: _Builtin(complex.__complex__),
+    bytes: _Builtin(bytes.__bytes__),
+    tuple: _Builtin(lambda value: tuple.__getitem__(value, slice(None))),
+    frozenset: _Builtin(lambda value: frozenset(frozenset.__iter__(value))),
+    list: _Builtin(lambda value: list.__getitem__(value, slice(None)), list.extend),
+    dict: _Builtin(dict.copy, dict.update),
+    set: _Builtin(lambda value: set(set.__iter__(value)), set.update),
+}
+
+
+def is_subclass(kind: type) -> bool:
+    """Whether a class is a subclass of one builtin value, and not of anything else made in C."""
+    base = _builtin_base(kind)
+    if base not in _BUILTINS or base is kind or hasattr(kind, "get_secret_value"):
+        return False
+    if hasattr(kind, "n_sequence_fields") or kind.__flags__ & _IMMUTABLE_TYPE:
+        return False  # made in C all the same, such as time.struct_time, which holds more
+    made_in_c = [one for one in kind.__mro__ if not one.__flags__ & _HEAP_TYPE]
+    return made_in_c == [base, object]
+
+
+def _has_dict(kind: type) -> bool:
+    return kind.__dictoffset__ != 0
+
+
+def content_of(kind: type) -> Callable[[Any], Parts]:
+    """What gives the content, and the attributes, of an instance of a subclass of a builtin."""
+    base = _builtin_base(kind)
+    assert base is not None
+    plain = _BUILTINS[base].plain
+
+    def split(value: Any) -> Parts:
+        parts: Parts = {"value": plain(value)}
+        if _has_dict(kind) and object.__getattribute__(value, "__dict__") is value:
+            parts["own"] = True  # its keys are its attributes
+        elif attributes := _state(value):
+            parts["state"] = attributes
+        return parts
+
+    return split
+
+
+def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -> Any:
+    base = _builtin_base(cls)
+    assert base is not None
+    new: Any = base.__new__
+    content: Any = required(base, value)
+    fill = _BUILTINS[base].fill
+    made = new(cls, content) if fill is None else new(cls)
+    if fill is not None:
+        fill(made, content)
+    slots = {
+        name
+        for one in cls.__mro__
+        for name, attribute in vars(one).items()
+        if isinstance(attribute, MemberDescriptorType)
+    }
+    for name, part in required(dict, {} if state is None else state).items():
+        if name in slots:
+            object.__setattr__(made, name, part)
+        else:
+            made.__dict__[required(str, name)] = part
+    if own:
+        object.__setattr__(made, "__dict__", made)
+    return made
+
+
 def _is_namedtuple(kind: Any) -> bool:
     fields = getattr(kind, "_fields", None)
     return (
@@ -295,6 +374,7 @@ FAMILIES: dict[str, Family] = {
         Family("model", lambda kind: issubclass(kind, BaseModel), _prepare_model, _join_model),
         Family("dataclass", dataclasses.is_dataclass, _prepare_dataclass, _join_dataclass),
         Family("namedtuple", _is_namedtuple, _prepare_namedtuple, _join_namedtuple),
+        Family("subclass", is_subclass, content_of, _join_subclass),
     )
 }
 """The families by tag; the first that accepts a class is the one."""

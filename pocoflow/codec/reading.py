@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from pocoflow.codec.classes import Classes
 from pocoflow.codec.kinds import KINDS, Parts
+from pocoflow.codec.marks import MARK, NotSaved
 from pocoflow.codec.objects import FAMILIES
 from pocoflow.codec.writing import TAG
 from pocoflow.errors import DecodeError
@@ -78,6 +79,8 @@ class _Reader:
         if TAG not in tree:
             return tree
         tag = tree.pop(TAG)
+        if tag == MARK:
+            return _mark(tree)
         kind = KINDS.get(tag) if type(tag) is str else None
         family = FAMILIES.get(tag) if type(tag) is str else None
         try:
@@ -102,6 +105,13 @@ class _Reader:
                 raise DecodeError(f"{name} is not a class of the kind {tag}")
             self._found[tag, name] = found
         return found
+
+
+def _mark(parts: Parts) -> NotSaved:
+    value = parts.get("value")
+    if type(value) is not list or len(value) != 2 or not all(type(one) is str for one in value):
+        raise DecodeError("the mark of a part that was not saved is damaged")
+    return NotSaved(*value)
 
 
 def _told(exc: Exception) -> str:

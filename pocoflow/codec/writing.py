@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any
 
 from pocoflow.codec.classes import is_found, name_of
 from pocoflow.codec.kinds import KINDS, Kind, Parts, kind_of
+from pocoflow.codec.marks import MARK, NotSaved, mark_of
 from pocoflow.codec.objects import Family, family_of
-from pocoflow.codec.refusal import Refusal, Step, TooDeep, reason_for
+from pocoflow.codec.refusal import Refusal, Step, TooDeep, reason_for, type_name
 from pocoflow.errors import NotStorableError
+from pocoflow.wording import describe
 
-__all__ = ["MAX_DEPTH", "TAG", "dumps", "encode"]
+__all__ = ["MAX_DEPTH", "TAG", "dumps", "encode", "has_marks", "keep"]
 
 TAG = "$type"
 """The reserved key of an object that says what it is."""
@@ -56,16 +58,57 @@ def encode(value: object) -> Any:
     return _tree(value, True, None)
 
 
+def keep(
+    value: object, name: str, strangers: set[type] | None = None
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return the text of a value without the parts that cannot be stored, and what these are.
+
+    Args:
+        value: The value.
+        name: What it is called in the marks that stand for such parts.
+        strangers: As for :func:`dumps`.
+
+    Returns:
+        The text, and for each part its type and where it is and why it cannot be stored.
+
+    Raises:
+        NotStorableError: The value itself cannot be stored.
+    """
+    try:
+        return dumps(value, strangers), []
+    except NotStorableError as exc:
+        if not exc.path:
+            raise
+    tree = _tree(value, True, strangers, lossy=True)
+    marks = list(_named_marks(tree, name))
+    return _to_json(tree), marks
+
+
+def has_marks(value: object) -> bool:
+    """Whether a value that was read back holds a part that could not be stored."""
+    if not NotSaved.is_known:
+        return False
+    try:
+        # No text inside of it can look like that: its quotes are escaped.
+        return f'{{"{TAG}":"{MARK}"' in dumps(value)
+    except NotStorableError:
+        return False
+
+
 class _Writer(dict[type, "_Write"]):
     """The functions for the types seen so far, and which values are written as they are."""
 
-    def __init__(self, careful: bool, strangers: set[type] | None) -> None:
+    def __init__(self, careful: bool, strangers: set[type] | None, lossy: bool = False) -> None:
         self.careful = careful
         self.strangers = strangers
+        self.lossy = lossy
         self.plain = _SIMPLE if careful else _OPTIMISTIC
 
     def __missing__(self, kind: type) -> _Write:
-        write = self[kind] = _JSON_TYPES.get(kind) or self._choose(kind)
+        write = _JSON_TYPES.get(kind) or self._choose(kind)
+        if self.lossy:
+            write = _marking(write)
+        self[kind] = write
         return write
 
     def _choose(self, kind: type) -> _Write:
@@ -78,6 +121,61 @@ class _Writer(dict[type, "_Write"]):
         if self.strangers is not None and not is_found(kind):
             self.strangers.add(kind)
         return _write_object(family, kind)
+
+
+def _marking(write: _Write) -> _Write:
+    """Writes a mark for a value that is refused."""
+
+    def marked(writer: _Writer, value: Any, depth: int) -> Any:
+        try:
+            return write(writer, value, depth)
+        except (TooDeep, RecursionError):
+            raise  # also what contains itself: there is no end to it that could be kept
+        except Refusal as refusal:
+            return _Mark(type_name(type(value)), refusal.reason)
+        except Exception as exc:  # noqa: BLE001 - its own code failed
+            return _Mark(type_name(type(value)), _failed(exc))
+
+    return marked
+
+
+class _Mark(dict[str, Any]):
+    """The tree of a part that cannot be stored; where it is comes in when the whole is there."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__({TAG: MARK, "value": [kind, reason]})
+
+
+def _named_marks(tree: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Complete the marks in a tree with where they are; their types and reasons."""
+    if type(tree) is _Mark:
+        kind, reason = tree["value"]
+        tree["value"] = (kind, f"{name}: {kind} cannot be stored: {reason}")
+        yield tree["value"]
+    elif type(tree) is list:
+        for place, part in enumerate(tree):
+            yield from _named_marks(part, f"{name}[{place}]")
+    elif type(tree) is dict:
+        for below, part in _parts(tree, name):
+            yield from _named_marks(part, below)
+
+
+def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """The parts of an object with what they are called in Python."""
+    tag, value = tree.get(TAG), tree.get("value")
+    if tag is None:
+        yield from ((f"{name}[{key!r}]", part) for key, part in tree.items())
+    elif tag == "dict":
+        for key, part in zip(tree["value"][::2], tree["value"][1::2], strict=True):
+            shown = repr(key) if type(key) in (str, int, float, bool) else "..."
+            yield from ((f"{name}.keys()", key), (f"{name}[{shown}]", part))
+    else:
+        fields = "class" in tree and type(value) is dict
+        if fields:
+            yield from ((f"{name}.{key}", part) for key, part in tree["value"].items())
+        for key, part in tree.items():
+            if not (key == "value" and fields):
+                yield name if key == "value" else f"{name}.{key}", part
 
 
 _Write = Callable[[_Writer, Any, int], Any]
@@ -94,8 +192,8 @@ def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
     return text
 
 
-def _tree(value: object, careful: bool, strangers: set[type] | None) -> Any:
-    writer = _Writer(careful, strangers)
+def _tree(value: object, careful: bool, strangers: set[type] | None, lossy: bool = False) -> Any:
+    writer = _Writer(careful, strangers, lossy)
     kind = type(value)
     try:
         return value if kind in writer.plain else writer[kind](writer, value, 1)
@@ -105,8 +203,11 @@ def _tree(value: object, careful: bool, strangers: set[type] | None) -> Any:
         raise _no_stack_left(value) from None
     except Exception as exc:
         # Its own code failed, or another thread changes it at this moment.
-        reason = f"taking it apart failed ({type(exc).__name__}: {exc})"
-        raise Refusal(value, reason).error() from exc
+        raise Refusal(value, _failed(exc)).error() from exc
+
+
+def _failed(exc: Exception) -> str:
+    return f"taking it apart failed ({describe(exc)})"
 
 
 def _no_stack_left(value: object) -> NotStorableError:
@@ -197,7 +298,12 @@ def _write_itself(writer: _Writer, value: Any, depth: int) -> Any:
     return value
 
 
+def _write_mark(writer: _Writer, value: NotSaved, depth: int) -> Any:
+    return {TAG: MARK, "value": list(mark_of(value))}
+
+
 _JSON_TYPES: dict[type, _Write] = {
+    NotSaved: _write_mark,
     type(None): _write_itself,
     bool: _write_itself,
     dict: _write_dict,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -161,8 +162,8 @@ class Checkpoints(RunsFile):
         if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
             raise self._no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
-        name = row["store_name"] if row else ""
-        return self._read(run_no, step, name, schema, classes, pending)
+        name, under = row["store_name"] if row else "", (self.get_graph(run_id) or {}).get("schema")
+        return self._read(run_no, step, name, schema, classes, pending, under)
 
     def _read(
         self,
@@ -172,11 +173,20 @@ class Checkpoints(RunsFile):
         schema: Any,
         classes: codec.Classes,
         pending: Iterable[Sequence[Any]] = (),
+        under: Mapping[str, str] | None = None,
     ) -> Store[Any]:
         rows = self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
-        return read_store(
-            [*rows, *pending], f"database {self.path}, step {step}", name, schema, classes
-        )
+        about = f"database {self.path}, step {step}"
+        return read_store([*rows, *pending], about, name, schema, classes, under)
+
+    def get_graph(self, run_id: str) -> dict[str, Any] | None:
+        """What the run's flow looked like when it was last started or resumed, or ``None``.
+
+        A dict with ``start``, ``nodes`` (name to class and digest of the code), ``edges`` (lists
+        of source, action, target) and ``schema`` (field to its definition).
+        """
+        row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
+        return None if row is None else dict(json.loads(row[0]))
 
     def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
         steps = [row["step"] for row in self.get_checkpoints(run_id)]

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from pocoflow import codec
-from pocoflow.changes import Frozen, appended, extend
+from pocoflow.changes import Frozen, appended, extend, freeze
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
@@ -97,7 +97,7 @@ class ValueWriter:
         found = []
         for key, value, before in self._watch.changed(store):
             store.recheck(key)
-            change = self._change(key, value, before)
+            change = self._change(key, value, None if key in self._unsaved else before)
             if change is not None:
                 found.append(change)
         for key, mark in store.unsaved.items():
@@ -109,18 +109,28 @@ class ValueWriter:
         try:
             start = None if before is None else appended(before, value)
             if before is not None and start is not None:
-                tail = self.encoded(value[start:], f"store key {key!r}", self.classes.of_field(key))
+                tail = self._encoded(key, value[start:], f"{key}[{start}:]")
                 return Change(key, APPENDED, tail, value, extend(before, value, start))
-            text = self.encoded(value, f"store key {key!r}", self.classes.of_field(key))
-            return Change(key, WHOLE, text, value)
+            return Change(key, WHOLE, self._encoded(key, value, key), value)
         except NotStorableError as exc:
             mark = Unsaved.because(exc)
             if self._unsaved.get(key) == mark:
                 return None
-            if key not in self._told:
-                self._told.add(key)
-                _log.warning("%s: store key %r is not saved: %s", self._owner, key, mark.reason)
-            return _unsaved(key, mark)
+            self._tell(key, "", mark.reason)
+            return _unsaved(key, mark, freeze(value))
+
+    def _encoded(self, key: str, value: Any, name: str) -> str:
+        strangers: set[type] = set()
+        text, marks = codec.keep(value, name, strangers)
+        self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
+        if marks:
+            self._tell(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
+        return text
+
+    def _tell(self, key: str, part: str, reason: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            _log.warning("%s: %sstore key %r is not saved: %s", self._owner, part, key, reason)
 
     def encoded(self, value: Any, what: str, classes: codec.Classes) -> str:
         """The text of a value; says so, once, if a class in it will not be found again.
@@ -130,6 +140,11 @@ class ValueWriter:
         """
         strangers: set[type] = set()
         text = codec.dumps(value, strangers)
+        self.tell_strangers(strangers, what, classes)
+        return text
+
+    def tell_strangers(self, strangers: set[type], what: str, classes: codec.Classes) -> None:
+        """Say, once, that classes in a value will not be found again."""
         for name in sorted(codec.strange_names(strangers, classes) - self._told):
             self._told.add(name)
             _log.warning(
@@ -141,11 +156,12 @@ class ValueWriter:
                 name,
                 name,
             )
-        return text
 
     def _deletions(self, store: Recorded) -> list[Change]:
         gone = [*self._watch.gone(store), *(k for k in self._unsaved if k not in store)]
-        return [Change(key, DELETED, None) for key in gone if key not in store.unsaved]
+        return [
+            Change(key, DELETED, None) for key in dict.fromkeys(gone) if key not in store.unsaved
+        ]
 
     def write(
         self, raw: sqlite3.Connection, run_no: int, step: int, changes: Iterable[Change]
@@ -166,8 +182,11 @@ class ValueWriter:
             if change.op == DELETED:
                 self._watch.forget(change.key)
             elif isinstance(change.value, Unsaved):
-                self._watch.forget(change.key)
                 self._unsaved[change.key] = change.value
+                if change.frozen is None:
+                    self._watch.forget(change.key)
+                else:
+                    self._watch.remember(change.key, None, change.frozen)
             else:
                 self._watch.remember(change.key, change.value, change.frozen)
 
@@ -207,12 +226,13 @@ class BranchValues(NamedTuple):
     tails: dict[str, list[Any]]
     deleted: list[str]
     unsaved: dict[str, Unsaved]
+    under: Mapping[str, str] | None = None
 
 
-def _unsaved(key: str, mark: Unsaved) -> Change:
+def _unsaved(key: str, mark: Unsaved, frozen: Frozen | None = None) -> Change:
     if mark.text is not None:
         return Change(key, WHOLE, mark.text, mark)
-    return Change(key, UNSAVED, json.dumps([mark.type_name, mark.reason]), mark)
+    return Change(key, UNSAVED, json.dumps([mark.type_name, mark.reason]), mark, frozen)
 
 
 # A key is stored as it is. One that SQLite cannot hold as text, such as a number in the dict of an
@@ -232,16 +252,29 @@ def key_of(text: str) -> Any:
 
 
 def read_store(
-    rows: Iterable[Sequence[Any]], label: str, name: str, schema: object, classes: codec.Classes
+    rows: Iterable[Sequence[Any]],
+    label: str,
+    name: str,
+    schema: object,
+    classes: codec.Classes,
+    under: Mapping[str, str] | None = None,
 ) -> Store[Any]:
     """Put a store together from the rows of ``values_at``.
+
+    Args:
+        rows: The rows.
+        label: What to call them in an error.
+        name: The name of the store.
+        schema: Its schema.
+        classes: Which classes may be rebuilt.
+        under: What defined the fields when the values were accepted, if that is known.
 
     Raises:
         DecodeError: A stored value is damaged; the message names the key.
         InvalidValueError: A value does not fit the schema.
     """
     read = read_values(rows, label, classes)
-    return Store.rebuild(read.values, read.unsaved, name, schema)
+    return Store.rebuild(read.values, read.unsaved, name, schema, under)
 
 
 def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classes) -> BranchValues:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import weakref
@@ -241,15 +240,6 @@ class WorkflowDB(Questions, Checkpoints):
                 run.update(status="failed", error_msg=INTERRUPTED, error_type="Interrupted")
                 self._persist_interrupted(run)
         return run
-
-    def get_graph(self, run_id: str) -> dict[str, Any] | None:
-        """What the run's flow looked like when it was last started or resumed, or ``None``.
-
-        A dict with ``start``, ``nodes`` (name to class and digest of the code), ``edges`` (lists
-        of source, action, target) and ``schema`` (field to type).
-        """
-        row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
-        return None if row is None else dict(json.loads(row[0]))
 
     def runs_to_recover(self, flow_name: str) -> list[str]:
         """The ids of the flow's runs that can go on although nobody runs them, first created first.

@@ -80,7 +80,7 @@ class _Fork:
         run.items = {}
         begun = {number for number in known if f"{self.scope}.{number}" in run.saved}
         numbers, marks = ItemNumbers(known, begun), {}
-        for number, start in enumerate(self.node.starts(given)):
+        for number, start in enumerate(self.node.starts(given, run.store)):
             if start.item is not NO_ITEM and recorder is not None and recorder.keeps:
                 number, mark = numbers.give(number, digest_of(start.item))
                 if number not in known:
@@ -107,7 +107,8 @@ class _Fork:
         """The store of a branch, and what it began with, remembered."""
         if start.base is None:
             values = self.values
-            store = BranchStore(self.run.store, values, start.private, start.hidden)
+            private = (start.private, start.hidden, True, start.origin)
+            store = BranchStore(self.run.store, values, *private)
         else:
             values = Watch.of(start.base)
             store = BranchStore(start.base, values, {}, merged=False)

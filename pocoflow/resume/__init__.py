@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from pocoflow.db.positions import Position
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.run import SavedBranch
 from pocoflow.errors import MissingInputError, ResumeError
-from pocoflow.fingerprint import describe
+from pocoflow.fingerprint import describe, fields_of
 from pocoflow.graph import Graph, GraphNode, label
 from pocoflow.logging import get_logger
 from pocoflow.opening import Resuming, new_run_id
@@ -176,10 +177,13 @@ def fork_run(
             f"run {run_id!r} ends with step {parent.step}: no node comes after it; fork from an "
             "earlier step"
         )
-    row = database.get_run(run_id) or {}
     classes = classes_of(schema, resuming.types, resuming.aliases)
     stored = database.load_store(run_id, parent.step, classes)
     store = under_schema(run_id, stored, schema, resuming.changes)
+    graph = database.get_graph(run_id)
+    if graph is not None:
+        # What the store is accepted under from now on.
+        graph = {**graph, "schema": fields_of(schema)}
     new_id, token = new_run_id(flow_name)
     given = {
         "flow_name": flow_name,
@@ -188,9 +192,9 @@ def fork_run(
         "token": token,
         "parent_run_id": run_id,
         "parent_step": parent.step,
-        "graph_no": row["graph_no"],
     }
-    RunRecorder(database, new_id, classes).create(store, given, parent.node, parent.path, None)
+    text = None if graph is None else json.dumps(graph, sort_keys=True)
+    RunRecorder(database, new_id, classes).create(store, given, parent.node, parent.path, text)
     return new_id
 
 
@@ -217,7 +221,8 @@ def _finished(
     replay = replayed(*which, position.journal, place.node, classes)
     replay |= answers(position.asked, place, position.read_at)
     saved = SavedBranches(places, position, classes)
-    saved.look_into(place, f"{position.fork + 1}", len(position.path) + 1)
+    depth = len(position.path) + 1
+    saved.look_into(place, f"{position.fork + 1}", depth, places.definitions)
     return replay, saved.found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pocoflow import codec
@@ -33,8 +34,17 @@ class SavedBranches:
         self._classes = classes
         self.found: dict[str, SavedBranch] = {}
 
-    def look_into(self, place: GraphNode, fork: str, depth: int) -> None:
-        """Find the branches that begin in a node, which is ``depth`` names deep, and in those."""
+    def look_into(
+        self,
+        place: GraphNode,
+        fork: str,
+        depth: int,
+        under: Mapping[str, str] | None,
+    ) -> None:
+        """Find the branches that begin in a node, which is ``depth`` names deep, and in those.
+
+        ``under`` is what defined the fields of the store around them, if that is known.
+        """
         for scope, stored in self._stored.items():
             before, _, number = scope.rpartition(".")
             if before != fork:
@@ -49,11 +59,12 @@ class SavedBranches:
             number_of_graph = 0 if len(graphs) == 1 else int(number)
             if number_of_graph < len(graphs):
                 node = place.node
-                classes = self._classes
+                classes, inside = self._classes, under
                 if isinstance(node, Subflow):
                     own = node.flow.schema
                     classes = classes.within(schema_types(own), field_types(own))
-                self._add(scope, stored, graphs[number_of_graph], depth, classes)
+                    inside = None  # nobody knows what its schema was
+                self._add(scope, stored, graphs[number_of_graph], depth, classes, inside)
 
     def _add(
         self,
@@ -62,9 +73,10 @@ class SavedBranches:
         graph: Graph,
         depth: int,
         classes: codec.Classes,
+        under: Mapping[str, str] | None,
     ) -> None:
         label_of = f"run {self._run_id!r}, branch {scope}"
-        own = read_values(stored.rows, label_of, classes)
+        own = read_values(stored.rows, label_of, classes)._replace(under=under)
         places: list[GraphNode] = [graph.start]
         if stored.node:
             names = (*stored.path, stored.node)
@@ -81,8 +93,9 @@ class SavedBranches:
             kept = prepared(self._run_id, stored.pause, leaf, classes)
             if stored.pause is not None:
                 pending = read_values(stored.pause.changes, label_of, classes)
+                pending = pending._replace(under=under)
             deeper = len(stored.path) + 1 if stored.node else depth + len(path) + 1
-            self.look_into(leaf, f"{scope}/{stored.count}", deeper)
+            self.look_into(leaf, f"{scope}/{stored.count}", deeper, under)
         self.found[scope] = SavedBranch(
             stored, place, places[:-1], own, replay, kept, pending, stored.items
         )

@@ -31,7 +31,7 @@ def under_schema(
     values = {key: value for key, value in stored.as_dict().items() if key not in changes}
     unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in changes}
     try:
-        store = _rebuilt(stored.name, values, unsaved, schema, changes)
+        store = _rebuilt(stored, values, unsaved, schema, changes)
     except StoreError as exc:
         raise ResumeError(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
@@ -43,19 +43,20 @@ def under_schema(
 
 
 def _rebuilt(
-    name: str,
+    stored: Store[Any],
     values: Mapping[str, Any],
     unsaved: Mapping[str, Unsaved],
     schema: object,
     changes: Mapping[str, Any],
 ) -> Store[Any]:
     try:
-        return Store.rebuild(values, unsaved, name, schema)
+        return Store.rebuild(values, unsaved, stored.name, schema, stored.definitions)
     except StoreError as exc:
         if not changes:
             raise
         # The model's own validators may take what is stored together with what is changed alone.
         try:
-            return Store.rebuild({**values, **changes}, unsaved, name, schema)
+            under = {key: one for key, one in stored.definitions.items() if key not in changes}
+            return Store.rebuild({**values, **changes}, unsaved, stored.name, schema, under)
         except StoreError:
             raise exc from None

@@ -36,6 +36,7 @@ class Places:
 
     Attributes:
         changed: What has changed since the run was started, one line each.
+        definitions: What defined the fields of the store then, if that is known.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Places:
         self._before: Mapping[str, Any] = {} if before is None else before["nodes"]
         now_known = json.loads(now)
         self._now: Mapping[str, Any] = now_known["nodes"]
+        self.definitions: Mapping[str, str] | None = (before or {}).get("schema")
         self.changed = [] if before is None else differences(before, now_known)
 
     @property

@@ -7,20 +7,20 @@ types: an ``int`` is fine for a ``float``, ``"3"`` is not for an ``int``, and ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
-from pocoflow.errors import DefinitionError, StoreError
+from pocoflow.errors import DefinitionError
 from pocoflow.reducers import Reducer
-from pocoflow.schema.models import ModelSchema
+from pocoflow.schema.models import UNKNOWN, ModelSchema
 from pocoflow.wording import short
 
 if TYPE_CHECKING:
     from pocoflow.codec import Classes
 
-__all__ = ["Schema", "classes_of", "field_types", "make_schema", "schema_types"]
+__all__ = ["UNKNOWN", "Schema", "classes_of", "field_types", "make_schema", "schema_types"]
 
 
 class Schema(Protocol):
@@ -41,22 +41,52 @@ class Schema(Protocol):
     def names(self) -> Iterable[str]:
         """The fields, in the order of their definition."""
 
-    def defaults(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults of the fields that ``data`` lacks."""
+    @property
+    def definitions(self) -> Mapping[str, str]:
+        """All that defines each field, as text that is the same in every process."""
+
+    def enter(
+        self, owner: str, given: Mapping[str, Any], without: Iterable[str], /
+    ) -> dict[str, Any]:
+        """Return what a store begins with, validated once, and defaults but those ``without``."""
 
     def check(
-        self, owner: str, data: Mapping[str, Any], changes: Mapping[str, Any]
+        self,
+        owner: str,
+        data: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        accepted: Collection[str] = (),
+        /,
     ) -> dict[str, Any]:
-        """Return the values to store if ``changes`` are written over ``data``, or raise."""
+        """Return the values to store if ``changes`` are written over ``data``, or raise.
 
-    def missing(self, data: Mapping[str, Any]) -> list[str]:
+        Those of ``accepted`` are values already, which no validator of a field sees again.
+        """
+
+    def increment(self, owner: str, key: str, update: Any, /) -> Any:
+        """Return what a reducer is to be given, validated, or raise."""
+
+    def hold(self, owner: str, data: Mapping[str, Any], keys: Iterable[str], /) -> None:
+        """Raise if accepted values do not fit types and constraints, as they were changed."""
+
+    def take(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        under: Mapping[str, str],
+        without: Iterable[str],
+        /,
+    ) -> dict[str, Any]:
+        """Take over values accepted under other definitions, or unknown ones, or raise."""
+
+    def missing(self, data: Mapping[str, Any], /) -> list[str]:
         """The fields that must be set and are not."""
 
-    def complete(self, owner: str, data: Mapping[str, Any]) -> object:
-        """Validate data that lacks no field; the model, or ``data`` under a dict of types."""
+    def together(self, owner: str, data: Mapping[str, Any], /) -> None:
+        """Raise if accepted values do not fit together."""
 
-    def migrate(self, owner: str, data: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
-        """Bring data that was stored under an older schema to this one, or raise ``exc``."""
+    def model(self, owner: str, data: Mapping[str, Any], /) -> BaseModel | None:
+        """The model of data that lacks no field; ``None`` under a dict of types."""
 
 
 def make_schema(given: object) -> Schema | None:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator
 
+from pocoflow.codec import has_marks
 from pocoflow.errors import DefinitionError, InvalidValueError, StoreError, UnknownFieldError
-from pocoflow.reducers import reducers_of
-from pocoflow.wording import closest, short, type_label
+from pocoflow.reducers import add, append, extend, latest, merge, reducers_of
+from pocoflow.schema.cores import (
+    UNKNOWN,
+    fields_only,
+    has_validators,
+    items_of,
+    own_validators,
+    types_only,
+)
+from pocoflow.wording import (
+    closest,
+    defined_again,
+    definition_label,
+    describe,
+    given_as,
+    is_same_field,
+    short,
+    type_label,
+)
 
-__all__ = ["ModelSchema", "check_models", "model_values"]
+__all__ = ["UNKNOWN", "ModelSchema", "definitions_of", "model_values"]
 
 
 class ModelSchema:
@@ -30,29 +50,72 @@ class ModelSchema:
         self.label = model.__name__
         self._fields = model.model_fields
         self._open = model.model_config.get("extra") == "allow"
-        self._assign = SchemaValidator(_fields_only(model.__pydantic_core_schema__))
-        self._whole = bool(model.__pydantic_decorators__.model_validators)
-        self._types = _type_labels(model)
         self._required = [name for name, f in self._fields.items() if f.is_required()]
+        self.definitions = definitions_of(model)
         self.reducers = reducers_of((name, f.metadata) for name, f in self._fields.items())
+        self._parts = _parts_of(model)
+        self._places = {name: place for place, name in enumerate(self._fields)}
+        self._unlike: set[str] = set()
 
     def names(self) -> Iterable[str]:
         """The model's field names (never aliases)."""
         return self._fields
 
-    def defaults(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults of the fields that ``data`` lacks, each made anew."""
-        made: dict[str, Any] = {}
-        for name, field in self._fields.items():
-            if name not in data and not field.is_required():
-                known = {**data, **made}
-                made[name] = field.get_default(call_default_factory=True, validated_data=known)
-        return made
+    def missing(self, data: Mapping[str, Any]) -> list[str]:
+        """The required fields that ``data`` lacks."""
+        return [name for name in self._required if name not in data]
+
+    # -- what comes from outside ----------------------------------------------------------------
+
+    def enter(self, owner: str, given: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
+        """Validate what a store begins with, once, and add the defaults of what it lacks.
+
+        Args:
+            owner: What to call the store.
+            given: The values.
+            without: Fields that get no default.
+
+        Raises:
+            UnknownFieldError: A key that is not a field, unless the model allows extras.
+            InvalidValueError: A value that does not fit, with all the fields it concerns.
+        """
+        self._check_names(owner, given)
+        lost = set(without)
+        if self._parts.whole is not None and given and not lost:
+            made = self._validated(owner, given)
+            if made is not None:
+                return self._noted(model_values(made))
+        values: dict[str, Any] = {}
+        for key in sorted(given, key=self._order):
+            values[key] = self._assigned(owner, values, key, given[key])
+        return self._with_defaults(owner, values, lost)
+
+    def _validated(self, owner: str, given: Mapping[str, Any]) -> BaseModel | None:
+        """The model of raw input; ``None`` if that only lacks fields which are set later."""
+        try:
+            return self.source.model_validate(
+                dict(given), strict=True, by_alias=False, by_name=True
+            )
+        except ValidationError as exc:
+            if all(one["type"] == "missing" and len(one["loc"]) == 1 for one in exc.errors()):
+                return None
+            raise self._explained(owner, given, exc) from None
+        except Exception as exc:
+            raise self._broken(owner, None, exc) from exc
+
+    def _order(self, key: str) -> int:
+        return self._places.get(key, len(self._places))
 
     def check(
-        self, owner: str, data: Mapping[str, Any], changes: Mapping[str, Any]
+        self,
+        owner: str,
+        data: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        accepted: Collection[str] = (),
     ) -> dict[str, Any]:
         """Validate ``changes``: types, constraints, field and (when complete) model validators.
+
+        Those of ``accepted`` are values already: they are only held to types and constraints.
 
         Raises:
             UnknownFieldError: A key that is not a field, unless the model allows extras.
@@ -60,22 +123,54 @@ class ModelSchema:
         """
         candidate = dict(data)
         for key, value in changes.items():
-            candidate[key] = self._assigned(owner, candidate, key, value)
-        # Not with a default in the place of a value that was deleted, or could not be stored.
-        if self._whole and self._fields.keys() <= candidate.keys():
-            return self._check_whole(owner, candidate, changes)
-        return {key: candidate[key] for key in changes}
+            self._check_names(owner, (key,))
+            candidate[key] = (
+                value if key in accepted else self._assigned(owner, candidate, key, value)
+            )
+        if accepted:
+            self.hold(owner, candidate, accepted)
+        return self._checked_whole(owner, data, candidate, changes)
+
+    def increment(self, owner: str, key: str, update: Any) -> Any:
+        """Validate what a reducer is given, as far as it is known what that is: parts of a value.
+
+        Raises:
+            InvalidValueError: It does not fit.
+        """
+        reducer = self.reducers[key]
+        if key not in self._parts.shaped or reducer not in (append, extend, add, latest, merge):
+            return update
+        parts = items_of(self._parts.fields, key)
+        if reducer is latest or (reducer is add and parts is None):
+            return self._assigned(owner, {}, key, update)
+        if parts is None:
+            return update
+        validate = SchemaValidator(parts).validate_python
+        if reducer is append:
+            return self._told(owner, {}, lambda: validate(update, strict=True), key)
+        if reducer is merge:
+            one = {
+                name: self._told(owner, {}, partial(validate, each, strict=True), key)
+                for name, each in dict(update).items()
+            }
+            return one
+        return [self._told(owner, {}, partial(validate, each, strict=True), key) for each in update]
+
+    def _check_names(self, owner: str, given: Iterable[str]) -> None:
+        if self._open:
+            return
+        for key in given:
+            if key not in self._fields:
+                raise UnknownFieldError(
+                    f"{owner}: {self.label} has no field {key!r}{closest(key, self._fields)} "
+                    f"(fields: {', '.join(self._fields)})"
+                )
 
     def _assigned(self, owner: str, candidate: dict[str, Any], key: str, value: Any) -> Any:
         """What one key is set to, checked by itself; Pydantic may set it in ``candidate``."""
         field = self._fields.get(key)
         if field is None:
-            if self._open:
-                return value
-            raise UnknownFieldError(
-                f"{owner}: {self.label} has no field {key!r}{closest(key, self._fields)} "
-                f"(fields: {', '.join(self._fields)})"
-            )
+            return value
         if field.frozen and candidate.get(key, value) is not value:
             raise InvalidValueError(
                 f"{owner}: field {key!r} is frozen: it stays {short(candidate[key])}, "
@@ -85,53 +180,248 @@ class ModelSchema:
         if self._open:  # then there may be keys that are no fields
             known = {name: candidate[name] for name in self._fields if name in candidate}
         try:
-            checked: Any = self._assign.validate_assignment(known, key, value, strict=True)
+            checked: Any = self._parts.assign.validate_assignment(known, key, value, strict=True)
         except ValidationError as exc:
-            raise _explain(owner, self._types, {key: value}, exc) from None
-        return checked[0][key]
+            raise self._explained(owner, {key: value}, exc) from None
+        except Exception as exc:
+            raise self._broken(owner, key, exc) from exc
+        accepted = checked[0][key]
+        if key in self._parts.shaped:
+            self._note(key, accepted)
+        elif self._unlike:
+            self._unlike.discard(key)
+        return accepted
 
-    def _check_whole(
-        self, owner: str, candidate: Mapping[str, Any], changes: Mapping[str, Any]
+    def _checked_whole(
+        self,
+        owner: str,
+        before: Mapping[str, Any],
+        candidate: dict[str, Any],
+        changes: Iterable[str],
     ) -> dict[str, Any]:
-        """What all is set to by ``changes`` once the model's own validators have seen the whole."""
-        writing = f"{owner}: writing {', '.join(map(repr, changes))}"
-        whole = model_values(self.complete(writing, candidate))
-        # Validation copies lists and dicts: what it left equal keeps its identity.
-        same = {key for key, value in whole.items() if _is_alike(value, candidate.get(key))}
-        return {
-            key: candidate[key] if key in same else value
-            for key, value in whole.items()
-            if key in changes or key not in same
-        }
+        """What all is set to by ``changes`` once the model's own validators have seen the whole.
 
-    def missing(self, data: Mapping[str, Any]) -> list[str]:
-        """The required fields that ``data`` lacks."""
-        return [name for name in self._required if name not in data]
+        Those that read raw input see the whole once, when it becomes complete.
+        """
+        fields, parts = self._fields.keys(), self._parts
+        # Not with a default in the place of a value that was deleted, or could not be stored.
+        if not fields <= candidate.keys() or not (parts.after or parts.whole):
+            return {key: candidate[key] for key in changes}
+        if parts.whole is not None and not fields <= before.keys():
+            validate = parts.whole.validate_python
+            made = self._told(owner, tuple(changes), lambda: validate(dict(candidate), strict=True))
+        elif parts.after is not None:
+            check, model = parts.after.validate_python, self._instance(owner, candidate)
+            made = self._told(owner, tuple(changes), lambda: check(model))
+        else:
+            return {key: candidate[key] for key in changes}
+        whole = model_values(made)
+        return self._noted(
+            {
+                key: value
+                for key, value in whole.items()
+                if key in changes or key not in candidate or value is not candidate[key]
+            }
+        )
 
-    def complete(self, owner: str, data: Mapping[str, Any]) -> BaseModel:
-        """The model of data that lacks no field, validated.
+    def _with_defaults(
+        self, owner: str, values: dict[str, Any], without: set[str], *, accepted: bool = False
+    ) -> dict[str, Any]:
+        """The values and the defaults of the fields they lack, in the order of the fields."""
+        made = dict(values)
+        for name, field in self._fields.items():
+            if name not in made and name not in without and not field.is_required():
+                known = dict(made)
+                get = partial(field.get_default, call_default_factory=True, validated_data=known)
+                made[name] = self._told(owner, {}, get, name)
+                always = self.source.model_config.get("validate_default")
+                if field.validate_default or (field.validate_default is None and always):
+                    made[name] = self._assigned(owner, dict(made), name, made[name])
+                else:
+                    self._note(name, made[name])
+        ordered = {key: made[key] for key in (*self._fields, *made) if key in made}
+        before = ordered if accepted else {}
+        return ordered | self._checked_whole(owner, before, ordered, made)
+
+    def _told(
+        self, owner: str, given: Any, call: Callable[[], Any], field: str | None = None
+    ) -> Any:
+        """Call what validates; what is wrong, or goes wrong, is told with its fields."""
+        try:
+            return call()
+        except ValidationError as exc:
+            values = given if isinstance(given, Mapping) else {}
+            about = owner if field or values else f"{owner}: writing {', '.join(map(repr, given))}"
+            raise self._explained(about, values, exc) from None
+        except Exception as exc:
+            raise self._broken(owner, field, exc) from exc
+
+    def _broken(self, owner: str, field: str | None, exc: Exception) -> InvalidValueError:
+        """What to raise for an exception of the user's own code, which is its cause."""
+        where = self.label if field is None else f"field {field!r}"
+        what = "a validator" if field is None else "its validator or default"
+        return InvalidValueError(f"{owner}: {where}: {what} raised {describe(exc)}")
+
+    def _explained(
+        self, owner: str, values: Mapping[str, Any], exc: ValidationError
+    ) -> InvalidValueError:
+        """One line per field: what it expects, what it was given, where inside that it fails."""
+        reasons: dict[str, list[str]] = {}
+        for error in exc.errors(include_url=False, include_context=False):
+            key, *inner = error["loc"] or ("",)
+            hint = self._fields[str(key)].annotation if str(key) in self._fields else None
+            given = error["input"]
+            reason = "".join(f"[{part!r}]" for part in inner) + (": " if inner else "")
+            reason += error["msg"]
+            if inner and given is not values.get(str(key)):
+                reason += f", got {given_as(given, hint)}: {short(given)}"
+            reason += defined_again(given, hint, self.label)
+            reasons.setdefault(str(key), []).append(reason)
+        lines = []
+        for key, found in reasons.items():
+            said = "; ".join(found)
+            if key in values:
+                value = values[key]
+                hint = self._fields[key].annotation if key in self._fields else None
+                expected = "what its model says" if hint is None else type_label(hint)
+                said = (
+                    f"field {key!r} expects {expected}, "
+                    f"got {given_as(value, hint)}: {short(value)} ({said})"
+                )
+            else:
+                said = f"{self.label} refuses the values together: {said}"
+            lines.append(f"{owner}: {said}")
+        return InvalidValueError("\n".join(lines))
+
+    # -- what was accepted ----------------------------------------------------------------------
+
+    def hold(self, owner: str, data: Mapping[str, Any], keys: Iterable[str]) -> None:
+        """Check accepted values against types and constraints, not by validators of fields again.
+
+        Raises:
+            InvalidValueError: One was changed in place into something that does not fit.
+        """
+        wrong = []
+        for key in keys:
+            if key in self._fields and key not in self._unlike:
+                exc = self._misfit(key, data[key])
+                if exc is not None:
+                    wrong.append(str(self._explained(owner, {key: data[key]}, exc)))
+        if wrong:
+            raise InvalidValueError("\n".join(wrong))
+
+    def take(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        under: Mapping[str, str],
+        without: Iterable[str],
+    ) -> dict[str, Any]:
+        """Take over values that were accepted under the definitions ``under``.
+
+        Types and constraints are checked again; the validators of a field see the value only if the
+        field is another one now, or nobody knows what it was and the value does not fit.
+
+        Raises:
+            StoreError: A value does not fit, and the model's own validators cannot read it.
+        """
+        own = self.definitions
+        same = {key for key in values if is_same_field(under.get(key), own.get(key))}
+        self._unlike.update(key for key in values if has_marks(values[key]))
+        try:
+            self._check_names(owner, values)
+            made = dict(values)
+            for key in sorted(values.keys() - self._unlike - same, key=self._order):
+                if key not in own or under.get(key) != UNKNOWN or self._misfit(key, values[key]):
+                    made[key] = self._assigned(owner, made, key, values[key])
+            for key in same & self._parts.shaped:
+                self._note(key, values[key])
+            self.hold(owner, made, same)
+            if len(same) == len(own) == len(made):
+                return {key: made[key] for key in own}
+            return self._with_defaults(owner, made, set(without), accepted=True)
+        except StoreError as exc:
+            return self._migrated(owner, values, same, exc)
+
+    def _migrated(
+        self, owner: str, values: Mapping[str, Any], same: set[str], exc: StoreError
+    ) -> dict[str, Any]:
+        """Let the model's own validators read what was stored under an older schema, or raise."""
+        # A field that the model no longer has must be read by a validator or alias, not dropped.
+        extra: Literal["forbid"] | None = None if self._open else "forbid"
+        try:
+            built = self.source.model_validate(
+                dict(values), strict=False, by_name=True, extra=extra
+            )
+        except Exception:  # noqa: BLE001 - what they raise on old values is no better message
+            raise exc from None
+        kept = {key: values[key] for key in same if key in self._fields}
+        return self._noted({**model_values(built), **kept})
+
+    def _noted(self, values: dict[str, Any]) -> dict[str, Any]:
+        for key in self._parts.shaped & values.keys():
+            self._note(key, values[key])
+        return values
+
+    def _note(self, key: str, accepted: Any) -> None:
+        """Note whether what a validator made fits the type at all; if not, it is not held to it."""
+        if self._misfit(key, accepted) is None:
+            self._unlike.discard(key)
+        else:
+            self._unlike.add(key)
+
+    def _misfit(self, key: str, value: Any) -> ValidationError | None:
+        """Why an accepted value does not fit types and constraints, if it does not."""
+        try:
+            self._parts.types.validate_assignment({}, key, value, strict=True)
+        except ValidationError as exc:
+            # What contains itself is looked at once.
+            if any(one["type"] != "recursion_loop" for one in exc.errors()):
+                return exc
+        return None
+
+    def together(self, owner: str, data: Mapping[str, Any]) -> None:
+        """Let the model's ``after`` validators look at accepted values, if there are all.
+
+        Raises:
+            InvalidValueError: They do not fit together.
+        """
+        after = self._parts.after
+        if after is not None and self._fields.keys() <= data.keys():
+            model = self._instance(owner, data)
+            self._told(owner, data, lambda: after.validate_python(model))
+
+    def model(self, owner: str, data: Mapping[str, Any]) -> BaseModel:
+        """The model of data that lacks no field, which no validator sees again.
 
         Raises:
             InvalidValueError: Names the fields whose values do not fit.
         """
-        try:
-            return self.source.model_validate(dict(data), strict=True, by_alias=False, by_name=True)
-        except ValidationError as exc:
-            raise _explain(owner, self._types, data, exc) from None
+        self.hold(owner, data, data)
+        return self._instance(owner, data)
 
-    def migrate(self, owner: str, data: Mapping[str, Any], exc: StoreError) -> dict[str, Any]:
-        """Let the model's own validators read data that was stored under an older schema.
+    def _instance(self, owner: str, data: Mapping[str, Any]) -> BaseModel:
+        made: BaseModel = self._told(owner, (), partial(_instance, self.source, data))
+        return made
 
-        Raises:
-            StoreError: ``exc``, if they cannot: it names the fields.
-        """
-        # A field that the model no longer has must be read by a validator or alias, not dropped.
-        extra: Literal["forbid"] | None = None if self._open else "forbid"
-        try:
-            built = self.source.model_validate(dict(data), strict=False, by_name=True, extra=extra)
-        except ValidationError:
-            raise exc from None
-        return model_values(built)
+
+def _instance(model: type[BaseModel], data: Mapping[str, Any]) -> BaseModel:
+    """The model of values that were accepted; of its code only ``model_post_init`` is called."""
+    fields = {key: data[key] for key in model.model_fields if key in data}
+    extra = {key: value for key, value in data.items() if key not in fields}
+    is_open = model.model_config.get("extra") == "allow"
+    made = model.__new__(model)
+    state = {
+        "__dict__": dict(fields),
+        "__pydantic_fields_set__": set(data),
+        "__pydantic_extra__": extra if is_open else None,
+        "__pydantic_private__": None,
+    }
+    BaseModel.__setstate__(made, state)
+    if model.__pydantic_post_init__:
+        made.model_post_init(None)
+        made.__dict__.update(fields)
+    return made
 
 
 def model_values(model: BaseModel) -> dict[str, Any]:
@@ -139,83 +429,65 @@ def model_values(model: BaseModel) -> dict[str, Any]:
     return {**model.__dict__, **(model.__pydantic_extra__ or {})}
 
 
-def _explain(
-    owner: str, expected: Mapping[str, str], values: Mapping[str, Any], exc: ValidationError
-) -> InvalidValueError:
-    """One line per field: what it expects, what it was given, and where inside that it fails."""
-    reasons: dict[str, list[str]] = {}
-    for error in exc.errors(include_url=False, include_context=False):
-        key, *inner = error["loc"] or ("",)
-        given = error["input"]
-        reason = "".join(f"[{part!r}]" for part in inner) + (": " if inner else "") + error["msg"]
-        if inner and given is not values.get(str(key)):
-            reason += f", got {type(given).__name__}: {short(given)}"
-        reasons.setdefault(str(key), []).append(reason)
-    lines = []
-    for key, found in reasons.items():
-        said = "; ".join(found)
-        if key in values:
-            value = values[key]
-            said = (
-                f"field {key!r} expects {expected.get(key, 'what its model says')}, "
-                f"got {type(value).__name__}: {short(value)} ({said})"
-            )
-        else:
-            said = f"{exc.title} refuses the values together: {said}"
-        lines.append(f"{owner}: {said}")
-    return InvalidValueError("\n".join(lines))
+class _Parts(NamedTuple):
+    """Validators of parts of a model.
 
-
-def check_models(place: str, value: object) -> None:
-    """Validate every Pydantic model in a value again, at any depth.
-
-    Validation takes an instance of a model as it is, so what was changed inside it is found here.
-
-    Raises:
-        InvalidValueError: A model no longer fits; the message says which.
+    Attributes:
+        core: What they were made of.
+        fields: The core schema of single fields.
+        assign: Single fields, with all that validates them.
+        types: Single fields, by types and constraints only.
+        shaped: The fields that code of the user validates.
+        whole: The model's own validators; ``None`` if none of them reads raw input.
+        after: Its ``after`` validators, for an instance; ``None`` if it has none.
     """
-    if isinstance(value, BaseModel):
-        kind = type(value)
-        try:
-            kind.model_validate(dict(value.__dict__), strict=True, by_alias=False, by_name=True)
-        except ValidationError as exc:
-            raise _explain(
-                f"{place}: {kind.__name__}", _type_labels(kind), value.__dict__, exc
-            ) from None
-        value = value.__dict__
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            check_models(f"{place}[{key!r}]", inner)
-    elif isinstance(value, (list, tuple)):
-        for number, inner in enumerate(value):
-            check_models(f"{place}[{number}]", inner)
+
+    core: Any
+    fields: Any
+    assign: SchemaValidator
+    types: SchemaValidator
+    shaped: frozenset[str]
+    whole: SchemaValidator | None
+    after: SchemaValidator | None
 
 
-def _type_labels(model: type[BaseModel]) -> dict[str, str]:
-    return {name: type_label(field.annotation) for name, field in model.model_fields.items()}
+_known: WeakKeyDictionary[type[BaseModel], _Parts] = WeakKeyDictionary()
 
 
-def _is_alike(new: object, old: object) -> bool:
-    return new is old or (type(new) is type(old) and bool(new == old))
+def _parts_of(model: type[BaseModel]) -> _Parts:
+    """The parts of a model, made once for each."""
+    known = _known.get(model)
+    core: Any = model.__pydantic_core_schema__
+    if known is None or known.core is not core:
+        fields = fields_only(core)
+        types = types_only(fields)
+        raw = any(
+            one.info.mode != "after"
+            for one in model.__pydantic_decorators__.model_validators.values()
+        )
+        after, whole = own_validators(core), own_validators(core, partial(_instance, model))
+        known = _known[model] = _Parts(
+            core,
+            fields,
+            SchemaValidator(fields),
+            SchemaValidator(types),
+            frozenset(name for name in model.model_fields if has_validators(fields, name)),
+            SchemaValidator(whole) if raw and whole is not None else None,
+            None if after is None else SchemaValidator(after),
+        )
+    return known
 
 
-def _fields_only(core: Any) -> Any:
-    """The part of a model's core schema that checks single fields, without model validators.
-
-    ``validate_assignment`` on it takes the values set so far as a plain dict, so that one field can
-    be checked, validators included, before the others are there.
-    """
-    definitions = core.get("definitions", []) if core["type"] == "definitions" else []
-    known = {one["ref"]: one for one in definitions}
-    inner = core
-    while inner["type"] != "model-fields":
-        inner = known[inner["schema_ref"]] if inner["type"] == "definition-ref" else inner["schema"]
-    # A frozen field may be set once; the schema of the model would refuse that, too.
-    fields = {
-        name: {part: value for part, value in field.items() if part != "frozen"}
-        for name, field in inner["fields"].items()
+def definitions_of(schema: type[BaseModel]) -> dict[str, str]:
+    """What defines each field: its type, its metadata, and the validators that name it."""
+    validators: dict[str, list[str]] = {}
+    for name, one in schema.__pydantic_decorators__.field_validators.items():
+        for field in one.info.fields:
+            validators.setdefault(field, []).append(f"{one.info.mode} validator {name}()")
+    everywhere = validators.get("*", [])
+    return {
+        name: definition_label(
+            field.annotation, field.metadata, [*validators.get(name, []), *everywhere]
+        )
+        for name, field in schema.model_fields.items()
     }
-    inner = {**inner, "fields": fields}
-    if not definitions:
-        return inner
-    return {"type": "definitions", "schema": inner, "definitions": definitions}

@@ -1,0 +1,71 @@
+"""What stands in a value that is read back where a part of it could not be stored."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NoReturn
+
+from pocoflow.errors import NotSavedError
+
+__all__ = ["MARK", "NotSaved", "mark_of"]
+
+MARK = "unsaved"
+"""The tag of a part that could not be stored."""
+
+
+class NotSaved:
+    """Stands for a part of a value that could not be stored; whatever uses it raises.
+
+    Only its ``repr``, and whether it is this very object, can be asked.
+
+    Args:
+        type_name: The type of what was there.
+        reason: Where that was, and why it could not be stored.
+
+    Attributes:
+        is_known: Whether there is any in this process, and so whether values may hold some.
+    """
+
+    __slots__ = ("_mark",)
+
+    is_known: ClassVar[bool] = False
+
+    def __init__(self, type_name: str, reason: str) -> None:
+        object.__setattr__(self, "_mark", (type_name, reason))
+        NotSaved.is_known = True
+
+    def __repr__(self) -> str:
+        return f"<not saved: {mark_of(self)[1]}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)  # a question about its kind, as copy and inspect ask
+        self._refuse()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise NotSavedError(
+            f"{mark_of(self)[1]}; it was not saved with the checkpoint: set it again, or pass it "
+            "as a resource"
+        )
+
+    __str__ = __format__ = __bool__ = __len__ = __iter__ = __next__ = __contains__ = _refuse
+    __call__ = __getitem__ = __setitem__ = __delitem__ = __setattr__ = __delattr__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __int__ = __float__ = __complex__ = __index__ = __bytes__ = __fspath__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __or__ = _refuse
+    __enter__ = __exit__ = __aenter__ = __aexit__ = __await__ = __aiter__ = _refuse
+    __hash__ = object.__hash__
+
+    def __copy__(self) -> NotSaved:
+        return self
+
+    def __deepcopy__(self, memo: object) -> NotSaved:
+        return self
+
+    def __reduce__(self) -> tuple[type[NotSaved], tuple[str, str]]:
+        return NotSaved, mark_of(self)
+
+
+def mark_of(mark: NotSaved) -> tuple[str, str]:
+    """The type of what was there, and where that was and why it could not be stored."""
+    found: tuple[str, str] = object.__getattribute__(mark, "_mark")
+    return found

@@ -1,0 +1,206 @@
+"""Parts of what Pydantic checks for a model, taken from its core schema.
+
+A value that comes from outside meets the validators of its field, once. What is in a store was
+accepted, so it is held to types and constraints only: no code of the user sees it again as if it
+were raw input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+__all__ = [
+    "UNKNOWN",
+    "fields_only",
+    "has_validators",
+    "items_of",
+    "own_validators",
+    "types_only",
+]
+
+UNKNOWN = "?"
+"""The definition of a field under which nobody knows any more that a value was accepted."""
+
+_ANY = {"type": "any"}
+_NOT_SCHEMAS = frozenset({"metadata", "config", "serialization", "default", "expected", "cls"})
+
+
+def fields_only(core: Any) -> Any:
+    """The part that checks single fields, without model validators.
+
+    ``validate_assignment`` on it takes the values set so far as a plain dict, so that one field can
+    be checked, validators included, before the others are there.
+    """
+    definitions = core.get("definitions", []) if core["type"] == "definitions" else []
+    known = {one["ref"]: one for one in definitions}
+    inner = core
+    while inner["type"] != "model-fields":
+        inner = known[inner["schema_ref"]] if inner["type"] == "definition-ref" else inner["schema"]
+    # A frozen field may be set once; the schema of the model would refuse that, too.
+    fields = {
+        name: {part: value for part, value in field.items() if part != "frozen"}
+        for name, field in inner["fields"].items()
+    }
+    inner = {**inner, "fields": fields}
+    if not definitions:
+        return inner
+    return {"type": "definitions", "schema": inner, "definitions": definitions}
+
+
+def types_only(core: Any) -> Any:
+    """The schema without validators of the user.
+
+    Models inside are looked into: validation takes an instance as it is, so what was changed in one
+    would not be found.
+    """
+    return _types_only(core, [])
+
+
+def has_validators(core: Any, field: str | None = None) -> bool:
+    """Whether code of the user makes values: anywhere, or in a field of :func:`fields_only`."""
+    inner = core["schema"] if core["type"] == "definitions" else core
+    known = {one["ref"]: one for one in core.get("definitions", ())}
+    had: list[Any] = []
+    queue, seen = [inner if field is None else inner["fields"][field]], set()
+    for node in queue:
+        _types_only(node, had)
+        for ref in _refs(node):
+            if ref not in seen and ref in known:
+                seen.add(ref)
+                queue.append(known[ref])
+    return bool(had)
+
+
+def items_of(fields: Any, field: str) -> Any | None:
+    """The schema of the items, or the values, of a list or dict field of :func:`fields_only`."""
+    inner = fields["schema"] if fields["type"] == "definitions" else fields
+    node = inner["fields"][field]["schema"]
+    while node["type"] not in ("list", "dict") and isinstance(node.get("schema"), dict):
+        node = node["schema"]
+    part = node.get("items_schema") if node["type"] == "list" else node.get("values_schema")
+    if part is None or fields is inner:
+        return part
+    return {**fields, "schema": part}
+
+
+def _refs(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if node.get("type") == "definition-ref":
+            yield node["schema_ref"]
+        for key, one in node.items():
+            if key not in _NOT_SCHEMAS:
+                yield from _refs(one)
+    elif isinstance(node, (list, tuple)):
+        for one in node:
+            yield from _refs(one)
+
+
+def _types_only(node: Any, had: list[Any]) -> Any:
+    if isinstance(node, list):
+        return [_types_only(one, had) for one in node]
+    if isinstance(node, tuple):
+        return tuple(_types_only(one, had) for one in node)
+    if not isinstance(node, dict):
+        return node
+    if not isinstance(node.get("type"), str):
+        return {key: _types_only(one, had) for key, one in node.items()}
+    instead = _accepted(node, had)
+    if instead is not node:
+        made = _types_only(instead, had)
+    else:
+        made = {
+            key: one if key in _NOT_SCHEMAS else _types_only(one, had) for key, one in node.items()
+        }
+        if node["type"] in _changes:
+            made = _changes[node["type"]](made)
+    return {**made, "ref": node["ref"]} if "ref" in node else made
+
+
+def _accepted(node: dict[str, Any], had: list[Any]) -> dict[str, Any]:
+    """What an accepted value is checked against where its input was checked against this."""
+    kind = node["type"]
+    if kind.startswith("function-") and _is_users(node["function"]["function"]):
+        had.append(node)
+        return _ANY if kind == "function-plain" else node["schema"]
+    if kind == "tagged-union":  # the tag may be found by a function that reads raw input
+        return {"type": "union", "choices": list(node["choices"].values())}
+    if kind == "chain":
+        had.append(node)
+        return node["steps"][-1]  # type: ignore[no-any-return]
+    if kind in ("json", "generator"):
+        had.append(node)
+        return node.get("schema", _ANY) if kind == "json" else _ANY
+    return node
+
+
+def _is_users(function: Any) -> bool:
+    while isinstance(function, partial):
+        function = function.func
+    module = getattr(function, "__module__", None) or ""
+    # What its public modules have, such as a decoder or "the file is there", is for input, too.
+    return not module.startswith(("pydantic._internal", "pydantic_core"))
+
+
+def _model(node: dict[str, Any]) -> dict[str, Any]:
+    """An instance whose fields are looked at, and nothing of which is made again."""
+    kind, is_root = node.get("generic_origin") or node["cls"], node.get("root_model")
+    inner = _call(attrgetter("root" if is_root else "__dict__"))
+    return {
+        "type": "chain",
+        "steps": [{"type": "is-instance", "cls": kind}, inner, node["schema"]],
+    }
+
+
+def _call(function: Callable[[Any], Any]) -> dict[str, Any]:
+    return {"type": "function-plain", "function": {"type": "no-info", "function": function}}
+
+
+def _dataclass(node: dict[str, Any]) -> dict[str, Any]:
+    return {**node, "post_init": False, "revalidate_instances": "never"}
+
+
+def _model_fields(node: dict[str, Any]) -> dict[str, Any]:
+    # An instance of a subclass may have more.
+    closed = node.get("extra_behavior") != "allow"
+    return {**node, "extra_behavior": "ignore"} if closed else node
+
+
+def _named(node: dict[str, Any]) -> dict[str, Any]:
+    return {key: one for key, one in node.items() if key not in ("validation_alias", "frozen")}
+
+
+_changes: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "model": _model,
+    "model-fields": _model_fields,
+    "model-field": _named,
+    "typed-dict-field": _named,
+    "dataclass": _dataclass,
+}
+
+
+def own_validators(core: Any, build: Callable[[Any], Any] | None = None) -> Any | None:
+    """The validators of a model itself, for fields that are taken as they are.
+
+    Args:
+        core: The schema of the model.
+        build: Makes an instance of the values by name; without it only the ``after`` validators are
+            meant, which are given an instance.
+
+    Returns:
+        A schema, or ``None`` if the model has no such validators.
+    """
+    known = {one["ref"]: one for one in core.get("definitions", ())}
+    found: list[dict[str, Any]] = []
+    node = core
+    while node["type"] != "model-fields":
+        kind = node["type"]
+        if kind == "function-after" or (build and kind.startswith("function-")):
+            found.append(node)
+        node = known[node["schema_ref"]] if kind == "definition-ref" else node["schema"]
+    made: Any = _ANY if build is None else _call(build)
+    for node in reversed(found):
+        made = {"type": node["type"], "function": node["function"], "schema": made}
+    return made if found else None
