@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
-from pocoflow.db.wal import LOG_LIMIT, Backfill, Identity, identify, is_any_at_work, rest_all
+from pocoflow.db.names import refuse_second_name
+from pocoflow.db.oslocks import Identity, identify
+from pocoflow.db.shield import Shield
+from pocoflow.db.wal import LOG_LIMIT, Backfill, is_any_at_work, rest_all
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import get_logger
 
@@ -24,6 +27,7 @@ _log = get_logger("db")
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
 _Look: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_Names: TypeAlias = tuple[Identity | None, ...]
 
 _abandoned: list[sqlite3.Connection] = []
 _open_ones: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -150,6 +154,7 @@ class Connection:
         self.label = os.fspath(path)
         # Without links, as SQLite follows them to put its log beside the file itself.
         self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
+        self._log = f"{self.file}-wal"
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
@@ -158,7 +163,8 @@ class Connection:
         self._pid = os.getpid()
         self._seen: _Look | None = None
         self._is_old = False
-        self._identity: Identity | None = None
+        self._identity: _Names = ()
+        self._shield: Shield | None = None
         self._backfill: Backfill | None = None
         self._ends: _Ends | None = None
         self._group: _Group | None = None
@@ -167,7 +173,7 @@ class Connection:
         with self._lock, self._translated():
             self._open()
         if self.file is not None and not read_only:
-            self._backfill = Backfill.share(self.file, self._identity)
+            self._backfill = Backfill.share(self.file, identify(self.file))
 
     # -- opening and closing --------------------------------------------------------------------
 
@@ -178,6 +184,8 @@ class Connection:
         else:
             self._seen = None
         self._raw, self._pid = raw, os.getpid()
+        if self.file is not None and not self.read_only and not self._is_old:
+            self._shield = Shield.share(self.file)
         self._identity = self._identify()
         return raw
 
@@ -262,16 +270,28 @@ class Connection:
             )
         return copy
 
-    def _identify(self) -> Identity | None:
-        return None if self.file is None else identify(self.file)
+    def _identify(self) -> _Names:
+        if self.file is None:
+            return ()
+        if self.read_only or self._is_old:
+            return (identify(self.file),)
+        return identify(self.file), identify(self._log)
 
     def _check_there(self) -> None:
-        # SQLite would go on writing to a file that has no name any more.
-        if self._identify() != self._identity:
+        # SQLite would go on writing to files that have no name any more.
+        found = self._identify()
+        if found == self._identity:
+            return
+        if found[0] != self._identity[0]:
             raise DatabaseFileError(
                 f"database {self.label} was deleted, moved or replaced while it was open: what was "
                 "written to it is no longer there"
             )
+        raise DatabaseFileError(
+            f"database {self.label}: its write-ahead log {self._log} was deleted, moved or "
+            "replaced while it was open, so nothing more is written; open the database again to "
+            "see what is on record"
+        )
 
     def _target(self, look: _Look | None) -> str:
         if self.file is None:
@@ -289,7 +309,7 @@ class Connection:
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
-            pass  # and it is not opened here, see above
+            refuse_second_name(self.file, self.label)  # and it is not opened here, see above
         except OSError as exc:
             folder = self.file.parent
             why = exc.strerror if folder.is_dir() else f"there is no folder {folder}"
@@ -313,6 +333,7 @@ class Connection:
         if self.file is not None:
             self._use_log(raw)
             raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
+            raw.execute("SELECT 1 FROM sqlite_master").fetchall()  # makes the log, if it must
         raw.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def _use_log(self, raw: sqlite3.Connection) -> None:
@@ -343,6 +364,10 @@ class Connection:
     def _close(self, raw: sqlite3.Connection | None) -> None:
         if raw is not None and self._pid != os.getpid():
             _abandoned.append(raw)
+        elif raw is not None and self._shield is not None:
+            shield, self._shield = self._shield, None
+            with shield.closing():
+                raw.close()
         elif raw is not None:
             raw.close()
 
@@ -478,7 +503,7 @@ class Connection:
     @property
     def home(self) -> Hashable:
         """The same for all connections to one file."""
-        return (self.file, self._identity) if self.file is not None else id(self)
+        return (self.file, self._identity[0]) if self.file is not None else id(self)
 
     @property
     def is_shared(self) -> bool:

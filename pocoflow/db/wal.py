@@ -15,15 +15,13 @@ import threading
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeAlias
 
+from pocoflow.db.oslocks import Identity, identify
 from pocoflow.logging import get_logger
 
-__all__ = ["LOG_LIMIT", "Backfill", "Identity", "identify", "is_any_at_work", "rest_all"]
+__all__ = ["LOG_LIMIT", "Backfill", "is_any_at_work", "rest_all"]
 
 _log = get_logger("db")
-
-Identity: TypeAlias = tuple[int, int]
 
 LOG_LIMIT = 16 << 20
 """A log that a slow reader made larger than so many bytes is cut to that when it begins anew."""
@@ -31,15 +29,6 @@ LOG_LIMIT = 16 << 20
 _COMMITS = 32  # at most, between two copyings while the flow pauses between its steps
 _PAGES = 200  # about so many, if that is fewer commits
 _STEP = 2  # commits of a step
-
-
-def identify(file: Path) -> Identity | None:
-    """Which file is at a path, if there is one."""
-    try:
-        about = os.stat(file)
-    except OSError:
-        return None
-    return about.st_dev, about.st_ino
 
 
 class Backfill:

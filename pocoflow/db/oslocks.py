@@ -1,0 +1,219 @@
+"""Locks of the operating system that belong to an open file, not to a process.
+
+Those of bytes, on Linux and Windows; of whole files elsewhere. On Linux they are of the same kind
+as SQLite's (``fcntl``), which see them, and belong to somebody else even in the same process.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from typing import TypeAlias
+
+from pocoflow.errors import DatabaseFileError
+
+__all__ = [
+    "HAS_OPEN_FILE_LOCKS",
+    "ByteLocks",
+    "FileLocks",
+    "Identity",
+    "identify",
+    "is_locked",
+    "share",
+    "unlock",
+]
+
+Identity: TypeAlias = tuple[int, int]
+
+CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
+
+def identify(file: str | os.PathLike[str]) -> Identity | None:
+    """Which file is at a path, if there is one."""
+    try:
+        about = os.stat(file)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | CLOEXEC, 0o600)
+    except OSError as exc:
+        if isinstance(exc, FileNotFoundError) and not flags & os.O_CREAT:
+            raise
+        raise DatabaseFileError(f"cannot open lock file {path}: {exc.strerror}") from exc
+
+
+def has_name(descriptor: int, path: str) -> bool:
+    """Whether the file that is open is the one of that name."""
+    about = os.fstat(descriptor)
+    return identify(path) == (about.st_dev, about.st_ino)
+
+
+class ByteLocks:
+    """Locks of single bytes of one file, through the one descriptor that this process has of it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._writable = False
+
+    def is_there(self) -> bool:
+        """Whether the file that was opened, if one was, still has the name."""
+        # Windows lets nobody remove a file that is open.
+        return (
+            self._descriptor is None
+            or sys.platform == "win32"
+            or has_name(self._descriptor, self.path)
+        )
+
+    def lock(self, run_no: int) -> bool:
+        """Take the lock of a run, or keep it; ``False`` if another process has it."""
+        return lock(self._opened(create=True), run_no)
+
+    def unlock(self, run_no: int) -> None:
+        """Give the lock of a run back."""
+        unlock(self._opened(create=True), run_no)
+
+    def is_locked(self, run_no: int) -> bool:
+        """Whether another process has the lock of a run."""
+        try:
+            return is_locked(self._opened(create=False), run_no)
+        except FileNotFoundError:
+            return False
+
+    def _opened(self, *, create: bool) -> int:
+        if self._descriptor is None or (create and not self._writable):
+            self.close()  # one for reading holds no locks
+            flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
+            self._descriptor, self._writable = _open(self.path, flags), create
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close what is open; no lock is left."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class FileLocks:
+    """Locks of whole files, one for each run, for systems without locks of an open file's bytes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptors: dict[int, int] = {}
+
+    def is_there(self) -> bool:
+        """Whether the files that are locked still have their names."""
+        return all(has_name(one, self._name(no)) for no, one in self._descriptors.items())
+
+    def lock(self, run_no: int) -> bool:
+        """Take the lock of a run, or keep it; ``False`` if another process has it."""
+        if run_no in self._descriptors:
+            return True
+        descriptor = _open(self._name(run_no), os.O_RDWR | os.O_CREAT)
+        if not lock_file(descriptor, exclusive=True):
+            os.close(descriptor)
+            return False
+        self._descriptors[run_no] = descriptor
+        return True
+
+    def unlock(self, run_no: int) -> None:
+        """Give the lock of a run back."""
+        descriptor = self._descriptors.pop(run_no, None)
+        if descriptor is not None:
+            if has_name(descriptor, self._name(run_no)):
+                os.unlink(self._name(run_no))  # who locks it next looks whether it has the name
+            os.close(descriptor)
+
+    def is_locked(self, run_no: int) -> bool:
+        """Whether another process has the lock of a run."""
+        try:
+            descriptor = _open(self._name(run_no), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            return not lock_file(descriptor, exclusive=False)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close what is open; no lock is left."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def _name(self, run_no: int) -> str:
+        return f"{self.path}-{run_no}"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    HAS_OPEN_FILE_LOCKS = False
+
+    def lock(descriptor: int, offset: int) -> bool:
+        """Take a lock of one byte for the open file; ``False`` if another one has it."""
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def unlock(descriptor: int, offset: int, length: int = 1) -> None:
+        """Give locks of bytes back."""
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, length)
+
+    def is_locked(descriptor: int, offset: int, length: int = 1) -> bool:
+        """Whether anybody but this open file has a lock of one of the bytes."""
+        if lock(descriptor, offset):
+            unlock(descriptor, offset)
+            return False
+        return True
+
+else:
+    import fcntl
+
+    HAS_OPEN_FILE_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
+
+    # The numbers are Linux's, and used there only.
+    _SET = getattr(fcntl, "F_OFD_SETLK", 37)
+    _GET = getattr(fcntl, "F_OFD_GETLK", 36)
+
+    def _record(kind: int, offset: int, length: int) -> bytes:
+        return struct.pack("hhqqi", kind, os.SEEK_SET, offset, length, 0)
+
+    def lock(descriptor: int, offset: int) -> bool:
+        """Take a lock of one byte for the open file; ``False`` if another one has it."""
+        try:
+            fcntl.fcntl(descriptor, _SET, _record(fcntl.F_WRLCK, offset, 1))
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def share(descriptor: int, offset: int, length: int) -> None:
+        """Take a lock that others may have, too."""
+        fcntl.fcntl(descriptor, _SET, _record(fcntl.F_RDLCK, offset, length))
+
+    def unlock(descriptor: int, offset: int, length: int = 1) -> None:
+        """Give locks of bytes back."""
+        fcntl.fcntl(descriptor, _SET, _record(fcntl.F_UNLCK, offset, length))
+
+    def is_locked(descriptor: int, offset: int, length: int = 1) -> bool:
+        """Whether anybody but this open file has a lock of one of the bytes."""
+        # Ask without taking: a test that took the lock could be seen by another reader.
+        answer = fcntl.fcntl(descriptor, _GET, _record(fcntl.F_WRLCK, offset, length))
+        return bool(struct.unpack("hhqqi", answer)[0] != fcntl.F_UNLCK)
+
+    def lock_file(descriptor: int, *, exclusive: bool) -> bool:
+        """Take a lock of a whole file; ``False`` if another open file has one that forbids it."""
+        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True

@@ -1,0 +1,101 @@
+"""Locks that keep the log of an open database in its place, whatever the program closes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pocoflow.db import oslocks
+from pocoflow.db.oslocks import Identity, identify
+
+__all__ = ["Shield"]
+
+
+class Shield:
+    """Keeps other processes from taking a database for one that nobody has open.
+
+    A connection says that it is there with two locks, one on the file and one on the index of its
+    log. They are gone once any code of the process closes another descriptor of the files, as a
+    program does that reads its own folder. Then a process that closes the database removes the log,
+    and one that opens it clears the index, under the connection that goes on. So the same bytes are
+    locked here once more, by locks that belong to descriptors of our own.
+
+    Attributes:
+        users: How many connections of this process it shields.
+    """
+
+    def __init__(self, file: Path, identity: Identity | None) -> None:
+        self.users = 0
+        self._file = file
+        self._identity = identity
+        self._descriptors: list[tuple[int, int, int]] = []
+
+    @classmethod
+    def share(cls, file: Path) -> Shield:
+        """The one of a database in WAL mode that SQLite has just opened."""
+        with _guard:
+            identity = identify(file)
+            shared = _shields.setdefault(identity, cls(file, identity))
+            if not shared.users:
+                shared._raise()
+            shared.users += 1
+        return shared
+
+    def _raise(self) -> None:
+        self.forget()
+        for path, first, length in _shielded(self._file):
+            descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
+            self._descriptors.append((descriptor, first, length))
+            oslocks.share(descriptor, first, length)
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Around the closing of one connection; the last one may then remove the log."""
+        with _guard:
+            self.users -= 1
+            if not self.users:
+                for one in self._descriptors:
+                    oslocks.unlock(*one)
+        try:
+            yield
+        finally:
+            with _guard:
+                for shield in list(_shields.values()):
+                    shield._drop()
+
+    def _drop(self) -> None:
+        # A connection that is not ours would lose its locks, so what it needs is closed later.
+        if not self.users and not any(oslocks.is_locked(*one) for one in self._descriptors):
+            self.forget()
+            _shields.pop(self._identity, None)
+
+    def forget(self) -> None:
+        """Close the descriptors, whoever needs them."""
+        while self._descriptors:
+            os.close(self._descriptors.pop()[0])
+
+
+def _shielded(file: Path) -> Iterator[tuple[str, int, int]]:
+    """What SQLite locks as long as a connection in WAL mode is open: file, first byte, how many."""
+    if oslocks.HAS_OPEN_FILE_LOCKS:
+        yield os.fspath(file), 0x40000002, 510
+        yield f"{file}-shm", 128, 1
+
+
+_shields: dict[Identity | None, Shield] = {}
+_guard = threading.RLock()
+
+
+def _forget_after_fork() -> None:
+    global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
+    _guard = threading.RLock()
+    for shield in _shields.values():
+        shield.forget()
+    _shields.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
