@@ -43,6 +43,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
         ├── DatabaseFileError        OSError
         ├── RunExistsError           ValueError
         ├── RunNotFoundError         KeyError
+        ├── RunLostError
         └── CheckpointNotFoundError  KeyError
 """
 
@@ -87,6 +88,7 @@ __all__ = [
     "RunCancelled",
     "RunError",
     "RunExistsError",
+    "RunLostError",
     "RunNotFoundError",
     "RunPaused",
     "StoreError",
@@ -314,6 +316,10 @@ class RunExistsError(DatabaseError, ValueError):
 
 class RunNotFoundError(DatabaseError, KeyError):
     """There is no run of that id in the database."""
+
+
+class RunLostError(DatabaseError):
+    """A run is not this process's any more: another one goes on with it, or it is not there."""
 
 
 class CheckpointNotFoundError(DatabaseError, KeyError):

@@ -63,7 +63,7 @@ class Checkpoints(RunsFile):
         run_no = self.number(run_id)
         given = store if isinstance(store, Store) else Store(store)
         plain = codec.Classes()
-        with self._writing() as raw:
+        with self.writing() as raw:
             later = raw.execute(QUERIES["next_step"], (run_no, step)).fetchone()[0]
             following = None if later is None else self._read(run_no, later, "", None, plain)
             raw.execute(QUERIES["delete_values"], (run_no, step))

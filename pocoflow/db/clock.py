@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "utc_now"]
+__all__ = ["later", "new_fence", "utc_now"]
 
 
 def utc_now() -> str:
@@ -12,9 +13,14 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def later(time: str, seconds: float) -> str:
+def new_fence() -> int:
+    """A number that is higher than those that were given before, as far as the clock is right."""
+    return time.time_ns() // 1000
+
+
+def later(moment: str, seconds: float) -> str:
     """A time some seconds after another; the last there is if it would lie beyond."""
     try:
-        return (datetime.fromisoformat(time) + timedelta(seconds=seconds)).isoformat()
+        return (datetime.fromisoformat(moment) + timedelta(seconds=seconds)).isoformat()
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC).isoformat()

@@ -301,6 +301,7 @@ class Connection:
         if look is not None:
             if look[0] is None:
                 raise DatabaseFileError(f"there is no database {self.label}")
+            refuse_second_name(self.file, self.label, read_only=True)
             # Without a log beside it nobody writes. SQLite then need not make the log's files,
             # which it would leave behind, and which a read-only folder has no place for.
             mode = "?mode=ro&immutable=1" if _at_rest(look) else "?mode=ro"
@@ -309,7 +310,8 @@ class Connection:
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
-            refuse_second_name(self.file, self.label)  # and it is not opened here, see above
+            # It is not opened here, see above.
+            refuse_second_name(self.file, self.label, read_only=False)
         except OSError as exc:
             folder = self.file.parent
             why = exc.strerror if folder.is_dir() else f"there is no folder {folder}"

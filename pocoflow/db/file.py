@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sqlite3
+from contextlib import AbstractContextManager
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.locks import RunLocks
@@ -53,7 +54,12 @@ class RunsFile:
         )
         return "" if row is None else str(row[0])
 
-    def _writing(self) -> Any:
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A write transaction.
+
+        Raises:
+            DatabaseFileError: The file was opened read-only, or cannot be written.
+        """
         self._refuse_read_only()
         return self.connection.transaction()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -18,13 +19,16 @@ from pocoflow.db.questions import NewQuestion
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import Recorded, ValueWriter
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.errors import DatabaseError, NotStorableError
+from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
 from pocoflow.failure import describe_error
 from pocoflow.logging import get_logger
 
-__all__ = ["Journal", "Progress"]
+__all__ = ["INITIAL", "Journal", "Progress"]
 
 _log = get_logger("db")
+
+INITIAL = -1
+"""The step of the store before the first node."""
 
 _Item: TypeAlias = tuple[int, str, int, int, str, str]
 
@@ -43,11 +47,15 @@ class Progress:
     Attributes:
         is_over: The run has ended, or waits, for this process. A thread of it that still works, as
             after a Ctrl-C, must not write a step any more: another process may go on with the run.
-        resumes: How often somebody has gone on with the run, this process included.
+        fence: The number of this process's claim, which a later one makes invalid.
+        last: The last step that is committed.
+        claim: The owner of the run's lock.
     """
 
     is_over: bool = False
-    resumes: int = 0
+    fence: int = 0
+    last: int = INITIAL
+    claim: object = field(default_factory=object)
 
 
 class Journal:
@@ -97,29 +105,23 @@ class Journal:
         return self._db.connection
 
     def _put_journal(self, rows: Sequence[_Item]) -> None:
-        with self._db.connection.transaction() as raw:
-            if self._is_ours(raw):
-                raw.executemany(QUERIES["insert_journal"], rows)
-                self._put_input(raw, rows[0][2])
-        self._journaled = True
-
-    def _is_ours(self, raw: sqlite3.Connection) -> bool:
-        """Whether a result that is finished may be kept.
+        """Commit results that are finished.
 
         Also after the run has ended here, as a thread of it may be at an item yet, but not once
-        somebody has gone on with it, or removed it: who does so knows nothing of this result. The
-        run's lock keeps them off until the commit.
+        somebody has gone on with it, or removed it: who does so knows nothing of these results.
         """
-        if not self._progress.is_over:
-            return True
-        locks, owner = self._db.locks, object()
-        release = partial(locks.release, self._run_no, owner)
-        self._db.connection.at_end(release, undone=release)
-        if not locks.hold(self._run_no, owner):
-            return False
-        which = (*event_ids(self._run_no), self._run_no)
-        row = raw.execute(QUERIES["resumes_of_run"], which).fetchone()
-        return row is not None and tuple(row) == (self.run_id, self._progress.resumes)
+        progress = self._progress
+        claim = (self._run_no, progress.fence, progress.last)
+        with self._db.connection.transaction() as raw:
+            if not progress.is_over:
+                self._refuse_without_lock()
+            for row in rows:
+                if not raw.execute(QUERIES["insert_journal"], (*row[1:], *claim)).rowcount:
+                    if progress.is_over:
+                        return
+                    raise self._lost(raw)
+            self._put_input(raw, rows[0][2])
+        self._journaled = True
 
     def _encoded(self, node: str, result: Any) -> str | None:
         try:
@@ -189,8 +191,7 @@ class Journal:
             DatabaseError: The database cannot be written.
         """
         where = (self._run_no, self._scope, self._local(step))
-        with self._db.connection.transaction() as raw:
-            self._refuse_late()
+        with self._committing() as raw:
             self._put_items(raw, [(*where, item, mark, 0) for item, mark in marks.items()])
 
     def _put_items(self, raw: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -244,8 +245,7 @@ class Journal:
         local = self._local(step)
         if item is None:
             self.take_input(given)
-        with self._db.connection.transaction() as raw:
-            self._refuse_late()
+        with self._committing() as raw:
             self._event(raw, *told)
             which = (ALONE if item is None else item, mark, attempt)
             self._put_items(raw, [(self._run_no, self._scope, local, *which)])
@@ -278,8 +278,7 @@ class Journal:
         now, local, node = utc_now(), self._local(step), "/".join(path)
         until = None if question.deadline is None else later(now, question.deadline)
         self.take_input(prepared)
-        with self._db.connection.transaction() as raw:
-            self._refuse_late()
+        with self._committing() as raw:
             facts = (question.text, question.context, question.schema, now, until)
             where = (self._run_no, self._scope, local, item, json.dumps(path))
             row = (*where, *facts, question.default)
@@ -306,9 +305,53 @@ class Journal:
             for query in _OF_BRANCHES:
                 raw.execute(QUERIES[query], {"run_no": self._run_no, "forks": self._forks})
 
+    # -- the claim ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _committing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction of whoever still has the claim of the run.
+
+        Raises:
+            RunLostError: Somebody else has it now, or the run is not there as it was left.
+        """
+        with self._db.connection.transaction() as raw:
+            self._refuse_late()
+            progress = self._progress
+            claim = {"run_no": self._run_no, "fence": progress.fence, "last": progress.last}
+            if raw.execute(QUERIES["owned"], claim).fetchone() is None:
+                raise self._lost(raw)
+            yield raw
+
     def _refuse_late(self) -> None:
         if self._progress.is_over:
             raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
+        self._refuse_without_lock()
+
+    def _refuse_without_lock(self) -> None:
+        if not self._db.locks.keep(self._run_no, self._progress.claim):
+            raise RunLostError(
+                f"run {self.run_id!r} is not this process's: it was forked off the one that runs "
+                "it, or another one took its lock when the lock file was removed; it writes "
+                "nothing more"
+            )
+
+    def _lost(self, raw: sqlite3.Connection) -> RunLostError:
+        """Why a commit is refused."""
+        progress = self._progress
+        row = raw.execute(QUERIES["fence"], (self._run_no,)).fetchone()
+        if row is None or row["run_id"] != self.run_id:
+            why = "it was removed from it"
+        elif row["fence"] > progress.fence:
+            why = "another process goes on with it"
+        else:
+            why = (
+                f"an older copy of the file was restored (step {progress.last}, which was "
+                "committed, is not there)"
+            )
+        return RunLostError(
+            f"run {self.run_id!r} of database {self._db.path} is not this process's any more: "
+            f"{why}. It stops here, and writes nothing more"
+        )
 
     def _recorded(self) -> Recorded:
         if self._store is None:

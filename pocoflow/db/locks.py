@@ -120,10 +120,10 @@ class RunLocks:
 
     def keep(self, run_no: int, owner: object) -> bool:
         """Whether this owner has the lock of a run; taken again if the lock file was removed."""
-        with guard:
-            if self._file.path:
+        if self._file.locks.was_removed():
+            with guard:
                 self._file.renew()
-            return self.has(run_no, owner)
+        return self.has(run_no, owner)
 
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner took the lock of a run, in this process."""

@@ -7,13 +7,16 @@ import re
 import sys
 from pathlib import Path
 
+from pocoflow.db.shield import is_open_somewhere
 from pocoflow.errors import DatabaseFileError
 
 __all__ = ["refuse_second_name"]
 
 
-def refuse_second_name(file: Path, label: str) -> None:
-    """Refuse to write to a database file that has more than one name.
+def refuse_second_name(file: Path, label: str, *, read_only: bool) -> None:
+    """Refuse a database file that has more than one name.
+
+    To read it is refused only while somebody has it open under the other name.
 
     Raises:
         DatabaseFileError: It has hard links, or is mounted at its path by itself.
@@ -23,16 +26,25 @@ def refuse_second_name(file: Path, label: str) -> None:
     except OSError:
         return  # whoever opens it says what is wrong
     if links > 1:
-        raise DatabaseFileError(
-            f"database {label} has {links} names (hard links): each would have a write-ahead log "
-            f"and locks of its own, and what is written under one would damage the other. Keep one "
-            f"name: copy the file (cp {file} copy.db), remove the other names and use the copy"
+        why = f"has {links} names (hard links), and SQLite keeps a log for each"
+        cure = (
+            f"Remove all but the one with {file.name}-lock beside it; find FOLDER -samefile {file} "
+            "shows them"
         )
-    if _is_mounted(file):
+    elif _is_mounted(file):
+        why = f"is mounted at {file} as a single file, without its log and its locks"
+        cure = "Mount the folder that it is in instead"
+    else:
+        return
+    if not read_only:
         raise DatabaseFileError(
-            f"database {label} is mounted at {file} as a single file: its write-ahead log and its "
-            f"locks would not be those of the file that is mounted. Mount the folder that the file "
-            f"is in instead"
+            f"database {label} {why}: what is written under one name would damage what is written "
+            f"under another. {cure}"
+        )
+    if not os.path.exists(f"{file}-wal") and is_open_somewhere(file):
+        raise DatabaseFileError(
+            f"database {label} {why}: a process has it open under another name, so what is "
+            f"on record cannot be read here. {cure}"
         )
 
 

@@ -10,6 +10,7 @@ from itertools import chain
 from pocoflow.counting import Begun
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
+from pocoflow.db.journal import INITIAL
 from pocoflow.db.questions import Asked, Pause, questions_of
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.steps import StoredBranch
@@ -18,9 +19,6 @@ from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import CheckpointNotFoundError
 
 __all__ = ["INITIAL", "Position", "asked_in", "read_position"]
-
-INITIAL = -1
-"""The step of the store before the first node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 -- name: insert_run
 INSERT INTO pf_runs (
-    run_id, flow_name, status, started_at, current_node, owned, token, store_name,
+    run_id, flow_name, status, started_at, current_node, owned, fence, token, store_name,
     parent_run_id, parent_step, graph_no
 ) VALUES (
-    :run_id, :flow_name, :status, :started_at, :current_node, :owned, :token, :store_name,
+    :run_id, :flow_name, :status, :started_at, :current_node, :owned, :fence, :token, :store_name,
     :parent_run_id, :parent_step, :graph_no
 );
 
@@ -19,6 +19,19 @@ SELECT graph_no FROM pf_graphs WHERE graph = ?;
 SELECT g.graph FROM pf_graphs AS g JOIN pf_runs AS r ON r.graph_no = g.graph_no WHERE r.run_id = ?;
 
 -- name: claim
+-- From here on, commits of whoever claimed the run before are refused. A clock in the number keeps it
+-- apart from one that was given before an older copy of the file was restored.
+UPDATE pf_runs SET fence = max(fence + 1, ?) WHERE run_no = ? RETURNING fence;
+
+-- name: owned
+-- Whether the claim with this fence still holds, and the last step that it committed is there.
+SELECT 1 FROM pf_runs AS r WHERE run_no = :run_no AND fence = :fence
+    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = r.run_no AND s.step = :last);
+
+-- name: fence
+SELECT run_id, fence FROM pf_runs WHERE run_no = ?;
+
+-- name: go_on
 -- A run goes on: only one that is not completed, by whoever holds its lock.
 UPDATE pf_runs SET
     status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
@@ -33,7 +46,10 @@ SELECT max(step) FROM pf_steps WHERE run_no = ?;
 SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
 
 -- name: insert_journal
-INSERT INTO pf_journal (run_no, scope, step, item, value, digest) VALUES (?, ?, ?, ?, ?, ?)
+-- Of the run whose claim still holds, see owned.
+INSERT INTO pf_journal (run_no, scope, step, item, value, digest)
+SELECT run_no, ?, ?, ?, ?, ? FROM pf_runs AS r WHERE run_no = ? AND fence = ?
+    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = r.run_no AND s.step = ?)
 ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
     value = excluded.value, digest = excluded.digest;
 
@@ -203,19 +219,29 @@ ORDER BY id DESC LIMIT 1;
 SELECT run_id, parent_step, status FROM pf_runs WHERE parent_run_id = ? ORDER BY run_no;
 
 -- name: progress
--- The end of a step that is not the last. Returns whether somebody asked the run to stop.
-UPDATE pf_runs SET total_steps = ?, current_node = ? WHERE run_no = ? RETURNING cancel_requested;
+-- The end of a step that is not the last, if the claim still holds, see owned. Returns whether
+-- somebody asked the run to stop, and whether it still reads as one that a process works on.
+UPDATE pf_runs AS r SET total_steps = ?, current_node = ? WHERE run_no = ? AND fence = ?
+    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = r.run_no AND s.step = ?)
+RETURNING cancel_requested, owned;
+
+-- name: works_on
+-- A reader took the run for interrupted, and it is not.
+UPDATE pf_runs SET status = 'running', owned = 1, error_msg = NULL, error_type = NULL
+WHERE run_no = ?;
 
 -- name: standing
 SELECT status, total_steps, cancel_requested FROM pf_runs WHERE run_no = ?;
 
 -- name: finish
--- The end of a run, whichever way; the lock is given back after it.
+-- The end of a run, whichever way, if the claim still holds, see owned; the lock is given back after
+-- it.
 UPDATE pf_runs SET
     status = :status, completed_at = :now, total_steps = :steps,
     current_node = coalesce(:node, current_node), error_type = :error_type,
     error_msg = :error_msg, traceback = :traceback, owned = 0
-WHERE run_no = :run_no;
+WHERE run_no = :run_no AND fence = :fence
+    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = :run_no AND s.step = :last);
 
 -- name: interrupted
 -- Persist what a reader derives: the process of this run is gone.
@@ -341,10 +367,8 @@ SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
 UPDATE pf_questions SET path = ? WHERE question = ?;
 
 -- name: resumes_of_run
--- Which run has a number, and how often somebody has gone on with it.
-SELECT run_id, (
-    SELECT count(*) FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume'
-) FROM pf_runs WHERE run_no = ?;
+-- How often somebody has gone on with a run.
+SELECT count(*) FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume';
 
 -- name: store_json
 SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pocoflow.codec import Classes
-from pocoflow.db.clock import utc_now
+from pocoflow.db.clock import new_fence, utc_now
 from pocoflow.db.positions import INITIAL, Position, asked_in, read_position
 from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
@@ -53,7 +53,6 @@ class RunRecorder(StepWriter):
         super().__init__(database, run_id, ValueWriter(f"run {run_id!r}"))
         if classes is not None:
             self._values.classes = classes
-        self._claim = object()
         self._status = ""
         self._steps = 0
 
@@ -103,12 +102,13 @@ class RunRecorder(StepWriter):
         try:
             with self._db.connection.transaction() as raw:
                 given = {"run_id": self.run_id, "store_name": store.name, **row}
+                self._progress.fence = given["fence"] = new_fence()
                 if graph is not None:
                     given["graph_no"] = _graph_number(raw, graph)
                 self._run_no = self._db.insert_run(given, raw)
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
-                    self._db.locks.hold(self._run_no, self._claim)
+                    self._hold()
                 raw.execute(QUERIES["insert_step"], (self._run_no, INITIAL, "", now))
                 self._values.write(raw, self._run_no, INITIAL, changes)
                 if first is not None:
@@ -121,6 +121,14 @@ class RunRecorder(StepWriter):
         except BaseException:
             self.let_go()
             raise
+
+    def _hold(self) -> None:
+        if not self._db.locks.hold(self._run_no, self._progress.claim):
+            raise DatabaseError(
+                f"run {self.run_id!r} cannot begin in database {self._db.path}: a process still "
+                f"runs the run that had its number, {self._run_no}, before an older copy of the "
+                "file was restored; end that process"
+            )
 
     def claim(self, *, recovering: bool = False) -> Position:
         """Take the lock of a stored run that this process wants to go on with, and read where.
@@ -135,14 +143,25 @@ class RunRecorder(StepWriter):
             TakenError: It is completed, or alive in this or another process.
         """
         self._run_no = self._db.number(self.run_id)
-        if not self._db.locks.hold(self._run_no, self._claim, patience=0.2):
+        if not self._db.locks.hold(self._run_no, self._progress.claim, patience=0.2):
             raise TakenError(
                 f"run {self.run_id!r} is running, here or in another process; a run is resumed "
                 "when nobody runs it"
             )
         try:
-            row = self._db.get_run(self.run_id)
-            if row is None:
+            self._fence_off(recovering)
+            position = self.position()
+            self._progress.last = position.step
+            return position
+        except BaseException:
+            self.let_go()
+            raise
+
+    def _fence_off(self, recovering: bool) -> None:
+        """Turn away whoever claimed the run before; its lock may have been lost with the file."""
+        with self._db.writing() as raw:
+            row = raw.execute(QUERIES["run_by_id"], (self.run_id,)).fetchone()
+            if row is None or row["run_no"] != self._run_no:
                 raise RunNotFoundError(
                     f"run {self.run_id!r} was removed from database {self._db.path} in this instant"
                 )
@@ -153,15 +172,13 @@ class RunRecorder(StepWriter):
                     "makes a new run from any of its steps"
                 )
             if recovering:
-                self._refuse_changed(row["flow_name"])
-            return self.position()
-        except BaseException:
-            self.let_go()
-            raise
+                self._refuse_changed(raw, row["flow_name"])
+            claim = raw.execute(QUERIES["claim"], (new_fence(), self._run_no)).fetchone()
+        self._progress.fence = claim[0]
 
-    def _refuse_changed(self, flow_name: str) -> None:
+    def _refuse_changed(self, raw: sqlite3.Connection, flow_name: str) -> None:
         wanted = {"flow": flow_name, "now": utc_now(), "run_no": self._run_no}
-        if self._db.connection.row(QUERIES["runs_to_recover"], wanted) is None:
+        if raw.execute(QUERIES["runs_to_recover"], wanted).fetchone() is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
                 "to be one to recover"
@@ -178,9 +195,8 @@ class RunRecorder(StepWriter):
 
     def was_resumed(self) -> bool:
         """Whether somebody has gone on with the run before."""
-        which = (*event_ids(self._run_no), self._run_no)
-        row = self._db.connection.row(QUERIES["resumes_of_run"], which)
-        return row is not None and row[1] > 0
+        row = self._db.connection.row(QUERIES["resumes_of_run"], event_ids(self._run_no))
+        return row is not None and row[0] > 0
 
     def go_on(
         self,
@@ -214,7 +230,7 @@ class RunRecorder(StepWriter):
         self._numbers_items = bool(position.items)
         self._forks = f"{position.fork + 1}." if position.branches else ""
         now = utc_now()
-        with self._db.connection.transaction() as raw:
+        with self._committing() as raw:
             self._refuse_cancelled(raw)
             asked = asked_in(position)
             seen = [one for one in asked if one.answer or one.is_late(position.read_at)]
@@ -226,10 +242,8 @@ class RunRecorder(StepWriter):
                     raw.execute(QUERIES["clear_pauses"], (self._run_no, scope, local))
             if renamed is not None:
                 rename_places(raw, self._run_no, renamed)
-            raw.execute(QUERIES["claim"], (flow_name, node, number, now, self._run_no))
+            raw.execute(QUERIES["go_on"], (flow_name, node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
-            which = (*event_ids(self._run_no), self._run_no)
-            self._progress.resumes = raw.execute(QUERIES["resumes_of_run"], which).fetchone()[1]
             self._event(raw, now, "node_start", self._steps, node)
 
     def settle(self, position: Position) -> Position:
@@ -262,7 +276,7 @@ class RunRecorder(StepWriter):
         """Give the lock of the run back; its status stays what it was."""
         if self._run_no:
             self._progress.is_over = True
-            self._db.locks.release(self._run_no, self._claim)
+            self._db.locks.release(self._run_no, self._progress.claim)
 
     def __del__(self) -> None:
         # A Ctrl-C between the first commit and the first node leaves nobody to record it.
@@ -270,21 +284,33 @@ class RunRecorder(StepWriter):
 
     # -- a step -------------------------------------------------------------------------------
 
-    def _follow(
+    def _advance(
         self,
         raw: sqlite3.Connection,
         now: str,
         step: int,
         node: str,
-        action: str,
         following: str | None,
         path: tuple[str, ...],
     ) -> bool:
         if following is not None:
-            return super()._follow(raw, now, step, node, action, following, path)
-        self._event(raw, now, "flow_end", step + 1, None)
+            return super()._advance(raw, now, step, node, following, path)
         self._finish(raw, now, "completed", step + 1, node, None)
         return False
+
+    def _follow(
+        self,
+        raw: sqlite3.Connection,
+        now: str,
+        step: int,
+        action: str,
+        following: str | None,
+        path: tuple[str, ...],
+    ) -> None:
+        if following is not None:
+            super()._follow(raw, now, step, action, following, path)
+        else:
+            self._event(raw, now, "flow_end", step + 1, None)
 
     def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
         super()._finished(step, changes, following)
@@ -302,7 +328,7 @@ class RunRecorder(StepWriter):
             DatabaseError: The database cannot be written.
         """
         now = utc_now()
-        with self._db.connection.transaction() as raw:
+        with self._committing() as raw:
             row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
             if row["cancel_requested"]:
                 return None
@@ -340,8 +366,11 @@ class RunRecorder(StepWriter):
                 # Not before it is committed: or somebody would find the run interrupted.
                 self._db.connection.at_end(self.let_go, undone=self._still_goes_on)
                 row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
-                if row is None or row["status"] in ("completed", "paused"):
+                self._refuse_without_lock()
+                if row is not None and row["status"] in ("completed", "paused"):
                     return False
+                if row is None:
+                    raise self._lost(raw)
                 self._progress.is_over = True
                 self._steps = row["total_steps"]
                 if status == "failed":
@@ -379,19 +408,20 @@ class RunRecorder(StepWriter):
         error: BaseException | None,
     ) -> None:
         kind, message, trace = describe_error(error)
-        raw.execute(
-            QUERIES["finish"],
-            {
-                "status": status,
-                "now": now,
-                "steps": steps,
-                "node": node,
-                "error_type": kind,
-                "error_msg": message,
-                "traceback": trace,
-                "run_no": self._run_no,
-            },
-        )
+        facts = {
+            "status": status,
+            "now": now,
+            "steps": steps,
+            "node": node,
+            "error_type": kind,
+            "error_msg": message,
+            "traceback": trace,
+            "run_no": self._run_no,
+            "fence": self._progress.fence,
+            "last": self._progress.last,
+        }
+        if not raw.execute(QUERIES["finish"], facts).rowcount:
+            raise self._lost(raw)
 
 
 def _inputs(position: Position) -> Iterator[tuple[str, int, Pause | None]]:

@@ -13,7 +13,8 @@ CREATE TABLE pf_graphs (
 
 -- One row per execution of a flow. run_no is the order of creation, whatever the clock says.
 -- owned: the run was started by a process that holds the lock of this run while it lives, so a
--- reader can tell a live run from a dead one. token: 128 random bits, the stem of idempotency keys.
+-- reader can tell a live run from a dead one. fence: rises with every claim; a commit of whoever
+-- claimed the run earlier is refused. token: 128 random bits, the stem of idempotency keys.
 -- The number of a run that was removed is never given to another one, nor is that of a question:
 -- whoever still has it must not come upon something else.
 CREATE TABLE pf_runs (
@@ -31,6 +32,7 @@ CREATE TABLE pf_runs (
     traceback        TEXT,
     run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     owned            INTEGER NOT NULL DEFAULT 0,
+    fence            INTEGER NOT NULL DEFAULT 0,
     token            TEXT NOT NULL DEFAULT '',
     store_name       TEXT NOT NULL DEFAULT '',
     cancel_requested INTEGER NOT NULL DEFAULT 0,

@@ -6,12 +6,13 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from pocoflow.db import oslocks
 from pocoflow.db.oslocks import Identity, identify
 
-__all__ = ["Shield"]
+__all__ = ["Shield", "is_open_somewhere"]
 
 
 class Shield:
@@ -83,6 +84,20 @@ def _shielded(file: Path) -> Iterator[tuple[str, int, int]]:
     if oslocks.HAS_OPEN_FILE_LOCKS:
         yield os.fspath(file), 0x40000002, 510
         yield f"{file}-shm", 128, 1
+
+
+def is_open_somewhere(file: Path) -> bool:
+    """Whether a connection in WAL mode is open to a file, under whichever name.
+
+    Other connections of this process that are not shielded lose their locks by this.
+    """
+    for path, first, length in islice(_shielded(file), 1):
+        descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
+        try:
+            return oslocks.is_locked(descriptor, first, length)
+        finally:
+            os.close(descriptor)
+    return False
 
 
 _shields: dict[Identity | None, Shield] = {}

@@ -136,36 +136,57 @@ class StepWriter(Journal):
         with self._db.connection.transaction() as raw:
             self._refuse_late()
             step = self._number(raw, step)
+            asked = self._advance(raw, now, step, node, following, following_path)
             raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
             self._values.write(raw, self._run_no, step, changes)
             self._clear(raw, step)
             kind = "node_end" if failure is None else "node_error"
             self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
-            asked = self._follow(raw, now, step, node, action, following, following_path)
+            self._follow(raw, now, step, action, following, following_path)
             self._db.connection.at_end(partial(self._finished, step, changes, following))
         return step, asked
+
+    def _advance(
+        self,
+        raw: sqlite3.Connection,
+        now: str,
+        step: int,
+        node: str,
+        following: str | None,
+        path: tuple[str, ...],
+    ) -> bool:
+        """Set the run's row to what it is after a step; whether somebody asked the run to stop.
+
+        Raises:
+            RunLostError: The run is not this process's any more.
+        """
+        coming = node if following is None else label(following, path)
+        claim = (self._run_no, self._progress.fence, self._progress.last)
+        row = raw.execute(QUERIES["progress"], (step + 1, coming, *claim)).fetchone()
+        if row is None:
+            raise self._lost(raw)
+        if not row[1]:
+            raw.execute(QUERIES["works_on"], (self._run_no,))
+        return bool(row[0])
 
     def _follow(
         self,
         raw: sqlite3.Connection,
         now: str,
         step: int,
-        node: str,
         action: str,
         following: str | None,
         path: tuple[str, ...],
-    ) -> bool:
-        """Write what comes after a step; whether somebody asked the run to stop."""
+    ) -> None:
+        """Write what comes after a step."""
         local = self._local(step) + 1
         self._position(raw, step, following or "", path, local, action)
-        coming = node if following is None else label(following, path)
         if following is not None:
-            self._event(raw, now, "node_start", step + 1, coming)
-        row = raw.execute(QUERIES["progress"], (step + 1, coming, self._run_no)).fetchone()
-        return bool(row[0])
+            self._event(raw, now, "node_start", step + 1, label(following, path))
 
     def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
         """A step is committed."""
+        self._progress.last = step
         self._values.accept(changes)
         self._journaled = self._begun = self._numbers_items = self._knows_input = False
         self._input = None
@@ -220,7 +241,8 @@ class BranchRecorder(StepWriter):
 
     def _number(self, raw: sqlite3.Connection, step: int) -> int:
         # What other branches have written counts, also what is committed together with this step.
-        return int(raw.execute(QUERIES["last_step"], (self._run_no,)).fetchone()[0]) + 1
+        last = raw.execute(QUERIES["last_step"], (self._run_no,)).fetchone()[0]
+        return (self._progress.last if last is None else int(last)) + 1
 
     def _event(
         self,

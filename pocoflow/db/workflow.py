@@ -115,7 +115,7 @@ class WorkflowDB(Questions, Checkpoints):
             RunExistsError: The id is used already.
         """
         if raw is None:
-            with self._writing() as raw:
+            with self.writing() as raw:
                 return self.insert_run(row, raw)
         try:
             return int(raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row}).lastrowid or 0)
@@ -145,7 +145,7 @@ class WorkflowDB(Questions, Checkpoints):
         run_no = self.number(run_id)
         if columns:
             sets = ", ".join(f"{column} = ?" for column in columns)
-            with self._writing() as raw:
+            with self.writing() as raw:
                 raw.execute(
                     f"UPDATE pf_runs SET {sets} WHERE run_no = ?",  # noqa: S608 - names checked above
                     (*columns.values(), run_no),
@@ -215,7 +215,7 @@ class WorkflowDB(Questions, Checkpoints):
         if status not in ("running", "paused"):
             self.number(run_id)  # says so if there is no such run
             return False
-        with self._writing() as raw:
+        with self.writing() as raw:
             # It may have paused, or gone on, since we looked.
             asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
             return asked or self._cancel_paused(raw, run_id)
@@ -369,7 +369,7 @@ class WorkflowDB(Questions, Checkpoints):
         """
         row = (step, node_name, event, action, elapsed_ms, error_msg, utc_now(), None, None, None)
         number = self.number(run_id)
-        with self._writing() as raw:
+        with self.writing() as raw:
             first, last = event_ids(number)
             raw.execute(QUERIES["insert_event"], (first, first, last, run_id, *row))
 
@@ -389,6 +389,7 @@ _NEW_RUN: dict[str, Any] = {
     "started_at": None,
     "current_node": None,
     "owned": 0,
+    "fence": 0,
     "token": "",
     "store_name": "",
     "parent_run_id": None,
