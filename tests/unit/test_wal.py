@@ -16,7 +16,8 @@ import pytest
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.db import wal
-from pocoflow.db.wal import LOG_LIMIT, Backfill, identify
+from pocoflow.db.oslocks import identify
+from pocoflow.db.wal import LOG_LIMIT, Backfill
 from pocoflow.errors import DatabaseFileError
 
 BOUND = 64 << 20
