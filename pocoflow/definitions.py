@@ -105,8 +105,11 @@ def _three(found: tuple[Any, ...]) -> tuple[Any, Any, Any]:
 def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
     """File and line of the definition of a node's class or function; ``None`` if it has no source.
 
-    A class is looked for in its source, which takes a moment.
+    For a flow, and what has branches, where it was made. A class is looked for in its source, which
+    takes a moment.
     """
+    if node._written is not None:
+        return node._written
     if isinstance(node, FunctionNode):
         return definition_place(node.signature.function)
     kind: Any = type(node)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.context import Cancellation, RunContext
-from pocoflow.edges import Edge, End
+from pocoflow.edges import Edge, End, users_line
 from pocoflow.engine.commits import Unopened, commit
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Commit, Ledger
@@ -118,6 +118,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         make_schema(schema)
         refuse_phases(type(self), Node)
         note_part(start)
+        self._written = users_line()
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from typing_extensions import TypeVar
 
 from pocoflow.branches import BranchStore, merge
-from pocoflow.edges import DEFAULT_ACTION
+from pocoflow.edges import DEFAULT_ACTION, users_line
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
 from pocoflow.fields import FieldRef, StoreField, field_of
@@ -112,6 +112,7 @@ class Spread(Node[Any, Any, EndT]):
         private: Iterable[Any] = (),
     ) -> None:
         super().__init__(name=name)
+        self._written = users_line()
         for branch in branches:
             given: object = branch
             if not isinstance(given, Node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from pocoflow.edges import users_line
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import StoreField
 from pocoflow.node import Node
@@ -18,10 +19,17 @@ T = TypeVar("T")
 
 
 class Link(NamedTuple):
-    """A field of one store that is set to a field of another; ``bind(target).to(source)``."""
+    """A field of one store that is set to a field of another; ``bind(target).to(source)``.
+
+    Attributes:
+        target: The field that is set.
+        source: The field whose value it is set to.
+        written: File and line of the ``bind``.
+    """
 
     target: StoreField
     source: StoreField
+    written: tuple[str, int] | None = None
 
 
 class Bound(Generic[T]):
@@ -29,6 +37,7 @@ class Bound(Generic[T]):
 
     def __init__(self, target: StoreField) -> None:
         self._target = target
+        self._written = users_line()
 
     def to(self, source: T, /) -> Link:
         """Name the field whose value it is set to.
@@ -36,7 +45,7 @@ class Bound(Generic[T]):
         Raises:
             DefinitionError: ``source`` is not a field reference.
         """
-        return Link(self._target, reference_of("bind(...).to", source))
+        return Link(self._target, reference_of("bind(...).to", source), self._written)
 
     def __repr__(self) -> str:
         return f"<bind {self._target}>"

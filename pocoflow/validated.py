@@ -35,6 +35,7 @@ class Validated:
     schema: Any
     inputs: tuple[str, ...] | None
     _db_path: Any
+    _written: tuple[str, int] | None
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
     _told: Graph | None = None
     _last: tuple[GraphNode, object, object, Proof] | None = None
@@ -117,7 +118,7 @@ class Validated:
 
             stored = self._db_path is not None
             subject = Subject(
-                self.flow_name, graph, schema, self.inputs, stored, place, frames, strays
+                self.flow_name, graph, schema, self.inputs, stored, place, frames, strays, self._written
             )
             proof = known[facts] = Proof(subject)
         return proof

@@ -45,7 +45,8 @@ def effects_of_branches(
 ) -> Effects:
     """What a node with branches does, from what ``effects`` and ``out`` say of the nodes inside."""
     branches = [_of_graph(graph, effects, out) for graph in place.branches]
-    items = {node.each: Place()} if isinstance(node, FanOut) else {}
+    here = place_at(place.where)
+    items = {node.each: here} if isinstance(node, FanOut) else {}
     private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
     # Written when all branches have ended, be the list empty or not.
     errors = frozenset(() if node.errors is None else (node.errors,))
@@ -63,11 +64,11 @@ def effects_of_branches(
     return Effects(
         needs={**items, **needs},
         reads=(_union(one.reads for one in branches) - given).union(items),
-        writes=dict.fromkeys(sorted(may), Place()),
+        writes=dict.fromkeys(sorted(may), here),
         exits=tuple(ways),
         reads_more=any(one.reads_more for one in branches),
         writes_more=unknown,
-        named={**items, **dict.fromkeys(sorted(private | errors), Place())},
+        named={**items, **dict.fromkeys(sorted(private | errors), here)},
         makes=(_union(one.makes for one in branches) - private) | errors,
     )
 

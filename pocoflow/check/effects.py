@@ -30,6 +30,11 @@ class Place(NamedTuple):
         return self.file, self.line
 
 
+def place_at(written: tuple[str, int] | None) -> Place:
+    """The place of what is written there."""
+    return Place() if written is None else Place(*written)
+
+
 Places: TypeAlias = Mapping[str, Place]
 """Keys of the store, each with the place where it is used first."""
 

@@ -10,6 +10,7 @@ from pocoflow.check.assignable import fits, fits_field, members
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
+from pocoflow.graph import GraphNode
 from pocoflow.parallel import FanOut
 from pocoflow.signature import definition_place
 from pocoflow.wording import type_label
@@ -28,7 +29,7 @@ def check_items(subject: Subject) -> Iterator[Finding]:
         if isinstance(place.node, FunctionNode) and place.node.signature.each is not None:
             yield from _of_function(subject, name, place.node)
         elif isinstance(place.node, FanOut) and subject.fields:
-            yield from _of_branch(subject, name, place.node)
+            yield from _of_branch(subject, name, place)
 
 
 def _of_function(
@@ -76,12 +77,14 @@ def _collected(
             )
 
 
-def _of_branch(subject: Subject, name: str, node: FanOut) -> Iterator[Finding]:
-    fields = subject.fields
+def _of_branch(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    node, fields = place.node, subject.fields
+    if not isinstance(node, FanOut):
+        return
     holds = fields.type_of(node.each)
     item = _item_of(holds)
     if item is None:
-        yield _without(subject, name, repr(node.each), holds)
+        yield _without(subject, name, repr(node.each), holds, place.where)
     elif not fits_field(item, takes := fields.takes(node.item)):
         yield subject.finding(
             "PF203",
@@ -89,6 +92,7 @@ def _of_branch(subject: Subject, name: str, node: FanOut) -> Iterator[Finding]:
             f"which holds {type_label(takes)}",
             f"let as_= name a field that holds {type_label(item)}",
             node=name,
+            where=place.where,
         )
 
 
@@ -97,7 +101,7 @@ def _without(
     name: str,
     field: str,
     holds: object,
-    where: tuple[str | None, int | None] | None = None,
+    where: tuple[str | None, int | None] | None,
 ) -> Finding:
     return subject.finding(
         "PF207",

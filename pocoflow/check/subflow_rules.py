@@ -61,6 +61,7 @@ def _linked(
                 f"{closest(field.name, fields.names)} (fields: {', '.join(fields.names)})",
                 f"correct the name, or add the field to {fields.label}",
                 node=name,
+                where=link.written,
             )
             return
     holds, takes = _type(link.source, source), _type(link.target, target, taken=True)
@@ -71,6 +72,7 @@ def _linked(
             f"{type_label(holds)}",
             "bind fields of one type, or let a node convert the value",
             node=name,
+            where=link.written,
         )
 
 

@@ -55,6 +55,7 @@ class Subject:
         place: Where the run begins; the start of the graph by default.
         frames: The nested flows around that place.
         strays: The edges of the flow as a node, if it is a node of no other flow.
+        where: File and line where the flow is made.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -70,9 +71,11 @@ class Subject:
         place: GraphNode | None = None,
         frames: tuple[GraphNode, ...] = (),
         strays: tuple[Edge[Any], ...] = (),
+        where: tuple[str, int] | None = None,
     ) -> None:
         self.flow_name = flow_name
         self.strays = strays
+        self._where = where
         self.graph = graph
         self.fields = Fields(schema)
         self.inputs = inputs
@@ -188,11 +191,11 @@ class Subject:
         where: tuple[str | None, int | None] | None = None,
         severity: Severity | None = None,
     ) -> Finding:
-        """A finding about this flow; its place is that of the edge unless another is given."""
+        """A finding about this flow; its place is that of the edge, or of the flow, by default."""
         if where is None and edge is not None:
             where = (edge.file, edge.line)
-        file, line = where or (None, None)
-        line = line if file is not None else None
+        is_known = where is not None and where[0] is not None
+        file, line = (where if is_known else self._where) or (None, None)
         chosen = severity or RULES[code].severity
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
         return Finding(code, chosen, self.flow_name, node, drawn, file, line, message, fix)
@@ -221,8 +224,8 @@ def effects_of(node: Node[Any, Any, Any]) -> Effects:
 
 def _of_subflow(node: Subflow) -> Effects:
     written = frozenset(link.target.name for link in node.outputs)
-    needs = {link.source.name: Place() for link in node.inputs}
-    writes = dict.fromkeys(sorted(written), Place())
+    needs = {link.source.name: place_at(link.written) for link in node.inputs}
+    writes = {link.target.name: place_at(link.written) for link in node.outputs}
     return Effects(
         needs=needs,
         reads=frozenset(needs),

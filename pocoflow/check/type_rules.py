@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pocoflow.check.assignable import fits, fits_field
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
+from pocoflow.definitions import place_of
 from pocoflow.failure import Failure
 from pocoflow.fields import StoreField
 from pocoflow.findings import Finding
@@ -97,6 +98,7 @@ def _failures(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding
             f"errors= writes list[Failure] to field {field!r}, which holds {type_label(takes)}",
             "let the field hold list[Failure]",
             node=name,
+            where=place.where,
         )
 
 
@@ -263,4 +265,5 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
             f"{model.__name__}, and both work on one store",
             f"let {model.__name__} be a subclass of {inner.__name__}, or give both one schema",
             node=label(level.path[-1], level.path[:-1]),
+            where=None if level.node is None else place_of(level.node),
         )

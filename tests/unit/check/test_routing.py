@@ -89,7 +89,7 @@ def told_by_calls(part: Any, trace: list[str]) -> str:
         trace.append(part.name)
         if len(trace) > 30:
             raise RecursionError
-        return part.says
+        return str(part.says)
     place = part.start
     while True:
         action = told_by_calls(place, trace)
