@@ -77,6 +77,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         inputs: The fields that a run has to be given, ``(A.document,)``; by default those that are
             read and that no node writes, or whoever writes them needs them first. Each run checks
             that they are there.
+        outputs: The fields that are set wherever a run ends, ``(A.summary,)``: a way to an end that
+            leaves one out is an error. By default those that the schema requires, and a warning.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
             by a cancellation, and fails. That of a nested flow does not count.
@@ -100,6 +102,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         max_steps: int = 10_000,
         schema: type[StateT] | Mapping[str, Any] | None = None,
         inputs: Iterable[Any] | None = None,
+        outputs: Iterable[Any] | None = None,
         strict: bool = False,
         deadline: float | None = None,
         run_id: str | None = None,
@@ -118,12 +121,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         make_schema(schema)
         refuse_phases(type(self), Node)
         note_part(start)
-        self._written = users_line()
+        self._made_at = users_line()
         self.start = start
         super().__init__(name=start.name if flow_name is None else flow_name)
         self.max_steps = max_steps
         self.schema = schema
-        self.inputs = names_of(inputs)
+        self.inputs = names_of("inputs", inputs)
+        self.outputs = names_of("outputs", outputs)
         self.strict = strict
         self.deadline = deadline
         self.run_id = run_id

@@ -108,7 +108,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
     is_batch: ClassVar[bool] = False
 
     _is_part: bool = False
-    _written: tuple[str, int] | None = None
+    _made_at: tuple[str, int] | None = None
     _drawn: tuple[int, tuple[Any, ...]] | None = None
     _name: str | None
     _edges: dict[str, Edge[Node[Any, Any, Any]]]

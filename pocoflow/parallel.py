@@ -112,7 +112,7 @@ class Spread(Node[Any, Any, EndT]):
         private: Iterable[Any] = (),
     ) -> None:
         super().__init__(name=name)
-        self._written = users_line()
+        self._made_at = users_line()
         for branch in branches:
             given: object = branch
             if not isinstance(given, Node):

@@ -30,12 +30,15 @@ class Validated:
         inputs: The keys that a run has to be given, as the flow declares them; ``None`` if it does
             not say: then they are the keys that are read and that no node writes, or whoever
             writes them needs them first.
+        outputs: The keys that are set wherever a run ends, as the flow declares them; ``None`` if
+            it does not say.
     """
 
     schema: Any
     inputs: tuple[str, ...] | None
+    outputs: tuple[str, ...] | None
     _db_path: Any
-    _written: tuple[str, int] | None
+    _made_at: tuple[str, int] | None
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
     _told: Graph | None = None
     _last: tuple[GraphNode, object, object, Proof] | None = None
@@ -111,34 +114,51 @@ class Validated:
         known = self._proofs[1]
         # The proof keeps the schema, so its id stays its own.
         strays = self._strays
-        facts = (place, frames, id(schema), self.inputs, self._db_path is None, bool(strays))
+        facts = (
+            place,
+            frames,
+            id(schema),
+            self.inputs,
+            self.outputs,
+            self._db_path is None,
+            bool(strays),
+        )
         proof = known.get(facts)
         if proof is None:
             from pocoflow.check import Proof, Subject
 
             stored = self._db_path is not None
             subject = Subject(
-                self.flow_name, graph, schema, self.inputs, stored, place, frames, strays, self._written
+                self.flow_name,
+                graph,
+                schema,
+                self.inputs,
+                stored,
+                place,
+                frames,
+                strays,
+                self._made_at,
+                None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at),
             )
             proof = known[facts] = Proof(subject)
         return proof
 
 
-def names_of(inputs: Iterable[Any] | None) -> tuple[str, ...] | None:
-    """The keys that ``Flow(inputs=...)`` names.
+def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:
+    """The keys that ``Flow(inputs=...)`` or ``Flow(outputs=...)`` names.
 
     Raises:
         DefinitionError: It is not a tuple of references to fields.
     """
-    if inputs is None:
+    if given is None:
         return None
-    given: Any = (inputs,) if isinstance(inputs, FieldRef | str) or is_fields(inputs) else inputs
+    several: Any = (given,) if isinstance(given, FieldRef | str) or is_fields(given) else given
     names = []
-    for one in given:
+    for one in several:
         if not isinstance(one, FieldRef):
             hint = f": write fields(Model).{one} or key({one!r})" if isinstance(one, str) else ""
             raise DefinitionError(
-                f"Flow(inputs=...) takes references to fields, not {short(one)}{hint}"
+                f"Flow({argument}=...) takes references to fields, not {short(one)}{hint}"
             )
         names.append(field_of(one).name)
     return tuple(dict.fromkeys(names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pocoflow.check.effects import Effects, Exit, Place, Places
+from pocoflow.check.effects import Effects, Exit, Places, place_at
 from pocoflow.check.flat import Spot, Walk, Way
 from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.graph import Graph, GraphNode

@@ -11,6 +11,7 @@ from pocoflow.check.flat import Spot, Way
 from pocoflow.check.subject import Subject
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
+from pocoflow.graph import GraphNode
 from pocoflow.wording import closest
 
 __all__ = ["DataFlow", "Missing", "check_data"]
@@ -54,8 +55,52 @@ class DataFlow:
         for effects in self._effects.values():
             for key in (*effects.needs, *effects.writes):
                 self._bits.setdefault(key, 1 << len(self._bits))
-        for key in self._caught:
+        for key in (*self._caught, *self.wanted):
             self._bits.setdefault(key, 1 << len(self._bits))
+
+    @cached_property
+    def wanted(self) -> tuple[str, ...]:
+        """The keys that are to be set wherever a run ends: as declared, or as the schema requires.
+
+        Left out is what the schema lacks, of which PF201 says it better, and what it requires and
+        no node writes where the flow does not say what it is given.
+        """
+        subject = self._subject
+        if subject.outputs is not None:
+            return tuple(key for key in subject.outputs if not subject.fields.lacks(key))
+        is_told = subject.inputs is not None
+        return tuple(key for key in subject.fields.required if is_told or key in self.written)
+
+    def unset(self) -> Iterator[tuple[str, Spot, Way]]:
+        """The keys that are to be set at an end and are not, each with the first such end.
+
+        One that only a node writes to which no action leads is left out: that is the mistake. And
+        only who declares what is set counts on it after an error.
+        """
+        subject = self._subject
+        aside = [place for _, place in subject.nodes if place not in self._walked]
+        written = {key for place in aside for key in subject.effects(place).writes}
+        wanted = {key for key in self.wanted if key in self.written or key not in written}
+        known = self.mask(() if subject.inputs is not None else self.inputs)
+        for spot in subject.walk.spots if wanted else ():
+            for way, added in self._behind(spot).items():
+                is_excused = way.is_unhandled or (way.catch is not None and subject.outputs is None)
+                if way.target is None and not is_excused:
+                    there = known | self.before[id(spot)] | added
+                    for key in sorted(wanted):
+                        if not there & self._bits[key]:
+                            wanted.discard(key)
+                            yield key, spot, way
+
+    @cached_property
+    def _walked(self) -> set[GraphNode]:
+        return {spot.place for spot in self._subject.walk.spots}
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """What the caller gives if the flow does not say: what is read and no node makes first."""
+        keys = dict.fromkeys(one.key for one in self.missing)
+        return tuple(key for key in keys if key not in self.made)
 
     def _of(self, spot: Spot) -> Effects:
         effects = self._subject.effects(spot.place)
@@ -132,16 +177,16 @@ class DataFlow:
                     found.append(Missing(key, spot, place))
         return found
 
-    def path(self, missing: Missing) -> str:
-        """A path on which the key is not written, as text."""
-        bit = self._bits[missing.key]
+    def path(self, key: str, spot: Spot) -> str:
+        """A path to a node on which the key is not written, as text."""
+        bit = self._bits[key]
         blocked = frozenset(
             (id(spot), way.action)
             for spot in self._subject.walk.spots
             for way, added in self._behind(spot).items()
             if added & bit
         )
-        steps = self._subject.walk.path_to(missing.spot, blocked)
+        steps = self._subject.walk.path_to(spot, blocked)
         shown = steps[0]
         for action, name in zip(steps[1::2], steps[2::2], strict=True):
             shown += f" -> {name}" if action == "default" else f" -{action}-> {name}"
@@ -161,6 +206,9 @@ def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | Non
         is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
         if is_known and (one.key in flow.made or subject.inputs is not None):
             yield one, _read_before(subject, flow, one)
+    for key, spot, way in flow.unset():
+        found = _unset(subject, flow, key, spot, way)
+        yield None if found.severity == "warning" else Missing(key, spot, Place()), found
     yield from ((None, one) for one in _unread(subject))
 
 
@@ -171,11 +219,12 @@ def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
         declared = ", ".join(inputs) or "none"
         why = f"no node writes it, and it is not among the inputs ({declared})"
         why += closest(one.key, inputs)
-    message = f"it reads {one.key!r} before anything wrote it, on the path {flow.path(one)}: {why}"
+    path = flow.path(one.key, one.spot)
+    message = f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}"
     fix = f"write {one.key!r} on that path, give it a default in the schema, or, "
     if one.key not in subject.effects(one.spot.place).reads:
         message = f"it gives an increment to {one.key!r}, which has no value yet"
-        message += f" on the path {flow.path(one)}"
+        message += f" on the path {path}"
         fix = f"give {one.key!r} a default in the schema, such as an empty list, or, "
     return subject.finding(
         "PF301",
@@ -183,6 +232,29 @@ def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
         f"{fix}if runs are given it, name it among Flow(..., inputs=...)",
         node=one.spot.inside(one.place.node),
         where=one.place.where,
+    )
+
+
+def _unset(subject: Subject, flow: DataFlow, key: str, spot: Spot, way: Way) -> Finding:
+    """A key that is not set at an end; an error where somebody counts on it."""
+    path = flow.path(key, spot)
+    path += " -> END" if way.action == "default" else f" -{way.action or '*'}-> END"
+    why = "" if key in flow.written else ", and no node writes it"
+    wanted = subject.outputs
+    if wanted is None:
+        counts = f"{subject.fields.label} requires it, so to_model() and validate() would fail then"
+        fix = "give it a default in the schema, or name what is set at the end, Flow(outputs=...)"
+    elif subject.is_inner:
+        counts, fix = f"the flow hands back {key!r}", "take the output out"
+    else:
+        counts, fix = "it is among the outputs", "take it out of Flow(outputs=...)"
+    return subject.finding(
+        "PF301" if subject.is_inner else "PF304",
+        f"{key!r} is not set where the run ends on the path {path}: {counts}{why}",
+        f"write {key!r} on that path, or {fix}",
+        node=spot.name,
+        where=None if wanted is None else wanted[key],
+        severity="warning" if wanted is None else "error",
     )
 
 

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["NOTHING", "UNKNOWN", "Effects", "Exit", "Place", "Places", "Write", "in_sequence"]
+__all__ = [
+    "NOTHING",
+    "UNKNOWN",
+    "Effects",
+    "Exit",
+    "Place",
+    "Places",
+    "Write",
+    "in_sequence",
+    "place_at",
+]
 
 
 class Place(NamedTuple):

@@ -21,12 +21,14 @@ class Way(NamedTuple):
         target: The node that comes next; ``None`` ends the run.
         ending: The action with which it ends a nested flow or the run; ``None`` if not known.
         catch: What the edge was written with, if errors take it.
+        is_unhandled: Whether it ends a flow although the node has edges, and none for the action.
     """
 
     action: str | None
     target: Spot | None
     ending: str | None = None
     catch: Catch | None = None
+    is_unhandled: bool = False
 
 
 class Spot:
@@ -91,7 +93,7 @@ class Walk:
         place, frames = spot.place, spot.frames
         declared = place.declared
         for action in place.targets if declared is None else declared:
-            yield Way(action, self._spot(follow(place, action, frames)), action)
+            yield self._way(action, follow(place, action, frames), action)
         if declared is None:
             yield from self._others(place, frames)
         yield from self._errors(place, "", frames)
@@ -106,8 +108,12 @@ class Walk:
             *outer, place = frames
             frames = tuple(outer)
             for action in place.targets:
-                yield Way(None, self._spot(follow(place, action, frames)), action)
-        yield Way(None, self._spot(follow(place, None, frames)))
+                yield self._way(None, follow(place, action, frames), action)
+        yield self._way(None, follow(place, None, frames), None)
+
+    def _way(self, action: str | None, stand: Stand, ending: str | None) -> Way:
+        unhandled = stand.unhandled is not None
+        return Way(action, self._spot(stand), ending, is_unhandled=unhandled)
 
     def _errors(self, place: GraphNode, where: str, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
         """Where errors lead that a node, or a nested flow, catches."""

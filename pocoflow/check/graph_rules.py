@@ -85,8 +85,10 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
             continue
         by_flow = (place.name, "flow") in written or isinstance(place.node, FunctionNode)
         severity: Severity = "error" if by_flow else "warning"
+        misspelt = [one for one in place.targets if one not in actions]
         for action in actions:
-            if action not in place.targets:
+            # Where an edge is nearly for this action, its own finding (PF102) has said so.
+            if action not in place.targets and not any(closest(action, [one]) for one in misspelt):
                 yield subject.finding(
                     "PF103",
                     f"{place.name!r} can return {action!r}, which has no edge: the run would end "

@@ -30,16 +30,14 @@ class Proof:
 
     Args:
         subject: The flow.
-        is_inner: Whether it is the flow of a subflow, which is looked at without those in it.
 
     Attributes:
         needs: The keys without which a run is refused.
         is_refused: Whether a run is refused whatever it begins with.
     """
 
-    def __init__(self, subject: Subject, *, is_inner: bool = False) -> None:
+    def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._is_inner = is_inner
         self._declared = subject.inputs if subject.is_start else None
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
@@ -81,11 +79,11 @@ class Proof:
     def _always(self) -> list[Finding]:
         """The findings that do not depend on what a run begins with, flows of subflows included."""
         found = [*self._own]
-        if self._is_inner:
+        if self._subject.is_inner:  # whoever looks at the flow around it goes on from here
             return found
         inside = subflows_of(self._subject)
         for inner in inside:  # grows while it is walked through
-            found += Proof(inner, is_inner=True).findings
+            found += Proof(inner).findings
             inside += subflows_of(inner)
         return found
 
@@ -108,8 +106,7 @@ class Proof:
         """What the caller gives: as declared, or what is read and written by no node."""
         if self._declared is not None:
             return self._declared
-        unwritten = {one.key for one, _ in self._unwritten}
-        return tuple(key for key in self._readers if key not in unwritten)
+        return self._flow.inputs
 
     @cached_property
     def _readers(self) -> dict[str, str]:

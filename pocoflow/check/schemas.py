@@ -51,6 +51,11 @@ class Fields:
         known = self.model.model_fields.items()
         return frozenset(name for name, field in known if not field.is_required())
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The fields of a model that have to be set for it to be complete."""
+        return () if self.model is None else tuple(n for n in self.names if n not in self.defaults)
+
     def __bool__(self) -> bool:
         return self.schema is not None
 

@@ -8,6 +8,7 @@ from typing import Any
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.schemas import Fields
 from pocoflow.check.subject import Subject
+from pocoflow.definitions import place_of
 from pocoflow.findings import Finding
 from pocoflow.subflow import Link, Subflow
 from pocoflow.wording import closest, type_label
@@ -25,7 +26,6 @@ def check_links(subject: Subject) -> Iterator[Finding]:
         ):
             for link in links:
                 yield from _linked(subject, name, link, target, source)
-        yield from _handed_back(subject, name, node, _alone(subject, name, node))
 
 
 def subflows_of(subject: Subject) -> list[Subject]:
@@ -44,7 +44,14 @@ def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
     names = (link.target.name for link in node.inputs)
     handed = tuple(name for name in names if not inner.lacks(name))
     return Subject(
-        f"{subject.flow_name}/{name}", node.flow.graph, node.flow.schema, handed, subject.stored
+        f"{subject.flow_name}/{name}",
+        node.flow.graph,
+        node.flow.schema,
+        handed,
+        subject.stored,
+        where=place_of(node),
+        outputs={link.source.name: link.written for link in node.outputs},
+        is_inner=True,
     )
 
 
@@ -80,24 +87,3 @@ def _type(field: Any, fields: Fields, *, taken: bool = False) -> Any:
     if fields:
         return fields.takes(field.name) if taken else fields.type_of(field.name)
     return Any if field.model is None else field.model.model_fields[field.name].annotation
-
-
-def _handed_back(subject: Subject, name: str, node: Subflow, alone: Subject) -> Iterator[Finding]:
-    """Fields that are handed back although nothing in the flow can set them."""
-    inner = Fields(node.flow.schema)
-    if not inner:
-        return
-    known = {*inner.defaults, *(link.target.name for link in node.inputs)}
-    effects = [alone.effects(spot.place) for spot in alone.walk.spots]
-    if any(one.writes_more for one in effects):
-        return
-    known.update(key for one in effects for key in one.writes)
-    for link in node.outputs:
-        if link.source.name in inner and link.source.name not in known:
-            yield subject.finding(
-                "PF301",
-                f"it hands back {link.source.name!r}, which nothing in flow {node.flow.name!r} "
-                "writes",
-                f"let one of its nodes write {link.source.name!r}, or take the output out",
-                node=name,
-            )

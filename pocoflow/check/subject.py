@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from pocoflow.check.branch_effects import effects_of_branches
-from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, Place, in_sequence
+from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, Place, in_sequence, place_at
 from pocoflow.check.flat import Spot, Walk, Way
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
@@ -56,6 +56,8 @@ class Subject:
         frames: The nested flows around that place.
         strays: The edges of the flow as a node, if it is a node of no other flow.
         where: File and line where the flow is made.
+        outputs: The keys that a run has set when it ends, if that is said, and where it is.
+        is_inner: Whether it is the flow of a subflow.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -72,9 +74,13 @@ class Subject:
         frames: tuple[GraphNode, ...] = (),
         strays: tuple[Edge[Any], ...] = (),
         where: tuple[str, int] | None = None,
+        outputs: Mapping[str, tuple[str, int] | None] | None = None,
+        is_inner: bool = False,
     ) -> None:
         self.flow_name = flow_name
         self.strays = strays
+        self.outputs = outputs
+        self.is_inner = is_inner
         self._where = where
         self.graph = graph
         self.fields = Fields(schema)

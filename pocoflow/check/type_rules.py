@@ -40,19 +40,21 @@ def check_types(subject: Subject) -> Iterator[Finding]:
                 yield from _failures(subject, name, place)
             yield from check_phases(subject, name, place)
     yield from _nested_schemas(subject)
-    yield from _unknown_inputs(subject)
+    yield from _unknown_ends(subject)
 
 
-def _unknown_inputs(subject: Subject) -> Iterator[Finding]:
+def _unknown_ends(subject: Subject) -> Iterator[Finding]:
     fields = subject.fields
-    for key in subject.inputs or ():
-        if fields.lacks(key):
-            yield subject.finding(
-                "PF201",
-                f"{key!r} is an input of the flow, and {fields.label} does not have it"
-                f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
-                f"correct the name in Flow(inputs=...), or add the field to {fields.label}",
-            )
+    outputs = () if subject.is_inner else subject.outputs or ()  # of links it is said elsewhere
+    for kind, keys in (("input", subject.inputs or ()), ("output", outputs)):
+        for key in keys:
+            if fields.lacks(key):
+                yield subject.finding(
+                    "PF201",
+                    f"{key!r} is an {kind} of the flow, and {fields.label} does not have it"
+                    f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
+                    f"correct the name in Flow({kind}s=...), or add the field to {fields.label}",
+                )
 
 
 def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:

@@ -154,4 +154,49 @@ RULES = (
     """,
         also="warning",
     ),
+    rule(
+        "PF304",
+        "not set at the end",
+        "error",
+        "A way to the end leaves out a field that is to be set there.",
+        """Whoever works with the result has not got it, after everything has been paid for. With
+        `outputs=` a flow says what is set wherever it ends. Without, it is what its model requires,
+        and a warning, as only `to_model()` and `validate()` need all of that: what one way to an
+        end leaves out, and, if the flow names its `inputs=`, what no node writes. Nothing is said
+        where unknown code may have written it.""",
+        """
+    @node
+    def is_long(document: str) -> Literal["long", "short"]:
+        return "long" if len(document) > 100 else "short"
+
+
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    flow = Flow(start=is_long, schema=Article, outputs=(A.summary,))
+    flow.then(is_long.when("long"), summarise).then(is_long.when("short"), END)
+    """,
+        """
+    @node
+    def is_long(document: str) -> Literal["long", "short"]:
+        return "long" if len(document) > 100 else "short"
+
+
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    @node(writes=A.summary)
+    def copy(document: str) -> str:
+        return document
+
+
+    flow = Flow(start=is_long, schema=Article, outputs=(A.summary,))
+    flow.then(is_long.when("long"), summarise).then(is_long.when("short"), copy)
+    """,
+        also="warning",
+    ),
 )

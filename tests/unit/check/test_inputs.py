@@ -200,12 +200,12 @@ def test_a_node_that_reads_before_the_one_that_makes_it_is_told() -> None:
     """Nodes in the wrong order: no path leads from the writer to the reader."""
     flow = Flow(enough, schema=Draft).then(enough.when("no"), begin).then(begin, name)
     flow.then(enough.when("yes"), END)
-    (found,) = flow.validate()
-    assert (found.code, found.severity, found.node) == ("PF301", "error", "enough")
+    (found,) = [one for one in flow.validate() if one.severity == "error"]
+    assert (found.code, found.node) == ("PF301", "enough")
 
 
 def test_inputs_that_are_declared_are_all_of_them() -> None:
     """What every writer needs first is an error where the flow says that it is not given."""
-    (found,) = Flow(improve, schema=Draft, inputs=(D.title,)).validate()
-    assert found.code == "PF301"
+    flow = Flow(improve, schema=Draft, inputs=(D.title,))
+    (found,) = [one for one in flow.validate() if one.code == "PF301"]
     assert "it reads 'text' before anything wrote it" in found.message

@@ -175,4 +175,6 @@ def test_a_nested_flow_and_a_subflow_are_judged_alike(seed: int) -> None:
 
 def told(flow: Flow[S]) -> Counter[tuple[str, str, str | None, int | None]]:
     """The findings, without the names of the flows around."""
-    return Counter((it.code, it.severity, it.file, it.line) for it in flow.validate())
+    return Counter(
+        (it.code, it.severity, it.file, it.line) for it in flow.validate() if it.code != "PF304"
+    )

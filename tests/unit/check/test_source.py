@@ -212,7 +212,7 @@ class OfAnInstance(Node):
 def test_a_finding_on_a_class_has_the_line_of_the_read() -> None:
     """The place of a finding is that of the read in the source."""
     flow = Flow(Multiline(), schema=Article, inputs=())
-    (found,) = flow.validate()
+    (found,) = [one for one in flow.validate() if one.severity == "error"]
     with open(__file__, encoding="utf-8") as file:
         lines = file.read().splitlines()
     assert found.code == "PF301"
