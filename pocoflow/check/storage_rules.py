@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from pocoflow.answers import answer_type, asks
 from pocoflow.check.assignable import members
@@ -21,7 +21,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
-from pocoflow.hints import answered, awaited, is_unknown
+from pocoflow.hints import answered, awaited, is_unknown, plain
 from pocoflow.wording import type_label
 
 __all__ = ["check_storage", "not_storable"]
@@ -118,11 +118,20 @@ def not_storable(hint: Any, seen: tuple[Any, ...] = ()) -> Any:
     """
     if hint in seen or is_unknown(hint):
         return None
-    for member in members(hint):
+    bare = plain(hint)
+    parts = get_args(bare) if get_origin(bare) in (Union, types.UnionType) else (bare,)
+    for member in (one for part in parts for one in _members(part)):
         bad = _bad_member(member, (*seen, hint))
         if bad is not None:
             return bad
     return None
+
+
+def _members(hint: Any) -> Iterable[Any]:
+    """Its members; a secret is one although it takes other values, which it makes secrets."""
+    kind = get_origin(plain(hint)) or plain(hint)
+    is_secret = isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes))
+    return (kind,) if is_secret else members(hint)
 
 
 def _bad_member(member: Any, seen: tuple[Any, ...]) -> Any:

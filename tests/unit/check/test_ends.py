@@ -1,10 +1,10 @@
 """What is to be set where a flow ends, and the places in the user's file that findings have."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
 from pocoflow.errors import DefinitionError, FlowValidationError
@@ -166,3 +166,31 @@ def test_a_flow_of_ones_own_has_the_line_that_makes_it() -> None:
     """Also if its class is the user's, and a function makes it."""
     (found,) = [one for one in made().validate() if one.code == "PF201"]
     assert (found.file, found.line) == (__file__, line_of("in a function"))
+
+
+class Nested(BaseModel):
+    """A model inside of the store's."""
+
+    token: Secret[int]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        SecretStr,
+        SecretBytes,
+        Secret[str],
+        SecretStr | None,
+        Annotated[SecretStr, "a note"],
+        list[SecretStr],
+        dict[str, SecretBytes],
+        Nested,
+    ],
+)
+def test_a_secret_is_not_written_down(kind: Any, tmp_path: Path) -> None:
+    """A field that holds one is told where runs are kept in a database, and only there."""
+    schema = {"text": str, "token": kind}
+    (found,) = Flow(look, schema=schema, db_path=tmp_path / "runs.db").validate()
+    assert (found.code, found.severity) == ("PF401", "error")
+    assert "Secret" in found.message
+    assert Flow(look, schema=schema).validate() == []
