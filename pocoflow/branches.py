@@ -49,6 +49,9 @@ class BranchStore(Store[Any]):
         migrated: Keys whose values, taken back, are not those that are stored.
     """
 
+    increments: list[tuple[str, Any]]
+    migrated: set[str]
+
     def __init__(
         self,
         parent: Store[Any],
@@ -68,8 +71,8 @@ class BranchStore(Store[Any]):
         self._fork = fork
         self._expected = fork.copy()
         self._private = hidden.union(private)
-        self.increments: list[tuple[str, Any]] = []
-        self.migrated: set[str] = set()
+        self.increments = []
+        self.migrated = set()
         self._shadowed = {key: self._data[key] for key in private if key in self._data}
         if private:
             made = {key: stored_copy(value) for key, value in private.items()}

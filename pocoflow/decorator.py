@@ -26,7 +26,7 @@ Default: TypeAlias = Literal["default"]
 
 _ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
 _ABOUT_ITEMS = ("concurrency", "on_error")
-_SETTINGS = ("writes", "each", "name", *_ABOUT_EXEC, *_ABOUT_ITEMS)
+_SETTINGS = ("writes", "each", "name", "supplied", *_ABOUT_EXEC, *_ABOUT_ITEMS)
 
 
 class Writes(Protocol[WrittenT]):
@@ -152,6 +152,7 @@ def node(
     concurrency: int = 1,
     on_error: Literal["stop", "collect"] = "stop",
     name: str | None = None,
+    supplied: Iterable[str] = (),
     max_retries: int = 1,
     retry_delay: float = 0.0,
     backoff: float = 1.0,
@@ -167,6 +168,7 @@ def node(
     concurrency: int = 1,
     on_error: Literal["stop", "collect"] = "stop",
     name: str | None = None,
+    supplied: Iterable[str] = (),
     max_retries: int = 1,
     retry_delay: float = 0.0,
     backoff: float = 1.0,
@@ -180,6 +182,7 @@ def node(
     *,
     writes: WrittenT,
     name: str | None = None,
+    supplied: Iterable[str] = (),
     max_retries: int = 1,
     retry_delay: float = 0.0,
     backoff: float = 1.0,
@@ -192,6 +195,7 @@ def node(
 def node(
     *,
     name: str | None = None,
+    supplied: Iterable[str] = (),
     max_retries: int = 1,
     retry_delay: float = 0.0,
     backoff: float = 1.0,
@@ -219,7 +223,8 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     Args:
         function: The function, when used without arguments.
         settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
-            the function returns; ``name``; ``max_retries``, ``retry_delay``, ``backoff``,
+            the function returns; ``name``; ``supplied``, the names of parameters whose arguments a
+            decorator below ``@node`` supplies; ``max_retries``, ``retry_delay``, ``backoff``,
             ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
             that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a
             field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
@@ -247,7 +252,8 @@ def _make(
 ) -> FunctionNode[..., Any, Any, Any]:
     settings = dict(given)
     writes, each, name = (settings.pop(one, None) for one in ("writes", "each", "name"))
-    signature = read_signature(function, writes, names, each)
+    supplied = settings.pop("supplied", ())
+    signature = read_signature(function, writes, names, each, supplied)
     for setting in settings:
         if setting in _ABOUT_ITEMS and each is None:
             raise DefinitionError(

@@ -12,6 +12,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
 from pocoflow.node import BatchNode, Node
 from pocoflow.parallel import Spread
+from pocoflow.porting import check_phases
 from pocoflow.resources import Resource
 from pocoflow.settings import check_settings
 from pocoflow.subflow import Subflow
@@ -415,6 +416,7 @@ class Graph:
 
     def _name_nodes(self, nodes: Iterable[_Node], reachable: bool) -> None:
         for node in nodes:
+            check_phases(node)
             check_settings(node)
             place = GraphNode(self._unique(node.name), node, reachable)
             self._by_node[id(node)] = place

@@ -1,4 +1,4 @@
-"""Annotations of functions, as far as they can be known.
+"""Annotations of functions, as far as they can be known, and of which kind functions are.
 
 An annotation may be a string (PEP 563), may name what is defined further down or what only a type
 checker imports. A part that cannot be resolved is :class:`Unknown`, never an error.
@@ -7,11 +7,13 @@ checker imports. A part that cannot be resolved is :class:`Unknown`, never an er
 from __future__ import annotations
 
 import builtins
+import inspect
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
+from functools import partial, partialmethod
 from inspect import unwrap
 from types import CodeType, NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, ForwardRef, Literal, Never, NoReturn, Union, get_args, get_origin
@@ -21,7 +23,17 @@ from typing_extensions import Format, get_annotations
 
 from pocoflow.question import Question
 
-__all__ = ["Unknown", "actions_of", "answered", "awaited", "is_unknown", "plain", "read_hints"]
+__all__ = [
+    "Unknown",
+    "actions_of",
+    "answered",
+    "awaited",
+    "is_async",
+    "is_generator",
+    "is_unknown",
+    "plain",
+    "read_hints",
+]
 
 _ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
 if sys.version_info >= (3, 12):
@@ -62,6 +74,37 @@ class Unknown:
 
     def __repr__(self) -> str:
         return f"<unknown {self._source}>"
+
+
+def _called(function: Any) -> Any:
+    """The function behind partials, bound methods and objects that can be called."""
+    while True:
+        if isinstance(function, (partial, partialmethod)):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif not isinstance(function, type) and not inspect.isroutine(function):
+            inner = inspect.getattr_static(type(function), "__call__", None)
+            if not inspect.isfunction(inner):
+                return function
+            function = inner
+        else:
+            return function
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call of it gives something that somebody has to await, as far as that is seen."""
+    inner = _called(function)
+    return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
+
+
+def is_generator(function: Any, *, asynchronous: bool | None = None) -> bool:
+    """Whether a call of it, or of what it wraps, gives a generator in the place of a result."""
+    inner = _called(unwrap(_called(function)))
+    plain_one, async_one = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
+    if asynchronous is not None:
+        return async_one if asynchronous else plain_one
+    return plain_one or async_one
 
 
 def read_hints(

@@ -13,7 +13,15 @@ from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch,
 from pocoflow.errors import DefinitionError
 from pocoflow.failure import Failure
 from pocoflow.logging import get_logger
-from pocoflow.porting import Elsewhere, check_called, keyword_only, not_a_node, two_arguments
+from pocoflow.porting import (
+    Elsewhere,
+    check_called,
+    check_phases,
+    keyword_only,
+    not_a_node,
+    refuse_dead,
+    two_arguments,
+)
 from pocoflow.question import Question, Reply
 from pocoflow.settings import RetryOn, check_settings
 from pocoflow.store import Store
@@ -116,13 +124,24 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         node = super().__new__(cls)
-        # Set here and not in __init__, so that a subclass may leave out super().__init__().
-        node._name = None
-        node._edges = {}
-        node._replaced = []
+        try:
+            # Set here and not in __init__, so that a subclass may leave out super().__init__().
+            node._name = None
+            node._edges = {}
+            node._replaced = []
+        except Exception as exc:
+            raise DefinitionError(
+                f"{cls.__name__} refuses to be written to ({type(exc).__name__}): a node is given "
+                "its name and its edges, so it cannot be frozen; use @dataclass(eq=False)"
+            ) from exc
         check_called(cast(Any, cls))
+        check_phases(node)
         check_settings(node)
         return node
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        refuse_dead(cls)
 
     @keyword_only
     def __init__(self, *, name: str | None = None) -> None:

@@ -9,13 +9,17 @@ from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast
 
 from pocoflow.errors import DefinitionError
+from pocoflow.hints import is_generator
 from pocoflow.wording import short
 
 __all__ = [
     "Elsewhere",
     "check_called",
+    "check_phases",
+    "hidden_node",
     "keyword_only",
     "not_a_node",
+    "refuse_dead",
     "refuse_phases",
     "two_arguments",
 ]
@@ -32,6 +36,8 @@ def not_a_node(given: object) -> str:
         return f"the class {given.__name__}: pass an instance, with ()"
     if getattr(given, "__name__", "") == "<lambda>":
         return "a lambda: define a function with def, and write @node above it"
+    if (hidden := hidden_node(given)) is not None:
+        return hidden
     if inspect.isroutine(given):
         return f"the function {getattr(given, '__name__', '')}: write @node above it"
     for base in type(given).__mro__:
@@ -39,6 +45,23 @@ def not_a_node(given: object) -> str:
             name = type(given).__name__
             return f"{name}, which is a PocketFlow node; derive it from pocoflow.Node"
     return short(given)
+
+
+def hidden_node(given: object) -> str | None:
+    """What to do about a decorator that stands above ``@node`` and has hidden the node."""
+    inner: Any = given
+    while (behind := getattr(inner, "__wrapped__", None)) is not None:
+        if hasattr(type(behind), "exec_fallback"):
+            name = (
+                inner.__code__.co_qualname.partition(".")[0] if hasattr(inner, "__code__") else ""
+            )
+            who = f"the decorator {name!r}" if name else f"a {type(inner).__name__} above it"
+            return (
+                f"the function {getattr(given, '__name__', '')}: {who} has hidden the node that "
+                "@node made of it; put the decorator below @node"
+            )
+        inner = behind
+    return None
 
 
 def two_arguments(method: MethodT) -> MethodT:
@@ -111,6 +134,67 @@ class Elsewhere:
         )
 
 
+_WRAP = "what wraps each visit of a node is a middleware, flow.use(visit=...)"
+_NEVER_CALLED = {
+    "_run": _WRAP,
+    "_run_async": _WRAP,
+    "_exec": "what wraps each attempt of exec is a middleware, flow.use(attempt=...)",
+    "_exec_async": "what wraps each attempt of exec is a middleware, flow.use(attempt=...)",
+    "_orch": _WRAP,
+    "_orch_async": _WRAP,
+    "next_node": "post returns the action, and edges say where it leads, node.then(action, target)",
+    "get_next_node": "post returns the action, and edges say where it leads",
+    "_next_node": "post returns the action, and edges say where it leads",
+    "_successors": "edges are written node.then(action, target), and read as node.edges",
+}
+
+
+def refuse_dead(kind: type) -> None:
+    """Refuse a class that overrides what a version before, or PocketFlow, would have called.
+
+    What another method of the class uses is the class's own, and left alone.
+
+    Raises:
+        DefinitionError: Names it, and how it is written here.
+    """
+    if kind not in _own(kind):
+        return
+    for name in _NEVER_CALLED.keys() & vars(kind).keys():
+        if any(name in used for base in _own(kind) for used in _used(base, name)):
+            continue
+        if not (callable(vars(kind)[name]) or hasattr(vars(kind)[name], "__get__")):
+            continue  # a value of the user's
+        raise DefinitionError(f"{kind.__qualname__}.{name} is never called: {_NEVER_CALLED[name]}")
+
+
+def _own(kind: type) -> list[type]:
+    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] != "pocoflow"]
+
+
+def check_phases(node: Any) -> None:
+    """Refuse a phase that is a generator: nobody would run it.
+
+    The ``prep`` of a batch may be one: it gives the items.
+
+    Raises:
+        DefinitionError: Names the phase.
+    """
+    for phase in (*_PHASES, "exec_async"):
+        function = getattr(node, phase, None)
+        gives_items = phase == "prep" and node.is_batch
+        if function is None or not is_generator(function, asynchronous=gives_items or None):
+            continue
+        advice = (
+            "return a list"
+            if phase != "exec"
+            else ("return one value; what is to be seen meanwhile is told by context().emit(part)")
+        )
+        raise DefinitionError(
+            f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
+            "decorator that makes a list of it does without functools.wraps)"
+        )
+
+
 @lru_cache(maxsize=1024)
 def check_called(kind: Any) -> None:
     """Refuse a class with a phase that is never called, such as PocketFlow's ``prep_async``.
@@ -122,7 +206,7 @@ def check_called(kind: Any) -> None:
     """
     if kind.is_flow:
         return  # which says itself that it has no phases
-    own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] != "pocoflow"]
+    own = _own(kind)
     ours = {name for base in kind.__mro__ if base not in own for name in vars(base)}
     defined = {name for base in own for name in vars(base)}
     dead = {f"{phase}_async": phase for phase in _PHASES if phase not in defined}
@@ -160,9 +244,11 @@ def refuse_phases(kind: type, node: type) -> None:
         )
 
 
-def _used(kind: type) -> Iterator[set[str]]:
-    """The names that each method of a class uses."""
-    for value in vars(kind).values():
+def _used(kind: type, but: str = "") -> Iterator[set[str]]:
+    """The names that each method of a class uses, without one of them."""
+    for name, value in vars(kind).items():
+        if name == but:
+            continue
         given = value.fget if isinstance(value, property) else value
         function = given.__func__ if isinstance(given, (classmethod, staticmethod)) else given
         if isinstance(function, FunctionType):

@@ -8,14 +8,28 @@ branches. The functions here are the usual ones; any function of two arguments w
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
-from types import BuiltinFunctionType, FunctionType
-from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from pocoflow.changes import freeze, is_same
 from pocoflow.errors import DefinitionError, MissingKeyError
 from pocoflow.failure import add_note
+from pocoflow.wording import short
 
 __all__ = [
     "Reducer",
@@ -30,6 +44,9 @@ __all__ = [
     "reduced",
     "reducers_of",
 ]
+
+_OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
+_MARKS = ("pydantic.", "pydantic_core.", "annotated_types", "typing_extensions")
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -79,20 +96,95 @@ def item(field: list[T]) -> T:
     return cast(T, field)
 
 
-def reducers_of(fields: Iterable[tuple[str, Iterable[object]]]) -> dict[str, Reducer]:
-    """The reducers among the metadata of fields, by field.
+def reducers_of(
+    fields: Iterable[tuple[str, object, Iterable[object]]],
+) -> dict[str, Reducer]:
+    """The reducers of fields, by field.
+
+    Args:
+        fields: The name of each, its type, and what its annotation says beside that.
 
     Raises:
-        DefinitionError: There are several for one field.
+        DefinitionError: There are several for one field, one that does not take two arguments, or
+            one for a part of a field, which nothing would call.
     """
     reducers: dict[str, Reducer] = {}
-    for name, metadata in fields:
-        found = [one for one in metadata if isinstance(one, (FunctionType, BuiltinFunctionType))]
+    for name, hint, metadata in fields:
+        found = [one for said in (metadata, _of_optional(hint)) for one in _reducers(name, said)]
         if len(found) > 1:
-            names = ", ".join(one.__name__ for one in found)
+            names = ", ".join(map(reducer_name, found))
             raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
+        for part in _parts(hint):
+            for one in _reducers(name, metadata_of(part)):
+                raise DefinitionError(
+                    f"field {name!r} declares the reducer {reducer_name(one)} for a part of its "
+                    "value, where nothing calls it: declare it for the field, as in "
+                    f"{name}: Annotated[list[str], extend]"
+                )
         reducers.update((name, one) for one in found)
     return reducers
+
+
+def reducer_name(reducer: Any) -> str:
+    """What a reducer is called in messages."""
+    name = getattr(reducer, "__name__", None)
+    return name if isinstance(name, str) else short(reducer)
+
+
+def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
+    """What is meant as a reducer: a callable that is nothing of Pydantic's, nor a mere mark."""
+    for one in metadata:
+        kind = one if isinstance(one, type) else type(one)
+        if any(hasattr(kind, name) for name in _OF_PYDANTIC) or kind.__module__.startswith(_MARKS):
+            continue
+        if isinstance(one, type):
+            if callable(vars(one).get("__call__")) and _takes_two(one.__call__, 3):
+                raise DefinitionError(
+                    f"field {field!r} declares the class {one.__name__} as its reducer: declare "
+                    f"an object of it, {one.__name__}(...)"
+                )
+        elif callable(one):
+            if not _takes_two(one):
+                raise DefinitionError(
+                    f"field {field!r} declares {reducer_name(one)} beside its type, which is no "
+                    f"reducer: one is called with two arguments, (old, update), and this takes "
+                    f"{inspect.signature(one)}"
+                )
+            yield one
+
+
+def _takes_two(function: Any, given: int = 2) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return True  # a builtin that does not tell, such as max
+    try:
+        signature.bind(*range(given))
+    except TypeError:
+        return False
+    return True
+
+
+def _of_optional(hint: object) -> tuple[object, ...]:
+    """What is said of the one type of an Optional, beside that type."""
+    if get_origin(hint) not in (Union, UnionType):
+        return ()
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return metadata_of(kinds[0]) if len(kinds) == 1 else ()
+
+
+def _parts(hint: object) -> Iterator[object]:
+    """The types within a type, at every depth; not the one of an Optional, which is the field's."""
+    within = list(get_args(hint))
+    if get_origin(hint) is Annotated:
+        within = within[:1]
+    elif get_origin(hint) in (Union, UnionType) and _of_optional(hint):
+        within = [get_args(kind)[0] for kind in within if kind is not NoneType]
+    elif get_origin(hint) is Literal:
+        within = []
+    for part in within:
+        yield part
+        yield from _parts(part)
 
 
 def reduced(
@@ -112,13 +204,13 @@ def reduced(
         reducer: Any = reducers[key]
         if key not in changes and key not in data:
             raise MissingKeyError(
-                f"{owner}: field {key!r} takes increments ({reducer.__name__}) and has no "
+                f"{owner}: field {key!r} takes increments ({reducer_name(reducer)}) and has no "
                 "value yet: give it a default, such as an empty list"
             )
         try:
             changes[key] = reducer(changes[key] if key in changes else data[key], update)
         except Exception as exc:
-            add_note(exc, f"pocoflow: in reducer {reducer.__name__} of field {key!r}")
+            add_note(exc, f"pocoflow: in reducer {reducer_name(reducer)} of field {key!r}")
             raise
     return changes
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any, NoReturn, get_args, get_origin
 
 from pocoflow.errors import DefinitionError
 from pocoflow.fields import FieldRef, StoreField, field_of, is_fields
-from pocoflow.hints import Unknown, actions_of, answered, awaited, is_unknown, plain, read_hints
+from pocoflow.hints import (
+    Unknown,
+    actions_of,
+    answered,
+    awaited,
+    is_generator,
+    is_unknown,
+    plain,
+    read_hints,
+)
+from pocoflow.porting import hidden_node
 from pocoflow.resources import Resource
 from pocoflow.store import Store
-from pocoflow.wording import short, type_label
+from pocoflow.wording import closest, short, type_label
 
 __all__ = ["Parameter", "Signature", "definition_place", "read_signature"]
 
@@ -101,6 +111,7 @@ def read_signature(
     writes: object,
     names: Mapping[str, object] | None = None,
     each: object = None,
+    supplied: object = (),
 ) -> Signature:
     """Read what makes a function a node.
 
@@ -109,6 +120,7 @@ def read_signature(
         writes: A field reference, a tuple of them, or ``None``.
         names: Local names that its annotations may use.
         each: A field reference; the first parameter takes one item of it.
+        supplied: The parameters whose arguments a decorator below supplies.
 
     Raises:
         DefinitionError: It cannot be a node; the message says why, where, and what to do.
@@ -120,7 +132,8 @@ def read_signature(
         hints["return"] = result
     signature = inspect.signature(function)
     _check_method(function, signature)
-    parameters = [_parameter(function, one, hints) for one in signature.parameters.values()]
+    taken = _without(function, signature, supplied)
+    parameters = [_parameter(function, one, hints) for one in taken]
     written = _written(function, writes)
     is_async = inspect.iscoroutinefunction(function)
     unpacks = isinstance(writes, tuple)
@@ -132,6 +145,21 @@ def read_signature(
     if each is not None and written and "return" in hints:
         hints["return"] = GenericAlias(list, hints["return"])
     return read
+
+
+def _without(
+    function: Any, signature: inspect.Signature, supplied: object
+) -> list[inspect.Parameter]:
+    """The parameters whose arguments the store gives."""
+    names = list(signature.parameters)
+    if isinstance(supplied, str) or not isinstance(supplied, Iterable):
+        _refuse(function, f"supplied={short(supplied)}: it takes the names of parameters, a tuple")
+    given = tuple(supplied)
+    for name in given:
+        if name not in names:
+            hint = closest(str(name), names)
+            _refuse(function, f"supplied={short(given)}: it has no parameter {name!r}{hint}")
+    return [one for name, one in signature.parameters.items() if name not in given]
 
 
 def _mapped(function: Any, each: object, parameters: list[Parameter], unpacks: bool) -> StoreField:
@@ -174,13 +202,15 @@ def _check_kind(function: Any) -> None:
         raise DefinitionError(
             f"@node on a {kind}: {_ADVICE}; put @node below @staticmethod, or use a Node subclass"
         )
+    if (hidden := hidden_node(function)) is not None:
+        raise DefinitionError(f"@node on {hidden}")
     if isinstance(function, type):
         raise DefinitionError(f"@node on the class {function.__name__}: {_ADVICE}")
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         raise DefinitionError(f"@node on {short(function)}: {_ADVICE}")
     if function.__name__ == "<lambda>":
         _refuse(function, "a lambda has no name and no annotations; define it with def")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    if is_generator(function):
         _refuse(function, "it is a generator; a node returns one value, so return a list instead")
 
 

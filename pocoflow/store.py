@@ -11,6 +11,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
 
@@ -18,10 +19,13 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.errors import (
+    HookError,
     InvalidValueError,
     MissingKeyError,
     StoreError,
+    UnknownFieldError,
 )
+from pocoflow.hints import is_async
 from pocoflow.missing import Unsaved, check_complete, missing_key
 from pocoflow.reducers import reduced
 from pocoflow.schema import UNKNOWN, Schema, classes_of, make_schema
@@ -39,6 +43,20 @@ ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
+
+
+@lru_cache(maxsize=256)
+def _attributes(kind: type) -> frozenset[str]:
+    """The attributes that a store of a class may be given: those that the class declares."""
+    declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
+    own = {
+        name
+        for base in kind.__mro__
+        if not issubclass(Store, base)
+        for name, value in vars(base).items()
+        if not callable(value)
+    }
+    return frozenset(declared | own)
 
 
 class Store(MutableMapping[str, Any], Generic[StateT]):
@@ -60,6 +78,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         InvalidValueError: A value does not fit the schema.
         DefinitionError: ``schema`` is neither a model class nor a dict of types.
     """
+
+    name: str
 
     @overload
     def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
@@ -346,13 +366,51 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                     "%s: observer %r failed on key %r; the write stands", self._label, observer, key
                 )
 
+    # -- attributes ---------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # a type checker refuses what is not declared, as it should
+
+        def __setattr__(self, name, value):
+            if name[:1] != "_" and name not in _attributes(type(self)):
+                raise UnknownFieldError(self._no_attribute(name, f" = {short(value)}"))
+            object.__setattr__(self, name, value)
+
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            raise UnknownFieldError(self._no_attribute(name, ""))
+
+        def __delattr__(self, name):
+            if name[:1] != "_" and name not in _attributes(type(self)):
+                raise UnknownFieldError(self._no_attribute(name, ""))
+            object.__delattr__(self, name)
+
+    def _no_attribute(self, name: str, rest: str) -> str:
+        declared = (
+            "" if type(self) is Store else f"; class {type(self).__name__} does not declare it"
+        )
+        typed = f" or store.state.{name}{rest}" if isinstance(self.schema, type) else ""
+        return (
+            f"{self._label}: store.{name}{rest} is an attribute of the store, not a value in it"
+            f"{declared}: did you mean store[{name!r}]{rest}{typed}?"
+        )
+
     # -- observing and validating -------------------------------------------------------------
 
     def add_observer(self, observer: Observer) -> None:
         """Call ``observer(key, old, new)`` after every write and deletion.
 
         An ``Exception`` that it raises is logged with its traceback; the write stands.
+
+        Raises:
+            HookError: It cannot be called, or it is ``async``: nobody awaits it.
         """
+        wanted = "store.add_observer(observer) calls observer(key, old, new)"
+        given: object = observer
+        if not callable(given):
+            raise HookError(f"{wanted}; {short(given)} is not callable")
+        if is_async(given):
+            raise HookError(f"{wanted} without awaiting it; {short(given)} is a coroutine function")
         self._observers.append(observer)
         self._plain = False
 

@@ -85,11 +85,12 @@ class Fields:
         """Whether a field has a reducer, so that what is written to it is added to it."""
         if name not in self:
             return False
+        hint = self.type_of(name)
         if self.model is None:
-            metadata: Iterable[object] = metadata_of(self._types[name])
+            metadata: Iterable[object] = metadata_of(hint)
         else:
             metadata = self.model.model_fields[name].metadata
-        return name in reducers_of([(name, metadata)])
+        return name in reducers_of([(name, hint, metadata)])
 
     @cached_property
     def _converted(self) -> frozenset[str]:

@@ -66,10 +66,18 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 "PF201",
                 f"it {how} {key!r}, which {fields.label} does not have"
                 f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
-                f"correct the name, or add the field to {fields.label}",
+                _remedy(place, key, fields.label),
                 node=at.node or name,
                 where=at.where,
             )
+
+
+def _remedy(place: GraphNode, key: str, schema: str) -> str:
+    wrapped = isinstance(place.node, FunctionNode) and hasattr(
+        place.node.signature.function, "__wrapped__"
+    )
+    supplied = f"; if a decorator supplies it, @node(supplied=({key!r},))" if wrapped else ""
+    return f"correct the name, or add the field to {schema}{supplied}"
 
 
 def _how(place: GraphNode, key: str) -> str | None:

@@ -79,6 +79,7 @@ async def drive_async(context: RunContext, steps: Steps) -> None:
 
 
 def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
+    raised: BaseException | None = None
     try:
         effect = next(steps)
         while True:
@@ -93,8 +94,10 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
     except StopIteration:
         return
     except (RuntimeError, Carried) as exc:
-        error: BaseException = exc
-    raise own(error)  # outside, where it has no context that it did not have
+        raised = exc
+    # Outside, where it gets no context that it did not have.
+    if raised is not None:
+        raise own(raised)
 
 
 async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:

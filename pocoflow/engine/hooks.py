@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
 from pocoflow.failure import Shown
+from pocoflow.hints import is_async
 from pocoflow.logging import get_logger
 from pocoflow.question import Question
 from pocoflow.store import Store
@@ -132,7 +133,8 @@ class Hooked(Generic[StateT]):
                 f"(events: {', '.join(_SHAPES)})"
             )
         parameters, adapt = shape
-        _check_shape(event, callback, parameters)
+        wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
+        _check_shape(wanted, callback, parameters)
         self._registered().setdefault(event, []).append(adapt(callback))
         return self
 
@@ -141,9 +143,14 @@ class Hooked(Generic[StateT]):
 
         Returns:
             This object.
+
+        Raises:
+            HookError: It cannot be called with these, or it is ``async``: nobody awaits it.
         """
         from pocoflow.events import KINDS
 
+        wanted = "flow.subscribe(listener) calls listener(event, store)"
+        _check_shape(wanted, listener, "event, store")
         for kind in KINDS:
             self._registered().setdefault(kind, []).append(listener)
         return self
@@ -163,11 +170,10 @@ class Hooked(Generic[StateT]):
         return registered
 
 
-def _check_shape(event: str, callback: Callable[..., object], parameters: str) -> None:
-    wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
+def _check_shape(wanted: str, callback: Callable[..., object], parameters: str) -> None:
     if not callable(callback):
         raise HookError(f"{wanted}; {short(callback)} is not callable")
-    if any(map(inspect.iscoroutinefunction, (callback, type(callback).__call__))):
+    if is_async(callback):
         raise HookError(f"{wanted} without awaiting it; {short(callback)} is a coroutine function")
     try:
         signature = inspect.signature(callback)

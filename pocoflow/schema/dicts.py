@@ -36,7 +36,7 @@ class DictSchema:
         self.label = "the schema"
         self._checks = {key: _checker(key, expected) for key, expected in types.items()}
         self.definitions = {key: definition_label(hint, (), ()) for key, hint in types.items()}
-        self.reducers = reducers_of((key, metadata_of(hint)) for key, hint in types.items())
+        self.reducers = reducers_of((key, hint, metadata_of(hint)) for key, hint in types.items())
         self._unlike: set[str] = set()
 
     def names(self) -> Iterable[str]:

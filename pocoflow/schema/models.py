@@ -52,7 +52,9 @@ class ModelSchema:
         self._open = model.model_config.get("extra") == "allow"
         self._required = [name for name, f in self._fields.items() if f.is_required()]
         self.definitions = definitions_of(model)
-        self.reducers = reducers_of((name, f.metadata) for name, f in self._fields.items())
+        self.reducers = reducers_of(
+            (name, f.annotation, f.metadata) for name, f in self._fields.items()
+        )
         self._parts = _parts_of(model)
         self._places = {name: place for place, name in enumerate(self._fields)}
         self._unlike: set[str] = set()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -49,7 +49,7 @@ class StubbornError(Exception):
 class OddNotesError(Exception):
     """Has notes of another kind."""
 
-    __notes__ = 5
+    __notes__ = 5  # type: ignore[assignment]
 
 
 class UnreadableError(Exception):
@@ -65,7 +65,7 @@ class UnreadableError(Exception):
 class NoTracebackError(Exception):
     """Its traceback cannot be set."""
 
-    __traceback__ = property(lambda self: None)  # type: ignore[assignment]
+    __traceback__ = property(lambda self: None)
 
 
 class FalseError(Exception):
@@ -83,7 +83,7 @@ class FalseError(Exception):
 class BrokenGroup(ExceptionGroup[ValueError]):
     """A group of errors."""
 
-    def __new__(cls) -> BrokenGroup:
+    def __new__(cls) -> Self:
         return super().__new__(cls, "several", [ValueError("one"), ValueError("two")])
 
 
