@@ -16,6 +16,9 @@ __all__ = ["decode", "loads"]
 
 _SHOWN = 80
 
+_LONG = 100_000
+"""A text of so many characters is read in more time than others may have to wait."""
+
 
 def loads(text: str, classes: Classes | None = None) -> Any:
     """Return the value of a text that :func:`dumps` wrote.
@@ -32,7 +35,16 @@ def loads(text: str, classes: Classes | None = None) -> Any:
         raise DecodeError(f"a stored value is text, not {type(text).__name__}")
     reader = _Reader(classes)
     try:
-        return json.loads(text, object_hook=reader.restore, parse_constant=_no_constant)
+        if len(text) < _LONG:
+            return json.loads(text, object_hook=reader.restore, parse_constant=_no_constant)
+        # Functions of Python, so that other threads get a turn while a long text is read.
+        return json.loads(
+            text,
+            object_hook=reader.restore,
+            parse_float=lambda digits: float(digits),  # noqa: PLW0108
+            parse_int=lambda digits: int(digits),  # noqa: PLW0108
+            parse_constant=_no_constant,
+        )
     except DecodeError:
         raise
     except RecursionError:

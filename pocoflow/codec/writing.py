@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from typing import Any
 
@@ -25,6 +25,11 @@ MAX_DEPTH = 200
 
 _SIMPLE = frozenset({bool, type(None)})
 _OPTIMISTIC = _SIMPLE | {str, float}
+
+_PIECE = 1_000
+"""About so many parts of a value become text at once."""
+
+_NESTED = frozenset({list, dict})
 
 _to_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
@@ -184,12 +189,62 @@ _Write = Callable[[_Writer, Any, int], Any]
 def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
     tree = _tree(value, careful, strangers)
     try:
-        text = _to_json(tree)
+        text = _json(tree)
     except RecursionError:
         raise _no_stack_left(value) from None
     if not text.isascii():
         text.encode()  # UnicodeEncodeError is a ValueError, as what a float that is NaN raises
     return text
+
+
+def _json(tree: Any) -> str:
+    """The text of a tree; a long one piece by piece, as no other thread works meanwhile."""
+    if _weight(tree) < _PIECE:
+        return _to_json(tree)
+    if type(tree) is list:
+        return f"[{','.join(_pieces(tree, tree, _list_of))}]"
+    return f"{{{','.join(_pieces(tree.items(), tree.values(), dict))}}}"
+
+
+def _weight(tree: Any) -> int:
+    """How many parts a tree has, at least; enough to know whether they make a piece."""
+    found, waiting = 0, [tree]
+    while waiting and found < _PIECE:
+        part = waiting.pop()
+        if type(part) is dict:
+            part = part.values()
+        elif type(part) is not list:
+            continue
+        found += len(part)
+        if found < _PIECE:
+            waiting += [below for below in part if type(below) in _NESTED]
+    return found
+
+
+def _pieces(
+    entries: Iterable[Any], parts: Iterable[Any], make: Callable[[list[Any]], Any]
+) -> Iterator[str]:
+    """The texts of the entries of a list or dict, many of them in each text."""
+    waiting: list[Any] = []
+    weight = 0
+    for entry, part in zip(entries, parts, strict=True):
+        own = 1 + _weight(part) if type(part) in _NESTED else 1
+        if waiting and weight + own > _PIECE:
+            yield _to_json(make(waiting))[1:-1]
+            waiting, weight = [], 0
+        if own <= _PIECE:
+            waiting.append(entry)
+            weight += own
+        elif make is dict:
+            yield f"{_to_json(entry[0])}:{_json(part)}"
+        else:
+            yield _json(part)
+    if waiting:
+        yield _to_json(make(waiting))[1:-1]
+
+
+def _list_of(entries: list[Any]) -> list[Any]:
+    return entries
 
 
 def _tree(value: object, careful: bool, strangers: set[type] | None, lossy: bool = False) -> Any:

@@ -41,7 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, Secre
 from typing_extensions import TypeAliasType, TypedDict
 
 from pocoflow import codec
-from pocoflow.codec import Classes
+from pocoflow.codec import Classes, writing
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 
 T = TypeVar("T")
@@ -1178,3 +1178,37 @@ def test_public_names() -> None:
     names = {"Classes", "MAX_DEPTH", "NO_ALIASES", "decode", "dumps", "encode", "loads"}
     assert set(codec.__all__) == {*names, "strange_names", "NotSaved", "has_marks", "keep"}
     assert importlib.util.find_spec("pocoflow.codec") is not None
+
+
+def _grown(size: int) -> list[Any]:
+    """Values with containers of a size, at several depths."""
+    words: Any = [f'word "{number}"\n\u017e' for number in range(size)]
+    rows = [{"n": number, "x": number / 7, "tags": ["a", None]} for number in range(size)]
+    deep = {"a": {"b": rows, "": []}, "c": {}, "d": words}
+    return [words, rows, deep, dict.fromkeys(words, True), [words, [], 1.5, deep], [rows] * 3]
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 2500])
+def test_a_long_value_has_the_text_that_it_would_have_at_once(size: int) -> None:
+    """What becomes text in pieces is the same text, and the value comes back equal."""
+    for value in _grown(size):
+        text = codec.dumps(value)
+        assert text == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        assert codec.loads(text) == value
+
+
+def test_another_thread_has_its_turn_while_a_long_value_becomes_text() -> None:
+    """A long value does not become text in one call during which no other thread works."""
+    value = {"vectors": [[column * 1.0001 for column in range(500)] for _ in range(300)]}
+    lengths: list[int] = []
+    piece = writing._to_json
+
+    def counted(tree: object) -> str:
+        text = piece(tree)
+        lengths.append(len(text))
+        return text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "_to_json", counted)
+        assert codec.loads(codec.dumps(value)) == value
+    assert max(lengths) < 50_000
