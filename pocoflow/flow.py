@@ -16,7 +16,7 @@ from pocoflow.context import Cancellation, RunContext
 from pocoflow.edges import Edge, End, users_line
 from pocoflow.engine.commits import Unopened, commit
 from pocoflow.engine.drivers import drive, drive_async
-from pocoflow.engine.effects import Commit, Ledger
+from pocoflow.engine.effects import Commit, Ledger, Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import steps
@@ -250,7 +250,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         started = self._new(store, resume_from, resources)
         return stream(started.run, steps(started.run, started.place), self._database)
 
-    async def stream_async(
+    def stream_async(
         self,
         store: StoreLike[StateT] = None,
         *,
@@ -258,15 +258,14 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         resources: Mapping[Any, object] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
-        started = await self._begin_async(
-            lambda: self._new(store, resume_from, resources), shared=True
-        )
-        events = stream_async(started.run, steps(started.run, started.place))
-        try:
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()  # at once, not when it is garbage
+
+        async def begin() -> tuple[Run, Steps]:
+            started = await self._begin_async(
+                lambda: self._new(store, resume_from, resources), shared=True
+            )
+            return started.run, steps(started.run, started.place)
+
+        return stream_async(begin)
 
     @property
     def graph(self) -> Graph:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -37,11 +41,14 @@ class RunHandle(Generic[StateT]):
         store: The store that the run works on.
     """
 
-    def __init__(self, run: Run, steps: Steps, database: WorkflowDB | None) -> None:
+    def __init__(
+        self, run: Run, steps: Steps, database: WorkflowDB | None, *, is_read: bool = False
+    ) -> None:
         self.run_id = run.context.run_id
         self.store: Store[StateT] = run.store
         self._run = run
         self._database = database
+        self._is_read = is_read  # by a stream, without which nobody wants the run
         self._outcome: Future[None] = Future()
         # In a copy of the caller's context, as everywhere else where the engine changes threads.
         thread = threading.Thread(
@@ -50,6 +57,7 @@ class RunHandle(Generic[StateT]):
             name=f"pocoflow-{self.run_id}",
             daemon=True,
         )
+        _begun.add(self)
         try:
             thread.start()
         except Exception as exc:
@@ -138,5 +146,38 @@ class RunHandle(Generic[StateT]):
         if paused and self._database is not None:
             self._database.request_cancel(self.run_id)
 
+    def _leave(self) -> bool:
+        """Ask a run to stop that nobody wants at the exit; whether it is one."""
+        cancellation = self._run.context.cancellation
+        if self._is_read and not self.is_done:
+            cancellation.request()
+        return cancellation.requested and not self.is_done
+
+    def _end(self, until: float) -> None:
+        """Record the end of a run that is cancelled, also if its thread is at something yet."""
+        try:
+            self._outcome.exception(max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            text = f"run {self.run_id!r} was cancelled, and the program ended before its node did"
+            exhaust(fail(self._run, RunCancelled(text)))
+
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id!r} {self.status}>"
+
+
+_PATIENCE = 0.5
+"""The exit of the interpreter waits so many seconds for runs that were cancelled."""
+
+_begun: weakref.WeakSet[RunHandle[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_cancelled() -> None:
+    # Their threads end with the interpreter: nobody would record what was asked of these runs.
+    until = time.monotonic() + _PATIENCE
+    for handle in [handle for handle in list(_begun) if handle._leave()]:
+        handle._end(until)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begun.clear)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ def stream(run: Run, steps: Steps, database: WorkflowDB | None) -> Generator[Eve
     """
     events: SimpleQueue[Event | None] = SimpleQueue()
     run.listeners = _with(run.listeners, lambda event, store: events.put(event))
-    handle: RunHandle[Any] = RunHandle(run, steps, database)
+    handle: RunHandle[Any] = RunHandle(run, steps, database, is_read=True)
     handle.add_done_callback(lambda: events.put(None))
     return _until_done(events, handle)
 
@@ -46,7 +46,9 @@ def _until_done(
     handle.wait()
 
 
-async def stream_async(run: Run, steps: Steps) -> AsyncGenerator[Event, None]:
+async def stream_async(
+    begin: Callable[[], Awaitable[tuple[Run, Steps]]],
+) -> AsyncGenerator[Event, None]:
     """Run on the caller's event loop, as a task of its own, and give the events as they happen.
 
     Raises:
@@ -54,6 +56,7 @@ async def stream_async(run: Run, steps: Steps) -> AsyncGenerator[Event, None]:
     """
     import asyncio
 
+    run, steps = await begin()
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
 

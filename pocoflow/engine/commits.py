@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -215,6 +216,11 @@ def _submit(waiting: _Waiting) -> None:
         made.queue.put(waiting)
         made.thread.start()
         _threads[home] = made
+
+
+# The first finalizer registers what calls them all at the exit, and what is registered first comes
+# last: databases are not closed before this module is done.
+weakref.finalize(_CommitThread, bool).atexit = False
 
 
 @atexit.register
