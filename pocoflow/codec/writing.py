@@ -86,7 +86,7 @@ def keep(
             raise
     tree = _tree(value, True, strangers, lossy=True)
     marks = list(_named_marks(tree, name))
-    return _to_json(tree), marks
+    return _json(tree), marks
 
 
 def has_marks(value: object) -> bool:
