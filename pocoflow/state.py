@@ -47,10 +47,9 @@ class State:
         object.__setattr__(self, "_data", data)
 
     def __getattr__(self, name: str) -> Any:
-        value = object.__getattribute__(self, "_data").get(name, _UNSET)
-        if value is not _UNSET:
-            return value
         store: Viewed = object.__getattribute__(self, "_store")
+        if name in object.__getattribute__(self, "_data"):
+            return store[name]
         attribute = _of_model(store.schema, name)
         if attribute is _UNSET:
             return store[name]  # which says why it is not there

@@ -142,6 +142,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._unsaved: dict[str, Unsaved] = {}
         self._schema: Schema | None = None
         self._accepted = dict(under or {})
+        self._touched: set[str] = set()
         self._plain = True
         self._enter(initial, schema)
 
@@ -176,9 +177,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def __getitem__(self, key: str) -> Any:
         try:
-            return self._data[key]
+            value = self._data[key]
         except KeyError:
             raise self._missing(key) from None
+        if not self._plain:
+            self._touched.add(key)
+        return value
 
     def get(self, key: str, default: Any = None, /) -> Any:
         """The value of a key, or ``default`` if it is absent.
@@ -189,6 +193,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """
         if key in self._unsaved:
             raise self._missing(key)
+        if not self._plain:
+            self._touched.add(key)
         return self._data.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
@@ -220,12 +226,19 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def as_dict(self) -> dict[str, Any]:
         """The values as a new dict (the values themselves are not copied)."""
+        self._touched.update(self._data)
         return dict(self._data)
 
     @property
     def unsaved(self) -> Mapping[str, Unsaved]:
         """Keys of a restored checkpoint whose values could not be stored, with the reason."""
         return self._unsaved
+
+    def take_touched(self) -> list[tuple[str, Any]]:
+        """The keys that somebody read or wrote since the last call, with their values."""
+        touched, self._touched = self._touched, set()
+        data = self._data
+        return [(key, data[key]) for key in touched if key in data]
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -339,18 +352,19 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         if self._schema is not None:
             held = [key for key in accepted if key in changes] if accepted else ()
             changes = self._schema.check(self._label, self._data, changes, held)
-        old = {key: self._data.get(key) for key in changes}
+        old = {key: self._data.get(key) for key in changes} if self._observers else {}
         self._data.update(changes)
+        self._touched.update(changes)
         if self._unsaved or self._accepted:
             for key in changes:
                 self._unsaved.pop(key, None)
                 self._accepted.pop(key, None)
-        for key, value in changes.items():
-            self._tell(key, old[key], value)
+        for key, before in old.items():
+            self._tell(key, before, changes[key])
 
     def _check_keys(self, changes: Mapping[Any, Any]) -> None:
         for key in changes:
-            if not isinstance(key, str):
+            if key.__class__ is not str and not isinstance(key, str):
                 raise InvalidValueError(
                     f"{self._label}: a key is a string, not {type(key).__name__}: {short(key)}"
                 )

@@ -89,14 +89,28 @@ def _differs(before: Any, value: Any) -> bool:
     return not (type(before) is type(value) and type(value) in _PLAIN and before == value)
 
 
-def check_in_place(store: Store[Any], watch: Watch) -> None:
+def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> None:
     """Check what was changed in place since the last step against the schema, and remember it.
+
+    Args:
+        store: The store.
+        watch: What is remembered of it.
+        whole: Whether to look at all values, and not only at those that somebody read or wrote.
 
     Raises:
         InvalidValueError: A list, dict or model was changed into something that does not fit.
     """
-    for key, value, _ in list(watch.changed(store)):
-        store.recheck(key)
-        watch.remember(key, value)
-    for key in watch.gone(store):
-        watch.forget(key)
+    if whole:
+        for key, value, _ in list(watch.changed(store)):
+            store.recheck(key)
+            watch.remember(key, value)
+        for key in watch.gone(store):
+            watch.forget(key)
+        store.take_touched()
+        return
+    for key, value in store.take_touched():
+        if type(value) in _PLAIN:
+            watch.remember(key, value)
+        elif watch.differs(key, value):
+            store.recheck(key)
+            watch.remember(key, value)

@@ -43,6 +43,8 @@ __all__ = ["steps"]
 
 _log = get_logger("flow")
 
+_LOOK_EVERY = 50
+
 
 def steps(run: Run, start: GraphNode) -> Steps:
     """Run from ``start`` to the end; the generator that a driver drives.
@@ -176,7 +178,9 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             if following is None or following.inner is not None:
                 following, note = _cross(run, place, action)
         if watch is not None:
-            check_in_place(store, watch)
+            # What nobody touched is looked at in a while: it may have changed by another name.
+            ends = following is None or following.spreads or step % _LOOK_EVERY == 0
+            check_in_place(store, watch, whole=ends)
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:

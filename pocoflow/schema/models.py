@@ -123,6 +123,11 @@ class ModelSchema:
             UnknownFieldError: A key that is not a field, unless the model allows extras.
             InvalidValueError: A value that does not fit, with all the fields it concerns.
         """
+        if len(changes) == 1 and not (accepted or self._parts.after or self._parts.whole):
+            ((key, value),) = changes.items()
+            if key not in self._fields:
+                self._check_names(owner, changes)
+            return {key: self._assigned(owner, data, key, value)}
         candidate = dict(data)
         for key, value in changes.items():
             self._check_names(owner, (key,))
@@ -168,8 +173,8 @@ class ModelSchema:
                     f"(fields: {', '.join(self._fields)})"
                 )
 
-    def _assigned(self, owner: str, candidate: dict[str, Any], key: str, value: Any) -> Any:
-        """What one key is set to, checked by itself; Pydantic may set it in ``candidate``."""
+    def _assigned(self, owner: str, candidate: Mapping[str, Any], key: str, value: Any) -> Any:
+        """What one key is set to, checked by itself."""
         field = self._fields.get(key)
         if field is None:
             return value
@@ -178,8 +183,8 @@ class ModelSchema:
                 f"{owner}: field {key!r} is frozen: it stays {short(candidate[key])}, "
                 f"got {type(value).__name__}: {short(value)}"
             )
-        known = candidate
-        if self._open:  # then there may be keys that are no fields
+        known: dict[str, Any] = {}
+        if key in self._parts.shaped:  # its validators may look at other fields
             known = {name: candidate[name] for name in self._fields if name in candidate}
         try:
             checked: Any = self._parts.assign.validate_assignment(known, key, value, strict=True)

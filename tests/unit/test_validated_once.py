@@ -399,3 +399,37 @@ def test_a_field_that_changed_meets_its_validators_and_others_do_not(
     assert "'same'" not in caplog.text
     store = flow(after, down=False).resume(fork)
     assert (store["same"], store["other"]) == (500, 500)
+
+
+class Tagged(BaseModel):
+    """A store whose list is changed by another name."""
+
+    tags: list[str] = []
+    n: int = 0
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["read", "alias"])
+def test_what_nobody_touched_is_looked_at_in_a_while(read: bool) -> None:
+    """In memory, what was read is checked with its step; what an alias spoils, at the end."""
+    tags: list[Any] = []
+    steps: list[int] = []
+
+    def act(store: Store[Any]) -> None:
+        steps.append(store["n"])
+        store["n"] += 1
+        if len(steps) == 3:
+            (store.state.tags if read else tags).append(7)
+
+    class Turns(Does):
+        def post(self, store: Store[Any], prepared: None, result: None) -> str:
+            super().post(store, prepared, result)
+            return "again" if store["n"] < 9 else "done"
+
+    node = Turns("node", act)
+    node.then("again", node)
+    store = Store({}, schema=Tagged)
+    store["tags"] = tags
+    tags = store["tags"]
+    with pytest.raises(InvalidValueError, match="'tags'"):
+        Flow(node, schema=Tagged).run(store)
+    assert len(steps) == (3 if read else 9)
