@@ -19,7 +19,13 @@ from pocoflow.db.questions import NewQuestion
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.values import Recorded, ValueWriter
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseFileError,
+    NotStorableError,
+    RunLostError,
+)
 from pocoflow.failure import describe_error
 from pocoflow.logging import get_logger
 
@@ -97,7 +103,8 @@ class Journal:
         text = self._encoded(node, result)
         if text is None:
             return
-        self._put_journal([(self._run_no, self._scope, self._local(step), ALONE, text, "")])
+        with _told_of(f"exec of node {node!r} has finished"):
+            self._put_journal([(self._run_no, self._scope, self._local(step), ALONE, text, "")])
 
     @property
     def ledger(self) -> Connection:
@@ -149,7 +156,8 @@ class Journal:
             return
         row = (self._run_no, self._scope, self._local(step), item, text, mark)
         if self._db.connection.is_shared:
-            self._put_journal([row])
+            with _told_of(f"exec of item {item} of node {node!r} has finished"):
+                self._put_journal([row])
             return
         with self._items_guard:
             self._items.append(row)
@@ -175,7 +183,8 @@ class Journal:
             if not rows:
                 return
             try:
-                self._put_journal(rows)
+                with _told_of(f"exec of {len(rows)} items has finished"):
+                    self._put_journal(rows)
             except DatabaseError as exc:
                 self._items_error = exc
                 raise
@@ -398,3 +407,14 @@ class Journal:
                 trace,
             ),
         )
+
+
+@contextmanager
+def _told_of(finished: str) -> Iterator[None]:
+    """Say what a result costs that could not be recorded."""
+    try:
+        yield
+    except (DatabaseBusyError, DatabaseFileError) as exc:
+        what = f"{finished}, and its result could not be recorded: a resume calls it again"
+        exc.args = (f"{exc}; {what}", *exc.args[1:])
+        raise

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB
 from pocoflow.engine import commits
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
 
@@ -184,6 +184,40 @@ def test_a_commit_for_which_there_is_no_room_fails_its_own_run_only(tmp_path: Pa
         assert all(isinstance(outcome, Store) for outcome in outcomes), outcomes
         found = Counter(run["status"] for run in db.list_runs())
     assert found == {"failed": 1, "completed": 19}
+
+
+class Paid(Node):
+    """Gives a result that takes much room."""
+
+    async def exec(self, prep_result: Any) -> str:
+        return "x" * 2_000_000
+
+
+class PaidItems(BatchNode[Any, Any, str]):
+    concurrency = 2
+
+    def prep(self, store: Store[Any]) -> list[int]:
+        return [1]
+
+    def exec(self, item: int) -> str:
+        return "x" * 2_000_000
+
+
+@pytest.mark.parametrize("way", ["run", "run_async"])
+@pytest.mark.parametrize("node", [Paid, PaidItems])
+def test_a_result_for_which_there_is_no_room_is_named(
+    node: type[Node], way: str, tmp_path: Path
+) -> None:
+    """Whoever has paid for a result that the full disk did not take is told so, and on record."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        flow = Flow(node(), db_path=db, run_id="r")
+        db.connection._current().execute("PRAGMA max_page_count = 100")
+        told = "the disk is full .*has finished, and its result could not be recorded: a resume"
+        with pytest.raises(DatabaseFileError, match=told):
+            flow.run({}) if way == "run" else asyncio.run(flow.run_async({}))
+        assert "could not be recorded" in (db.get_run("r") or {})["error_msg"]
+        db.connection._current().execute("PRAGMA max_page_count = 100000")
+        flow.resume("r")
 
 
 def test_the_thread_ends_when_nothing_is_committed(
@@ -411,8 +445,6 @@ def test_a_kill_costs_no_more_items_than_work_at_once(
 
 def test_the_items_of_a_busy_database_fail_after_one_busy_timeout(tmp_path: Path) -> None:
     """Workers that wait for one database give up together, not one after another."""
-    from pocoflow import BatchNode
-
     path = tmp_path / "runs.db"
     blocker = held(path)
     calls: list[int] = []
