@@ -40,7 +40,7 @@ def _whole(db: WorkflowDB, run: Mapping[str, Any]) -> dict[str, Any]:
         "events": db.get_events(run["run_id"]),
         "questions": [one.as_json() for one in db.get_questions(run["run_id"])],
         "store_after_step": step,
-        "store": {key: _stored(value) for key, value in values.items()},
+        "store": {key: value.read() for key, value in values.items()},
     }
 
 
@@ -196,13 +196,6 @@ def _shown(value: StoredValue) -> str:
     """A stored value in its JSON form, cut if it is long."""
     if value.not_saved is not None:
         return one_line(f"(not saved: {value.not_saved[1]})", _VALUE)
-    text = json.dumps(_stored(value), ensure_ascii=False)
+    text = json.dumps(value.read(), ensure_ascii=False)
     cut = f" ... ({len(text):,} characters)" if len(text) > _VALUE else ""
     return printable(text[:_VALUE]) + cut
-
-
-def _stored(value: StoredValue) -> Any:
-    """A stored value as JSON; one that was not saved says why."""
-    if value.not_saved is not None:
-        return {"$type": "not saved", "value": list(value.not_saved)}
-    return json.loads(value.text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from typing_extensions import TypeVar
 from pocoflow import codec
 from pocoflow.db.clock import utc_now
 from pocoflow.db.file import RunsFile
+from pocoflow.db.rows import is_graph, read_json
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import ValueWriter, read_store
 from pocoflow.errors import CheckpointNotFoundError
@@ -186,7 +186,9 @@ class Checkpoints(RunsFile):
         of source, action, target) and ``schema`` (field to its definition).
         """
         row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
-        return None if row is None else dict(json.loads(row[0]))
+        if row is None:
+            return None
+        return dict(read_json(row[0], is_graph, f"the graph of run {run_id!r}"))
 
     def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
         steps = [row["step"] for row in self.get_checkpoints(run_id)]

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.names import refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
+from pocoflow.db.rows import checked
 from pocoflow.db.shield import Shield
 from pocoflow.db.wal import LOG_LIMIT, Backfill, is_any_at_work, rest_all
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
@@ -523,7 +524,11 @@ class Connection:
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
-        """The rows of a read."""
+        """The rows of a read, which hold what their columns say.
+
+        Raises:
+            DatabaseFileError: They do not, or the file cannot be read.
+        """
         with self._lock, self._translated():
             self._current()
             if not self.read_only and not self._is_old:
@@ -538,10 +543,11 @@ class Connection:
                         raise
                 else:
                     if not self._changed():
-                        return found
+                        return checked(found, f"database {self.label}")
                 # Somebody writes after all: what was read may be old, or torn.
                 self._reopen()
-            return self._current().execute(sql, parameters).fetchall()
+            found = self._current().execute(sql, parameters).fetchall()
+            return checked(found, f"database {self.label}")
 
     def _changed(self) -> bool:
         return self._seen is not None and self._seen != self._look()

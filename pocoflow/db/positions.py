@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -12,6 +11,7 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.journal import INITIAL
 from pocoflow.db.questions import Asked, Pause, questions_of
+from pocoflow.db.rows import is_changes, is_names, read_json
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.steps import StoredBranch
 from pocoflow.db.values import key_of
@@ -87,7 +87,7 @@ def read_position(
         step,
         here["step"],
         here["node"],
-        tuple(json.loads(here["path"])),
+        tuple(read_json(here["path"], is_names, "the path of a position")),
         journal.get(local, {}),
         {
             scope: replace(
@@ -115,12 +115,10 @@ def _questions(
             item = -1 if one.item is None else one.item
             asked.setdefault((one.scope, one.step), {})[item] = one
     rows = connection.rows(QUERIES["pauses_of_run"], (run_no,))
-    pauses = {
-        (row["scope"], row["step"]): Pause(
-            row["prepared"], [tuple(change) for change in json.loads(row["changes"])]
-        )
-        for row in rows
-    }
+    pauses: dict[tuple[str, int], Pause] = {}
+    for row in rows:
+        changes = read_json(row["changes"], is_changes, "what a node changed before it asked")
+        pauses[row["scope"], row["step"]] = Pause(row["prepared"], list(map(tuple, changes)))
     return asked, pauses
 
 
@@ -147,7 +145,7 @@ def _branches(
         found[scope] = StoredBranch(
             local,
             node or None,
-            tuple(json.loads(path)),
+            tuple(read_json(path, is_names, "the path of a position")),
             action,
             journal.get((scope, local), {}),
             keys.get(scope, {}),

@@ -40,10 +40,10 @@ UPDATE pf_runs SET
 WHERE run_no = ?;
 
 -- name: last_step
-SELECT max(step) FROM pf_steps WHERE run_no = ?;
+SELECT max(step) AS step FROM pf_steps WHERE run_no = ?;
 
 -- name: next_step
-SELECT min(step) FROM pf_steps WHERE run_no = ? AND step > ?;
+SELECT min(step) AS step FROM pf_steps WHERE run_no = ? AND step > ?;
 
 -- name: insert_journal
 -- Of the run whose claim still holds, see owned.
@@ -181,11 +181,22 @@ ORDER BY run_no;
 SELECT * FROM pf_runs WHERE run_id = ?;
 
 -- name: runs_newest_first
-SELECT * FROM pf_runs ORDER BY run_no DESC LIMIT ?;
+-- A list has the beginnings of long texts only.
+SELECT
+    run_id, flow_name, status, started_at, completed_at, total_steps,
+    substr(current_node, 1, 1000) AS current_node, substr(error_msg, 1, 20000) AS error_msg,
+    error_type, substr(traceback, 1, 20000) AS traceback, run_no, owned, fence, token, store_name,
+    cancel_requested, parent_run_id, parent_step, graph_no
+FROM pf_runs ORDER BY run_no DESC LIMIT ?;
 
 -- name: runs_matching
 -- A page of the runs before one, newest first; NULL matches every status, flow, start or text.
-SELECT * FROM pf_runs
+SELECT
+    run_id, flow_name, status, started_at, completed_at, total_steps,
+    substr(current_node, 1, 1000) AS current_node, substr(error_msg, 1, 20000) AS error_msg,
+    error_type, substr(traceback, 1, 20000) AS traceback, run_no, owned, fence, token, store_name,
+    cancel_requested, parent_run_id, parent_step, graph_no
+FROM pf_runs
 WHERE run_no < :before
     AND (:status IS NULL OR status IN (:status, :or_status))
     AND (:flow IS NULL OR flow_name = :flow)

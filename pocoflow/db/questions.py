@@ -10,6 +10,7 @@ from typing import Any
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
+from pocoflow.db.rows import is_anything, is_names, is_object, read_json
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.errors import AnsweredError, AnswerError
 
@@ -72,17 +73,21 @@ class Asked:
     @classmethod
     def of(cls, row: sqlite3.Row) -> Asked:
         """The question of a row of ``questions_of_run`` or ``open_questions``."""
+        about = f"question {row['question']} of run {row['run_id']!r}: "
+        for part in ("default_answer", "answer"):
+            if row[part] is not None:
+                read_json(row[part], is_anything, about + part)
         return cls(
             row["question"],
             row["run_id"],
             row["flow_name"],
-            tuple(json.loads(row["path"])),
+            tuple(read_json(row["path"], is_names, f"{about}its path")),
             row["step"],
             row["scope"],
             None if row["item"] < 0 else row["item"],
             row["text"],
-            json.loads(row["context"]),
-            json.loads(row["answer_schema"]),
+            read_json(row["context"], is_object, f"{about}its context"),
+            read_json(row["answer_schema"], is_object, f"{about}its answer_schema"),
             row["asked_at"],
             row["deadline"],
             row["default_answer"],

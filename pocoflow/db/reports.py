@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pocoflow.db.rows import is_anything, read_json
 from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.values import APPENDED, CODED, DELETED, UNSAVED
+from pocoflow.db.values import APPENDED, CODED, DELETED, UNSAVED, read_mark
 from pocoflow.db.workflow import WorkflowDB
+from pocoflow.errors import DecodeError
 
 __all__ = [
     "FlowCounts",
@@ -117,6 +118,16 @@ class StoredValue:
         """Whether ``text`` is all of it."""
         return len(self.text) == self.size
 
+    def read(self) -> Any:
+        """The value as JSON; one that was not saved says why.
+
+        Raises:
+            DecodeError: It is damaged.
+        """
+        if self.not_saved is not None:
+            return {"$type": "not saved", "value": list(self.not_saved)}
+        return read_json(self.text, is_anything, f"store key {self.key!r}")
+
 
 def stored_values(
     database: WorkflowDB, run_id: str, step: int, limit: int | None = None
@@ -139,10 +150,15 @@ def stored_values(
         if row["op"] == DELETED:
             found.pop(key, None)
         elif row["op"] == UNSAVED:
-            kind, reason = json.loads(text)
-            found[key] = StoredValue(key, row["step"], not_saved=(str(kind), str(reason)))
+            mark = read_mark(text, f"key {key!r} of run {run_id!r}")
+            found[key] = StoredValue(key, row["step"], not_saved=mark)
         elif row["op"] == APPENDED:
-            value = found[key]
+            value = found.get(key)
+            if value is None:
+                raise DecodeError(
+                    f"key {key!r} of run {run_id!r} cannot be read: something was appended to it "
+                    "before it was there"
+                )
             value.step = row["step"]
             value.size += row["size"] - 2 + (1 if value.size > 2 and row["size"] > 2 else 0)
             if limit is None or len(value.text) < limit:
@@ -187,7 +203,9 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
             owner.setdefault("deleted", []).append(key)
         else:
             part = {APPENDED: "appended", UNSAVED: "not_saved"}.get(row["op"], "set")
-            owner.setdefault(part, {})[key] = json.loads(row["value"])
+            owner.setdefault(part, {})[key] = read_json(
+                row["value"], is_anything, f"key {key!r} of run {run_id!r}"
+            )
     return {
         "format": "pocoflow-run/1",
         "run": database.get_run(run_id),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pocoflow import codec
 from pocoflow.changes import Frozen, appended, extend, freeze
+from pocoflow.db.rows import checked, is_names, read_json
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
@@ -192,7 +193,7 @@ class ValueWriter:
 
     def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any]) -> None:
         """Begin from a store that was read from the database and has not been changed since."""
-        rows = raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall()
+        rows = checked(raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall(), self._owner)
         self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self._scope}
         self.numbers = count(rows[-1][1] + 1 if rows else 0)
         for key, value in stored.items():
@@ -300,7 +301,7 @@ def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classe
             continue
         texts.pop(key, None)
         if op == UNSAVED:
-            read.unsaved[key] = Unsaved(*json.loads(text))
+            read.unsaved[key] = Unsaved(*read_mark(text, f"{label}: key {key!r}"))
         else:
             read.deleted.append(key)
     for key, parts in texts.items():
@@ -317,6 +318,16 @@ def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classe
         except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
             raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
     return read
+
+
+def read_mark(text: object, what: str) -> tuple[str, str]:
+    """Type and reason of a value that was not saved.
+
+    Raises:
+        DecodeError: The text does not say so.
+    """
+    found = read_json(text, lambda mark: is_names(mark) and len(mark) == 2, what)
+    return found[0], found[1]
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.prune import ENDED, prune
+from pocoflow.db.rows import STATUSES
 from pocoflow.db.sql import INTERRUPTED, QUERIES, event_ids
 from pocoflow.errors import (
     DatabaseError,
@@ -33,8 +34,6 @@ __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 _log = get_logger("db")
 
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
-
-STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
 
 _SETTABLE = (
     "status",

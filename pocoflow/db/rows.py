@@ -1,0 +1,205 @@
+"""What the rows of a database hold, checked in one place: a file is input, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from pocoflow.errors import DatabaseFileError, DecodeError
+
+__all__ = [
+    "STATUSES",
+    "checked",
+    "is_anything",
+    "is_changes",
+    "is_graph",
+    "is_names",
+    "is_object",
+    "read_json",
+]
+
+STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
+
+_Fits: TypeAlias = Callable[[Any], bool]
+
+_DEEPEST = 500
+_SHOWN = 60
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_null(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _number(least: int, most: int) -> _Fits:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _or_null(fits: _Fits) -> _Fits:
+    return lambda value: value is None or fits(value)
+
+
+def _time(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and abs(value) < _LONGEST)
+
+
+_LONGEST = 1e15  # milliseconds
+_SMALL = 1 << 53  # what is a number to every reader of JSON, too
+_NUMBER = _number(-_SMALL, _SMALL)
+_STEP = _or_null(_number(-1, (1 << 32) - 1))
+
+# By name: a column of a name holds one kind of thing in every table. What may be NULL in one
+# table may be here; whoever reads a JSON text refuses NULL anyway.
+_COLUMNS: dict[str, tuple[_Fits, str]] = {
+    **dict.fromkeys(
+        (
+            *("run_id", "flow_name", "token", "store_name", "key", "scope", "path", "node"),
+            *("text", "context", "answer_schema", "asked_at", "graph", "event", "prepared"),
+            *("changes", "digest", "created_at", "ts"),
+        ),
+        (_text, "a text"),
+    ),
+    **dict.fromkeys(
+        (
+            *("started_at", "completed_at", "current_node", "error_msg", "error_type"),
+            *("traceback", "parent_run_id", "node_name", "action", "value", "deadline"),
+            *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
+        ),
+        (_text_or_null, "a text or NULL"),
+    ),
+    **dict.fromkeys(
+        (
+            *("total_steps", "owned", "cancel_requested", "count", "item", "closed", "taken"),
+            *("key_no", "attempts", "fence"),
+        ),
+        (_NUMBER, "a whole number"),
+    ),
+    **dict.fromkeys(
+        ("parent_step", "attempt", "graph_no", "size"), (_or_null(_NUMBER), "a number or NULL")
+    ),
+    "step": (_STEP, "the number of a step"),
+    "run_no": (_number(1, (1 << 31) - 1), "the number of a run"),
+    "question": (_number(1, _SMALL), "the number of a question"),
+    "op": (_number(0, 3), "a number from 0 to 3"),
+    "elapsed_ms": (_time, "a number of milliseconds"),
+    "status": (lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
+}
+
+
+def checked(rows: list[sqlite3.Row], owner: str) -> list[sqlite3.Row]:
+    """The rows, whose columns hold what columns of their names hold.
+
+    Raises:
+        DatabaseFileError: One does not, as its file is damaged or was written by something else.
+    """
+    if not rows:
+        return rows
+    for place, name in enumerate(rows[0].keys()):
+        known = _COLUMNS.get(name)
+        if known is None:
+            continue
+        fits, wanted = known
+        for row in rows:
+            if not fits(row[place]):
+                raise DatabaseFileError(
+                    f"{owner} is damaged: {_whose(row)}{name} is {_shown(row[place])}, not {wanted}"
+                )
+    return rows
+
+
+def _whose(row: sqlite3.Row) -> str:
+    names = row.keys()
+    return f"of run {_shown(row['run_id'])}, " if "run_id" in names else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        value = value[: _SHOWN + 1]
+    return f"{value!r:.{_SHOWN}}"
+
+
+def read_json(text: object, fits: _Fits, what: str) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: The text, as it is in a row.
+        fits: Whether it is of the shape that is wanted.
+        what: What it is, for the message.
+
+    Raises:
+        DecodeError: It is no JSON, of another shape, or nested too deeply.
+    """
+    if not isinstance(text, str):
+        raise DecodeError(f"{what} cannot be read: it is {_shown(text)}, not a text")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise DecodeError(f"{what} cannot be read: it is nested too deeply") from None
+    except ValueError as exc:
+        raise DecodeError(f"{what} cannot be read: {exc}") from exc
+    if _is_deep(value):
+        raise DecodeError(f"{what} cannot be read: it is nested too deeply")
+    if not fits(value):
+        raise DecodeError(f"{what} cannot be read: it is {_shown(text)}")
+    return value
+
+
+def _is_deep(value: object) -> bool:
+    level: Sequence[Any] = [value]
+    for _ in range(_DEEPEST):
+        level = [part for one in level if isinstance(one, dict | list) for part in _parts(one)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(one: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return one.values() if isinstance(one, dict) else one
+
+
+def is_anything(_: object) -> bool:
+    """Any value."""
+    return True
+
+
+def is_object(value: object) -> bool:
+    """An object of JSON."""
+    return isinstance(value, dict)
+
+
+def is_names(value: object) -> bool:
+    """A list of texts."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def is_changes(value: object) -> bool:
+    """Changes of a store: lists of key, operation and text."""
+    return isinstance(value, list) and all(
+        isinstance(one, list)
+        and len(one) == 3
+        and isinstance(one[0], str)
+        and one[1] in (0, 1, 2, 3)
+        and _text_or_null(one[2])
+        for one in value
+    )
+
+
+def is_graph(value: object) -> bool:
+    """What a flow looked like."""
+    if not isinstance(value, dict) or not isinstance(value.get("start"), str):
+        return False
+    nodes, edges, schema = (value.get(part) for part in ("nodes", "edges", "schema"))
+    return (
+        isinstance(nodes, dict)
+        and all(
+            isinstance(one, dict) and isinstance(one.get("class"), str) for one in nodes.values()
+        )
+        and isinstance(edges, list)
+        and all(is_names(edge) and len(edge) == 3 for edge in edges)
+        and isinstance(schema, dict | None)
+    )
