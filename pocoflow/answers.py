@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeVar, get_args, get_origin
 
 import typing_extensions
@@ -102,7 +103,8 @@ def asks(node: Node[Any, Any, Any]) -> bool:
     """Whether the definition of a node says that it may ask."""
     if isinstance(node, FunctionNode):
         return node.signature.asks
-    return isinstance(node, AskNode) or _returned(node)[1]
+    kind: Any = type(node)
+    return isinstance(node, AskNode) or _returned(kind)[1]
 
 
 def answer_type(node: Node[Any, Any, Any]) -> AnswerType:
@@ -121,7 +123,8 @@ def answer_type(node: Node[Any, Any, Any]) -> AnswerType:
 def _hint(node: Node[Any, Any, Any]) -> Any:
     if isinstance(node, FunctionNode):
         return node.signature.answer
-    hint, said = _returned(node)
+    kind: Any = type(node)
+    hint, said = _returned(kind)
     if said:
         return hint
     argument: Any = Any
@@ -132,9 +135,9 @@ def _hint(node: Node[Any, Any, Any]) -> Any:
     return Any if isinstance(argument, _VARIABLES) else argument
 
 
-def _returned(node: Node[Any, Any, Any]) -> tuple[Any, bool]:
+@lru_cache(maxsize=1024)
+def _returned(kind: Any) -> tuple[Any, bool]:
     """What ``exec`` of a class returns when its questions are answered, and whether it asks."""
-    kind: Any = type(node)
     for phase in (getattr(kind, "exec_async", None), kind.exec):
         if phase is None or phase is AskNode.exec:
             continue

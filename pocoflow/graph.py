@@ -222,7 +222,10 @@ def follow(place: GraphNode, action: str | None, frames: Sequence[GraphNode] = (
             return Stand(None, (), unhandled)
         depth -= 1
         place = frames[depth]
-    return enter(following, frames[:depth])._replace(unhandled=unhandled)
+    around = tuple(frames[:depth])
+    if following.inner is None:
+        return Stand(following, around, unhandled)
+    return enter(following, around)._replace(unhandled=unhandled)
 
 
 def catch(

@@ -25,10 +25,10 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         yield from _unreachable(subject, level)
         yield from _impossible(subject, level)
         yield from _unhandled(subject, level)
-        yield from _lacking(subject, level)
         yield from _conflicts(subject, level)
         if subject.stored:
             yield from _namesakes(subject, level)
+    yield from _lacking(subject)
     yield from _endless(subject)
     yield from _strays(subject)
 
@@ -101,9 +101,9 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
                 )
 
 
-def _lacking(subject: Subject, level: Level) -> Iterator[Finding]:
+def _lacking(subject: Subject) -> Iterator[Finding]:
     """Classes that name their actions, and a ``post`` that may end without one of them."""
-    for place in level.graph.nodes.values():
+    for name, place in subject.definitions:
         post = getattr(type(place.node), "post", None)
         promised = place.promised
         if promised is None or DEFAULT_ACTION in promised or not inspect.isfunction(post):
@@ -115,7 +115,7 @@ def _lacking(subject: Subject, level: Level) -> Iterator[Finding]:
                 f"post of {place.name!r} {_ends(found)} without an action, which would be "
                 f"'default', and its actions are {listed(promised)}",
                 "return one of them on every way, or add 'default' to them",
-                node=label(place.name, level.path),
+                node=name,
                 where=(definition_place(post)[0], found.line),
                 severity="error" if found.always else "warning",
             )

@@ -37,12 +37,8 @@ class _Name(NamedTuple):
 
 def check_names(subject: Subject) -> Iterator[Finding]:
     """Every name of a class that is nearly a setting or a phase, once for each class."""
-    known: set[type] = set()
-    for name, place in subject.nodes:
+    for name, place in subject.definitions:
         kind: Any = type(place.node)
-        if kind in known:
-            continue
-        known.add(kind)
         for one in _near(kind):
             yield subject.finding(
                 "PF208",

@@ -23,7 +23,7 @@ from pocoflow.parallel import Spread
 from pocoflow.subflow import Subflow
 from pocoflow.wiring import GraphEdge
 
-__all__ = ["Level", "Subject", "effects_of"]
+__all__ = ["Level", "Subject"]
 
 _BASES: tuple[Any, ...] = (Node, AsyncNode, BatchNode)
 
@@ -90,6 +90,7 @@ class Subject:
         self._place = place or graph.start
         self._frames = frames
         self._effects: dict[int, Effects] = {}
+        self._of_class: dict[type, Effects] = {}
         self._is_flat = True
 
     @cached_property
@@ -116,6 +117,23 @@ class Subject:
     def nodes(self) -> list[tuple[str, GraphNode]]:
         """The nodes that work, each once, with their names as messages show them."""
         return list(self._nodes())
+
+    @cached_property
+    def definitions(self) -> list[tuple[str, GraphNode]]:
+        """The nodes with definitions of their own: of a class of which there are many, the first.
+
+        What is wrong with a class is one mistake, however many nodes there are of it.
+        """
+        known: set[type] = set()
+        found = []
+        for name, place in self.nodes:
+            kind = type(place.node)
+            is_own = isinstance(place.node, (FunctionNode, Spread)) or _is_patched(place.node)
+            if is_own or kind not in known:
+                found.append((name, place))
+            if not is_own:
+                known.add(kind)
+        return found
 
     def _nodes(self) -> Iterator[tuple[str, GraphNode]]:
         known: set[int] = set()
@@ -158,8 +176,14 @@ class Subject:
             return _of_subflow(node)
         if isinstance(node, Spread):
             return effects_of_branches(place, node, self.effects, self.exit)
-        found = effects_of(node)
-        return self._with_increments(found, node) if isinstance(node, FunctionNode) else found
+        if isinstance(node, FunctionNode):
+            return self._with_increments(_of_function(node), node)
+        kind = type(node)
+        if _is_patched(node):
+            return UNKNOWN
+        if kind not in self._of_class:
+            self._of_class[kind] = in_sequence(_of_phase(kind, "prep"), _of_phase(kind, "post"))
+        return self._of_class[kind]
 
     def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
         """With the fields that ``writes=`` reduces into, which takes a value that is there."""
@@ -218,14 +242,10 @@ def _is_typed(node: Node[Any, Any, Any]) -> bool:
     return False
 
 
-def effects_of(node: Node[Any, Any, Any]) -> Effects:
-    """What a node does to the store, from its signature or from the source of its phases."""
-    if isinstance(node, FunctionNode):
-        return _of_function(node)
+def _is_patched(node: Node[Any, Any, Any]) -> bool:
+    """Whether a phase was set on the node itself, so that its class does not tell."""
     own = getattr(node, "__dict__", {})
-    if "prep" in own or "post" in own:
-        return UNKNOWN
-    return in_sequence(_of_phase(node, "prep"), _of_phase(node, "post"))
+    return "prep" in own or "post" in own
 
 
 def _of_subflow(node: Subflow) -> Effects:
@@ -241,8 +261,8 @@ def _of_subflow(node: Subflow) -> Effects:
     )
 
 
-def _of_phase(node: Node[Any, Any, Any], name: str) -> Effects:
-    function = getattr(type(node), name)
+def _of_phase(kind: type, name: str) -> Effects:
+    function = getattr(kind, name)
     if function in [base.__dict__.get(name) for base in _BASES]:
         return NOTHING
     return read_source(function)

@@ -27,7 +27,7 @@ __all__ = ["check_types"]
 
 def check_types(subject: Subject) -> Iterator[Finding]:
     """Every finding of the family PF2."""
-    for name, place in subject.nodes:
+    for name, place in subject.definitions:
         if subject.fields:
             yield from _unknown_fields(subject, name, place)
             yield from _stores(subject, name, place)

@@ -1,0 +1,70 @@
+"""What is wrong with a class is read once and said once, however many nodes there are of it."""
+
+import ast
+from itertools import pairwise
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+from pocoflow import Flow, Node, Store
+
+
+class S(BaseModel):
+    """The store."""
+
+    text: str = ""
+    count: int = 0
+
+
+class Wrong(Node[str, int, Literal["default"]]):
+    """Has a mistake of each kind that a class can have."""
+
+    max_retires = 3
+
+    def prep(self, store: Store[S]) -> str:
+        """Read a field that is not there."""
+        return str(store["txt"])
+
+    def exec(self, text: int) -> int:  # type: ignore[override]  # ty: ignore[invalid-method-override]
+        """Take another type than prep gives."""
+        return text
+
+    def post(self, store: Store[S], text: str, result: int) -> Literal["default"]:
+        """Write another type than the field holds."""
+        store["count"] = text
+        return "default"
+
+
+def chain(length: int) -> Flow[Any]:
+    """Nodes of the class, one behind the other."""
+    nodes = [Wrong(name=f"node {number}") for number in range(length)]
+    flow: Flow[Any] = Flow(nodes[0], schema=S)
+    for one, following in pairwise(nodes):
+        flow.then(one, following)
+    return flow
+
+
+def test_a_mistake_of_a_class_is_one_finding() -> None:
+    """Ten nodes of a class give the findings of one."""
+    one = [(it.code, it.line) for it in chain(1).validate()]
+    assert {code for code, _ in one} >= {"PF201", "PF203", "PF204", "PF208"}
+    assert [(it.code, it.line) for it in chain(10).validate() if it.code != "PF302"] == one
+
+
+def test_a_class_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source of a class is not read anew for each of its nodes, nor for each flow."""
+    chain(2).validate()
+    parsed: list[object] = []
+    monkeypatch.setattr(ast, "parse", lambda *given, **_: parsed.append(given))
+    chain(50).validate()
+    assert parsed == []
+
+
+def test_a_phase_of_one_node_is_its_own() -> None:
+    """A node whose phase was replaced is not taken for one of its class, and its class stays."""
+    first, second = Wrong(name="first"), Wrong(name="second")
+    vars(first)["prep"] = lambda store: "text"
+    flow: Flow[Any] = Flow(first, schema=S).then(first, second)
+    found = [it.node for it in flow.validate() if it.code == "PF201"]
+    assert found == ["second"]
