@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -44,6 +44,7 @@ from pocoflow.stored import Started, StoredRuns
 from pocoflow.stream import stream, stream_async
 from pocoflow.validated import names_of
 from pocoflow.wiring import FlowEdges, Source
+from pocoflow.wording import closest, short
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -79,6 +80,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             that they are there.
         outputs: The fields that are set wherever a run ends, ``(A.summary,)``: a way to an end that
             leaves one out is an error. By default those that the schema requires, and a warning.
+        ignore: Codes of findings that validation does not tell of this flow, ``("PF302",)``, or
+            their beginning, ``("PF3",)``. ``# pocoflow: ignore[PF302]`` does it for a line.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
             by a cancellation, and fails. That of a nested flow does not count.
@@ -103,6 +106,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         schema: type[StateT] | Mapping[str, Any] | None = None,
         inputs: Iterable[Any] | None = None,
         outputs: Iterable[Any] | None = None,
+        ignore: Collection[str] = (),
         strict: bool = False,
         deadline: float | None = None,
         run_id: str | None = None,
@@ -128,6 +132,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self.schema = schema
         self.inputs = names_of("inputs", inputs)
         self.outputs = names_of("outputs", outputs)
+        self.ignore = _rules(ignore)
         self.strict = strict
         self.deadline = deadline
         self.run_id = run_id
@@ -418,3 +423,19 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
 def _end(begun: Iterable[Started], exc: BaseException) -> None:
     for one in begun:
         exhaust(fail(one.run, exc))
+
+
+def _rules(given: Collection[str]) -> tuple[str, ...]:
+    if not given:
+        return ()
+    from pocoflow.check.rules import RULES
+
+    codes: tuple[Any, ...] = (given,) if isinstance(given, str) else tuple(given)
+    for one in codes:
+        code = one if isinstance(one, str) else ""
+        if not code or not any(known.startswith(code.upper()) for known in RULES):
+            raise DefinitionError(
+                f"Flow(ignore=...) takes codes of rules, such as 'PF301' or 'PF3', "
+                f"not {short(one)}{closest(one, RULES)}"
+            )
+    return tuple(one.upper() for one in codes)

@@ -37,6 +37,8 @@ class Validated:
     schema: Any
     inputs: tuple[str, ...] | None
     outputs: tuple[str, ...] | None
+    ignore: tuple[str, ...]
+    deadline: float | None
     _db_path: Any
     _made_at: tuple[str, int] | None
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
@@ -139,6 +141,8 @@ class Validated:
                 strays,
                 self._made_at,
                 None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at),
+                ignore=self.ignore,
+                ends_in_time=self.deadline is not None,
             )
             proof = known[facts] = Proof(subject)
         return proof

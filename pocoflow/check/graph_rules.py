@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
+from pocoflow.answers import asks
 from pocoflow.check.flat import Spot
 from pocoflow.check.returns import Lacking, lacking_action
 from pocoflow.check.subject import Level, Subject
@@ -180,11 +181,14 @@ def _strays(subject: Subject) -> Iterator[Finding]:
 
 
 def _endless(subject: Subject) -> Iterator[Finding]:
+    if subject.ends_in_time:
+        return
     spots = subject.walk.spots
     before: dict[int, list[Spot]] = {}
     queue: list[Spot] = []
     for spot in spots:
-        if any(way.target is None for way in spot.ways):
+        # Nobody may answer any more, which ends the run as well.
+        if any(way.target is None for way in spot.ways) or asks(spot.place.node):
             queue.append(spot)
         for way in spot.ways:
             if way.target is not None:

@@ -11,6 +11,7 @@ from pocoflow.check.error_rules import check_errors
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.name_rules import check_names
+from pocoflow.check.silence import Silencer, Used, needless
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
@@ -52,8 +53,14 @@ class Proof:
         return DataFlow(self._subject, frozenset(given if self._subject.is_start else ()))
 
     @cached_property
+    def silencer(self) -> Silencer:
+        """Takes out what is silenced."""
+        return Silencer(self._subject)
+
+    @cached_property
     def _data(self) -> list[tuple[Missing | None, Finding]]:
-        return list(check_data(self._subject, self._flow))
+        found = check_data(self._subject, self._flow)
+        return [(one, it) for one, it in found if not self.silencer.is_silent(it)]
 
     @cached_property
     def _unwritten(self) -> list[tuple[Missing, Finding]]:
@@ -63,7 +70,7 @@ class Proof:
     def _own(self) -> list[Finding]:
         subject = self._subject
         others = [finding for missing, finding in self._data if missing is None]
-        return [
+        found = [
             *check_graph(subject),
             *check_errors(subject),
             *check_types(subject),
@@ -74,6 +81,7 @@ class Proof:
             *check_storage(subject),
             *check_links(subject),
         ]
+        return [one for one in found if not self.silencer.is_silent(one)]
 
     @cached_property
     def _always(self) -> list[Finding]:
@@ -83,14 +91,17 @@ class Proof:
             return found
         inside = subflows_of(self._subject)
         for inner in inside:  # grows while it is walked through
-            found += Proof(inner).findings
+            proof = Proof(inner)
+            found += [one for one in proof.findings if not self.silencer.is_silent(one)]
+            self.silencer.used |= proof.silencer.used
             inside += subflows_of(inner)
         return found
 
     @cached_property
     def clashes(self) -> list[Finding]:
         """What several branches write, which a run notices only when all have been paid for."""
-        return list(check_branches(self._subject))
+        found = check_branches(self._subject)
+        return [one for one in found if not self.silencer.is_silent(one)]
 
     @cached_property
     def _errors(self) -> list[Finding]:
@@ -100,6 +111,16 @@ class Proof:
     def findings(self) -> list[Finding]:
         """Everything that was found, errors first, for a run of which nothing is known."""
         return in_order([*self._always, *(finding for _, finding in self._unwritten)])
+
+    @property
+    def used(self) -> set[Used]:
+        """What silences a finding."""
+        assert self.findings is not None  # which notes it
+        return self.silencer.used
+
+    def needless(self, used: set[Used]) -> list[Finding]:
+        """A finding for each code that is to be ignored and is not among those used."""
+        return in_order(needless(self._subject, used))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
         where=place_of(node),
         outputs={link.source.name: link.written for link in node.outputs},
         is_inner=True,
+        ignore=node.flow.ignore,
+        ends_in_time=subject.ends_in_time,
     )
 
 

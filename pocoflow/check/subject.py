@@ -58,6 +58,8 @@ class Subject:
         where: File and line where the flow is made.
         outputs: The keys that a run has set when it ends, if that is said, and where it is.
         is_inner: Whether it is the flow of a subflow.
+        ignore: The codes of findings that are not to be told.
+        ends_in_time: Whether a run has a deadline.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -76,12 +78,16 @@ class Subject:
         where: tuple[str, int] | None = None,
         outputs: Mapping[str, tuple[str, int] | None] | None = None,
         is_inner: bool = False,
+        ignore: tuple[str, ...] = (),
+        ends_in_time: bool = False,
     ) -> None:
         self.flow_name = flow_name
         self.strays = strays
         self.outputs = outputs
         self.is_inner = is_inner
-        self._where = where
+        self.where = where
+        self.ignore = ignore
+        self.ends_in_time = ends_in_time
         self.graph = graph
         self.fields = Fields(schema)
         self.inputs = inputs
@@ -225,7 +231,7 @@ class Subject:
         if where is None and edge is not None:
             where = (edge.file, edge.line)
         is_known = where is not None and where[0] is not None
-        file, line = (where if is_known else self._where) or (None, None)
+        file, line = (where if is_known else self.where) or (None, None)
         chosen = severity or RULES[code].severity
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
         return Finding(code, chosen, self.flow_name, node, drawn, file, line, message, fix)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pocoflow.check import stored
+from pocoflow.check import Proof, stored
 from pocoflow.check.reports import FORMATS
 from pocoflow.check.rules import RULES
 from pocoflow.cli.database import open_database
@@ -32,7 +32,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Look for mistakes in flows: their modules are imported, no node is run. Without FLOW, "
         "those of [tool.pocoflow] in pyproject.toml are checked: flows = ['package.module:flow']. "
-        "Ends with 1 if there are errors, with 2 if a flow cannot be imported."
+        "Ends with 1 if there are errors, with 2 if a flow cannot be imported. A comment at the "
+        "line of a finding, # pocoflow: ignore[PF301], or Flow(ignore=('PF301',)), silences it, "
+        "here and in a run; --strict tells which of them silence nothing."
     )
     parser.add_argument("flows", metavar="FLOW", nargs="*", help=TARGET_HELP)
     parser.add_argument("--format", choices=FORMATS, default="text", help="how to report (text)")
@@ -72,10 +74,15 @@ def check(args: argparse.Namespace) -> int:
         )
     select = args.select or given.get("select", [""])
     ignore = args.ignore or given.get("ignore", [])
+    is_strict = args.strict or given.get("strict", False)
+    flows = {target: load_flow(target) for target in targets}
+    proofs = {target: _proof(flow, target) for target, flow in flows.items()}
+    used = {one for proof in proofs.values() for one in proof.used}
     report = {}
-    for target in targets:
-        flow = load_flow(target)
-        found = [*_validate(flow, target), *(_runs(flow, args.db) if args.db else ())]
+    for target, flow in flows.items():
+        found = [*proofs[target].findings, *(_runs(flow, args.db) if args.db else ())]
+        if is_strict:
+            found += proofs[target].needless(used)
         report[target] = [
             one
             for one in found
@@ -84,14 +91,13 @@ def check(args: argparse.Namespace) -> int:
     text = FORMATS[args.format](report)
     if text:
         print(text)
-    is_strict = args.strict or given.get("strict", False)
     every = [one for found in report.values() for one in found]
     return 1 if any(is_strict or one.severity == "error" for one in every) else 0
 
 
-def _validate(flow: Flow[Any], target: str) -> list[Finding]:
+def _proof(flow: Flow[Any], target: str) -> Proof:
     try:
-        return flow.validate()
+        return flow._proof(flow.graph.start, (), flow.schema)
     except PocoflowError as exc:
         raise CommandError(f"{target} cannot be drawn: {exc}") from exc
 

@@ -250,4 +250,29 @@ RULES = (
     flow.then(summarise, publish)
     """,
     ),
+    rule(
+        "PF111",
+        "nothing to ignore",
+        "warning",
+        "A code that is to be ignored silences nothing.",
+        """What was wrong there is mended, or the code is misspelt: the comment would silence the
+        next mistake at that place. It is looked for by `pocoflow check --strict` alone, in the
+        flow, its edges and the definitions of its nodes.""",
+        """
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    flow = Flow(start=summarise, schema=Article, ignore=("PF302",))
+    """,
+        """
+    @node(writes=A.summary)
+    def summarise(document: str) -> str:
+        return document[:100]
+
+
+    flow = Flow(start=summarise, schema=Article)
+    """,
+    ),
 )

@@ -83,5 +83,7 @@ def show_rule(shown: Rule) -> str:
     return (
         f"{shown.code}: {shown.title} ({shown.severities})\n\n"
         f"{fill(shown.what, 88)}\n\n{fill(shown.why, 88)}\n\n"
-        f"Wrong:\n\n{indented(shown.wrong)}\n\nRight:\n\n{indented(shown.right)}\n"
+        f"Wrong:\n\n{indented(shown.wrong)}\n\nRight:\n\n{indented(shown.right)}\n\n"
+        f"Where it is meant: a comment at the line of the finding, "
+        f'# pocoflow: ignore[{shown.code}],\nor Flow(ignore=("{shown.code}",)).\n'
     )

@@ -1,0 +1,123 @@
+"""Findings that somebody has silenced: at their line, or for a whole flow; and what silences none.
+
+``# pocoflow: ignore[PF301]`` at the line of a finding, or ``Flow(ignore=("PF301",))``. A code may
+be the beginning of some, such as ``PF3``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from pocoflow.check.subject import Subject
+from pocoflow.definitions import place_of
+from pocoflow.findings import Finding
+from pocoflow.function import FunctionNode
+from pocoflow.node import Node
+
+__all__ = ["Silencer", "Used", "needless"]
+
+_COMMENT = re.compile(r"#\s*pocoflow:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
+
+
+class Used(NamedTuple):
+    """What silences something: a code of a flow, or of the comment at a line."""
+
+    where: tuple[str | None, int | None] | None
+    code: str
+
+
+class Silencer:
+    """Takes out the findings that are silenced.
+
+    Attributes:
+        used: What has silenced something.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.used: set[Used] = set()
+        around = [("", subject.ignore, subject.where)]
+        for level in subject.levels[1:]:
+            ignored = getattr(level.node, "ignore", ())
+            if ignored and level.node is not None:
+                around.append((f"{'/'.join(level.path)}/", ignored, place_of(level.node)))
+        self._around = around
+
+    def is_silent(self, finding: Finding) -> bool:
+        """Whether a finding is silenced."""
+        for code in codes_at(finding.file, finding.line):
+            if finding.code.startswith(code):
+                self.used.add(Used((finding.file, finding.line), code))
+                return True
+        for prefix, ignored, where in self._around:
+            if (finding.node or "").startswith(prefix):
+                for code in ignored:
+                    if finding.code.startswith(code):
+                        self.used.add(Used(where, code))
+                        return True
+        return False
+
+
+def codes_at(file: str | None, line: int | None) -> list[str]:
+    """The codes that the comment at a line silences."""
+    found = _COMMENT.search(linecache.getline(file, line)) if file and line else None
+    return [] if found is None else _codes(found)
+
+
+def _codes(found: re.Match[str]) -> list[str]:
+    return [one.strip().upper() for one in (found[1] or "").split(",") if one.strip()]
+
+
+def needless(subject: Subject, used: Collection[Used]) -> Iterator[Finding]:
+    """A finding for each code that silences nothing, of a flow or at a line of what is in it."""
+    where = subject.where
+    for code in subject.ignore:
+        if Used(where, code) not in used:
+            yield _needless(subject, f"Flow(ignore=...) names {code}", where)
+    for file, line in sorted(set(_lines(subject))):
+        found = _COMMENT.search(linecache.getline(file, line))
+        if found is None:
+            continue
+        codes = _codes(found)
+        if not codes:
+            yield _needless(subject, "the comment names no code, as in ignore[PF301]", (file, line))
+        for code in codes:
+            if Used((file, line), code) not in used:
+                yield _needless(subject, f"the comment names {code}", (file, line))
+
+
+def _needless(subject: Subject, what: str, where: tuple[str, int] | None) -> Finding:
+    return subject.finding(
+        "PF111", f"{what}, and nothing is silenced by that", "take it out", where=where
+    )
+
+
+def _lines(subject: Subject) -> Iterator[tuple[str, int]]:
+    """The lines of the flow, of its edges, and of the definitions of its nodes."""
+    if subject.where is not None:
+        yield subject.where
+    for level in subject.levels:
+        for edge in level.graph.edges:
+            yield edge.file, edge.line
+        for place in level.graph.nodes.values():
+            yield from _definition(place.node)
+
+
+def _definition(node: Node[Any, Any, Any]) -> Iterator[tuple[str, int]]:
+    made = place_of(node)
+    if made is None:
+        return
+    file, line = made
+    if node._made_at is not None:
+        yield made
+        return
+    kind: Any = node.signature.function if isinstance(node, FunctionNode) else type(node)
+    try:
+        lines, first = inspect.getsourcelines(kind)
+    except (OSError, TypeError):
+        return
+    if first <= line < first + len(lines):
+        yield from ((file, number) for number in range(first, first + len(lines)))
