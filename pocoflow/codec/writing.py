@@ -199,7 +199,7 @@ def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
 
 def _json(tree: Any) -> str:
     """The text of a tree; a long one piece by piece, as no other thread works meanwhile."""
-    if _weight(tree) < _PIECE:
+    if type(tree) not in _NESTED or _weight(tree) < _PIECE:
         return _to_json(tree)
     if type(tree) is list:
         return f"[{','.join(_pieces(tree, tree, _list_of))}]"
