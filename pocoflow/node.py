@@ -305,7 +305,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
 class AsyncNode(Node[PrepT, ExecT, PostT]):
     """A node whose work is ``async def exec_async``; ``asyncio.gather`` in it runs in parallel.
 
-    The engine awaits it, in ``flow.run`` on a loop of the run's own and in ``flow.run_async`` on
+    The engine awaits it, in ``flow.run`` on the loop of all synchronous runs and in ``flow.run_async`` on
     the caller's. (``Node`` takes ``async def exec`` as well; this is the documented name.)
     """
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from pocoflow.engine.companion import on_shared_loop
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
@@ -50,6 +51,7 @@ class RunHandle(Generic[StateT]):
         self._database = database
         self._is_read = is_read  # by a stream, without which nobody wants the run
         self._outcome: Future[None] = Future()
+        self._apart = on_shared_loop()
         # In a copy of the caller's context, as everywhere else where the engine changes threads.
         thread = threading.Thread(
             target=copy_context().run,
@@ -70,7 +72,7 @@ class RunHandle(Generic[StateT]):
 
     def _work(self, steps: Steps) -> None:
         try:
-            drive(self._run.context, steps)
+            drive(self._run.context, steps, apart=self._apart)
         except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
             self._outcome.set_exception(exc)

@@ -100,7 +100,8 @@ class _Batch:
         run, place = self.run, self.place
         context = run.context.for_item(*item.identity, self.stop)
         context.attempt += self.attempts.get(item.identity.number, 0)
-        token = current.set(context)
+        around = current.get()
+        current.set(context)
         try:
             context.check_cancelled()
             result: Any = None
@@ -119,7 +120,7 @@ class _Batch:
             facts = (item.identity.number, context.attempt, context.path)
             run.tell("item_end", place.name, run.step, *facts)
         finally:
-            current.reset(token)
+            current.set(around)  # no token: a call that was given up may have kept its context
 
     def _keep(self, item: _Item, result: Any) -> Generator[Effect, Any, None]:
         """Put a finished item on record, before the next one begins."""

@@ -118,7 +118,8 @@ class _Fork:
 
     def _job(self, number: int, start: Start, scope: str, saved: SavedBranch | None) -> Job:
         inner = self._run(start, scope, saved)
-        token = current.set(inner.context)
+        around = current.get()
+        current.set(inner.context)
         try:
             inner.context.check_cancelled()
             first = self.place.branches[start.template].start
@@ -137,7 +138,7 @@ class _Fork:
                 raise
             self.ends[number] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
-            current.reset(token)
+            current.set(around)  # no token: a call that was given up may have kept its context
 
     def _run(self, start: Start, scope: str, saved: SavedBranch | None) -> Run:
         run = self.run

@@ -1,42 +1,162 @@
-"""The event loop of a synchronous run, in a thread beside it."""
+"""The event loop on which synchronous runs await: one for the process, in a thread of its own."""
 
 from __future__ import annotations
 
+import os
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-__all__ = ["Companion", "CompanionLoop"]
+from pocoflow.context import current
+from pocoflow.engine.outcomes import Raised
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Companion", "CompanionLoop", "LineTask", "on_shared_loop"]
+
+
+class _Shared:
+    """The loop of the process."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.loop: CompanionLoop | None = None
+
+
+_shared = [_Shared()]
+
+
+def on_shared_loop() -> bool:
+    """Whether this thread is that of the shared loop, so that nothing may wait for it here."""
+    loop = _shared[-1].loop
+    return loop is not None and loop.is_here
+
+
+if hasattr(os, "register_at_fork"):
+    # The thread is not on this side of a fork. The loop is kept, and never closed here: what it
+    # watches is the other side's, too.
+    os.register_at_fork(after_in_child=lambda: _shared.append(_Shared()))
 
 
 class Companion:
-    """The companion loop of a run, started when it is first needed, by whichever thread."""
+    """The loop of a run, started when it is first needed, by whichever thread.
 
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._loop: CompanionLoop | None = None
+    Args:
+        token: The run's token.
+        apart: Whether the run has one of its own, which ends with it, and not the shared one.
+    """
+
+    def __init__(self, token: str, apart: bool = False) -> None:
+        self._token = token
+        self._apart = apart
+        self._used: CompanionLoop | None = None
 
     def loop(self) -> CompanionLoop:
         """The loop, which runs by now."""
-        with self._guard:
-            if self._loop is None:
-                self._loop = CompanionLoop()
-            return self._loop
+        shared = _shared[-1]
+        with shared.guard:
+            if self._used is None and self._apart:
+                self._used = CompanionLoop()
+            elif self._used is None:
+                self._used = shared.loop = shared.loop or CompanionLoop()
+            return self._used
 
     def close(self) -> None:
-        """End the loop, if it was needed."""
-        if self._loop is not None:
-            self._loop.close()
+        """End the tasks that the run has left on the loop; and the loop, if it is the run's own."""
+        if self._used is not None:
+            self._used.end_tasks(self._token)
+            if self._apart:
+                self._used.close()
+
+
+class LineTask:
+    """The task in which one line of execution awaits, from its first await to its last.
+
+    What belongs to a task, such as a cancel scope that ``prep`` enters and ``post`` leaves, holds
+    from phase to phase.
+    """
+
+    def __init__(self, loop: CompanionLoop) -> None:
+        import asyncio
+
+        self._loop = loop
+        self._queue: asyncio.Queue[
+            tuple[Callable[[], Coroutine[Any, Any, Any]], Future[Any]] | None
+        ]
+        self._queue = asyncio.Queue()
+        self._serves: Future[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up: set[int] = set()
+        self._ended = Context().run(loop.submit, self._serve())
+
+    def submit(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> Future[Any]:
+        """Await the coroutine that a function gives, whose result is an outcome."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._loop.call(self._queue.put_nowait, (begin, future))
+        return future
+
+    def give_up(self, future: Future[Any], awaitable: Coroutine[Any, Any, Any]) -> None:
+        """Cancel what nobody waits for any more; if it has not begun, it never does."""
+
+        def cancel() -> None:
+            if self._serves is future and self._task is not None:
+                self._task.cancel()
+            else:
+                self._given_up.add(id(future))
+                awaitable.close()
+
+        self._loop.call(cancel)
+
+    def close(self) -> None:
+        """Let what is awaited clean up, and end the task."""
+        self._loop.call(self._queue.put_nowait, None)
+        self._ended.result()
+
+    async def _serve(self) -> None:
+        import asyncio
+
+        self._task = asyncio.current_task()
+        is_due = False
+        while True:
+            try:
+                work = await self._queue.get()
+            except asyncio.CancelledError:
+                is_due = True  # of a scope that a phase has entered: the next await gets it
+                continue
+            if work is None:
+                return
+            begin, future = work
+            if id(future) in self._given_up:
+                continue
+            if is_due and self._task is not None:
+                is_due = False
+                self._task.cancel()
+                self._task.uncancel()  # counted already
+            self._serves = future
+            try:
+                future.set_result(await begin())
+            except asyncio.CancelledError as exc:
+                future.set_exception(CancelledError(*exc.args))
+            except BaseException as exc:  # noqa: BLE001 - raised by whoever waits
+                future.set_result(Raised(exc))
+            self._serves = None
 
 
 class CompanionLoop:
-    """An event loop in a thread of its own, for the awaits of a synchronous run."""
+    """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
         import asyncio
 
         self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(self._make_task)
+        self._tasks: dict[str, WeakSet[asyncio.Task[Any]]] = {}
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="pocoflow-loop", daemon=True)
         self._thread.start()
@@ -53,6 +173,41 @@ class CompanionLoop:
         import asyncio
 
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is the loop's."""
+        return threading.current_thread() is self._thread
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function on the loop, from any thread."""
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _make_task(self, loop: Any, coroutine: Any, **settings: Any) -> asyncio.Task[Any]:
+        """Make a task, and remember which run it belongs to."""
+        import asyncio
+
+        given: Context | None = settings.get("context")
+        run = current.get(None) if given is None else given.get(current)
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **settings)
+        if run is not None:
+            self._tasks.setdefault(run.token, WeakSet()).add(task)
+        return task
+
+    def end_tasks(self, token: str) -> None:
+        """Cancel what a run has left, and let it clean up."""
+        import asyncio
+
+        async def finish() -> None:
+            while rest := self._tasks.pop(token, None):
+                running = [task for task in rest if task is not asyncio.current_task()]
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+        if token in self._tasks:
+            # Outside of the run's context, or it would be one of its tasks.
+            Context().run(self.submit, finish()).result()
 
     def close(self) -> None:
         """Cancel what is left, let it clean up, and end the thread."""

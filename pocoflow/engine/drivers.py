@@ -1,28 +1,29 @@
 """The two drivers of the step loop: one for threads, one for event loops.
 
 Both carry out the effects that the engine yields; neither knows anything of nodes. A synchronous
-run stays in the caller's thread from its first node to its last. What it has to await runs on one
-event loop in a companion thread, started at the first await and kept to the end of the run, so that
-clients can be shared between nodes and a caller's own running loop (a notebook, FastAPI) is never
-touched. An asynchronous run stays on the caller's loop and sends what may block to threads.
+run stays in the caller's thread from its first node to its last. What it has to await runs on the
+event loop of all synchronous runs, in a thread that the first await starts, so that clients can be
+shared and a caller's own running loop (a notebook, FastAPI) is never touched. An asynchronous run
+stays on the caller's loop and sends what may block to threads. In both, a line of execution has one
+context, and awaits in one task.
 """
 
 from __future__ import annotations
 
-import contextvars
 import threading
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import islice
+from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.context import RunContext, current
 from pocoflow.engine.commits import begin_commit, commit
-from pocoflow.engine.companion import Companion, CompanionLoop
+from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, Sleep, Steps
-from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried
-from pocoflow.engine.threads import in_thread, to_its_end
+from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
+from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait
 
 if TYPE_CHECKING:
@@ -31,18 +32,23 @@ if TYPE_CHECKING:
 __all__ = ["drive", "drive_async"]
 
 
-def drive(context: RunContext, steps: Steps) -> None:
+def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
     """Run to the end in this thread.
+
+    Args:
+        context: The run's context.
+        steps: The step loop.
+        apart: Whether to await on a loop of its own: who waits for the run holds up the shared one.
 
     Raises:
         BaseException: Whatever ended the run.
     """
     # A copy, which nobody has to put back: no Ctrl-C can leave the run's context behind.
-    contextvars.copy_context().run(_drive_in, context, steps)
+    copy_context().run(_drive_in, context, steps, apart or on_shared_loop())
 
 
-def _drive_in(context: RunContext, steps: Steps) -> None:
-    companion, cancellation = Companion(), context.cancellation
+def _drive_in(context: RunContext, steps: Steps, apart: bool) -> None:
+    companion, cancellation = Companion(context.token, apart), context.cancellation
     timer = None
     try:
         current.set(context)
@@ -50,7 +56,7 @@ def _drive_in(context: RunContext, steps: Steps) -> None:
             timer = threading.Timer(cancellation.deadline, cancellation.expire)
             timer.daemon = True
             timer.start()
-        _drive_here(steps, _ThreadDriver(companion))
+        _drive_here(steps, _ThreadDriver(companion, copy_context()))
     finally:
         if timer is not None:
             timer.cancel()
@@ -70,7 +76,7 @@ async def drive_async(context: RunContext, steps: Steps) -> None:
         expire = context.cancellation.expire
         timer = asyncio.get_running_loop().call_later(context.cancellation.deadline, expire)
     try:
-        await _drive_on_loop(steps, _LoopDriver(guarded=True))
+        await _drive_on_loop(steps, _LoopDriver(copy_context(), guarded=True))
     finally:
         if timer is not None:
             timer.cancel()
@@ -81,20 +87,22 @@ async def drive_async(context: RunContext, steps: Steps) -> None:
 def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
     raised: BaseException | None = None
     try:
-        effect = next(steps)
+        effect = driver.go_on(next, steps)
         while True:
             try:
                 value = driver.carry_out(effect)
             except GeneratorExit as exc:
-                effect = steps.throw(Carried(exc))
+                effect = driver.go_on(steps.throw, Carried(exc))
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
-                effect = steps.throw(exc)
+                effect = driver.go_on(steps.throw, exc)
             else:
-                effect = steps.send(value)
+                effect = driver.go_on(steps.send, value)
     except StopIteration:
         return
     except (RuntimeError, Carried) as exc:
         raised = exc
+    finally:
+        driver.close()
     # Outside, where it gets no context that it did not have.
     if raised is not None:
         raise own(raised)
@@ -102,7 +110,7 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
 
 async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
     try:
-        effect = next(steps)
+        effect = driver.go_on(next, steps)
         while True:
             try:
                 value = await driver.carry_out(effect)
@@ -110,9 +118,9 @@ async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
                 _leave(steps, exc)
                 raise
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
-                effect = steps.throw(exc)
+                effect = driver.go_on(steps.throw, exc)
             else:
-                effect = steps.send(value)
+                effect = driver.go_on(steps.send, value)
     except StopIteration:
         return
     except Carried as exc:
@@ -131,44 +139,101 @@ def _leave(steps: Steps, exc: GeneratorExit) -> None:
                 effect = steps.throw(exc)
 
 
-class _ThreadDriver:
+class _Driver:
+    """What both drivers have in common: the context of the line that they drive.
+
+    Everything that belongs to the line runs in this one context, in whichever thread: the step
+    loop, and each phase of a node. The driver itself stays outside, so that it can go on while a
+    call that was given up is in it yet.
+    """
+
+    def __init__(self, line: Context) -> None:
+        self._line = line
+
+    def go_on(self, step: Callable[[Any], Effect], value: Any) -> Effect:
+        """Let the step loop go on to its next effect."""
+        effect = self._line.run(step, value)
+        current.set(self._line[current])  # for what is waited for here
+        return effect
+
+    def _work(self, effect: Call) -> Work:
+        """What a thread is to do. One that may be given up has a context of its own."""
+        context = self._line if effect.timeout is None else self._line.copy()
+        return Work(context, effect.function, effect.arguments)
+
+    def _leave(self, work: Work) -> None:
+        """Leave a call that goes on alone with its context."""
+        if work.context is self._line and not work.is_over:
+            self._line = self._line.copy()
+
+
+class _ThreadDriver(_Driver):
     """Carries out effects for a run, or an item of a batch, in the thread that drives it."""
 
-    def __init__(self, companion: Companion) -> None:
+    def __init__(self, companion: Companion, line: Context) -> None:
+        super().__init__(line)
         self._companion = companion
+        self._task: LineTask | None = None
 
     def carry_out(self, effect: Effect) -> Any:
         if isinstance(effect, Sleep):
             return sleep(effect.seconds)
         if isinstance(effect, Await):
-            coroutine = awaited(bounded(effect.awaitable, effect.timeout))
-            return opened(wait(self._companion.loop().submit(coroutine), None))
+            return self._await(effect)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return _gather_on(self._companion.loop(), effect)
-            return _gather_threads(effect, self._companion)
+                return _gather_on(self._companion.loop(), effect, self._line)
+            return _gather_threads(effect, self._companion, self._line)
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
-        return opened(wait(in_thread(effect.function, effect.arguments), effect.timeout))
+        work = self._work(effect)
+        try:
+            return opened(wait(in_thread(work), effect.timeout))
+        finally:
+            self._leave(work)
+
+    def _await(self, effect: Await) -> Any:
+        if self._task is None:
+            self._task = LineTask(self._companion.loop())
+        task, line, here = self._task, self._line, current.get()
+
+        def begin() -> Coroutine[Any, Any, Any]:
+            current.set(here)
+            return awaited(bounded(within(line, effect.awaitable), effect.timeout))
+
+        future = task.submit(begin)
+        try:
+            return opened(wait(future, None))
+        finally:
+            if not future.done():
+                self._line = line.copy()
+                task.give_up(future, effect.awaitable)
+
+    def close(self) -> None:
+        """End the task of the line, if there is one."""
+        if self._task is not None:
+            self._task.close()
 
 
-class _LoopDriver:
+class _LoopDriver(_Driver):
     """Carries out effects on the event loop that awaits it.
 
     ``guarded`` ends a wait when the run is cancelled; the jobs of a batch are ended by their batch.
     """
 
-    def __init__(self, *, guarded: bool) -> None:
+    def __init__(self, line: Context, *, guarded: bool) -> None:
+        super().__init__(line)
         self._guarded = guarded
 
     async def carry_out(self, effect: Effect) -> Any:
-        import asyncio
-
         if isinstance(effect, Commit):
             return await commit(effect, guarded=self._guarded)
         if isinstance(effect, Call) and current.get().phase != "exec":
             # These work on the store: no write of theirs may follow the run's end.
-            return await to_its_end(asyncio.to_thread(tried, effect.function, *effect.arguments))
+            import asyncio
+
+            loop = asyncio.get_running_loop()
+            return await to_its_end(loop.run_in_executor(None, self._work(effect)))
         waiting = self._waiting(effect)
         return await (until_cancelled(waiting) if self._guarded else waiting)
 
@@ -176,30 +241,33 @@ class _LoopDriver:
         import asyncio
 
         if isinstance(effect, Await):
-            if effect.timeout is None:
-                return effect.awaitable
-            return bounded(effect.awaitable, effect.timeout)
+            return bounded(within(self._line, effect.awaitable), effect.timeout)
         if isinstance(effect, Sleep):
             return asyncio.sleep(effect.seconds)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return _gather_tasks(effect)
-            return _gather_beside(effect)
+                return _gather_tasks(effect, self._line)
+            return _gather_beside(effect, self._line)
         return self._call(effect)
 
     async def _call(self, effect: Call) -> Any:
         import asyncio
 
-        if effect.timeout is None:
-            return opened(await asyncio.to_thread(tried, effect.function, *effect.arguments))
-        future = in_thread(effect.function, effect.arguments)
-        return opened(await bounded(asyncio.wrap_future(future), effect.timeout))
+        work = self._work(effect)
+        try:
+            if effect.timeout is None:
+                return opened(await asyncio.get_running_loop().run_in_executor(None, work))
+            # Not in the pool, of which it may occupy a thread for longer than anybody waits.
+            future = asyncio.wrap_future(in_thread(work))
+            return opened(await bounded(future, effect.timeout))
+        finally:
+            self._leave(work)
 
 
 # -- several at once --------------------------------------------------------------------------
 
 
-def _gather_on(loop: CompanionLoop, effect: Gather) -> None:
+def _gather_on(loop: CompanionLoop, effect: Gather, line: Context) -> None:
     """Drive jobs as tasks of the companion loop, and wait for them also if the run is cancelled.
 
     What they have begun to write is on record then, before anybody can go on with the run.
@@ -210,7 +278,7 @@ def _gather_on(loop: CompanionLoop, effect: Gather) -> None:
 
     async def gather() -> None:
         begun.append(asyncio.current_task())
-        await _gather_tasks(effect)
+        await _gather_tasks(effect, line)
 
     async def ended() -> None:
         for task in begun:
@@ -225,18 +293,18 @@ def _gather_on(loop: CompanionLoop, effect: Gather) -> None:
         raise
 
 
-async def _gather_tasks(effect: Gather) -> None:
+async def _gather_tasks(effect: Gather, line: Context) -> None:
     """Drive jobs as tasks; each task takes the next job when it has ended one."""
     import asyncio
 
     async def work(job: Job | None) -> None:
         while job is not None:
-            await _drive_on_loop(job, _LoopDriver(guarded=False))
-            job = next(effect.jobs, None)
+            await _drive_on_loop(job, _LoopDriver(line.copy(), guarded=False))
+            job = line.run(next, effect.jobs, None)
 
     tasks: list[asyncio.Future[None]] = []
     try:
-        for job in islice(effect.jobs, effect.limit):
+        while len(tasks) < effect.limit and (job := line.run(next, effect.jobs, None)) is not None:
             tasks.append(asyncio.ensure_future(work(job)))
         if tasks:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -266,26 +334,26 @@ async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
         raise again
 
 
-async def _gather_beside(effect: Gather) -> None:
+async def _gather_beside(effect: Gather, line: Context) -> None:
     """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
     import asyncio
 
     try:
-        await asyncio.to_thread(_gather_apart, effect)
+        await asyncio.to_thread(_gather_apart, effect, line)
     except asyncio.CancelledError:
         effect.stop()
         raise
 
 
-def _gather_apart(effect: Gather) -> None:
-    companion = Companion()
+def _gather_apart(effect: Gather, line: Context) -> None:
+    companion = Companion(line[current].token)
     try:
-        _gather_threads(effect, companion)
+        _gather_threads(effect, companion, line)
     finally:
         companion.close()
 
 
-def _gather_threads(effect: Gather, companion: Companion) -> None:
+def _gather_threads(effect: Gather, companion: Companion, line: Context) -> None:
     """Drive jobs in threads; each thread takes the next job when it has ended one.
 
     Waits for those that run when one fails: their results are finished work.
@@ -295,12 +363,12 @@ def _gather_threads(effect: Gather, companion: Companion) -> None:
 
     def take() -> Job | None:
         with guard:
-            return None if failures else next(effect.jobs, None)
+            return None if failures else line.run(next, effect.jobs, None)
 
     def work(job: Job | None) -> None:
         try:
             while job is not None:
-                _drive_here(job, _ThreadDriver(companion))
+                _drive_here(job, _ThreadDriver(companion, line.copy()))
                 job = take()
         except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
             failures.append(exc)
@@ -310,7 +378,7 @@ def _gather_threads(effect: Gather, companion: Companion) -> None:
     try:
         try:
             while len(futures) < effect.limit and (job := take()) is not None:
-                futures.append(in_thread(work, (job,)))
+                futures.append(in_thread(partial(line.copy().run, work, job)))
         except Exception as exc:  # noqa: BLE001 - raised below, when nothing runs any more
             failures.append(exc)
             effect.stop()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 __all__ = ["Await", "Call", "Commit", "Effect", "Gather", "Job", "Ledger", "Sleep", "Steps"]
 
 
 class Await:
-    """Wait for an awaitable, at most ``timeout`` seconds, and send its result."""
+    """Wait for a coroutine, at most ``timeout`` seconds, and send its result."""
 
     __slots__ = ("awaitable", "timeout")
 
-    def __init__(self, awaitable: Awaitable[Any], timeout: float | None = None) -> None:
+    def __init__(self, awaitable: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
         self.awaitable = awaitable
         self.timeout = timeout
 

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 
 from pocoflow.engine.outcomes import Raised, opened, tried
 
-__all__ = ["in_thread", "to_its_end"]
+__all__ = ["Work", "in_thread", "to_its_end"]
 
 
-def in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-    """The outcome of a call in a daemon thread of its own, in a copy of this thread's context.
+class Work:
+    """A call in a context, whose outcome is a value; it knows whether it has left the context."""
+
+    __slots__ = ("arguments", "context", "function", "is_over")
+
+    def __init__(
+        self, context: Context, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        self.context = context
+        self.function = function
+        self.arguments = arguments
+        self.is_over = False
+
+    def __call__(self) -> Any:
+        """Do it."""
+        outcome = self.context.run(tried, self.function, *self.arguments)
+        self.is_over = True
+        return outcome
+
+
+def in_thread(work: Callable[[], Any]) -> Future[Any]:
+    """Do something that does not raise, in a daemon thread of its own.
 
     Not a pool: a call that outlives its timeout must neither occupy a worker nor keep the
     interpreter from leaving.
     """
     future: Future[Any] = Future()
-    context = contextvars.copy_context()
 
-    def work() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        # No exception of the future's: it takes one that is false for none.
-        future.set_result(context.run(tried, function, *arguments))
+    def run() -> None:
+        if future.set_running_or_notify_cancel():
+            future.set_result(work())
 
-    threading.Thread(target=work, name="pocoflow-call", daemon=True).start()
+    threading.Thread(target=run, name="pocoflow-call", daemon=True).start()
     return future
 
 

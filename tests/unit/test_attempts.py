@@ -365,10 +365,6 @@ def test_what_an_attempt_in_time_set_is_taken_over(go: Any, is_async: bool) -> N
             SPAN.set("open")
 
     assert SPAN.get() == "none"
-    if go is run_async and not is_async:
-        pytest.skip("synchronous phases have contexts of their own there")
-    if go is run and is_async:
-        pytest.skip("asynchronous phases have contexts of their own there")
     assert go(Flow(QuickAsync() if is_async else Quick()), {})["span"] == "open"
     assert SPAN.get() == "none"
 
