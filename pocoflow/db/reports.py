@@ -149,6 +149,8 @@ def stored_values(
         key, text = _key(row["key"]), row["value"] or ""
         if row["op"] == DELETED:
             found.pop(key, None)
+        elif row["value"] is None:
+            raise DecodeError(f"key {key!r} of run {run_id!r} cannot be read: it has no value")
         elif row["op"] == UNSAVED:
             mark = read_mark(text, f"key {key!r} of run {run_id!r}")
             found[key] = StoredValue(key, row["step"], not_saved=mark)
