@@ -299,6 +299,9 @@ SELECT key, key_no, scope FROM pf_keys WHERE run_no = ? ORDER BY key_no;
 -- name: insert_value
 INSERT INTO pf_values (run_no, key_no, step, op, value) VALUES (?, ?, ?, ?, ?);
 
+-- name: delete_value
+DELETE FROM pf_values WHERE run_no = ? AND key_no = ? AND step = ?;
+
 -- name: delete_values
 DELETE FROM pf_values WHERE run_no = ? AND step = ?;
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -207,6 +207,7 @@ class RunRecorder(StepWriter):
         node: str,
         graph: str,
         renamed: Renamed | None = None,
+        amended: Iterable[str] = (),
     ) -> None:
         """Set a claimed run running again.
 
@@ -218,6 +219,8 @@ class RunRecorder(StepWriter):
             node: The label, now, of the node that comes next.
             graph: The fingerprint of the flow as it is now.
             renamed: Gives the names that nodes have now, if some have other ones.
+            amended: Keys whose fields are defined in another way since: what their validators made
+                is recorded with the new definitions, so that no later resume validates it again.
 
         Raises:
             TakenError: It was cancelled since it was claimed.
@@ -236,6 +239,7 @@ class RunRecorder(StepWriter):
             seen = [one for one in asked if one.answer or one.is_late(position.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, self._run_no, stored)
+            made = self._values.amend(raw, self._run_no, position.step, store, amended)
             number = _graph_number(raw, graph)
             for scope, local, kept in _inputs(position):
                 if kept is None:
@@ -245,6 +249,7 @@ class RunRecorder(StepWriter):
             raw.execute(QUERIES["go_on"], (flow_name, node, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)
+        self._values.accept(made)
 
     def settle(self, position: Position) -> Position:
         """Let the defaults count of the questions that were not answered before their deadlines.

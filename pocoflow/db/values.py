@@ -176,6 +176,24 @@ class ValueWriter:
                 raw.execute(QUERIES["insert_key"], row)
             raw.execute(QUERIES["insert_value"], (run_no, key_no, step, change.op, change.text))
 
+    def amend(
+        self,
+        raw: sqlite3.Connection,
+        run_no: int,
+        step: int,
+        store: Store[Any],
+        keys: Iterable[str],
+    ) -> list[Change]:
+        """Write anew, as values of a step, those that validators have made of what is stored."""
+        changes = []
+        for key in keys:
+            if key in self._keys and key in store and self._watch.differs(key, store[key]):
+                raw.execute(QUERIES["delete_value"], (run_no, self._keys[key], step))
+                change = self._change(key, store[key], None)
+                changes += [] if change is None else [change]
+        self.write(raw, run_no, step, changes)
+        return changes
+
     def accept(self, changes: Iterable[Change]) -> None:
         """Remember the changes as stored; called once their transaction is committed."""
         for change in changes:

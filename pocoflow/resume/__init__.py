@@ -24,6 +24,7 @@ from pocoflow.resume.opened import under_schema
 from pocoflow.resume.places import Places
 from pocoflow.schema import classes_of
 from pocoflow.store import Store
+from pocoflow.wording import is_same_field
 
 __all__ = ["Resumption", "fork_run", "rehearse", "reopen"]
 
@@ -103,7 +104,9 @@ def reopen(
         first, path = place.first()
         coming = label(first.name, (*(frame.name for frame in frames), *path))
         renamed = places.renamed if rename else None
-        recorder.go_on(store, stored, position, flow_name, coming, fingerprint, renamed)
+        # What prep has changed is no part of the checkpoint yet.
+        amended = [] if position.pause is not None else _defined_anew(stored, store, changes)
+        recorder.go_on(store, stored, position, flow_name, coming, fingerprint, renamed, amended)
     except BaseException:
         recorder.let_go()
         raise
@@ -125,6 +128,16 @@ def reopen(
         branches,
         position.items,
     )
+
+
+def _defined_anew(before: Store[Any], now: Store[Any], changes: Mapping[str, Any]) -> list[str]:
+    """The fields that had another definition when their stored values were accepted."""
+    old, new = before.definitions, now.definitions
+    return [
+        key
+        for key in now
+        if key in old and key not in changes and not is_same_field(old[key], new.get(key))
+    ]
 
 
 def rehearse(

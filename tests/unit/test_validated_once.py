@@ -433,3 +433,24 @@ def test_what_nobody_touched_is_looked_at_in_a_while(read: bool) -> None:
     with pytest.raises(InvalidValueError, match="'tags'"):
         Flow(node, schema=Tagged).run(store)
     assert len(steps) == (3 if read else 9)
+
+
+def test_what_a_resume_validated_is_on_record_with_it(tmp_path: Path) -> None:
+    """A run that fails again before its first step is neither validated twice nor not at all."""
+    path = tmp_path / "runs.db"
+
+    def flow(schema: Any, down: bool) -> Flow[Any]:
+        node = Last(name="last")
+        node.down = down
+        return Flow(node, schema=schema, db_path=path, run_id="r", flow_name="flow")
+
+    before = create_model("S", n=(int, 0), log=(list[int], []))
+    after = create_model("S", n=(Cents, 0), log=(list[Cents], []))
+    with pytest.raises(ConnectionError):
+        flow(before, down=True).run({"n": 5, "log": [1]})
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            flow(after, down=True).resume("r")
+    with WorkflowDB(path) as db:
+        assert db.load_checkpoint("r", -1).as_dict() == {"n": 500, "log": [100]}
+    assert flow(after, down=False).resume("r").as_dict() == {"n": 500, "log": [100]}
