@@ -27,6 +27,7 @@ __all__ = [
 Identity: TypeAlias = tuple[int, int]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # a link in its place would have its target made
 
 
 def identify(file: str | os.PathLike[str]) -> Identity | None:
@@ -40,7 +41,7 @@ def identify(file: str | os.PathLike[str]) -> Identity | None:
 
 def _open(path: str, flags: int) -> int:
     try:
-        return os.open(path, flags | CLOEXEC, 0o600)
+        return os.open(path, flags | CLOEXEC | _NOFOLLOW, 0o600)
     except OSError as exc:
         if isinstance(exc, FileNotFoundError) and not flags & os.O_CREAT:
             raise

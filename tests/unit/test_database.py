@@ -607,6 +607,15 @@ def test_a_new_database_behind_a_dangling_link_is_private(tmp_path: Path) -> Non
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="POSIX only")
+def test_no_file_is_made_behind_a_link_in_the_place_of_the_lock_file(path: Path) -> None:
+    """A dangling link that somebody has put where the lock file goes is refused, not followed."""
+    (path.parent / f"{path.name}-lock").symlink_to("victim")
+    with pytest.raises(DatabaseFileError, match="lock"):
+        Flow(start=Node(), db_path=path).run({})
+    assert not (path.parent / "victim").exists()
+
+
 def test_a_newer_layout_is_refused_and_left_alone(path: Path) -> None:
     """A file of a later version is refused with both numbers; not a byte of it changes."""
     WorkflowDB(path).close()
