@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
+from pocoflow.address import plain
 from pocoflow.answers import AnswerType, answer_type
 from pocoflow.db import WorkflowDB
 from pocoflow.db.questions import Asked, choose, describe_open, refuse_closed
@@ -159,9 +159,8 @@ def asker(graph: Graph, one: Asked) -> GraphNode | None:
     numbers = [int(part.rpartition(".")[2]) for part in one.scope.split("/") if part]
     graphs: tuple[Graph, ...] = (graph,)
     place: GraphNode | None = None
-    for part in one.path:
-        names = (part, re.sub(r"\[\d+\]$", "", part))
-        place = next((g.nodes[name] for g in graphs for name in names if name in g.nodes), None)
+    for name in plain(one.path):
+        place = next((g.nodes[name] for g in graphs if name in g.nodes), None)
         if place is None:
             return None
         graphs = place.within

@@ -6,7 +6,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["Failure", "Shown", "add_note", "describe_error"]
+__all__ = ["Failure", "Shown", "add_note", "describe_error", "escaped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def _described(error: BaseException) -> tuple[str, str, str]:
         trace = "".join(traceback.format_exception(error))
     except Exception as exc:  # noqa: BLE001 - likewise, of one whose attributes fail
         trace = f"<its traceback raised {type(exc).__name__}>"
-    return home + kind.__qualname__, _text(message or kind.__name__), _text(trace)
+    return home + kind.__qualname__, escaped(message or kind.__name__), escaped(trace)
 
 
-def _text(text: str) -> str:
-    """Text that SQLite can hold: a lone surrogate is written as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def escaped(text: str) -> str:
+    """Text that SQLite can hold, for people: a lone surrogate is written as its escape."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -7,33 +7,57 @@ from collections.abc import Iterable, Mapping
 from types import CodeType
 from typing import Any
 
-from pocoflow.graph import Graph, label
+from pocoflow.address import Address
+from pocoflow.graph import Graph
 from pocoflow.node import Node
 from pocoflow.schema import make_schema
 
-__all__ = ["Fingerprint", "describe", "differences", "fields_of", "is_same_definition"]
+__all__ = [
+    "Fingerprint",
+    "Names",
+    "describe",
+    "differences",
+    "edges_of",
+    "fields_of",
+    "is_same_definition",
+    "nodes_of",
+]
 
 Fingerprint = dict[str, Any]
-"""``{"start": name, "nodes": {name: {"class", "code"}}, "edges": [[...]], "schema": {...}}``"""
+"""``{"start": name, "nodes": [{"path", "class", "code"}], "edges": [[...]], "schema": {...}}``
+
+``path`` holds the names of the flows around a node, and its own; an edge is the path of its source,
+the action, and the path of its target, ``null`` for the end.
+"""
+
+Names = tuple[str, ...]
+"""The names of the flows around a node, and its own."""
 
 
 def describe(graph: Graph, schema: object) -> str:
     """The fingerprint of a flow as JSON text, the same for the same flow in any process."""
     document: Fingerprint = {
         "start": graph.start.name,
-        "nodes": {
-            label(place.name, path): {"class": class_label(place.node), "code": _code(place.node)}
+        "nodes": [
+            {
+                "path": [*path, place.name],
+                "class": class_label(place.node),
+                "code": _code(place.node),
+            }
             for path, level in graph.levels()
             for place in level.nodes.values()
-        },
+        ],
         "edges": sorted(
-            [
-                label(edge.source, path),
-                edge.action,
-                "END" if edge.target is None else label(edge.target, path),
-            ]
-            for path, level in graph.levels()
-            for edge in level.edges
+            (
+                [
+                    [*path, edge.source],
+                    edge.action,
+                    None if edge.target is None else [*path, edge.target],
+                ]
+                for path, level in graph.levels()
+                for edge in level.edges
+            ),
+            key=json.dumps,
         ),
         "schema": fields_of(schema),
     }
@@ -52,18 +76,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Lines that begin with ``code of`` are advice: the definition is the same, its code is not.
     """
     lines = []
-    old, new = before["nodes"], now["nodes"]
-    lines += [f"node {name!r} is gone" for name in old if name not in new]
-    lines += [f"node {name!r} is new" for name in new if name not in old]
+    old, new = nodes_of(before), nodes_of(now)
+    lines += [f"node {_text(name)!r} is gone" for name in old if name not in new]
+    lines += [f"node {_text(name)!r} is new" for name in new if name not in old]
     for name in old:
         if name in new and not _is_found_there(old[name]["class"], new[name]["class"]):
-            lines.append(f"node {name!r} was {old[name]['class']}, is {new[name]['class']}")
+            lines.append(f"node {_text(name)!r} was {old[name]['class']}, is {new[name]['class']}")
         elif name in new and old[name]["code"] != new[name]["code"]:
-            lines.append(f"code of node {name!r} changed")
+            lines.append(f"code of node {_text(name)!r} changed")
     if before["start"] != now["start"]:
         lines.append(f"the start was {before['start']!r}, is {now['start']!r}")
-    lines += _edge_lines("is gone", before["edges"], now["edges"])
-    lines += _edge_lines("is new", now["edges"], before["edges"])
+    old_edges, new_edges = edges_of(before), edges_of(now)
+    lines += _edge_lines("is gone", old_edges, new_edges)
+    lines += _edge_lines("is new", new_edges, old_edges)
     lines += _field_lines(before["schema"], now["schema"])
     return lines
 
@@ -81,12 +106,34 @@ def _is_found_there(before: str, now: str) -> bool:
     return before == now or ("__main__" in modules and names[0] == names[1])
 
 
-def _edge_lines(what: str, these: Iterable[list[str]], those: Iterable[list[str]]) -> list[str]:
-    known = {tuple(edge) for edge in those}
+def nodes_of(document: Mapping[str, Any]) -> dict[Names, Mapping[str, str]]:
+    """The nodes of a fingerprint by their names."""
+    return {tuple(node["path"]): node for node in document["nodes"]}
+
+
+def edges_of(document: Mapping[str, Any]) -> list[tuple[Names, str, Names | None]]:
+    """The edges of a fingerprint: source, action, target; a target of ``None`` is the end."""
     return [
-        f"edge {source!r} - {action!r} -> {target!r} {what}"
-        for source, action, target in these
-        if (source, action, target) not in known
+        (tuple(source), action, None if target is None else tuple(target))
+        for source, action, target in document["edges"]
+    ]
+
+
+def _text(names: Names) -> str:
+    return Address(names[:-1], names[-1]).text
+
+
+def _edge_lines(
+    what: str,
+    these: Iterable[tuple[Names, str, Names | None]],
+    those: Iterable[tuple[Names, str, Names | None]],
+) -> list[str]:
+    known = set(those)
+    return [
+        f"edge {_text(edge[0])!r} - {edge[1]!r} -> "
+        f"{'END' if edge[2] is None else _text(edge[2])!r} {what}"
+        for edge in these
+        if edge not in known
     ]
 
 

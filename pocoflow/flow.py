@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from pocoflow.address import check_name
 from pocoflow.context import Cancellation, RunContext
 from pocoflow.edges import Edge, End, users_line
 from pocoflow.engine.commits import Unopened, commit
@@ -135,6 +136,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self.ignore = _rules(ignore)
         self.strict = strict
         self.deadline = deadline
+        if run_id is not None:
+            check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
         self.formerly = names_before(formerly)
         self.aliases = dict(aliases or {})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from pocoflow.address import Address
 from pocoflow.definitions import declared_actions, place_of, promised_actions
 from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.errors import DefinitionError
@@ -475,7 +476,7 @@ class Graph:
 
 def label(node: str, path: tuple[str, ...]) -> str:
     """A node as the database and the monitor show it: the nested flows around it, and its name."""
-    return "/".join((*path, node)) if path else node
+    return Address(path, node).text
 
 
 def _is_quick(phase: Any) -> bool:

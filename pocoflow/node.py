@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, o
 
 from typing_extensions import TypeVar
 
+from pocoflow.address import check_name
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, End, make_catch, wiring_changed
 from pocoflow.errors import DefinitionError
 from pocoflow.failure import Failure
@@ -290,10 +291,7 @@ class Node(Generic[PrepT, ExecT, PostT]):
 
     @name.setter
     def name(self, name: str) -> None:
-        if type(name) is not str or not name:
-            raise DefinitionError(
-                f"the name of a node is a non-empty string, not {name!r} ({type(self).__name__})"
-            )
+        check_name(f"the name of a node ({type(self).__name__})", name)
         self._name = name
         wiring_changed()
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel
 
+from pocoflow.address import check_name
 from pocoflow.edges import users_line
 from pocoflow.errors import DefinitionError
 from pocoflow.store import Store
@@ -119,6 +120,8 @@ def names_before(given: Iterable[str]) -> tuple[str, ...]:
             f"Flow(formerly={short(given)}): names that the flow had before, as in "
             'formerly=("Old",)'
         )
+    for name in names:
+        check_name("a name in Flow(formerly=...)", name)
     return names
 
 

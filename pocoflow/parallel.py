@@ -53,7 +53,7 @@ class Start:
         hidden: Keys whose values it keeps to itself.
         base: The store that it works on, if it has one of its own.
         item: The item that it works on, if it is one of several that differ by that.
-        index: What sets it apart from those, in the path of its nodes.
+        number: Which of those it is.
         origin: The field whose items those are.
     """
 
@@ -63,15 +63,14 @@ class Start:
     hidden: frozenset[str] = frozenset()
     base: Store[Any] | None = None
     item: Any = NO_ITEM
-    index: str = ""
+    number: int | None = None
     origin: str | None = None
 
     def numbered(self, number: int) -> Start:
         """The same, set apart from those of other items by its number."""
         if self.item is NO_ITEM:
             return self
-        index = f"[{number}]"
-        return replace(self, name=self.name + index, index=index)
+        return replace(self, name=f"{self.name}[{number}]", number=number)
 
 
 @dataclass(frozen=True, slots=True)

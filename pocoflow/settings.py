@@ -8,6 +8,7 @@ from threading import TIMEOUT_MAX
 from types import MethodType
 from typing import Any, TypeAlias, cast
 
+from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 
 __all__ = ["RetryOn", "check_settings", "is_time", "retry_wait", "wants_retry"]
@@ -39,6 +40,7 @@ def check_settings(node: Any) -> None:
             raise DefinitionError(
                 f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
             )
+    check_name(f"the name of a node ({type(node).__name__})", node.name)
     if node.timeout is not None and not is_time(node.timeout):
         raise DefinitionError(
             f"{node.name}.timeout is {node.timeout!r}: it must be a number of seconds above 0, or "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from pocoflow.address import Address
 from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.findings import Finding
+from pocoflow.graph import Graph
 
 __all__ = ["register"]
 
@@ -26,19 +28,22 @@ def register(parser: argparse.ArgumentParser) -> None:
 def draw(args: argparse.Namespace) -> int:
     """Print the picture."""
     flow = load_flow(args.flow)
-    marks = _marks(flow.validate()) if args.findings else {}
     graph = flow.graph
+    marks = _marks(graph, flow.validate()) if args.findings else {}
     print(graph.to_dot(marks) if args.format == "dot" else graph.to_mermaid(marks), end="")
     return 0
 
 
-def _marks(findings: list[Finding]) -> dict[str, str]:
+def _marks(graph: Graph, findings: list[Finding], path: tuple[str, ...] = ()) -> dict[str, str]:
     """Severity by node; one with others inside has that of the worst of them."""
     marks: dict[str, str] = {}
-    for one in findings:
-        if one.node is not None:
-            parts = one.node.split("/")
-            for depth in range(1, len(parts) + 1):
-                name = "/".join(parts[:depth])
-                marks[name] = "error" if "error" in (marks.get(name), one.severity) else "warning"
+    for name, place in graph.nodes.items():
+        where = Address(path, name).text
+        inside: dict[str, str] = {}
+        for inner in place.within:
+            inside |= _marks(inner, findings, (*path, name))
+        found = {*inside.values(), *(one.severity for one in findings if one.node == where)}
+        if found:
+            inside[where] = "error" if "error" in found else "warning"
+        marks |= inside
     return marks

@@ -13,8 +13,9 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.file import RunsFile
 from pocoflow.db.rows import is_graph, read_json
 from pocoflow.db.sql import QUERIES
-from pocoflow.db.values import ValueWriter, read_store
+from pocoflow.db.values import ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError
+from pocoflow.failure import escaped
 from pocoflow.schema import classes_of
 from pocoflow.store import Store
 
@@ -69,7 +70,7 @@ class Checkpoints(RunsFile):
             raw.execute(QUERIES["delete_values"], (run_no, step))
             writer = ValueWriter(f"run {run_id!r}")
             writer.load(raw, run_no, self._read(run_no, step, "", None, plain))
-            raw.execute(QUERIES["replace_step"], (run_no, step, node_name, utc_now()))
+            raw.execute(QUERIES["replace_step"], (run_no, step, escaped(node_name), utc_now()))
             changes = writer.changes(given)
             writer.write(raw, run_no, step, changes)
             if following is not None:
@@ -162,7 +163,8 @@ class Checkpoints(RunsFile):
         if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
             raise self._no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
-        name, under = row["store_name"] if row else "", (self.get_graph(run_id) or {}).get("schema")
+        name = str(key_of(row["store_name"])) if row else ""
+        under = (self.get_graph(run_id) or {}).get("schema")
         return self._read(run_no, step, name, schema, classes, pending, under)
 
     def _read(
@@ -182,8 +184,10 @@ class Checkpoints(RunsFile):
     def get_graph(self, run_id: str) -> dict[str, Any] | None:
         """What the run's flow looked like when it was last started or resumed, or ``None``.
 
-        A dict with ``start``, ``nodes`` (name to class and digest of the code), ``edges`` (lists
-        of source, action, target) and ``schema`` (field to its definition).
+        A dict with ``start``, ``nodes`` (for each its ``path``, a list of the names of the flows
+        around it and its own, its class and a digest of its code), ``edges`` (lists of source,
+        action and target, which are such paths; a target of ``None`` is the end) and ``schema``
+        (field to its definition).
         """
         row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
         if row is None:

@@ -526,9 +526,17 @@ class Connection:
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a read, which hold what their columns say.
 
+        There is none for what no text in a database can be equal to.
+
         Raises:
             DatabaseFileError: They do not, or the file cannot be read.
         """
+        try:
+            return self._rows(sql, parameters)
+        except UnicodeEncodeError:
+            return []
+
+    def _rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any]) -> list[sqlite3.Row]:
         with self._lock, self._translated():
             self._current()
             if not self.read_only and not self._is_old:

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from pocoflow import codec
+from pocoflow.address import Address, dump_names
 from pocoflow.counting import ALONE
 from pocoflow.db.clock import later, utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.questions import NewQuestion
 from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.values import Recorded, ValueWriter
+from pocoflow.db.values import Recorded, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     DatabaseBusyError,
@@ -26,7 +27,7 @@ from pocoflow.errors import (
     NotStorableError,
     RunLostError,
 )
-from pocoflow.failure import describe_error
+from pocoflow.failure import describe_error, escaped
 from pocoflow.logging import get_logger
 
 __all__ = ["INITIAL", "Journal", "Progress"]
@@ -237,7 +238,7 @@ class Journal:
     def retry(
         self,
         step: int,
-        node: str,
+        node: Address,
         attempt: int,
         error: Exception,
         item: int | None,
@@ -265,7 +266,7 @@ class Journal:
     def ask(
         self,
         step: int,
-        path: tuple[str, ...],
+        place: Address,
         question: NewQuestion,
         item: int,
         mark: str,
@@ -275,7 +276,7 @@ class Journal:
 
         Args:
             step: The step's number.
-            path: Names of the flows and branches around the node, and its own.
+            place: The node.
             question: The question.
             item: The number of the item that it is about; -1 if it is about none.
             mark: What tells that item from others.
@@ -284,18 +285,18 @@ class Journal:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        now, local, node = utc_now(), self._local(step), "/".join(path)
+        now, local = utc_now(), self._local(step)
         until = None if question.deadline is None else later(now, question.deadline)
         self.take_input(prepared)
         with self._committing() as raw:
-            facts = (question.text, question.context, question.schema, now, until)
-            where = (self._run_no, self._scope, local, item, json.dumps(path))
+            facts = (stored_text(question.text), question.context, question.schema, now, until)
+            where = (self._run_no, self._scope, local, item, dump_names(place.names))
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item >= 0:
                 self._put_items(raw, [(self._run_no, self._scope, local, item, mark, 0)])
             self._put_input(raw, local)
-            self._event(raw, now, "node_ask", step, node, note=question.text)
+            self._event(raw, now, "node_ask", step, place, note=question.text)
         return int(number or 0)
 
     # -- the end of the step --------------------------------------------------------------------
@@ -379,7 +380,7 @@ class Journal:
         now: str,
         event: str,
         step: int,
-        node: str | None,
+        node: Address | None,
         action: str | None = None,
         elapsed: float | None = None,
         attempt: int | None = None,
@@ -396,15 +397,16 @@ class Journal:
                 last,
                 self.run_id,
                 step,
-                node,
+                None if node is None else node.text,
                 event,
-                action,
+                None if action is None else escaped(action),
                 None if elapsed is None else round(elapsed * 1000, 3),
-                note or message,
+                message if note is None else escaped(note),
                 now,
                 attempt,
                 kind,
                 trace,
+                dump_names(node.names) if node is not None and node.path else None,
             ),
         )
 

@@ -11,11 +11,12 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.journal import INITIAL
 from pocoflow.db.questions import Asked, Pause, questions_of
-from pocoflow.db.rows import is_changes, is_names, read_json
+from pocoflow.db.rows import is_changes, read_json, read_names
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.steps import StoredBranch
 from pocoflow.db.values import key_of
 from pocoflow.db.workflow import WorkflowDB
+from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import CheckpointNotFoundError
 
 __all__ = ["INITIAL", "Position", "asked_in", "read_position"]
@@ -87,7 +88,7 @@ def read_position(
         step,
         here["step"],
         here["node"],
-        tuple(read_json(here["path"], is_names, "the path of a position")),
+        read_names(here["path"], "the path of a position"),
         journal.get(local, {}),
         {
             scope: replace(
@@ -145,8 +146,8 @@ def _branches(
         found[scope] = StoredBranch(
             local,
             node or None,
-            tuple(read_json(path, is_names, "the path of a position")),
-            action,
+            read_names(path, "the path of a position"),
+            DEFAULT_ACTION if action is None else str(key_of(action)),
             journal.get((scope, local), {}),
             keys.get(scope, {}),
             rows.get(scope, ()),

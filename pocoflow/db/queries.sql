@@ -267,10 +267,10 @@ WHERE status = 'running';
 -- name: insert_event
 INSERT INTO pf_events (
     id, run_id, step, node_name, event, action, elapsed_ms, error_msg, ts, attempt, error_type,
-    traceback
+    traceback, path
 ) VALUES (
     (SELECT coalesce(max(id), ?) + 1 FROM pf_events WHERE id BETWEEN ? AND ?),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 );
 
 -- name: events_of_run

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.rows import is_anything, is_names, is_object, read_json
+from pocoflow.db.rows import is_anything, is_object, read_json, read_names
 from pocoflow.db.sql import QUERIES, event_ids
+from pocoflow.db.values import key_of
 from pocoflow.errors import AnsweredError, AnswerError
+from pocoflow.failure import escaped
 
 __all__ = [
     "Asked",
@@ -81,11 +84,11 @@ class Asked:
             row["question"],
             row["run_id"],
             row["flow_name"],
-            tuple(read_json(row["path"], is_names, f"{about}its path")),
+            read_names(row["path"], f"{about}its path"),
             row["step"],
             row["scope"],
             None if row["item"] < 0 else row["item"],
-            row["text"],
+            str(key_of(row["text"])),
             read_json(row["context"], is_object, f"{about}its context"),
             read_json(row["answer_schema"], is_object, f"{about}its answer_schema"),
             row["asked_at"],
@@ -100,7 +103,7 @@ class Asked:
     @property
     def node(self) -> str:
         """The node that asked it, with the flows and branches around it."""
-        return "/".join(self.path)
+        return Address(self.path[:-1], self.path[-1]).text
 
     @property
     def is_open(self) -> bool:
@@ -203,9 +206,11 @@ def keep_answer(
         taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:
             first, last = event_ids(run_no)
-            told = f"{text}, by {by}" if by else text
+            told = escaped(f"{text}, by {by}" if by else text)
             facts = (one.run_id, one.step, one.node, "answer", None, None, told, now)
-            raw.execute(QUERIES["insert_event"], (first, first, last, *facts, None, None, None))
+            names = dump_names(one.path) if len(one.path) > 1 else None
+            event = (first, first, last, *facts, None, None, None, names)
+            raw.execute(QUERIES["insert_event"], event)
             return
     for known in questions_of(connection, run_no):
         if known.question == one.question:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pocoflow.address import Address
 from pocoflow.codec import Classes
 from pocoflow.db.clock import new_fence, utc_now
 from pocoflow.db.positions import INITIAL, Position, asked_in, read_position
@@ -16,7 +17,7 @@ from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES, event_ids
 from pocoflow.db.steps import StepWriter
-from pocoflow.db.values import Change, ValueWriter
+from pocoflow.db.values import Change, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     AnsweredError,
@@ -25,7 +26,6 @@ from pocoflow.errors import (
     RunNotFoundError,
 )
 from pocoflow.failure import describe_error
-from pocoflow.graph import label
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
@@ -75,7 +75,7 @@ class RunRecorder(StepWriter):
         row = {
             "status": "running",
             "started_at": utc_now(),
-            "current_node": label(*first),
+            "current_node": Address(first[1], first[0]).text,
             "owned": 1,
             "token": token,
         }
@@ -101,7 +101,7 @@ class RunRecorder(StepWriter):
         owned = bool(row.get("owned"))
         try:
             with self._db.connection.transaction() as raw:
-                given = {"run_id": self.run_id, "store_name": store.name, **row}
+                given = {"run_id": self.run_id, "store_name": stored_text(store.name), **row}
                 self._progress.fence = given["fence"] = new_fence()
                 if graph is not None:
                     given["graph_no"] = _graph_number(raw, graph)
@@ -115,7 +115,7 @@ class RunRecorder(StepWriter):
                     self._position(raw, INITIAL, first, path, 0)
                 if owned:
                     self._event(raw, now, "flow_start", 0, None)
-                    self._event(raw, now, "node_start", 0, label(first or "", path))
+                    self._event(raw, now, "node_start", 0, Address(path, first or ""))
                 accept = partial(self._values.accept, changes)
                 self._db.connection.at_end(accept, undone=self.let_go)
         except BaseException:
@@ -204,7 +204,7 @@ class RunRecorder(StepWriter):
         stored: Store[Any],
         position: Position,
         flow_name: str,
-        node: str,
+        node: Address,
         graph: str,
         renamed: Renamed | None = None,
         amended: Iterable[str] = (),
@@ -216,7 +216,7 @@ class RunRecorder(StepWriter):
             stored: The store as it is in the database.
             position: Where it goes on, as :meth:`claim` gave it.
             flow_name: The name of the flow now.
-            node: The label, now, of the node that comes next.
+            node: The node that comes next, as it is called now.
             graph: The fingerprint of the flow as it is now.
             renamed: Gives the names that nodes have now, if some have other ones.
             amended: Keys whose fields are defined in another way since: what their validators made
@@ -246,7 +246,7 @@ class RunRecorder(StepWriter):
                     raw.execute(QUERIES["clear_pauses"], (self._run_no, scope, local))
             if renamed is not None:
                 rename_places(raw, self._run_no, renamed)
-            raw.execute(QUERIES["go_on"], (flow_name, node, number, now, self._run_no))
+            raw.execute(QUERIES["go_on"], (flow_name, node.text, number, now, self._run_no))
             self._event(raw, now, "flow_resume", self._steps, None)
             self._event(raw, now, "node_start", self._steps, node)
         self._values.accept(made)
@@ -294,7 +294,7 @@ class RunRecorder(StepWriter):
         raw: sqlite3.Connection,
         now: str,
         step: int,
-        node: str,
+        node: Address,
         following: str | None,
         path: tuple[str, ...],
     ) -> bool:
@@ -350,7 +350,7 @@ class RunRecorder(StepWriter):
         status: str,
         error: BaseException,
         step: int,
-        node: str | None,
+        node: Address | None,
         attempts: int,
         elapsed: float,
     ) -> bool:
@@ -409,7 +409,7 @@ class RunRecorder(StepWriter):
         now: str,
         status: str,
         steps: int,
-        node: str | None,
+        node: Address | None,
         error: BaseException | None,
     ) -> None:
         kind, message, trace = describe_error(error)
@@ -417,7 +417,7 @@ class RunRecorder(StepWriter):
             "status": status,
             "now": now,
             "steps": steps,
-            "node": node,
+            "node": None if node is None else node.text,
             "error_type": kind,
             "error_msg": message,
             "traceback": trace,

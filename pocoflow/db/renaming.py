@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable
 from typing import TypeAlias
 
-from pocoflow.db.rows import is_names, read_json
+from pocoflow.address import dump_names
+from pocoflow.db.rows import read_names
 from pocoflow.db.sql import QUERIES
 
 __all__ = ["Renamed", "rename_places"]
@@ -23,12 +23,13 @@ def rename_places(raw: sqlite3.Connection, run_no: int, renamed: Renamed) -> Non
     later which of the two a name means.
     """
     for step, scope, path, node in raw.execute(QUERIES["positions_of_run"], (run_no,)).fetchall():
-        names = (*read_json(path, is_names, "the path of a position"), *([node] if node else []))
+        around = read_names(path, "the path of a position")
+        names = (*around, *([node] if node else []))
         now = renamed(names)
         if now != names:
             around, last = (now[:-1], now[-1]) if node else (now, "")
-            row = (json.dumps(list(around)), last, run_no, step, scope)
+            row = (dump_names(around), last, run_no, step, scope)
             raw.execute(QUERIES["rename_position"], row)
     for number, path in raw.execute(QUERIES["places_of_questions"], (run_no,)).fetchall():
-        now = renamed(tuple(read_json(path, is_names, "the path of a position")))
-        raw.execute(QUERIES["rename_question"], (json.dumps(list(now)), number))
+        now = renamed(read_names(path, "the path of a position"))
+        raw.execute(QUERIES["rename_question"], (dump_names(now), number))

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
+from pocoflow.address import names_of
 from pocoflow.errors import DatabaseFileError, DecodeError
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "is_graph",
     "is_names",
     "is_object",
+    "is_path",
     "read_json",
+    "read_names",
 ]
 
 STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
@@ -58,7 +61,7 @@ _STEP = _or_null(_number(-1, (1 << 32) - 1))
 _COLUMNS: dict[str, tuple[_Fits, str]] = {
     **dict.fromkeys(
         (
-            *("run_id", "flow_name", "token", "store_name", "key", "scope", "path", "node"),
+            *("run_id", "flow_name", "token", "store_name", "key", "scope", "node"),
             *("text", "context", "answer_schema", "asked_at", "graph", "event", "prepared"),
             *("changes", "digest", "created_at", "ts"),
         ),
@@ -69,6 +72,7 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
             *("started_at", "completed_at", "current_node", "error_msg", "error_type"),
             *("traceback", "parent_run_id", "node_name", "action", "value", "deadline"),
             *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
+            "path",
         ),
         (_text_or_null, "a text or NULL"),
     ),
@@ -177,6 +181,24 @@ def is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+def is_path(value: object) -> bool:
+    """A list of names, and of names with numbers."""
+    return isinstance(value, list) and all(
+        isinstance(one, str)
+        or (isinstance(one, list) and [type(part) for part in one] == [str, int])
+        for one in value
+    )
+
+
+def read_names(text: object, what: str) -> tuple[str, ...]:
+    """The names of the flows and branches around a node, and its own.
+
+    Raises:
+        DecodeError: They are none.
+    """
+    return names_of(read_json(text, is_path, what))
+
+
 def is_changes(value: object) -> bool:
     """Changes of a store: lists of key, operation and text."""
     return isinstance(value, list) and all(
@@ -195,11 +217,28 @@ def is_graph(value: object) -> bool:
         return False
     nodes, edges, schema = (value.get(part) for part in ("nodes", "edges", "schema"))
     return (
-        isinstance(nodes, dict)
+        isinstance(nodes, list)
         and all(
-            isinstance(one, dict) and isinstance(one.get("class"), str) for one in nodes.values()
+            isinstance(one, dict)
+            and isinstance(one.get("class"), str)
+            and isinstance(one.get("code"), str)
+            and is_names(one.get("path"))
+            and one["path"]
+            for one in nodes
         )
         and isinstance(edges, list)
-        and all(is_names(edge) and len(edge) == 3 for edge in edges)
+        and all(map(_is_edge, edges))
         and isinstance(schema, dict | None)
+    )
+
+
+def _is_edge(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    source, action, target = value
+    return (
+        is_names(source)
+        and bool(source)
+        and isinstance(action, str)
+        and (target is None or (is_names(target) and bool(target)))
     )

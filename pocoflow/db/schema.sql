@@ -47,7 +47,8 @@ CREATE INDEX pf_runs_by_flow ON pf_runs (flow_name, status);
 
 CREATE INDEX pf_runs_by_parent ON pf_runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 
--- The ordered event log. id is run_no * 2^32 + sequence.
+-- The ordered event log. id is run_no * 2^32 + sequence. node_name is for people; path has the names
+-- of which it is made where there are several, as in pf_questions.
 CREATE TABLE pf_events (
     id         INTEGER PRIMARY KEY,
     run_id     TEXT NOT NULL,
@@ -60,7 +61,8 @@ CREATE TABLE pf_events (
     ts         TEXT NOT NULL,
     attempt    INTEGER,
     error_type TEXT,
-    traceback  TEXT
+    traceback  TEXT,
+    path       TEXT
 );
 
 -- One row per finished step; step -1 is the store before the first node.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pocoflow.address import Address, dump_names
 from pocoflow.branches import BranchRecord, BranchStore
 from pocoflow.context import RunContext
 from pocoflow.counting import Begun, Numbers
@@ -16,9 +16,8 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.journal import Journal
 from pocoflow.db.questions import Asked, Pause
 from pocoflow.db.sql import QUERIES
-from pocoflow.db.values import Change, ValueWriter
+from pocoflow.db.values import Change, ValueWriter, stored_text
 from pocoflow.edges import DEFAULT_ACTION
-from pocoflow.graph import label
 from pocoflow.schema import field_types, schema_types
 from pocoflow.watch import Watch
 
@@ -132,16 +131,16 @@ class StepWriter(Journal):
         """
         now = utc_now()
         changes = self._values.changes(self._recorded())
-        node = label(node, path)
+        place = Address(path, node)
         with self._db.connection.transaction() as raw:
             self._refuse_late()
             step = self._number(raw, step)
-            asked = self._advance(raw, now, step, node, following, following_path)
-            raw.execute(QUERIES["insert_step"], (self._run_no, step, node, now))
+            asked = self._advance(raw, now, step, place, following, following_path)
+            raw.execute(QUERIES["insert_step"], (self._run_no, step, place.text, now))
             self._values.write(raw, self._run_no, step, changes)
             self._clear(raw, step)
             kind = "node_end" if failure is None else "node_error"
-            self._event(raw, now, kind, step, node, action, elapsed, attempts, failure, note)
+            self._event(raw, now, kind, step, place, action, elapsed, attempts, failure, note)
             self._follow(raw, now, step, action, following, following_path)
             self._db.connection.at_end(partial(self._finished, step, changes, following))
         return step, asked
@@ -151,7 +150,7 @@ class StepWriter(Journal):
         raw: sqlite3.Connection,
         now: str,
         step: int,
-        node: str,
+        node: Address,
         following: str | None,
         path: tuple[str, ...],
     ) -> bool:
@@ -160,9 +159,9 @@ class StepWriter(Journal):
         Raises:
             RunLostError: The run is not this process's any more.
         """
-        coming = node if following is None else label(following, path)
+        coming = node if following is None else Address(path, following)
         claim = (self._run_no, self._progress.fence, self._progress.last)
-        row = raw.execute(QUERIES["progress"], (step + 1, coming, *claim)).fetchone()
+        row = raw.execute(QUERIES["progress"], (step + 1, coming.text, *claim)).fetchone()
         if row is None:
             raise self._lost(raw)
         if not row[1]:
@@ -182,7 +181,7 @@ class StepWriter(Journal):
         local = self._local(step) + 1
         self._position(raw, step, following or "", path, local, action)
         if following is not None:
-            self._event(raw, now, "node_start", step + 1, label(following, path))
+            self._event(raw, now, "node_start", step + 1, Address(path, following))
 
     def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
         """A step is committed."""
@@ -207,8 +206,9 @@ class StepWriter(Journal):
         count: int,
         action: str | None = None,
     ) -> None:
-        where = json.dumps(list(path)) if path else "[]"
-        row = (self._run_no, step, self._scope, count, node, where, action)
+        where = dump_names(path) if path else "[]"
+        led = None if action is None else stored_text(action)
+        row = (self._run_no, step, self._scope, count, node, where, led)
         raw.execute(QUERIES["insert_position"], row)
 
 
@@ -250,7 +250,7 @@ class BranchRecorder(StepWriter):
         now: str,
         event: str,
         step: int,
-        node: str | None,
+        node: Address | None,
         *rest: Any,
         **facts: Any,
     ) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "key_of",
     "read_store",
     "read_values",
+    "stored_text",
 ]
 
 WHOLE, APPENDED, DELETED, UNSAVED = 0, 1, 2, 3
@@ -265,8 +266,20 @@ def _key_text(key: object) -> str:
     return CODED + codec.dumps(key)
 
 
+def stored_text(text: str) -> str:
+    """A text that SQLite can hold, from which :func:`key_of` makes the same text again."""
+    if text.startswith(CODED):
+        return CODED + codec.dumps(text)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return CODED + codec.dumps(text)
+    return text
+
+
 def key_of(text: str) -> Any:
-    """The key that was stored as a text."""
+    """The key, or the text, that was stored so."""
     return codec.loads(text[len(CODED) :]) if text.startswith(CODED) else text
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from pocoflow.address import check_name
 from pocoflow.db.answering import Questions
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
@@ -26,6 +27,7 @@ from pocoflow.errors import (
     DefinitionError,
     RunExistsError,
 )
+from pocoflow.failure import escaped
 from pocoflow.logging import get_logger
 from pocoflow.wording import closest
 
@@ -103,6 +105,7 @@ class WorkflowDB(Questions, Checkpoints):
         """Record a run that something else executes; its status is ``"queued"``.
 
         Raises:
+            DefinitionError: The id, or the name, is nothing that can be stored.
             RunExistsError: The id is used already.
         """
         self.insert_run({"run_id": run_id, "flow_name": flow_name, "started_at": utc_now()})
@@ -116,6 +119,9 @@ class WorkflowDB(Questions, Checkpoints):
         if raw is None:
             with self.writing() as raw:
                 return self.insert_run(row, raw)
+        check_name("the id of a run", row["run_id"])
+        if row.get("flow_name"):
+            check_name("the name of a flow", row["flow_name"])
         try:
             return int(raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row}).lastrowid or 0)
         except sqlite3.IntegrityError as exc:
@@ -225,7 +231,8 @@ class WorkflowDB(Questions, Checkpoints):
         if row is None:
             return False
         first, last = event_ids(number)
-        facts = (run_id, row[0], None, "flow_cancelled", None, None, None, now, None, None, None)
+        nothing = (None,) * 4
+        facts = (run_id, row[0], None, "flow_cancelled", None, None, None, now, *nothing)
         raw.execute(QUERIES["insert_event"], (first, first, last, *facts))
         return True
 
@@ -366,7 +373,10 @@ class WorkflowDB(Questions, Checkpoints):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        row = (step, node_name, event, action, elapsed_ms, error_msg, utc_now(), None, None, None)
+        who, what, note = (
+            None if text is None else escaped(text) for text in (node_name, action, error_msg)
+        )
+        row = (step, who, escaped(event), what, elapsed_ms, note, utc_now(), None, None, None, None)
         number = self.number(run_id)
         with self.writing() as raw:
             first, last = event_ids(number)

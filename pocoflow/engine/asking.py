@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from pocoflow.address import Address
 from pocoflow.context import current
 from pocoflow.engine.effects import Effect
 from pocoflow.engine.run import Run
@@ -76,20 +77,20 @@ def ask(
             result.stop()
         return
     context = current.get()  # that of the item, if it is one of several that ask at once
-    path = (*context.path, place.name)
     recorder = run.recorder
     if recorder is None or not recorder.keeps:
+        where = Address(context.path, place.name).text
         raise RunError(
-            f"node {'/'.join(path)!r} of flow {context.flow_name!r} asks a question, and a run "
-            "that is not kept cannot wait for the answer: give the flow a db_path"
+            f"node {where!r} of flow {context.flow_name!r} asks a question, and a run that is not "
+            "kept cannot wait for the answer: give the flow a db_path"
         )
     new = _described(place, result)
     phase, context.phase = context.phase, "commit"
-    facts = (run.step, path, new, item, mark, prepared)
+    facts = (run.step, Address(context.path, place.name), new, item, mark, prepared)
     number = yield from run.commit(not run.on_loop, recorder.ask, *facts)
     context.phase = phase
-    where = None if item < 0 else item
-    run.tell("node_ask", place.name, run.step, number, result, where, context.path)
+    number_of_item = None if item < 0 else item
+    run.tell("node_ask", place.name, run.step, number, result, number_of_item, context.path)
 
 
 def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:

@@ -8,13 +8,14 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
+from pocoflow.address import Address
 from pocoflow.changes.copies import copied
 from pocoflow.context import RunContext, current
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.outcomes import own, within
 from pocoflow.engine.run import Run
 from pocoflow.errors import NodeTimeoutError, RunCancelled
-from pocoflow.graph import GraphNode, label
+from pocoflow.graph import GraphNode
 from pocoflow.settings import retry_wait, wants_retry
 
 __all__ = ["attempt", "try_again"]
@@ -84,9 +85,9 @@ def try_again(
         delay = retry_wait(node, context.attempt)
         if run.recorder is not None:
             context.phase = "commit"
-            node_label = label(place.name, context.path)
+            where = Address(context.path, place.name)
             which = (context.item, context.mark, given)
-            facts = (run.step, node_label, context.attempt, error, *which)
+            facts = (run.step, where, context.attempt, error, *which)
             yield from run.commit(inline, run.recorder.retry, *facts)
             context.phase = "exec"
         run.tell(

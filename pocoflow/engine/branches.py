@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from pocoflow.address import Numbered
 from pocoflow.branches import BranchStore
 from pocoflow.context import Cancellation, current
 from pocoflow.counting import Numbers
@@ -142,7 +143,8 @@ class _Fork:
 
     def _run(self, start: Start, scope: str, saved: SavedBranch | None) -> Run:
         run = self.run
-        prefix = (*run.context.path, f"{self.place.name}{start.index}")
+        name, number = self.place.name, start.number
+        prefix = (*run.context.path, name if number is None else Numbered(name, number))
         context = run.context.for_branch(scope, prefix, self.stop)
         store, values = self._store(start, saved)
         inner = Run(

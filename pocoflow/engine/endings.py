@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
 
+from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
@@ -86,7 +87,7 @@ def fail(run: Run, exc: BaseException) -> Steps:
         )
     if run.recorder is not None:
         status = "cancelled" if cancelled else "failed"
-        node = label(name, context.path) if in_node and name is not None else None
+        node = Address(context.path, name) if in_node and name is not None else None
         ended = (status, exc, run.step, node, context.attempt, run.elapsed())
         recorder = cast("RunRecorder", run.recorder)
         if run.on_loop:

@@ -8,6 +8,7 @@ from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from pocoflow.address import Address
 from pocoflow.context import RunContext
 from pocoflow.counting import Begun, Numbers
 from pocoflow.edges import DEFAULT_ACTION
@@ -44,7 +45,7 @@ class Recorder(Protocol):
     def ask(
         self,
         step: int,
-        path: tuple[str, ...],
+        place: Address,
         question: NewQuestion,
         item: int,
         mark: str,
@@ -71,7 +72,7 @@ class Recorder(Protocol):
     def retry(
         self,
         step: int,
-        node: str,
+        node: Address,
         attempt: int,
         error: Exception,
         item: int | None,

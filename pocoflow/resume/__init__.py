@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pocoflow.address import Address
 from pocoflow.codec import Classes
 from pocoflow.counting import Begun
 from pocoflow.db import WorkflowDB
@@ -15,7 +16,7 @@ from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.run import SavedBranch
 from pocoflow.errors import MissingInputError, ResumeError
 from pocoflow.fingerprint import describe, fields_of
-from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.opening import Resuming, new_run_id
 from pocoflow.resume.branches import SavedBranches
@@ -102,7 +103,7 @@ def reopen(
         position = with_usable_inputs(recorder.settle(position), resuming.changes)
         replay, branches = _finished(places, position, place, classes)
         first, path = place.first()
-        coming = label(first.name, (*(frame.name for frame in frames), *path))
+        coming = Address((*(frame.name for frame in frames), *path), first.name)
         renamed = places.renamed if rename else None
         # What prep has changed is no part of the checkpoint yet.
         amended = [] if position.pause is not None else _defined_anew(stored, store, changes)
@@ -110,7 +111,7 @@ def reopen(
     except BaseException:
         recorder.let_go()
         raise
-    _tell(run_id, places.changed, changes, coming, bool(replay or branches))
+    _tell(run_id, places.changed, changes, coming.text, bool(replay or branches))
     for key, mark in store.unsaved.items():
         if mark.text is not None:
             _log.warning("run %r: key %r cannot be read here: %s", run_id, key, mark.reason)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import Any
 
+from pocoflow.address import Address, Numbered, plain
 from pocoflow.db.positions import Position
 from pocoflow.errors import ResumeError
-from pocoflow.fingerprint import Fingerprint, differences, is_same_definition
-from pocoflow.graph import Graph, GraphNode, label
+from pocoflow.fingerprint import (
+    Fingerprint,
+    Names,
+    differences,
+    is_same_definition,
+    nodes_of,
+)
+from pocoflow.graph import Graph, GraphNode
 from pocoflow.logging import get_logger
 from pocoflow.wording import closest
 
 __all__ = ["Places"]
 
 _log = get_logger("flow")
-
-_NUMBER = re.compile(r"\[\d+\](?=/|$)")
 
 
 class Places:
@@ -50,9 +53,9 @@ class Places:
     ) -> None:
         self.run_id = run_id
         self._graph, self._rename, self._again = graph, rename, again
-        self._before: Mapping[str, Any] = {} if before is None else before["nodes"]
+        self._before = {} if before is None else nodes_of(before)
         now_known = json.loads(now)
-        self._now: Mapping[str, Any] = now_known["nodes"]
+        self._now = nodes_of(now_known)
         self.definitions: Mapping[str, str] | None = (before or {}).get("schema")
         self.changed = [] if before is None else differences(before, now_known)
 
@@ -77,7 +80,7 @@ class Places:
             )
         self._rename = self._still_to_do(position)
         found = self.find(self._graph, (*position.path, position.node), 0)
-        self._refuse_another(position.node, position.path, found)
+        self._refuse_another(plain((*position.path, position.node)), found)
         return found[-1], found[:-1]
 
     def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[GraphNode]:
@@ -93,11 +96,12 @@ class Places:
         """
         found: list[GraphNode] = []
         here: Graph | None = graph
+        given, names = names, plain(names)
         for number in range(skipped, len(names)):
-            name = self._name_of(names[: number + 1])
+            name = self._name_of(names[: number + 1], {} if here is None else here.nodes)
             place = None if here is None else here.nodes.get(name)
             if place is None:
-                raise self._not_there(names, number, name, here)
+                raise self._not_there(given, number, name, here)
             found.append(place)
             here = place.inner
         return found
@@ -105,35 +109,43 @@ class Places:
     def renamed(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names now of the flows and branches around a node, and its own."""
         now: tuple[str, ...] = ()
-        for place, name in enumerate(names):
-            number = "" if (found := _NUMBER.search(name)) is None else found.group()
-            new = self._name_of((*names[:place], name.removesuffix(number)))
+        for depth, name in enumerate(names, 1):
+            around = plain(now)
+            known = [one[-1] for one in self._now if one[:-1] == around]
+            new = self._name_of(plain(names[:depth]), known)
             # A renaming by name alone may be about a node of another flow.
-            is_there = _plain((*now, new)) in self._now
-            now = (*now, new + number if is_there else name)
+            if new not in known:
+                new = name
+            elif isinstance(name, Numbered):
+                new = Numbered(new, name.number)
+            now = (*now, new)
         return now
 
-    def _name_of(self, names: tuple[str, ...]) -> str:
-        old = names[-1]
-        given = self._rename.get(_plain(names), self._rename.get(old, old))
-        return given.rpartition("/")[2]
+    def _name_of(self, names: Names, known: Iterable[str]) -> str:
+        """The name now of a node, among those of the flow that it is in now."""
+        given = self._rename.get(_text(names), self._rename.get(names[-1], names[-1]))
+        if given in known:
+            return given
+        # The new name may have been given with the path to it.
+        ends = (name for name in known if given.endswith(f"/{name}"))
+        return max(ends, key=len, default=given)
 
     def _not_there(
         self, names: tuple[str, ...], number: int, name: str, here: Graph | None
     ) -> ResumeError:
         around = names[:number]
-        within = f"flow {label(around[-1], around[:-1])!r}" if around else "this flow"
+        within = f"flow {_text(around)!r}" if around else "this flow"
         known = here.nodes if here is not None else {}
         return ResumeError(
-            f"run {self.run_id!r} stands before node {label(names[-1], names[:-1])!r}, and "
+            f"run {self.run_id!r} stands before node {_text(names)!r}, and "
             f"{within} has no node {name!r}{closest(name, known) or '.'} If it has another name "
             f"now, pass rename={{{names[number]!r}: <new name>}}{self.listed}"
         )
 
-    def _refuse_another(self, name: str, path: tuple[str, ...], found: list[GraphNode]) -> None:
-        before = label(name, path)
-        now = label(found[-1].name, tuple(place.name for place in found[:-1]))
-        old, new = self._before.get(before), self._now.get(now)
+    def _refuse_another(self, names: Names, found: list[GraphNode]) -> None:
+        name, before = names[-1], _text(names)
+        now = tuple(place.name for place in found)
+        old, new = self._before.get(names), self._now.get(now)
         if old is None or new is None or {name, before} & self._rename.keys():
             return
         if not is_same_definition(old, new):
@@ -153,10 +165,10 @@ class Places:
             return self._rename
         # A fork of an early step may stand before a name that the flow of its parent's last resume
         # did not have any more.
-        around = (name for one in position.branches.values() for name in (*one.path, one.node))
-        stands = (position.node, *position.path, *around)
-        had = _names(chain(self._before, (name for name in stands if name)))
-        has = _names(self._now)
+        stands: list[Names] = [(*position.path, position.node or "")]
+        stands += [(*one.path, one.node or "") for one in position.branches.values()]
+        had = _known(chain(self._before, map(plain, stands)))
+        has = _known(self._now)
         for old, new in self._rename.items():
             for name, names, when in ((old, had, "had"), (new, has, "has")):
                 if name not in names and not (self._again and when == "had"):
@@ -176,16 +188,15 @@ class Places:
         return {old: new for old, new in self._rename.items() if old in had}
 
 
-def _definitions(nodes: Mapping[str, Any]) -> dict[str, str]:
-    return {name: node["class"] for name, node in nodes.items()}
+def _definitions(nodes: Mapping[Names, Mapping[str, str]]) -> dict[Names, str]:
+    return {names: node["class"] for names, node in nodes.items()}
 
 
-def _names(labels: Iterable[str]) -> set[str]:
-    """Names of nodes, alone and with the flows around them."""
-    known = set(labels)
-    return known | {one.rpartition("/")[2] for one in known}
+def _known(places: Iterable[Names]) -> set[str]:
+    """What nodes, and those around them, may be called in a renaming."""
+    paths = {names[:depth] for names in places for depth in range(1, len(names) + 1)}
+    return {names[-1] for names in paths} | {_text(names) for names in paths}
 
 
-def _plain(names: tuple[str, ...]) -> str:
-    """A path as a graph has it, without the numbers of branches."""
-    return _NUMBER.sub("", "/".join(names))
+def _text(names: Names) -> str:
+    return Address(names[:-1], names[-1]).text

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pocoflow.address import plain
 from pocoflow.db import WorkflowDB
 from pocoflow.db.questions import Asked
 from pocoflow.db.reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from pocoflow.fingerprint import edges_of
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
 __all__ = [
@@ -156,15 +157,15 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     events = database.get_events(run_id)
     graph = database.get_graph(run_id)
     steps = steps_of(run, events, now)
-    edges = [] if graph is None else graph["edges"]
+    edges = [] if graph is None else edges_of(graph)
     stored = [row["step"] for row in database.get_checkpoints(run_id)]
     questions = database.get_questions(run_id)
     been = walk(run, steps, edges)
     errors, items = errors_of(run, events), finished_items(database, run["run_no"])
     view = RunView(run, events, steps, errors, graph, been, stored, questions, items)
     for one in view.open:
-        # A branch is named NODE[NUMBER] on the way to a node, and the graph has it once.
-        node = re.sub(r"\[\d+\](?=/)", "", one.node)
+        # The graph has the branches of a node for items once.
+        node = plain(one.path)
         been.questions[node] = been.questions.get(node, 0) + 1
     return view
 

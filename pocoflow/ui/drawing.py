@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pocoflow.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
 
@@ -50,9 +51,9 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
         dark: Whether it is shown on a dark page.
     """
     colours = _DARK if dark else _LIGHT
-    names = _in_order(graph)
+    names, edges = _in_order(graph), edges_of(graph)
     ids = {name: f"n{number}" for number, name in enumerate(names)}
-    flows = {_flow_of(name, ids) for name in names} - {""}
+    flows = {_flow_of(name, ids) for name in names} - {()}
     ink = colours[""][2]
     lines = [
         "digraph run {",
@@ -63,14 +64,14 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
     ]
     lines += _boxes(names, flows, ids, walk, colours)
     entry = _Entry(names, flows, walk)
-    lines.append(f"    begin -> {entry.arrow(ids, str(graph['start']))}")
+    lines.append(f"    begin -> {entry.arrow(ids, (graph['start'],))}")
     ends = False
-    for source, action, target in graph["edges"]:
-        if source not in ids or (target != "END" and target not in ids):
+    for source, action, target in edges:
+        if source not in ids or (target is not None and target not in ids):
             continue
-        if target == "END" and _flow_of(source, ids):
+        if target is None and _flow_of(source, ids):
             continue  # the flow around it goes on with its own edge
-        ends = ends or target == "END"
+        ends = ends or target is None
         count = walk.taken.get((source, action, target), 0)
         lines.append(_edge(source, action, target, count, ids, entry, colours))
     if ends:
@@ -78,58 +79,58 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _in_order(graph: Mapping[str, Any]) -> list[str]:
+def _in_order(graph: Mapping[str, Any]) -> list[Names]:
     """The nodes as they are reached from the start, the others after them, nested ones too."""
-    ahead: dict[str, list[str]] = {}
-    for source, _, target in graph["edges"]:
-        ahead.setdefault(source, []).append(target)
-    found: dict[str, None] = {}
-    queue = [str(graph["start"])]
+    nodes = nodes_of(graph)
+    ahead: dict[Names, list[Names]] = {}
+    for source, _, target in edges_of(graph):
+        ahead.setdefault(source, []).extend([] if target is None else [target])
+    found: dict[Names, None] = {}
+    queue: list[Names] = [(graph["start"],)]
     while queue:
         name = queue.pop(0)
-        if name not in found and name in graph["nodes"]:
+        if name not in found and name in nodes:
             found[name] = None
             queue += ahead.get(name, [])
-    return [*found, *(name for name in graph["nodes"] if name not in found)]
+    return [*found, *(name for name in nodes if name not in found)]
 
 
-def _flow_of(name: str, known: Iterable[str]) -> str:
-    """The nested flow around a node; ``""`` if there is none."""
-    flow = name.rpartition("/")[0]
-    return flow if flow in known else ""
+def _flow_of(name: Names, known: Iterable[Names]) -> Names:
+    """The nested flow around a node; ``()`` if there is none."""
+    return name[:-1] if name[:-1] in known else ()
 
 
 class _Entry:
     """Where an edge to or from a nested flow is drawn: its box, and a node inside."""
 
-    def __init__(self, names: list[str], flows: set[str], walk: Walk) -> None:
-        self._inside: dict[str, str] = {}
+    def __init__(self, names: list[Names], flows: set[Names], walk: Walk) -> None:
+        self._inside: dict[Names, Names] = {}
         for flow in sorted(flows, key=len, reverse=True):
-            inner = [name for name in names if name.startswith(f"{flow}/")]
+            inner = [name for name in names if name[: len(flow)] == flow != name]
             first = walk.first_inside.get(flow, inner[0])
             self._inside[flow] = self._inside.get(first, first)
 
-    def node(self, name: str) -> str:
+    def node(self, name: Names) -> Names:
         return self._inside.get(name, name)
 
-    def arrow(self, ids: Mapping[str, str], name: str) -> str:
+    def arrow(self, ids: Mapping[Names, str], name: Names) -> str:
         box = f" [lhead=cluster_{ids[name]}]" if name in self._inside else ""
         return ids[self.node(name)] + box
 
 
 def _boxes(
-    names: list[str],
-    flows: set[str],
-    ids: Mapping[str, str],
+    names: list[Names],
+    flows: set[Names],
+    ids: Mapping[Names, str],
     walk: Walk,
     colours: Mapping[str, tuple[str, str, str]],
-    inside: str = "",
+    inside: Names = (),
 ) -> list[str]:
     lines: list[str] = []
     for name in names:
         if _flow_of(name, ids) != inside:
             continue
-        title = _quoted(name[len(inside) + 1 :] if inside else name)
+        title = _quoted(name[-1])
         if name not in flows:
             lines.append(f"    {ids[name]} [{_node(name, title, walk, colours)}]")
             continue
@@ -146,7 +147,7 @@ def _boxes(
     return lines
 
 
-def _node(name: str, title: str, walk: Walk, colours: Mapping[str, tuple[str, str, str]]) -> str:
+def _node(name: Names, title: str, walk: Walk, colours: Mapping[str, tuple[str, str, str]]) -> str:
     status = walk.status.get(name, "")
     fill, line, ink = colours.get(status, colours[""])
     visits = walk.visits.get(name, 0)
@@ -165,11 +166,11 @@ def _node(name: str, title: str, walk: Walk, colours: Mapping[str, tuple[str, st
 
 
 def _edge(
-    source: str,
+    source: Names,
     action: str,
-    target: str,
+    target: Names | None,
     count: int,
-    ids: Mapping[str, str],
+    ids: Mapping[Names, str],
     entry: _Entry,
     colours: Mapping[str, tuple[str, str, str]],
 ) -> str:
@@ -185,7 +186,7 @@ def _edge(
     if entry.node(source) != source:
         settings.append(f"ltail=cluster_{ids[source]}")
     head = "finish"
-    if target != "END":
+    if target is not None:
         head = ids[entry.node(target)]
         if entry.node(target) != target:
             settings.append(f"lhead=cluster_{ids[target]}")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pocoflow.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 
 __all__ = ["cancel_snippet", "is_reference", "resume_snippet"]
@@ -78,8 +79,9 @@ def resume_snippet(
 
 def _has_branches(graph: Mapping[str, Any]) -> bool:
     """Whether there is a node with nodes inside that is no flow, such as a parallel one."""
-    owners = {name.rpartition("/")[0] for name in graph["nodes"]} & set(graph["nodes"])
-    return any(graph["nodes"][owner]["class"] != _FLOW_CLASS for owner in owners)
+    nodes = nodes_of(graph)
+    owners = {name[:-1] for name in nodes} & set(nodes)
+    return any(nodes[owner]["class"] != _FLOW_CLASS for owner in owners)
 
 
 def _path(path: str) -> str:
@@ -100,7 +102,7 @@ def _referenced(path: str, reference: str) -> str:
 def _from_checkpoint(path: str, run: Mapping[str, Any], walk: Walk, step: int | None) -> str:
     last = max(walk.visits.values(), default=0) and run["total_steps"] - 1
     load = f"WorkflowDB({_path(path)}).load_checkpoint({run['run_id']!r}, step="
-    node = walk.current or run["current_node"] or ""
+    node = walk.current[-1] if walk.current else ""
     return (
         "\nfrom pocoflow import WorkflowDB\n\n"
         f"store = {load}{last if step is None else step})\n"
@@ -113,18 +115,17 @@ class _Wiring:
     """The code that wires a flow as its graph was recorded."""
 
     def __init__(self, graph: Mapping[str, Any], walk: Walk) -> None:
-        self._graph = graph
+        self._start: Names = (graph["start"],)
+        self._nodes, self._edges = nodes_of(graph), edges_of(graph)
         self._walk = walk
-        self._flows = {
-            name for name, about in graph["nodes"].items() if about["class"] == _FLOW_CLASS
-        }
-        self._names = _variables(graph["nodes"])
+        self._flows = {name for name, about in self._nodes.items() if about["class"] == _FLOW_CLASS}
+        self._names = _variables(self._nodes)
         self._imports: dict[str, set[str]] = {}
         self._outside: set[str] = set()
 
     def code(self, path: str, flow_name: str) -> str:
         """The imports, the nodes, and the flow in the variable ``flow``."""
-        body = self._flow("flow", "", str(self._graph["start"]), flow_name, _path(path))
+        body = self._flow("flow", (), self._start, flow_name, _path(path))
         lines = [f"from pocoflow import {', '.join(sorted(self._imports.pop('pocoflow')))}"]
         lines += [
             f"from {module} import {', '.join(sorted(names))}"
@@ -135,9 +136,9 @@ class _Wiring:
         return "\n".join([*lines, "", *body]) + "\n"
 
     def _flow(
-        self, variable: str, inside: str, start: str, flow_name: str, path: str | None
+        self, variable: str, inside: Names, start: Names, flow_name: str, path: str | None
     ) -> list[str]:
-        own = [name for name in self._graph["nodes"] if self._flow_of(name) == inside]
+        own = [name for name in self._nodes if self._flow_of(name) == inside]
         lines: list[str] = []
         for name in own:
             lines += self._node(name)
@@ -145,21 +146,20 @@ class _Wiring:
         settings = f"start={self._names[start]}, flow_name={flow_name!r}"
         settings += "" if path is None else f", db_path={path}"
         lines.append(f"{variable} = Flow({settings})")
-        for source, action, target in self._graph["edges"]:
+        for source, action, target in self._edges:
             if source in own:
                 lines.append(self._edge(variable, source, action, target))
         return lines
 
-    def _flow_of(self, name: str) -> str:
-        flow = name.rpartition("/")[0]
-        return flow if flow in self._flows else ""
+    def _flow_of(self, name: Names) -> Names:
+        return name[:-1] if name[:-1] in self._flows else ()
 
-    def _node(self, name: str) -> list[str]:
+    def _node(self, name: Names) -> list[str]:
         variable = self._names[name]
-        own_name = name[len(self._flow_of(name)) :].lstrip("/")
+        own_name = name[-1]
         if name in self._flows:
             return self._flow(variable, name, self._first(name), own_name, None)
-        definition = str(self._graph["nodes"][name]["class"])
+        definition = str(self._nodes[name]["class"])
         qualified = self._defined(definition)
         if qualified == "Node":
             lines = [f"{variable} = Node()"]
@@ -171,10 +171,10 @@ class _Wiring:
             lines.append(f"{variable}.name = {own_name!r}")
         return lines
 
-    def _first(self, flow: str) -> str:
+    def _first(self, flow: Names) -> Names:
         """The node where a nested flow begins: as it did in this run, or that no edge leads to."""
-        inner = [name for name in self._graph["nodes"] if self._flow_of(name) == flow]
-        reached = {target for _, _, target in self._graph["edges"]}
+        inner = [name for name in self._nodes if self._flow_of(name) == flow]
+        reached = {target for _, _, target in self._edges}
         free = [name for name in inner if name not in reached]
         return self._walk.first_inside.get(flow) or (free or inner)[0]
 
@@ -191,8 +191,8 @@ class _Wiring:
             self._imports.setdefault(home, set()).add(qualified.partition(".")[0])
         return qualified
 
-    def _edge(self, flow: str, source: str, action: str, target: str) -> str:
-        head = self._names.get(target, "END")
+    def _edge(self, flow: str, source: Names, action: str, target: Names | None) -> str:
+        head = "END" if target is None else self._names.get(target, "END")
         if head == "END":
             self._imports["pocoflow"].add("END")
         tail = self._names[source]
@@ -206,12 +206,12 @@ def _is_function(definition: str) -> bool:
     return definition.rpartition(":")[2].rpartition(".")[2][:1].islower()
 
 
-def _variables(nodes: Iterable[str]) -> dict[str, str]:
+def _variables(nodes: Iterable[Names]) -> dict[Names, str]:
     """A variable for each node: its name in small letters, and one of its own."""
-    found: dict[str, str] = {}
+    found: dict[Names, str] = {}
     taken = {"flow", "store", "run_id", "node"}
     for name in nodes:
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", "_".join(name))
         base = re.sub(r"[^a-z0-9]+", "_", words.lower())[:40].strip("_") or "node"
         base = f"node_{base}" if base[0].isdigit() or keyword.iskeyword(base) else base
         variable, number = base, 2

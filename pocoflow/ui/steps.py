@@ -7,11 +7,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-__all__ = ["Attempt", "Edge", "Error", "Step", "Walk", "errors_of", "parse", "steps_of", "walk"]
+from pocoflow.address import plain
+from pocoflow.db.rows import read_names
+from pocoflow.fingerprint import Names
+
+__all__ = [
+    "Attempt",
+    "Edge",
+    "Error",
+    "Step",
+    "Walk",
+    "errors_of",
+    "parse",
+    "steps_of",
+    "walk",
+]
 
 Event: TypeAlias = Mapping[str, Any]
-Edge: TypeAlias = tuple[str, str, str]
-"""Source, action, target; the target ``"END"`` is the end of the run."""
+Edge: TypeAlias = tuple[Names, str, Names | None]
+"""Source, action, target; a target of ``None`` is the end of the run."""
 
 
 _STOPS = {
@@ -37,7 +51,8 @@ class Step:
 
     Attributes:
         number: The step's number; a step that was resumed is there twice.
-        node: The node, with the nested flows around it.
+        node: The node, with the nested flows around it, as people read it.
+        names: The same as parts.
         began: When it began.
         ended: When it ended; the last that is known of it if nobody recorded its end.
         status: ``running``, ``paused``, ``completed``, ``failed`` or ``cancelled``.
@@ -48,6 +63,7 @@ class Step:
 
     number: int
     node: str
+    names: Names
     began: datetime
     ended: datetime
     status: str = "running"
@@ -88,13 +104,13 @@ def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> 
     """The steps of a run in the order in which they began."""
     found: list[Step] = []
     # By node, not by number: a step with branches inside has its last number only at its end.
-    open_steps: dict[str, Step] = {}
+    open_steps: dict[Names, Step] = {}
     last = now
     for event in events:
         last = time = parse(event["ts"])
-        node, kind = event["node_name"] or "", event["event"]
+        node, kind = names_of(event), event["event"]
         if kind == "node_start":
-            step = Step(event["step"], node, time, time)
+            step = Step(event["step"], event["node_name"] or "", node, time, time)
             step.attempts.append(Attempt(time, time))
             found.append(step)
             _end(open_steps.pop(node, None), "failed", time)
@@ -119,6 +135,12 @@ def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> 
         alive = run["status"] == "running"
         _end(step, "running" if alive else str(run["status"]), now if alive else last)
     return found
+
+
+def names_of(event: Event) -> Names:
+    """The names of the flows and branches around the node of an event, and its own."""
+    path = event.get("path")
+    return (event["node_name"] or "",) if path is None else read_names(path, "the path of an event")
 
 
 def _end(step: Step | None, status: str, time: datetime) -> None:
@@ -178,35 +200,36 @@ class Walk:
         questions: How many questions of each node wait for an answer.
     """
 
-    status: dict[str, str] = field(default_factory=dict)
-    visits: dict[str, int] = field(default_factory=dict)
+    status: dict[Names, str] = field(default_factory=dict)
+    visits: dict[Names, int] = field(default_factory=dict)
     taken: dict[Edge, int] = field(default_factory=dict)
-    current: str | None = None
-    first_inside: dict[str, str] = field(default_factory=dict)
-    questions: dict[str, int] = field(default_factory=dict)
+    current: Names | None = None
+    first_inside: dict[Names, Names] = field(default_factory=dict)
+    questions: dict[Names, int] = field(default_factory=dict)
 
 
-def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Sequence[str]]) -> Walk:
+def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
     """Follow the steps of a run over the edges of its graph."""
     found = Walk()
     known = {(source, action): target for source, action, target in edges}
     steps = list(steps)
     # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
-    working = {step.node for step in steps}
+    working = {plain(step.names) for step in steps}
     for step in steps:
-        if step.attempts and found.status.get(step.node) != "paused":
-            found.visits[step.node] = found.visits.get(step.node, 0) + 1
-        found.status[step.node] = "retried" if _retries(step) else step.status
-        parents = step.node.split("/")[:-1]
-        for depth in range(len(parents)):
-            flow = "/".join(parents[: depth + 1])
-            inside = "/".join(step.node.split("/")[: depth + 2])
-            found.first_inside.setdefault(flow, inside)
+        node = plain(step.names)  # the graph has the branches of a node for items once
+        if step.attempts and found.status.get(node) != "paused":
+            found.visits[node] = found.visits.get(node, 0) + 1
+        found.status[node] = "retried" if _retries(step) else step.status
+        for depth in range(1, len(node)):
+            found.first_inside.setdefault(node[:depth], node[: depth + 1])
         if step.action is not None:
-            for edge in _edges_of(step.node, step.action, known, working):
+            for edge in _edges_of(node, step.action, known, working):
                 found.taken[edge] = found.taken.get(edge, 0) + 1
     if run["status"] != "completed":
-        found.current = run["current_node"]
+        # What a program has recorded itself may have no events.
+        here = run["current_node"]
+        at = [plain(step.names) for step in steps if step.node == here]
+        found.current = at[-1] if at else None if here is None else (here,)
     return found
 
 
@@ -215,17 +238,19 @@ def _retries(step: Step) -> bool:
 
 
 def _edges_of(
-    node: str, action: str, known: Mapping[tuple[str, str], str], working: set[str]
+    node: Names,
+    action: str,
+    known: Mapping[tuple[Names, str], Names | None],
+    working: set[Names],
 ) -> Iterable[Edge]:
     """The edges that an action takes: out of the node or, at the end of a flow, out of the flow."""
     while True:
+        target = None
         for label in (action,) if action.startswith("except ") else (action, "*"):
-            target = known.get((node, label))
-            if target is not None:
+            if (node, label) in known:
+                target = known[node, label]
                 yield node, label, target
                 break
-        else:
-            target = "END"
-        node = node.rpartition("/")[0]
-        if not node or node in working or target != "END":
+        node = node[:-1]
+        if not node or node in working or target is not None:
             return

@@ -5,7 +5,7 @@ from pocoflow.fingerprint import Fingerprint, differences
 
 def flow_of(label: str) -> Fingerprint:
     """The fingerprint of a flow of one node."""
-    nodes = {"Ask": {"class": label, "code": "0"}}
+    nodes = [{"path": ["Ask"], "class": label, "code": "0"}]
     return {"start": "Ask", "nodes": nodes, "edges": [], "schema": None}
 
 

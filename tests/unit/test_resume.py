@@ -892,7 +892,7 @@ def test_changes_elsewhere_in_the_graph_are_logged(
     with WorkflowDB(path) as db:
         graph = db.get_graph(run_id)
     assert graph is not None
-    assert list(graph["nodes"]) == ["A", "B", "D"]
+    assert [node["path"] for node in graph["nodes"]] == [["A"], ["B"], ["D"]]
 
 
 def test_changed_code_of_a_node_is_told_and_goes_on(

@@ -183,11 +183,11 @@ def test_nothing_that_was_recorded_becomes_code() -> None:
     evil = "x'); import os; os.system('true') #"
     graph = {
         "start": evil,
-        "nodes": {
-            evil: {"class": f"os:{evil}", "code": ""},
-            "other\nimport os": {"class": "a b:c", "code": ""},
-        },
-        "edges": [[evil, evil, "other\nimport os"]],
+        "nodes": [
+            {"path": [evil], "class": f"os:{evil}", "code": ""},
+            {"path": ["other\nimport os"], "class": "a b:c", "code": ""},
+        ],
+        "edges": [[[evil], evil, ["other\nimport os"]]],
         "schema": None,
     }
     view = RunView(

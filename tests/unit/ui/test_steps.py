@@ -122,10 +122,13 @@ def view(tmp_path: Path) -> RunView:
 
 def test_a_walk_counts_visits_and_edges(view: RunView) -> None:
     """The graph tells how often each node ran and each edge was taken, and where the run stands."""
-    assert view.walk.visits == {"Turn": 3, "Boom": 1}
-    assert view.walk.status == {"Turn": "completed", "Boom": "failed"}
-    assert view.walk.taken == {("Turn", "again", "Turn"): 2, ("Turn", "good", "Boom"): 1}
-    assert view.walk.current == "Boom"
+    assert view.walk.visits == {("Turn",): 3, ("Boom",): 1}
+    assert view.walk.status == {("Turn",): "completed", ("Boom",): "failed"}
+    assert view.walk.taken == {
+        (("Turn",), "again", ("Turn",)): 2,
+        (("Turn",), "good", ("Boom",)): 1,
+    }
+    assert view.walk.current == ("Boom",)
 
 
 def test_errors_are_told_once_with_their_traceback(view: RunView) -> None:
@@ -158,11 +161,11 @@ def test_a_nested_flow_is_a_box_and_its_edges_are_followed(tmp_path: Path) -> No
     middle.then("good", last)
     view = read(tmp_path / "a.db", Flow(start=first, db_path=tmp_path / "a.db"))
     assert view.walk.taken == {
-        ("first", "default", "middle"): 1,
-        ("middle/Turn", "again", "middle/Turn"): 2,
-        ("middle", "good", "last"): 1,
+        (("first",), "default", ("middle",)): 1,
+        (("middle", "Turn"), "again", ("middle", "Turn")): 2,
+        (("middle",), "good", ("last",)): 1,
     }
-    assert view.walk.first_inside == {"middle": "middle/Turn"}
+    assert view.walk.first_inside == {("middle",): ("middle", "Turn")}
     assert view.graph is not None
     dot = draw_graph(view.graph, view.walk)
     assert "subgraph cluster_" in dot
@@ -180,7 +183,7 @@ def test_parallel_branches_are_steps_of_their_own(tmp_path: Path) -> None:
     assert {step.node: step.status for step in view.steps} == dict.fromkeys(
         ("both", "both/one", "both/sub/deep", "last"), "completed"
     )
-    assert view.walk.taken == {("both", "default", "last"): 1}
+    assert view.walk.taken == {(("both",), "default", ("last",)): 1}
     assert view.graph is not None
     assert 'label="both ✓ completed"' in draw_graph(view.graph, view.walk)
     code = resume_snippet(str(path), view.run, view.graph, view.walk, step=0)
@@ -198,7 +201,7 @@ def test_a_name_with_a_slash_is_not_taken_for_a_nested_flow(tmp_path: Path) -> N
 def test_a_run_without_steps_walks_nowhere() -> None:
     """A queued run stands before its first node."""
     found = walk(run("queued", current_node="A"), [], [])
-    assert (found.visits, found.current) == ({}, "A")
+    assert (found.visits, found.current) == ({}, ("A",))
 
 
 @pytest.mark.parametrize(

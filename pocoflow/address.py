@@ -1,0 +1,93 @@
+"""Where something happens, as parts: names hold any text, so none is joined to be parsed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pocoflow.errors import DefinitionError
+
+__all__ = ["Address", "Numbered", "check_name", "dump_names", "names_of", "plain"]
+
+
+class Numbered(str):
+    """The name of a node that runs branches for items, and the number of one: ``each[3]``.
+
+    It is the text that a person reads; its parts are beside it.
+
+    Attributes:
+        name: The name of the node.
+        number: The number of the item.
+    """
+
+    name: str
+    number: int
+
+    def __new__(cls, name: str, number: int) -> Self:
+        """Put the two together."""
+        made = super().__new__(cls, f"{name}[{number}]")
+        made.name, made.number = name, number
+        return made
+
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
+        return self.name, self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The place of a node in a flow.
+
+    Attributes:
+        path: The names of the flows and branches around it, outermost first.
+        node: Its own name.
+    """
+
+    path: tuple[str, ...]
+    node: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The path and the node."""
+        return (*self.path, self.node)
+
+    @property
+    def text(self) -> str:
+        """How a person reads it."""
+        return "/".join((*self.path, self.node)) if self.path else self.node
+
+
+def plain(names: Iterable[str]) -> tuple[str, ...]:
+    """The names as a graph has them, without the numbers of items."""
+    return tuple(one.name if isinstance(one, Numbered) else one for one in names)
+
+
+def dump_names(names: Iterable[str]) -> str:
+    """Names as JSON text: a list of names, and of pairs of name and number."""
+    return json.dumps(
+        [[one.name, one.number] if isinstance(one, Numbered) else one for one in names]
+    )
+
+
+def names_of(parts: Iterable[str | list[Any]]) -> tuple[str, ...]:
+    """The names of which :func:`dump_names` wrote the JSON text."""
+    return tuple(one if isinstance(one, str) else Numbered(*one) for one in parts)
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuse what is no name.
+
+    Raises:
+        DefinitionError: It is no text, empty, or holds what no database can store as text.
+    """
+    if type(name) is not str or not name:
+        raise DefinitionError(f"{what} is a non-empty string, not {name!r} ({type(name).__name__})")
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError as exc:
+            raise DefinitionError(
+                f"{what} is {name!r}, which cannot be stored: character {exc.start} is half of a "
+                "surrogate pair, as of an emoji that was cut; leave it out"
+            ) from None
