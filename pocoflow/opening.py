@@ -17,7 +17,7 @@ from pocoflow.address import check_name
 from pocoflow.edges import users_line
 from pocoflow.errors import DefinitionError
 from pocoflow.store import Store
-from pocoflow.wording import short
+from pocoflow.wording import is_redefined, short
 
 __all__ = [
     "Resuming",
@@ -168,7 +168,7 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:
         elif schema is not None and not _fits(given.schema, schema):
             raise DefinitionError(
                 f"flow {flow_name!r} has the schema {short(schema)}, the store it "
-                f"was given has {short(given.schema)}"
+                f"was given has {short(given.schema)}{_again(given.schema, schema)}"
             )
         return given
     if given is None:
@@ -181,6 +181,15 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:
         f"flow {flow_name!r} runs on a Store, a dict or an instance of its schema, "
         f"not {short(given)}"
     )
+
+
+def _again(given: object, wanted: object) -> str:
+    if is_redefined(given, wanted):
+        return (
+            ": the class was defined again in between, so make both with the same one (in a "
+            "notebook, run the cells of both again)"
+        )
+    return ""
 
 
 def _fits(given: object, wanted: object) -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "escape",
     "given_as",
     "is_item_of",
+    "is_redefined",
     "is_same_field",
     "short",
     "type_label",
@@ -102,7 +103,7 @@ def defined_again(value: object, hint: object, owner: str) -> str:
     """What to add to an error where a class was defined again after the schema that names it."""
     kind = type(value)
     for one in _classes(hint):
-        if kind is not one and _home(kind) == _home(one):
+        if is_redefined(kind, one):
             return (
                 f"; {kind.__qualname__} was defined again after {owner}, which names the class as "
                 f"it was before: define {owner} again, too (in a notebook, run its cell again)"
@@ -110,8 +111,11 @@ def defined_again(value: object, hint: object, owner: str) -> str:
     return ""
 
 
-def _home(kind: type) -> tuple[str, str]:
-    return kind.__module__, kind.__qualname__
+def is_redefined(one: object, other: object) -> bool:
+    """Whether two classes are definitions of the same name in the same place."""
+    if not (isinstance(one, type) and isinstance(other, type)) or one is other:
+        return False
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _classes(hint: object) -> Iterator[type]:

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     RootModel,
     computed_field,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -951,3 +952,41 @@ def test_a_flow_refuses_a_wrong_schema_when_it_is_built() -> None:
     """A schema that is none is found at once, not at the first run."""
     with pytest.raises(DefinitionError, match="a store schema is a Pydantic model class"):
         Flow(Summarise(), schema=cast(Any, Inner(x=1)))
+
+
+# -- names that mean two classes ----------------------------------------------------------------
+
+
+def defined() -> Any:
+    """A class, an enum and a schema of them, as the cells of a notebook define them again."""
+
+    class Doc(BaseModel):
+        text: str = "x"
+
+    class Color(Enum):
+        RED = 1
+
+    fields: Any = {"doc": (Doc | None, None), "docs": (list[Doc], []), "color": (Color, Color.RED)}
+    return Doc, Color, create_model("Papers", **fields)
+
+
+def test_a_class_that_was_defined_again_is_told_from_the_one_before() -> None:
+    """The error says that the schema has the older class, and what to do."""
+    _, color, schema = defined()
+    doc, new, again = defined()
+    for values in ({"doc": doc()}, {"docs": [doc()]}, {"color": new.RED}):
+        with pytest.raises(InvalidValueError, match="was defined again after Papers"):
+            Store(values, schema=schema)
+    with pytest.raises(InvalidValueError, match="was defined again"):
+        Store({"color": new.RED}, schema={"color": color})
+    with pytest.raises(DefinitionError, match="the class was defined again"):
+        Flow(Node(), schema=again).run(Store({}, schema=schema))
+
+
+def test_a_class_of_the_expected_name_is_told_with_its_module() -> None:
+    """``numpy.bool`` is not a ``bool``, and the error does not say that it got a ``bool``."""
+    np = pytest.importorskip("numpy")
+    kind = type(np.False_)
+    for schema in (create_model("S", done=(bool, True)), {"done": bool}):
+        with pytest.raises(InvalidValueError, match=f"got numpy.{kind.__name__}"):
+            Store({"done": np.False_}, schema=schema)
