@@ -7,16 +7,19 @@ field holds are ordinary type errors. At run time ``A.summary`` is a reference t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast
+from typing import Any, NamedTuple, NoReturn, Self, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError, ReferenceMisuseError
 from pocoflow.wording import closest, short
 
-__all__ = ["FieldRef", "Reference", "StoreField", "field_of", "fields", "key"]
+__all__ = ["FieldRef", "Reference", "References", "StoreField", "field_of", "fields", "key"]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+References: TypeAlias = tuple[Any, ...] | list[Any]
+"""Several references. No iterable at large: a single reference is a ``str`` to a type checker."""
 
 
 class StoreField(NamedTuple):

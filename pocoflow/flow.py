@@ -23,6 +23,7 @@ from pocoflow.engine.hooks import Hooked
 from pocoflow.engine.loop import steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DefinitionError
+from pocoflow.fields import References
 from pocoflow.graph import Graph, graphs_in
 from pocoflow.logging import get_logger
 from pocoflow.node import Node, note_part
@@ -105,8 +106,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         checkpoint_dir: str | os.PathLike[str] | None = None,
         max_steps: int = 10_000,
         schema: type[StateT] | Mapping[str, Any] | None = None,
-        inputs: Iterable[Any] | None = None,
-        outputs: Iterable[Any] | None = None,
+        inputs: References | None = None,
+        outputs: References | None = None,
         ignore: Collection[str] = (),
         strict: bool = False,
         deadline: float | None = None,

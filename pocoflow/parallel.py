@@ -13,7 +13,7 @@ from pocoflow.branches import BranchStore, merge
 from pocoflow.edges import DEFAULT_ACTION, users_line
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.failure import Failure
-from pocoflow.fields import FieldRef, StoreField, field_of
+from pocoflow.fields import FieldRef, References, StoreField, field_of
 from pocoflow.node import Node, note_part
 from pocoflow.porting import not_a_node
 from pocoflow.store import Store
@@ -108,7 +108,7 @@ class Spread(Node[Any, Any, EndT]):
         on_error: OnError,
         errors: list[Failure] | None,
         name: str | None,
-        private: Iterable[Any] = (),
+        private: References = (),
     ) -> None:
         super().__init__(name=name)
         self._made_at = users_line()
@@ -180,7 +180,7 @@ class Parallel(_Merging):
         name: str | None = None,
         on_error: OnError = "stop",
         errors: list[Failure] | None = None,
-        private: Iterable[Any] = (),
+        private: References = (),
     ) -> None:
         super().__init__(branches, None, on_error, errors, name, private)
         if not branches:
@@ -226,7 +226,7 @@ class FanOut(_Merging):
         name: str | None = None,
         on_error: OnError = "stop",
         errors: list[Failure] | None = None,
-        private: Iterable[Any] = (),
+        private: References = (),
     ) -> None:
         super().__init__((branch,), concurrency, on_error, errors, name, private)
         if type(concurrency) is not int or concurrency < 1:

@@ -116,6 +116,7 @@ class Validated:
         known = self._proofs[1]
         # The proof keeps the schema, so its id stays its own.
         strays = self._strays
+        watched = bool(vars(self).get("_listeners"))  # hooks are given the store
         facts = (
             place,
             frames,
@@ -124,6 +125,7 @@ class Validated:
             self.outputs,
             self._db_path is None,
             bool(strays),
+            watched,
         )
         proof = known.get(facts)
         if proof is None:
@@ -143,6 +145,7 @@ class Validated:
                 None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at),
                 ignore=self.ignore,
                 ends_in_time=self.deadline is not None,
+                is_watched=watched,
             )
             proof = known[facts] = Proof(subject)
         return proof

@@ -260,7 +260,7 @@ def _unset(subject: Subject, flow: DataFlow, key: str, spot: Spot, way: Way) -> 
 
 def _unread(subject: Subject) -> Iterator[Finding]:
     """Writes that every path overwrites before any read: backward, what may still be read."""
-    spots = subject.walk.spots
+    spots = () if subject.is_watched else subject.walk.spots
     live = _Liveness(subject)
     reported: set[tuple[int, str]] = set()
     for spot in spots:

@@ -54,6 +54,7 @@ def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
         is_inner=True,
         ignore=node.flow.ignore,
         ends_in_time=subject.ends_in_time,
+        is_watched=subject.is_watched,
     )
 
 

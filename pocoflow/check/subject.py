@@ -60,6 +60,7 @@ class Subject:
         is_inner: Whether it is the flow of a subflow.
         ignore: The codes of findings that are not to be told.
         ends_in_time: Whether a run has a deadline.
+        is_watched: Whether somebody looks at the store between the nodes.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -80,6 +81,7 @@ class Subject:
         is_inner: bool = False,
         ignore: tuple[str, ...] = (),
         ends_in_time: bool = False,
+        is_watched: bool = False,
     ) -> None:
         self.flow_name = flow_name
         self.strays = strays
@@ -88,6 +90,7 @@ class Subject:
         self.where = where
         self.ignore = ignore
         self.ends_in_time = ends_in_time
+        self.is_watched = is_watched
         self.graph = graph
         self.fields = Fields(schema)
         self.inputs = inputs

@@ -194,3 +194,17 @@ def test_a_secret_is_not_written_down(kind: Any, tmp_path: Path) -> None:
     assert (found.code, found.severity) == ("PF401", "error")
     assert "Secret" in found.message
     assert Flow(look, schema=schema).validate() == []
+
+
+def test_what_a_hook_may_show_is_not_written_for_nothing() -> None:
+    """A hook is given the store after each node, so it may read what the next one overwrites."""
+    again = node(writes=D.out)(lambda_free)
+    flow: Flow[Doc] = Flow(cut, schema=Doc).then(cut, again)
+    assert [one.code for one in flow.validate()] == ["PF302"]
+    flow.on("node_end", lambda name, action, elapsed, store: print(store["out"]))
+    assert flow.validate() == []
+
+
+def lambda_free(text: str) -> str:
+    """Write the output once more."""
+    return text

@@ -230,7 +230,7 @@ def test_inputs_are_references(inputs: Any) -> None:
 
 def test_a_single_reference_is_an_input_as_well() -> None:
     """A tuple of one is not needed."""
-    assert Flow(start=publish, inputs=A.summary).inputs == ("summary",)
+    assert Flow(start=publish, inputs=A.summary).inputs == ("summary",)  # type: ignore[arg-type]
 
 
 class Loop(Node):
