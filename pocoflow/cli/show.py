@@ -17,6 +17,7 @@ from pocoflow.db.reports import StoredValue, finished_items, stored_values
 __all__ = ["as_json", "seconds", "short_error", "show_run"]
 
 _WIDTH = 100
+_READ = 100_000
 _VALUE = 200
 
 
@@ -184,7 +185,7 @@ def _last_store(db: WorkflowDB, run_id: str) -> Iterator[str]:
     step, node = _last_step(db, run_id)
     before = "store before the first step"
     yield before if step < 0 else f"store after step {step}, {one_line(node, 40)}"
-    values = stored_values(db, run_id, step)
+    values = stored_values(db, run_id, step, _READ)
     rows = [("", one_line(key, 40), _shown(value)) for key, value in values.items()]
     yield from table(rows) or ["  (empty)"]
     if any(value.size > _VALUE for value in values.values()):
@@ -196,6 +197,7 @@ def _shown(value: StoredValue) -> str:
     """A stored value in its JSON form, cut if it is long."""
     if value.not_saved is not None:
         return one_line(f"(not saved: {value.not_saved[1]})", _VALUE)
-    text = json.dumps(value.read(), ensure_ascii=False)
-    cut = f" ... ({len(text):,} characters)" if len(text) > _VALUE else ""
+    text = json.dumps(value.read(), ensure_ascii=False) if value.is_whole else value.text
+    size = len(text) if value.is_whole else value.size
+    cut = f" ... ({size:,} characters)" if size > _VALUE else ""
     return printable(text[:_VALUE]) + cut
