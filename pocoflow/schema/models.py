@@ -88,9 +88,13 @@ class ModelSchema:
             if made is not None:
                 return self._noted(model_values(made))
         values: dict[str, Any] = {}
-        for key in sorted(given, key=self._order):
-            values[key] = self._assigned(owner, values, key, given[key])
-        return self._with_defaults(owner, values, lost)
+        # In the order of the fields, so that a validator finds those before its own.
+        for key in (*self._fields, *(key for key in given if key not in self._fields)):
+            if key in given:
+                values[key] = self._assigned(owner, values, key, given[key])
+            elif key not in lost and not self._fields[key].is_required():
+                values[key] = self._default(owner, values, key)
+        return values | self._checked_whole(owner, {}, values, values)
 
     def _validated(self, owner: str, given: Mapping[str, Any]) -> BaseModel | None:
         """The model of raw input; ``None`` if that only lacks fields which are set later."""
@@ -231,24 +235,16 @@ class ModelSchema:
             }
         )
 
-    def _with_defaults(
-        self, owner: str, values: dict[str, Any], without: set[str], *, accepted: bool = False
-    ) -> dict[str, Any]:
-        """The values and the defaults of the fields they lack, in the order of the fields."""
-        made = dict(values)
-        for name, field in self._fields.items():
-            if name not in made and name not in without and not field.is_required():
-                known = dict(made)
-                get = partial(field.get_default, call_default_factory=True, validated_data=known)
-                made[name] = self._told(owner, {}, get, name)
-                always = self.source.model_config.get("validate_default")
-                if field.validate_default or (field.validate_default is None and always):
-                    made[name] = self._assigned(owner, dict(made), name, made[name])
-                else:
-                    self._note(name, made[name])
-        ordered = {key: made[key] for key in (*self._fields, *made) if key in made}
-        before = ordered if accepted else {}
-        return ordered | self._checked_whole(owner, before, ordered, made)
+    def _default(self, owner: str, values: Mapping[str, Any], key: str) -> Any:
+        """The default of a field, made anew; validated only if the model asks for that."""
+        field, known = self._fields[key], dict(values)
+        get = partial(field.get_default, call_default_factory=True, validated_data=known)
+        made = self._told(owner, {}, get, key)
+        always = self.source.model_config.get("validate_default")
+        if always if field.validate_default is None else field.validate_default:
+            return self._assigned(owner, known, key, made)
+        self._note(key, made)
+        return made
 
     def _told(
         self, owner: str, given: Any, call: Callable[[], Any], field: str | None = None
@@ -346,7 +342,12 @@ class ModelSchema:
             self.hold(owner, made, same)
             if len(same) == len(own) == len(made):
                 return {key: made[key] for key in own}
-            return self._with_defaults(owner, made, set(without), accepted=True)
+            lost = {*without, *made}
+            for key in own:
+                if key not in lost and not self._fields[key].is_required():
+                    made[key] = self._default(owner, made, key)
+            made = {key: made[key] for key in (*own, *made) if key in made}
+            return made | self._checked_whole(owner, made, made, made)
         except StoreError as exc:
             return self._migrated(owner, values, same, exc)
 

@@ -454,3 +454,22 @@ def test_what_a_resume_validated_is_on_record_with_it(tmp_path: Path) -> None:
     with WorkflowDB(path) as db:
         assert db.load_checkpoint("r", -1).as_dict() == {"n": 500, "log": [100]}
     assert flow(after, down=False).resume("r").as_dict() == {"n": 500, "log": [100]}
+
+
+def test_a_validator_finds_the_fields_before_its_own() -> None:
+    """As in Pydantic: those that were given, and the defaults of those that were not."""
+
+    class Span(BaseModel):
+        begin: int = 1
+        end: int = 2
+
+        @field_validator("end")
+        @classmethod
+        def _later(cls, end: int, info: ValidationInfo) -> int:
+            assert end > info.data["begin"]
+            return end
+
+    assert Store({"end": 6}, schema=Span)["begin"] == 1
+    for values in ({"end": 1}, {"end": 6, "begin": 7}):
+        with pytest.raises(InvalidValueError, match="'end'"):
+            Store(values, schema=Span)
