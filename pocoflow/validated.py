@@ -39,6 +39,7 @@ class Validated:
     outputs: tuple[str, ...] | None
     ignore: tuple[str, ...]
     deadline: float | None
+    checkpoint_dir: Any
     _db_path: Any
     _made_at: tuple[str, int] | None
     _proofs: tuple[Graph, dict[Any, Proof]] | None = None
@@ -116,22 +117,15 @@ class Validated:
         known = self._proofs[1]
         # The proof keeps the schema, so its id stays its own.
         strays = self._strays
-        watched = bool(vars(self).get("_listeners"))  # hooks are given the store
-        facts = (
-            place,
-            frames,
-            id(schema),
-            self.inputs,
-            self.outputs,
-            self._db_path is None,
-            bool(strays),
-            watched,
-        )
+        stored = self._db_path is not None
+        # Hooks are given the store, and checkpoints have it.
+        watched = stored or self.checkpoint_dir is not None or bool(vars(self).get("_listeners"))
+        known_by = (self.inputs, self.outputs, stored, watched, bool(strays))
+        facts = (place, frames, id(schema), *known_by)
         proof = known.get(facts)
         if proof is None:
             from pocoflow.check import Proof, Subject
 
-            stored = self._db_path is not None
             subject = Subject(
                 self.flow_name,
                 graph,

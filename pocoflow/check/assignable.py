@@ -9,7 +9,8 @@ imported when it is first needed.
 from __future__ import annotations
 
 import collections.abc
-from enum import Enum
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import (
@@ -30,36 +31,82 @@ import typing_extensions
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
+from pocoflow.findings import Severity
 from pocoflow.hints import Unknown, plain
 
-__all__ = ["fits", "fits_field", "members"]
+__all__ = ["clash", "fits", "fits_field", "members"]
 
 _NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
 _VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 
 
 def fits(given: Any, wanted: Any) -> bool:
-    """Whether a value of the type ``given`` may go where ``wanted`` is expected; false if proved.
+    """Whether some value of the type ``given`` may go where ``wanted`` is expected.
 
+    It is false if that is proved of no value; a value that is narrower than its annotation fits.
     An ``int`` fits a ``float``. Containers are taken as covariant, as they are when a store checks
     a value.
     """
-    if given is wanted:
-        return True
-    targets = members(wanted)
-    return any(one in (Any, object) for one in targets) or all(
-        any(_fits(one, target) for target in targets) for one in members(given)
-    )
+    return given is wanted or _some(given, wanted, _fits)
 
 
 def fits_field(given: Any, wanted: Any) -> bool:
-    """As :func:`fits`, for a value that is written to a field: a ``bool`` is no number there."""
-    if not fits(given, wanted):
-        return False
-    targets = members(wanted)
-    if not all(target in (int, float, complex, NoneType, str, bytes) for target in targets):
+    """As :func:`fits`, for a value that is written to a field: as a store takes it.
+
+    A ``bool`` is no number there, and a model may be given as a dict.
+    """
+    return _some(given, wanted, _field_fits)
+
+
+def clash(given: Any, wanted: Any) -> Severity:
+    """How bad it is that a type does not fit: a container that is empty may fit all the same."""
+    return "warning" if _some(_empty(given), _empty(wanted), _fits) else "error"
+
+
+def _some(given: Any, wanted: Any, fit: Callable[[Any, Any], bool]) -> bool:
+    ours, theirs = members(given), members(wanted)
+    return not ours or any(fit(one, other) for one in ours for other in theirs)
+
+
+def _empty(annotation: Any) -> Any:
+    """What an empty container of a type is."""
+    parts = [_outer(one) for one in members(annotation)]
+    return Union[tuple(parts)] if parts else Never  # noqa: UP007 - of parts
+
+
+def _outer(kind: Any) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    is_fixed = origin is tuple and arguments[1:] != (...,)
+    if not isinstance(origin, type) or is_fixed:
+        return kind
+    return origin if issubclass(origin, collections.abc.Iterable) else kind
+
+
+def _field_fits(given: Any, wanted: Any) -> bool:
+    if _made_of(wanted, get_origin(given) or given):
         return True
-    return bool not in members(given)
+    plain_number = wanted in (int, float, complex)
+    return _fits(given, wanted) and not (plain_number and given in (bool, *_BOOLS))
+
+
+_BOOLS = (Literal[True], Literal[False])
+
+
+def _made_of(wanted: Any, given: Any) -> bool:
+    """Whether a store may make what a field holds of a value of another class."""
+    kind = get_origin(wanted) or wanted
+    if not isinstance(kind, type):
+        return False
+    if issubclass(kind, BaseModel) or is_dataclass(kind):
+        return given in (Any, object, dict) or _reads_anything(kind)
+    return issubclass(kind, tuple) and hasattr(kind, "_fields") and given in (tuple, list, dict)
+
+
+def _reads_anything(kind: Any) -> bool:
+    """Whether a model has a validator that sees the raw input."""
+    found = getattr(kind, "__pydantic_decorators__", None)
+    every = () if found is None else found.model_validators.values()
+    return any(one.info.mode in ("before", "wrap") for one in every)
 
 
 def members(annotation: Any) -> list[Any]:
@@ -115,13 +162,13 @@ def _is_open(kind: Any) -> bool:
 
 
 def _fits(given: Any, wanted: Any) -> bool:
-    if given in (Any, object) or given == wanted:
+    if given in (Any, object) or wanted in (Any, object) or given == wanted:
         return True
     if get_origin(given) is Literal:
         return _literal_fits(get_args(given)[0], wanted)
     if get_origin(wanted) is Literal:
-        return _expands(given, wanted)
-    return _class_fits(given, wanted)
+        return isinstance(get_args(wanted)[0], get_origin(given) or given)
+    return _class_fits(given, wanted) or _is_narrower(wanted, given)
 
 
 def _literal_fits(value: object, wanted: Any) -> bool:
@@ -131,9 +178,13 @@ def _literal_fits(value: object, wanted: Any) -> bool:
     return _class_fits(type(value), wanted)
 
 
-def _expands(given: Any, wanted: Any) -> bool:
-    # An enum or a bool may be spelt out as literals, of which this is only one: not provably wrong.
-    return given is bool or (isinstance(given, type) and issubclass(given, Enum))
+def _is_narrower(wanted: Any, given: Any) -> bool:
+    """Whether a value that is annotated as a base class may be of the one that is expected."""
+    ours, theirs = get_origin(given) or given, get_origin(wanted) or wanted
+    try:
+        return ours is not theirs and issubclass(theirs, ours)
+    except TypeError:
+        return True
 
 
 def _class_fits(given: Any, wanted: Any) -> bool:
@@ -172,6 +223,8 @@ def _arguments_fit(given: Any, wanted: Any) -> bool:
 def _tuple_fits(ours: tuple[Any, ...], wanted: Any) -> bool:
     theirs = get_args(wanted)
     one_kind = get_origin(wanted) is not tuple
+    if not theirs:
+        return True
     if one_kind or theirs[1:] == (...,):
         return all(fits(one, theirs[0]) for one in ours if one is not ...)
     if ours[1:] == (...,):

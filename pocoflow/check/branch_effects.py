@@ -84,17 +84,20 @@ def _of_graph(
     every = {id(spot): effects(spot.place) for spot in walk.spots}
     exits = {id(spot): {way: out(spot, way) for way in spot.ways} for spot in walk.spots}
     bits = _Bits(every.values(), (one for ways in exits.values() for one in ways.values()))
-    may: dict[int, dict[Way, int]] = {}
-    must: dict[int, dict[Way, int]] = {}
+    may: dict[int, dict[Way, tuple[int, int]]] = {}
+    must: dict[int, dict[Way, tuple[int, int]]] = {}
     for spot in walk.spots:
         needed = bits.of(every[id(spot)].needs)
         ways = exits[id(spot)]
-        may[id(spot)] = {w: -1 if e.unknown else needed | bits.of(e.may) for w, e in ways.items()}
-        must[id(spot)] = {way: bits.of(one.must) for way, one in ways.items()}
+        may[id(spot)] = {
+            way: (-1, -1 if one.unknown else needed | bits.of(one.may | one.seen))
+            for way, one in ways.items()
+        }
+        must[id(spot)] = {way: (-1, bits.of(one.must)) for way, one in ways.items()}
     before, written = walk.forward(0, may), walk.forward(0, must)
     at_end = -1
     for spot in walk.spots:
-        for way, added in must[id(spot)].items():
+        for way, (_, added) in must[id(spot)].items():
             if way.target is None:
                 at_end &= written[id(spot)] | added
     return _Branch(
@@ -127,7 +130,7 @@ class _Bits:
             self._add(effects.needs)
             self._add(effects.first)
         for one in exits:
-            self._add(one.may | one.must)
+            self._add(one.may | one.must | one.seen)
 
     def _add(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 
-from pocoflow.check.effects import Effects, Place, Places
+from pocoflow.check.effects import Effects, Exit, Place, Places
 from pocoflow.check.flat import Spot, Way
 from pocoflow.check.subject import Subject
+from pocoflow.errors import MissingKeyError
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
@@ -26,12 +28,15 @@ class Missing:
         key: The key.
         spot: The node that reads it.
         place: Where in the source.
+        is_caught: Whether an edge leads on from the error.
     """
 
-    __slots__ = ("key", "place", "spot")
+    __slots__ = ("is_caught", "key", "place", "spot")
 
     def __init__(self, key: str, spot: Spot, place: Place) -> None:
         self.key, self.spot, self.place = key, spot, place
+        kinds = [kind for way in spot.ways if way.catch is not None for kind in way.catch.kinds]
+        self.is_caught = any(issubclass(MissingKeyError, kind) for kind in kinds)
 
 
 class DataFlow:
@@ -75,7 +80,7 @@ class DataFlow:
         """The keys that are to be set at an end and are not, each with the first such end.
 
         One that only a node writes to which no action leads is left out: that is the mistake. And
-        only who declares what is set counts on it after an error.
+        only who declares what is set counts on it after an error, or where a choice ends the run.
         """
         subject = self._subject
         aside = [place for _, place in subject.nodes if place not in self._walked]
@@ -83,14 +88,22 @@ class DataFlow:
         wanted = {key for key in self.wanted if key in self.written or key not in written}
         known = self.mask(() if subject.inputs is not None else self.inputs)
         for spot in subject.walk.spots if wanted else ():
-            for way, added in self._behind(spot).items():
-                is_excused = way.is_unhandled or (way.catch is not None and subject.outputs is None)
-                if way.target is None and not is_excused:
-                    there = known | self.before[id(spot)] | added
+            for way, (kept, added) in self._behind[id(spot)].items():
+                if way.target is None and not self._is_excused(spot, way):
+                    there = known | self.before[id(spot)] & kept | added
                     for key in sorted(wanted):
                         if not there & self._bits[key]:
                             wanted.discard(key)
                             yield key, spot, way
+
+    def _is_excused(self, spot: Spot, way: Way) -> bool:
+        """Whether nobody counts on what is set at an end."""
+        subject = self._subject
+        if way.is_unhandled or subject.outputs is not None:
+            return way.is_unhandled
+        # Where the flow says nothing at all, a choice may end the run whatever is there.
+        is_silent = subject.inputs is None
+        return way.catch is not None or (is_silent and _ends_early(spot.place, way.action))
 
     @cached_property
     def _walked(self) -> set[GraphNode]:
@@ -147,21 +160,27 @@ class DataFlow:
                     found.add(key)
         return frozenset(found)
 
-    def _behind(self, spot: Spot) -> dict[Way, int]:
-        """What a node adds to what is written, on each of its ways."""
-        needed = self.mask(self._effects[id(spot)].needs)
-        added = {}
-        for way in spot.ways:
-            out = self._subject.exit(spot, way)
-            added[way] = -1 if out.unknown else needed | self.mask(out.may)
-        return added
+    @cached_property
+    def _behind(self) -> dict[int, dict[Way, tuple[int, int]]]:
+        """What each node leaves of what is there, and what it adds, on each of its ways."""
+        found = {}
+        for spot in self._subject.walk.spots:
+            needed = self.mask(self._effects[id(spot)].needs)
+            found[id(spot)] = {
+                way: self._change(self._subject.exit(spot, way), needed) for way in spot.ways
+            }
+        return found
+
+    def _change(self, out: Exit, needed: int) -> tuple[int, int]:
+        if out.unknown:
+            return -1, -1
+        kept = 0 if out.cleared else ~self.mask(out.gone)
+        return kept, needed & kept | self.mask(out.may) | self.mask(out.seen)
 
     @cached_property
     def before(self) -> dict[int, int]:
         """What may have been written on every path to a node, by the id of the node."""
-        walk = self._subject.walk
-        added = {id(spot): self._behind(spot) for spot in walk.spots}
-        return walk.forward(self.mask(self._initial), added)
+        return self._subject.walk.forward(self.mask(self._initial), self._behind)
 
     @cached_property
     def missing(self) -> list[Missing]:
@@ -177,23 +196,33 @@ class DataFlow:
                     found.append(Missing(key, spot, place))
         return found
 
-    def path(self, key: str, spot: Spot) -> str:
-        """A path to a node on which the key is not written, as text."""
+    def path(self, key: str, spot: Spot) -> tuple[str, str | None]:
+        """A path to a node on which a key is not there, as text, and who removes it there."""
         bit = self._bits[key]
-        blocked = frozenset(
-            (id(spot), way.action)
-            for spot in self._subject.walk.spots
-            for way, added in self._behind(spot).items()
-            if added & bit
-        )
-        steps = self._subject.walk.path_to(spot, blocked)
-        shown = steps[0]
-        for action, name in zip(steps[1::2], steps[2::2], strict=True):
-            shown += f" -> {name}" if action == "default" else f" -{action}-> {name}"
-        parts = shown.split(" ")
+
+        def change(at: Spot, way: Way) -> bool | None:
+            kept, added = self._behind[id(at)][way]
+            return True if added & bit else (None if kept & bit else False)
+
+        holds = bool(self.mask(self._initial) & bit)
+        steps = self._subject.walk.path_to(spot, holds, change)
+        removed = None
+        for (one, _), (_, action) in pairwise(steps):
+            ways = [way for way in one.ways if (way.action or "*") == action]
+            if all(change(one, way) is False for way in ways):
+                removed = one.name
+        parts = [steps[0][0].name]
+        for one, action in steps[1:]:
+            parts += ["->" if action == "default" else f"-{action}->", one.name]
         if len(parts) > 2 * _SHOWN:
-            shown = " ".join([*parts[:_SHOWN], "...", *parts[-_SHOWN:]])
-        return shown
+            parts = [*parts[:_SHOWN], "...", *parts[-_SHOWN:]]
+        return " ".join(parts), removed
+
+
+def _ends_early(place: GraphNode, action: str | None) -> bool:
+    """Whether an action ends the run on purpose, where others go on."""
+    targets = place.targets
+    return targets.get(action or "", place) is None and any(targets.values())
 
 
 def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | None, Finding]]:
@@ -202,6 +231,7 @@ def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | Non
     A missing key that is no finding is an input: the flow declares none, and no node writes it, or
     whoever writes it needs it first.
     """
+    yield from ((None, one) for one in _removed(subject))
     for one in flow.missing:
         is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
         if is_known and (one.key in flow.made or subject.inputs is not None):
@@ -212,14 +242,29 @@ def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | Non
     yield from ((None, one) for one in _unread(subject))
 
 
+def _removed(subject: Subject) -> Iterator[Finding]:
+    """Keys that a node itself has removed where it reads them."""
+    for name, place in subject.definitions:
+        for key, at in subject.effects(place).lost.items():
+            yield subject.finding(
+                "PF301",
+                f"it reads {key!r} where it has removed it, or found that it is not there",
+                f"read {key!r} before that, or write it again",
+                node=name if at.node is None else at.node,
+                where=at.where,
+            )
+
+
 def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
     inputs = subject.inputs or ()
+    path, removed = flow.path(one.key, one.spot)
     why = "nothing on it writes the field"
-    if one.key not in flow.written:
+    if removed is not None:
+        why = f"{removed!r} removes it"
+    elif one.key not in flow.written:
         declared = ", ".join(inputs) or "none"
         why = f"no node writes it, and it is not among the inputs ({declared})"
         why += closest(one.key, inputs)
-    path = flow.path(one.key, one.spot)
     message = f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}"
     fix = f"write {one.key!r} on that path, give it a default in the schema, or, "
     if one.key not in subject.effects(one.spot.place).reads:
@@ -232,14 +277,16 @@ def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
         f"{fix}if runs are given it, name it among Flow(..., inputs=...)",
         node=one.spot.inside(one.place.node),
         where=one.place.where,
+        severity="warning" if one.is_caught else "error",
     )
 
 
 def _unset(subject: Subject, flow: DataFlow, key: str, spot: Spot, way: Way) -> Finding:
     """A key that is not set at an end; an error where somebody counts on it."""
-    path = flow.path(key, spot)
+    path, removed = flow.path(key, spot)
     path += " -> END" if way.action == "default" else f" -{way.action or '*'}-> END"
     why = "" if key in flow.written else ", and no node writes it"
+    why = why if removed is None else f"; {removed!r} removes it"
     wanted = subject.outputs
     if wanted is None:
         counts = f"{subject.fields.label} requires it, so to_model() and validate() would fail then"

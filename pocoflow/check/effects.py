@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,10 +12,13 @@ __all__ = [
     "UNKNOWN",
     "Effects",
     "Exit",
+    "Lacking",
     "Place",
     "Places",
+    "Value",
     "Write",
     "in_sequence",
+    "join",
     "place_at",
 ]
 
@@ -45,6 +48,20 @@ def place_at(written: tuple[str, int] | None) -> Place:
     return Place() if written is None else Place(*written)
 
 
+class Value(NamedTuple):
+    """What is known of a value.
+
+    Attributes:
+        constant: The value itself, if ``kind`` is ``None``.
+        kind: Its type, if that is all.
+        parameter: The parameter of the function that is read, whose value it is.
+    """
+
+    constant: Any = None
+    kind: Any = None
+    parameter: str | None = None
+
+
 Places: TypeAlias = Mapping[str, Place]
 """Keys of the store, each with the place where it is used first."""
 
@@ -62,29 +79,63 @@ class Exit:
         may: The keys that may have been written by then.
         must: Those that have been written by then, whatever way led there.
         unknown: Whether something else may have been written, too.
+        seen: The keys that it has found to be there.
+        gone: The keys that are not there any more, whatever way led there.
+        cleared: Whether no other key is there either.
     """
 
     action: str | None = None
     may: frozenset[str] = frozenset()
     must: frozenset[str] = frozenset()
     unknown: bool = False
+    seen: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    cleared: bool = False
+
+    def after(self, before: Exit) -> Exit:
+        """This way out of a function that is called after one that was left by another."""
+        kept = frozenset() if self.cleared else before.may - self.gone
+        there = self.may | self.seen
+        return Exit(
+            self.action,
+            kept | self.may,
+            before.must | self.must,
+            before.unknown or self.unknown,
+            (frozenset() if self.cleared else before.seen - self.gone) | self.seen,
+            self.gone | (before.gone - there),
+            self.cleared or (before.cleared and not there),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A value that is written to a key, where the source tells its type.
+    """A value that is written to a key, where the source tells what it is.
 
     Attributes:
         key: The key.
         place: Where.
-        parameter: The parameter of the function whose value it is, or ``None``.
-        constant: The constant that it is, if it is one.
+        value: What is known of it.
+        is_certain: Whether every execution that comes to an end has written it.
     """
 
     key: str
     place: Place
-    parameter: str | None
-    constant: Any = None
+    value: Value
+    is_certain: bool
+
+
+class Lacking(NamedTuple):
+    """Where a function ends without an action.
+
+    Attributes:
+        line: The line of the ``return``, or of the last statement.
+        is_bare: Whether it is a ``return``; else the function comes to its end.
+        always: Whether it never returns one.
+    """
+
+    line: int
+    is_bare: bool
+    always: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +143,22 @@ class Effects:
     """What a function, or a node, does to the store.
 
     Attributes:
-        needs: Keys that are read whenever it runs, before it writes them itself.
+        needs: Keys that every execution reads as they were at its beginning.
         reads: Every key that it reads, perhaps.
         writes: Every key that it writes, perhaps.
         exits: The ways out; empty if it never returns.
         reads_more: Whether it may read other keys.
         writes_more: Whether it may write other keys.
-        named: Keys that are used without a look at whether they are there.
+        named: Keys that every execution uses, and that have to be fields.
+        doubtful: Those that only some executions use.
+        looks: Keys that it asks for, and does without.
         values: What is written where, as far as the source tells.
         changes: Keys whose values are changed in place.
         makes: Keys that it writes without need of them, where others are written and needed by
             different nodes inside of it; by default what it writes and does not need.
+        lost: Keys that every execution reads after it has removed them.
+        lacking: Where it ends without an action.
+        used: The attributes of the node that the reading depends on.
     """
 
     needs: Places = field(default_factory=_none)
@@ -112,9 +168,14 @@ class Effects:
     reads_more: bool = False
     writes_more: bool = False
     named: Places = field(default_factory=_none)
+    doubtful: Places = field(default_factory=_none)
+    looks: Places = field(default_factory=_none)
     values: tuple[Write, ...] = ()
     changes: Places = field(default_factory=_none)
     makes: frozenset[str] | None = None
+    lost: Places = field(default_factory=_none)
+    lacking: Lacking | None = None
+    used: frozenset[str] = frozenset()
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -141,8 +202,8 @@ class Effects:
         own = frozenset() if written is None else frozenset((written,))
         if is_whole:
             return Exit(may=own, must=own)
-        unknown = any(one.unknown for one in self.exits)
-        return Exit(None, own.union(*(one.may for one in self.exits)), own, unknown)
+        seen = frozenset().union(*(one.seen for one in self.exits))
+        return Exit(None, own.union(self.writes), own, self.writes_more, seen)
 
 
 NOTHING = Effects()
@@ -152,14 +213,25 @@ UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True
 def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
     """Several ways out as one."""
     every = list(exits)
-    if len(every) == 1 and every[0].action == action:
-        return every[0]
+    if len(every) == 1:
+        return replace(every[0], action=action)
+    found = frozenset().union(*(one.may | one.seen for one in every))
+    touched = found.union(*(one.gone for one in every))
     return Exit(
         action,
         frozenset().union(*(one.may for one in every)),
         frozenset.intersection(*(one.must for one in every)) if every else frozenset(),
         any(one.unknown for one in every),
+        frozenset().union(*(one.seen for one in every)),
+        frozenset(
+            key for key in touched if all(key in one.gone or _clears(one, key) for one in every)
+        ),
+        bool(every) and all(one.cleared for one in every),
     )
+
+
+def _clears(way: Exit, key: str) -> bool:
+    return way.cleared and key not in way.may and key not in way.seen
 
 
 def in_sequence(first: Effects, second: Effects) -> Effects:
@@ -167,27 +239,26 @@ def in_sequence(first: Effects, second: Effects) -> Effects:
     if first is NOTHING:
         return second
     before = join(first.exits)
+    there = before.may | before.seen
     later = {
-        key: place
-        for key, place in second.needs.items()
-        if not before.unknown and key not in before.may
+        key: place for key, place in second.needs.items() if not before.unknown and key not in there
+    }
+    is_lost = {
+        key: place for key, place in later.items() if key in before.gone or _clears(before, key)
     }
     return Effects(
-        needs={**later, **first.needs},
+        needs={**{key: one for key, one in later.items() if key not in is_lost}, **first.needs},
         reads=first.reads | second.reads,
         writes={**second.writes, **first.writes},
-        exits=tuple(
-            Exit(
-                one.action,
-                before.may | one.may,
-                before.must | one.must,
-                before.unknown or one.unknown,
-            )
-            for one in second.exits
-        ),
+        exits=tuple(one.after(before) for one in second.exits),
         reads_more=first.reads_more or second.reads_more,
         writes_more=first.writes_more or second.writes_more,
         named={**second.named, **first.named},
+        doubtful={**second.doubtful, **first.doubtful},
+        looks={**second.looks, **first.looks},
         values=(*first.values, *second.values),
         changes={**second.changes, **first.changes},
+        lost={**second.lost, **is_lost, **first.lost},
+        lacking=second.lacking,
+        used=first.used | second.used,
     )

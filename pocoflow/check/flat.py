@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pocoflow.edges import DEFAULT_ACTION, Catch
@@ -121,12 +121,15 @@ class Walk:
             target = self._spot(after_catch(one, frames))
             yield Way(one.catch.label + where, target, DEFAULT_ACTION, one.catch)
 
-    def forward(self, initial: int, added: Mapping[int, Mapping[Way, int]]) -> dict[int, int]:
+    def forward(
+        self, initial: int, changes: Mapping[int, Mapping[Way, tuple[int, int]]]
+    ) -> dict[int, int]:
         """What holds on every path to a node, as bits, by the id of its spot.
 
         Args:
             initial: What holds at the start.
-            added: What a node adds on each of its ways, by the id of its spot.
+            changes: What a node leaves of that on each of its ways, and what it adds, by the id of
+                its spot.
         """
         known: dict[int, int] = {id(self.start): initial}
         queue, waiting = [self.start], {id(self.start)}
@@ -135,13 +138,14 @@ class Walk:
             for spot in queue:
                 waiting.discard(id(spot))
                 here = known[id(spot)]
-                for way, new in added[id(spot)].items():
+                for way, (kept, added) in changes[id(spot)].items():
                     target = way.target
                     if target is None:
                         continue
                     seen = known.get(id(target), -1)
-                    if id(target) not in known or seen & (here | new) != seen:
-                        known[id(target)] = seen & (here | new)
+                    new = seen & (here & kept | added)
+                    if id(target) not in known or new != seen:
+                        known[id(target)] = new
                         if id(target) not in waiting:
                             waiting.add(id(target))
                             following.append(target)
@@ -159,29 +163,35 @@ class Walk:
                     queue.append(way.target)
         return not wanted.isdisjoint(met)
 
-    def path_to(self, goal: Spot, blocked: frozenset[tuple[int, str | None]]) -> list[str]:
-        """A shortest way from the start to a node, as text: names and actions in turn.
+    def path_to(
+        self, goal: Spot, holds: bool, change: Callable[[Spot, Way], bool | None]
+    ) -> list[tuple[Spot, str | None]]:
+        """A shortest way from the start to a node on which something does not hold there.
 
         Args:
             goal: The node.
-            blocked: Ways that are not to be taken, as (id of the spot, action).
+            holds: Whether it holds at the start.
+            change: Whether it holds behind a node, on one of its ways; ``None`` if as before it.
+
+        Returns:
+            The nodes, each with the action that leads to it; ``None`` for the first one.
         """
-        came: dict[int, tuple[Spot, str | None] | None] = {id(self.start): None}
-        queue = deque([self.start])
+        start = (self.start, holds)
+        came: dict[tuple[int, bool], tuple[Spot, bool, str] | None] = {(id(start[0]), holds): None}
+        queue = deque([start])
         while queue:
-            spot = queue.popleft()
-            if spot is goal:
+            spot, here = queue.popleft()
+            if spot is goal and not here:
                 break
             for way in spot.ways:
-                target = way.target
-                if target is None or id(target) in came or (id(spot), way.action) in blocked:
-                    continue
-                came[id(target)] = (spot, way.action)
-                queue.append(target)
-        steps = [goal.name]
-        before = came.get(id(goal))
-        while before is not None:
-            spot, action = before
-            steps += [action or "*", spot.name]
-            before = came[id(spot)]
-        return steps[::-1]
+                after = change(spot, way)
+                there = here if after is None else after
+                if way.target is not None and (id(way.target), there) not in came:
+                    came[id(way.target), there] = (spot, here, way.action or "*")
+                    queue.append((way.target, there))
+        steps: list[tuple[Spot, str | None]] = []
+        at, here = goal, (id(goal), False) not in came
+        while (before := came.get((id(at), here))) is not None:
+            steps.append((at, before[2]))
+            at, here, _ = before
+        return [(at, None), *reversed(steps)]

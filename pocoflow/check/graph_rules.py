@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Iterator
 
 from pocoflow.answers import asks
+from pocoflow.check.effects import Lacking
 from pocoflow.check.flat import Spot
-from pocoflow.check.returns import Lacking, lacking_action
 from pocoflow.check.subject import Level, Subject
 from pocoflow.definitions import has_own_post
 from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, End
@@ -57,7 +57,8 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
 def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
     for edge in level.graph.edges:
         place = level.graph.nodes[edge.source]
-        actions = place.declared
+        declared = place.declared
+        actions = subject.returned(place) if declared is None else declared
         if edge.is_error or actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         name = label(place.name, level.path)
@@ -68,7 +69,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             f"write the edge for one of those, or add {edge.action!r} to what it returns",
             node=name,
             edge=edge,
-            severity=_if_declared(place, edge.written),
+            severity="warning" if declared is None else _if_declared(place, edge.written),
         )
 
 
@@ -109,7 +110,7 @@ def _lacking(subject: Subject) -> Iterator[Finding]:
         promised = place.promised
         if promised is None or DEFAULT_ACTION in promised or not inspect.isfunction(post):
             continue
-        found = lacking_action(post)
+        found = subject.effects(place).lacking
         if found is not None:
             yield subject.finding(
                 "PF109",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import traceback
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
@@ -18,9 +20,12 @@ from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
 from pocoflow.findings import Finding, in_order, show
+from pocoflow.logging import get_logger
 from pocoflow.wording import closest
 
 __all__ = ["Proof"]
+
+_log = get_logger("check")
 
 
 class Proof:
@@ -43,7 +48,7 @@ class Proof:
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
         if subject.is_typed:  # of any other flow, nothing is looked at before it runs
-            self.needs = frozenset((*self.inputs, *(one.key for one, _ in self._unwritten)))
+            self.needs = frozenset((*self.inputs, *(one.key for one, _ in self._refusing)))
             self.is_refused = bool(self._errors)
 
     @cached_property
@@ -59,29 +64,56 @@ class Proof:
 
     @cached_property
     def _data(self) -> list[tuple[Missing | None, Finding]]:
-        found = check_data(self._subject, self._flow)
-        return [(one, it) for one, it in found if not self.silencer.is_silent(it)]
+        return list(self._tried(self._found_in_data()))
+
+    def _found_in_data(self) -> Iterator[tuple[Missing | None, Finding]]:
+        yield from check_data(self._subject, self._flow)
 
     @cached_property
     def _unwritten(self) -> list[tuple[Missing, Finding]]:
         return [(missing, finding) for missing, finding in self._data if missing is not None]
 
     @cached_property
+    def _refusing(self) -> list[tuple[Missing, Finding]]:
+        """What a run fails of, unless its store has the key from the start."""
+        return [(one, found) for one, found in self._unwritten if found.severity == "error"]
+
+    @cached_property
     def _own(self) -> list[Finding]:
         subject = self._subject
         others = [finding for missing, finding in self._data if missing is None]
-        found = [
-            *check_graph(subject),
-            *check_errors(subject),
-            *check_types(subject),
-            *check_items(subject),
-            *check_names(subject),
-            *others,
-            *self.clashes,
-            *check_storage(subject),
-            *check_links(subject),
-        ]
-        return [one for one in found if not self.silencer.is_silent(one)]
+        rules = (
+            check_graph(subject),
+            check_errors(subject),
+            check_types(subject),
+            check_items(subject),
+            check_names(subject),
+            check_storage(subject),
+            check_links(subject),
+        )
+        found = [one for rule in rules for _, one in self._tried((None, one) for one in rule)]
+        return [*found, *others, *self.clashes]
+
+    def _tried(
+        self, found: Iterable[tuple[Missing | None, Finding]]
+    ) -> Iterator[tuple[Missing | None, Finding]]:
+        """What a rule finds and nobody silenced; if it fails itself, that is a finding."""
+        try:
+            yield from ((key, one) for key, one in found if not self.silencer.is_silent(one))
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it must not stop a run
+            _log.warning("a rule of the validation failed", exc_info=True)
+            last = traceback.extract_tb(exc.__traceback__)[-1]
+            where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
+            yield (
+                None,
+                self._subject.finding(
+                    "PF001",
+                    f"a rule failed with {type(exc).__name__}: {exc} ({where}), so a part of the "
+                    "flow was not looked at",
+                    "the flow runs all the same; please report it with the traceback, which logger "
+                    "'pocoflow.check' has",
+                ),
+            )
 
     @cached_property
     def _always(self) -> list[Finding]:
@@ -100,8 +132,7 @@ class Proof:
     @cached_property
     def clashes(self) -> list[Finding]:
         """What several branches write, which a run notices only when all have been paid for."""
-        found = check_branches(self._subject)
-        return [one for one in found if not self.silencer.is_silent(one)]
+        return [one for _, one in self._tried((None, one) for one in check_branches(self._subject))]
 
     @cached_property
     def _errors(self) -> list[Finding]:
@@ -134,6 +165,8 @@ class Proof:
         """The keys that nothing has written where they are read, and the first reader."""
         readers: dict[str, str] = {}
         for one in self._flow.missing:
+            if one.is_caught:
+                continue
             readers.setdefault(one.key, one.spot.name)
         return readers
 
@@ -148,7 +181,7 @@ class Proof:
             MissingInputError: An input is not there.
         """
         lacking = self.needs.difference(keys)
-        unwritten = [finding for one, finding in self._unwritten if one.key in lacking]
+        unwritten = [finding for one, finding in self._refusing if one.key in lacking]
         if self.is_refused or unwritten:
             raise self._refusal(in_order([*self._errors, *unwritten]))
         missing = [key for key in self.inputs if key in lacking]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from functools import cached_property
 from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pocoflow.errors import InvalidValueError, PocoflowError
+from pocoflow.findings import Severity
 from pocoflow.reducers import metadata_of, reducers_of
+from pocoflow.schema import Schema, make_schema
+from pocoflow.schema.cores import fields_only, has_validators
 
 __all__ = ["Fields"]
 
@@ -59,6 +64,9 @@ class Fields:
     def __bool__(self) -> bool:
         return self.schema is not None
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
     def __contains__(self, name: str) -> bool:
         return name in (self._types if self.model is None else self.model.model_fields)
 
@@ -66,9 +74,39 @@ class Fields:
         """Whether a store with this schema can never have the key."""
         return self.is_closed and name not in self
 
-    def is_attribute(self, name: str) -> bool:
-        """Whether ``store.state`` has the name although it is no field: a method or a property."""
-        return self.model is not None and name not in self and hasattr(self.model, name)
+    @cached_property
+    def attributes(self) -> frozenset[str]:
+        """What ``store.state`` has beside the fields: what the model defines."""
+        if self.model is None:
+            return frozenset()
+        return frozenset((*dir(self.model), *self.model.__private_attributes__)).difference(self)
+
+    def refuses(self, name: str, value: object) -> Severity | None:
+        """How sure it is that the store refuses a value; ``None`` if it takes it."""
+        if self._checked is None or name not in self:
+            return None
+        try:
+            self._checked.check("", {}, {name: deepcopy(value)})
+        except InvalidValueError:
+            return "warning" if name in self._judged else "error"
+        except Exception:  # noqa: BLE001 - a validator of the user's that wants to know more
+            return None
+        return None
+
+    @cached_property
+    def _checked(self) -> Schema | None:
+        try:
+            return make_schema(self.schema)
+        except PocoflowError:
+            return None
+
+    @cached_property
+    def _judged(self) -> frozenset[str]:
+        """The fields whose values go through functions of the user, which may judge otherwise."""
+        if self.model is None:
+            return frozenset(name for name, kind in self._types.items() if list(metadata_of(kind)))
+        core = fields_only(self.model.__pydantic_core_schema__)
+        return frozenset(name for name in self.names if has_validators(core, name))
 
     def type_of(self, name: str) -> Any:
         """What a field holds; ``Any`` if nothing is said of it."""

@@ -1,98 +1,186 @@
-"""Reading the source of a function that is given a store: which keys it reads and writes.
-
-What is not seen for certain is left open: a store that is passed on, given another name or used in
-an inner function may be written in any way. A read counts as needed only if every call comes to it
-and nothing looks first whether the key is there (``in``, ``get``, ``try``).
-"""
+"""Finding a function in its source, and what the module around it gives its names."""
 
 from __future__ import annotations
 
 import ast
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import linecache
+import sys
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias
 
-from pocoflow.check.effects import UNKNOWN, Effects, Place, Places
-from pocoflow.check.statements import Statements
-from pocoflow.check.uses import Uses
+__all__ = [
+    "Function",
+    "Module",
+    "bindings_of",
+    "definition_of",
+    "inner_parts",
+    "module_named",
+    "pairs_of",
+]
 
-__all__ = ["definition_of", "read_source"]
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-def read_source(function: Callable[..., Any], stores: Sequence[str] | None = None) -> Effects:
-    """What a function does to the store.
+class Module:
+    """The source of one file, read once.
 
     Args:
-        function: A function, or a method of a class.
-        stores: The parameters that are the store; by default the one after ``self``.
+        tree: What the file says.
+        code: What Python makes of it.
+
+    Attributes:
+        tree: What the file says.
     """
-    code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "__wrapped__"):
-        return UNKNOWN  # a decorator may do anything around it
-    given = None if stores is None else tuple(stores)
-    return _read(function, given)
+
+    def __init__(self, tree: ast.Module, code: CodeType) -> None:
+        self.tree = tree
+        self._functions: dict[tuple[int, str], Function] = {}
+        self._around: dict[Function, Function | None] = {}
+        self._attributes: set[str] = set()
+        self._globals: set[str] = set()
+        self._find(tree, None)
+        self._codes: dict[tuple[int, str], CodeType] = {}
+        self._compiled(code)
+        self._bound: dict[str, list[ast.expr | None]] | None = None
+
+    def _find(self, node: ast.AST, around: Function | None) -> None:
+        for one in ast.iter_child_nodes(node):
+            inner = around
+            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min([one.lineno, *(part.lineno for part in one.decorator_list)])
+                self._functions[first, one.name] = inner = one
+                self._around[one] = around
+            elif isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load):
+                if around is None or around.name != "__init__":
+                    self._attributes.add(one.attr)
+            elif isinstance(one, ast.Global):
+                self._globals.update(one.names)
+            self._find(one, inner)
+
+    def _compiled(self, code: CodeType) -> None:
+        for one in code.co_consts:
+            if isinstance(one, CodeType):
+                self._codes[one.co_firstlineno, one.co_name] = one
+                self._compiled(one)
+
+    def function(self, code: CodeType) -> Function | None:
+        """The definition that a function was made from; ``None`` if it was another one."""
+        where = (code.co_firstlineno, code.co_name)
+        return self._functions.get(where) if self._codes.get(where) == code else None
+
+    def around(self, function: Function) -> Function | None:
+        """The function in which another one is defined."""
+        return self._around.get(function)
+
+    def rebinds(self, attribute: str) -> bool:
+        """Whether an attribute of this name is set somewhere, other than in an ``__init__``."""
+        return attribute in self._attributes
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a name of the module is bound once, and not in a loop."""
+        if self._bound is None:
+            self._bound = bindings_of(self.tree.body)
+        return name not in self._globals and len(self._bound.get(name, ())) == 1
 
 
-@lru_cache(maxsize=4096)
-def _read(function: Any, stores: tuple[str, ...] | None) -> Effects:
-    node = definition_of(function)
-    if node is None:
-        return UNKNOWN
-    names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
-    if stores is None:
-        if len(names) < 2:
-            return UNKNOWN
-        stores = (names[1],)
-    uses = Uses(node, frozenset(stores), _constants(function))
-    statements = Statements(uses, node)
-    file = function.__code__.co_filename
-
-    def placed(lines: Mapping[str, int]) -> Places:
-        return {key: Place(file, line) for key, line in lines.items()}
-
-    return Effects(
-        needs=placed(uses.needs),
-        reads=frozenset(uses.reads),
-        writes=placed(uses.writes),
-        exits=statements.exits,
-        reads_more=uses.reads_more,
-        writes_more=uses.writes_more,
-        named=placed(uses.named),
-        values=tuple(replace(one, place=Place(file, one.place.line)) for one in uses.values),
-        changes=placed(uses.changes),
-    )
-
-
-def _constants(function: Any) -> Mapping[str, str]:
-    """The names of the module that are text, for ``store[KEY]``."""
-    names = function.__globals__
-    return {
-        name: names[name] for name in function.__code__.co_names if type(names.get(name)) is str
-    }
-
-
-def definition_of(function: Any) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """The function in its source; ``None`` if there is none, or if it is another one by now."""
-    try:
-        lines, first = inspect.getsourcelines(function)
-    except (OSError, TypeError, SyntaxError, IndexError):
-        return None
+@lru_cache(maxsize=256)
+def _read(lines: tuple[str, ...], file: str) -> Module | None:
     text = "".join(lines)
-    indented = text[:1].isspace()
     try:
-        tree = ast.parse("if 1:\n" + text if indented else text)
-    except (SyntaxError, ValueError, RecursionError, SystemError):
+        tree = ast.parse(text, file)
+        return Module(tree, compile(tree, file, "exec", dont_inherit=True))
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return None  # SystemError: CPython 3.11, when two threads parse at once
-    inner: Any = tree.body[0]
-    node = inner.body[0] if indented else inner
+
+
+_known: dict[str, tuple[list[str], Module | None]] = {}
+
+
+def module_of(file: str, names: dict[str, Any] | None = None) -> Module | None:
+    """The source of a file as it is now; ``None`` if it cannot be read."""
+    linecache.checkcache(file)
+    lines = linecache.getlines(file, names)
+    if not lines:
+        return None
+    known = _known.get(file)
+    if known is None or known[0] is not lines:
+        known = _known[file] = (lines, _read(tuple(lines), file))
+    return known[1]
+
+
+def definition_of(function: FunctionType) -> tuple[Function, Module] | None:
+    """A function in its source; ``None`` if there is none, or if it is another one by now."""
     code = function.__code__
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != code.co_name:
-        return None
-    count = code.co_argcount + code.co_kwonlyargcount
-    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-    if tuple(one.arg for one in arguments) != code.co_varnames[:count]:
-        return None
-    ast.increment_lineno(node, first - (2 if indented else 1))
-    return node
+    module = module_of(code.co_filename, function.__globals__)
+    node = None if module is None else module.function(code)
+    return None if module is None or node is None else (node, module)
+
+
+def module_named(name: str) -> Module | None:
+    """The source of a module that has been imported."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    return None if file is None else module_of(file, vars(module))
+
+
+def inner_parts(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """The parts of statements, without what is inside functions and classes among them."""
+    for node in body:
+        yield node
+        if not isinstance(node, _SCOPES):
+            yield from inner_parts(list(ast.iter_child_nodes(node)))
+
+
+def bindings_of(body: Sequence[ast.stmt]) -> dict[str, list[ast.expr | None]]:
+    """What each name is bound to in some statements; ``None`` where that is not one expression.
+
+    What is bound in a loop counts twice unless it is an assignment, which gives the same each time
+    if its value is constant.
+    """
+    values: dict[int, ast.expr | None] = {}
+    found: dict[str, list[ast.expr | None]] = {}
+    for node in inner_parts(body):
+        match node:
+            case ast.Assign(targets=[target], value=value):
+                values.update((id(one), part) for one, part in pairs_of(target, value))
+            case ast.AnnAssign(target=ast.Name() as target) | ast.NamedExpr(target=target):
+                values[id(target)] = node.value
+            case _:
+                pass
+        for name in _bound_by(node):
+            found.setdefault(name, []).append(values.get(id(node)))
+    return found
+
+
+def pairs_of(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """The single assignments that one is made of, as ``a, b = 1, 2`` is of two."""
+    match target, value:
+        case ast.Tuple(elts=targets), ast.Tuple(elts=values) if len(targets) == len(values):
+            if not any(isinstance(one, ast.Starred) for one in (*targets, *values)):
+                return list(zip(targets, values, strict=True))
+    return [(target, value)]
+
+
+def _bound_by(node: ast.AST) -> Iterator[str]:
+    """The names that a part of a statement binds; twice if it does so more than once."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            yield name
+        case ast.alias(name=name, asname=other):
+            yield (other or name).partition(".")[0]
+        case ast.Global(names=names) | ast.Nonlocal(names=names):
+            yield from (*names, *names)
+        case ast.For(target=target) | ast.AsyncFor(target=target):
+            yield from (one.id for one in ast.walk(target) if isinstance(one, ast.Name))
+        case _:
+            for attribute in ("name", "rest"):
+                bound = getattr(node, attribute, None)
+                if isinstance(bound, str):
+                    yield bound
+    if isinstance(node, _SCOPES):
+        inner = [one for one in ast.walk(node) if isinstance(one, ast.Nonlocal)]
+        yield from (name for one in inner for name in (*one.names, *one.names))

@@ -1,191 +1,377 @@
-"""The ways through the statements of one function, and what has been written on each."""
+"""The statements of a function as steps of its control-flow graph."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import Any
 
-from pocoflow.check.effects import Exit
-from pocoflow.check.uses import Point, Uses
+from pocoflow.check.control import Lacks, Step
+from pocoflow.check.effects import Place
+from pocoflow.check.scope import Scope
+from pocoflow.check.source import inner_parts, pairs_of
+from pocoflow.check.uses import Around, Takes, Uses
 from pocoflow.edges import DEFAULT_ACTION
 
 __all__ = ["Statements"]
 
+_SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack)
 
-class Statements:
-    """Follows the statements of a function from its beginning to its ways out.
 
-    Attributes:
-        exits: The ways out.
+class Statements(Uses):
+    """Draws the graph of one function.
+
+    Args:
+        scope: The function.
+        attributes: What the model of the store defines beside its fields.
+        may_not_run: Whether it is a generator, of which perhaps nothing is executed.
     """
 
-    def __init__(self, uses: Uses, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        self._uses = uses
-        self._exits: list[Exit] = []
-        nothing: frozenset[str] = frozenset()
-        end = self._block(function.body, Point(nothing, nothing, uses.writes_more, True))
-        if end is not None:
-            self._leave([DEFAULT_ACTION], end)
-        self.exits = tuple(dict.fromkeys(self._exits))
+    def __init__(self, scope: Scope, attributes: frozenset[str], may_not_run: bool = False) -> None:
+        super().__init__(scope, attributes)
+        body = scope.node.body
+        choices = (ast.If, ast.Match)
+        # Of several choices, the conditions may leave nothing over.
+        self._is_only_choice = sum(isinstance(one, choices) for one in inner_parts(body)) == 1
+        if scope.is_lost:
+            self.unknown()
+        if may_not_run:
+            self._leave(None, self.place(scope.node))
+            self.at = [0]
+        self.body(body)
+        self._leave(DEFAULT_ACTION, self.place(body[-1]), "end")
 
-    def _leave(self, actions: Iterable[str | None], at: Point) -> None:
-        self._exits += [Exit(action, at.may, at.must, at.unknown) for action in actions]
+    def body(self, body: Sequence[ast.stmt]) -> None:
+        """Read statements, as far as something gets past them."""
+        for one in body:
+            if not self.at:
+                return
+            self._statement(one)
 
-    def _block(self, body: Sequence[ast.stmt], at: Point) -> Point | None:
-        """What holds after a list of statements; ``None`` if nothing gets past them."""
-        here: Point | None = at
-        for statement in body:
-            if here is None:
-                return None
-            here = self._statement(statement, here)
-        return here
-
-    def _statement(self, node: ast.stmt, at: Point) -> Point | None:  # noqa: C901 - one per kind
-        uses = self._uses
+    def _statement(self, node: ast.stmt) -> None:
         match node:
             case ast.Return(value=value):
-                uses.expression(value, at)
-                self._leave(_actions(value), at)
-                return None
+                self._return(value, node)
             case ast.Raise():
-                uses.expression(node.exc, at)
-                return None
+                self._raise(node)
             case ast.Break() | ast.Continue():
-                return None
-            case ast.Assign() if uses.names_state(node):
-                return at
-            case ast.Assign(targets=targets, value=value):
-                uses.expression(value, at)
-                for target in targets:
-                    uses.assign(target, value, at)
-            case ast.AnnAssign(target=target, value=value) if value is not None:
-                uses.expression(value, at)
-                uses.assign(target, value, at)
-            case ast.AugAssign(target=target, value=value):
-                uses.expression(_loaded(target), at)
-                uses.expression(value, at)
-                uses.assign(target, None, at)
+                self._jump(is_break=isinstance(node, ast.Break))
             case ast.If(test=test, body=body, orelse=other):
-                uses.expression(test, at)
-                return self._either([body, other], at)
-            case ast.For() | ast.AsyncFor() | ast.While():
-                return self._loop(node, at)
+                self.either(test, lambda: self.body(body), lambda: self._rest(other))
+            case ast.While(test=test, body=body, orelse=other):
+                self._while(test, body, other)
+            case ast.For() | ast.AsyncFor():
+                self._for(node)
             case ast.Try() | ast.TryStar():
-                return self._try(node, at)
+                self._try(node)
             case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
-                return self._with(items, body, at)
-            case ast.Match(subject=subject, cases=cases):
-                uses.expression(subject, at)
-                ways = [case.body for case in cases]
-                for case in cases:
-                    uses.expression(case.guard, at.copy(sure=False))
-                return self._either(ways if _is_complete(cases[-1]) else [*ways, []], at)
-            case ast.Import() | ast.ImportFrom() | ast.Global() | ast.Nonlocal() | ast.Pass():
-                return at
+                self._with(items, body)
+            case ast.Match():
+                self._match(node)
             case _:
-                uses.expression(node, at)
-        return at
+                self._simple(node)
 
-    def _either(self, ways: Sequence[Sequence[ast.stmt]], at: Point) -> Point | None:
-        exits = len(self._exits)
-        ends = [self._block(way, at.copy(sure=False)) for way in ways]
-        left = len(self._exits) > exits or any(_jumps(way) for way in ways)
-        return _joined([one for one in ends if one is not None], at.sure and not left)
+    def _simple(self, node: ast.stmt) -> None:
+        """Read a statement that has no others in it, and after which the next one comes."""
+        match node:
+            case ast.Expr(value=value):
+                self._alone(value)
+            case ast.Assign(targets=targets, value=value):
+                self._assigned(targets, value)
+            case ast.AnnAssign(target=target, value=value):
+                self._assigned([target], value)
+            case ast.AugAssign():
+                self.expression(_loaded(node.target))
+                self.expression(node.value)
+                self._assign(node.target, None)
+            case ast.Delete():
+                for one in node.targets:
+                    self._delete(one)
+            case ast.Assert(test=test, msg=message):
+                yes, no = self.test(test)
+                self.at = no
+                self.expression(message)
+                self.may_raise()
+                self.at = yes
+            case ast.Pass() | ast.Global() | ast.Nonlocal():
+                pass
+            case _:
+                self.expression(node)
+                self.may_raise()
 
-    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, at: Point) -> Point | None:
-        endless = False
-        if isinstance(node, ast.While):
-            self._uses.expression(node.test, at)
-            endless = isinstance(node.test, ast.Constant) and bool(node.test.value)
+    def _alone(self, value: ast.expr) -> None:
+        """A call whose result is not used may be one that never comes back."""
+        self.expression(value)
+        called: ast.expr | None = value.func if isinstance(value, ast.Call) else None
+        while isinstance(called, (ast.Attribute, ast.Subscript)):
+            called = called.value
+        if not (
+            isinstance(value, (ast.Constant, ast.Yield, ast.YieldFrom))
+            or self.scope.is_store(called)
+            or (called is not None and self.scope.called(called) is print)
+        ):
+            self.step("doubt")
+
+    # -- ways out -------------------------------------------------------------------------------
+
+    def _return(self, value: ast.expr | None, node: ast.stmt) -> None:
+        match value:
+            case None | ast.Constant(value=None):
+                self._leave(DEFAULT_ACTION, self.place(node), "return")
+            case ast.IfExp(test=test, body=body, orelse=other):
+                ways = [lambda one=one: self._return(one, node) for one in (body, other)]
+                self.either(test, *ways)
+            case ast.Call() if self._passes(value):
+                self._return_call(value, node)
+            case ast.Await(value=ast.Call() as call) if self._passes(call):
+                self._return_call(call, node, is_awaited=True)
+            case _:
+                self.expression(value)
+                self._leave(self.scope.key(value), self.place(node))
+
+    def _return_call(self, call: ast.Call, node: ast.stmt, *, is_awaited: bool = False) -> None:
+        """Return what a function does that is read here, too."""
+        if self.scope.called(call.func) is not None:
+            self.expression(call)
+            self._leave(None, self.place(node))
+            return
+        self.follow(call, is_awaited=is_awaited)
+        for action, at in self.followed or [(None, self.at)]:
+            self.at = at
+            self.step("doubt")
+            self._leave(action, self.place(node))
+
+    def _leave(self, action: str | None, place: Place, lacks: Lacks = None) -> None:
+        """Leave the function, by way of each ``finally`` on the way."""
+        self._unwind(self.base)
+        if not self.at:
+            return
+        if self.returns is None:
+            self.chart.add(Step("exit", place=place, value=action, lacks=lacks), self.at)
         else:
-            self._uses.expression(node.iter, at)
-            self._uses.assign(node.target, None, at)
-        after = self._perhaps(node.body, at)
-        if endless and not _breaks(node.body):
-            return None
-        return self._block(node.orelse, after)
+            self.returns.append((action, self.at))
+        self.at = []
 
-    def _perhaps(self, body: Sequence[ast.stmt], at: Point) -> Point:
-        """After statements of which any part may have been executed."""
-        exits = len(self._exits)
-        inside = at.copy(sure=False)
-        written, more = dict(self._uses.writes), self._uses.writes_more
-        self._uses.writes = {}
-        self._uses.writes_more = False
-        self._block(body, inside)
-        may = at.may | frozenset(self._uses.writes)
-        unknown = at.unknown or self._uses.writes_more
-        self._uses.writes = {**self._uses.writes, **written}
-        self._uses.writes_more = self._uses.writes_more or more
-        left = len(self._exits) > exits or _jumps(body)
-        return Point(at.must, may, unknown, at.sure and not left)
+    def _unwind(self, number: int) -> None:
+        """Read what is executed when all blocks above a number are left."""
+        blocks = self.around
+        for count in range(len(blocks) - 1, number - 1, -1):
+            if blocks[count].last and self.at:
+                self.around = blocks[:count]
+                self.body(blocks[count].last)
+        self.around = blocks
 
-    def _try(self, node: ast.Try | ast.TryStar, at: Point) -> Point | None:
-        exits = len(self._exits)
-        guarded = bool(node.handlers)
-        self._uses.guarding += guarded
-        broken = self._perhaps(node.body, at)
-        del self._exits[exits:]  # the same ways are followed again, to their end
-        whole = self._block(node.body, at.copy(sure=not guarded))
-        self._uses.guarding -= guarded
-        ends = [whole if whole is None else self._block(node.orelse, whole)]
-        for handler in node.handlers:
-            self._uses.expression(handler.type, broken.copy(sure=False))
-            ends.append(self._block(handler.body, broken.copy(sure=False)))
-        left = len(self._exits) > exits or any(_jumps(one.body) for one in node.handlers)
-        here = _joined([one for one in ends if one is not None], broken.sure and not left)
-        last = self._block(node.finalbody, here or broken.copy(sure=False))
-        return None if here is None else last
+    def _raise(self, node: ast.Raise) -> None:
+        self.expressions((node.exc, node.cause))
+        error: Any = None
+        if node.exc is not None:  # else it only passes on what was raised before
+            self.step("raise", None, node)
+            made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            error = self.scope.called(made) if self.scope.is_error(made) else None
+        self.may_raise(() if error is None else (error,))
+        self.at = []
 
-    def _with(
-        self, items: Sequence[ast.withitem], body: Sequence[ast.stmt], at: Point
-    ) -> Point | None:
+    def _jump(self, *, is_break: bool) -> None:
+        """Leave a loop, or this round of it."""
+        number = max(n for n, one in enumerate(self.around) if one.head is not None)
+        loop = self.around[number]
+        self._unwind(number + 1)
+        if is_break:
+            loop.breaks += self.at
+        elif loop.head is not None:
+            self.lead_to(loop.head)
+        self.at = []
+
+    # -- assignments ----------------------------------------------------------------------------
+
+    def _assigned(self, targets: Sequence[ast.expr], value: ast.expr | None) -> None:
+        if value is None:
+            return
+        pairs = (
+            pairs_of(targets[0], value) if len(targets) == 1 else [(one, value) for one in targets]
+        )
+        left = [(target, given) for target, given in pairs if not self.scope.names_store(target)]
+        self.expressions(dict.fromkeys(given for _, given in left))
+        for target, given in left:
+            self._assign(target, given)
+
+    def _assign(self, target: ast.expr, value: ast.expr | None) -> None:
+        scope = self.scope
+        match target:
+            case ast.Name():
+                return
+            case ast.Tuple(elts=parts) | ast.List(elts=parts):
+                for one in parts:
+                    self._assign(one, None)
+            case ast.Starred(value=inner):
+                self._assign(inner, None)
+            case ast.Subscript(value=owner, slice=key) if scope.is_store(owner):
+                self.key(key)
+                self._item("write", key, target, owner, self.value(value))
+            case ast.Attribute(value=owner, attr=name) if scope.is_store(owner):
+                self._set(owner, name, target, value)
+            case ast.Subscript(value=owner, slice=key):
+                self.expression(owner)
+                self.expression(key)
+                self._change(owner)
+                self.may_raise()
+            case _:
+                self.expressions(ast.iter_child_nodes(target))
+                self.may_raise()
+
+    def _set(self, owner: ast.expr, name: str, target: ast.expr, value: ast.expr | None) -> None:
+        if self.scope.is_state(owner) and name not in self._attributes:
+            self.use("write", name, target, self.value(value))
+        elif name != "name":
+            self.unknown()
+
+    def _delete(self, target: ast.expr) -> None:
+        scope = self.scope
+        match target:
+            case ast.Subscript(value=owner, slice=key) if scope.is_store(owner):
+                self.key(key)
+                self._item("take", key, target, owner)
+            case ast.Attribute(value=owner, attr=name) if scope.is_state(owner):
+                self.use("take", name, target)
+            case ast.Tuple(elts=parts) | ast.List(elts=parts):
+                for one in parts:
+                    self._delete(one)
+            case ast.Name():
+                pass
+            case _:
+                self.expressions(ast.iter_child_nodes(target))
+                self.may_raise()
+
+    # -- choices and loops ----------------------------------------------------------------------
+
+    def _rest(self, other: Sequence[ast.stmt]) -> None:
+        if not other and not self._is_only_choice:
+            self.step("doubt")
+        self.body(other)
+
+    def _while(self, test: ast.expr, body: Sequence[ast.stmt], other: Sequence[ast.stmt]) -> None:
+        head = self.joint()
+        self.lead_to(head)
+        self.at = [head]
+        yes, no = self.test(test)
+        self._loop(head, yes, no, body, other)
+
+    def _for(self, node: ast.For | ast.AsyncFor) -> None:
+        self._whole(node.iter)
+        self.may_raise()
+        before, head = self.at, self.joint()
+        if not self._has_items(node.iter):
+            self.lead_to(head)
+            before = []
+        self.at = [*before, head]
+        self.may_raise()
+        self._assign(node.target, None)
+        self._loop(head, self.at, [head], node.body, node.orelse)
+
+    def _has_items(self, node: ast.expr) -> bool:
+        """Whether a loop has a first round for certain."""
+        match node:
+            case ast.Tuple(elts=[first, *_]) | ast.List(elts=[first, *_]):
+                return not isinstance(first, ast.Starred)
+            case ast.Call(func=called, args=[ast.Constant(value=int(count))]):
+                return count > 0 and self.scope.called(called) is range
+            case _:
+                return False
+
+    def _loop(
+        self,
+        head: int,
+        inside: list[int],
+        past: list[int],
+        body: Sequence[ast.stmt],
+        other: Sequence[ast.stmt],
+    ) -> None:
+        around = Around(head=head)
+        self.around.append(around)
+        self.at = inside
+        self.body(body)
+        self.lead_to(head)
+        self.around.pop()
+        self.at = past
+        self.body(other)
+        self.at = list(dict.fromkeys([*self.at, *around.breaks]))
+
+    def _match(self, node: ast.Match) -> None:
+        self._whole(node.subject)
+        if any(self._asks(one) for one in ast.walk(node.subject)):
+            self.step("ask")
+        ends: list[int] = []
+        for case in node.cases:
+            before = self.at
+            self.expressions(one for one in ast.walk(case.pattern) if isinstance(one, ast.expr))
+            self.may_raise()
+            yes, no = (self.at, []) if case.guard is None else self.test(case.guard)
+            self.at = yes
+            self.body(case.body)
+            ends += self.at
+            self.at = no if _takes_all(case.pattern) else list(dict.fromkeys([*before, *no]))
+        if self.at:
+            self.step("doubt")
+        self.at = list(dict.fromkeys([*ends, *self.at]))
+
+    # -- what exceptions take ---------------------------------------------------------------------
+
+    def _try(self, node: ast.Try | ast.TryStar) -> None:
+        last = Around([(self.joint(), (BaseException,))], last=node.finalbody)
+        if node.finalbody:
+            self.around.append(last)
+        landings = [(self.joint(), self._caught_by(one)) for one in node.handlers]
+        self.around.append(Around(landings, is_handler=True))
+        self.body(node.body)
+        self.around.pop()
+        self.body(node.orelse)
+        ends = self.at
+        for (landing, _), handler in zip(landings, node.handlers, strict=True):
+            self.at = [landing]
+            self.expression(handler.type)
+            self.body(handler.body)
+            ends = [*ends, *self.at]
+        self.at = list(dict.fromkeys(ends))
+        if node.finalbody:
+            self.around.pop()
+            self.body(node.finalbody)
+            ends, self.at = self.at, [last.landings[0][0]]
+            self.body(node.finalbody)
+            self.may_raise()
+            self.at = ends
+
+    def _caught_by(self, handler: ast.ExceptHandler) -> Takes:
+        kinds = handler.type
+        return self.caught(kinds.elts if isinstance(kinds, ast.Tuple) else [kinds])
+
+    def _with(self, items: Sequence[ast.withitem], body: Sequence[ast.stmt]) -> None:
+        blocks = []
         for item in items:
-            self._uses.expression(item.context_expr, at)
+            self.expression(item.context_expr)
+            self.may_raise()
             if item.optional_vars is not None:
-                self._uses.assign(item.optional_vars, None, at)
-        # What comes after `with suppress(...)` may have seen only a part of its block.
-        if any(_is_suppress(item.context_expr) for item in items):
-            exits = len(self._exits)
-            self._uses.guarding += 1
-            part = self._perhaps(body, at)
-            del self._exits[exits:]
-            whole = self._block(body, at.copy(sure=False))
-            self._uses.guarding -= 1
-            return _joined([one for one in (part, whole) if one is not None], False)
-        return self._block(body, at)
+                self._assign(item.optional_vars, None)
+            takes = self._swallows(item.context_expr)
+            if takes != ():
+                blocks.append(Around([(self.joint(), takes)], is_handler=True))
+                self.around.append(blocks[-1])
+        self.body(body)
+        for block in reversed(blocks):
+            self.around.pop()
+            ends, self.at = self.at, [block.landings[0][0]]
+            self.step("doubt")
+            self.at = [*ends, *self.at]
 
-
-def _is_suppress(node: ast.expr) -> bool:
-    match node:
-        case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress")):
-            return True
-        case _:
-            return False
-
-
-def _joined(ends: Sequence[Point], sure: bool) -> Point | None:
-    if not ends:
-        return None
-    return Point(
-        frozenset.intersection(*(one.must for one in ends)),
-        frozenset().union(*(one.may for one in ends)),
-        any(one.unknown for one in ends),
-        sure,
-    )
-
-
-def _actions(value: ast.expr | None) -> list[str | None]:
-    """The actions that a ``return`` may return, as far as they are constants."""
-    match value:
-        case None | ast.Constant(value=None):
-            return [DEFAULT_ACTION]
-        case ast.Constant(value=str() as text):
-            return [text]
-        case ast.IfExp(body=body, orelse=other):
-            return [*_actions(body), *_actions(other)]
-        case _:
-            return [None]
+    def _swallows(self, node: ast.expr) -> Takes:
+        """The errors that may end with a ``with``; none if no error does."""
+        made: Any = self.scope.object(node.func) if isinstance(node, ast.Call) else None
+        if made is contextlib.suppress and isinstance(node, ast.Call):
+            return self.caught(node.args)
+        module = getattr(made, "__module__", None) or ""
+        is_known = module.partition(".")[0] in sys.stdlib_module_names
+        return () if is_known and made not in _SWALLOW else None
 
 
 def _loaded(target: ast.expr) -> ast.expr:
@@ -200,15 +386,13 @@ def _loaded(target: ast.expr) -> ast.expr:
     return ast.copy_location(loaded, target)
 
 
-def _is_complete(case: ast.match_case) -> bool:
-    pattern = case.pattern
-    return case.guard is None and isinstance(pattern, ast.MatchAs) and pattern.pattern is None
-
-
-def _breaks(body: Sequence[ast.stmt]) -> bool:
-    return any(isinstance(node, ast.Break) for one in body for node in ast.walk(one))
-
-
-def _jumps(body: Sequence[ast.stmt]) -> bool:
-    kinds = (ast.Raise, ast.Break, ast.Continue)
-    return any(isinstance(node, kinds) for one in body for node in ast.walk(one))
+def _takes_all(pattern: ast.pattern) -> bool:
+    match pattern:
+        case ast.MatchAs(pattern=None):
+            return True
+        case ast.MatchAs(pattern=ast.pattern() as inner):
+            return _takes_all(inner)
+        case ast.MatchOr(patterns=patterns):
+            return any(map(_takes_all, patterns))
+        case _:
+            return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,10 +11,11 @@ from typing import Any
 from pocoflow.check.branch_effects import effects_of_branches
 from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, Place, in_sequence, place_at
 from pocoflow.check.flat import Spot, Walk, Way
+from pocoflow.check.reading import read_source
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
-from pocoflow.check.source import read_source
 from pocoflow.edges import Edge
+from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.fields import StoreField
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
@@ -25,6 +27,7 @@ from pocoflow.wiring import GraphEdge
 
 __all__ = ["Level", "Subject"]
 
+_REFUSALS = (UnknownFieldError, InvalidValueError)
 _BASES: tuple[Any, ...] = (Node, AsyncNode, BatchNode)
 
 
@@ -99,8 +102,8 @@ class Subject:
         self._place = place or graph.start
         self._frames = frames
         self._effects: dict[int, Effects] = {}
-        self._of_class: dict[type, Effects] = {}
         self._is_flat = True
+        self._classes: dict[tuple[object, ...], Effects] = {}
 
     @cached_property
     def walk(self) -> Walk:
@@ -133,15 +136,14 @@ class Subject:
 
         What is wrong with a class is one mistake, however many nodes there are of it.
         """
-        known: set[type] = set()
+        known: set[tuple[type, int]] = set()
         found = []
         for name, place in self.nodes:
-            kind = type(place.node)
             is_own = isinstance(place.node, (FunctionNode, Spread)) or _is_patched(place.node)
-            if is_own or kind not in known:
+            read = (type(place.node), id(place.node if is_own else self.effects(place)))
+            if read not in known:
+                known.add(read)
                 found.append((name, place))
-            if not is_own:
-                known.add(kind)
         return found
 
     def _nodes(self) -> Iterator[tuple[str, GraphNode]]:
@@ -165,6 +167,27 @@ class Subject:
             return True
         return any(_is_typed(place.node) for _, place in self.nodes)
 
+    @cached_property
+    def _catching(self) -> set[int]:
+        ways = [(spot, way.catch) for spot in self.walk.spots for way in spot.ways]
+        return {
+            id(spot.place.node)
+            for spot, catch in ways
+            if catch is not None and any(issubclass(one, catch.kinds) for one in _REFUSALS)
+        }
+
+    def unless_caught(self, place: GraphNode) -> Severity:
+        """How bad it is that a store refuses something: no run fails if an edge leads on."""
+        return "warning" if id(place.node) in self._catching else "error"
+
+    def returned(self, place: GraphNode) -> tuple[str, ...] | None:
+        """The actions that a class returns by its source, all of them; ``None`` if not known."""
+        if place.inner is not None or isinstance(place.node, (FunctionNode, Spread)):
+            return None
+        found = [one.action for one in self.effects(place).exits]
+        actions = tuple(one for one in found if one is not None)
+        return actions if actions and len(actions) == len(found) else None
+
     def effects(self, place: GraphNode) -> Effects:
         """What a node does to the store."""
         found = self._effects.get(id(place.node))
@@ -186,13 +209,26 @@ class Subject:
         if isinstance(node, Spread):
             return effects_of_branches(place, node, self.effects, self.exit)
         if isinstance(node, FunctionNode):
-            return self._with_increments(_of_function(node), node)
-        kind = type(node)
+            return self._with_increments(_of_function(node, self.fields.attributes), node)
+        return self._of_class(node)
+
+    def _of_class(self, node: Node[Any, Any, Any]) -> Effects:
+        """What a classic node does: its class, with what the node has of its own in its place."""
         if _is_patched(node):
             return UNKNOWN
-        if kind not in self._of_class:
-            self._of_class[kind] = in_sequence(_of_phase(kind, "prep"), _of_phase(kind, "post"))
-        return self._of_class[kind]
+        kind: type = type(node)
+        found = self._read(kind, {})
+        own = getattr(node, "__dict__", {})
+        if not found.used or own.keys().isdisjoint(found.used):
+            return found
+        return self._read(kind, {name: own[name] for name in sorted(found.used) if name in own})
+
+    def _read(self, kind: type, own: Mapping[str, Any]) -> Effects:
+        facts = [(name, one if type(one) is str else id(one)) for name, one in own.items()]
+        key = (kind, *facts)
+        if key not in self._classes:
+            self._classes[key] = _of_phases(kind, own, self.fields.attributes)
+        return self._classes[key]
 
     def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
         """With the fields that ``writes=`` reduces into, which takes a value that is there."""
@@ -270,14 +306,20 @@ def _of_subflow(node: Subflow) -> Effects:
     )
 
 
-def _of_phase(kind: type, name: str) -> Effects:
-    function = getattr(kind, name)
-    if function in [base.__dict__.get(name) for base in _BASES]:
-        return NOTHING
-    return read_source(function)
+def _of_phases(kind: type, own: Mapping[str, Any], attributes: frozenset[str]) -> Effects:
+    """What the phases of a class do, from their source."""
+    found = []
+    for name in ("prep", "post"):
+        function = inspect.getattr_static(kind, name)
+        if function in [base.__dict__.get(name) for base in _BASES]:
+            found.append(NOTHING)
+        else:
+            found.append(read_source(function, kind=kind, own=own, attributes=attributes))
+    return in_sequence(*found)
 
 
-def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
+def _of_function(node: FunctionNode[..., Any, Any, Any], attributes: frozenset[str]) -> Effects:
+    """What a function does, from its signature, and from its source if it takes the store."""
     signature = node.signature
     code = signature.function.__code__
     at = Place(code.co_filename, code.co_firstlineno)
@@ -293,11 +335,12 @@ def _of_function(node: FunctionNode[..., Any, Any, Any]) -> Effects:
         writes={} if signature.takes_store else writes,
         exits=(Exit() if signature.takes_store else Exit(None, written, written),),
         named={**needs, **writes},
+        looks={key: at for one, key in taken if not one.required},
     )
     if not signature.takes_store:
         return arguments
     names = [p.name for p in signature.parameters if p.field is None and p.resource is None]
-    body = in_sequence(arguments, read_source(signature.function, names))
+    body = in_sequence(arguments, read_source(signature.function, names, attributes=attributes))
     if not written:
         return body
     return in_sequence(body, Effects(writes=writes, exits=(Exit(None, written, written),)))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pocoflow.check.assignable import fits, fits_field
+from pocoflow.check.assignable import clash, fits, fits_field
+from pocoflow.check.effects import Places
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.definitions import place_of
 from pocoflow.failure import Failure
 from pocoflow.fields import StoreField
-from pocoflow.findings import Finding
+from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
 from pocoflow.hints import awaited, plain
@@ -31,12 +33,12 @@ def check_types(subject: Subject) -> Iterator[Finding]:
         if subject.fields:
             yield from _unknown_fields(subject, name, place)
             yield from _stores(subject, name, place)
+            yield from _written_values(subject, name, place)
         if isinstance(place.node, FunctionNode):
             yield from _parameters(subject, name, place.node)
             yield from _result(subject, name, place.node)
         else:
             if subject.fields:
-                yield from _written_values(subject, name, place)
                 yield from _failures(subject, name, place)
             yield from check_phases(subject, name, place)
     yield from _nested_schemas(subject)
@@ -59,9 +61,22 @@ def _unknown_ends(subject: Subject) -> Iterator[Finding]:
 
 def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
     effects, fields = subject.effects(place), subject.fields
-    for key, at in effects.named.items():
-        if fields.lacks(key) and not fields.is_attribute(key):
-            how = _how(place, key) or ("writes" if key in effects.writes else "reads")
+    likely = {key: at for key, at in effects.looks.items() if closest(key, fields.names)}
+    told: set[str] = set()
+    kinds: tuple[tuple[Severity, Places], ...] = (
+        (subject.unless_caught(place), effects.named),
+        ("warning", effects.doubtful),
+        ("warning", likely),
+    )
+    for severity, keys in kinds:
+        for key, at in keys.items():
+            if not fields.lacks(key) or key in told:
+                continue
+            told.add(key)
+            how = _how(place, key)
+            if how is None:
+                how = "asks for" if keys is likely else "reads"
+                how = "writes" if key in effects.writes else how
             yield subject.finding(
                 "PF201",
                 f"it {how} {key!r}, which {fields.label} does not have"
@@ -69,6 +84,7 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 _remedy(place, key, fields.label),
                 node=at.node or name,
                 where=at.where,
+                severity=severity,
             )
 
 
@@ -139,6 +155,7 @@ def _parameters(
                 f"annotate it as {type_label(given)}, or {instead}",
                 node=name,
                 where=definition_place(node.signature.function),
+                severity=clash(given, hint),
             )
 
 
@@ -181,6 +198,7 @@ def _result(
                 f"return {type_label(takes)}, or change the field",
                 node=name,
                 where=definition_place(signature.function),
+                severity=clash(one, takes),
             )
 
 
@@ -197,29 +215,44 @@ def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:
 
 
 def _written_values(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
-    """What a classic node writes, where its source shows the type of it."""
+    """What is written where the source tells what it is."""
     effects, fields = subject.effects(place), subject.fields
-    if not effects.values:
-        return
-    function = type(place.node).post
-    hints = hints_of(function)
+    hints: Mapping[str, Any] | None = None
+    is_fatal = subject.unless_caught(place) == "error"
     for write in effects.values:
-        if write.key not in fields:
-            continue
-        given = type(write.constant)
-        shown = repr(write.constant)
-        if write.parameter is not None:
-            given = hints.get(write.parameter, Any)
-            shown = f"{write.parameter!r}, a {type_label(given)},"
-        takes = fields.takes(write.key)
-        if not fits_field(given, takes):
+        value, takes = write.value, fields.takes(write.key)
+        severity: Severity | None = None
+        if value.parameter is not None:
+            hints = _hints_of(place) if hints is None else hints
+            given = hints.get(value.parameter, Any)
+            shown = f"{value.parameter!r}, a {type_label(given)},"
+            severity = _against(given, takes)
+        elif value.kind is not None:
+            shown = f"a {type_label(value.kind)}"
+            severity = _against(value.kind, takes)
+        else:
+            shown = repr(value.constant)
+            severity = fields.refuses(write.key, value.constant)
+        if write.key in fields and severity is not None:
             yield subject.finding(
                 "PF203",
                 f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}",
                 f"write {type_label(takes)}, or change the field",
                 node=name,
                 where=write.place.where,
+                severity=severity if write.is_certain and is_fatal else "warning",
             )
+
+
+def _against(given: Any, takes: Any) -> Severity | None:
+    return None if fits_field(given, takes) else clash(given, takes)
+
+
+def _hints_of(place: GraphNode) -> Mapping[str, Any]:
+    """The annotations of the function of a node that writes."""
+    if isinstance(place.node, FunctionNode):
+        return place.node.signature.hints
+    return hints_of(type(place.node).post)
 
 
 def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
@@ -250,7 +283,7 @@ def _phases_with_store(
             yield signature.function, signature.hints
         return
     for function in (type(place.node).prep, type(place.node).post):
-        if not function.__module__.startswith("pocoflow."):
+        if inspect.isfunction(function) and not (function.__module__ or "").startswith("pocoflow."):
             yield function, hints_of(function)
 
 

@@ -1,313 +1,571 @@
-"""The uses of a store in the expressions of one function."""
+"""What the expressions of a function do to the store, as steps of its control-flow graph."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
-from pocoflow.check.effects import Place, Write
+from pocoflow.check.control import Chart, Does, Step
+from pocoflow.check.effects import Place, Value
+from pocoflow.check.scope import Owner, Scope, Sort, Target
+from pocoflow.edges import DEFAULT_ACTION
+from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
 
-__all__ = ["Point", "Uses"]
+__all__ = ["Around", "Takes", "Uses"]
 
-_KEYED = ("get", "setdefault", "pop")
+_DEPTH, _STEPS = 8, 6000  # how far calls are followed
+_KEYED: dict[str, tuple[Does, ...]] = {
+    "get": ("look",),
+    "pop": ("look", "remove"),
+    "recheck": ("read",),
+    "reduce": ("read", "write"),
+    "setdefault": ("default",),
+    "take": ("take",),
+}
 _LOOKS_AT_ALL = ("as_dict", "items", "keys", "snapshot", "to_model", "validate", "values")
 _CHANGING = ("append", "extend", "insert")  # of lists; a client may well have an `add`
-_HARMLESS = ("name", "schema", "unsaved")
+_HARMLESS = ("add_observer", "name", "remove_observer", "schema", "unsaved")
+_ONLY_READS = (
+    *(all, any, bool, dict, enumerate, isinstance, iter, len, list, max, min, print, repr),
+    *(set, sorted, str, tuple, type, zip),
+)
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_ANY = (BaseException,)
+_REFUSALS = (UnknownFieldError, InvalidValueError)
+_ERRORS: dict[str, tuple[type[BaseException], ...]] = {
+    "read": (MissingKeyError,),
+    "take": (MissingKeyError,),
+    "write": _REFUSALS,
+    "default": _REFUSALS,
+}
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
-class Point:
-    """What holds where the reading stands.
+Takes: TypeAlias = tuple[type[BaseException], ...] | None
+"""The exceptions that a handler takes; ``None`` if that is not known."""
+
+
+class Around:
+    """A block around the statements that are read: what leaves it comes by here first.
 
     Attributes:
-        must: Keys that have been written, whatever way led here.
-        may: Keys that may have been written.
-        unknown: Whether something else may have been written.
-        sure: Whether every call comes here.
-    """
-
-    __slots__ = ("may", "must", "sure", "unknown")
-
-    def __init__(
-        self, must: frozenset[str], may: frozenset[str], unknown: bool, sure: bool
-    ) -> None:
-        self.must, self.may, self.unknown, self.sure = must, may, unknown, sure
-
-    def copy(self, sure: bool) -> Point:
-        """The same place, on a way that perhaps only some calls take."""
-        return Point(self.must, self.may, self.unknown, self.sure and sure)
-
-
-class Uses:
-    """Collects what a function does with its store, expression by expression.
-
-    Args:
-        function: The function.
-        stores: The names of its parameters that are the store.
-        constants: Names of the module that are text.
+        landings: Where exceptions lead, and which.
+        is_handler: Whether they are handled there; else they go on from there.
+        last: The ``finally`` of the block.
+        head, breaks: Of a loop: where it goes on, and what leaves it.
     """
 
     def __init__(
         self,
-        function: ast.FunctionDef | ast.AsyncFunctionDef,
-        stores: frozenset[str],
-        constants: Mapping[str, str],
+        landings: Sequence[tuple[int, Takes]] = (),
+        *,
+        is_handler: bool = False,
+        last: Sequence[ast.stmt] = (),
+        head: int | None = None,
     ) -> None:
-        self._stores = set(stores)
-        self._states: set[str] = set()
-        self._constants = constants
-        self._parameters, assigned = _names(function)
-        self._parameters -= assigned
-        self.needs: dict[str, int] = {}
-        self.reads: set[str] = set()
-        self.writes: dict[str, int] = {}
-        self.named: dict[str, int] = {}
-        self.values: list[Write] = []
-        self.changes: dict[str, int] = {}
-        self.reads_more = self.writes_more = False
-        self.guarding = 0  # how many blocks around the reading catch what a read may raise
-        if assigned & stores:  # the name is another object further down
-            self.reads_more = self.writes_more = True
-        body = [node for one in function.body for node in ast.walk(one)]
-        self._find_names(body)
-        self._guarded = set(self._guards(body))
+        self.landings, self.is_handler = landings, is_handler
+        self.last, self.head = last, head
+        self.breaks: list[int] = []
 
-    # -- what is looked at before the reading ----------------------------------------------------
+    def takes(self, errors: Sequence[type[BaseException]]) -> bool:
+        """Whether some of these errors are handled here, perhaps."""
+        every = [kinds for _, kinds in self.landings] if self.is_handler else []
+        return any(_may_take(kinds, errors) for kinds in every)
 
-    def _find_names(self, body: Iterable[ast.AST]) -> None:
-        """Names that are given to the store or its state once: ``state = store.state``."""
-        for node in body:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute() as value):
-                    if self._is_state(value):
-                        self._states.add(name)
-                case _:
-                    pass
 
-    def _guards(self, body: Iterable[ast.AST]) -> Iterator[str]:
-        for node in body:
-            match node:
-                case ast.Compare(left=left, ops=[ast.In() | ast.NotIn()], comparators=[right]):
-                    if self._is_store(right):
-                        yield self._key(left) or ""
-                case ast.Call(func=ast.Attribute(value=owner, attr=method), args=[key, *_]):
-                    if self._is_store(owner) and method in _KEYED:
-                        yield self._key(key) or ""
-                case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[owner, key, *_]):
-                    if self._is_state(owner):
-                        yield self._key(key) or ""
-                case _:
-                    pass
+def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
+    return kinds is None or not errors or any(issubclass(one, kinds) for one in errors)
 
-    def _is_store(self, node: ast.AST) -> bool:
-        return isinstance(node, ast.Name) and node.id in self._stores
 
-    def _is_state(self, node: ast.AST) -> bool:
+class Uses:
+    """Draws the graph of one function, expression by expression; ``Statements`` does the rest.
+
+    Args:
+        scope: The function.
+        attributes: What the model of the store defines beside its fields.
+
+    Attributes:
+        at: Where the reading stands; empty behind a ``return``.
+        reads_all: Whether every key may be read, in whatever way.
+    """
+
+    def __init__(self, scope: Scope, attributes: frozenset[str]) -> None:
+        self.chart = Chart()
+        self.scope = scope
+        self.at: list[int] = [0]
+        self.around: list[Around] = []
+        self.base = 0  # of the blocks, those of the function that is read
+        self.returns: list[tuple[str | None, list[int]]] | None = None
+        self.reads_all = False
+        self._attributes = attributes
+        self._calls: list[Any] = []
+        self._owner: Owner = scope.owner
+
+    def body(self, body: Sequence[ast.stmt]) -> None:
+        """Read statements."""
+        raise NotImplementedError
+
+    # -- the graph ------------------------------------------------------------------------------
+
+    def place(self, node: Any) -> Place:
+        """Where something stands in the source."""
+        return Place(self.scope.function.__code__.co_filename, getattr(node, "lineno", 0))
+
+    def step(
+        self, does: Does, key: str | None = None, node: ast.AST | None = None, value: Any = None
+    ) -> None:
+        """Add a step here."""
+        if not self.at:
+            return
+        is_use = does in _ERRORS
+        if is_use:
+            self.may_raise(_ERRORS[does])
+        step = Step(does, key, self.place(node), value)
+        step.is_guarded = is_use and any(one.takes(_ERRORS[does]) for one in self.around)
+        self.at = [self.chart.add(step, self.at)]
+
+    def may_raise(self, errors: Sequence[type[BaseException]] = ()) -> None:
+        """Note that an exception may be raised here: one of some classes, or any."""
+        for around in reversed(self.around):
+            for landing, kinds in around.landings:
+                if _may_take(kinds, errors):
+                    self.lead_to(landing)
+                if kinds is not None and all(issubclass(e, kinds) for e in errors or _ANY):
+                    return
+
+    def joint(self) -> int:
+        """A new place that several ways lead to."""
+        return self.chart.add(Step("nothing"), ())
+
+    def lead_to(self, joint: int) -> None:
+        """Go on at a joint."""
+        for one in self.at:
+            self.chart.link(one, joint)
+
+    def unknown(self) -> None:
+        """From here on, anything may be done with the store."""
+        self.reads_all = True
+        if self.at:
+            self.may_raise()
+            self.step("unknown")
+
+    def _asks(self, node: ast.AST) -> bool:
+        """Whether a test asks for the schema, for what there is, or for a setting of the node."""
         match node:
-            case ast.Attribute(value=owner, attr="state"):
-                return self._is_store(owner)
-            case ast.Name(id=name):
-                return name in self._states
+            case ast.Attribute(value=owner):
+                sort = self.scope.sort(owner)
+                return sort is Sort.SELF or (sort is Sort.STORE and node.attr == "schema")
+            case ast.Call(func=ast.Name(id="hasattr"), args=[owner, _]):
+                return self.scope.is_store(owner)
             case _:
                 return False
 
-    def _key(self, node: ast.AST) -> str | None:
-        match node:
-            case ast.Constant(value=str() as text):
-                return text
-            case ast.Name(id=name):
-                return self._constants.get(name)
-            case _:
-                return None
+    # -- expressions ----------------------------------------------------------------------------
 
-    # -- reading expressions ---------------------------------------------------------------------
+    def expressions(self, nodes: Iterable[ast.AST | None]) -> None:
+        """Read expressions, one after the other."""
+        for node in nodes:
+            self.expression(node)
 
-    def expression(self, node: ast.AST | None, at: Point) -> None:
-        """Take note of every use of the store in an expression, in the order of evaluation."""
+    def expression(self, node: ast.AST | None) -> None:  # noqa: C901 - one per kind
+        """Read an expression, in the order of its evaluation."""
+        scope = self.scope
         match node:
             case None | ast.Constant():
                 return
-            case ast.Subscript(value=owner, slice=key) if self._is_store(owner):
-                self.expression(key, at)
-                self._access(self._key(key), node, at)
-            case ast.Attribute(value=owner, attr=name) if self._is_state(owner):
-                self._access(name, node, at)
-            case ast.Attribute(value=owner, attr=name) if self._is_store(owner):
-                if name not in _HARMLESS:
-                    self._escapes(at)
-            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if self._is_store(owner):
-                self._method(method, node, at)
-            case ast.Call(func=ast.Name(id="hasattr"), args=[owner, key]) if self._is_state(owner):
-                self.reads.add(self._key(key) or "")
-            case ast.Call(func=ast.Name(id="len" | "bool" | "list" | "dict"), args=[owner]) if (
-                self._is_store(owner)
-            ):
-                self.reads_more = True
-            case ast.Compare(left=left, ops=[ast.In() | ast.NotIn()], comparators=[owner]) if (
-                self._is_store(owner)
-            ):
-                self.expression(left, at)
-                self._look(self._key(left))
-            case _ if self._is_store(node) or self._is_state(node):
-                self._escapes(at)
-            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGING:
-                self._change(owner)
-                self._parts(node, at)
+            case ast.NamedExpr(target=target, value=value):
+                if not (scope.names_store(target) and scope.is_store(value)):
+                    self.expression(value)
+            case _ if scope.is_store(node):
+                self.unknown()
+            case ast.Subscript(value=owner, slice=key) if scope.is_store(owner):
+                self.key(key)
+                self._item("read", key, node, owner)
+            case ast.Attribute(value=owner, attr=name):
+                self._attribute(owner, name, node)
+            case ast.Call():
+                self._call(node)
+            case ast.Await(value=ast.Call() as call):
+                self._call(call, is_awaited=True)
+            case ast.Compare():
+                self._compare(node)
+            case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+                self._joined(self.test(node))
+            case ast.IfExp(test=test, body=body, orelse=other):
+                self.either(test, lambda: self.expression(body), lambda: self.expression(other))
+            case ast.Starred(value=owner) | ast.FormattedValue(value=owner):
+                self._whole(owner)
+            case ast.Dict(keys=keys, values=values):
+                for one, value in zip(keys, values, strict=True):
+                    self.expressions((one, value) if one is not None else ())
+                    self._whole(value if one is None else None)
+            case _ if isinstance(node, _INNER):
+                if self._mentions(node):
+                    self.unknown()
+            case _ if isinstance(node, _LOOPS):
+                self._comprehension(node)
+            case ast.Name():
+                return
             case _:
-                self._parts(node, at)
+                self.expressions(ast.iter_child_nodes(node))
+                self.may_raise()
+
+    def _whole(self, node: ast.AST | None) -> None:
+        """Read an expression whose items, or text, are all that is taken of it."""
+        if self.scope.is_store(node):
+            self.reads_all = True
+        else:
+            self.expression(node)
+
+    def _mentions(self, node: ast.AST) -> bool:
+        own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+        names = (one for one in ast.walk(node) if isinstance(one, ast.Name) and one.id not in own)
+        return any(self.scope.is_store(one) for one in names)
+
+    def key(self, node: ast.expr) -> None:
+        """Read the expression of a key, unless it is known."""
+        if self.scope.key(node) is None:
+            self.expression(node)
+
+    def _item(
+        self, does: Does, key: ast.expr, node: ast.AST, owner: ast.expr, value: Value | None = None
+    ) -> None:
+        """Take note of ``store[key]``."""
+        if self.scope.sort(owner) is not Sort.STORE:
+            self.unknown()
+        else:
+            self.use(does, self.scope.key(key), node, value)
+
+    def use(self, does: Does, key: str | None, node: ast.AST, value: Value | None = None) -> None:
+        """Take note of a use of a key; ``None`` is one that is not known."""
+        if key is not None:
+            self.step(does, key, node, value)
+        elif does in ("read", "look"):
+            self.reads_all = True
+            self.may_raise()
+        else:
+            self.unknown()
+
+    def _attribute(self, owner: ast.expr, name: str, node: ast.AST) -> None:
+        match self.scope.sort(owner):
+            case Sort.STATE if name in self._attributes:
+                self.reads_all = True
+                self.may_raise()
+            case Sort.STATE:
+                self.step("read", name, node)
+            case Sort.STORE:
+                if name not in _HARMLESS:
+                    self.unknown()
+            case Sort.STORES:
+                self.unknown()
+            case _:
+                self.expression(owner)
+                self.may_raise()
+
+    def _comprehension(self, node: Any) -> None:
+        first, *more = node.generators
+        self._whole(first.iter)
+        self.may_raise()
+        head = self.joint()
+        self.lead_to(head)
+        self.at = [head]
+        for number, one in enumerate([first, *more]):
+            if number:
+                self._whole(one.iter)
+            self.expressions(one.ifs)
+        self.expressions(getattr(node, part, None) for part in ("key", "value", "elt"))
+        self.lead_to(head)
+        self.at = [head]
+
+    # -- tests ----------------------------------------------------------------------------------
+
+    def _joined(self, ways: tuple[list[int], list[int]]) -> None:
+        self.at = list(dict.fromkeys([*ways[0], *ways[1]]))
+
+    def either(self, test: ast.expr, body: Callable[[], None], other: Callable[[], None]) -> None:
+        """Read a test and what follows on each of its ways."""
+        yes, no = self.test(test)
+        self.at = yes
+        body()
+        ends = self.at
+        self.at = no
+        other()
+        self._joined((ends, self.at))
+
+    def test(self, node: ast.expr) -> tuple[list[int], list[int]]:
+        """Read an expression as a test: where it leads if it holds, and where if it does not."""
+        match node:
+            case ast.UnaryOp(op=ast.Not(), operand=inner):
+                yes, no = self.test(inner)
+                return no, yes
+            case ast.BoolOp(op=op, values=values):
+                return self._several(isinstance(op, ast.And), values)
+            case ast.Constant(value=value):
+                return (self.at, []) if value else ([], self.at)
+            case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
+                return [], self.at
+            case _:
+                pass
+        if self.scope.is_store(node):
+            self.reads_all = True
+            return self.at, self.at
+        self.expression(node)
+        if any(self._asks(one) for one in ast.walk(node)):
+            self.step("ask")
+        before, found = self.at, self._asks_for(node)
+        if found is None or not before:
+            return before, before
+        key, when, other = found
+        return self._found(when, key, node, before), self._found(other, key, node, before)
+
+    def _found(self, does: Does, key: str, node: ast.AST, before: list[int]) -> list[int]:
+        return [self.chart.add(Step(does, key, self.place(node)), before)]
+
+    def _several(self, is_all: bool, values: Sequence[ast.expr]) -> tuple[list[int], list[int]]:
+        left: list[int] = []
+        for one in values:
+            yes, no = self.test(one)
+            self.at, out = (yes, no) if is_all else (no, yes)
+            left = list(dict.fromkeys([*left, *out]))
+        return (self.at, left) if is_all else (left, self.at)
+
+    def _asks_for(self, node: ast.expr) -> tuple[str, Does, Does] | None:
+        """The key that a test looks for, and what holds if the test does, and if not."""
+        scope = self.scope
+        while isinstance(node, ast.NamedExpr):
+            node = node.value
+        match node:
+            case ast.Compare(left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[right]):
+                key = scope.key(left) if scope.sort(right) is Sort.STORE else None
+                found: tuple[Does, Does] = ("present", "absent")
+                is_in = isinstance(op, ast.In)
+                return None if key is None else (key, *(found if is_in else found[::-1]))
+            case ast.Compare(
+                left=left,
+                ops=[ast.Is() | ast.IsNot() as op],
+                comparators=[ast.Constant(value=None)],
+            ):
+                inner = self._asks_for(left)
+                if inner is None or inner[2] != "nothing":
+                    return None
+                key = inner[0]
+                is_not = isinstance(op, ast.IsNot)
+                return (key, "present", "vague") if is_not else (key, "vague", "present")
+            case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[one], keywords=[]):
+                key = scope.key(one) if scope.sort(owner) is Sort.STORE else None
+                return None if key is None else (key, "present", "nothing")
+            case ast.Call(func=ast.Name(id="hasattr"), args=[owner, one]):
+                key = scope.key(one) if scope.sort(owner) is Sort.STATE else None
+                if key is None or key in self._attributes:
+                    return None
+                return key, "present", "absent"
+            case _:
+                return None
+
+    def _compare(self, node: ast.Compare) -> None:
+        self._whole(node.left)
+        for op, one in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, (ast.In, ast.NotIn)) and self.scope.sort(one) is Sort.STORE:
+                self.use("look", self.scope.key(node.left), node)
+            else:
+                self._whole(one)
+        self.may_raise()
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def _call(self, node: ast.Call, *, is_awaited: bool = False) -> None:
+        scope, called = self.scope, node.func
+        if isinstance(called, ast.Attribute):
+            owner, name = called.value, called.attr
+            if scope.sort(owner) is Sort.STORE:
+                self._method(name, node)
+                return
+            if scope.sort(owner) is Sort.STATE and name in self._attributes:
+                self._arguments(node)
+                self.unknown()
+                return
+            if name in _CHANGING:
+                self._change(owner)
+        if isinstance(called, ast.Name) and self._of_state(called.id, node):
+            return
+        if not self._passes(node):
+            self.expression(called)
+            self._arguments(node)
+            if not self.scope.is_error(called):
+                self.may_raise()
+            return
+        if scope.called(called) in _ONLY_READS:
+            self.reads_all = self.reads_all or scope.called(called) is not isinstance
+            for one in node.args:
+                self._whole(one)
+            self.expressions(one.value for one in node.keywords)
+            return
+        self.follow(node, is_awaited=is_awaited)
+        for _, at in self.followed:
+            self.at = list(dict.fromkeys([*self.at, *at]))
+
+    def _arguments(self, node: ast.Call) -> None:
+        self.expressions(node.args)
+        for one in node.keywords:
+            if one.arg is None:
+                self._whole(one.value)
+            else:
+                self.expression(one.value)
+
+    def _passes(self, node: ast.Call) -> bool:
+        """Whether a call is given the store, or something that has it."""
+        given = (*node.args, *(one.value for one in node.keywords))
+        return any(
+            self.scope.is_store(one.value if isinstance(one, ast.Starred) else one) for one in given
+        )
+
+    def follow(self, node: ast.Call, *, is_awaited: bool = False) -> None:
+        """Read a function where it is called with the store; ``followed`` has its ways out."""
+        for one in (*node.args, *(one.value for one in node.keywords)):
+            if not self.scope.is_store(one):
+                self.expression(one)
+        self.followed: list[tuple[str | None, list[int]]] = []
+        target = self.scope.target(node.func)
+        inner = None if target is None else self._scope_of(target, node, is_awaited)
+        if inner is None:
+            self.unknown()
+            return
+        before = self.scope, self.base, self.returns
+        self.scope, self.base, self.returns = inner, len(self.around), []
+        self._calls.append(inner.function.__code__)
+        self.body(inner.node.body)
+        self.returns.append((DEFAULT_ACTION, self.at))
+        self._calls.pop()
+        self.followed = self.returns
+        self.at = []
+        self.scope, self.base, self.returns = before
+
+    def _scope_of(self, target: Target, node: ast.Call, is_awaited: bool) -> Scope | None:
+        function: Any = target.function  # as it is, not bound to anything
+        code = function.__code__
+        if len(self._calls) >= _DEPTH or len(self.chart.steps) > _STEPS or code in self._calls:
+            return None
+        if code.co_flags & _GENERATOR or is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
+            return None
+        first = () if target.first is None else (target.first,)
+        names = code.co_varnames[: code.co_argcount]
+        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        values = [*first, *(self._given(one) for one in node.args)]
+        is_open = any(isinstance(one, ast.Starred) for one in node.args)
+        named = {one.arg: self._given(one.value) for one in node.keywords}
+        if len(values) > len(names) or is_open or not named.keys() <= {*known}:
+            return None
+        given: dict[str, Sort | Value | None] = dict.fromkeys(known)
+        given.update(_defaults(function, names))
+        given.update(zip(names, values, strict=False))
+        given.update({str(name): value for name, value in named.items()})
+        inner = Scope.of(function, given, self._owner)
+        return None if inner is None or inner.is_lost else inner
+
+    def _given(self, node: ast.expr) -> Sort | Value | None:
+        sort = self.scope.sort(node)
+        value = self.scope.value(node) if sort is None else None
+        return sort or (None if value is not None and value.parameter else value)
+
+    # -- the methods of a store -----------------------------------------------------------------
+
+    def _method(self, name: str, call: ast.Call) -> None:
+        if name in ("put", "update"):
+            self._update(call, name == "put")
+            return
+        for one in (*call.args, *(one.value for one in call.keywords)):
+            if not self.scope.is_store(one):
+                self._whole(one.value if isinstance(one, ast.Starred) else one)
+        key = self.scope.key(call.args[0]) if call.args else None
+        has_default = len(call.args) > 1 or bool(call.keywords)
+        if name in _KEYED:
+            if name == "pop" and not has_default:
+                name = "take"
+            value = self.value(call.args[1]) if call.args[1:] else None
+            for does in _KEYED[name]:
+                self.use(does, key, call, value if does == "default" else None)
+        elif name == "clear":
+            self.step("clear")
+        elif name in _LOOKS_AT_ALL:
+            self.reads_all = True
+            self.may_raise()
+        elif name not in _HARMLESS:
+            self.unknown()
+
+    def _update(self, call: ast.Call, is_put: bool) -> None:
+        """``update`` writes all or nothing, when everything has been evaluated."""
+        found: list[tuple[str | None, ast.expr, ast.expr | None]] = []
+        for argument in call.args:
+            match argument:
+                case ast.Dict(keys=keys, values=values):
+                    self.expression(argument)
+                    for key, one in zip(keys, values, strict=True):
+                        found.append((None if key is None else self.scope.key(key), one, one))
+                case _:
+                    self._whole(argument)
+                    found.append((None, argument, None))
+        for named in call.keywords:
+            self._whole(named.value)
+            found.append((named.arg, named.value, named.value))
+        self.may_raise(_REFUSALS)
+        for name, node, value in found:
+            self.use("write", name, node, None if is_put else self.value(value))
+
+    def value(self, node: ast.expr | None) -> Value | None:
+        """What is known of a value that is written."""
+        if isinstance(node, ast.Name) and not self._calls and self.scope.is_parameter(node.id):
+            return Value(parameter=node.id)
+        return self.scope.value(node)
+
+    def _of_state(self, name: str, node: ast.Call) -> bool:
+        """Read ``getattr(store.state, ...)`` and its like."""
+        args = node.args
+        if name not in ("hasattr", "getattr", "setattr", "delattr") or len(args) < 2:
+            return False
+        if self.scope.sort(args[0]) is not Sort.STATE:
+            return False
+        self.expressions(args[1:])
+        key = self.scope.key(args[1])
+        if key in self._attributes:
+            self.unknown()
+        elif name == "hasattr" or (name == "getattr" and len(args) > 2):
+            self.use("look", key, node)
+        else:
+            does: dict[str, Does] = {"getattr": "read", "setattr": "write", "delattr": "take"}
+            self.use(does[name], key, node, self.value(args[2]) if args[2:] else None)
+        return True
 
     def _change(self, node: ast.AST) -> None:
         """Take note of a change in place, of what a key holds or of a part of it."""
-        key = None
         match node:
-            case ast.Subscript(value=owner, slice=name) if self._is_store(owner):
-                key = self._key(name)
-            case ast.Attribute(value=owner, attr=attribute) if self._is_state(owner):
-                key = attribute
+            case ast.Subscript(value=owner, slice=name) if self.scope.sort(owner) is Sort.STORE:
+                key = self.scope.key(name)
+                if key is not None:
+                    self.step("change", key, node)
+            case ast.Attribute(value=owner, attr=name) if self.scope.sort(owner) is Sort.STATE:
+                self.step("change", name, node)
             case ast.Subscript(value=owner):
                 self._change(owner)
             case _:
                 pass
-        if key is not None:
-            self.changes.setdefault(key, getattr(node, "lineno", 0))
 
-    def _parts(self, node: Any, at: Point) -> None:
-        match node:
-            case ast.BoolOp(values=values):
-                self._ordered(values[:1], values[1:], at)
-            case ast.IfExp(test=test, body=body, orelse=other):
-                self._ordered([test], [body, other], at)
-            case _ if isinstance(node, _INNER):
-                if any(self._is_store(one) or self._is_state(one) for one in ast.walk(node)):
-                    self._escapes(at)
-            case _ if isinstance(node, _LOOPS):
-                generators: list[ast.comprehension] = node.generators
-                first, *more = generators
-                result = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
-                self._ordered([first.iter], [*first.ifs, *more, *result], at)
-            case _:
-                self._ordered(list(ast.iter_child_nodes(node)), [], at)
-
-    def _ordered(self, always: Iterable[ast.AST], perhaps: Iterable[ast.AST], at: Point) -> None:
-        for one in always:
-            self.expression(one, at)
-        beside = at.copy(sure=False)
-        for one in perhaps:
-            self.expression(one, beside)
-        at.may, at.unknown = beside.may, beside.unknown
-
-    def _access(self, key: str | None, node: Any, at: Point) -> None:
-        if isinstance(node.ctx, ast.Store):
-            self.write(key, node.lineno, at)
-        else:
-            self.read(key, node.lineno, at)
-
-    def read(self, key: str | None, line: int, at: Point) -> None:
-        """Take note of a read; ``None`` is a key that is not known."""
-        if key is None:
-            self.reads_more = True
-            return
-        self.reads.add(key)
-        if key in self._guarded or self.guarding:
-            return
-        self.named.setdefault(key, line)
-        if at.sure and not at.unknown and key not in at.may:
-            self.needs.setdefault(key, line)
-
-    def write(self, key: str | None, line: int, at: Point, value: ast.AST | None = None) -> None:
-        """Take note of a write; ``None`` is a key that is not known."""
-        if key is None:
-            self.writes_more = at.unknown = True
-            return
-        self.writes.setdefault(key, line)
-        self.named.setdefault(key, line)
-        at.must, at.may = at.must | {key}, at.may | {key}
-        match value:
-            case ast.Constant(value=constant) if constant is not ...:
-                self.values.append(Write(key, Place(line=line), None, constant))
-            case ast.Name(id=name) if name in self._parameters:
-                self.values.append(Write(key, Place(line=line), name))
-
-    def _look(self, key: str | None) -> None:
-        if key is None:
-            self.reads_more = True
-        else:
-            self.reads.add(key)
-
-    def _escapes(self, at: Point) -> None:
-        self.reads_more = self.writes_more = at.unknown = True
-
-    # -- the methods of a store ------------------------------------------------------------------
-
-    def _method(self, method: str, call: ast.Call, at: Point) -> None:
-        for argument in (*call.args, *(one.value for one in call.keywords)):
-            if not self._is_store(argument):
-                self.expression(argument, at)
-        key = self._key(call.args[0]) if call.args else None
-        if method in ("get", "pop", "setdefault"):
-            self._look(key)
-            if method == "setdefault":
-                self.write(key, call.lineno, at)
-        elif method in ("put", "update"):
-            self._update(call, at)
-        elif method == "reduce":
-            self.read(key, call.lineno, at)
-            self.write(key, call.lineno, at)
-        elif method in _LOOKS_AT_ALL:
-            self.reads_more = True
-        elif method == "recheck":
-            self._look(key)
-        else:
-            self._escapes(at)
-
-    def _update(self, call: ast.Call, at: Point) -> None:
-        line = call.lineno
-        for one in call.keywords:
-            self.write(one.arg, line, at, one.value)
-        for argument in call.args:
-            match argument:
-                case ast.Dict(keys=keys, values=values):
-                    for key, value in zip(keys, values, strict=True):
-                        self.write(None if key is None else self._key(key), line, at, value)
-                case _:
-                    self.write(None, line, at)
-
-    def assign(self, target: ast.AST, value: ast.AST | None, at: Point) -> None:
-        """Take note of an assignment; the value has been read before."""
-        match target:
-            case ast.Subscript(value=owner, slice=key) if self._is_store(owner):
-                self.write(self._key(key), target.lineno, at, value)
-            case ast.Attribute(value=owner, attr=name) if self._is_state(owner):
-                self.write(name, target.lineno, at, value)
-            case ast.Name():
-                return
-            case ast.Subscript(value=owner):
-                self._change(owner)
-                self.expression(target, at)
-            case _:
-                self.expression(target, at)
-
-    def names_state(self, node: ast.Assign) -> bool:
-        """Whether a statement only gives ``store.state`` a name."""
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                return name in self._states and self._is_state(value)
-            case _:
-                return False
+    def caught(self, kinds: Iterable[ast.expr | None]) -> Takes:
+        """The errors that a handler of these classes takes."""
+        found = []
+        for one in kinds:
+            kind = BaseException if one is None else self.scope.object(one)
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                return None
+            found.append(kind)
+        return tuple(found)
 
 
-def _names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[set[str], set[str]]:
-    """The parameters of a function, and the names that are assigned to in it."""
-    arguments = function.args
-    parameters = {
-        one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-    }
-    assigned = {
-        node.id
-        for one in function.body
-        for node in ast.walk(one)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    }
-    return parameters, assigned
+def _defaults(function: Any, names: Sequence[str]) -> dict[str, Value]:
+    """The parameters of a function that have a text as their default."""
+    given = function.__defaults__ or ()
+    defaults = dict(zip(names[len(names) - len(given) :], given, strict=True))
+    defaults.update(function.__kwdefaults__ or {})
+    return {name: Value(one) for name, one in defaults.items() if type(one) is str}

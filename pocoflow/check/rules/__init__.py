@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from pocoflow.check.rules import data, graph, storage, types
+from pocoflow.check.rules import data, graph, internal, storage, types
 from pocoflow.check.rules.rule import PRELUDE, Rule, show_rule
 
 __all__ = ["PRELUDE", "RULES", "Rule", "rules_page", "show_rule"]
 
 RULES: dict[str, Rule] = {
-    rule.code: rule for rule in (*graph.RULES, *types.RULES, *data.RULES, *storage.RULES)
+    rule.code: rule for rules in (internal, graph, types, data, storage) for rule in rules.RULES
 }
 """The rules by code."""
 
 _FAMILIES = {
+    "PF0": "the validation itself",
     "PF1": "the graph",
     "PF2": "types",
     "PF3": "the way of the data",

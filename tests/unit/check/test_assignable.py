@@ -140,24 +140,19 @@ FIT = [
     (ForwardRef("Later"), int),
     (type[Derived], type),
     (int, (str, int)),
+    (int, bool),
 ]
 
 DO_NOT_FIT = [
     (str, int),
     (float, int),
-    (int, bool),
     (int, str),
     (bytes, str),
-    (Base, Derived),
-    (int | None, int),
     (None, int),
-    (int | str, int),
-    (int | None, str | None),
     (list[int], list[str]),
     (list[str], int),
     (list[str], dict),
     (list[int], Sequence[str]),
-    (list[int] | None, list[int]),
     (dict[str, int], dict[str, str]),
     (tuple[int, str], tuple[int, int]),
     (tuple[int, str], tuple[int, ...]),
@@ -165,9 +160,7 @@ DO_NOT_FIT = [
     (tuple[int, ...], list[int]),
     (str, list[str]),
     (set[int], list[int]),
-    (str, Literal["a"]),
     (Literal["c"], Literal["a", "b"]),
-    (Literal["a", "b"], Literal["a"]),
     (Literal["a"], int),
     (Literal[1], Literal[True]),
     (Colour, str),
@@ -190,7 +183,7 @@ def test_what_fits_or_cannot_be_known_is_taken(given: Any, wanted: Any) -> None:
 
 @pytest.mark.parametrize(("given", "wanted"), DO_NOT_FIT, ids=str)
 def test_what_is_provably_wrong_is_refused(given: Any, wanted: Any) -> None:
-    """A value of the one type is never, or not always, one of the other."""
+    """No value of the one type is one of the other."""
     assert not fits(given, wanted)
 
 

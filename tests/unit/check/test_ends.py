@@ -73,8 +73,9 @@ def test_a_way_that_leaves_out_a_declared_output_is_an_error() -> None:
 
 
 def test_what_a_model_requires_is_a_warning() -> None:
-    """Only ``to_model()`` needs it, so nothing is stopped."""
-    flow = halfway()
+    """Only ``to_model()`` needs it, so nothing is stopped; a flow may say nothing of its ends."""
+    assert halfway().validate() == []
+    flow = halfway(inputs=(D.text,))
     (found,) = flow.validate()
     assert (found.code, found.severity) == ("PF304", "warning")
     assert "out" not in flow.run({"text": "x"})

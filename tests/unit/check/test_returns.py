@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from pocoflow import END, Flow, Node
-from pocoflow.check.returns import lacking_action
+from pocoflow.check.reading import read_source
 from tests.unit.check.test_validate import codes
 
 numbers = count()
@@ -40,7 +40,7 @@ ENDS = {
     "if result:\n    return 'good'\nelse:\n    store['a'] = 1": (2, False, False),
     "for one in result:\n    return 'good'": (2, False, False),
     "while result:\n    return 'good'": (2, False, False),
-    "try:\n    return 'good'\nexcept KeyError:\n    pass": (2, False, False),
+    "try:\n    return result['a']\nexcept KeyError:\n    pass": (2, False, False),
     "with result:\n    store['a'] = 1": (2, False, True),
     "match result:\n    case 1:\n        store['a'] = 1\n    case _:\n        return 'bad'": (
         2,
@@ -67,6 +67,7 @@ ENDS_WELL = [
     "if result:\n    return 'good'\nassert False",
     "while True:\n    if result:\n        return 'good'",
     "try:\n    return 'good'\nexcept KeyError:\n    return 'bad'",
+    "try:\n    return 'good'\nexcept KeyError:\n    pass",
     "try:\n    store['a'] = 1\nfinally:\n    return 'good'",
     "with result:\n    return 'good'",
     "def inner():\n    return\nreturn inner() or 'good'",
@@ -79,7 +80,7 @@ ENDS_WELL = [
 @pytest.mark.parametrize("body", ENDS)
 def test_an_end_without_an_action_is_found(body: str) -> None:
     """A bare return, or the end of the function, with its line, and whether it is the only way."""
-    found = lacking_action(post_of(body))
+    found = read_source(post_of(body)).lacking
     assert found is not None
     assert tuple(found) == ENDS[body]
 
@@ -87,7 +88,7 @@ def test_an_end_without_an_action_is_found(body: str) -> None:
 @pytest.mark.parametrize("body", ENDS_WELL)
 def test_nothing_is_said_where_it_is_not_certain(body: str) -> None:
     """A function that returns an action on every way, as far as can be known, is left alone."""
-    assert lacking_action(post_of(body)) is None
+    assert read_source(post_of(body)).lacking is None
 
 
 class Base(Node[Any, Any, Literal["good", "bad"]]):

@@ -45,9 +45,9 @@ def test_a_finding_names_place_node_and_fix(
     assert one.message
     assert one.fix
     assert one.flow
-    assert (one.node is None) == (code in ("PF110", "PF401"))
+    assert (one.node is None) == (code in ("PF001", "PF110", "PF401"))
     # The class of an example that is no file has no place that could be found.
-    assert one.file == f"<wrong {code}>" or code in ("PF107", "PF208", "PF401", "PF402")
+    assert one.file == f"<wrong {code}>" or code in ("PF001", "PF107", "PF208", "PF401", "PF402")
     shown = str(one)
     assert all(part in shown for part in (one.code, one.severity, one.message, one.fix))
 
@@ -55,7 +55,7 @@ def test_a_finding_names_place_node_and_fix(
 def test_codes_are_of_their_family_and_stay() -> None:
     """A code is stable: those that were given are still there, and none is used twice."""
     assert list(RULES) == sorted(RULES)
-    assert {code[:3] for code in RULES} == {"PF1", "PF2", "PF3", "PF4"}
+    assert {code[:3] for code in RULES} == {"PF0", "PF1", "PF2", "PF3", "PF4"}
     assert {"PF101", "PF102", "PF103", "PF104", "PF105", "PF106", "PF107"} <= set(RULES)
     assert {"PF201", "PF202", "PF203", "PF204", "PF205", "PF206"} <= set(RULES)
     assert {"PF301", "PF302", "PF303", "PF401", "PF402", "PF403"} <= set(RULES)

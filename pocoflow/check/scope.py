@@ -1,0 +1,337 @@
+"""What the names and expressions of one function stand for: the store, a constant, a function."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import CellType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+from pocoflow.check.effects import Value
+from pocoflow.check.source import Function, Module, bindings_of, definition_of, module_named
+
+__all__ = ["Given", "Owner", "Scope", "Sort", "Target"]
+
+_UNKNOWN = object()
+_NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
+_PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
+
+
+class Sort(Enum):
+    """What a name or an expression may stand for that is followed."""
+
+    STORE = "the store"
+    STATE = "store.state"
+    SELF = "the node, or its class"
+    STORES = "a collection that has the store in it"
+
+
+Given = Mapping[str, "Sort | Value | None"]
+"""What the parameters of a function stand for."""
+
+
+class Owner:
+    """The node class whose functions are read.
+
+    Args:
+        kind: The class; ``None`` for a function that belongs to none.
+        own: What the node itself has under names that its class may have, too.
+
+    Attributes:
+        used: The attributes that were looked up, of which a node may have its own.
+    """
+
+    def __init__(self, kind: type | None, own: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.own = own
+        self.used: set[str] = set()
+
+    def attribute(self, name: str) -> Any:
+        """An attribute of the node, unbound, or ``_UNKNOWN``."""
+        self.used.add(name)
+        if name in self.own:
+            return self.own[name]
+        return _UNKNOWN if self.kind is None else _static(self.kind, name)
+
+    def after(self, owner: type, name: str) -> Any:
+        """What ``super()`` gives in a method of a class."""
+        mro = () if self.kind is None else self.kind.__mro__
+        for base in mro[mro.index(owner) + 1 :] if owner in mro else ():
+            if name in vars(base):
+                return vars(base)[name]
+        return _UNKNOWN
+
+    def defines(self, function: FunctionType) -> type | None:
+        """The class that a method is defined in."""
+        for base in () if self.kind is None else self.kind.__mro__:
+            if vars(base).get(function.__name__) is function:
+                return base
+        return None
+
+    def is_constant(self, name: str) -> bool:
+        """Whether no class sets an attribute anew, other than in an ``__init__``."""
+        bases = () if self.kind is None else self.kind.__mro__
+        names = {base.__module__ for base in bases}
+        modules = [module_named(one) for one in names if one.partition(".")[0] not in _NOT_THEIRS]
+        return not any(one is not None and one.rebinds(name) for one in modules)
+
+
+class Target(NamedTuple):
+    """A function that is called, and what its first parameter is given, if it is bound."""
+
+    function: FunctionType
+    first: Sort | None = None
+
+
+class Scope:
+    """One function, and what is known where it is called.
+
+    Args:
+        function: The function.
+        node: Its source.
+        module: The file that it is in.
+        given: What its parameters stand for.
+        owner: The node class.
+
+    Attributes:
+        is_lost: Whether a name for the store is given to something else, too.
+    """
+
+    def __init__(
+        self, function: FunctionType, node: Function, module: Module, given: Given, owner: Owner
+    ) -> None:
+        self.function, self.node, self.owner = function, node, owner
+        self._module = module
+        self._given = given
+        self._bound = bindings_of(node.body)
+        self._looking: set[str] = set()
+        code = function.__code__
+        self._locals = {*code.co_varnames, *code.co_cellvars}
+        cells: tuple[CellType, ...] = function.__closure__ or ()
+        self._closure = dict(zip(code.co_freevars, cells, strict=False))
+        self.is_lost = any(
+            isinstance(what, Sort) and name in self._bound for name, what in given.items()
+        )
+
+    @classmethod
+    def of(cls, function: FunctionType, given: Given, owner: Owner) -> Scope | None:
+        """The scope of a function; ``None`` if its source is not at hand."""
+        found = definition_of(function)
+        return None if found is None else cls(function, *found, given, owner)
+
+    # -- the store ------------------------------------------------------------------------------
+
+    def sort(self, node: ast.AST | None) -> Sort | None:
+        """What an expression stands for, if it is followed."""
+        match node:
+            case ast.Name(id=name):
+                value = self._single(name)
+                if isinstance(value, ast.expr):
+                    found: Sort | None = self._guarded(name, self.sort, value)
+                    return found
+                return value if isinstance(value, Sort) else None
+            case ast.Attribute(value=owner, attr="state"):
+                return Sort.STATE if self.sort(owner) is Sort.STORE else None
+            case ast.Attribute(value=owner, attr="__class__"):
+                return Sort.SELF if self.sort(owner) is Sort.SELF else None
+            case ast.NamedExpr(target=target):
+                return self.sort(target)
+            case ast.Call(func=ast.Name(id="type"), args=[owner], keywords=[]):
+                return Sort.SELF if self.sort(owner) is Sort.SELF else None
+            case _:
+                return None
+
+    def is_state(self, node: ast.AST | None) -> bool:
+        """Whether an expression is the typed view of the store."""
+        return self.sort(node) is Sort.STATE
+
+    def is_store(self, node: ast.AST | None) -> bool:
+        """Whether an expression is the store, its state, or has it in it."""
+        return self.sort(node) in (Sort.STORE, Sort.STATE, Sort.STORES)
+
+    def _single(self, name: str) -> ast.expr | Sort | Value | None:
+        """The only thing that a local name is bound to, if there is one."""
+        bound = self._bound.get(name)
+        if name in self._given:
+            return None if bound else self._given[name]
+        return bound[0] if bound is not None and len(bound) == 1 else None
+
+    def _guarded(self, name: str, ask: Callable[[ast.expr], Any], value: ast.expr) -> Any:
+        """Ask of what a name is bound to, unless that is what is being asked."""
+        if name in self._looking:
+            return None
+        self._looking.add(name)
+        try:
+            return ask(value)
+        finally:
+            self._looking.discard(name)
+
+    def is_parameter(self, name: str) -> bool:
+        """Whether a name is a parameter that keeps its value, of which nothing is known."""
+        return name in self._given and self._given[name] is None and name not in self._bound
+
+    def names_store(self, target: ast.expr) -> bool:
+        """Whether a target of an assignment is followed as another name of the store."""
+        return isinstance(target, ast.Name) and self.is_store(target)
+
+    # -- constants ------------------------------------------------------------------------------
+
+    def key(self, node: ast.expr) -> str | None:
+        """The text that an expression always is."""
+        value = self.value(node)
+        found = None if value is None or value.kind or value.parameter else value.constant
+        if isinstance(found, Enum) and isinstance(found, str):
+            found = found.value
+        return found if type(found) is str else None
+
+    def value(self, node: ast.expr | None) -> Value | None:
+        """What is known of the value of an expression."""
+        match node:
+            case ast.Constant(value=constant):
+                return None if constant is ... else Value(constant)
+            case ast.Name(id=name):
+                return self._named(name)
+            case ast.Attribute(attr=name):
+                found = self._attribute(node)
+                return Value(found) if isinstance(found, _PLAIN) else None
+            case ast.Call(func=called):
+                made = self.called(called)
+                return Value(kind=made) if made in _MAKE else None
+            case ast.JoinedStr():
+                return Value(kind=str)
+            case ast.ListComp() | ast.SetComp() | ast.DictComp():
+                return Value(kind=_DISPLAYS[type(node)])
+            case ast.UnaryOp() | ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
+                try:
+                    return Value(ast.literal_eval(node))
+                except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                    kind = _DISPLAYS.get(type(node))
+                    return None if kind is None else Value(kind=kind)
+            case _:
+                return None
+
+    def _named(self, name: str) -> Value | None:
+        if name in self._given or name in self._locals:
+            value = self._single(name)
+            if isinstance(value, ast.expr):
+                found: Value | None = self._guarded(name, self.value, value)
+                is_mutable = found is not None and isinstance(found.constant, (list, dict, set))
+                return None if is_mutable else found
+            return value if isinstance(value, Value) else None
+        found = self._free(name)
+        return Value(found) if isinstance(found, _PLAIN) and self._is_fixed(name) else None
+
+    def _free(self, name: str) -> Any:
+        """What a name stands for that is not one of the function's own."""
+        if name in self._closure:
+            try:
+                return self._closure[name].cell_contents
+            except ValueError:
+                return _UNKNOWN
+        if name in self._locals:
+            return _UNKNOWN
+        names = self.function.__globals__
+        return names.get(name, getattr(builtins, name, _UNKNOWN))
+
+    def _is_fixed(self, name: str) -> bool:
+        """Whether a name outside of the function never stands for something else."""
+        if name not in self._closure:
+            return self._module.is_constant(name)
+        around = self._module.around(self.node)
+        while around is not None:
+            arguments = around.args
+            parameters = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+            bound = bindings_of(around.body).get(name, [])
+            if name in [one.arg for one in parameters]:
+                return not bound
+            if bound:
+                return len(bound) == 1
+            around = self._module.around(around)
+        return False
+
+    def _attribute(self, node: ast.Attribute) -> Any:
+        """An attribute of the node, of a class or of a module, if it stays the same."""
+        name = node.attr
+        if self.sort(node.value) is Sort.SELF:
+            return self.owner.attribute(name) if self.owner.is_constant(name) else _UNKNOWN
+        owner = self.object(node.value)
+        if isinstance(owner, ModuleType):
+            module = module_named(owner.__name__)
+            fixed = module is not None and module.is_constant(name)
+            return vars(owner).get(name, _UNKNOWN) if fixed else _UNKNOWN
+        if not isinstance(owner, type) or self._module.rebinds(name):
+            return _UNKNOWN
+        return _static(owner, name)
+
+    # -- functions ------------------------------------------------------------------------------
+
+    def object(self, node: ast.expr) -> Any:
+        """The module, class or function that an expression stands for, or ``_UNKNOWN``."""
+        match node:
+            case ast.Name(id=name) if name not in self._given and name not in self._bound:
+                return self._free(name)
+            case ast.Attribute(value=value, attr=name):
+                owner = self.object(value)
+                if isinstance(owner, ModuleType):
+                    return vars(owner).get(name, _UNKNOWN)
+                return _static(owner, name) if isinstance(owner, type) else _UNKNOWN
+            case _:
+                return _UNKNOWN
+
+    def called(self, node: ast.expr) -> Any:
+        """The builtin, or the class, that is called; ``None`` if it is something else."""
+        found = self.object(node)
+        return found if isinstance(found, type) or inspect.isbuiltin(found) else None
+
+    def is_error(self, node: ast.expr) -> bool:
+        """Whether a class of exceptions is called, which makes one."""
+        found = self.called(node)
+        return isinstance(found, type) and issubclass(found, BaseException)
+
+    def target(self, node: ast.expr) -> Target | None:
+        """The function that is called, if it is one that Python code defines."""
+        found, first = self.object(node), None
+        if isinstance(node, ast.Attribute):
+            if self.sort(node.value) is Sort.SELF:
+                found = self.owner.attribute(node.attr)
+                first = None if node.attr in self.owner.own else Sort.SELF
+            elif _is_super(node.value):
+                owner = self.owner.defines(self.function)
+                found = _UNKNOWN if owner is None else self.owner.after(owner, node.attr)
+                first = Sort.SELF
+        if isinstance(found, staticmethod):
+            found, first = found.__func__, None
+        elif isinstance(found, classmethod):
+            found, first = found.__func__, Sort.SELF
+        return Target(found, first) if isinstance(found, FunctionType) else None
+
+
+def _is_super(node: ast.expr) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id="super"), args=[]):
+            return True
+        case _:
+            return False
+
+
+def _static(owner: type, name: str) -> Any:
+    """An attribute of a class, as it stands there."""
+    for base in owner.__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    return _UNKNOWN
+
+
+_MAKE = (str, int, float, bool, bytes, complex, list, dict, set, frozenset, tuple)
+_DISPLAYS: dict[type[ast.AST], type] = {
+    ast.List: list,
+    ast.ListComp: list,
+    ast.Tuple: tuple,
+    ast.Set: set,
+    ast.SetComp: set,
+    ast.Dict: dict,
+    ast.DictComp: dict,
+}

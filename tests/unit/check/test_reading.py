@@ -1,0 +1,354 @@
+"""Correct classes are never stopped, and what fails in each execution is found, by its source."""
+
+import contextlib
+import functools
+import linecache
+from enum import StrEnum
+from itertools import count
+from textwrap import dedent, indent
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import pytest
+from pydantic import BaseModel, Field, PrivateAttr, computed_field, field_validator
+
+from pocoflow import END, Flow, Node, Store, fields, key, node
+from pocoflow.check import type_rules
+from pocoflow.errors import PocoflowError
+
+numbers = count()
+KEY = "out"
+REBOUND = "out"
+REBOUND = "typo"
+for name in ("typo", "out"):
+    assert name
+
+
+class Kind(StrEnum):
+    A = "a"
+    B = "b"
+
+
+class Span(NamedTuple):
+    start: int
+    end: int
+
+
+class Doc(BaseModel):
+    title: str
+
+
+class S(BaseModel):
+    q: str
+    late: str
+    out: str = ""
+    n: int = 0
+    score: float = Field(0.0, ge=0, le=1)
+    kind: Literal["a", "b"] = "a"
+    level: Kind = Kind.A
+    tags: list[str] = []
+    doc: Doc | None = None
+    span: Span = Span(0, 0)
+    even: int = 0
+    shown: ClassVar[str] = "all"
+    _secret: str = PrivateAttr("")
+
+    @computed_field  # type: ignore[prop-decorator] # of Pydantic
+    @property
+    def size(self) -> int:
+        return len(self.tags)
+
+    @property
+    def title(self) -> str:
+        return self.q.title()
+
+    def label(self) -> str:
+        return f"{self.q}:{self.size}"
+
+    @field_validator("even", mode="before")
+    @classmethod
+    def _even(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) else value
+
+
+class Keys:
+    OUT = "out"
+    TYPO = "otu"
+
+
+def made(prep: str, post: str, base: type = Node, **names: Any) -> Any:
+    """A node of a class with these phases, whose source can be read."""
+    file = f"<reading {next(numbers)}>"
+    text = "class Made(Base):\n"
+    for one, arguments in ((prep, "prep(self, store)"), (post, "post(self, store, prep, result)")):
+        text += f"    def {arguments}:\n" + indent(dedent(one).strip() or "pass", " " * 8) + "\n"
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+    space = {
+        **globals(),
+        "contextlib": contextlib,
+        "PocoflowError": PocoflowError,
+        "__name__": "made",
+        "Base": base,
+        **names,
+    }
+    exec(compile(text, file, "exec"), space)  # noqa: S102
+    return space["Made"]()
+
+
+def found_in(prep: str = "", post: str = "", **more: Any) -> list[tuple[str, str]]:
+    """Codes and severities of what is found in a flow of one node."""
+    flow = Flow(made(prep, post, **more), schema=S, inputs=(fields(S).q,), outputs=())
+    return [(one.code, one.severity) for one in flow.validate()]
+
+
+CORRECT = {
+    "a property, a method and a computed field": (
+        "return store.state.title, store.state.label(), store.state.size",
+        "",
+    ),
+    "a class variable and a private attribute": (
+        "return store.state.shown, getattr(store.state, '_secret', '')",
+        "",
+    ),
+    "a loop variable named as a global": ("", "for name in ('out', 'n'):\n    store.get(name)"),
+    "a local variable in the place of a global": ("", "KEY = str(prep)\nstore[KEY] = 'x'"),
+    "a member of an enum": ("", "store['level'] = Kind.B\nstore.state.kind = 'b'"),
+    "a constant that a validator converts": ("", "store['even'] = '4'"),
+    "a dict for a model": ("", "store['doc'] = {'title': 'x'}"),
+    "a tuple for a named tuple": ("", "store['span'] = (1, 2)"),
+    "an int for a float": ("", "store['score'] = 1"),
+    "a write that is guarded": (
+        "",
+        "with contextlib.suppress(PocoflowError):\n    store['trace'] = 'x'",
+    ),
+    "a write in a try": ("", "try:\n    store['trace'] = 'x'\nexcept PocoflowError:\n    pass"),
+    "a question for the schema": (
+        "",
+        "if 'trace' in store.schema.model_fields:\n    store['trace'] = 'x'",
+    ),
+    "a return behind a question for the schema": (
+        "",
+        "if not hasattr(store.state, 'trace'):\n    return\nstore['trace'] = 'x'",
+    ),
+    "a setting of the node": ("", "if self.name == 'traced':\n    store['trace'] = 'x'"),
+    "a look for a key of others": ("", "if 'trace' in store:\n    store['trace'] = 'x'"),
+    "a read behind a look": ("return store['late'] if 'late' in store else ''", ""),
+    "a read behind an own write": ("store['late'] = 'x'\nreturn store['late']", ""),
+    "a read that is caught": (
+        "try:\n    return store['late']\nexcept KeyError:\n    return ''",
+        "",
+    ),
+    "a read in a loop that has no round": ("return [store['late'] for _ in store['tags']]", ""),
+    "a read by an alias behind a write by another": (
+        "s, state = store, store.state\nstate.late = 'x'\nreturn s['late']",
+        "",
+    ),
+    "a read behind what may write": ("self.fill(store)\nreturn store['late']", ""),
+    "a read in a lambda": ("return lambda: store['late']", ""),
+    "a read behind an error that is raised": (
+        "if not store['q']:\n    raise ValueError\nreturn store['late']",
+        "",
+    ),
+    "a name that is bound twice": ("return store[REBOUND]", ""),
+    "a key that is put together": ("return store[f'{KEY}']", ""),
+    "a value narrowed": ("", "if isinstance(result, str):\n    store['out'] = result"),
+}
+
+
+@pytest.mark.parametrize("case", CORRECT)
+def test_nothing_is_found_in_a_correct_class(case: str) -> None:
+    """What some execution gets past is left alone, whatever is not known of it."""
+    assert found_in(*CORRECT[case]) == []
+
+
+def read_late(store: Store[Any], name: str = "late") -> Any:
+    """A helper that is given the store."""
+    return store[name]
+
+
+def read_twice(store: Store[Any]) -> Any:
+    """A helper that calls another one."""
+    return read_late(store=store)
+
+
+def wrapped(function: Any) -> Any:
+    """A decorator whose wrapper can be read."""
+
+    @functools.wraps(function)
+    def around(self: Any, store: Any) -> Any:
+        return function(self, store)
+
+    return around
+
+
+class Reads(Node):
+    LATE = "late"
+
+    def prep(self, store: Store[Any]) -> Any:
+        return store[self.LATE]
+
+    def reading(self, store: Store[Any]) -> Any:
+        return store[self.LATE]
+
+    @staticmethod
+    def static(store: Store[Any]) -> Any:
+        return store["late"]
+
+    @classmethod
+    def of_class(cls, store: Store[Any]) -> Any:
+        return store[cls.LATE]
+
+
+class Wrapped(Node):
+    @wrapped
+    def prep(self, store: Store[Any]) -> Any:
+        return store["late"]
+
+
+MISSED_BEFORE = {
+    "a helper": ("return read_late(store)", "", ("PF301", "error")),
+    "a helper that calls another": ("return read_twice(store)", "", ("PF301", "error")),
+    "super": ("return super().prep(store)", "", ("PF301", "error")),
+    "the base class by name": ("return Reads.prep(self, store)", "", ("PF301", "error")),
+    "a method": ("return self.reading(store)", "", ("PF301", "error")),
+    "a static method": ("return self.static(store)", "", ("PF301", "error")),
+    "a class method": ("return self.of_class(store)", "", ("PF301", "error")),
+    "an alias": ("s = store\nview = s.state\nreturn view.late", "", ("PF301", "error")),
+    "removed, then read": ("del store['q']\nreturn store['q']", "", ("PF301", "error")),
+    "taken, then read": ("store.pop('q')", "return store['q']", ("PF301", "error")),
+    "cleared, then read": ("store.clear()\nreturn store['out']", "", ("PF301", "error")),
+    "both ways": ("return store['late'] if self else store.state.late", "", ("PF301", "error")),
+    "in a finally": ("try:\n    return 1\nfinally:\n    store['late']", "", ("PF301", "error")),
+    "in a loop that has a round": (
+        "for _ in range(2):\n    store['late']\nreturn 1",
+        "",
+        ("PF301", "error"),
+    ),
+    "caught by others": (
+        "try:\n    return store['late']\nexcept ValueError:\n    return ''",
+        "",
+        ("PF301", "error"),
+    ),
+    "a key of another class": ("", "store[Keys.TYPO] = ''", ("PF201", "error")),
+    "a look for a misspelt key": ("return store.get('outt')", "", ("PF201", "warning")),
+    "a misspelt key in a question": ("return 'outt' in store", "", ("PF201", "warning")),
+    "a misspelt key on one way": ("", "if prep:\n    store['outt'] = ''", ("PF201", "warning")),
+    "a constant out of bounds": ("", "store['score'] = 10.0", ("PF203", "error")),
+    "a constant by another name": ("", "text = 'c'\nstore['kind'] = text", ("PF203", "error")),
+    "a display": ("", "store['tags'] = {'a': prep}", ("PF203", "error")),
+    "a text that is put together": ("", "store.update(n=f'{prep}')", ("PF203", "error")),
+    "a constant that a validator refuses": ("", "store['even'] = []", ("PF203", "warning")),
+}
+
+
+@pytest.mark.parametrize("case", MISSED_BEFORE)
+def test_what_fails_is_found(case: str) -> None:
+    """An error if every execution fails, else a warning."""
+    prep, post, expected = MISSED_BEFORE[case]
+    is_method = any(one in prep for one in ("self.", "super", "Reads"))
+    assert found_in(prep, post, base=Reads if is_method else Node) == [expected]
+
+
+def test_a_wrapper_that_can_be_read_is_read() -> None:
+    """A decorated phase is what its wrapper does."""
+    (found,) = Flow(Wrapped(), schema=S, inputs=(fields(S).q,), outputs=()).validate()
+    assert (found.code, found.file) == ("PF301", __file__)
+
+
+class Keyed(Node):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.key = name
+
+    def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> None:
+        store[self.key] = ""
+
+
+def test_a_key_that_a_node_has_of_its_own_is_that_of_the_node() -> None:
+    """Each node of a class is read with the key that it was given."""
+    good, bad = Keyed("out"), Keyed("otu")
+    flow = Flow(good, schema=S, outputs=()).then(good, bad).then(bad, END)
+    assert [(one.code, one.node) for one in flow.validate()] == [("PF201", "Keyed_2")]
+
+
+def test_what_a_node_before_has_removed_is_missing() -> None:
+    """The message names the node that removes the key."""
+    writes, removes = made("", "store['late'] = 'x'"), made("", "del store['late']")
+    reads = made("return store['late']", "")
+    writes.name, removes.name, reads.name = "writes", "removes", "reads"
+    flow = Flow(writes, schema=S, outputs=()).then(writes, removes).then(removes, reads)
+    (found,) = flow.validate()
+    assert (found.code, found.node) == ("PF301", "reads")
+    assert found.message.endswith("on the path writes -> removes -> reads: 'removes' removes it")
+
+
+def test_an_action_that_a_class_never_returns_is_a_warning() -> None:
+    """Where the source of ``post`` has all of its actions, an edge for another one is told."""
+    decides = made("", "return 'sucess' if prep else 'failure'")
+    flow = Flow(decides, schema=S, outputs=()).then(decides.when("success"), END)
+    (found,) = flow.then(decides.when("failure"), END).validate()
+    assert (found.code, found.severity) == ("PF102", "warning")
+    assert "did you mean 'sucess'?" in found.message
+
+    assert found_in("", "return self.unheard_of(store)") == []
+
+
+def test_an_error_that_an_edge_takes_stops_no_run() -> None:
+    """Whoever catches what the store raises has a run that goes on."""
+
+    @node
+    def other(q: str) -> None:
+        """Take over."""
+
+    reads = made("return store['late']", "")
+    flow = Flow(reads, schema=S, inputs=(fields(S).q,), outputs=()).then(
+        reads.catch(KeyError), other
+    )
+    assert [(one.code, one.severity) for one in flow.validate()] == [("PF301", "warning")]
+    flow.run({"q": "x"})
+
+
+def test_what_hooks_and_checkpoints_see_is_read() -> None:
+    """A value that the next node overwrites is written for somebody who looks in between."""
+
+    @node(writes=key("out"))
+    def one(q: str) -> str:
+        return q
+
+    @node(writes=key("out"))
+    def two(q: str) -> str:
+        return q
+
+    def flow(**settings: Any) -> Flow[Any]:
+        return Flow(one, schema=S, outputs=(), **settings).then(one, two)
+
+    assert [found.code for found in flow().validate()] == ["PF302"]
+    assert flow().on("node_end", lambda *_: None).validate() == []
+    assert flow(checkpoint_dir="steps").validate() == []
+
+
+def test_a_function_without_a_module_is_no_error() -> None:
+    """What was made by ``exec`` may do anything."""
+    names: dict[str, Any] = {}
+    exec("def post(self, store, prep, result): store['typo'] = 1", names)  # noqa: S102
+    kind = type("Made", (Node,), {"post": names["post"]})
+    names["post"].__module__ = None
+    flow = Flow(kind(), schema=S, outputs=())
+    assert flow.validate() == []
+
+
+def test_a_rule_that_fails_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stops neither the check nor a run; what the other rules find is told."""
+
+    def fails(*_: object) -> None:
+        raise IndexError("of a rule")
+
+    monkeypatch.setattr(type_rules, "check_phases", fails)
+    flow = Flow(made("return store['late']", ""), schema=S, inputs=(fields(S).q,), outputs=())
+    found = {one.code: one for one in flow.validate()}
+    assert found.keys() == {"PF001", "PF301"}
+    assert found["PF001"].severity == "warning"
+    assert "a rule failed with IndexError: of a rule (test_reading.py" in found["PF001"].message
+    assert "IndexError: of a rule" in caplog.text
+    flow.run({"q": "x", "late": ""})
