@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 from pocoflow.answers import asks
 from pocoflow.check.effects import Lacking
@@ -14,6 +16,7 @@ from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, End
 from pocoflow.findings import Finding, Severity
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode, label
+from pocoflow.node import Node
 from pocoflow.signature import definition_place
 from pocoflow.wording import closest
 
@@ -238,4 +241,19 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
         "give one of its nodes an action that leaves it, or an edge to END",
         node=first.name,
         where=first.place.where,
+        severity="warning" if any(_may_stop(spot.place.node) for spot in circle) else "error",
     )
+
+
+def _may_stop(node: Node[Any, Any, Any]) -> bool:
+    """Whether a node raises something, or takes input that may end: perhaps the way out."""
+    kind: Any = type(node)
+    phases = [getattr(kind, name, None) for name in _PHASES]
+    functions = [node.signature.function] if isinstance(node, FunctionNode) else phases
+    codes = [one.__code__ for one in functions if inspect.isfunction(one)]
+    return any(_RAISE in one.co_code[::2] or _ENDS & {*one.co_names} for one in codes)
+
+
+_PHASES = ("prep", "exec", "exec_async", "post")
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_ENDS = {"input", "exit", "quit", "next", "anext"}

@@ -87,7 +87,9 @@ RULES = (
         "endless loop",
         "error",
         "A loop has no way out.",
-        "Every run that comes there goes on, and pays, until `max_steps` ends it as failed.",
+        """Every run that comes there goes on, and pays, until `max_steps` ends it as failed. It is
+        a warning if a node of the loop raises something, or takes `input()`, which may end it, and
+        nothing is said if one asks a question or the flow has a deadline.""",
         _STEPS
         + """
     flow.then(decide.when("good"), summarise).then(decide.when("bad"), summarise)
@@ -96,6 +98,7 @@ RULES = (
         + """
     flow.then(decide.when("good"), END).then(decide.when("bad"), summarise)
     """,
+        also="warning",
     ),
     rule(
         "PF105",

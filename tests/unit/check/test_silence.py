@@ -175,3 +175,29 @@ def test_a_loop_that_a_person_or_the_time_ends_is_not_endless() -> None:
     assert "PF104" not in loop(listen, speak, db_path="never.db")
     assert "PF104" not in loop(cut, speak, deadline=10)
     assert "PF104" in loop(cut, speak)
+
+
+def test_a_loop_that_an_exception_may_end_is_a_warning() -> None:
+    """A node that raises, or reads input until there is none, may be the way out."""
+
+    @node(writes=D.text)
+    def read(out: str) -> str:
+        return input(out)
+
+    @node(writes=D.text)
+    def count(out: str) -> str:
+        if len(out) > 3:
+            raise StopAsyncIteration(out)
+        return out + "!"
+
+    @node(writes=D.out)
+    def keep(text: str) -> str:
+        return text
+
+    reading: Flow[Doc] = Flow(read, schema=Doc).then(read, keep).then(keep, read)
+    counting: Flow[Doc] = Flow(count, schema=Doc).then(count, keep).then(keep, count)
+    for flow in (reading, counting):
+        (found,) = [one for one in flow.validate() if one.code == "PF104"]
+        assert found.severity == "warning"
+    with pytest.raises(StopAsyncIteration):
+        counting.run({"out": ""})
