@@ -43,7 +43,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         type=_renaming,
         action="append",
         default=[],
-        help="a node that has another name now; may be repeated",
+        help='a node that has another name now, or {"OLD": "NEW"}; may be repeated',
     )
     add_relocations(parser)
     parser.set_defaults(execute=resume)
@@ -118,6 +118,11 @@ def _change(text: str) -> tuple[str, Any]:
 
 def _renaming(text: str) -> tuple[str, str]:
     old, _, new = text.partition("=")
-    if not old or not new:
-        raise argparse.ArgumentTypeError(f"{text!r}: write OLD=NEW")
+    if text.startswith("{"):  # names with an equals sign in them
+        try:
+            ((old, new),) = json.loads(text).items()
+        except (ValueError, AttributeError):
+            old = new = ""
+    if not old or not new or not isinstance(new, str):
+        raise argparse.ArgumentTypeError(f'{text!r}: write OLD=NEW, or {{"OLD": "NEW"}}')
     return old, new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sqlite3
@@ -387,3 +388,27 @@ class Items(BaseModel):
 def fields_of_items() -> Items:
     """References to its fields."""
     return fields(Items)
+
+
+def test_the_command_line_renames_a_node_with_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--rename`` takes a JSON object for names that hold what stands between the two."""
+    monkeypatch.chdir(tmp_path)
+    program = (
+        "from pocoflow import Flow, Node\n"
+        "class Fails(Node):\n"
+        "    def exec(self, prepared):\n"
+        "        if self.name == 'a=b':\n"
+        "            raise OSError('down')\n"
+        "def make(name):\n"
+        "    return Flow(Fails(name=name), flow_name='f', db_path='runs.db', run_id='r')\n"
+        "now = make('c=d')\n"
+    )
+    Path("renames.py").write_text(program)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(OSError, match="down"):
+        importlib.import_module("renames").make("a=b").run({})
+    for wrong in ("{", "{}", '{"a": 1}', '{"a": "b", "c": "d"}', "a"):
+        assert main(["resume", "r", "renames:now", "--rename", wrong]) == 2
+    assert main(["resume", "r", "renames:now", "--rename", '{"a=b": "c=d"}']) == 0
