@@ -68,7 +68,7 @@ def fill(path: Path, runs: int) -> None:
             run_id = f"{flow}-{number:08x}"
             ended = (began + timedelta(seconds=STEPS)).isoformat()
             raw.execute(
-                "INSERT INTO pf_runs (run_no, run_id, flow_name, status, started_at, completed_at,"
+                "INSERT INTO pf_run (run_no, run_id, flow_name, status, started_at, completed_at,"
                 " total_steps, current_node, graph_no) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
                 (
                     number,
@@ -82,21 +82,16 @@ def fill(path: Path, runs: int) -> None:
                 ),
             )
             raw.executemany(
-                "INSERT INTO pf_events (id, run_id, step, node_name, event, action, elapsed_ms, ts)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                events(number << 32, run_id, began),
-            )
-            steps = range(-1, STEPS)
-            raw.executemany(
-                "INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?)",
-                [(number, step, f"N{step}", ended) for step in steps],
+                "INSERT INTO pf_log (id, kind, line, steps, step, at, node, action, elapsed,"
+                " attempt, next_node) VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, 1, ?)",
+                rows(number << 32, int(began.timestamp() * 1e6)),
             )
             raw.execute(
-                "INSERT INTO pf_keys (run_no, key_no, key) VALUES (?, 0, 'text')", (number,)
+                "INSERT INTO pf_key (run_no, key_no, line, key) VALUES (?, 0, 0, 'text')", (number,)
             )
             raw.executemany(
-                "INSERT INTO pf_values VALUES (?, 0, ?, 0, ?)",
-                [(number, step, json.dumps(f"text {step} " * 10)) for step in steps],
+                "INSERT INTO pf_value (run_no, key_no, step, op, value) VALUES (?, 0, ?, 0, ?)",
+                [(number, step, json.dumps(f"text {step} " * 10)) for step in range(-1, STEPS)],
             )
         raw.execute("COMMIT")
 
@@ -107,12 +102,12 @@ def graph() -> dict[str, object]:
     return {"start": "N0", "nodes": nodes, "edges": edges, "schema": None}
 
 
-def events(stem: int, run_id: str, began: datetime) -> Iterator[tuple[object, ...]]:
+def rows(stem: int, began: int) -> Iterator[tuple[object, ...]]:
+    yield stem, 0, 0, -1, began, None, None, None, "N0"
     for step in range(STEPS):
-        times = [(began + timedelta(seconds=step + end)).isoformat() for end in (0, 1)]
-        first = stem + 2 * step + 1
-        yield first, run_id, step, f"N{step}", "node_start", None, None, times[0]
-        yield first + 1, run_id, step, f"N{step}", "node_end", "done", 1000.0, times[1]
+        at = began + (step + 1) * 1_000_000
+        following = f"N{step + 1}" if step + 1 < STEPS else ""
+        yield stem + 1 + step, 1, step + 1, step, at, f"N{step}", "done", 1_000_000, following
 
 
 @contextmanager

@@ -258,25 +258,32 @@ def big(task: Task) -> Measures:
 def fill(path: Path, runs: int) -> None:
     """Write runs of ten steps as finished flows leave them."""
     WorkflowDB(path).close()
-    now = datetime.now(UTC).isoformat()
+    began = datetime.now(UTC)
+    now, at = began.isoformat(), int(began.timestamp() * 1e6)
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA synchronous = OFF")
         raw.execute("BEGIN")
         for number in range(1, runs + 1):
             run_id = f"flow-{number:08x}"
             raw.execute(
-                "INSERT INTO pf_runs (run_no, run_id, flow_name, status, started_at, completed_at, "
+                "INSERT INTO pf_run (run_no, run_id, flow_name, status, started_at, completed_at, "
                 "total_steps, current_node) VALUES (?, ?, ?, ?, ?, ?, 10, 'Last')",
                 (number, run_id, f"flow-{number % 7}", "completed", now, now),
             )
             raw.executemany(
-                "INSERT INTO pf_events (id, run_id, step, node_name, event, action, elapsed_ms, ts)"
-                " VALUES (?, ?, ?, 'Node', 'node_end', 'done', 1.5, ?)",
-                [((number << 32) + one, run_id, one, now) for one in range(20)],
-            )
-            raw.executemany(
-                "INSERT INTO pf_steps VALUES (?, ?, 'Node', ?)",
-                [(number, step, now) for step in range(-1, 10)],
+                "INSERT INTO pf_log (id, kind, line, steps, step, at, node, action, elapsed,"
+                " attempt, next_node) VALUES (?, ?, 0, ?, ?, ?, 'Node', 'done', 1500, 1, ?)",
+                [
+                    (
+                        (number << 32) + row,
+                        1 if row else 0,
+                        row,
+                        row - 1,
+                        at,
+                        "" if row == 10 else "Node",
+                    )
+                    for row in range(11)
+                ],
             )
         raw.execute("COMMIT")
 
@@ -296,7 +303,7 @@ def lists(task: Task) -> Measures:
 def reads(db: WorkflowDB, count: int) -> Measures:
     middle = f"flow-{count // 2:08x}"
     expect(len(db.list_runs(100)), min(count, 100), "runs")
-    expect(len(db.get_events(middle)), 20, "events")
+    expect(len(db.get_events(middle)), 22, "events")
     return {
         "ms": timed(lambda: db.list_runs(100)),
         "events_ms": timed(lambda: db.get_events(middle)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow import codec
-from pocoflow.db.clock import utc_now
 from pocoflow.db.file import RunsFile
+from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.rows import is_graph, read_json
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError
 from pocoflow.failure import escaped
@@ -64,20 +65,26 @@ class Checkpoints(RunsFile):
         run_no = self.number(run_id)
         given = store if isinstance(store, Store) else Store(store)
         plain = codec.Classes()
+        first, end = row_ids(run_no)
         with self.writing() as raw:
-            later = raw.execute(QUERIES["next_step"], (run_no, step)).fetchone()[0]
+            later = raw.execute(QUERIES["next_step"], (first, end, step)).fetchone()[0]
             following = None if later is None else self._read(run_no, later, "", None, plain)
-            raw.execute(QUERIES["delete_values"], (run_no, step))
+            self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
             writer.load(raw, run_no, self._read(run_no, step, "", None, plain))
-            raw.execute(QUERIES["replace_step"], (run_no, step, escaped(node_name), utc_now()))
+            raw.execute(QUERIES["delete_step"], (first, end, step))
+            append_foreign(raw, run_no, Kind.CHECKPOINT, step, node=escaped(node_name))
             changes = writer.changes(given)
             writer.write(raw, run_no, step, changes)
             if following is not None:
                 # The step after it is stored as what it changed, so that is another thing now.
                 writer.accept(changes)
-                raw.execute(QUERIES["delete_values"], (run_no, later))
+                self._forget(raw, run_no, later)
                 writer.write(raw, run_no, later, writer.changes(following))
+
+    def _forget(self, raw: sqlite3.Connection, run_no: int, step: int) -> None:
+        for query in ("delete_blobs", "delete_values"):
+            raw.execute(QUERIES[query], {"run_no": run_no, "step": step})
 
     def get_checkpoints(self, run_id: str) -> list[CheckpointRow]:
         """The checkpoints of a run by step, without putting any store together.
@@ -91,9 +98,38 @@ class Checkpoints(RunsFile):
         """
         run_no = self.number(run_id)
         return [
-            CheckpointRow(self, {"id": (run_no << 32) + row["step"], "run_id": run_id, **dict(row)})
-            for row in self.connection.rows(QUERIES["steps_of_run"], (run_no,))
+            CheckpointRow(
+                self,
+                {
+                    "id": (run_no << 32) + step,
+                    "run_id": run_id,
+                    "step": step,
+                    "node_name": node,
+                    "created_at": at,
+                },
+            )
+            for step, node, at in self.connection.rows(QUERIES["steps_of_run"], row_ids(run_no))
         ]
+
+    def row_of_step(self, run_no: int, step: int) -> int | None:
+        """The row of the log that a step is on record with, or ``None``.
+
+        Found without an index: the rows say how many steps there were before them, and of a run
+        without items, retries and the like the row is that of the step's number.
+        """
+        first, end = row_ids(run_no)
+        low, high, guess = first, end, first + 1 + step
+        while low < high:
+            row = self.connection.row(QUERIES["step_row"], (guess, end))
+            if row is not None and row["step"] == step and row["kind"] in ENDS_STEP:
+                return int(row["id"])
+            if row is None or row["steps"] > step:
+                high = guess
+            else:
+                low = row["id"] + 1
+            guess = (low + high) // 2 if high < end or low > first + step + 64 else low
+        row = self.connection.row(QUERIES["find_step"], (first, end, step))
+        return None if row is None else int(row[0])
 
     def store_json(self, run_id: str, step: int) -> str:
         """The store after a step as JSON text: plain JSON where the values are plain.
@@ -160,7 +196,7 @@ class Checkpoints(RunsFile):
             InvalidValueError: A value does not fit the schema.
         """
         run_no = self.number(run_id)
-        if self.connection.row(QUERIES["has_step"], (run_no, step)) is None:
+        if self.row_of_step(run_no, step) is None:
             raise self._no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         name = str(key_of(row["store_name"])) if row else ""

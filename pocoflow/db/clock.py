@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "new_fence", "utc_now"]
+__all__ = ["later", "micros", "new_fence", "utc_now"]
 
 
 def utc_now() -> str:
@@ -13,9 +13,14 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def micros() -> int:
+    """The current time in microseconds since 1970, as the log has it."""
+    return time.time_ns() // 1000
+
+
 def new_fence() -> int:
     """A number that is higher than those that were given before, as far as the clock is right."""
-    return time.time_ns() // 1000
+    return micros()
 
 
 def later(moment: str, seconds: float) -> str:

@@ -9,6 +9,7 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cache
 from itertools import chain, count
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocoflow import codec
+from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
+from pocoflow.db.values import write_value
 from pocoflow.errors import DatabaseFileError, NotStorableError
 
 __all__ = ["Layout", "copy_of_old", "create", "layout_of", "migrate", "protect"]
@@ -81,13 +84,16 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
             f"database {label} has layout {version}, this pocoflow reads up to {VERSION}: "
             "upgrade pocoflow"
         )
+    if 0 < version < VERSION:
+        raise DatabaseFileError(
+            f"database {label} was written by a version between 0.2.1 and 0.3 that was never "
+            f"published (layout {version}): use another file, or the version that wrote it"
+        )
     if version == VERSION:
         _refuse_others(objects - _objects_of_this_version(), label)
         if lacking := _objects_of_this_version() - objects:
             raise DatabaseFileError(
-                f"database {label} was written by a version between 0.2.1 and 0.3 that was never "
-                f"published, or was changed, and lacks {_names(lacking)}: use another file, or "
-                "the version that wrote it"
+                f"database {label} was changed: it lacks {_names(lacking)}; use another file"
             )
         return Layout.CURRENT
     _check_old(raw, objects, label)
@@ -284,8 +290,8 @@ def _transform(raw: sqlite3.Connection, label: str, *, strict: bool) -> None:
             _move_away(raw, table)
         _lay_out(raw)
         _copy_runs(raw)
-        _copy_events(raw)
         _copy_checkpoints(raw, label, strict=strict)
+        _copy_events(raw)
         for table in _OLD_COLUMNS:
             raw.execute(f"DROP TABLE old_{table}")
     except sqlite3.IntegrityError as exc:
@@ -304,7 +310,7 @@ def _move_away(raw: sqlite3.Connection, table: str) -> None:
 
 def _copy_runs(raw: sqlite3.Connection) -> None:
     raw.execute(
-        "INSERT INTO pf_runs (run_id, flow_name, status, started_at, completed_at, total_steps, "
+        "INSERT INTO pf_run (run_id, flow_name, status, started_at, completed_at, total_steps, "
         "current_node, error_msg) SELECT run_id, coalesce(flow_name, ''), status, started_at, "
         "completed_at, coalesce(total_steps, 0), current_node, error_msg FROM old_pf_runs "
         "ORDER BY started_at, rowid"
@@ -312,29 +318,39 @@ def _copy_runs(raw: sqlite3.Connection) -> None:
 
 
 def _copy_events(raw: sqlite3.Connection) -> None:
-    raw.execute(
-        "INSERT INTO pf_events (id, run_id, step, node_name, event, action, elapsed_ms, error_msg, "
-        "ts) SELECT (r.run_no << 32) + row_number() OVER (PARTITION BY e.run_id ORDER BY e.id), "
-        "e.run_id, e.step, e.node_name, e.event, e.action, e.elapsed_ms, e.error_msg, "
-        "coalesce(e.ts, '') FROM old_pf_events AS e JOIN pf_runs AS r ON r.run_id = e.run_id"
-    )
+    rows = raw.execute(
+        "SELECT r.run_no, e.step, e.node_name, e.event, e.action, e.elapsed_ms, e.error_msg, e.ts "
+        "FROM old_pf_events AS e JOIN pf_run AS r ON r.run_id = e.run_id ORDER BY e.id"
+    ).fetchall()
+    for run_no, step, node, event, action, elapsed, message, ts in rows:
+        facts = {"node": node, "event": event, "action": action, "message": message}
+        length = None if elapsed is None else round(elapsed * 1000)
+        append_foreign(raw, run_no, Kind.EVENT, step, at=_micros(ts), elapsed=length, **facts)
+
+
+def _micros(text: object) -> int:
+    """A time of 0.2.1, which is ISO-8601 text, in UTC unless it says otherwise."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return 0
+    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return int(time.timestamp() * 1_000_000)
 
 
 def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> None:
     """Write each old full copy of a store as what changed since the copy before it."""
     rows = raw.execute(
-        "SELECT r.run_no, r.run_id, c.step, c.node_name, c.store_json, c.created_at, max(c.id) "
-        "FROM old_pf_checkpoints AS c JOIN pf_runs AS r ON r.run_id = c.run_id "
-        "GROUP BY r.run_no, c.step ORDER BY r.run_no, c.step"
+        "SELECT r.run_no, r.run_id, c.step, c.node_name, c.store_json, c.created_at "
+        "FROM old_pf_checkpoints AS c JOIN pf_run AS r ON r.run_id = c.run_id "
+        "ORDER BY r.run_no, c.step"
     )
     run_no, keys, before = 0, {}, {}  # type: int, dict[str, int], dict[str, tuple[int, str]]
     for row in rows:
         if row["run_no"] != run_no:
             run_no, keys, before = row["run_no"], {}, {}
-        raw.execute(
-            QUERIES["insert_step"],
-            (run_no, row["step"], row["node_name"] or "", row["created_at"] or ""),
-        )
+        facts = {"node": row["node_name"] or "", "at": _micros(row["created_at"])}
+        append_foreign(raw, run_no, Kind.CHECKPOINT, row["step"], **facts)
         try:
             values = json.loads(row["store_json"]).items()
             after = {key: _old_value(value) for key, value in values}
@@ -351,8 +367,8 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> N
         for key, op, text in _old_changes(before, after):
             if key not in keys:
                 keys[key] = len(keys)
-                raw.execute(QUERIES["insert_key"], (run_no, keys[key], key, ""))
-            raw.execute(QUERIES["insert_value"], (run_no, keys[key], row["step"], op, text))
+                raw.execute(QUERIES["insert_key"], (run_no, keys[key], 0, key))
+            write_value(raw, run_no, keys[key], row["step"], op, text)
         before = after
 
 

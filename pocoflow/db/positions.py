@@ -1,23 +1,25 @@
-"""Where a stored run goes on: the node that comes next, and what is kept of its step."""
+"""Where a stored run goes on: the node that comes next, and what is on record of its step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
-from pocoflow.counting import Begun
+from pocoflow.counting import ALONE, Begun
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.journal import INITIAL
+from pocoflow.db.lines import StoredBranch
+from pocoflow.db.log import Kind, names_at
 from pocoflow.db.questions import Asked, Pause, questions_of
-from pocoflow.db.rows import is_changes, read_json, read_names
-from pocoflow.db.sql import QUERIES
-from pocoflow.db.steps import StoredBranch
-from pocoflow.db.values import key_of
+from pocoflow.db.rows import is_input, read_json
+from pocoflow.db.sql import QUERIES, row_ids
+from pocoflow.db.values import INITIAL, key_of
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.edges import DEFAULT_ACTION
-from pocoflow.errors import CheckpointNotFoundError
+from pocoflow.errors import CheckpointNotFoundError, DecodeError
 
 __all__ = ["INITIAL", "Position", "asked_in", "read_position"]
 
@@ -38,6 +40,7 @@ class Position:
         asked: The questions of its step, by item (-1 likewise).
         pause: What it had done before the first row of its step.
         items: What is known of the items of its step, by number (-1 likewise).
+        row: The row of the log after which the step began.
         read_at: When it was read; deadlines are held against this one time.
     """
 
@@ -50,7 +53,47 @@ class Position:
     asked: Mapping[int, Asked] = field(default_factory=dict)
     pause: Pause | None = None
     items: Mapping[int, Begun] = field(default_factory=dict)
+    row: int = 0
     read_at: str = ""
+
+
+@dataclass(slots=True)
+class _Line:
+    """What the rows of a line, read in their order, say of it."""
+
+    scope: str
+    count: int = 0
+    node: str | None = ""
+    path: tuple[str, ...] = ()
+    action: str = DEFAULT_ACTION
+    last: int = 0
+    journal: dict[int, str] = field(default_factory=dict)
+    items: dict[int, Begun] = field(default_factory=dict)
+    pause: Pause | None = None
+
+    def read(self, row: sqlite3.Row) -> None:
+        """Take in the next row."""
+        kind, item = row["kind"], row["item"]
+        if kind in (Kind.STEP, Kind.CAUGHT):
+            self.count += 1
+            self.node, self.path = _next(row)
+            self.action, self.last = _action(row), row["id"]
+            self.journal, self.items, self.pause = {}, {}, None
+        elif kind == Kind.RESULT:
+            self.journal[ALONE] = _data(row)
+        elif kind == Kind.ITEM:
+            self.journal[item], self.items[item] = _data(row), Begun(row["mark"], 0)
+        elif kind == Kind.MARK:
+            self.items[item] = Begun(row["mark"], 0)
+        elif kind == Kind.RETRY:
+            self.items[ALONE if item is None else item] = Begun(row["mark"], row["attempt"])
+        elif kind == Kind.PREPARED:
+            prepared, changes = read_json(row["data"], is_input, "what prep of a node gave")
+            self.pause = Pause(prepared, [tuple(change) for change in changes])
+
+    def forget_attempts(self) -> None:
+        """Let everything have all its attempts again."""
+        self.items = {number: one._replace(attempts=0) for number, one in self.items.items()}
 
 
 def read_position(
@@ -63,98 +106,121 @@ def read_position(
         ResumeError: It was written by a version that did not record where a run goes on.
     """
     connection = database.connection
-    last = connection.row(QUERIES["last_step"], (run_no,))
-    if step is None:
-        step = last[0] if last is not None and last[0] is not None else INITIAL
-    if connection.row(QUERIES["has_step"], (run_no, step)) is None:
-        raise CheckpointNotFoundError(
-            f"run {run_id!r} in database {database.path} has no checkpoint of step {step}"
-        )
-    here = connection.row(QUERIES["position_at"], {"run_no": run_no, "step": step})
-    if here is None:
-        return Position(step, step, None, (), {}, {})
-    journal: dict[tuple[str, int], dict[int, str]] = {}
-    for scope, local, item, text in connection.rows(QUERIES["journal_of_run"], (run_no,)):
-        journal.setdefault((scope, local), {})[item] = text
-    items: dict[tuple[str, int], dict[int, Begun]] = {}
-    which = {"run_no": run_no}
-    for scope, at, item, mark, attempts in connection.rows(QUERIES["items_of_run"], which):
-        items.setdefault((scope, at), {})[item] = Begun(mark, attempts)
-    asked, pauses = _questions(connection, run_no)
-    begun = {*journal, *asked, *items}
-    branches = _branches(connection, run_no, here["step"], step, journal, begun)
-    local = ("", here["step"] + 1)
-    return Position(
-        step,
-        here["step"],
-        here["node"],
-        read_names(here["path"], "the path of a position"),
-        journal.get(local, {}),
-        {
-            scope: replace(
-                one,
-                asked=asked.get((scope, one.count), {}),
-                pause=pauses.get((scope, one.count)),
-                items=items.get((scope, one.count), {}),
+    first, end = row_ids(run_no)
+    until = end - 1
+    if step is not None:
+        found = database.row_of_step(run_no, step)
+        if found is None:
+            raise CheckpointNotFoundError(
+                f"run {run_id!r} in database {database.path} has no checkpoint of step {step}"
             )
-            for scope, one in branches.items()
-        },
+        until = found
+    start = connection.row(QUERIES["line_start"], (first, until))
+    if start is None:
+        last = connection.row(QUERIES["last_step"], (first, end))
+        step = last[0] if step is None and last is not None else step
+        if step is None:
+            raise CheckpointNotFoundError(
+                f"run {run_id!r} in database {database.path} has no checkpoint"
+            )
+        return Position(step, step, None, (), {}, {})
+    node, path = _next(start)
+    own = _Line("", node=node, path=path)
+    lines = {0: own}
+    finished = start["step"]
+    for row in connection.rows(QUERIES["rows_between"], (start["id"], until)):
+        if row["kind"] == Kind.LINE:
+            lines[row["line"]] = _Line(_data(row), last=row["id"])
+        if row["line"] not in lines:
+            raise DecodeError(f"run {run_id!r}: row {row['id']} of its log is of no line")
+        lines[row["line"]].read(row)
+        if row["kind"] == Kind.FAILED:
+            # Whoever goes on with a run that has failed for good has all attempts again.
+            for line in lines.values():
+                line.forget_attempts()
+        if row["kind"] in (Kind.STEP, Kind.CAUGHT):
+            finished = row["step"]
+    asked = _asked(connection, run_no)
+    values = _values(connection, run_no, lines, finished)
+    local = ("", start["step"] + 1)
+    return Position(
+        finished,
+        start["step"],
+        own.node,
+        own.path,
+        own.journal,
+        _branches(lines, values, asked),
         asked.get(local, {}),
-        pauses.get(local),
-        items.get(local, {}),
+        own.pause,
+        own.items,
+        start["id"],
         utc_now(),
     )
 
 
-def _questions(
-    connection: Connection, run_no: int
-) -> tuple[dict[tuple[str, int], dict[int, Asked]], dict[tuple[str, int], Pause]]:
-    """The questions whose steps are not finished, and what was done before them."""
+def _next(row: sqlite3.Row) -> tuple[str | None, tuple[str, ...]]:
+    """The node that comes next after a step, and the names of the flows around it."""
+    names = names_at(row["next_node"], row["next_path"])
+    return (names[-1], names[:-1]) if names else (None, ())
+
+
+def _action(row: sqlite3.Row) -> str:
+    return str(key_of(row["data"])) if row["data"] is not None else row["action"] or DEFAULT_ACTION
+
+
+def _data(row: sqlite3.Row) -> str:
+    if not isinstance(row["data"], str):
+        raise DecodeError(f"row {row['id']} of the log cannot be read: it has no data")
+    return row["data"]
+
+
+def _asked(connection: Connection, run_no: int) -> dict[tuple[str, int], dict[int, Asked]]:
+    """The questions whose steps are not finished, by line and step."""
     asked: dict[tuple[str, int], dict[int, Asked]] = {}
     for one in questions_of(connection, run_no):
         if not one.is_closed:
             item = -1 if one.item is None else one.item
             asked.setdefault((one.scope, one.step), {})[item] = one
-    rows = connection.rows(QUERIES["pauses_of_run"], (run_no,))
-    pauses: dict[tuple[str, int], Pause] = {}
-    for row in rows:
-        changes = read_json(row["changes"], is_changes, "what a node changed before it asked")
-        pauses[row["scope"], row["step"]] = Pause(row["prepared"], list(map(tuple, changes)))
-    return asked, pauses
+    return asked
+
+
+def _values(
+    connection: Connection, run_no: int, lines: Mapping[int, _Line], step: int
+) -> dict[int, list[Sequence[Any]]]:
+    """What the branches have of their own, by line."""
+    begun = [line for line in lines if line]
+    found: dict[int, list[Sequence[Any]]] = {}
+    if begun:
+        wanted = {"run_no": run_no, "first": min(begun), "step": step}
+        for line, *rest in connection.rows(QUERIES["values_of_lines"], wanted):
+            found.setdefault(line, []).append(rest)
+    return found
 
 
 def _branches(
-    connection: Connection,
-    run_no: int,
-    fork: int,
-    step: int,
-    journal: Mapping[tuple[str, int], Mapping[int, str]],
-    begun: Iterable[tuple[str, int]],
+    lines: Mapping[int, _Line],
+    values: Mapping[int, Sequence[Sequence[Any]]],
+    asked: Mapping[tuple[str, int], Mapping[int, Asked]],
 ) -> dict[str, StoredBranch]:
-    """The branches of the node after step ``fork`` as they stood after step ``step``."""
-    within = f"{fork + 1}."
-    asked = {"run_no": run_no, "fork": within, "step": step}
-    rows: dict[str, list[tuple[str, int, str | None]]] = {}
-    keys: dict[str, dict[str, int]] = {}
-    for scope, key, key_no, op, text in connection.rows(QUERIES["values_of_branches"], asked):
-        rows.setdefault(scope, []).append((key, op, text))
-        keys.setdefault(scope, {})[key_of(key)] = key_no
+    """The branches that had begun, and those that these are inside of."""
     found: dict[str, StoredBranch] = {}
-    for scope, local, path, node, action in connection.rows(
-        QUERIES["positions_of_branches"], (run_no, fork, step)
-    ):
-        found[scope] = StoredBranch(
-            local,
-            node or None,
-            read_names(path, "the path of a position"),
-            DEFAULT_ACTION if action is None else str(key_of(action)),
-            journal.get((scope, local), {}),
-            keys.get(scope, {}),
-            rows.get(scope, ()),
-        )
-    for scope, local in begun:
-        if local == 0 and scope.startswith(within) and scope not in found:
-            found[scope] = StoredBranch(0, "", (), journal=journal.get((scope, 0), {}))
+    for number, line in lines.items():
+        if number:
+            own = values.get(number, ())
+            found[line.scope] = StoredBranch(
+                line.count,
+                line.node,
+                line.path,
+                line.action,
+                line.journal,
+                {key_of(key): key_no for key, key_no, _, _ in own},
+                [(key, op, text) for key, _, op, text in own],
+                asked.get((line.scope, line.count), {}),
+                line.pause,
+                line.items,
+                number,
+                line.last,
+            )
     for scope in tuple(found):
         while scope := scope.rpartition("/")[0]:
             # Its first node is parallel, too, and has not ended.

@@ -1,7 +1,7 @@
 -- Every statement that WorkflowDB and a run's recorder execute, by name.
 
 -- name: insert_run
-INSERT INTO pf_runs (
+INSERT INTO pf_run (
     run_id, flow_name, status, started_at, current_node, owned, fence, token, store_name,
     parent_run_id, parent_step, graph_no
 ) VALUES (
@@ -16,78 +16,11 @@ INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
 SELECT graph_no FROM pf_graphs WHERE graph = ?;
 
 -- name: graph_of_run
-SELECT g.graph FROM pf_graphs AS g JOIN pf_runs AS r ON r.graph_no = g.graph_no WHERE r.run_id = ?;
-
--- name: claim
--- From here on, commits of whoever claimed the run before are refused. A clock in the number keeps it
--- apart from one that was given before an older copy of the file was restored.
-UPDATE pf_runs SET fence = max(fence + 1, ?) WHERE run_no = ? RETURNING fence;
-
--- name: owned
--- Whether the claim with this fence still holds, and the last step that it committed is there.
-SELECT 1 FROM pf_runs AS r WHERE run_no = :run_no AND fence = :fence
-    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = r.run_no AND s.step = :last);
-
--- name: fence
-SELECT run_id, fence FROM pf_runs WHERE run_no = ?;
-
--- name: go_on
--- A run goes on: only one that is not completed, by whoever holds its lock.
-UPDATE pf_runs SET
-    status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
-    traceback = NULL, cancel_requested = 0, flow_name = ?, current_node = ?, graph_no = ?,
-    started_at = coalesce(started_at, ?)
-WHERE run_no = ?;
-
--- name: last_step
-SELECT max(step) AS step FROM pf_steps WHERE run_no = ?;
-
--- name: next_step
-SELECT min(step) AS step FROM pf_steps WHERE run_no = ? AND step > ?;
-
--- name: insert_journal
--- Of the run whose claim still holds, see owned.
-INSERT INTO pf_journal (run_no, scope, step, item, value, digest)
-SELECT run_no, ?, ?, ?, ?, ? FROM pf_runs AS r WHERE run_no = ? AND fence = ?
-    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = r.run_no AND s.step = ?)
-ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
-    value = excluded.value, digest = excluded.digest;
-
--- name: journal_of_run
-SELECT scope, step, item, value FROM pf_journal WHERE run_no = ? ORDER BY scope, step, item;
-
--- name: items_in_journal
-SELECT count(*) FROM pf_journal WHERE run_no = ? AND item >= 0;
+SELECT g.graph FROM pf_graphs AS g JOIN pf_run AS r ON r.graph_no = g.graph_no WHERE r.run_id = ?;
 
 -- name: runs_beginning
-SELECT run_id FROM pf_runs WHERE substr(run_id, 1, length(:text)) = :text
+SELECT run_id FROM pf_run WHERE substr(run_id, 1, length(:text)) = :text
 ORDER BY run_no DESC LIMIT :limit;
-
--- name: clear_journal
-DELETE FROM pf_journal WHERE run_no = ? AND scope = ? AND step <= ?;
-
--- name: clear_branches
--- What is left of the branches of one parallel node: a branch that failed had no step to remove it.
-DELETE FROM pf_journal WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
-
--- name: insert_item
-INSERT INTO pf_items (run_no, scope, step, item, digest, attempts) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (run_no, scope, step, item) DO UPDATE SET
-    digest = excluded.digest, attempts = max(attempts, excluded.attempts);
-
--- name: items_of_run
-SELECT scope, step, item, digest, attempts FROM pf_items WHERE run_no = :run_no
-UNION SELECT scope, step, item, digest, 0 FROM pf_journal WHERE run_no = :run_no AND item >= 0;
-
--- name: forget_attempts
--- Whoever goes on with a run that has failed for good has all attempts again.
-UPDATE pf_items SET attempts = 0 WHERE run_no = ?;
-
--- name: clear_items
-DELETE FROM pf_items WHERE run_no = ? AND scope = ? AND step <= ?;
-
--- name: clear_items_of_branches
-DELETE FROM pf_items WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
 
 -- name: insert_question
 INSERT INTO pf_questions (
@@ -96,12 +29,12 @@ INSERT INTO pf_questions (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: questions_of_run
-SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_run AS r ON r.run_no = q.run_no
 WHERE q.run_no = ? ORDER BY q.question;
 
 -- name: open_questions
 -- Those that wait for an answer, of runs that can still go on.
-SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_run AS r ON r.run_no = q.run_no
 WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
 ORDER BY q.question;
 
@@ -126,7 +59,7 @@ UPDATE pf_questions SET taken = 1 WHERE question = ?;
 
 -- name: open_by_run
 -- How many questions wait for an answer, by the run that can still go on.
-SELECT r.run_id, count(*) FROM pf_questions AS q JOIN pf_runs AS r ON r.run_no = q.run_no
+SELECT r.run_id, count(*) FROM pf_questions AS q JOIN pf_run AS r ON r.run_no = q.run_no
 WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
 GROUP BY q.run_no;
 
@@ -137,27 +70,13 @@ UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? 
 UPDATE pf_questions SET closed = 1
 WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks AND closed = 0;
 
--- name: insert_pause
-INSERT INTO pf_pauses (run_no, scope, step, prepared, changes) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (run_no, scope, step) DO UPDATE SET
-    prepared = excluded.prepared, changes = excluded.changes;
-
--- name: pauses_of_run
-SELECT scope, step, prepared, changes FROM pf_pauses WHERE run_no = ?;
-
--- name: clear_pauses
-DELETE FROM pf_pauses WHERE run_no = ? AND scope = ? AND step <= ?;
-
--- name: clear_pauses_of_branches
-DELETE FROM pf_pauses WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks;
-
 -- name: pause_run
-UPDATE pf_runs SET
+UPDATE pf_run SET
     status = 'paused', completed_at = NULL, total_steps = ?, current_node = ?, owned = 0
 WHERE run_no = ?;
 
 -- name: cancel_paused
-UPDATE pf_runs SET status = 'cancelled', completed_at = ?, cancel_requested = 1
+UPDATE pf_run SET status = 'cancelled', completed_at = ?, cancel_requested = 1
 WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
 
 -- name: runs_to_recover
@@ -167,7 +86,9 @@ SELECT * FROM pf_runs
 WHERE flow_name = :flow AND run_no = coalesce(:run_no, run_no) AND (
     (status = 'running' AND owned = 1)
     OR (status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
-        SELECT 1 FROM pf_positions AS p WHERE p.run_no = pf_runs.run_no
+        SELECT 1 FROM pf_log AS l
+        WHERE l.id >= pf_runs.run_no << 32 AND l.id < pf_runs.run_no + 1 << 32
+            AND l.kind IN (0, 16)
     ))
     OR (status = 'paused' AND EXISTS (
         SELECT 1 FROM pf_questions AS q
@@ -210,108 +131,213 @@ ORDER BY run_no DESC LIMIT :limit;
 
 -- name: request_cancel
 -- Ask whoever runs the run to stop after the step that it is at.
-UPDATE pf_runs SET cancel_requested = 1 WHERE run_id = ? AND status = 'running' RETURNING run_no;
+UPDATE pf_run SET cancel_requested = 1 WHERE run_id = ? AND status = 'running' RETURNING run_no;
 
 -- name: counts_by_flow
 -- How many runs of each status each flow has.
-SELECT flow_name, status, count(*) AS runs FROM pf_runs GROUP BY flow_name, status;
+SELECT flow_name, status, count(*) AS runs FROM pf_run GROUP BY flow_name, status;
 
 -- name: runs_with_owner
 -- The runs that are stored as running and belong to a process, which may be gone.
-SELECT run_no, flow_name FROM pf_runs WHERE status = 'running' AND owned = 1;
-
--- name: node_began
--- When the node that a run is at began.
-SELECT ts FROM pf_events
-WHERE id BETWEEN ? AND ? AND event = 'node_start'
-ORDER BY id DESC LIMIT 1;
+SELECT run_no, flow_name FROM pf_run WHERE status = 'running' AND owned = 1;
 
 -- name: forks_of_run
-SELECT run_id, parent_step, status FROM pf_runs WHERE parent_run_id = ? ORDER BY run_no;
-
--- name: progress
--- The end of a step that is not the last, if the claim still holds, see owned. Returns whether
--- somebody asked the run to stop, and whether it still reads as one that a process works on.
-UPDATE pf_runs AS r SET total_steps = ?, current_node = ? WHERE run_no = ? AND fence = ?
-    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = r.run_no AND s.step = ?)
-RETURNING cancel_requested, owned;
-
--- name: works_on
--- A reader took the run for interrupted, and it is not.
-UPDATE pf_runs SET status = 'running', owned = 1, error_msg = NULL, error_type = NULL
-WHERE run_no = ?;
+SELECT run_id, parent_step, status FROM pf_run WHERE parent_run_id = ? ORDER BY run_no;
 
 -- name: standing
-SELECT status, total_steps, cancel_requested FROM pf_runs WHERE run_no = ?;
+SELECT status, total_steps, cancel_requested FROM pf_run WHERE run_no = ?;
 
 -- name: finish
--- The end of a run, whichever way, if the claim still holds, see owned; the lock is given back after
--- it.
-UPDATE pf_runs SET
+-- The end of a run, whichever way; the lock is given back after it.
+UPDATE pf_run SET
     status = :status, completed_at = :now, total_steps = :steps,
-    current_node = coalesce(:node, current_node), error_type = :error_type,
+    current_node = coalesce(
+        :node, (SELECT v.current_node FROM pf_runs AS v WHERE v.run_no = :run_no)
+    ), error_type = :error_type,
     error_msg = :error_msg, traceback = :traceback, owned = 0
-WHERE run_no = :run_no AND fence = :fence
-    AND EXISTS (SELECT 1 FROM pf_steps AS s WHERE s.run_no = :run_no AND s.step = :last);
+WHERE run_no = :run_no AND fence = :fence;
 
 -- name: interrupted
 -- Persist what a reader derives: the process of this run is gone.
-UPDATE pf_runs SET status = 'failed', error_msg = ?, error_type = ?, owned = 0
-WHERE run_no = ? AND status = 'running' AND owned = 1;
+UPDATE pf_run SET
+    status = 'failed', error_msg = :error_msg, error_type = :error_type, owned = 0,
+    total_steps = (SELECT v.total_steps FROM pf_runs AS v WHERE v.run_no = :run_no),
+    current_node = (SELECT v.current_node FROM pf_runs AS v WHERE v.run_no = :run_no)
+WHERE run_no = :run_no AND status = 'running' AND owned = 1;
 
 -- name: close_running
 -- Rows that 0.2.1 left as running, of which no process is at work any more.
-UPDATE pf_runs SET status = 'failed', error_msg = ?, error_type = 'Interrupted'
+UPDATE pf_run SET status = 'failed', error_msg = ?, error_type = 'Interrupted'
 WHERE status = 'running';
 
--- name: insert_event
-INSERT INTO pf_events (
-    id, run_id, step, node_name, event, action, elapsed_ms, error_msg, ts, attempt, error_type,
-    traceback, path
+-- name: places_of_questions
+SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
+
+-- name: rename_question
+UPDATE pf_questions SET path = ? WHERE question = ?;
+
+-- name: store_json
+SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
+
+-- name: run_by_number
+SELECT status, owned, run_no FROM pf_run WHERE run_no = ?;
+
+-- name: delete_run
+DELETE FROM pf_run WHERE run_no = ?;
+
+-- name: claim
+-- From here on, commits of whoever claimed the run before are refused. A clock in the number keeps it
+-- apart from one that was given before an older copy of the file was restored.
+UPDATE pf_run SET fence = max(fence + 1, ?) WHERE run_no = ? RETURNING fence;
+
+-- name: go_on
+-- A run is at work again: only one that is not completed, by whoever holds its lock.
+UPDATE pf_run SET
+    status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
+    traceback = NULL, cancel_requested = 0, flow_name = ?, current_node = ?, graph_no = ?,
+    started_at = coalesce(started_at, ?)
+WHERE run_no = ?;
+
+-- name: append_step
+-- The row of a finished step. It takes the place of its result if that is the last row; nothing is
+-- written if somebody else has the run, or the row before is not there; nor, unless it must, if somebody
+-- has asked the run to stop or has taken it for interrupted.
+INSERT OR REPLACE INTO pf_log (
+    id, kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path,
+    note, data, error_type, error_msg, traceback
+)
+SELECT
+    (SELECT id + (id <> ?) FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM pf_run
+WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
+    AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+
+-- name: append
+-- Any other row of a run that this process has.
+INSERT INTO pf_log (
+    id, kind, line, steps, step, item, at, node, path, attempt, elapsed, next_node, next_path, note,
+    error_type, error_msg, traceback, mark, data
+)
+SELECT
+    (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM pf_run
+WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+
+-- name: append_foreign
+-- A row from whoever may not have the run: an event, an answer, a checkpoint.
+INSERT INTO pf_log (
+    id, kind, line, steps, step, at, node, path, action, elapsed, event, error_msg
 ) VALUES (
-    (SELECT coalesce(max(id), ?) + 1 FROM pf_events WHERE id BETWEEN ? AND ?),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    (SELECT coalesce(max(id), :first) + 1 FROM pf_log WHERE id >= :first AND id < :end),
+    :kind, 0,
+    coalesce((SELECT steps FROM pf_log WHERE id >= :first AND id < :end ORDER BY id DESC LIMIT 1), 0),
+    :step, :at, :node, :path, :action, :elapsed, :event, :message
 );
 
--- name: events_of_run
-SELECT * FROM pf_events WHERE id BETWEEN ? AND ? ORDER BY id;
+-- name: first_row
+INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path)
+VALUES (?, ?, 0, 0, -1, ?, ?, ?);
 
--- name: insert_step
-INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?);
+-- name: last_row
+SELECT id, steps FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
 
--- name: replace_step
-INSERT INTO pf_steps (run_no, step, node_name, created_at) VALUES (?, ?, ?, ?)
-ON CONFLICT (run_no, step) DO UPDATE SET
-    node_name = excluded.node_name, created_at = excluded.created_at;
+-- name: remove_open
+-- What was on record of a step that is finished now, and of the branches in it.
+DELETE FROM pf_log WHERE id > ? AND id < ? AND kind IN (3, 4, 5, 6) AND (line = ? OR ? = 0);
+
+-- name: remove_input
+-- What prep of a step had given, which is to run again.
+DELETE FROM pf_log WHERE id > ? AND id < ? AND line = ? AND kind = 6;
+
+-- name: step_row
+-- The row at or after a number that says how far the run was.
+SELECT id, step, kind, steps FROM pf_log WHERE id >= ? AND id < ? ORDER BY id LIMIT 1;
+
+-- name: find_step
+SELECT id FROM pf_log
+WHERE id >= ? AND id < ? AND step = ? AND kind IN (0, 1, 2, 15, 16) ORDER BY id DESC LIMIT 1;
+
+-- name: last_step
+SELECT max(step) AS step FROM pf_log WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 15, 16);
+
+-- name: next_step
+SELECT min(step) AS step FROM pf_log
+WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 15) AND step > ?;
+
+-- name: delete_step
+DELETE FROM pf_log WHERE id >= ? AND id < ? AND step = ? AND kind = 15;
+
+-- name: line_start
+-- The last step of the run's own line at or before a row; what comes after it is not finished.
+SELECT * FROM pf_log
+WHERE id >= ? AND id <= ? AND line = 0 AND kind IN (0, 1, 2, 16) ORDER BY id DESC LIMIT 1;
+
+-- name: rows_between
+SELECT * FROM pf_log WHERE id > ? AND id <= ? ORDER BY id;
 
 -- name: steps_of_run
-SELECT step, node_name, created_at FROM pf_steps WHERE run_no = ? AND step >= 0 ORDER BY step;
+SELECT step, node, ts FROM pf_log
+WHERE id >= ? AND id < ? AND kind IN (1, 2, 15) AND step >= 0 ORDER BY step;
 
--- name: has_step
-SELECT 1 FROM pf_steps WHERE run_no = ? AND step = ?;
+-- name: events_of_run
+SELECT * FROM pf_events WHERE run_id = ? ORDER BY id;
+
+-- name: claim_of_run
+SELECT run_id, fence, cancel_requested, owned FROM pf_run WHERE run_no = ?;
+
+-- name: works_on
+-- A reader took the run for interrupted, and it is not.
+UPDATE pf_run SET status = 'running', owned = 1, error_msg = NULL, error_type = NULL
+WHERE run_no = ?;
+
+-- name: items_on_record
+SELECT count(*) FROM pf_log WHERE id >= ? AND id < ? AND kind = 4;
+
+-- name: node_began
+-- When the node that a run is at began.
+SELECT ts FROM pf_log WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
+
+-- name: next_places
+SELECT id, next_node, next_path FROM pf_log
+WHERE id >= ? AND id < ? AND next_node IS NOT NULL AND kind IN (0, 1, 2, 16);
+
+-- name: rename_next
+UPDATE pf_log SET next_node = ?, next_path = ? WHERE id = ?;
 
 -- name: insert_key
-INSERT INTO pf_keys (run_no, key_no, key, scope) VALUES (?, ?, ?, ?);
+INSERT INTO pf_key (run_no, key_no, line, key) VALUES (?, ?, ?, ?);
 
 -- name: keys_of_run
-SELECT key, key_no, scope FROM pf_keys WHERE run_no = ? ORDER BY key_no;
+SELECT key, key_no, line FROM pf_key WHERE run_no = ? ORDER BY key_no;
 
 -- name: insert_value
-INSERT INTO pf_values (run_no, key_no, step, op, value) VALUES (?, ?, ?, ?, ?);
+INSERT INTO pf_value (run_no, key_no, step, op, value, blob) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: insert_blob
+INSERT INTO pf_blob (id, value) VALUES (
+    (SELECT coalesce(max(id), :first) + 1 FROM pf_blob WHERE id >= :first AND id < :end), :value
+);
 
 -- name: delete_value
-DELETE FROM pf_values WHERE run_no = ? AND key_no = ? AND step = ?;
+DELETE FROM pf_value WHERE run_no = ? AND key_no = ? AND step = ?;
+
+-- name: delete_blobs
+DELETE FROM pf_blob WHERE id IN (
+    SELECT blob FROM pf_value WHERE run_no = :run_no AND step = :step AND blob IS NOT NULL
+);
 
 -- name: delete_values
-DELETE FROM pf_values WHERE run_no = ? AND step = ?;
+DELETE FROM pf_value WHERE run_no = :run_no AND step = :step;
 
 -- name: values_at
 -- For each key: its last whole value at or before the step, and everything appended to it since.
 SELECT k.key, v.op, v.value
-FROM pf_keys AS k
+FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND k.scope = '' AND v.step <= :step AND v.step >= (
-    SELECT b.step FROM pf_values AS b
+WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= (
+    SELECT b.step FROM pf_value AS b
     WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
     ORDER BY b.step DESC LIMIT 1
 )
@@ -322,90 +348,52 @@ ORDER BY k.key_no, v.step;
 SELECT
     k.key, v.op, v.step, length(v.value) AS size,
     CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
-FROM pf_keys AS k
+FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND k.scope = '' AND v.step <= :step AND v.step >= (
-    SELECT b.step FROM pf_values AS b
+WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= (
+    SELECT b.step FROM pf_value AS b
     WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
     ORDER BY b.step DESC LIMIT 1
 )
 ORDER BY k.key_no, v.step;
 
 -- name: changes_of_run
--- Every change of the store, in the order of the steps; step -1 is the store at the beginning.
-SELECT s.step, s.node_name, s.created_at, k.key, k.scope, v.op, v.value
-FROM pf_steps AS s
-LEFT JOIN pf_values AS v ON v.run_no = s.run_no AND v.step = s.step
-LEFT JOIN pf_keys AS k ON k.run_no = v.run_no AND k.key_no = v.key_no
-WHERE s.run_no = ? ORDER BY s.step, k.key_no;
+-- Every change of the store, by line, in the order of the steps.
+SELECT v.step, k.line, k.key, v.op, v.value
+FROM pf_values AS v JOIN pf_key AS k ON k.run_no = v.run_no AND k.key_no = v.key_no
+WHERE v.run_no = ? ORDER BY v.step, k.key_no;
 
--- name: values_of_branches
--- The same for the keys of every branch of one parallel node, by branch. What is appended there may
--- have no whole value before it: it was appended to what the list was at the fork.
-SELECT k.scope, k.key, k.key_no, v.op, v.value
-FROM pf_keys AS k
+-- name: values_of_lines
+-- What the branches of a run have of their own, by line. What is appended there may have no whole
+-- value before it: it was appended to what the list was when the branch began.
+SELECT k.line, k.key, k.key_no, v.op, v.value
+FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND substr(k.scope, 1, length(:fork)) = :fork
-    AND v.step <= :step AND v.step >= coalesce((
-        SELECT b.step FROM pf_values AS b
-        WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
-        ORDER BY b.step DESC LIMIT 1
-    ), 0)
-ORDER BY k.scope, k.key_no, v.step;
-
--- name: insert_position
-INSERT INTO pf_positions (run_no, step, scope, count, node, path, action)
-VALUES (?, ?, ?, ?, ?, ?, ?);
-
--- name: position_at
--- The last position of the run's own scope, if a step left any.
-SELECT step, path, node FROM pf_positions
-WHERE run_no = :run_no AND step <= :step AND scope = ''
-    AND EXISTS (SELECT 1 FROM pf_positions WHERE run_no = :run_no AND step = :step)
-ORDER BY step DESC LIMIT 1;
-
--- name: positions_of_branches
-SELECT scope, count, path, node, action FROM pf_positions
-WHERE run_no = ? AND step > ? AND step <= ? ORDER BY step;
-
--- name: positions_of_run
-SELECT step, scope, path, node FROM pf_positions WHERE run_no = ?;
-
--- name: rename_position
-UPDATE pf_positions SET path = ?, node = ? WHERE run_no = ? AND step = ? AND scope = ?;
-
--- name: places_of_questions
-SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
-
--- name: rename_question
-UPDATE pf_questions SET path = ? WHERE question = ?;
-
--- name: resumes_of_run
--- How often somebody has gone on with a run.
-SELECT count(*) FROM pf_events WHERE id BETWEEN ? AND ? AND event = 'flow_resume';
-
--- name: store_json
-SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
+WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= coalesce((
+    SELECT b.step FROM pf_value AS b
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+    ORDER BY b.step DESC LIMIT 1
+), 0)
+ORDER BY k.line, k.key_no, v.step;
 
 -- name: runs_to_prune
 -- Every run or those of a flow, newest first, with the time when something last happened in it.
 SELECT run_no, status, owned, coalesce(
     completed_at,
-    (SELECT ts FROM pf_events
-     WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
+    (SELECT ts FROM pf_log WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
     started_at,
     ''
 ) AS last
-FROM pf_runs WHERE :flow IS NULL OR flow_name = :flow
+FROM pf_run WHERE :flow IS NULL OR flow_name = :flow
 ORDER BY run_no DESC;
-
--- name: run_by_number
-SELECT status, owned, run_no FROM pf_runs WHERE run_no = ?;
-
--- name: delete_run
-DELETE FROM pf_runs WHERE run_no = ?;
 
 -- name: delete_unused_graphs
 DELETE FROM pf_graphs WHERE graph_no NOT IN (
-    SELECT graph_no FROM pf_runs WHERE graph_no IS NOT NULL
+    SELECT graph_no FROM pf_run WHERE graph_no IS NOT NULL
 );
+
+-- name: was_resumed
+SELECT 1 FROM pf_log WHERE id >= ? AND id < ? AND kind = 11 LIMIT 1;
+
+-- name: last_line
+SELECT max(line) FROM pf_log WHERE id >= ? AND id < ?;

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow.address import Address, dump_names
+from pocoflow.address import Address
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
+from pocoflow.db.log import Kind, append_foreign, placed
 from pocoflow.db.rows import is_anything, is_object, read_json, read_names
-from pocoflow.db.sql import QUERIES, event_ids
+from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import key_of
 from pocoflow.errors import AnsweredError, AnswerError
 from pocoflow.failure import escaped
@@ -205,12 +206,10 @@ def keep_answer(
         row = (text, by, now, one.question, instead_of)
         taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:
-            first, last = event_ids(run_no)
             told = escaped(f"{text}, by {by}" if by else text)
-            facts = (one.run_id, one.step, one.node, "answer", None, None, told, now)
-            names = dump_names(one.path) if len(one.path) > 1 else None
-            event = (first, first, last, *facts, None, None, None, names)
-            raw.execute(QUERIES["insert_event"], event)
+            node, path = placed(one.path)
+            facts = {"node": node, "path": path, "message": told}
+            append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)
             return
     for known in questions_of(connection, run_no):
         if known.question == one.question:

@@ -1,4 +1,4 @@
-"""What a running run writes: one transaction per step, on a connection that stays open."""
+"""What a running run puts on record, from its row to its last status, under the run's lock."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.codec import Classes
-from pocoflow.db.clock import new_fence, utc_now
-from pocoflow.db.positions import INITIAL, Position, asked_in, read_position
+from pocoflow.db.clock import micros, new_fence, utc_now
+from pocoflow.db.lines import LineRecorder
+from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
+from pocoflow.db.positions import Position, asked_in, read_position
 from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
-from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.steps import StepWriter
-from pocoflow.db.values import Change, ValueWriter, stored_text
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.values import INITIAL, Change, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     AnsweredError,
@@ -38,7 +40,7 @@ class TakenError(ResumeError):
     """Somebody else goes on with the run, or has ended it."""
 
 
-class RunRecorder(StepWriter):
+class RunRecorder(LineRecorder):
     """Keeps one run in the database, from its row to its last status, under the run's lock.
 
     Args:
@@ -47,14 +49,14 @@ class RunRecorder(StepWriter):
         classes: Those that will be found when values of the run are read back.
     """
 
-    _run_no = 0  # __del__ looks at it even if __init__ was interrupted
+    _run = RunLog("", "")  # __del__ looks at it even if __init__ was interrupted
 
     def __init__(self, database: WorkflowDB, run_id: str, classes: Classes | None = None) -> None:
-        super().__init__(database, run_id, ValueWriter(f"run {run_id!r}"))
+        log = RunLog(database.path, run_id)
+        super().__init__(database, log, ValueWriter(f"run {run_id!r}", 0, log.keys))
         if classes is not None:
             self._values.classes = classes
         self._status = ""
-        self._steps = 0
 
     # -- the beginning ------------------------------------------------------------------------
 
@@ -96,37 +98,40 @@ class RunRecorder(StepWriter):
             DatabaseError: The database cannot be written.
         """
         self._store = store
-        now = utc_now()
         changes = self._values.changes(store)
-        owned = bool(row.get("owned"))
+        run, owned = self._run, bool(row.get("owned"))
         try:
             with self._db.connection.transaction() as raw:
-                given = {"run_id": self.run_id, "store_name": stored_text(store.name), **row}
-                self._progress.fence = given["fence"] = new_fence()
+                fence = new_fence()
+                given = {
+                    "run_id": self.run_id,
+                    "store_name": stored_text(store.name),
+                    "fence": fence,
+                    **row,
+                }
                 if graph is not None:
                     given["graph_no"] = _graph_number(raw, graph)
-                self._run_no = self._db.insert_run(given, raw)
+                run.take(self._db.insert_run(given, raw), fence)
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._hold()
-                raw.execute(QUERIES["insert_step"], (self._run_no, INITIAL, "", now))
-                self._values.write(raw, self._run_no, INITIAL, changes)
-                if first is not None:
-                    self._position(raw, INITIAL, first, path, 0)
-                if owned:
-                    self._event(raw, now, "flow_start", 0, None)
-                    self._event(raw, now, "node_start", 0, Address(path, first or ""))
+                kind = Kind.START if owned else Kind.FORKED
+                where = (None, None) if first is None else placed((*path, first))
+                raw.execute(QUERIES["first_row"], (run.first, kind, micros(), *where))
+                self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
                 self._db.connection.at_end(accept, undone=self.let_go)
         except BaseException:
             self.let_go()
             raise
+        run.last = self._since = run.first
 
     def _hold(self) -> None:
-        if not self._db.locks.hold(self._run_no, self._progress.claim):
+        run = self._run
+        if not self._db.locks.hold(run.run_no, run.claim):
             raise DatabaseError(
                 f"run {self.run_id!r} cannot begin in database {self._db.path}: a process still "
-                f"runs the run that had its number, {self._run_no}, before an older copy of the "
+                f"runs the run that had its number, {run.run_no}, before an older copy of the "
                 "file was restored; end that process"
             )
 
@@ -142,26 +147,26 @@ class RunRecorder(StepWriter):
             RunNotFoundError: There is no such run.
             TakenError: It is completed, or alive in this or another process.
         """
-        self._run_no = self._db.number(self.run_id)
-        if not self._db.locks.hold(self._run_no, self._progress.claim, patience=0.2):
+        run = self._run
+        run.take(self._db.number(self.run_id), 0)
+        if not self._db.locks.hold(run.run_no, run.claim, patience=0.2):
             raise TakenError(
                 f"run {self.run_id!r} is running, here or in another process; a run is resumed "
                 "when nobody runs it"
             )
         try:
             self._fence_off(recovering)
-            position = self.position()
-            self._progress.last = position.step
-            return position
+            return self.position()
         except BaseException:
             self.let_go()
             raise
 
     def _fence_off(self, recovering: bool) -> None:
         """Turn away whoever claimed the run before; its lock may have been lost with the file."""
+        run = self._run
         with self._db.writing() as raw:
             row = raw.execute(QUERIES["run_by_id"], (self.run_id,)).fetchone()
-            if row is None or row["run_no"] != self._run_no:
+            if row is None or row["run_no"] != run.run_no:
                 raise RunNotFoundError(
                     f"run {self.run_id!r} was removed from database {self._db.path} in this instant"
                 )
@@ -173,11 +178,12 @@ class RunRecorder(StepWriter):
                 )
             if recovering:
                 self._refuse_changed(raw, row["flow_name"])
-            claim = raw.execute(QUERIES["claim"], (new_fence(), self._run_no)).fetchone()
-        self._progress.fence = claim[0]
+            fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
+            run.take(run.run_no, fence)
+            run.look(raw)
 
     def _refuse_changed(self, raw: sqlite3.Connection, flow_name: str) -> None:
-        wanted = {"flow": flow_name, "now": utc_now(), "run_no": self._run_no}
+        wanted = {"flow": flow_name, "now": utc_now(), "run_no": self._run.run_no}
         if raw.execute(QUERIES["runs_to_recover"], wanted).fetchone() is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
@@ -190,13 +196,16 @@ class RunRecorder(StepWriter):
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
         """
-        self._run_no = self._run_no or self._db.number(self.run_id)
-        return read_position(self._db, self.run_id, self._run_no, step)
+        run = self._run
+        if not run.run_no:
+            run.take(self._db.number(self.run_id), 0)
+        return read_position(self._db, self.run_id, run.run_no, step)
 
     def was_resumed(self) -> bool:
         """Whether somebody has gone on with the run before."""
-        row = self._db.connection.row(QUERIES["resumes_of_run"], event_ids(self._run_no))
-        return row is not None and row[0] > 0
+        run = self._run
+        row = self._db.connection.row(QUERIES["was_resumed"], (run.first, run.end))
+        return row is not None
 
     def go_on(
         self,
@@ -227,28 +236,32 @@ class RunRecorder(StepWriter):
             DatabaseError: The database cannot be written.
         """
         self._store = store
-        self._steps = position.step + 1
-        self._journaled, self._begun = bool(position.journal), True
-        self._knows_input = position.pause is not None
-        self._numbers_items = bool(position.items)
+        run = self._run
+        self._since = position.row
+        self._is_open, self._knows_input = True, position.pause is not None
         self._forks = f"{position.fork + 1}." if position.branches else ""
-        now = utc_now()
-        with self._committing() as raw:
+        self._refuse_late()
+        with self._db.connection.transaction() as raw:
             self._refuse_cancelled(raw)
             asked = asked_in(position)
             seen = [one for one in asked if one.answer or one.is_late(position.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
-            self._values.load(raw, self._run_no, stored)
-            made = self._values.amend(raw, self._run_no, position.step, store, amended)
+            self._values.load(raw, run.run_no, stored)
+            made = self._values.amend(raw, run.run_no, position.step, store, amended)
+            # Numbers that this process gives are behind those of all before it.
+            run.keys = self._values.numbers
+            row = raw.execute(QUERIES["last_line"], (run.first, run.end)).fetchone()
+            run.lines = count((row[0] or 0) + 1)
             number = _graph_number(raw, graph)
-            for scope, local, kept in _inputs(position):
+            for line, since, kept in _inputs(position):
                 if kept is None:
-                    raw.execute(QUERIES["clear_pauses"], (self._run_no, scope, local))
+                    raw.execute(QUERIES["remove_input"], (since, run.end, line))
             if renamed is not None:
-                rename_places(raw, self._run_no, renamed)
-            raw.execute(QUERIES["go_on"], (flow_name, node.text, number, now, self._run_no))
-            self._event(raw, now, "flow_resume", self._steps, None)
-            self._event(raw, now, "node_start", self._steps, node)
+                rename_places(raw, run.run_no, renamed)
+            facts = (flow_name, node.text, number, utc_now(), run.run_no)
+            raw.execute(QUERIES["go_on"], facts)
+            run.steps = position.step + 1
+            run.last = run.append(raw, Kind.RESUMED, 0, run.steps, following=node.names)
         self._values.accept(made)
 
     def settle(self, position: Position) -> Position:
@@ -260,7 +273,7 @@ class RunRecorder(StepWriter):
         Raises:
             DatabaseError: The database cannot be written.
         """
-        connection, number = self._db.connection, self._run_no
+        connection, number = self._db.connection, self._run.run_no
         for one in asked_in(position):
             if one.is_open and one.is_late(position.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
@@ -270,7 +283,7 @@ class RunRecorder(StepWriter):
         return replace(self.position(), read_at=position.read_at)
 
     def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
-        status = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()["status"]
+        status = raw.execute(QUERIES["standing"], (self._run.run_no,)).fetchone()["status"]
         if status == "cancelled" != self._status:
             raise TakenError(
                 f"run {self.run_id!r} was cancelled in this instant; resume it again to go on "
@@ -279,9 +292,9 @@ class RunRecorder(StepWriter):
 
     def let_go(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
-        if self._run_no:
-            self._progress.is_over = True
-            self._db.locks.release(self._run_no, self._progress.claim)
+        if self._run.run_no:
+            self._run.is_over = True
+            self._db.locks.release(self._run.run_no, self._run.claim)
 
     def __del__(self) -> None:
         # A Ctrl-C between the first commit and the first node leaves nobody to record it.
@@ -289,37 +302,13 @@ class RunRecorder(StepWriter):
 
     # -- a step -------------------------------------------------------------------------------
 
-    def _advance(
-        self,
-        raw: sqlite3.Connection,
-        now: str,
-        step: int,
-        node: Address,
-        following: str | None,
-        path: tuple[str, ...],
-    ) -> bool:
-        if following is not None:
-            return super()._advance(raw, now, step, node, following, path)
-        self._finish(raw, now, "completed", step + 1, node, None)
-        return False
+    def _end_line(self, raw: sqlite3.Connection, node: str, path: tuple[str, ...]) -> None:
+        self._finish(raw, "completed", Address(path, node).text, NO_ERROR)
 
-    def _follow(
-        self,
-        raw: sqlite3.Connection,
-        now: str,
-        step: int,
-        action: str,
-        following: str | None,
-        path: tuple[str, ...],
+    def _finished(
+        self, step: int, last: int, changes: Sequence[Change], following: str | None
     ) -> None:
-        if following is not None:
-            super()._follow(raw, now, step, action, following, path)
-        else:
-            self._event(raw, now, "flow_end", step + 1, None)
-
-    def _finished(self, step: int, changes: Sequence[Change], following: str | None) -> None:
-        super()._finished(step, changes, following)
-        self._steps = step + 1
+        super()._finished(step, last, changes, following)
         if following is None:
             self.let_go()
 
@@ -332,14 +321,14 @@ class RunRecorder(StepWriter):
         Raises:
             DatabaseError: The database cannot be written.
         """
-        now = utc_now()
-        with self._committing() as raw:
-            row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
-            if row["cancel_requested"]:
+        run = self._run
+        self._refuse_late()
+        with self._db.connection.transaction() as raw:
+            if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
-            self._event(raw, now, "flow_pause", row["total_steps"], None)
-            raw.execute(QUERIES["pause_run"], (row["total_steps"], node, self._run_no))
-        asked = questions_of(self._db.connection, self._run_no)
+            run.append(raw, Kind.PAUSED, 0, run.steps)
+            raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
+        asked = questions_of(self._db.connection, run.run_no)
         self.let_go()
         return [one for one in asked if one.is_open]
 
@@ -363,31 +352,39 @@ class RunRecorder(StepWriter):
             Whether the run ended so. ``False`` if its last commit had completed or paused it
             already: a Ctrl-C during a commit is raised after it.
         """
-        if self._progress.is_over:
+        run = self._run
+        if run.is_over:
             return False  # whoever goes on with it now says how it ends
         try:
-            now = utc_now()
             with self._db.connection.transaction() as raw:
                 # Not before it is committed: or somebody would find the run interrupted.
                 self._db.connection.at_end(self.let_go, undone=self._still_goes_on)
-                row = raw.execute(QUERIES["standing"], (self._run_no,)).fetchone()
+                row = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()
                 self._refuse_without_lock()
                 if row is not None and row["status"] in ("completed", "paused"):
                     return False
                 if row is None:
-                    raise self._lost(raw)
-                self._progress.is_over = True
-                self._steps = row["total_steps"]
+                    raise run.lost(raw)
+                run.is_over = True
+                described = NO_ERROR
                 if status == "failed":
-                    raw.execute(QUERIES["forget_attempts"], (self._run_no,))
-                    if node is not None:
-                        self._event(
-                            raw, now, "node_error", step, node, None, elapsed, attempts, error
+                    described = Described(*describe_error(error))
+                    if node is None:
+                        run.append(raw, Kind.FAILED, 0, run.steps, error=described)
+                    else:
+                        run.append(
+                            raw,
+                            Kind.FAILED,
+                            0,
+                            step,
+                            place=node.names,
+                            attempt=attempts,
+                            elapsed=int(elapsed * 1e6),
+                            error=described,
                         )
-                    self._event(raw, now, "flow_error", self._steps, None, error=error)
                 else:
-                    self._event(raw, now, f"flow_{status}", self._steps, None)
-                self._finish(raw, now, status, self._steps, node, error)
+                    run.append(raw, Kind.CANCELLED, 0, run.steps)
+                self._finish(raw, status, None if node is None else node.text, described)
         except DatabaseError as exc:
             _log.exception(
                 "run %r: its end (%s) could not be recorded: %s", self.run_id, status, exc
@@ -399,41 +396,24 @@ class RunRecorder(StepWriter):
         return True
 
     def _still_goes_on(self) -> None:
-        self._progress.is_over = False
-
-    # -- rows ---------------------------------------------------------------------------------
+        self._run.is_over = False
 
     def _finish(
-        self,
-        raw: sqlite3.Connection,
-        now: str,
-        status: str,
-        steps: int,
-        node: Address | None,
-        error: BaseException | None,
+        self, raw: sqlite3.Connection, status: str, node: str | None, error: Described
     ) -> None:
-        kind, message, trace = describe_error(error)
-        facts = {
-            "status": status,
-            "now": now,
-            "steps": steps,
-            "node": None if node is None else node.text,
-            "error_type": kind,
-            "error_msg": message,
-            "traceback": trace,
-            "run_no": self._run_no,
-            "fence": self._progress.fence,
-            "last": self._progress.last,
-        }
+        run = self._run
+        steps = raw.execute(QUERIES["last_row"], (run.first, run.end)).fetchone()[1]
+        facts = {"status": status, "now": utc_now(), "steps": steps, "node": node}
+        facts |= {**error._asdict(), "run_no": run.run_no, "fence": run.fence}
         if not raw.execute(QUERIES["finish"], facts).rowcount:
-            raise self._lost(raw)
+            raise run.lost(raw)
 
 
-def _inputs(position: Position) -> Iterator[tuple[str, int, Pause | None]]:
-    """What the unfinished steps of a run go on with, by scope and number."""
-    yield "", position.fork + 1, position.pause
-    for scope, branch in position.branches.items():
-        yield scope, branch.count, branch.pause
+def _inputs(position: Position) -> Iterator[tuple[int, int, Pause | None]]:
+    """What the unfinished steps of a run go on with, by line, and the row they begin after."""
+    yield 0, position.row, position.pause
+    for branch in position.branches.values():
+        yield branch.line, branch.last, branch.pause
 
 
 def _graph_number(raw: sqlite3.Connection, graph: str) -> int:

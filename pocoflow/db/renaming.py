@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pocoflow.address import dump_names
+from pocoflow.db.log import names_at, placed
 from pocoflow.db.rows import read_names
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, row_ids
 
 __all__ = ["Renamed", "rename_places"]
 
@@ -22,14 +23,11 @@ def rename_places(raw: sqlite3.Connection, run_no: int, renamed: Renamed) -> Non
     Two nodes may have changed their names: with old names among the new ones, nobody could tell
     later which of the two a name means.
     """
-    for step, scope, path, node in raw.execute(QUERIES["positions_of_run"], (run_no,)).fetchall():
-        around = read_names(path, "the path of a position")
-        names = (*around, *([node] if node else []))
-        now = renamed(names)
+    for number, node, path in raw.execute(QUERIES["next_places"], row_ids(run_no)).fetchall():
+        names = names_at(node, path)
+        now = renamed(names) if names else names
         if now != names:
-            around, last = (now[:-1], now[-1]) if node else (now, "")
-            row = (dump_names(around), last, run_no, step, scope)
-            raw.execute(QUERIES["rename_position"], row)
+            raw.execute(QUERIES["rename_next"], (*placed(now), number))
     for number, path in raw.execute(QUERIES["places_of_questions"], (run_no,)).fetchall():
         now = renamed(read_names(path, "the path of a position"))
         raw.execute(QUERIES["rename_question"], (dump_names(now), number))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pocoflow.db.rows import is_anything, read_json
-from pocoflow.db.sql import QUERIES, event_ids
-from pocoflow.db.values import APPENDED, CODED, DELETED, UNSAVED, read_mark
+from pocoflow.db.sql import QUERIES, row_ids
+from pocoflow.db.values import APPENDED, CODED, DELETED, INITIAL, UNSAVED, read_mark
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DecodeError
 
@@ -69,13 +69,13 @@ def flow_counts(database: WorkflowDB) -> list[FlowCounts]:
 
 def node_began(database: WorkflowDB, run_no: int) -> str | None:
     """When the node that a run is at began, as ISO-8601 text in UTC."""
-    row = database.connection.row(QUERIES["node_began"], event_ids(run_no))
+    row = database.connection.row(QUERIES["node_began"], row_ids(run_no))
     return None if row is None else str(row["ts"])
 
 
 def finished_items(database: WorkflowDB, run_no: int) -> int:
     """How many items are finished of the batches that a run is at, parallel branches included."""
-    row = database.connection.row(QUERIES["items_in_journal"], (run_no,))
+    row = database.connection.row(QUERIES["items_on_record"], row_ids(run_no))
     return 0 if row is None else int(row[0])
 
 
@@ -185,28 +185,29 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
 
     ``steps`` has what each step changed (step -1: the store before the first node): ``set`` for
     whole values, ``appended`` for elements added to lists, ``deleted`` and ``not_saved`` keys, and
-    ``branches`` for the same of parallel branches, by their scope. ``questions`` has what was asked
-    and answered.
+    ``branches`` for the same of parallel branches, by their numbers in the log. ``questions`` has
+    what was asked and answered.
 
     Raises:
         RunNotFoundError: There is no such run.
     """
     number = database.number(run_id)
-    steps: dict[int, dict[str, Any]] = {}
-    for row in database.connection.rows(QUERIES["changes_of_run"], (number,)):
-        about = {"step": row["step"], "node": row["node_name"], "created_at": row["created_at"]}
-        step = steps.setdefault(row["step"], about)
-        if row["key"] is None:
-            continue
-        key, owner = _key(row["key"]), step
-        if row["scope"]:
-            owner = step.setdefault("branches", {}).setdefault(row["scope"], {})
-        if row["op"] == DELETED:
+    steps: dict[int, dict[str, Any]] = {INITIAL: {"step": INITIAL, "node": "", "created_at": ""}}
+    for row in database.get_checkpoints(run_id):
+        about = {"node": row["node_name"], "created_at": row["created_at"]}
+        steps[row["step"]] = {"step": row["step"], **about}
+    for step, line, text, op, value in database.connection.rows(
+        QUERIES["changes_of_run"], (number,)
+    ):
+        key, owner = _key(text), steps.setdefault(step, {"step": step})
+        if line:
+            owner = owner.setdefault("branches", {}).setdefault(str(line), {})
+        if op == DELETED:
             owner.setdefault("deleted", []).append(key)
         else:
-            part = {APPENDED: "appended", UNSAVED: "not_saved"}.get(row["op"], "set")
+            part = {APPENDED: "appended", UNSAVED: "not_saved"}.get(op, "set")
             owner.setdefault(part, {})[key] = read_json(
-                row["value"], is_anything, f"key {key!r} of run {run_id!r}"
+                value, is_anything, f"key {key!r} of run {run_id!r}"
             )
     return {
         "format": "pocoflow-run/1",

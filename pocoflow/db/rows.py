@@ -16,6 +16,7 @@ __all__ = [
     "is_anything",
     "is_changes",
     "is_graph",
+    "is_input",
     "is_names",
     "is_object",
     "is_path",
@@ -61,9 +62,9 @@ _STEP = _or_null(_number(-1, (1 << 32) - 1))
 _COLUMNS: dict[str, tuple[_Fits, str]] = {
     **dict.fromkeys(
         (
-            *("run_id", "flow_name", "token", "store_name", "key", "scope", "node"),
-            *("text", "context", "answer_schema", "asked_at", "graph", "event", "prepared"),
-            *("changes", "digest", "created_at", "ts"),
+            *("run_id", "flow_name", "token", "store_name", "key", "scope"),
+            *("text", "context", "answer_schema", "asked_at", "graph", "prepared"),
+            *("changes", "created_at", "ts"),
         ),
         (_text, "a text"),
     ),
@@ -72,19 +73,20 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
             *("started_at", "completed_at", "current_node", "error_msg", "error_type"),
             *("traceback", "parent_run_id", "node_name", "action", "value", "deadline"),
             *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
-            "path",
+            *("path", "node", "next_node", "next_path", "note", "mark", "data", "event"),
         ),
         (_text_or_null, "a text or NULL"),
     ),
     **dict.fromkeys(
         (
-            *("total_steps", "owned", "cancel_requested", "count", "item", "closed", "taken"),
-            *("key_no", "attempts", "fence"),
+            *("total_steps", "owned", "cancel_requested", "closed", "taken", "key_no", "fence"),
+            *("id", "kind", "line", "steps", "at"),
         ),
         (_NUMBER, "a whole number"),
     ),
     **dict.fromkeys(
-        ("parent_step", "attempt", "graph_no", "size"), (_or_null(_NUMBER), "a number or NULL")
+        ("parent_step", "attempt", "graph_no", "size", "item", "elapsed", "blob"),
+        (_or_null(_NUMBER), "a number or NULL"),
     ),
     "step": (_STEP, "the number of a step"),
     "run_no": (_number(1, (1 << 31) - 1), "the number of a run"),
@@ -208,6 +210,16 @@ def is_changes(value: object) -> bool:
         and one[1] in (0, 1, 2, 3)
         and _text_or_null(one[2])
         for one in value
+    )
+
+
+def is_input(value: object) -> bool:
+    """What ``prep`` gave, and what it changed."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and is_changes(value[1])
     )
 
 

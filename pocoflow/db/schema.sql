@@ -1,9 +1,8 @@
--- The layout of a pocoflow database, version 1 (PRAGMA user_version).
+-- The layout of a pocoflow database, version 2 (PRAGMA user_version).
 --
--- pf_runs and pf_events are tables, pf_checkpoints is a view: a checkpoint is stored as what its
--- step changed (pf_steps, pf_keys, pf_values), and the view puts the whole store together for
--- whoever reads it. Times are ISO-8601 text in UTC. Integer keys that hold the run's number and a
--- sequence in one need no second index.
+-- A commit of a run appends one row to pf_log; what it changed in the store stands beside it in
+-- pf_value. What can be derived is a view: pf_runs, pf_events and pf_checkpoints have the documented
+-- columns. Numbers that hold the run's number and a sequence in one need no second index.
 
 -- What a run's flow looked like: nodes, actions, edges, schema, as JSON, once for all runs of it.
 CREATE TABLE pf_graphs (
@@ -11,13 +10,13 @@ CREATE TABLE pf_graphs (
     graph    TEXT NOT NULL UNIQUE
 );
 
--- One row per execution of a flow. run_no is the order of creation, whatever the clock says.
--- owned: the run was started by a process that holds the lock of this run while it lives, so a
--- reader can tell a live run from a dead one. fence: rises with every claim; a commit of whoever
--- claimed the run earlier is refused. token: 128 random bits, the stem of idempotency keys.
--- The number of a run that was removed is never given to another one, nor is that of a question:
--- whoever still has it must not come upon something else.
-CREATE TABLE pf_runs (
+-- One row per execution of a flow, written when its status changes. run_no is the order of creation,
+-- whatever the clock says; the number of a run that was removed is never given to another one.
+-- owned: the run was started by a process that holds the lock of this run while it lives, so a reader
+-- can tell a live run from a dead one. fence rises with every process that takes the run; a commit
+-- under an older number is refused. token: 128 random bits, the stem of idempotency keys.
+CREATE TABLE pf_run (
+    run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id           TEXT NOT NULL UNIQUE,
     flow_name        TEXT NOT NULL DEFAULT '',
     status           TEXT NOT NULL DEFAULT 'queued' CHECK (
@@ -30,126 +29,95 @@ CREATE TABLE pf_runs (
     error_msg        TEXT,
     error_type       TEXT,
     traceback        TEXT,
-    run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     owned            INTEGER NOT NULL DEFAULT 0,
     fence            INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
     token            TEXT NOT NULL DEFAULT '',
     store_name       TEXT NOT NULL DEFAULT '',
-    cancel_requested INTEGER NOT NULL DEFAULT 0,
     parent_run_id    TEXT,
     parent_step      INTEGER,
     graph_no         INTEGER REFERENCES pf_graphs (graph_no)
 );
 
-CREATE INDEX pf_runs_by_status ON pf_runs (status, run_no);
+CREATE INDEX pf_run_by_status ON pf_run (status, run_no);
 
-CREATE INDEX pf_runs_by_flow ON pf_runs (flow_name, status);
+CREATE INDEX pf_run_by_flow ON pf_run (flow_name, status);
 
-CREATE INDEX pf_runs_by_parent ON pf_runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX pf_run_by_parent ON pf_run (parent_run_id) WHERE parent_run_id IS NOT NULL;
 
--- The ordered event log. id is run_no * 2^32 + sequence. node_name is for people; path has the names
--- of which it is made where there are several, as in pf_questions.
-CREATE TABLE pf_events (
+-- The log of the runs, a row a commit. id is run_no * 2^32 + a sequence that only grows. kind is one
+-- of those in log.py. line numbers the lines of execution of a run: 0 is the run itself, the others
+-- are its parallel branches. steps is how many steps of the run are committed, this one included; step
+-- is the number of the step, and as long as that is not finished the number of steps of its line
+-- before it. at is in microseconds since 1970, 0 if nobody knows. node is the node's name, and where
+-- flows or branches are around it what people read; path then holds all the names, as a JSON list.
+-- next_node and next_path say where the line goes on: an empty node is its end. data is what a result, a prepared value or a branch needs to be taken up again. A result is
+-- replaced by the row of its step, or removed with it.
+CREATE TABLE pf_log (
     id         INTEGER PRIMARY KEY,
-    run_id     TEXT NOT NULL,
+    kind       INTEGER NOT NULL,
+    line       INTEGER NOT NULL,
+    steps      INTEGER NOT NULL,
     step       INTEGER,
-    node_name  TEXT,
-    event      TEXT NOT NULL,
+    item       INTEGER,
+    at         INTEGER NOT NULL,
+    node       TEXT,
+    path       TEXT,
     action     TEXT,
-    elapsed_ms REAL,
-    error_msg  TEXT,
-    ts         TEXT NOT NULL,
+    elapsed    INTEGER,
     attempt    INTEGER,
+    next_node  TEXT,
+    next_path  TEXT,
+    event      TEXT,
+    note       TEXT,
     error_type TEXT,
+    error_msg  TEXT,
     traceback  TEXT,
-    path       TEXT
+    mark       TEXT,
+    data       TEXT,
+    ts         TEXT GENERATED ALWAYS AS (iif(at = 0, '',
+        strftime('%Y-%m-%dT%H:%M:%S', at / 1000000, 'unixepoch')
+        || iif(at % 1000000, printf('.%06d', at % 1000000), '') || '+00:00'
+    )) VIRTUAL
 );
 
--- One row per finished step; step -1 is the store before the first node.
-CREATE TABLE pf_steps (
-    run_no     INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
-    step       INTEGER NOT NULL,
-    node_name  TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    PRIMARY KEY (run_no, step)
-) WITHOUT ROWID;
-
--- The keys that a run's store has ever had, numbered in the order of their appearance. scope is
--- empty for the store of the run. A parallel branch has a store of its own until it is merged, under
--- the scope FORK.BRANCH: '12.0' is the first branch of the node that began as step 12, and
--- '12.0/3.1' the second branch of what that branch ran as its step 3.
-CREATE TABLE pf_keys (
-    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+-- The keys that the store of a line has ever had, numbered for the run in the order of appearance.
+CREATE TABLE pf_key (
+    run_no INTEGER NOT NULL,
     key_no INTEGER NOT NULL,
+    line   INTEGER NOT NULL,
     key    TEXT NOT NULL,
-    scope  TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run_no, key_no)
 ) WITHOUT ROWID;
 
--- What a step changed. op 0: value is the whole value. op 1: value is a list of the elements that
--- were appended to the list. op 2: the key was deleted. op 3: the value could not be stored; value
--- is the list [type, reason].
-CREATE TABLE pf_values (
-    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+-- What a step changed; step -1 is the store before the first node. op 0: value is the whole value.
+-- op 1: value is a list of the elements that were appended to the list. op 2: the key was deleted.
+-- op 3: the value could not be stored; value is the list [type, reason]. A value that would not fit
+-- into a page of this table is in pf_blob, whose rows may be four times as long.
+CREATE TABLE pf_value (
+    run_no INTEGER NOT NULL,
     key_no INTEGER NOT NULL,
     step   INTEGER NOT NULL,
     op     INTEGER NOT NULL CHECK (op BETWEEN 0 AND 3),
     value  TEXT,
+    blob   INTEGER,
     PRIMARY KEY (run_no, key_no, step)
 ) WITHOUT ROWID;
 
--- Where the run goes on: what a step was followed by, in its own scope. What is pending after a step
--- is the last row of the run's own scope ('') and, where it is a parallel node, the last row of each
--- of its branches; a branch whose node is empty is at its end. count numbers the steps of the scope.
--- path holds the names of the flow nodes around the node, as a JSON list; action led there.
-CREATE TABLE pf_positions (
-    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
-    step   INTEGER NOT NULL,
-    scope  TEXT NOT NULL DEFAULT '',
-    count  INTEGER NOT NULL,
-    path   TEXT NOT NULL DEFAULT '[]',
-    node   TEXT NOT NULL,
-    phase  TEXT NOT NULL DEFAULT 'prep',
-    item   INTEGER,
-    action TEXT,
-    PRIMARY KEY (run_no, step, scope)
-) WITHOUT ROWID;
+-- Long values. id is run_no * 2^32 + a sequence.
+CREATE TABLE pf_blob (
+    id    INTEGER PRIMARY KEY,
+    value TEXT NOT NULL
+);
 
--- Results of exec that are finished but not yet part of a committed step: after a crash they are
--- taken from here instead of being paid for again. The commit of their step removes them. step is
--- the step's number, in a parallel branch its number among the steps of the scope. digest is a hash
--- of the item that the result is of, with a number behind it for each further one that is equal;
--- empty if the item cannot be stored.
-CREATE TABLE pf_journal (
-    run_no INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
-    scope  TEXT NOT NULL DEFAULT '',
-    step   INTEGER NOT NULL,
-    item   INTEGER NOT NULL DEFAULT -1,
-    value  TEXT NOT NULL,
-    digest TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (run_no, scope, step, item)
-) WITHOUT ROWID;
-
--- What the other items were of which something is kept until their step is committed: a question, a
--- branch, the number of attempts of exec that have failed. Columns as in pf_journal.
-CREATE TABLE pf_items (
-    run_no   INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
-    scope    TEXT NOT NULL DEFAULT '',
-    step     INTEGER NOT NULL,
-    item     INTEGER NOT NULL,
-    digest   TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (run_no, scope, step, item)
-) WITHOUT ROWID;
-
--- What runs have asked, and what was answered. scope, step and item are those of pf_journal; path
--- holds the names of the flows and branches around the node, and its own, as a JSON list.
--- answer_schema is the JSON schema of an answer, default_answer and answer are JSON. taken: a resume
--- has gone on with the answer, or with none after the deadline. closed: the step is finished, with or
--- without the answer.
+-- What runs have asked, and what was answered. scope, step and item tell which step of which line it
+-- belongs to; path holds the names of the flows and branches around the node, and its own, as a JSON
+-- list. answer_schema is the JSON schema of an answer, default_answer and answer are JSON. taken: a
+-- resume has used the answer, or the default after the deadline. closed: the step is finished, with
+-- or without the answer.
 CREATE TABLE pf_questions (
     question       INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_no         INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
+    run_no         INTEGER NOT NULL REFERENCES pf_run (run_no) ON DELETE CASCADE,
     scope          TEXT NOT NULL DEFAULT '',
     step           INTEGER NOT NULL,
     item           INTEGER NOT NULL DEFAULT -1,
@@ -170,30 +138,89 @@ CREATE TABLE pf_questions (
 
 CREATE INDEX pf_questions_open ON pf_questions (run_no) WHERE closed = 0;
 
--- What a node had done before the first row of its step was written (a question, a failed attempt, the
--- result of an item), until the step is finished: what its prep returned, encoded, and what it had
--- changed in the store, a JSON list of [key, op, value] as in pf_values.
-CREATE TABLE pf_pauses (
-    run_no   INTEGER NOT NULL REFERENCES pf_runs (run_no) ON DELETE CASCADE,
-    scope    TEXT NOT NULL DEFAULT '',
-    step     INTEGER NOT NULL,
-    prepared TEXT NOT NULL,
-    changes  TEXT NOT NULL DEFAULT '[]',
-    PRIMARY KEY (run_no, scope, step)
-) WITHOUT ROWID;
-
-CREATE TRIGGER pf_runs_delete AFTER DELETE ON pf_runs BEGIN
-    DELETE FROM pf_events WHERE id BETWEEN old.run_no << 32 AND (old.run_no + 1 << 32) - 1;
+CREATE TRIGGER pf_run_delete AFTER DELETE ON pf_run BEGIN
+    DELETE FROM pf_log WHERE id BETWEEN old.run_no << 32 AND (old.run_no + 1 << 32) - 1;
+    DELETE FROM pf_blob WHERE id BETWEEN old.run_no << 32 AND (old.run_no + 1 << 32) - 1;
+    DELETE FROM pf_value WHERE run_no = old.run_no;
+    DELETE FROM pf_key WHERE run_no = old.run_no;
 END;
+
+-- The runs. Of a run that is at work, progress is what its log says.
+CREATE VIEW pf_runs AS
+SELECT
+    run_id, flow_name, status, started_at, completed_at,
+    CASE WHEN owned AND status = 'running' THEN coalesce((
+        SELECT l.steps FROM pf_log AS l
+        WHERE l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 ORDER BY l.id DESC LIMIT 1
+    ), total_steps) ELSE total_steps END AS total_steps,
+    CASE WHEN owned AND status = 'running' THEN coalesce((
+        SELECT coalesce(nullif(l.next_node, ''), l.node) FROM pf_log AS l
+        WHERE l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 
+            AND coalesce(nullif(l.next_node, ''), l.node) IS NOT NULL ORDER BY l.id DESC LIMIT 1
+    ), current_node) ELSE current_node END AS current_node,
+    error_msg, error_type, traceback, run_no, owned, token, store_name, cancel_requested,
+    parent_run_id, parent_step, graph_no, fence
+FROM pf_run AS r;
+
+-- The events. A row of the log is one or two: the second says what began, or ended, with it.
+CREATE VIEW pf_events AS
+SELECT
+    l.id * 2 AS id,
+    r.run_id AS run_id,
+    iif(l.kind = 0, 0, l.step) AS step,
+    l.node AS node_name,
+    CASE l.kind
+        WHEN 0 THEN 'flow_start' WHEN 1 THEN 'node_end' WHEN 2 THEN 'node_error'
+        WHEN 7 THEN 'node_retry' WHEN 8 THEN 'node_ask' WHEN 9 THEN 'node_start'
+        WHEN 10 THEN 'flow_pause' WHEN 11 THEN 'flow_resume'
+        WHEN 12 THEN iif(l.node IS NULL, 'flow_error', 'node_error')
+        WHEN 13 THEN 'flow_cancelled' ELSE l.event
+    END AS event,
+    l.action AS action,
+    l.elapsed / 1000.0 AS elapsed_ms,
+    coalesce(l.note, l.error_msg) AS error_msg,
+    l.ts AS ts,
+    l.attempt AS attempt,
+    l.error_type AS error_type,
+    l.traceback AS traceback,
+    l.path AS path
+FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
+WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16)
+UNION ALL
+SELECT
+    l.id * 2 + 1,
+    r.run_id,
+    CASE l.kind WHEN 11 THEN l.step WHEN 12 THEN l.steps ELSE l.step + 1 END,
+    iif(l.kind = 12, NULL, nullif(l.next_node, '')),
+    CASE WHEN l.kind = 12 THEN 'flow_error' WHEN l.next_node = '' THEN 'flow_end'
+        ELSE 'node_start' END,
+    NULL,
+    NULL,
+    iif(l.kind = 12, l.error_msg, NULL),
+    l.ts,
+    NULL,
+    iif(l.kind = 12, l.error_type, NULL),
+    iif(l.kind = 12, l.traceback, NULL),
+    iif(l.kind = 12, NULL, l.next_path)
+FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
+WHERE (l.kind = 12 AND l.node IS NOT NULL)
+    OR (l.kind IN (0, 1, 2, 11) AND (l.next_node <> '' OR (l.next_node = '' AND l.line = 0)));
+
+-- The changes of the store with their values, wherever these are kept.
+CREATE VIEW pf_values AS
+SELECT
+    run_no, key_no, step, op,
+    iif(blob IS NULL, value, (SELECT b.value FROM pf_blob AS b WHERE b.id = blob)) AS value
+FROM pf_value;
 
 -- The store after each step as one JSON object. A list is its stored elements and all that was
 -- appended since, put together as text, so that no number or string is rewritten on the way.
 CREATE VIEW pf_checkpoints AS
 SELECT
-    s.run_no * 4294967296 + s.step AS id,
+    r.run_no * 4294967296 + s.step AS id,
     r.run_id AS run_id,
     s.step AS step,
-    s.node_name AS node_name,
+    s.node AS node_name,
     (
         SELECT json_group_object(key, json(value)) FROM (
             SELECT
@@ -202,14 +229,14 @@ SELECT
                     WHEN 3 THEN json_object('$type', 'not saved', 'value', json(b.value))
                     ELSE CASE
                         WHEN b.step < s.step AND EXISTS (
-                            SELECT 1 FROM pf_values AS t
-                            WHERE t.run_no = s.run_no AND t.key_no = k.key_no
+                            SELECT 1 FROM pf_value AS t
+                            WHERE t.run_no = r.run_no AND t.key_no = k.key_no
                                 AND t.step > b.step AND t.step <= s.step
                         ) THEN '[' || (
                             SELECT group_concat(nullif(substr(t.value, 2, length(t.value) - 2), ''))
                             FROM (
                                 SELECT value FROM pf_values
-                                WHERE run_no = s.run_no AND key_no = k.key_no
+                                WHERE run_no = r.run_no AND key_no = k.key_no
                                     AND step >= b.step AND step <= s.step
                                 ORDER BY step
                             ) AS t
@@ -217,16 +244,17 @@ SELECT
                         ELSE b.value
                     END
                 END AS value
-            FROM pf_keys AS k
+            FROM pf_key AS k
             JOIN pf_values AS b ON b.run_no = k.run_no AND b.key_no = k.key_no AND b.step = (
-                SELECT step FROM pf_values
+                SELECT step FROM pf_value
                 WHERE run_no = k.run_no AND key_no = k.key_no AND step <= s.step AND op <> 1
                 ORDER BY step DESC LIMIT 1
             )
-            WHERE k.run_no = s.run_no AND k.scope = '' AND b.op <> 2
+            WHERE k.run_no = r.run_no AND k.line = 0 AND b.op <> 2
             ORDER BY k.key_no
         )
     ) AS store_json,
-    s.created_at AS created_at
-FROM pf_steps AS s JOIN pf_runs AS r ON r.run_no = s.run_no
-WHERE s.step >= 0;
+    s.ts AS created_at
+FROM pf_run AS r JOIN pf_log AS s
+    ON s.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
+WHERE s.kind IN (1, 2, 15) AND s.step >= 0;

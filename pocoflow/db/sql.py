@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["INTERRUPTED", "QUERIES", "VERSION", "event_ids", "schema_statements"]
+__all__ = ["INTERRUPTED", "QUERIES", "VERSION", "row_ids", "schema_statements"]
 
-VERSION = 1
+VERSION = 2
 """The layout's version, kept in ``PRAGMA user_version``."""
 
 INTERRUPTED = (
@@ -27,9 +27,9 @@ def _named(text: str) -> Iterator[tuple[str, str]]:
 QUERIES: dict[str, str] = dict(_named((_HERE / "queries.sql").read_text(encoding="utf-8")))
 
 
-def event_ids(run_no: int) -> tuple[int, int]:
-    """The first and the last number that the id of an event of a run may have."""
-    return run_no << 32, (run_no + 1 << 32) - 1
+def row_ids(run_no: int) -> tuple[int, int]:
+    """The first number that a row of a run may have, and the first of the run that follows."""
+    return run_no << 32, run_no + 1 << 32
 
 
 def schema_statements() -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from pocoflow import codec
 from pocoflow.changes import Frozen, appended, extend, freeze
 from pocoflow.db.rows import checked, is_names, read_json
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
 from pocoflow.missing import Unsaved
@@ -22,6 +22,7 @@ __all__ = [
     "APPENDED",
     "CODED",
     "DELETED",
+    "INITIAL",
     "UNSAVED",
     "WHOLE",
     "BranchValues",
@@ -32,9 +33,16 @@ __all__ = [
     "read_store",
     "read_values",
     "stored_text",
+    "write_value",
 ]
 
 WHOLE, APPENDED, DELETED, UNSAVED = 0, 1, 2, 3
+
+INITIAL = -1
+"""The step of the store before the first node."""
+
+_FITS = 900
+"""Bytes of a value that have room in a page of ``pf_value``, which keeps 1,002 of a row."""
 
 _log = get_logger("db")
 
@@ -77,12 +85,12 @@ class ValueWriter:
     def __init__(
         self,
         owner: str,
-        scope: str = "",
+        line: int = 0,
         numbers: Iterator[int] | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._owner = owner
-        self._scope = scope
+        self.line = line
         self.numbers = count() if numbers is None else numbers
         self._watch = Watch() if watch is None else watch
         self._unsaved: dict[str, Unsaved] = {}
@@ -173,9 +181,9 @@ class ValueWriter:
             key_no = self._keys.get(change.key)
             if key_no is None:
                 key_no = self._keys[change.key] = next(self.numbers)
-                row = (run_no, key_no, _key_text(change.key), self._scope)
+                row = (run_no, key_no, self.line, _key_text(change.key))
                 raw.execute(QUERIES["insert_key"], row)
-            raw.execute(QUERIES["insert_value"], (run_no, key_no, step, change.op, change.text))
+            write_value(raw, run_no, key_no, step, change.op, change.text)
 
     def amend(
         self,
@@ -213,7 +221,7 @@ class ValueWriter:
     def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any]) -> None:
         """Begin from a store that was read from the database and has not been changed since."""
         rows = checked(raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall(), self._owner)
-        self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self._scope}
+        self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self.line}
         self.numbers = count(rows[-1][1] + 1 if rows else 0)
         for key, value in stored.items():
             self._watch.remember(key, value)
@@ -247,6 +255,18 @@ class BranchValues(NamedTuple):
     deleted: list[str]
     unsaved: dict[str, Unsaved]
     under: Mapping[str, str] | None = None
+
+
+def write_value(
+    raw: sqlite3.Connection, run_no: int, key_no: int, step: int, op: int, text: str | None
+) -> None:
+    """Write a value, in the place that its length has room in."""
+    blob, size = None, 0 if text is None else len(text)
+    if text is not None and (size > _FITS or (4 * size > _FITS and len(text.encode()) > _FITS)):
+        first, end = row_ids(run_no)
+        where = {"first": first, "end": end, "value": text}
+        text, blob = None, raw.execute(QUERIES["insert_blob"], where).lastrowid
+    raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, blob))
 
 
 def _unsaved(key: str, mark: Unsaved, frozen: Frozen | None = None) -> Change:

@@ -19,9 +19,10 @@ from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.locks import RunLocks
+from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.prune import ENDED, prune
 from pocoflow.db.rows import STATUSES
-from pocoflow.db.sql import INTERRUPTED, QUERIES, event_ids
+from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.errors import (
     DatabaseError,
     DefinitionError,
@@ -152,7 +153,7 @@ class WorkflowDB(Questions, Checkpoints):
             sets = ", ".join(f"{column} = ?" for column in columns)
             with self.writing() as raw:
                 raw.execute(
-                    f"UPDATE pf_runs SET {sets} WHERE run_no = ?",  # noqa: S608 - names checked above
+                    f"UPDATE pf_run SET {sets} WHERE run_no = ?",  # noqa: S608 - names checked above
                     (*columns.values(), run_no),
                 )
 
@@ -230,10 +231,7 @@ class WorkflowDB(Questions, Checkpoints):
         row = raw.execute(QUERIES["cancel_paused"], (now, number)).fetchone()
         if row is None:
             return False
-        first, last = event_ids(number)
-        nothing = (None,) * 4
-        facts = (run_id, row[0], None, "flow_cancelled", None, None, None, now, *nothing)
-        raw.execute(QUERIES["insert_event"], (first, first, last, *facts))
+        append_foreign(raw, number, Kind.CANCELLED, row[0])
         return True
 
     def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
@@ -270,10 +268,8 @@ class WorkflowDB(Questions, Checkpoints):
             with self.connection.transaction(patient=False) as raw:
                 # Whoever goes on with the run takes its lock before writing, so nobody is missed.
                 if not self.locks.is_held(run["run_no"]):
-                    raw.execute(
-                        QUERIES["interrupted"],
-                        (run["error_msg"], run["error_type"], run["run_no"]),
-                    )
+                    facts = {key: run[key] for key in ("error_msg", "error_type", "run_no")}
+                    raw.execute(QUERIES["interrupted"], facts)
         except DatabaseError as exc:
             _log.debug("run %r: not yet written down as interrupted: %s", run["run_id"], exc)
 
@@ -376,11 +372,11 @@ class WorkflowDB(Questions, Checkpoints):
         who, what, note = (
             None if text is None else escaped(text) for text in (node_name, action, error_msg)
         )
-        row = (step, who, escaped(event), what, elapsed_ms, note, utc_now(), None, None, None, None)
         number = self.number(run_id)
+        elapsed = None if elapsed_ms is None else round(elapsed_ms * 1000)
+        facts = {"node": who, "action": what, "elapsed": elapsed, "message": note}
         with self.writing() as raw:
-            first, last = event_ids(number)
-            raw.execute(QUERIES["insert_event"], (first, first, last, run_id, *row))
+            append_foreign(raw, number, Kind.EVENT, step, event=escaped(event), **facts)
 
     def get_events(self, run_id: str) -> list[dict[str, Any]]:
         """The events of a run in their order.
@@ -388,7 +384,8 @@ class WorkflowDB(Questions, Checkpoints):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        rows = self.connection.rows(QUERIES["events_of_run"], event_ids(self.number(run_id)))
+        self.number(run_id)  # says so if there is no such run
+        rows = self.connection.rows(QUERIES["events_of_run"], (run_id,))
         return [dict(row) for row in rows]
 
 

@@ -21,7 +21,7 @@ from pocoflow.parallel import NO_ITEM, BranchEnd, Spread, Start
 from pocoflow.watch import Watch
 
 if TYPE_CHECKING:
-    from pocoflow.db.steps import StepWriter
+    from pocoflow.db.lines import LineRecorder
 
 __all__ = ["run_branches"]
 
@@ -169,7 +169,7 @@ class _Fork:
             inner.frames.extend(saved.frames)
             context.count = stored.count
         if run.recorder is not None and run.recorder.keeps:
-            recorder = cast("StepWriter", run.recorder)
+            recorder = cast("LineRecorder", run.recorder)
             inner.recorder = recorder.branch(context, store, values, self.numbers, stored)
         if saved is not None and saved.pending is not None:
             store.take_back(*saved.pending)

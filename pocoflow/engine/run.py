@@ -19,8 +19,8 @@ from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
 if TYPE_CHECKING:
+    from pocoflow.db.lines import StoredBranch
     from pocoflow.db.questions import NewQuestion
-    from pocoflow.db.steps import StoredBranch
     from pocoflow.db.values import BranchValues
 
 __all__ = ["Listener", "Recorder", "Run", "SavedBranch"]
@@ -78,6 +78,7 @@ class Recorder(Protocol):
         item: int | None,
         mark: str,
         given: Any,
+        /,
     ) -> None:
         """Keep a failed attempt that another one follows, and what it was given."""
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow import codec
+from pocoflow.db.lines import StoredBranch
 from pocoflow.db.positions import Position
-from pocoflow.db.steps import StoredBranch
 from pocoflow.db.values import read_values
 from pocoflow.engine.run import SavedBranch
 from pocoflow.errors import ResumeError

@@ -318,7 +318,7 @@ def settle(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
         events = Counter(e["step"] for e in db.get_events(_RUN_ID) if e["event"] in ends)
         if events != Counter(range(wanted.steps)):
             problems.append(f"ends of steps {sorted(events.elements())}")
-        left = db.connection.rows("SELECT count(*) FROM pf_journal")[0][0]
+        left = db.connection.rows("SELECT count(*) FROM pf_log WHERE kind IN (3, 4, 5, 6)")[0][0]
         if left:
             problems.append(f"{left} rows are left in the journal")
     lines = list(Ledger.read(ledger))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import FanOut, Flow, Node, Parallel, WorkflowDB, context, fields, key, node
+from pocoflow.db.log import Kind
 from pocoflow.reducers import append, item
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
@@ -137,13 +139,16 @@ def finished(folder: Path) -> set[str]:
     found = set()
     with WorkflowDB(folder / "runs.db") as db:
         token = (db.get_run("r") or {})["token"]
-        for row in db.connection.rows("SELECT scope, step, item FROM pf_journal"):
-            place = f"{row['scope']}-{row['step']}" if row["scope"] else f"{row['step']}"
-            found.add(f"{token}-{place}" + (f"-{row['item']}" if row["item"] >= 0 else ""))
-        for row in db.connection.rows("SELECT scope, count FROM pf_positions"):
-            for number in range(row["count"]):
-                place = f"{row['scope']}-{number}" if row["scope"] else f"{number}"
-                found.add(f"{token}-{place}")
+        scopes, counts = {0: ""}, Counter[int]()
+        for row in db.connection.rows("SELECT kind, line, item, data FROM pf_log ORDER BY id"):
+            kind, line = row["kind"], row["line"]
+            if kind == Kind.LINE:
+                scopes[line] = row["data"]
+            if kind not in (Kind.RESULT, Kind.ITEM, Kind.STEP, Kind.CAUGHT):
+                continue
+            place = f"{scopes[line]}-{counts[line]}" if line else f"{counts[0]}"
+            found.add(f"{token}-{place}" + (f"-{row['item']}" if kind == Kind.ITEM else ""))
+            counts[line] += kind in (Kind.STEP, Kind.CAUGHT)
     return found
 
 

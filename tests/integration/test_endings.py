@@ -368,7 +368,7 @@ class Ends:
     def is_cancelled_through_the_database(world: World) -> Flow[Any]:
         def ask() -> None:
             with closing(sqlite3.connect(world.path)) as raw:
-                raw.execute("UPDATE pf_runs SET cancel_requested = 1")
+                raw.execute("UPDATE pf_run SET cancel_requested = 1")
                 raw.commit()
 
         return world.flow(middle=Step("Middle", exec=ask))

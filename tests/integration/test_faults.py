@@ -26,7 +26,7 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB, context
-from pocoflow.db import questions, recorder, steps, workflow
+from pocoflow.db import lines, questions, recorder, workflow
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -461,7 +461,7 @@ def test_a_clock_that_goes_back_changes_no_order(
 
     def go_back() -> None:
         early = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-        for module in (workflow, recorder, steps, questions):
+        for module in (workflow, recorder, lines, questions):
             monkeypatch.setattr(module, "utc_now", lambda: early)
 
     disturbed = Disturbed(path, go_back)

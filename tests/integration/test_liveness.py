@@ -288,7 +288,7 @@ def test_another_process_can_ask_a_run_to_stop(path: Path, start: Start) -> None
     child = start("hang", path)
     assert child.line() == "in exec"
     with closing(sqlite3.connect(path)) as raw:
-        raw.execute("UPDATE pf_runs SET cancel_requested = 1")
+        raw.execute("UPDATE pf_run SET cancel_requested = 1")
         raw.commit()
     child.tell()
 

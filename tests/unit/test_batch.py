@@ -230,7 +230,7 @@ def test_a_batch_is_one_step_with_one_checkpoint(tmp_path: Path) -> None:
         assert run is not None
         assert (run["status"], run["total_steps"]) == ("completed", 1)
         assert len(db.get_checkpoints("one")) == 1
-        assert db.connection.rows("SELECT * FROM pf_journal") == []
+        assert db.connection.rows("SELECT * FROM pf_log WHERE kind IN (3, 4, 5, 6)") == []
 
 
 def test_cancel_stops_between_items() -> None:

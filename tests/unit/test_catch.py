@@ -24,7 +24,7 @@ from pocoflow import (
     key,
     node,
 )
-from pocoflow.db.steps import BranchRecorder, StepWriter
+from pocoflow.db.lines import BranchRecorder, LineRecorder
 from pocoflow.errors import (
     DatabaseFileError,
     DefinitionError,
@@ -575,14 +575,14 @@ def test_a_failing_commit_is_neither_caught_nor_collected(
 ) -> None:
     """A database that cannot be written ends the run, also inside of branches and batches."""
 
-    def full(self: StepWriter, *facts: Any) -> None:
+    def full(self: LineRecorder, *facts: Any) -> None:
         raise DatabaseFileError("disk full")
 
     work = build()
     flow = Flow(work, schema=State, db_path=tmp_path / "runs.db", run_id="r")
     flow.then(work.when("*"), END).then(work.catch(Exception, writes=S.failure), give_up)
     of_branch = method in ("step", "journal")
-    monkeypatch.setattr(BranchRecorder if of_branch else StepWriter, method, full)
+    monkeypatch.setattr(BranchRecorder if of_branch else LineRecorder, method, full)
     with pytest.raises(DatabaseFileError, match="disk full"):
         flow.run({}) if driver == "run" else asyncio.run(flow.run_async({}))
     monkeypatch.undo()

@@ -101,10 +101,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = flow(path)
         made.run_id = run_id
         with pytest.raises(RunPaused):
-            made.run({"log": ["a"]})
+            made.run({"log": ["a" * 1000]})
     with closing(sqlite3.connect(path)) as raw:
-        raw.execute("INSERT INTO pf_journal (run_no, step, value) VALUES (1, 2, 'true')")
-        raw.execute("INSERT INTO pf_items (run_no, step, item, digest) VALUES (1, 2, 0, 'd')")
+        last = raw.execute("SELECT max(id) FROM pf_log WHERE id >> 32 = 1").fetchone()[0]
+        raw.executemany(
+            "INSERT INTO pf_log (id, kind, line, steps, step, item, at, mark, data)"
+            " VALUES (?, ?, 0, 2, 2, ?, 1, ?, ?)",
+            [(last + 1, 5, 0, "d", None), (last + 2, 3, None, None, "true")],
+        )
         raw.commit()
     flow(path).fork("r", 0)
     return path
@@ -181,8 +185,7 @@ def damaged(good: Path, path: Path, table: str) -> Iterator[str]:
 
 
 TABLES = (
-    *("pf_graphs", "pf_runs", "pf_events", "pf_steps", "pf_keys", "pf_values"),
-    *("pf_positions", "pf_journal", "pf_items", "pf_questions", "pf_pauses"),
+    *("pf_graphs", "pf_run", "pf_log", "pf_key", "pf_value", "pf_blob", "pf_questions"),
 )
 
 

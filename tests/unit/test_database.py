@@ -454,7 +454,7 @@ def test_names_with_lone_surrogates_do_not_break_a_run(
 
 
 def test_deleting_a_run_removes_every_row_of_it_and_no_other(path: Path) -> None:
-    """DELETE FROM pf_runs takes the run's events, steps, keys, values and positions with it."""
+    """DELETE FROM pf_run takes the run's log, keys and values with it."""
     for run_id in ("first", "gone", "last"):
         chat_flow(path, run_id).run(chat_store())
     tables = raw_rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -463,6 +463,7 @@ def test_deleting_a_run_removes_every_row_of_it_and_no_other(path: Path) -> None
         for table in tables
         if {"run_no", "run_id"}
         & {column["name"] for column in raw_rows(path, f"PRAGMA table_info({table['name']})")}
+        or table["name"] == "pf_log"
     ]
 
     def counts() -> dict[str, int]:
@@ -473,10 +474,10 @@ def test_deleting_a_run_removes_every_row_of_it_and_no_other(path: Path) -> None
     before = counts()
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA foreign_keys = ON")
-        raw.execute("DELETE FROM pf_runs WHERE run_id = 'gone'")
+        raw.execute("DELETE FROM pf_run WHERE run_id = 'gone'")
         raw.commit()
 
-    assert {"pf_runs", "pf_events", "pf_steps", "pf_keys", "pf_values"} <= set(owned)
+    assert {"pf_run", "pf_log", "pf_key", "pf_value"} <= set(owned)
     assert counts() == {table: count * 2 // 3 for table, count in before.items()}
     assert raw_rows(path, "PRAGMA foreign_key_check") == []
     with WorkflowDB(path) as db:
@@ -652,19 +653,19 @@ PLANTED = {
     "trigger": """CREATE TRIGGER yes AFTER UPDATE OF answer ON pf_questions BEGIN
         UPDATE pf_questions SET answer = 'true' WHERE question = new.question; END""",
     "trigger on a view": "CREATE TRIGGER t INSTEAD OF DELETE ON pf_checkpoints BEGIN SELECT 1; END",
-    "trigger, PF_RUNS": "CREATE TRIGGER t AFTER INSERT ON PF_RUNS BEGIN SELECT 1; END",
-    "our trigger is gone": "DROP TRIGGER pf_runs_delete",
-    "our trigger does nothing": """DROP TRIGGER pf_runs_delete;
-        CREATE TRIGGER pf_runs_delete AFTER DELETE ON pf_runs BEGIN SELECT 1; END""",
+    "trigger, PF_RUNS": "CREATE TRIGGER t AFTER INSERT ON PF_RUN BEGIN SELECT 1; END",
+    "our trigger is gone": "DROP TRIGGER pf_run_delete",
+    "our trigger does nothing": """DROP TRIGGER pf_run_delete;
+        CREATE TRIGGER pf_run_delete AFTER DELETE ON pf_run BEGIN SELECT 1; END""",
     "view for a table": """ALTER TABLE pf_graphs RENAME TO g;
         CREATE VIEW pf_graphs AS SELECT 1 AS graph_no, 'x' AS graph""",
     "another view": """DROP VIEW pf_checkpoints;
         CREATE VIEW pf_checkpoints AS SELECT 1 AS id""",
-    "column": "ALTER TABLE pf_runs ADD COLUMN more TEXT",
-    "generated column": "ALTER TABLE pf_runs ADD COLUMN more AS (upper(run_id))",
-    "index": "CREATE UNIQUE INDEX one_of_each ON pf_runs (flow_name)",
-    "index is gone": "DROP INDEX pf_runs_by_flow",
-    "table is gone": "DROP TABLE pf_pauses",
+    "column": "ALTER TABLE pf_run ADD COLUMN more TEXT",
+    "generated column": "ALTER TABLE pf_run ADD COLUMN more AS (upper(run_id))",
+    "index": "CREATE UNIQUE INDEX one_of_each ON pf_run (flow_name)",
+    "index is gone": "DROP INDEX pf_run_by_flow",
+    "table is gone": "DROP TABLE pf_blob",
     "table": "CREATE TABLE pf_more (a)",
     "virtual table": "CREATE VIRTUAL TABLE pf_more USING fts5 (a)",
     "view": "CREATE VIEW Pf_More AS SELECT 1",
@@ -1062,9 +1063,9 @@ def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None
     """No sqlite3 error leaves the library: what SQLite says comes as a PocoflowError."""
     db.create_run("r")
     with closing(sqlite3.connect(path)) as raw:
-        raw.execute("DROP TABLE pf_steps")
+        raw.execute("DROP TABLE pf_log")
         raw.commit()
-    with pytest.raises(PocoflowError, match="pf_steps") as caught:
+    with pytest.raises(PocoflowError, match="pf_log") as caught:
         db.store_json("r", 0)
     assert str(path) in str(caught.value)
     assert isinstance(caught.value.__cause__, sqlite3.Error)

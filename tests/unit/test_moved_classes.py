@@ -511,7 +511,7 @@ def test_a_damaged_value_is_still_an_error(failed: str) -> None:
     import sqlite3
 
     with sqlite3.connect("runs.db") as raw:
-        raw.execute("UPDATE pf_values SET value = '{' WHERE op = 0")
+        raw.execute("UPDATE pf_value SET value = '{' WHERE op = 0")
     raw.close()
     with WorkflowDB("runs.db") as db, pytest.raises(ValueError, match="not JSON"):
         db.load_checkpoint(failed, 0)

@@ -14,7 +14,7 @@ from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 
 DAY = timedelta(days=1)
-TABLES = ("pf_steps", "pf_keys", "pf_values", "pf_positions", "pf_journal", "pf_events")
+TABLES = ("pf_log", "pf_key", "pf_value", "pf_events")
 
 
 class Work(Node):
@@ -113,7 +113,7 @@ def test_only_runs_of_the_status_and_flow_go(db: WorkflowDB) -> None:
 def test_all_that_belongs_to_a_run_goes_with_it(db: WorkflowDB) -> None:
     """Events, checkpoints, positions, journal and a graph that no run has any more are gone."""
     run(db, "old", fail=True)
-    assert count(db, "pf_journal") == 1
+    assert count(db, "pf_log WHERE kind = 3") == 1
     Flow(Other(), db_path=db, flow_name="other", run_id="new").run({})
     before = {table: count(db, table) for table in TABLES}
     events = db.get_events("new")
@@ -173,7 +173,7 @@ def test_an_interrupted_run_counts_as_failed(db: WorkflowDB) -> None:
     """A run whose process is gone goes like any failed one, by the age of its last event."""
     run(db, "r")
     with db.connection.transaction() as raw:
-        raw.execute("UPDATE pf_runs SET status = 'running', owned = 1, completed_at = NULL")
+        raw.execute("UPDATE pf_run SET status = 'running', owned = 1, completed_at = NULL")
     assert db.prune(older_than=DAY) == 0
     assert db.prune(keep=0, status="completed") == 0
     assert db.prune(keep=0, status="failed") == 1

@@ -7,7 +7,6 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from pocoflow import (
     WorkflowDB,
     context,
 )
+from pocoflow.db.lines import LineRecorder
 from pocoflow.db.recorder import RunRecorder
-from pocoflow.db.steps import StepWriter
 from pocoflow.errors import DatabaseError, RunNotFoundError
 from pocoflow.events import Emitted
 
@@ -144,12 +143,12 @@ class Paid(Node):
 
 
 class Held:
-    """Holds up the commits of finished calls; put in the place of ``StepWriter.journal``."""
+    """Holds up the commits of finished calls; put in the place of ``LineRecorder.journal``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered, self.go_on = threading.Event(), threading.Event()
         self.done = threading.Event()
-        journal = StepWriter.journal
+        journal = LineRecorder.journal
 
         def hold(*facts: Any) -> None:
             self.entered.set()
@@ -157,7 +156,7 @@ class Held:
             journal(*facts)
             self.done.set()
 
-        monkeypatch.setattr(StepWriter, "journal", hold)
+        monkeypatch.setattr(LineRecorder, "journal", hold)
 
 
 def test_a_commit_that_is_begun_is_awaited_however_often_its_task_is_cancelled(
@@ -221,12 +220,12 @@ def test_a_finished_item_is_kept_if_the_user_stops_the_run_in_that_instant(
             calls.append(item)
             return item
 
-    def stop(recorder: StepWriter, rows: object) -> None:
+    def stop(recorder: LineRecorder, rows: object) -> None:
         monkeypatch.undo()
         assert rows
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StepWriter, "_put_journal", stop)
+    monkeypatch.setattr(LineRecorder, "_put_items", stop)
     flow: Flow[Any] = Flow(Work(), db_path=db, run_id="r")
     with pytest.raises(KeyboardInterrupt):
         flow.run({})
@@ -296,11 +295,11 @@ def test_what_ends_after_somebody_has_gone_on_with_its_run_is_not_kept(db: Workf
     def go_on() -> None:
         with pytest.raises(OSError, match="down"):
             late.flow.resume("r", changes={"items": ["other"]})
-        assert db.connection.rows("SELECT * FROM pf_journal") == []
+        assert db.connection.rows("SELECT * FROM pf_log WHERE kind IN (3, 4, 5, 6)") == []
 
     late.run(go_on)
-    assert db.connection.rows("SELECT * FROM pf_journal") == []
-    assert db.connection.rows("SELECT * FROM pf_items") == []
+    assert db.connection.rows("SELECT * FROM pf_log WHERE kind IN (3, 4, 5, 6)") == []
+    assert db.connection.rows("SELECT * FROM pf_log WHERE kind IN (3, 4, 5, 6)") == []
 
 
 def test_what_ends_after_its_run_was_removed_is_no_result_of_a_new_one(db: WorkflowDB) -> None:
@@ -337,17 +336,14 @@ def test_a_branch_that_begins_with_several_questions_begins_once(
     db: WorkflowDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Items that ask at the same instant in the first node of a branch log one start of it."""
-    transaction = db.connection.transaction
+    ask = LineRecorder.ask
     both = threading.Barrier(2, timeout=10)
 
-    @contextmanager
-    def together(**settings: Any) -> Iterator[Any]:
-        with transaction(**settings) as raw:
-            yield raw
-        if threading.current_thread() is not threading.main_thread():
-            both.wait()  # each has committed before the other one goes on
+    def together(recorder: LineRecorder, *facts: Any) -> int:
+        both.wait()  # neither has committed before the other one is here, too
+        return ask(recorder, *facts)
 
-    monkeypatch.setattr(db.connection, "transaction", together)
+    monkeypatch.setattr(LineRecorder, "ask", together)
     flow: Flow[Any] = Flow(Parallel(Questions()), db_path=db)
     run_id = paused(flow)
     logged = [(e["event"], e["node_name"]) for e in db.get_events(run_id)[2:]]

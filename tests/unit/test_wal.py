@@ -337,7 +337,7 @@ inside, forked, ended = threading.Event(), threading.Event(), threading.Event()
 
 def work():
     with db.connection.transaction() as raw:
-        raw.execute("UPDATE pf_runs SET total_steps = 1")
+        raw.execute("UPDATE pf_run SET total_steps = 1")
         inside.set()
         forked.wait(0.2)  # in vain, as the fork waits for this
         ended.set()

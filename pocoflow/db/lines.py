@@ -1,0 +1,561 @@
+"""What one line of execution puts on record, a run or a parallel branch of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+from pocoflow import codec
+from pocoflow.address import Address, dump_names
+from pocoflow.branches import BranchRecord, BranchStore
+from pocoflow.context import RunContext
+from pocoflow.counting import Begun, Numbers
+from pocoflow.db.clock import later, micros, utc_now
+from pocoflow.db.connection import Connection
+from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
+from pocoflow.db.questions import Asked, NewQuestion, Pause
+from pocoflow.db.sql import QUERIES
+from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
+from pocoflow.db.workflow import WorkflowDB
+from pocoflow.edges import DEFAULT_ACTION
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseFileError,
+    NotStorableError,
+    RunLostError,
+)
+from pocoflow.failure import describe_error, escaped
+from pocoflow.logging import get_logger
+from pocoflow.schema import field_types, schema_types
+from pocoflow.watch import Watch
+
+__all__ = ["BranchRecorder", "LineRecorder", "StoredBranch"]
+
+_log = get_logger("db")
+
+_END = ("", None)
+
+_Item: TypeAlias = tuple[int, int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBranch:
+    """A branch of a stored run that had finished a step, or the ``exec`` of one.
+
+    Attributes:
+        count: How many steps it has finished.
+        node: The node that comes next in it; empty for its first, ``None`` at its end.
+        path: Names of the flow nodes around that.
+        action: The action of its last step.
+        journal: Results of its ``exec`` that are finished, encoded, by item.
+        keys: The numbers of its keys.
+        rows: Its values as stored: key, operation, text.
+        asked: The questions of its step, by item.
+        pause: What its node had done before the first row of its step.
+        items: What is known of the items of its step, by number.
+        line: Its number in the log.
+        last: The row of its last step.
+    """
+
+    count: int
+    node: str | None
+    path: tuple[str, ...]
+    action: str = DEFAULT_ACTION
+    journal: Mapping[int, str] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[tuple[str, int, str | None]] = ()
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    pause: Pause | None = None
+    items: Mapping[int, Begun] = field(default_factory=dict)
+    line: int = 0
+    last: int = 0
+
+
+class LineRecorder:
+    """Puts the steps of one line of execution on record.
+
+    A step is two commits: the result of its ``exec``, then what it changed and where the line goes
+    on. The start of a node is told by the commit before it.
+
+    Attributes:
+        keeps: What is written is there for a resume.
+    """
+
+    keeps = True
+
+    line = 0
+    _scope = ""
+
+    def __init__(self, database: WorkflowDB, log: RunLog, values: ValueWriter) -> None:
+        self._db = database
+        self._run = log
+        self._values = values
+        self._store: Recorded | None = None
+        self._result = 0  # the row of the result of exec, if that is all that is on record
+        self._since = 0  # the row of the last step of this line
+        self._is_open = False  # whether there is more than that of the step
+        self._input: str | None = None
+        self._knows_input = False
+        self._forks = ""
+        self._told: set[str] = set()
+        self._items: list[_Item] = []
+        self._items_error: DatabaseError | None = None
+        self._written = 0
+        self._items_guard = threading.Lock()
+        self._items_writing = threading.Lock()
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        return self._run.run_id
+
+    @property
+    def ledger(self) -> Connection:
+        """Where it writes."""
+        return self._db.connection
+
+    def branch(
+        self,
+        context: RunContext,
+        store: BranchStore,
+        fork: Watch,
+        numbers: Numbers,
+        stored: StoredBranch | None,
+    ) -> BranchRecorder:
+        """What records a branch that begins, or is resumed, here.
+
+        Args:
+            context: The branch's context.
+            store: Its store.
+            fork: The values that it began with, remembered.
+            numbers: Gives its steps their numbers.
+            stored: How it stood, if it is resumed.
+        """
+        self._forks = context.scope.rpartition(".")[0] + "."
+        self._is_open = True
+        own = store.schema
+        values = ValueWriter(f"run {self.run_id!r}", 0, self._run.keys, fork)
+        values.classes = self._values.classes.within(schema_types(own), field_types(own))
+        return BranchRecorder(self._db, self._run, values, context, store, numbers, stored)
+
+    # -- the result of exec -------------------------------------------------------------------
+
+    def journal(self, step: int, node: str, result: Any) -> None:
+        """Commit the result of a finished ``exec``, so that nobody pays for it again.
+
+        A result that cannot be stored is told to the log, once per node: after a crash its
+        ``exec`` is called again.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        text = self._encoded(node, result)
+        if text is None:
+            return
+        done = f"exec of node {node!r} has finished"
+        with _told_of(done), self._late(), self._writing(step) as raw:
+            self._put_input(raw, step)
+            self._result = self._put(raw, Kind.RESULT, step, place=(node,), data=text)
+
+    def _encoded(self, node: str, result: Any) -> str | None:
+        try:
+            return codec.dumps(result)
+        except NotStorableError as exc:
+            if node not in self._told:
+                self._told.add(node)
+                _log.warning(
+                    "run %r: the result of exec of node %r cannot be stored and would be computed "
+                    "again after a crash: %s",
+                    self.run_id,
+                    node,
+                    exc,
+                )
+        return None
+
+    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
+        """Commit the result of an item, with those of threads that wait for their commits, too.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        text = self._encoded(node, result)
+        if text is None:
+            return
+        row = (step, item, text, mark)
+        if self._db.connection.is_shared:
+            with _told_of(f"exec of item {item} of node {node!r} has finished"):
+                self._put_items([row])
+            return
+        with self._items_guard:
+            self._items.append(row)
+            upto = self._written + len(self._items)
+        self.write_items(upto)
+
+    def write_items(self, upto: int | None = None) -> None:
+        """Commit the items of all threads that wait.
+
+        Args:
+            upto: Not if as many were written meanwhile by another thread.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        with self._items_writing:
+            if upto is not None and upto <= self._written:
+                return
+            if self._items_error is not None:
+                raise self._items_error  # not one busy timeout after another
+            with self._items_guard:
+                rows = self._items.copy()
+            if not rows:
+                return
+            try:
+                with _told_of(f"exec of {len(rows)} items has finished"):
+                    self._put_items(rows)
+            except DatabaseError as exc:
+                self._items_error = exc
+                raise
+            with self._items_guard:
+                # Only now: a Ctrl-C at any instant leaves them to the next call.
+                del self._items[: len(rows)]
+                self._written += len(rows)
+
+    def _put_items(self, rows: Sequence[_Item]) -> None:
+        self._is_open = True
+        with self._late(), self._writing(rows[0][0]) as raw:
+            self._put_input(raw, rows[0][0])
+            for step, item, text, mark in rows:
+                self._put(raw, Kind.ITEM, step, item=item, data=text, mark=mark)
+
+    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
+        """Commit what the items of parallel branches are, by number, before the branches begin.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        self._refuse_late()
+        with self._writing(step) as raw:
+            self._put_marks(raw, step, marks)
+
+    def _put_marks(self, raw: sqlite3.Connection, step: int, marks: Mapping[int, str]) -> None:
+        self._is_open = True
+        for item, mark in marks.items():
+            self._put(raw, Kind.MARK, step, item=item, mark=mark)
+
+    # -- what prep gave, questions, and attempts that failed -------------------------------------
+
+    def take_input(self, prepared: Any) -> None:
+        """Keep what ``prep`` gave, as it is now, for the first row of the step that is written.
+
+        Whoever goes on with the run gets it instead of running ``prep`` again, with what ``prep``
+        had changed in the store. What cannot be stored, such as a generator, ``prep`` gives again.
+
+        Raises:
+            InvalidValueError: ``prep`` changed a value in place into something that does not fit.
+        """
+        if self._knows_input:
+            return
+        self._knows_input = True
+        try:
+            text = codec.dumps(prepared)
+        except NotStorableError:
+            return
+        changes = self._values.changes(self._recorded())
+        self._input = json.dumps([text, [[one.stored_key, one.op, one.text] for one in changes]])
+
+    def _put_input(self, raw: sqlite3.Connection, step: int) -> None:
+        if self._input is not None:
+            # Before the row that it goes with: the last row of a run is never removed.
+            self._put(raw, Kind.PREPARED, step, data=self._input)
+            self._is_open = True
+            self._db.connection.at_end(partial(setattr, self, "_input", None))
+
+    def ask(
+        self,
+        step: int,
+        place: Address,
+        question: NewQuestion,
+        item: int,
+        mark: str,
+        prepared: Any,
+    ) -> int:
+        """Commit a question, and what its node had done before; the question's number.
+
+        Args:
+            step: The step's number.
+            place: The node.
+            question: The question.
+            item: The number of the item that it is about; -1 if it is about none.
+            mark: What tells that item from others.
+            prepared: What ``prep`` returned.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        now, run = utc_now(), self._run
+        until = None if question.deadline is None else later(now, question.deadline)
+        self.take_input(prepared)
+        self._refuse_late()
+        with self._writing(step) as raw:
+            facts = (stored_text(question.text), question.context, question.schema, now, until)
+            where = (run.run_no, self._scope, self._local(step), item, dump_names(place.names))
+            row = (*where, *facts, question.default)
+            number = raw.execute(QUERIES["insert_question"], row).lastrowid
+            if item >= 0:
+                self._put_marks(raw, step, {item: mark})
+            self._put_input(raw, step)
+            self._put(raw, Kind.ASKED, step, place=place.names, note=escaped(question.text))
+        self._is_open = True
+        return int(number or 0)
+
+    def retry(
+        self,
+        step: int,
+        node: Address,
+        attempt: int,
+        error: Exception,
+        item: int | None,
+        mark: str,
+        given: Any,
+    ) -> None:
+        """Commit a failed attempt, of an item if it is one of several, that another one follows.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        described = Described(*describe_error(error))
+        if item is None:
+            self.take_input(given)
+        self._refuse_late()
+        with self._writing(step) as raw:
+            self._put_input(raw, step)
+            self._put(
+                raw,
+                Kind.RETRY,
+                step,
+                item=item,
+                place=node.names,
+                attempt=attempt,
+                note=None if item is None else f"item {item}: {described.error_msg}",
+                error=described,
+                mark=mark,
+            )
+
+    # -- a step -------------------------------------------------------------------------------
+
+    def step(
+        self,
+        step: int,
+        node: str,
+        path: tuple[str, ...],
+        action: str,
+        attempts: int,
+        elapsed: float,
+        following: str | None,
+        following_path: tuple[str, ...],
+        note: str | None,
+        failure: Exception | None = None,
+    ) -> tuple[int, bool]:
+        """Commit a finished step: what it changed, and where the line goes on.
+
+        Args:
+            step: The step's number; a branch takes the next one.
+            node: The node's name in its graph.
+            path: Names of the nested flows around it.
+            action: What ``post`` returned, or what an error is caught as.
+            attempts: How often ``exec`` was tried.
+            elapsed: Seconds the step took.
+            following: The node that comes next; ``None`` if this is the end.
+            following_path: Names of the nested flows around that.
+            note: What a reader of the event log should know, such as an action without an edge.
+            failure: The error that ended the step and was caught.
+
+        Returns:
+            The step's number, and whether somebody asked the run to stop through the database.
+
+        Raises:
+            InvalidValueError: A value was changed in place into something that does not fit.
+            DatabaseError: The database cannot be written.
+        """
+        changes = self._values.changes(self._recorded())
+        run = self._run
+        shown = escaped(action)
+        kind = Kind.STEP if failure is None else Kind.CAUGHT
+        error = NO_ERROR if failure is None else Described(*describe_error(failure))
+        self._refuse_late()
+        with self._writing(step, (*path, node)) as raw:
+            step = self._number(step)
+            row = (
+                kind,
+                self.line,
+                step + 1,
+                step,
+                micros(),
+                *placed((*path, node)),
+                shown,
+                int(elapsed * 1e6),
+                attempts,
+                *(placed((*following_path, following)) if following else _END),
+                None if note is None else escaped(note),
+                None if shown == action else stored_text(action),
+            )
+            last, asked = run.append_step(raw, self._result, row, error)
+            self._values.write(raw, run.run_no, step, changes)
+            if self._is_open or (self._result and last != self._result):
+                self._close(raw, last, step)
+            if following is None:
+                self._end_line(raw, node, path)
+            run.last, run.steps = last, step + 1
+            self._db.connection.at_end(partial(self._finished, step, last, changes, following))
+        return step, asked
+
+    def _close(self, raw: sqlite3.Connection, last: int, step: int) -> None:
+        """Remove what was on record of the step, and of the branches in it, until now."""
+        raw.execute(QUERIES["remove_open"], (self._since, last, self.line, self.line))
+        run_no = self._run.run_no
+        raw.execute(QUERIES["close_questions"], (run_no, self._scope, self._local(step)))
+        if self._forks:
+            raw.execute(QUERIES["close_branches"], {"run_no": run_no, "forks": self._forks})
+
+    @contextmanager
+    def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
+        """A transaction that appends rows; nothing is remembered of one that is undone."""
+        run = self._run
+        known = (run.last, run.steps, self.line, self._since, self._result)
+        with self._db.connection.transaction() as raw:
+            self._db.connection.at_end(undone=partial(self._go_back, *known))
+            if not self.line:
+                self._begin_line(raw, step, place)
+            yield raw
+
+    def _go_back(self, last: int, steps: int, line: int, since: int, result: int) -> None:
+        self._run.last, self._run.steps = last, steps
+        self.line, self._since, self._result = line, since, result
+
+    def _put(self, raw: sqlite3.Connection, kind: Kind, step: int, **facts: Any) -> int:
+        run = self._run
+        run.last = number = run.append(raw, kind, self.line, step, **facts)
+        return number
+
+    @contextmanager
+    def _late(self) -> Iterator[None]:
+        """Let go of what ends after its run has, if somebody else has the run by now."""
+        if not self._run.is_over:
+            self._refuse_without_lock()
+        try:
+            yield
+        except RunLostError:
+            if not self._run.is_over:
+                raise
+
+    def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
+        """Put the beginning of the line on record with its first row."""
+
+    def _end_line(self, raw: sqlite3.Connection, node: str, path: tuple[str, ...]) -> None:
+        """Put the end of the line on record with its last step."""
+
+    def _finished(
+        self, step: int, last: int, changes: Sequence[Change], following: str | None
+    ) -> None:
+        """A step is committed."""
+        self._values.accept(changes)
+        self._since, self._result = last, 0
+        self._is_open, self._knows_input, self._input, self._forks = False, False, None, ""
+
+    def _refuse_late(self) -> None:
+        if self._run.is_over:
+            raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
+        self._refuse_without_lock()
+
+    def _refuse_without_lock(self) -> None:
+        if not self._db.locks.keep(self._run.run_no, self._run.claim):
+            raise RunLostError(
+                f"run {self.run_id!r} is not this process's: it was forked off the one that runs "
+                "it, or another one took its lock when the lock file was removed; it writes "
+                "nothing more"
+            )
+
+    def _recorded(self) -> Recorded:
+        if self._store is None:
+            raise DatabaseError(f"run {self.run_id!r} has not begun")
+        return self._store
+
+    def _local(self, step: int) -> int:
+        """The number of a step in its own line of execution."""
+        return step
+
+    def _number(self, step: int) -> int:
+        """The number of a step that is committed now."""
+        return step
+
+
+class BranchRecorder(LineRecorder):
+    """Records a parallel branch, whose steps take their numbers as they are committed."""
+
+    def __init__(
+        self,
+        database: WorkflowDB,
+        log: RunLog,
+        values: ValueWriter,
+        context: RunContext,
+        store: BranchStore,
+        numbers: Numbers,
+        stored: StoredBranch | None,
+    ) -> None:
+        super().__init__(database, log, values)
+        self._scope = context.scope
+        self._context = context
+        self._numbers = numbers
+        self._store = BranchRecord(store)
+        self._began = micros()
+        values.expect_unsaved(store.unsaved)
+        if stored is not None:
+            self.line = values.line = stored.line
+            values.load_branch(stored.keys, self._store, store.migrated)
+            self._since = stored.last
+            self._forks = f"{self._scope}/{stored.count}."
+            self._is_open, self._knows_input = True, stored.pause is not None
+
+    def _local(self, step: int) -> int:
+        return self._context.count
+
+    def _number(self, step: int) -> int:
+        # What other branches have written counts, also what is committed together with this step.
+        return self._run.steps
+
+    def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
+        run, context = self._run, self._context
+        self.line = self._values.line = next(run.lines)
+        self._since = self._put(
+            raw,
+            Kind.LINE,
+            step,
+            at=self._began,
+            place=place or (*context.path, context.node),
+            data=self._scope,
+        )
+
+    def _finished(
+        self, step: int, last: int, changes: Sequence[Change], following: str | None
+    ) -> None:
+        super()._finished(step, last, changes, following)
+        self._context.count += 1
+        self._numbers.following = max(self._numbers.following, step + 1)
+
+
+@contextmanager
+def _told_of(finished: str) -> Iterator[None]:
+    """Say what a result costs that could not be recorded."""
+    try:
+        yield
+    except (DatabaseBusyError, DatabaseFileError) as exc:
+        what = f"{finished}, and its result could not be recorded: a resume calls it again"
+        exc.args = (f"{exc}; {what}", *exc.args[1:])
+        raise

@@ -1,0 +1,243 @@
+"""The log of a run: one row a commit, appended by the process that has the run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from itertools import count
+from typing import Any, NamedTuple
+
+from pocoflow.address import dump_names
+from pocoflow.db.clock import micros
+from pocoflow.db.rows import read_names
+from pocoflow.db.sql import QUERIES, row_ids
+from pocoflow.errors import RunLostError
+
+__all__ = [
+    "ENDS_STEP",
+    "Described",
+    "Kind",
+    "RunLog",
+    "append_foreign",
+    "names_at",
+]
+
+_APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
+
+
+class Kind(IntEnum):
+    """What a row of ``pf_log`` says."""
+
+    START = 0
+    STEP = 1
+    CAUGHT = 2
+    RESULT = 3
+    ITEM = 4
+    MARK = 5
+    PREPARED = 6
+    RETRY = 7
+    ASKED = 8
+    LINE = 9
+    PAUSED = 10
+    RESUMED = 11
+    FAILED = 12
+    CANCELLED = 13
+    EVENT = 14
+    CHECKPOINT = 15
+    FORKED = 16
+
+
+ENDS_STEP = (Kind.START, Kind.STEP, Kind.CAUGHT, Kind.FORKED)
+"""The rows that say where a line goes on."""
+
+
+class Described(NamedTuple):
+    """An exception as the columns of a row."""
+
+    error_type: str | None = None
+    error_msg: str | None = None
+    traceback: str | None = None
+
+
+def placed(names: Sequence[str]) -> tuple[str, str | None]:
+    """A node as the log has it: what people read, and all its names if there are several."""
+    return (names[0], None) if len(names) == 1 else ("/".join(names), dump_names(names))
+
+
+def names_at(node: str | None, path: str | None) -> tuple[str, ...]:
+    """The names of a node and of what is around it, from the log; empty for an end.
+
+    Raises:
+        DecodeError: They are none.
+    """
+    if path is not None:
+        return read_names(path, "the names of a node in the log")
+    return (node,) if node else ()
+
+
+NO_ERROR = Described()
+
+_NOWHERE = (None, None)
+
+
+class RunLog:
+    """The log of one run in this process, shared by the run and its branches.
+
+    Attributes:
+        database: The file, for messages.
+        run_id: The run.
+        run_no: Its number; 0 as long as it is not known.
+        claim: The owner of the run's lock.
+        fence: The number of this process's claim, which a later one makes invalid.
+        last: The last row that this process has written, or found.
+        steps: How many of its steps are committed.
+        is_over: The run has ended, or waits, for this process. A thread of it that still works, as
+            after a Ctrl-C, must not write a step any more.
+        keys: Numbers the keys of its stores.
+        lines: Numbers its branches.
+    """
+
+    def __init__(self, database: str, run_id: str) -> None:
+        self.database = database
+        self.run_id = run_id
+        self.run_no = 0
+        self.claim = object()
+        self.fence = 0
+        self.last = 0
+        self.steps = 0
+        self.is_over = False
+        self.keys: Iterator[int] = count()
+        self.lines: Iterator[int] = count(1)
+
+    def take(self, run_no: int, fence: int) -> None:
+        """Know which run it is, and under which fence this process has it."""
+        self.run_no, self.fence = run_no, fence
+        self.first, self.end = row_ids(run_no)
+
+    def look(self, raw: sqlite3.Connection) -> None:
+        """Go on behind the last row that is there."""
+        row = raw.execute(QUERIES["last_row"], (self.first, self.end)).fetchone()
+        if row is not None:
+            self.last, self.steps = row
+
+    def append_step(
+        self,
+        raw: sqlite3.Connection,
+        replaced: int,
+        row: tuple[Any, ...],
+        error: Described = NO_ERROR,
+    ) -> tuple[int, bool]:
+        """Append the row of a finished step.
+
+        Args:
+            raw: The connection, in a transaction or not.
+            replaced: The row of its result, whose place it takes if nothing came after that.
+            row: ``kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node,
+                next_path, note, data``.
+            error: The error that ended the step and was caught.
+
+        Returns:
+            The row's number, and whether somebody asked the run to stop.
+
+        Raises:
+            RunLostError: Somebody else has the run now, or it is not there as it was left.
+        """
+        given = (replaced, self.end, *row, *error, self.run_no, self.fence)
+        cursor = raw.execute(_APPEND_STEP, (*given, 0, self.last))
+        asked = False
+        if cursor.rowcount != 1:
+            cursor = raw.execute(_APPEND_STEP, (*given, 1, self.last))
+            if cursor.rowcount != 1:
+                raise self.lost(raw)
+            run = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
+            asked = bool(run["cancel_requested"])
+            if not run["owned"]:
+                raw.execute(QUERIES["works_on"], (self.run_no,))
+        return int(cursor.lastrowid or 0), asked
+
+    def append(
+        self,
+        raw: sqlite3.Connection,
+        kind: Kind,
+        line: int,
+        step: int | None,
+        *,
+        steps: int | None = None,
+        item: int | None = None,
+        at: int | None = None,
+        place: Sequence[str] = (),
+        attempt: int | None = None,
+        elapsed: int | None = None,
+        following: Sequence[str] = (),
+        note: str | None = None,
+        error: Described = NO_ERROR,
+        mark: str | None = None,
+        data: str | None = None,
+    ) -> int:
+        """Append any other row, in the caller's transaction; its number.
+
+        Raises:
+            RunLostError: Somebody else has the run now, or it is not there as it was left.
+        """
+        row = (
+            self.end,
+            kind,
+            line,
+            self.steps if steps is None else steps,
+            step,
+            item,
+            micros() if at is None else at,
+            *(placed(place) if place else _NOWHERE),
+            attempt,
+            elapsed,
+            *(placed(following) if following else _NOWHERE),
+            note,
+            *error,
+            mark,
+            data,
+            self.run_no,
+            self.fence,
+            self.last,
+        )
+        cursor = raw.execute(_APPEND, row)
+        if cursor.rowcount != 1:
+            raise self.lost(raw)
+        return int(cursor.lastrowid or 0)
+
+    def lost(self, raw: sqlite3.Connection) -> RunLostError:
+        """Why nothing was written."""
+        row = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
+        if row is None or row["run_id"] != self.run_id:
+            why = "it was removed from it"
+        elif row["fence"] > self.fence:
+            why = "another process goes on with it"
+        else:
+            why = (
+                f"an older copy of the file was restored (row {self.last - self.first} of its log, "
+                "which was committed, is not there)"
+            )
+        return RunLostError(
+            f"run {self.run_id!r} of database {self.database} is not this process's any more: "
+            f"{why}. It stops here, and writes nothing more"
+        )
+
+
+def append_foreign(
+    raw: sqlite3.Connection, run_no: int, kind: Kind, step: int | None, **facts: object
+) -> None:
+    """Append a row in the caller's transaction, for somebody who may not have the run."""
+    first, end = row_ids(run_no)
+    given = {
+        "at": micros(),
+        **_NOTHING,
+        **facts,
+        "first": first,
+        "end": end,
+        "kind": kind,
+        "step": step,
+    }
+    raw.execute(QUERIES["append_foreign"], given)
+
+
+_NOTHING = dict.fromkeys(("node", "path", "action", "elapsed", "event", "message"))
