@@ -6,7 +6,6 @@ that the engine starts; later features add to :class:`RunContext` instead of inv
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
@@ -29,21 +28,25 @@ class Cancellation:
         is_late: Whether it was its deadline that stopped it.
     """
 
-    __slots__ = ("_callbacks", "_lock", "deadline", "is_late", "requested")
+    __slots__ = ("_callbacks", "deadline", "is_late", "requested")
 
     def __init__(self, deadline: float | None = None) -> None:
         self.requested = False
         self.deadline = deadline
         self.is_late = False
         self._callbacks: dict[Callable[[], object], None] = {}
-        self._lock = threading.Lock()
 
     def request(self) -> None:
-        """Ask the run to stop, from any thread; ends a retry delay or an await."""
-        with self._lock:
-            self.requested = True
-            callbacks, self._callbacks = self._callbacks, {}
-        for callback in callbacks:
+        """Ask the run to stop, from any thread; ends a retry delay or an await.
+
+        Takes no lock: a signal handler or a finalizer may ask, too.
+        """
+        self.requested = True
+        while self._callbacks:
+            try:
+                callback, _ = self._callbacks.popitem()
+            except KeyError:
+                return  # another thread calls the last one
             callback()
 
     def expire(self) -> None:
@@ -53,16 +56,13 @@ class Cancellation:
 
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` once, in the thread that asks; at once if it was asked already."""
-        with self._lock:
-            if not self.requested:
-                self._callbacks[callback] = None
-                return
-        callback()
+        self._callbacks[callback] = None
+        if self.requested and self._callbacks.pop(callback, callback) is None:
+            callback()
 
     def remove_callback(self, callback: Callable[[], object]) -> None:
         """Forget a callback; nothing happens if it was called already."""
-        with self._lock:
-            self._callbacks.pop(callback, None)
+        self._callbacks.pop(callback, None)
 
 
 class RunContext:

@@ -21,6 +21,7 @@ from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.run import Run
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
+from pocoflow.leftovers import leave
 from pocoflow.logging import get_logger
 from pocoflow.store import Store
 
@@ -162,6 +163,12 @@ class RunHandle(Generic[StateT]):
         except TimeoutError:
             text = f"run {self.run_id!r} was cancelled, and the program ended before its node did"
             exhaust(fail(self._run, RunCancelled(text)))
+
+    def _abandon(self) -> None:
+        """Cancel it as a finalizer may, which waits for nothing."""
+        self._run.context.cancellation.request()
+        if self._outcome.done():
+            leave(self.cancel)
 
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id!r} {self.status}>"

@@ -40,6 +40,9 @@ def _until_done(
     try:
         while (event := events.get()) is not None:
             yield event
+    except GeneratorExit:
+        handle._abandon()
+        raise
     except BaseException:
         handle.cancel()
         raise

@@ -21,7 +21,7 @@ from pocoflow.db.wal import LOG_LIMIT, Backfill, is_any_at_work, rest_all
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import get_logger
 
-__all__ = ["Connection", "Synchronous"]
+__all__ = ["Connection", "Synchronous", "close_all"]
 
 _log = get_logger("db")
 
@@ -89,6 +89,12 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_unlock_all,
         after_in_child=_after_fork_in_child,
     )
+
+
+def close_all() -> None:
+    """Close the connections that are open yet, as the interpreter ends."""
+    for connection in list(_open_ones):
+        connection.close()
 
 
 class _Ends:

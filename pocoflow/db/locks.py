@@ -15,9 +15,11 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from pocoflow.db import oslocks
+from pocoflow.leftovers import leave
 
 __all__ = ["RunLocks"]
 
@@ -140,6 +142,17 @@ class RunLocks:
             finally:
                 self._file.held.pop(run_no, None)
                 self._taken.pop(run_no, None)
+
+    def abandon(self, run_no: int, owner: object) -> None:
+        """Give the lock of a run back as a finalizer may: here at once, to others very soon."""
+        if self.has(run_no, owner):
+            self._file.held.pop(run_no, None)
+            leave(partial(self._unlock, run_no))
+
+    def _unlock(self, run_no: int) -> None:
+        with guard:
+            if run_no not in self._file.held and self._file.path:
+                self._file.locks.unlock(run_no)
 
     def is_held(self, run_no: int) -> bool:
         """Whether a living process holds the lock of a run."""

@@ -298,7 +298,9 @@ class RunRecorder(LineRecorder):
 
     def __del__(self) -> None:
         # A Ctrl-C between the first commit and the first node leaves nobody to record it.
-        self.let_go()
+        if self._run_no and not self._progress.is_over:
+            self._progress.is_over = True
+            self._db.locks.abandon(self._run_no, self._progress.claim)
 
     # -- a step -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from pocoflow.address import check_name
 from pocoflow.db.answering import Questions
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
-from pocoflow.db.connection import Connection, Synchronous
+from pocoflow.db.connection import Connection, Synchronous, close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.prune import ENDED, prune
@@ -29,6 +30,7 @@ from pocoflow.errors import (
     RunExistsError,
 )
 from pocoflow.failure import escaped
+from pocoflow.leftovers import at_exit, leave
 from pocoflow.logging import get_logger
 from pocoflow.wording import closest
 
@@ -85,11 +87,14 @@ class WorkflowDB(Questions, Checkpoints):
             path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
         )
         self.locks = RunLocks(self.connection.file)
-        self._finalizer = weakref.finalize(self, _close, self.connection, self.locks)
+        close = partial(_close, self.connection, self.locks)
+        self._finalizer = weakref.finalize(self, leave, close)
+        self._finalizer.atexit = False
 
     def close(self) -> None:
-        """Close the connection; also done when the object is garbage."""
-        self._finalizer()
+        """Close the connection; also done, soon, when the object is garbage."""
+        if self._finalizer.detach() is not None:
+            _close(self.connection, self.locks)
 
     def __enter__(self) -> Self:
         return self
@@ -407,3 +412,6 @@ _NEW_RUN: dict[str, Any] = {
 def _close(connection: Connection, locks: RunLocks) -> None:
     connection.close()
     locks.close()
+
+
+at_exit(close_all)

@@ -6,10 +6,8 @@ own, and no event loop for any.
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
-import weakref
 from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from pocoflow.context import current
 from pocoflow.engine.effects import Commit
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import cancelled
+from pocoflow.leftovers import at_exit
 from pocoflow.logging import get_logger
 
 if TYPE_CHECKING:
@@ -218,14 +217,9 @@ def _submit(waiting: _Waiting) -> None:
         _threads[home] = made
 
 
-# The first finalizer registers what calls them all at the exit, and what is registered first comes
-# last: databases are not closed before this module is done.
-weakref.finalize(_CommitThread, bool).atexit = False
-
-
-@atexit.register
+@at_exit
 def _finish() -> None:
-    """Let what was begun come to its end before the interpreter does."""
+    """Let what was begun come to its end before the interpreter does, and databases are closed."""
     for found in list(_threads.values()):
         found.queue.put(None)
         found.thread.join()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pocoflow.context import current
@@ -13,25 +13,42 @@ from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 __all__ = ["bounded", "cancelled", "sleep", "until_cancelled", "wait"]
 
 
+def _alarm() -> tuple[Callable[[], None], Callable[[float | None], bool]]:
+    """What ends a wait, and what waits; not an ``Event``, as a signal handler may end it."""
+    queue: SimpleQueue[None] = SimpleQueue()
+
+    def wake() -> None:
+        queue.put(None)
+
+    def wait_for_it(seconds: float | None) -> bool:
+        try:
+            queue.get(timeout=None if seconds is None else max(seconds, 0))
+        except Empty:
+            return False
+        return True
+
+    return wake, wait_for_it
+
+
 def sleep(seconds: float) -> None:
     """Wait in this thread; a cancellation of the run ends it."""
     cancellation = current.get().cancellation
-    woken = threading.Event()
-    cancellation.add_callback(woken.set)
+    wake, woken = _alarm()
+    cancellation.add_callback(wake)
     try:
-        woken.wait(seconds)
+        woken(seconds)
     finally:
-        cancellation.remove_callback(woken.set)
+        cancellation.remove_callback(wake)
 
 
 def wait(future: Future[Any], timeout: float | None) -> Any:
     """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C."""
     cancellation = current.get().cancellation
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    cancellation.add_callback(done.set)
+    wake, woken = _alarm()
+    future.add_done_callback(lambda _: wake())
+    cancellation.add_callback(wake)
     try:
-        if not done.wait(timeout):
+        if not woken(timeout):
             raise _timed_out(timeout)
         if not future.done():
             raise cancelled()
@@ -39,7 +56,7 @@ def wait(future: Future[Any], timeout: float | None) -> Any:
     except CancelledError:
         raise (cancelled() if cancellation.requested else _withdrawn()) from None
     finally:
-        cancellation.remove_callback(done.set)
+        cancellation.remove_callback(wake)
         future.cancel()
 
 

@@ -36,6 +36,7 @@ from pocoflow.errors import (
     RunExistsError,
     RunNotFoundError,
 )
+from pocoflow.leftovers import finish
 
 RUN_COLUMNS = {
     "run_id",
@@ -999,20 +1000,26 @@ def test_closing_leaves_one_file_and_its_lock_file(path: Path) -> None:
     assert {p.name for p in path.parent.iterdir()} == {"runs.db", "runs.db-lock"}
 
 
+def collect() -> None:
+    """Collect garbage, and wait until what it leaves open is closed."""
+    gc.collect()
+    finish()
+
+
 def test_a_database_that_is_dropped_closes_itself(path: Path) -> None:
     """A WorkflowDB or Flow that nobody refers to any more gives its descriptors back."""
     WorkflowDB(path).close()
-    gc.collect()  # what earlier tests have dropped
+    collect()  # what earlier tests have dropped
     before = descriptors()
 
     db = WorkflowDB(path)
     assert descriptors() > before
     del db
-    gc.collect()
+    collect()
     assert descriptors() == before
 
     chat_flow(path).run(chat_store())
-    gc.collect()
+    collect()
     assert descriptors() == before
 
 
@@ -1032,15 +1039,15 @@ def test_descriptors_do_not_grow_with_flows_runs_and_failures(
             Flow(start=Fail(), db_path=path).run({})
 
     both()
-    gc.collect()
+    collect()
     before = descriptors()
     peak = 0
     for number in range(100):
         both()
         if number % 10 == 0:
-            gc.collect()
+            collect()
         peak = max(peak, descriptors())
-    gc.collect()
+    collect()
 
     assert descriptors() == before
     assert peak - before <= 12 * 10

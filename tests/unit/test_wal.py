@@ -19,6 +19,7 @@ from pocoflow.db import wal
 from pocoflow.db.oslocks import identify
 from pocoflow.db.wal import LOG_LIMIT, Backfill
 from pocoflow.errors import DatabaseFileError
+from pocoflow.leftovers import finish
 
 BOUND = 64 << 20
 """Far over what a log needs on a slow disk, far under what is written."""
@@ -253,6 +254,7 @@ def test_a_database_that_is_garbage_has_no_thread(path: Path) -> None:
     commit(db, 50)
     assert threads() == 1
     del db
+    finish()
     assert threads() == 0
 
 
