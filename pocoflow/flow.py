@@ -26,6 +26,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.fields import References
 from pocoflow.graph import Graph, graphs_in
 from pocoflow.logging import get_logger
+from pocoflow.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.node import Node, note_part
 from pocoflow.opening import (
     Resuming,
@@ -177,6 +178,33 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         frame = sys._getframe(2)  # behind two_arguments
         add = self._add_edge if isinstance(source, str) else self._own_edges.add
         add(source, target, frame.f_code.co_filename, frame.f_lineno)
+        return self
+
+    def use(
+        self,
+        *,
+        visit: VisitMiddleware | None = None,
+        attempt: AttemptMiddleware | None = None,
+    ) -> Self:
+        """Wrap every visit of a node, or every attempt of ``exec``, in every run of this flow.
+
+        A middleware is a generator function: ``yield`` goes on and gives what comes of it, what it
+        returns counts in its place, and ``yield coroutine`` awaits one in every kind of run. What
+        is used first is outermost. In a nested flow, that of the flows around it is around its own.
+
+        Args:
+            visit: Called with a :class:`~pocoflow.middleware.Visit`, once for each; it goes on at
+                most once, and returns the action.
+            attempt: Called with an :class:`~pocoflow.middleware.Attempt`, in a batch for each item;
+                it returns the result.
+
+        Returns:
+            This flow.
+
+        Raises:
+            DefinitionError: It is no generator function of one argument.
+        """
+        self._own_edges.use(visit, attempt)
         return self
 
     is_flow = True
@@ -380,6 +408,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             strict=self.strict,
             inline=True,
             listeners=self.listeners(),
+            middleware=self.graph.middleware,
+            wraps=self.graph.wraps,
         )
         if self.checkpoint_dir is not None:
             run.snapshot = snapshots(store, self.checkpoint_dir)

@@ -11,6 +11,7 @@ from pocoflow.definitions import declared_actions, place_of, promised_actions
 from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.errors import DefinitionError
 from pocoflow.function import FunctionNode
+from pocoflow.middleware import NO_MIDDLEWARE
 from pocoflow.node import BatchNode, Node
 from pocoflow.parallel import Spread
 from pocoflow.porting import check_phases
@@ -266,6 +267,8 @@ class Graph:
         is_async: Whether every ``exec`` in it is asynchronous.
         resources: What the nodes that can be reached take from the run, those of nested flows
             included, each with the name of the first that does.
+        middleware: What the flow has around visits of nodes and attempts.
+        wraps: Whether it, or a flow inside of it, has some.
     """
 
     __slots__ = (
@@ -274,13 +277,16 @@ class Graph:
         "conflicts",
         "edges",
         "is_async",
+        "middleware",
         "nodes",
         "resources",
         "start",
+        "wraps",
     )
 
     def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
         own = FlowEdges() if own is None else own
+        self.middleware = own.middleware
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, GraphNode] = {}
         self.nodes: dict[str, GraphNode] = {}
@@ -290,6 +296,8 @@ class Graph:
         self._name_nodes(_closure(own.sources, own, reached), False)
         self.start = self._by_node[id(start)]
         self.edges = tuple(self._draw(own))
+        within = (graph for place in self.nodes.values() for graph in place.within)
+        self.wraps: bool = own.middleware != NO_MIDDLEWARE or any(graph.wraps for graph in within)
         self.conflicts = tuple(self._conflicts(own))
         self.is_async: bool = all(
             all(graph.is_async for graph in place.within) if place.within else place.exec_async

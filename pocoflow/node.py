@@ -303,8 +303,9 @@ class Node(Generic[PrepT, ExecT, PostT]):
 class AsyncNode(Node[PrepT, ExecT, PostT]):
     """A node whose work is ``async def exec_async``; ``asyncio.gather`` in it runs in parallel.
 
-    The engine awaits it, in ``flow.run`` on the loop of all synchronous runs and in ``flow.run_async`` on
-    the caller's. (``Node`` takes ``async def exec`` as well; this is the documented name.)
+    The engine awaits it, in ``flow.run`` on the loop of all synchronous runs and in
+    ``flow.run_async`` on the caller's. (``Node`` takes ``async def exec`` as well; this is the
+    documented name.)
     """
 
     async def exec(self, prep_result: PrepT, /) -> ExecT:

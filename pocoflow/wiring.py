@@ -8,6 +8,13 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.errors import DefinitionError
+from pocoflow.middleware import (
+    NO_MIDDLEWARE,
+    AttemptMiddleware,
+    Middleware,
+    VisitMiddleware,
+    check_middleware,
+)
 from pocoflow.node import Node, check_target, note_part
 from pocoflow.porting import not_a_node
 
@@ -84,6 +91,7 @@ class FlowEdges:
     Attributes:
         sources: The nodes that have an edge here.
         replaced: Edges that were written over, as (source, before, after).
+        middleware: What wraps visits of nodes and attempts of the flow.
     """
 
     def __init__(self) -> None:
@@ -91,6 +99,21 @@ class FlowEdges:
         self._by_node: dict[int, Mapping[str, Edge]] = {}
         self.sources: list[Node[Any, Any, Any]] = []
         self.replaced: list[tuple[Node[Any, Any, Any], Edge, Edge]] = []
+        self.middleware = NO_MIDDLEWARE
+
+    def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:
+        """Put a middleware inside of those that there are.
+
+        Raises:
+            DefinitionError: It is no generator function of one argument.
+        """
+        for kind, given in (("visit", visit), ("attempt", attempt)):
+            if given is not None:
+                check_middleware(kind, given)
+        visits = () if visit is None else (visit,)
+        attempts = () if attempt is None else (attempt,)
+        self.middleware = Middleware(visits, attempts).within(self.middleware)
+        wiring_changed()
 
     def add(self, source: object, target: object, file: str, line: int) -> None:
         """Write an edge.

@@ -11,17 +11,30 @@ from typing import Any
 from pocoflow.address import Address
 from pocoflow.changes.copies import copied
 from pocoflow.context import RunContext, current
+from pocoflow.engine.around import middleware_of, wrapped
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.outcomes import own, within
 from pocoflow.engine.run import Run
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph import GraphNode
+from pocoflow.middleware import Attempt
 from pocoflow.settings import retry_wait, wants_retry
 
 __all__ = ["attempt", "try_again"]
 
 
-def attempt(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+def attempt(run: Run, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+    """One attempt of ``exec``, within the middleware of the flow, if it has some."""
+    if run.wraps and (middleware := middleware_of(run).attempts):
+        context = current.get()
+        which = (context.path, context.step, context.attempt, context.item)
+        call = Attempt(place.node, place.name, *which, given)
+        around = wrapped(middleware, call, lambda: _attempt(place, call.given, inline))
+        return (yield from around)
+    return (yield from _attempt(place, given, inline))
+
+
+def _attempt(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
     """One attempt of ``exec``, which may need a thread, a timeout or the event loop.
 
     It works on a copy where something may follow that has to begin with the same: another attempt,
@@ -105,7 +118,7 @@ def try_again(
         context.check_cancelled()
         context.attempt += 1
         try:
-            return (yield from attempt(place, given, inline))
+            return (yield from attempt(run, place, given, inline))
         except Exception as exc:  # noqa: BLE001 - kept for retry_on and exec_fallback
             error = own(exc)
     if context.is_stopped_by(error):

@@ -107,7 +107,7 @@ class _Batch:
             result: Any = None
             error: Exception | None = None
             try:
-                result = yield from attempt(place, item.value, self.inline)
+                result = yield from attempt(run, place, item.value, self.inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
                 error = own(exc)
             if error is not None:

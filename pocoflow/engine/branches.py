@@ -9,6 +9,7 @@ from pocoflow.address import Numbered
 from pocoflow.branches import BranchStore
 from pocoflow.context import Cancellation, current
 from pocoflow.counting import Numbers
+from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
@@ -161,7 +162,11 @@ class _Fork:
             saved=run.saved,
             root=run.root or run,
             prefix=prefix,
+            wraps=run.wraps,
         )
+        if run.wraps:
+            own_graph = self.place.branches[start.template]
+            inner.middleware = own_graph.middleware.within(middleware_of(run))
         stored = None
         if saved is not None:
             stored, inner.replay, inner.prepared = saved.stored, saved.replay, saved.prepared

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.counting import ALONE
 from pocoflow.edges import DEFAULT_ACTION
+from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
@@ -78,7 +79,7 @@ def steps(run: Run, start: GraphNode) -> Steps:
 
 
 def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot path
-    context, store, inline = run.context, run.store, run.inline
+    context, store, inline, wraps = run.context, run.store, run.inline, run.wraps
     cancellation, recorder = context.cancellation, run.recorder
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = recorder is not None or on_end is not None
@@ -111,8 +112,11 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         if on_start is not None:
             run.tell("node_start", place.name, step, context.path)
 
-        path, note, failure = context.path, None, None
+        path, note, failure, following = context.path, None, None, None
+        visiting = Visiting(run, place, middleware_of(run)) if wraps else None
         try:
+            if visiting is not None:
+                yield from visiting.enter()
             if kept:
                 (prepared,), kept = kept, ()
             else:
@@ -136,12 +140,13 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             else:
                 error = None
                 try:
-                    if inline and node.max_retries == 1 and node.timeout is None and place.is_bare:
+                    alone = node.max_retries == 1 and node.timeout is None and place.is_bare
+                    if inline and alone and not wraps:
                         result = node.exec(prepared)
                         if result.__class__ is CoroutineType:
                             result = yield Await(result)
                     else:
-                        result = yield from attempt(place, prepared, inline)
+                        result = yield from attempt(run, place, prepared, inline)
                 except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
                     error = own(exc)
                 if error is not None:
@@ -166,13 +171,30 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             promised = place.promised
             if action.__class__ is not str or (promised is not None and action not in promised):
                 action = _action(place, action)
+            if visiting is not None:
+                action = _action(place, (yield from visiting.leave(action)))
+        except Skipped as skipped:
+            action = _action(place, skipped.action)
+            following, note = _cross(run, place, action)
         except Exception as exc:
             failure = own(exc)
-            phase, caught = context.phase, _caught(run, place, failure)
-            if caught is None:
-                raise
-            action, following = caught
-            step = run.step
+            if visiting is not None:
+                failure, action = yield from _within(visiting, failure)
+                if failure is None:
+                    action = _action(place, action)
+                    following, note = _cross(run, place, action)
+            if failure is not None:
+                phase, caught = context.phase, _caught(run, place, failure)
+                if caught is None:
+                    if failure is own(exc):
+                        raise
+                    raise failure  # noqa: B904 - as the middleware has raised it
+                action, following = caught
+                step = run.step
+        except BaseException:
+            if visiting is not None:
+                visiting.close()
+            raise
         else:
             following = place.targets.get(action, place.fallback)
             if following is None or following.inner is not None:
@@ -206,6 +228,16 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
             break
         place = following
     run.action = action
+
+
+def _within(
+    visiting: Visiting, error: Exception
+) -> Generator[Effect, Any, tuple[Exception | None, Any]]:
+    """What middleware makes of an error: another one, or an action."""
+    try:
+        return None, (yield from visiting.fail(error))
+    except Exception as exc:  # noqa: BLE001 - edges for errors decide about it
+        return own(exc), None
 
 
 def _spread(run: Run, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:

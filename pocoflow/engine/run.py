@@ -16,6 +16,7 @@ from pocoflow.engine.effects import Call, Commit, Effect, Ledger
 from pocoflow.errors import DatabaseError
 from pocoflow.graph import GraphNode
 from pocoflow.logging import get_logger
+from pocoflow.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.store import Store
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ class Run:
         forked: The number under which the first node forked, in a run that is resumed.
         root: The run that this is a parallel branch of.
         prefix: The path that a branch begins with.
+        middleware: What the flow, or what is around the branch, has around visits and attempts.
+        wraps: Whether it, or a flow inside of it, has some.
     """
 
     context: RunContext
@@ -181,6 +184,8 @@ class Run:
     forked: int | None = None
     root: Run | None = None
     prefix: tuple[str, ...] = ()
+    middleware: Middleware = NO_MIDDLEWARE
+    wraps: bool = False
     on_loop: bool = False
 
     def elapsed(self) -> float:

@@ -1,0 +1,119 @@
+"""Middleware around visits of nodes and attempts of ``exec``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from pocoflow.engine.effects import Await, Effect
+from pocoflow.engine.outcomes import own
+from pocoflow.engine.run import Run
+from pocoflow.errors import RunError
+from pocoflow.graph import GraphNode
+from pocoflow.middleware import Around, Middleware, Visit
+
+__all__ = ["Skipped", "Visiting", "middleware_of", "wrapped"]
+
+_GO_ON: Any = object()
+
+
+class Skipped(BaseException):
+    """A middleware has returned without going on; the node is not visited."""
+
+    def __init__(self, action: Any) -> None:
+        super().__init__(action)
+        self.action = action
+
+
+def middleware_of(run: Run) -> Middleware:
+    """The middleware around the node that a run stands at."""
+    found = run.middleware
+    for frame in run.frames:
+        if frame.inner is not None:
+            found = frame.inner.middleware.within(found)
+    return found
+
+
+def wrapped(
+    middleware: Sequence[Callable[[Any], Around]],
+    call: Any,
+    inner: Callable[[], Generator[Effect, Any, Any]],
+) -> Generator[Effect, Any, Any]:
+    """What comes of a call within middleware, the outermost first."""
+    if not middleware:
+        return (yield from inner())
+    steps = middleware[0](call)
+    step: Callable[[Any], Any] = steps.send
+    value: Any = None
+    try:
+        while True:
+            try:
+                asked = step(value)
+            except StopIteration as done:
+                return done.value
+            try:
+                if asked is None:
+                    value = yield from wrapped(middleware[1:], call, inner)
+                else:
+                    value = yield Await(asked)
+                step = steps.send
+            except Exception as exc:  # noqa: BLE001 - the middleware decides about it
+                step, value = steps.throw, own(exc)
+    finally:
+        steps.close()
+
+
+class Visiting:
+    """One visit of a node within middleware, which the step loop enters and leaves."""
+
+    def __init__(self, run: Run, place: GraphNode, middleware: Middleware) -> None:
+        facts = (place.node, place.name, run.context.path, run.step, run.store)
+        self._steps = wrapped(middleware.visits, Visit(*facts), _inner)
+
+    def enter(self) -> Generator[Effect, Any, None]:
+        """Let the middleware begin.
+
+        Raises:
+            Skipped: It has returned an action.
+        """
+        is_over, action = yield from self._advance(self._steps.send, None)
+        if is_over:
+            raise Skipped(action)
+
+    def leave(self, action: Any) -> Generator[Effect, Any, Any]:
+        """Give the middleware the action; the one that it returns."""
+        return (yield from self._finish(self._steps.send, action))
+
+    def fail(self, error: Exception) -> Generator[Effect, Any, Any]:
+        """Give the middleware what was raised; it raises, or returns an action."""
+        return (yield from self._finish(self._steps.throw, error))
+
+    def close(self) -> None:
+        """End the middleware of a visit that is not finished."""
+        self._steps.close()
+
+    def _finish(self, step: Callable[[Any], Any], value: Any) -> Generator[Effect, Any, Any]:
+        is_over, action = yield from self._advance(step, value)
+        if is_over:
+            return action
+        raise RunError("a middleware goes on with a visit once; exec can be gone on with again")
+
+    def _advance(
+        self, step: Callable[[Any], Any], value: Any
+    ) -> Generator[Effect, Any, tuple[bool, Any]]:
+        while True:
+            try:
+                effect = step(value)
+            except StopIteration as done:
+                return True, done.value
+            if effect is _GO_ON:
+                return False, None
+            try:
+                value = yield effect
+                step = self._steps.send
+            except Exception as exc:  # noqa: BLE001 - the middleware decides about it
+                step, value = self._steps.throw, exc
+
+
+def _inner() -> Generator[Effect, Any, Any]:
+    return (yield _GO_ON)
