@@ -198,8 +198,8 @@ class Scope:
                 found = self._attribute(node)
                 return Value(found) if isinstance(found, _PLAIN) else None
             case ast.Call(func=called):
-                made = self.called(called)
-                return Value(kind=made) if made in _MAKE else None
+                made = _MADE.get(self.called(called))
+                return None if made is None else Value(kind=made)
             case ast.JoinedStr():
                 return Value(kind=str)
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
@@ -325,7 +325,12 @@ def _static(owner: type, name: str) -> Any:
     return _UNKNOWN
 
 
-_MAKE = (str, int, float, bool, bytes, complex, list, dict, set, frozenset, tuple)
+_MADE: dict[Any, type] = {
+    **{kind: kind for kind in (str, int, float, bool, bytes, list, dict, set, frozenset, tuple)},
+    len: int,
+    repr: str,
+    sorted: list,
+}
 _DISPLAYS: dict[type[ast.AST], type] = {
     ast.List: list,
     ast.ListComp: list,

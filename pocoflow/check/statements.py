@@ -17,6 +17,7 @@ from pocoflow.edges import DEFAULT_ACTION
 
 __all__ = ["Statements"]
 
+_JUMPS = (ast.Return, ast.Break, ast.Continue)
 _SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack)
 
 
@@ -319,7 +320,10 @@ class Statements(Uses):
     # -- what exceptions take ---------------------------------------------------------------------
 
     def _try(self, node: ast.Try | ast.TryStar) -> None:
-        last = Around([(self.joint(), (BaseException,))], last=node.finalbody)
+        # A `finally` that leaves by itself ends every exception.
+        ends_all = any(isinstance(one, _JUMPS) for one in inner_parts(node.finalbody))
+        past = self.joint()
+        last = Around([(past, (BaseException,))], is_handler=ends_all, last=node.finalbody)
         if node.finalbody:
             self.around.append(last)
         landings = [(self.joint(), self._caught_by(one)) for one in node.handlers]
@@ -337,7 +341,7 @@ class Statements(Uses):
         if node.finalbody:
             self.around.pop()
             self.body(node.finalbody)
-            ends, self.at = self.at, [last.landings[0][0]]
+            ends, self.at = self.at, [past]
             self.body(node.finalbody)
             self.may_raise()
             self.at = ends

@@ -122,7 +122,7 @@ class Uses:
             return
         is_use = does in _ERRORS
         if is_use:
-            self.may_raise(_ERRORS[does])
+            self._may_refuse(does, value)
         step = Step(does, key, self.place(node), value)
         step.is_guarded = is_use and any(one.takes(_ERRORS[does]) for one in self.around)
         self.at = [self.chart.add(step, self.at)]
@@ -135,6 +135,14 @@ class Uses:
                     self.lead_to(landing)
                 if kinds is not None and all(issubclass(e, kinds) for e in errors or _ANY):
                     return
+
+    def _may_refuse(self, does: Does, value: Any) -> None:
+        """Note that a store may refuse something; of a constant, it depends on the schema."""
+        before = self.at
+        if isinstance(value, Value) and value.kind is value.parameter is None:
+            self.at = [self.chart.add(Step("ask"), before)]
+        self.may_raise(_ERRORS[does])
+        self.at = before
 
     def joint(self) -> int:
         """A new place that several ways lead to."""

@@ -62,6 +62,7 @@ RULES = (
     flow.then(is_long.when("long"), summarise).then(is_long.when("short"), copy)
     flow.then(summarise, publish).then(copy, publish)
     """,
+        also="warning",
     ),
     rule(
         "PF302",

@@ -12,10 +12,11 @@ RULES = (
         "unknown field",
         "error",
         "A node reads or writes a field that the schema does not have.",
-        """The read or the write fails, if the run gets there. A parameter of a function names a
-        field unless its default is a reference; `fields(Article).summary` is checked by type
-        checkers and follows a renaming. In a class, `store["x"]` and `store.state.x` are read from
-        the source.""",
+        """The read or the write fails, if the run gets there; what only some executions of a class
+        do is a warning, and so is a misspelt key of `get`, `in`, or a parameter with a default,
+        which is quietly never there. A parameter of a function names a field unless its default is
+        a reference; `fields(Article).summary` is checked by type checkers and follows a renaming.
+        In a class, `store["x"]` and `store.state.x` are read from the source.""",
         """
     @node(writes=A.summary)
     def summarise(documnet: str) -> str:
@@ -32,6 +33,7 @@ RULES = (
 
     flow = Flow(start=summarise, schema=Article)
     """,
+        also="warning",
     ),
     rule(
         "PF202",
@@ -55,6 +57,7 @@ RULES = (
 
     flow = Flow(start=publish, schema=Article)
     """,
+        also="warning",
     ),
     rule(
         "PF203",
@@ -62,7 +65,9 @@ RULES = (
         "error",
         "A node writes a value of another type than the field holds.",
         """The store refuses the write, after the work has been done and paid for. A `bool` is no
-        number to a store, although Python takes it for one.""",
+        number to a store, although Python takes it for one. A constant is judged by the store's own
+        check; a type is wrong if no value of it fits, and a type checker says more. It is a warning
+        where a list that is empty, or an execution that does not come there, does not fail.""",
         """
     @node(writes=key("score"))
     def grade(document: str) -> str:
@@ -79,6 +84,7 @@ RULES = (
 
     flow = Flow(start=grade, schema=Article)
     """,
+        also="warning",
     ),
     rule(
         "PF204",

@@ -88,6 +88,6 @@ def test_a_rule_is_shown_with_its_examples() -> None:
     """``pocoflow rule`` prints what, why, wrong and right."""
     rule = RULES["PF301"]
     text = show_rule(rule)
-    assert text.startswith("PF301: read before write (error)")
+    assert text.startswith("PF301: read before write (error or warning)")
     assert "    flow = Flow(start=is_long, schema=Article)" in text.split("Wrong:")[1]
     assert max(map(len, text.splitlines())) <= 100
