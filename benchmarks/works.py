@@ -435,6 +435,8 @@ def validation() -> Work:
             Metric("validate_us", "us per node", 1, compared=False),
             Metric("draw_us", "to draw it", 1, compared=False),
             Metric("exponent", "exponent", 2, compared=False),
+            Metric("class_us", "us per node of a class", 1, compared=False),
+            Metric("class_exponent", "exponent", 2, compared=False),
             Metric("added_us", "us per run", 2, compared=False),
         ),
         (POCOFLOW,),

@@ -98,6 +98,33 @@ class Document(BaseModel):
 D = fields(Document)
 
 
+class Step(Node[str, float, Literal["default"]]):
+    """One of many nodes of a class."""
+
+    def prep(self, store: Store[Document]) -> str:
+        """Read."""
+        return store.state.text
+
+    def exec(self, text: str) -> float:
+        """Work."""
+        return 1.0
+
+    def post(self, store: Store[Document], text: str, score: float) -> Literal["default"]:
+        """Write."""
+        store.state.score = score
+        return "default"
+
+
+def classes(size: int) -> Flow[Document]:
+    """A flow of ``size`` nodes of one class, whose graph is drawn."""
+    steps = [Step(name=f"step_{number}") for number in range(size)]
+    flow = Flow(start=steps[0], schema=Document)
+    for source, target in pairwise(steps):
+        flow.then(source, target)
+    assert flow.graph.start.node is steps[0]
+    return flow
+
+
 def make(size: int) -> Flow[Document]:
     """A flow of ``size`` functions: most write, every tenth may go back."""
     steps: list[Any] = []
@@ -147,8 +174,11 @@ def validation(task: Task) -> Measures:
         flow = make(count)
         drawn = seconds(lambda flow=flow: flow.graph)  # type: ignore[misc]
         times.append(seconds(flow.validate))
+    kinds = [seconds(classes(count).validate) for count in counts]
     return {
         "draw_us": drawn / most * 1e6,
+        "class_us": kinds[-1] / most * 1e6,
+        "class_exponent": slope(counts, kinds),
         "validate_us": times[-1] / most * 1e6,
         "exponent": slope(counts, times),
         "added_us": added(),

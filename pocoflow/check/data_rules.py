@@ -14,6 +14,7 @@ from pocoflow.errors import MissingKeyError
 from pocoflow.findings import Finding
 from pocoflow.function import FunctionNode
 from pocoflow.graph import GraphNode
+from pocoflow.parallel import Spread
 from pocoflow.wording import closest
 
 __all__ = ["DataFlow", "Missing", "check_data"]
@@ -67,14 +68,18 @@ class DataFlow:
     def wanted(self) -> tuple[str, ...]:
         """The keys that are to be set wherever a run ends: as declared, or as the schema requires.
 
-        Left out is what the schema lacks, of which PF201 says it better, and what it requires and
-        no node writes where the flow does not say what it is given.
+        Left out is what the schema lacks, of which PF201 says it better; what it requires and no
+        node writes where the flow does not say what it is given; and what branches have for
+        themselves.
         """
         subject = self._subject
         if subject.outputs is not None:
             return tuple(key for key in subject.outputs if not subject.fields.lacks(key))
-        is_told = subject.inputs is not None
-        return tuple(key for key in subject.fields.required if is_told or key in self.written)
+        spreads = [place.node for _, place in subject.nodes if isinstance(place.node, Spread)]
+        own = {key for node in spreads for key in (*node.private, getattr(node, "item", None))}
+        every = subject.inputs is not None
+        required = [key for key in subject.fields.required if key not in own]
+        return tuple(key for key in required if every or key in self.written)
 
     def unset(self) -> Iterator[tuple[str, Spot, Way]]:
         """The keys that are to be set at an end and are not, each with the first such end.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
 from pocoflow.errors import DefinitionError, FlowValidationError
+from pocoflow.reducers import append, item
 
 
 class Doc(BaseModel):
@@ -209,3 +210,27 @@ def test_what_a_hook_may_show_is_not_written_for_nothing() -> None:
 def lambda_free(text: str) -> str:
     """Write the output once more."""
     return text
+
+
+def test_what_a_branch_has_for_itself_is_not_wanted_at_the_end() -> None:
+    """The item of a fan-out and private fields are set inside of branches alone."""
+
+    class Scratch(BaseModel):
+        texts: list[str]
+        text: str
+        tmp: str
+        outs: Annotated[list[str], append] = []
+
+    s = fields(Scratch)
+
+    @node(writes=s.tmp)
+    def begin(text: str) -> str:
+        return text
+
+    @node(writes=item(s.outs))
+    def finish(tmp: str) -> str:
+        return tmp
+
+    branch = Flow(begin, schema=Scratch).then(begin, finish)
+    fan = FanOut(branch, each=s.texts, as_=s.text, private=(s.tmp,))
+    assert Flow(fan, schema=Scratch, inputs=(s.texts,)).validate() == []
