@@ -298,9 +298,10 @@ class RunRecorder(LineRecorder):
 
     def __del__(self) -> None:
         # A Ctrl-C between the first commit and the first node leaves nobody to record it.
-        if self._run_no and not self._progress.is_over:
-            self._progress.is_over = True
-            self._db.locks.abandon(self._run_no, self._progress.claim)
+        run = getattr(self, "_run", None)  # not there if __init__ was interrupted
+        if run is not None and run.run_no and not run.is_over:
+            run.is_over = True
+            self._db.locks.abandon(run.run_no, run.claim)
 
     # -- a step -------------------------------------------------------------------------------
 
