@@ -104,7 +104,7 @@ class Checkpoints(RunsFile):
                     "id": (run_no << 32) + step,
                     "run_id": run_id,
                     "step": step,
-                    "node_name": node,
+                    "node_name": node or "",
                     "created_at": at,
                 },
             )

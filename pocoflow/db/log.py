@@ -119,7 +119,7 @@ class RunLog:
         """Go on behind the last row that is there."""
         row = raw.execute(QUERIES["last_row"], (self.first, self.end)).fetchone()
         if row is not None:
-            self.last, self.steps = row
+            self.last, self.steps = row[0], row[1]
 
     def append_step(
         self,

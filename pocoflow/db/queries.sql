@@ -241,7 +241,7 @@ INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path)
 VALUES (?, ?, 0, 0, -1, ?, ?, ?);
 
 -- name: last_row
-SELECT id, steps FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
+SELECT id, steps, ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
 
 -- name: remove_open
 -- What was on record of a step that is finished now, and of the branches in it.

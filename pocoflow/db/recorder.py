@@ -405,8 +405,8 @@ class RunRecorder(LineRecorder):
         self, raw: sqlite3.Connection, status: str, node: str | None, error: Described
     ) -> None:
         run = self._run
-        steps = raw.execute(QUERIES["last_row"], (run.first, run.end)).fetchone()[1]
-        facts = {"status": status, "now": utc_now(), "steps": steps, "node": node}
+        _, steps, now = raw.execute(QUERIES["last_row"], (run.first, run.end)).fetchone()
+        facts = {"status": status, "now": now, "steps": steps, "node": node}
         facts |= {**error._asdict(), "run_no": run.run_no, "fence": run.fence}
         if not raw.execute(QUERIES["finish"], facts).rowcount:
             raise run.lost(raw)

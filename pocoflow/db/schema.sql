@@ -174,7 +174,7 @@ SELECT
         WHEN 7 THEN 'node_retry' WHEN 8 THEN 'node_ask' WHEN 9 THEN 'node_start'
         WHEN 10 THEN 'flow_pause' WHEN 11 THEN 'flow_resume'
         WHEN 12 THEN iif(l.node IS NULL, 'flow_error', 'node_error')
-        WHEN 13 THEN 'flow_cancelled' ELSE l.event
+        WHEN 13 THEN 'flow_cancelled' ELSE coalesce(l.event, '')
     END AS event,
     l.action AS action,
     l.elapsed / 1000.0 AS elapsed_ms,
