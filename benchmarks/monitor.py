@@ -32,8 +32,8 @@ from time import perf_counter
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pocoflow import WorkflowDB
-from pocoflow.db.reports import flow_counts
-from pocoflow.ui.data import Filters, read_page
+from pocoflow.db.run_reports import flow_counts
+from pocoflow.ui.pages_data import Filters, read_page
 
 STEPS = 10
 

@@ -8,18 +8,18 @@ import importlib
 import typing
 
 from pocoflow._version import __version__
-from pocoflow.context import RunContext, context
-from pocoflow.edges import END
 from pocoflow.errors import PocoflowError, RunCancelled, RunPaused
-from pocoflow.fields import fields, key
 from pocoflow.flow import Flow
 from pocoflow.node import AskNode, AsyncNode, BatchNode, Node
-from pocoflow.parallel import FanOut, Parallel
-from pocoflow.question import Question
-from pocoflow.resources import resource
+from pocoflow.nodes.context import RunContext, context
+from pocoflow.nodes.edges import END
+from pocoflow.nodes.parallel import FanOut, Parallel
+from pocoflow.nodes.question import Question
+from pocoflow.nodes.resources import resource
+from pocoflow.nodes.subflow import Subflow, bind
 from pocoflow.runner import RunHandle
 from pocoflow.store import Store
-from pocoflow.subflow import Subflow, bind
+from pocoflow.store.fields import fields, key
 
 if typing.TYPE_CHECKING:
     from pocoflow import db as db
@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
 # isort: split
 # Last: importing the module pocoflow.node makes its own name an attribute of this package.
-from pocoflow.decorator import node
+from pocoflow.nodes.decorator import node
 
 __all__ = [
     "END",

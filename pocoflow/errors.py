@@ -53,7 +53,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pocoflow.findings import Finding
+    from pocoflow.check.findings import Finding
 
 __all__ = [
     "ActionError",

@@ -1,17 +1,20 @@
-"""What happens in a run, as immutable facts.
+"""The documented import path of the events of a run."""
 
-One frozen dataclass per kind of event. The engine builds one only if somebody listens to its kind,
-and tells the listeners after the commit that made it true. ``kind`` is the name that the database
-(``pf_events.event``), the log and ``Flow.on`` use for it.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, get_args
-
-from pocoflow.question import Question
+from pocoflow.engine.event_types import (
+    Emitted,
+    Event,
+    FlowCancelled,
+    FlowEnded,
+    FlowFailed,
+    FlowPaused,
+    FlowStarted,
+    ItemEnded,
+    NodeAsked,
+    NodeEnded,
+    NodeFailed,
+    NodeRetried,
+    NodeStarted,
+)
 
 __all__ = [
     "Emitted",
@@ -28,180 +31,3 @@ __all__ = [
     "NodeRetried",
     "NodeStarted",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class FlowStarted:
-    """A run began, or went on after a resume."""
-
-    kind: ClassVar[str] = "flow_start"
-    run_id: str
-    flow_name: str
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStarted:
-    """A step began: ``prep`` of the node comes next."""
-
-    kind: ClassVar[str] = "node_start"
-    run_id: str
-    node: str
-    step: int
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRetried:
-    """An attempt of ``exec`` failed and another one follows after ``delay`` seconds."""
-
-    kind: ClassVar[str] = "node_retry"
-    run_id: str
-    node: str
-    step: int
-    attempt: int
-    delay: float
-    error: Exception
-    path: tuple[str, ...] = ()
-    item: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemEnded:
-    """An item of a batch has its result (or, where the node collects, its exception)."""
-
-    kind: ClassVar[str] = "item_end"
-    run_id: str
-    node: str
-    step: int
-    item: int
-    attempts: int
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """A node has shown progress: what it gave to ``context().emit(value)``."""
-
-    kind: ClassVar[str] = "emit"
-    run_id: str
-    node: str
-    step: int
-    value: object
-    item: int | None = None
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeAsked:
-    """A node has asked a question; the run pauses when nothing else is left to do.
-
-    ``number`` is the question's, as in the database.
-    """
-
-    kind: ClassVar[str] = "node_ask"
-    run_id: str
-    node: str
-    step: int
-    number: int
-    question: Question[object]
-    item: int | None = None
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeEnded:
-    """A step finished: its writes are in the store and, with a database, committed.
-
-    ``elapsed`` is the time of the three phases with all attempts and delays, in seconds.
-    """
-
-    kind: ClassVar[str] = "node_end"
-    run_id: str
-    node: str
-    step: int
-    action: str
-    elapsed: float
-    attempts: int
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFailed:
-    """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
-
-    ``commit`` is the check, after ``post``, of what was changed in place. ``is_caught``: an edge
-    for this error leads on, so that the step is finished and the run has not failed.
-    """
-
-    kind: ClassVar[str] = "node_error"
-    run_id: str
-    node: str
-    step: int
-    phase: str
-    attempts: int
-    elapsed: float
-    error: BaseException
-    path: tuple[str, ...] = ()
-    is_caught: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FlowEnded:
-    """A run completed after ``steps`` steps."""
-
-    kind: ClassVar[str] = "flow_end"
-    run_id: str
-    flow_name: str
-    steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class FlowFailed:
-    """A run ended with an exception after ``steps`` finished steps."""
-
-    kind: ClassVar[str] = "flow_error"
-    run_id: str
-    flow_name: str
-    steps: int
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class FlowCancelled:
-    """A run was cancelled after ``steps`` finished steps."""
-
-    kind: ClassVar[str] = "flow_cancelled"
-    run_id: str
-    flow_name: str
-    steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class FlowPaused:
-    """A run waits for the answers to its open ``questions``, after ``steps`` finished steps."""
-
-    kind: ClassVar[str] = "flow_pause"
-    run_id: str
-    flow_name: str
-    steps: int
-    questions: tuple[int, ...]
-
-
-Event: TypeAlias = (
-    FlowStarted
-    | NodeStarted
-    | NodeRetried
-    | Emitted
-    | ItemEnded
-    | NodeAsked
-    | NodeEnded
-    | NodeFailed
-    | FlowEnded
-    | FlowFailed
-    | FlowCancelled
-    | FlowPaused
-)
-
-KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}
-"""The classes by kind."""

@@ -14,7 +14,7 @@ import re
 import time
 from pathlib import Path
 
-from pocoflow.wording import escape
+from pocoflow.messages import escape
 
 __all__ = ["ROOT", "disable_logging", "get_logger", "setup_logging"]
 

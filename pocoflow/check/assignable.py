@@ -31,8 +31,8 @@ import typing_extensions
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from pocoflow.findings import Severity
-from pocoflow.hints import Unknown, plain
+from pocoflow.check.findings import Severity
+from pocoflow.nodes.annotations import Unknown, plain
 
 __all__ = ["clash", "fits", "fits_field", "members"]
 

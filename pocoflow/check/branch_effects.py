@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pocoflow.check.effects import Effects, Exit, Places, place_at
 from pocoflow.check.flat import Spot, Walk, Way
-from pocoflow.edges import DEFAULT_ACTION
-from pocoflow.graph import Graph, GraphNode
-from pocoflow.parallel import FAILED, FanOut, Spread
+from pocoflow.check.node_effects import Effects, Exit, Places, place_at
+from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.parallel import FAILED, FanOut, Spread
 
 __all__ = ["effects_of_branches"]
 

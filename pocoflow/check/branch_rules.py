@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias, get_origin
 
-from pocoflow.check.effects import Place
+from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Walk
+from pocoflow.check.node_effects import Place
 from pocoflow.check.subject import Subject
-from pocoflow.findings import Finding
-from pocoflow.graph import Graph, GraphNode
-from pocoflow.hints import plain
-from pocoflow.parallel import FanOut, Spread
-from pocoflow.subflow import Subflow
+from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.nodes.annotations import plain
+from pocoflow.nodes.parallel import FanOut, Spread
+from pocoflow.nodes.subflow import Subflow
 
 __all__ = ["check_branches"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from pocoflow.check.effects import Place
+from pocoflow.check.node_effects import Place
 
 __all__ = ["EVERY", "Chart", "Does", "Lacks", "State", "Step"]
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
-from pocoflow.check.effects import Effects, Exit, Place, Places
+from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Spot, Way
+from pocoflow.check.node_effects import Effects, Exit, Place, Places
 from pocoflow.check.subject import Subject
 from pocoflow.errors import MissingKeyError
-from pocoflow.findings import Finding
-from pocoflow.function import FunctionNode
-from pocoflow.graph import GraphNode
-from pocoflow.parallel import Spread
-from pocoflow.wording import closest
+from pocoflow.graph.graph import GraphNode
+from pocoflow.messages import closest
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import Spread
 
 __all__ = ["DataFlow", "Missing", "check_data"]
 

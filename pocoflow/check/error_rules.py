@@ -7,14 +7,14 @@ from types import FunctionType
 from typing import Any
 
 from pocoflow.check.assignable import fits_field
+from pocoflow.check.findings import Finding
 from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Level, Subject
-from pocoflow.edges import Catch
-from pocoflow.failure import Failure
-from pocoflow.findings import Finding
-from pocoflow.graph import GraphNode, label
-from pocoflow.wiring import GraphEdge
-from pocoflow.wording import closest, type_label
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.wiring import GraphEdge
+from pocoflow.messages import closest, type_label
+from pocoflow.nodes.edges import Catch
+from pocoflow.values.failures import Failure
 
 __all__ = ["check_errors"]
 

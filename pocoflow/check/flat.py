@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pocoflow.edges import DEFAULT_ACTION, Catch
-from pocoflow.graph import GraphNode, Stand, after_catch, enter, follow, label
+from pocoflow.graph.graph import GraphNode, Stand, after_catch, enter, follow, label
+from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 
 __all__ = ["Spot", "Walk", "Way"]
 

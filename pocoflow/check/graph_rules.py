@@ -7,18 +7,18 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from pocoflow.answers import asks
-from pocoflow.check.effects import Lacking
+from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
+from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Subject
-from pocoflow.definitions import has_own_post
-from pocoflow.edges import ANY_ACTION, DEFAULT_ACTION, End
-from pocoflow.findings import Finding, Severity
-from pocoflow.function import FunctionNode
-from pocoflow.graph import GraphNode, label
-from pocoflow.node import Node
-from pocoflow.signature import definition_place
-from pocoflow.wording import closest
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.messages import closest
+from pocoflow.nodes.answer_types import asks
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import has_own_post
+from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, End
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.signature import definition_place
 
 __all__ = ["check_graph"]
 

@@ -7,13 +7,13 @@ from types import NoneType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pocoflow.check.assignable import fits, fits_field, members
+from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
-from pocoflow.findings import Finding
-from pocoflow.function import FunctionNode
-from pocoflow.graph import GraphNode
-from pocoflow.parallel import FanOut
-from pocoflow.signature import definition_place
-from pocoflow.wording import type_label
+from pocoflow.graph.graph import GraphNode
+from pocoflow.messages import type_label
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import FanOut
+from pocoflow.nodes.signature import definition_place
 
 __all__ = ["check_items"]
 

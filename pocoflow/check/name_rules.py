@@ -12,11 +12,11 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
+from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
-from pocoflow.definitions import class_place
-from pocoflow.findings import Finding
-from pocoflow.node import Node
-from pocoflow.signature import definition_place
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import class_place
+from pocoflow.nodes.signature import definition_place
 
 __all__ = ["check_names"]
 

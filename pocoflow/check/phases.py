@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 import typing_extensions
 
 from pocoflow.check.assignable import fits
+from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
-from pocoflow.definitions import type_arguments
-from pocoflow.findings import Finding
-from pocoflow.graph import GraphNode
-from pocoflow.hints import answered, awaited, is_unknown, plain, read_hints
-from pocoflow.node import BatchNode
-from pocoflow.signature import definition_place
-from pocoflow.wording import type_label
+from pocoflow.graph.graph import GraphNode
+from pocoflow.messages import type_label
+from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain, read_hints
+from pocoflow.nodes.base import BatchNode
+from pocoflow.nodes.definitions import type_arguments
+from pocoflow.nodes.signature import definition_place
 
 __all__ = ["check_phases", "hints_of"]
 
@@ -86,7 +86,7 @@ _NAMES = ("prep", "exec", "exec_async", "exec_fallback", "post")
 
 def _phase(kind: Any, name: str) -> _Phase | None:
     function = getattr(kind, name, None)
-    if not inspect.isfunction(function) or function.__module__ == "pocoflow.node":
+    if not inspect.isfunction(function) or function.__module__ == "pocoflow.nodes.base":
         return None
     return _Phase(name, function)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import DataFlow, Missing, check_data
 from pocoflow.check.error_rules import check_errors
+from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.name_rules import check_names
@@ -19,9 +20,8 @@ from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError
-from pocoflow.findings import Finding, in_order, show
 from pocoflow.logging import get_logger
-from pocoflow.wording import closest
+from pocoflow.messages import closest
 
 __all__ = ["Proof"]
 

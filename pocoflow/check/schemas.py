@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pocoflow.check.findings import Severity
 from pocoflow.errors import InvalidValueError, PocoflowError
-from pocoflow.findings import Severity
-from pocoflow.reducers import metadata_of, reducers_of
-from pocoflow.schema import Schema, make_schema
-from pocoflow.schema.cores import fields_only, has_validators
+from pocoflow.store.reducing import metadata_of, reducers_of
+from pocoflow.store.schema import Schema, make_schema
+from pocoflow.store.schema.cores import fields_only, has_validators
 
 __all__ = ["Fields"]
 

@@ -10,7 +10,7 @@ from enum import Enum
 from types import CellType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from pocoflow.check.effects import Value
+from pocoflow.check.node_effects import Value
 from pocoflow.check.source import Function, Module, bindings_of, definition_of, module_named
 
 __all__ = ["Given", "Owner", "Scope", "Sort", "Target"]

@@ -12,11 +12,11 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
-from pocoflow.definitions import place_of
-from pocoflow.findings import Finding
-from pocoflow.function import FunctionNode
-from pocoflow.node import Node
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.function import FunctionNode
 
 __all__ = ["Silencer", "Used", "needless"]
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pocoflow.check.control import Lacks, Step
-from pocoflow.check.effects import Place
+from pocoflow.check.node_effects import Place
 from pocoflow.check.scope import Scope
 from pocoflow.check.source import inner_parts, pairs_of
 from pocoflow.check.uses import Around, Takes, Uses
-from pocoflow.edges import DEFAULT_ACTION
+from pocoflow.nodes.edges import DEFAULT_ACTION
 
 __all__ = ["Statements"]
 

@@ -10,19 +10,19 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
-from pocoflow.answers import answer_type, asks
 from pocoflow.check.assignable import members
+from pocoflow.check.findings import Finding
 from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Subject
-from pocoflow.codec.kinds import kind_of
-from pocoflow.codec.objects import family_of
-from pocoflow.definitions import class_place, place_of, type_arguments
 from pocoflow.errors import DefinitionError
-from pocoflow.findings import Finding
-from pocoflow.function import FunctionNode
-from pocoflow.graph import GraphNode
-from pocoflow.hints import answered, awaited, is_unknown, plain
-from pocoflow.wording import type_label
+from pocoflow.graph.graph import GraphNode
+from pocoflow.messages import type_label
+from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain
+from pocoflow.nodes.answer_types import answer_type, asks
+from pocoflow.nodes.definitions import class_place, place_of, type_arguments
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.kinds import kind_of
+from pocoflow.values.objects import family_of
 
 __all__ = ["check_storage", "not_storable"]
 

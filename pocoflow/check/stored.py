@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pocoflow.check.findings import Finding
 from pocoflow.errors import FlowValidationError
-from pocoflow.findings import Finding
 
 __all__ = ["cannot_go_on"]
 

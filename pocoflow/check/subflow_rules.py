@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pocoflow.check.assignable import fits_field
+from pocoflow.check.findings import Finding
 from pocoflow.check.schemas import Fields
 from pocoflow.check.subject import Subject
-from pocoflow.definitions import place_of
-from pocoflow.findings import Finding
-from pocoflow.subflow import Link, Subflow
-from pocoflow.wording import closest, type_label
+from pocoflow.messages import closest, type_label
+from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.subflow import Link, Subflow
 
 __all__ = ["check_links", "subflows_of"]
 

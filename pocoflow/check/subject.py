@@ -9,21 +9,29 @@ from functools import cached_property
 from typing import Any
 
 from pocoflow.check.branch_effects import effects_of_branches
-from pocoflow.check.effects import NOTHING, UNKNOWN, Effects, Exit, Place, in_sequence, place_at
+from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way
-from pocoflow.check.reading import read_source
+from pocoflow.check.node_effects import (
+    NOTHING,
+    UNKNOWN,
+    Effects,
+    Exit,
+    Place,
+    in_sequence,
+    place_at,
+)
 from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
-from pocoflow.edges import Edge
+from pocoflow.check.store_use import read_source
 from pocoflow.errors import InvalidValueError, UnknownFieldError
-from pocoflow.fields import StoreField
-from pocoflow.findings import Finding, Severity
-from pocoflow.function import FunctionNode
-from pocoflow.graph import Graph, GraphNode, label
-from pocoflow.node import AsyncNode, BatchNode, Node
-from pocoflow.parallel import Spread
-from pocoflow.subflow import Subflow
-from pocoflow.wiring import GraphEdge
+from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.wiring import GraphEdge
+from pocoflow.nodes.base import AsyncNode, BatchNode, Node
+from pocoflow.nodes.edges import Edge
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.subflow import Subflow
+from pocoflow.store.fields import StoreField
 
 __all__ = ["Level", "Subject"]
 

@@ -9,20 +9,20 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import clash, fits, fits_field
-from pocoflow.check.effects import Places
+from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.node_effects import Places
 from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
-from pocoflow.definitions import place_of
-from pocoflow.failure import Failure
-from pocoflow.fields import StoreField
-from pocoflow.findings import Finding, Severity
-from pocoflow.function import FunctionNode
-from pocoflow.graph import GraphNode, label
-from pocoflow.hints import awaited, plain
-from pocoflow.parallel import FanOut, Spread
-from pocoflow.signature import definition_place
-from pocoflow.store import Store
-from pocoflow.wording import closest, type_label
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.messages import closest, type_label
+from pocoflow.nodes.annotations import awaited, plain
+from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import FanOut, Spread
+from pocoflow.nodes.signature import definition_place
+from pocoflow.store.fields import StoreField
+from pocoflow.store.store import Store
+from pocoflow.values.failures import Failure
 
 __all__ = ["check_types"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from pocoflow.check.control import Chart, Does, Step
-from pocoflow.check.effects import Place, Value
+from pocoflow.check.node_effects import Place, Value
 from pocoflow.check.scope import Owner, Scope, Sort, Target
-from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
+from pocoflow.nodes.edges import DEFAULT_ACTION
 
 __all__ = ["Around", "Takes", "Uses"]
 

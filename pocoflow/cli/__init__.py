@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 from pocoflow._version import __version__
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import PocoflowError
-from pocoflow.wording import closest
+from pocoflow.messages import closest
 
 __all__ = ["COMMANDS", "Command", "main", "make_parser"]
 

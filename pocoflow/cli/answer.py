@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow.answering import questions_now
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
 from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_database
@@ -19,10 +18,12 @@ from pocoflow.cli.resume import go_on
 from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import utc_now
-from pocoflow.db.questions import Asked, refuse_closed, refuse_late
+from pocoflow.db.question_rows import Asked, refuse_closed, refuse_late
 from pocoflow.errors import AnswerError, OtherFlowError
-from pocoflow.flow import Flow
-from pocoflow.forms import UNSET, form_of, read_json
+from pocoflow.flow.answering import questions_now
+from pocoflow.flow.flow import Flow
+from pocoflow.values.json_text import read_json
+from pocoflow.views.forms import UNSET, form_of
 
 __all__ = ["register"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pocoflow.cli.database import command
 from pocoflow.cli.output import moment, one_line, parse_time, printable, table
 from pocoflow.db.clock import utc_now
-from pocoflow.db.questions import Asked
+from pocoflow.db.question_rows import Asked
 
 __all__ = ["PAUSED", "history", "show_paused", "show_question", "table_of"]
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pocoflow.check import Proof, stored
-from pocoflow.check.reports import FORMATS
+from pocoflow.check.findings import Finding
+from pocoflow.check.report_formats import FORMATS
 from pocoflow.check.rules import RULES
 from pocoflow.cli.database import open_database
 from pocoflow.cli.output import CommandError
 from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.errors import PocoflowError
-from pocoflow.findings import Finding
-from pocoflow.flow import Flow
-from pocoflow.opening import Resuming
-from pocoflow.resume import rehearse
-from pocoflow.wording import closest
+from pocoflow.flow.flow import Flow
+from pocoflow.flow.resume import rehearse
+from pocoflow.flow.starting import Resuming
+from pocoflow.messages import closest
 
 __all__ = ["register"]
 

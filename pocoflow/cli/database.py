@@ -74,7 +74,7 @@ def find_run(db: WorkflowDB, given: str) -> dict[str, Any]:
     Raises:
         CommandError: There is no such run, and says which id is the nearest; or there are several.
     """
-    from pocoflow.db.reports import runs_beginning
+    from pocoflow.db.run_reports import runs_beginning
 
     run = db.get_run(given)
     if run is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from pocoflow.address import Address
+from pocoflow.check.findings import Finding
 from pocoflow.cli.target import TARGET_HELP, load_flow
-from pocoflow.findings import Finding
-from pocoflow.graph import Graph
+from pocoflow.graph.graph import Graph
 
 __all__ = ["register"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from pocoflow.cli.database import DATABASE
 from pocoflow.cli.output import CommandError
 from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
-from pocoflow.flow import Flow
+from pocoflow.flow.flow import Flow
 
 __all__ = ["page_arguments", "register"]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from pocoflow.wording import escape as printable
+from pocoflow.messages import escape as printable
 
 __all__ = [
     "CommandError",

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from pocoflow.cli.output import one_line, printable
-from pocoflow.forms import UNSET, Field
+from pocoflow.views.forms import UNSET, Field
 
 __all__ = ["ask", "prepare"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from pocoflow.cli.database import add_database, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
-from pocoflow.db.prune import ENDED
-from pocoflow.db.reports import flow_counts
+from pocoflow.db.retention import ENDED
+from pocoflow.db.run_reports import flow_counts
 
 __all__ = ["register"]
 

@@ -12,9 +12,9 @@ from pocoflow.cli.database import RUN_HELP, command, find_run
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
-from pocoflow.db.questions import Asked
+from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
-from pocoflow.flow import Flow
+from pocoflow.flow.flow import Flow
 
 __all__ = ["go_on", "register"]
 

@@ -6,7 +6,7 @@ import argparse
 
 from pocoflow.check.rules import RULES, show_rule
 from pocoflow.cli.output import CommandError, table
-from pocoflow.wording import closest
+from pocoflow.messages import closest
 
 __all__ = ["register"]
 

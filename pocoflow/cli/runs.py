@@ -20,7 +20,7 @@ from pocoflow.cli.output import (
 )
 from pocoflow.cli.show import as_json, seconds, short_error, show_run
 from pocoflow.db import STATUSES
-from pocoflow.db.reports import waiting
+from pocoflow.db.run_reports import waiting
 
 __all__ = ["register"]
 

@@ -12,7 +12,7 @@ from pocoflow.cli.asked import history
 from pocoflow.cli.database import command, find_run, open_database
 from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table
 from pocoflow.db import WorkflowDB
-from pocoflow.db.reports import StoredValue, finished_items, stored_values
+from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 
 __all__ = ["as_json", "seconds", "short_error", "show_run"]
 

@@ -20,10 +20,10 @@ from pydantic import BaseModel
 from pocoflow.cli.database import check_there
 from pocoflow.cli.output import CommandError
 from pocoflow.errors import DefinitionError
-from pocoflow.flow import Flow
-from pocoflow.node import Node
-from pocoflow.opening import importing
-from pocoflow.wording import closest
+from pocoflow.flow.flow import Flow
+from pocoflow.flow.starting import importing
+from pocoflow.messages import closest
+from pocoflow.nodes.base import Node
 
 __all__ = ["TARGET_HELP", "add_relocations", "load_flow", "owner_of_runs", "stored_in"]
 

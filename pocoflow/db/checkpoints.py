@@ -9,16 +9,16 @@ from typing import Any
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow import codec
+from pocoflow import values as codec
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.rows import is_graph, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError
-from pocoflow.failure import escaped
-from pocoflow.schema import classes_of
-from pocoflow.store import Store
+from pocoflow.store.schema import classes_of
+from pocoflow.store.store import Store
+from pocoflow.values.failures import escaped
 
 __all__ = ["CheckpointRow", "Checkpoints"]
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pocoflow.db.connection import Connection
 from pocoflow.db.locks import RunLocks
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
-from pocoflow.wording import closest
+from pocoflow.messages import closest
 
 __all__ = ["RunsFile"]
 

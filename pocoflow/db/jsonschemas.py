@@ -18,7 +18,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from pocoflow.db.questions import Asked
+from pocoflow.db.question_rows import Asked
 from pocoflow.errors import AnswerError
 
 __all__ = ["check_json", "misfits"]

@@ -11,19 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-from pocoflow import codec
+from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
-from pocoflow.branches import BranchRecord, BranchStore
-from pocoflow.context import RunContext
-from pocoflow.counting import Begun, Numbers
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
-from pocoflow.db.questions import Asked, NewQuestion, Pause
+from pocoflow.db.question_rows import Asked, NewQuestion, Pause
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -31,10 +27,14 @@ from pocoflow.errors import (
     NotStorableError,
     RunLostError,
 )
-from pocoflow.failure import describe_error, escaped
 from pocoflow.logging import get_logger
-from pocoflow.schema import field_types, schema_types
-from pocoflow.watch import Watch
+from pocoflow.nodes.context import RunContext
+from pocoflow.nodes.counting import Begun, Numbers
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.store.branch_view import BranchRecord, BranchStore
+from pocoflow.store.schema import field_types, schema_types
+from pocoflow.store.watch import Watch
+from pocoflow.values.failures import describe_error, escaped
 
 __all__ = ["BranchRecorder", "LineRecorder", "StoredBranch"]
 

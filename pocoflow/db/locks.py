@@ -18,8 +18,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from pocoflow.cleanup import leave
 from pocoflow.db import oslocks
-from pocoflow.leftovers import leave
 
 __all__ = ["RunLocks"]
 

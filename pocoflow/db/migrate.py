@@ -16,7 +16,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pocoflow import codec
+from pocoflow import values as codec
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
 from pocoflow.db.values import write_value

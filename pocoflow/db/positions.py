@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from pocoflow.counting import ALONE, Begun
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.lines import StoredBranch
 from pocoflow.db.log import Kind, names_at
-from pocoflow.db.questions import Asked, Pause, questions_of
+from pocoflow.db.question_rows import Asked, Pause, questions_of
 from pocoflow.db.rows import is_input, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import INITIAL, key_of
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.errors import CheckpointNotFoundError, DecodeError
+from pocoflow.nodes.counting import ALONE, Begun
+from pocoflow.nodes.edges import DEFAULT_ACTION
 
 __all__ = ["INITIAL", "Position", "asked_in", "read_position"]
 

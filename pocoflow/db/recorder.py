@@ -11,12 +11,11 @@ from itertools import count
 from typing import Any
 
 from pocoflow.address import Address
-from pocoflow.codec import Classes
 from pocoflow.db.clock import micros, new_fence, utc_now
 from pocoflow.db.lines import LineRecorder
 from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
 from pocoflow.db.positions import Position, asked_in, read_position
-from pocoflow.db.questions import Asked, Pause, keep_answer, questions_of
+from pocoflow.db.question_rows import Asked, Pause, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import INITIAL, Change, ValueWriter, stored_text
@@ -27,9 +26,10 @@ from pocoflow.errors import (
     ResumeError,
     RunNotFoundError,
 )
-from pocoflow.failure import describe_error
 from pocoflow.logging import get_logger
-from pocoflow.store import Store
+from pocoflow.store.store import Store
+from pocoflow.values import Classes
+from pocoflow.values.failures import describe_error
 
 __all__ = ["RunRecorder", "TakenError"]
 

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as Abstra
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-from pocoflow import codec
-from pocoflow.changes import Frozen, appended, extend, freeze
+from pocoflow import values as codec
 from pocoflow.db.rows import checked, is_names, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
-from pocoflow.missing import Unsaved
-from pocoflow.store import Store
-from pocoflow.watch import Values, Watch
+from pocoflow.store.missing import Unsaved
+from pocoflow.store.store import Store
+from pocoflow.store.watch import Values, Watch
+from pocoflow.values.changes import Frozen, appended, extend, freeze
 
 __all__ = [
     "APPENDED",

@@ -15,13 +15,14 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.address import check_name
-from pocoflow.db.answering import Questions
+from pocoflow.cleanup import at_exit, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
-from pocoflow.db.prune import ENDED, prune
+from pocoflow.db.question_api import Questions
+from pocoflow.db.retention import ENDED, prune
 from pocoflow.db.rows import STATUSES
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.errors import (
@@ -29,10 +30,9 @@ from pocoflow.errors import (
     DefinitionError,
     RunExistsError,
 )
-from pocoflow.failure import escaped
-from pocoflow.leftovers import at_exit, leave
 from pocoflow.logging import get_logger
-from pocoflow.wording import closest
+from pocoflow.messages import closest
+from pocoflow.values.failures import escaped
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 

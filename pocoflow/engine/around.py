@@ -9,8 +9,8 @@ from pocoflow.engine.effects import Await, Effect
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run
 from pocoflow.errors import RunError
-from pocoflow.graph import GraphNode
-from pocoflow.middleware import Around, Middleware, Visit
+from pocoflow.graph.graph import GraphNode
+from pocoflow.nodes.middleware import Around, Middleware, Visit
 
 __all__ = ["Skipped", "Visiting", "middleware_of", "wrapped"]
 

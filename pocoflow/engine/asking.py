@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pocoflow.address import Address
-from pocoflow.context import current
 from pocoflow.engine.effects import Effect
 from pocoflow.engine.run import Run
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
-from pocoflow.graph import GraphNode
-from pocoflow.question import NO_DEFAULT, Question
+from pocoflow.graph.graph import GraphNode
+from pocoflow.nodes.context import current
+from pocoflow.nodes.question import NO_DEFAULT, Question
 
 if TYPE_CHECKING:
-    from pocoflow.db.questions import Asked, NewQuestion
+    from pocoflow.db.question_rows import Asked, NewQuestion
 
 __all__ = ["Paused", "Waiting", "ask", "is_waiting"]
 
@@ -94,8 +94,8 @@ def ask(
 
 
 def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
-    from pocoflow.answers import answer_type
-    from pocoflow.db.questions import NewQuestion
+    from pocoflow.db.question_rows import NewQuestion
+    from pocoflow.nodes.answer_types import answer_type
 
     kind = answer_type(place.node)
     try:

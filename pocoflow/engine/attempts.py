@@ -9,16 +9,16 @@ from types import CoroutineType
 from typing import Any
 
 from pocoflow.address import Address
-from pocoflow.changes.copies import copied
-from pocoflow.context import RunContext, current
 from pocoflow.engine.around import middleware_of, wrapped
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.outcomes import own, within
 from pocoflow.engine.run import Run
 from pocoflow.errors import NodeTimeoutError, RunCancelled
-from pocoflow.graph import GraphNode
-from pocoflow.middleware import Attempt
-from pocoflow.settings import retry_wait, wants_retry
+from pocoflow.graph.graph import GraphNode
+from pocoflow.nodes.context import RunContext, current
+from pocoflow.nodes.middleware import Attempt
+from pocoflow.nodes.settings import retry_wait, wants_retry
+from pocoflow.values.copies import copied
 
 __all__ = ["attempt", "try_again"]
 

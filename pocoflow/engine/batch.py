@@ -6,8 +6,6 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow.context import Cancellation, RunContext, current
-from pocoflow.counting import ALONE
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Effect, Gather, Job
@@ -15,10 +13,12 @@ from pocoflow.engine.items import Identity, ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
-from pocoflow.failure import add_note
-from pocoflow.function import FunctionNode
-from pocoflow.graph import GraphNode
-from pocoflow.node import Node
+from pocoflow.graph.graph import GraphNode
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.context import Cancellation, RunContext, current
+from pocoflow.nodes.counting import ALONE
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.failures import add_note
 
 __all__ = ["map_items"]
 

@@ -6,9 +6,6 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pocoflow.address import Numbered
-from pocoflow.branches import BranchStore
-from pocoflow.context import Cancellation, current
-from pocoflow.counting import Numbers
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
@@ -16,10 +13,13 @@ from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.memory import MemoryRecorder
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run, SavedBranch
-from pocoflow.failure import Failure, add_note
-from pocoflow.graph import GraphNode, label
-from pocoflow.parallel import NO_ITEM, BranchEnd, Spread, Start
-from pocoflow.watch import Watch
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.nodes.context import Cancellation, current
+from pocoflow.nodes.counting import Numbers
+from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start
+from pocoflow.store.branch_view import BranchStore
+from pocoflow.store.watch import Watch
+from pocoflow.values.failures import Failure, add_note
 
 if TYPE_CHECKING:
     from pocoflow.db.lines import LineRecorder

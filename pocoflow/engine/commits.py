@@ -12,12 +12,12 @@ from collections.abc import Callable, Hashable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.context import current
+from pocoflow.cleanup import at_exit
 from pocoflow.engine.effects import Commit
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import cancelled
-from pocoflow.leftovers import at_exit
 from pocoflow.logging import get_logger
+from pocoflow.nodes.context import current
 
 if TYPE_CHECKING:
     import asyncio

@@ -11,8 +11,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from pocoflow.context import current
 from pocoflow.engine.outcomes import Raised
+from pocoflow.nodes.context import current
 
 if TYPE_CHECKING:
     import asyncio

@@ -18,13 +18,13 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.context import RunContext, current
 from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, Sleep, Steps
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait
+from pocoflow.nodes.context import RunContext, current
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,8 +10,8 @@ from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
-from pocoflow.failure import add_note
-from pocoflow.graph import GraphNode, label
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.values.failures import add_note
 
 if TYPE_CHECKING:
     from pocoflow.db.recorder import RunRecorder
@@ -29,7 +29,7 @@ def too_many(run: Run, place: GraphNode) -> MaxStepsError:
 
 def pause(run: Run) -> Generator[Effect, Any, RunPaused]:
     """Record that the run waits for answers; what its caller is told."""
-    from pocoflow.db.questions import describe_open
+    from pocoflow.db.question_rows import describe_open
 
     context = run.context
     if not context.cancellation.is_late:

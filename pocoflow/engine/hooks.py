@@ -12,15 +12,15 @@ from typing_extensions import TypeVar
 
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
-from pocoflow.failure import Shown
-from pocoflow.hints import is_async
 from pocoflow.logging import get_logger
-from pocoflow.question import Question
-from pocoflow.store import Store
-from pocoflow.wording import closest, short
+from pocoflow.messages import closest, short
+from pocoflow.nodes.question import Question
+from pocoflow.store.store import Store
+from pocoflow.values.callables import is_async
+from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
-    from pocoflow.events import NodeFailed
+    from pocoflow.engine.event_types import NodeFailed
 
 __all__ = ["Hooked"]
 
@@ -147,7 +147,7 @@ class Hooked(Generic[StateT]):
         Raises:
             HookError: It cannot be called with these, or it is ``async``: nobody awaits it.
         """
-        from pocoflow.events import KINDS
+        from pocoflow.engine.event_types import KINDS
 
         wanted = "flow.subscribe(listener) calls listener(event, store)"
         _check_shape(wanted, listener, "event, store")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pocoflow.engine.run import Run
 from pocoflow.errors import NotStorableError
-from pocoflow.graph import GraphNode, label
+from pocoflow.graph.graph import GraphNode, label
 from pocoflow.logging import get_logger
 
 __all__ = ["Identity", "ItemNumbers", "digest_of", "tell_gone"]
@@ -27,7 +27,7 @@ def digest_of(item: object) -> str:
     if type(item) is str:
         text = f"str {item}"  # nothing that the codec writes begins so
     else:
-        from pocoflow import codec
+        from pocoflow import values as codec
 
         try:
             text = codec.dumps(item)

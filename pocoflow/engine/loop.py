@@ -13,8 +13,6 @@ from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.counting import ALONE
-from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
@@ -30,12 +28,14 @@ from pocoflow.errors import (
     RunPaused,
     UnhandledActionError,
 )
-from pocoflow.failure import Failure
-from pocoflow.graph import GraphNode, Stand, catch, enter, follow, label
+from pocoflow.graph.graph import GraphNode, Stand, catch, enter, follow, label
 from pocoflow.logging import get_logger
-from pocoflow.question import Question
-from pocoflow.watch import Watch, check_in_place
-from pocoflow.wording import closest, short
+from pocoflow.messages import closest, short
+from pocoflow.nodes.counting import ALONE
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.question import Question
+from pocoflow.store.watch import Watch, check_in_place
+from pocoflow.values.failures import Failure
 
 if TYPE_CHECKING:
     pass

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pocoflow.branches import BranchStore
-from pocoflow.context import RunContext
-from pocoflow.counting import Numbers
-from pocoflow.watch import Watch, check_in_place
+from pocoflow.nodes.context import RunContext
+from pocoflow.nodes.counting import Numbers
+from pocoflow.store.branch_view import BranchStore
+from pocoflow.store.watch import Watch, check_in_place
 
 __all__ = ["MemoryRecorder"]
 

@@ -9,19 +9,19 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pocoflow.address import Address
-from pocoflow.context import RunContext
-from pocoflow.counting import Begun, Numbers
-from pocoflow.edges import DEFAULT_ACTION
 from pocoflow.engine.effects import Call, Commit, Effect, Ledger
 from pocoflow.errors import DatabaseError
-from pocoflow.graph import GraphNode
+from pocoflow.graph.graph import GraphNode
 from pocoflow.logging import get_logger
-from pocoflow.middleware import NO_MIDDLEWARE, Middleware
-from pocoflow.store import Store
+from pocoflow.nodes.context import RunContext
+from pocoflow.nodes.counting import Begun, Numbers
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
+from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db.lines import StoredBranch
-    from pocoflow.db.questions import NewQuestion
+    from pocoflow.db.question_rows import NewQuestion
     from pocoflow.db.values import BranchValues
 
 __all__ = ["Listener", "Recorder", "Run", "SavedBranch"]
@@ -252,6 +252,6 @@ class Run:
 @cache
 def _kinds() -> Mapping[str, Any]:
     """The classes of events; not imported before somebody listens."""
-    from pocoflow.events import KINDS
+    from pocoflow.engine.event_types import KINDS
 
     return KINDS

@@ -7,8 +7,8 @@ from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from pocoflow.context import current
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
+from pocoflow.nodes.context import current
 
 __all__ = ["bounded", "cancelled", "sleep", "until_cancelled", "wait"]
 

@@ -11,9 +11,9 @@ import streamlit as st
 
 from pocoflow.db import WorkflowDB
 from pocoflow.errors import PocoflowError
-from pocoflow.flow import Flow
+from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice
-from pocoflow.ui.data import RunView
+from pocoflow.ui.pages_data import RunView
 from pocoflow.ui.place import Place
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 

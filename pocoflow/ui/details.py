@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pocoflow.db.questions import Asked
-from pocoflow.db.reports import StoredValue
-from pocoflow.ui.data import Changed
+from pocoflow.db.question_rows import Asked
+from pocoflow.db.run_reports import StoredValue
+from pocoflow.ui.pages_data import Changed
 from pocoflow.ui.steps import Step, describe, parse
 from pocoflow.ui.tables import NAME, Block, column, table
 from pocoflow.ui.text import cut, visible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pocoflow.fingerprint import Names, edges_of, nodes_of
+from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
 

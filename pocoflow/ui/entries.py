@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pocoflow.forms import UNSET, Field, read_json
+from pocoflow.values.json_text import read_json
+from pocoflow.views.forms import UNSET, Field
 
 __all__ = ["EMPTY", "NO", "YES", "answer_of", "label_of", "prefilled", "value_of"]
 

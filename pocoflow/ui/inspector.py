@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pocoflow.db import WorkflowDB
-from pocoflow.db.reports import stored_values
+from pocoflow.db.run_reports import stored_values
 from pocoflow.ui.blocks import notice, show
-from pocoflow.ui.data import RunView, changes_between, store_text
 from pocoflow.ui.details import changes_table, store_table
+from pocoflow.ui.pages_data import RunView, changes_between, store_text
 from pocoflow.ui.place import Place
 from pocoflow.ui.text import LONG, SHORT, cut, pretty, visible
 

@@ -17,7 +17,7 @@ from streamlit import config
 
 from pocoflow.cli.monitor import page_arguments
 from pocoflow.cli.output import CommandError
-from pocoflow.flow import Flow
+from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.guard import is_own
 from pocoflow.ui.place import Place

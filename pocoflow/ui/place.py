@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pocoflow.errors import PocoflowError
-from pocoflow.flow import Flow
+from pocoflow.flow.flow import Flow
 
 __all__ = ["Place"]
 

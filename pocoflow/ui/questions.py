@@ -12,17 +12,17 @@ import streamlit as st
 from pocoflow.cli.database import command
 from pocoflow.db import WorkflowDB
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.db.questions import Asked
+from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError
-from pocoflow.flow import Flow
-from pocoflow.forms import Field, form_of
+from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice, show
-from pocoflow.ui.data import RunView
 from pocoflow.ui.details import answers_table
 from pocoflow.ui.entries import EMPTY, NO, YES, answer_of, label_of, prefilled
+from pocoflow.ui.pages_data import RunView
 from pocoflow.ui.place import Place
 from pocoflow.ui.tables import question_facts
 from pocoflow.ui.text import LONG, cut, visible
+from pocoflow.views.forms import Field, form_of
 
 __all__ = ["show_answers", "show_open"]
 

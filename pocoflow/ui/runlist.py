@@ -7,10 +7,10 @@ from datetime import timedelta
 import streamlit as st
 
 from pocoflow.db import STATUSES, WorkflowDB
-from pocoflow.db.reports import flow_counts, waiting
+from pocoflow.db.run_reports import flow_counts, waiting
 from pocoflow.errors import DatabaseError
 from pocoflow.ui.blocks import notice, show
-from pocoflow.ui.data import Filters, open_database, read_page
+from pocoflow.ui.pages_data import Filters, open_database, read_page
 from pocoflow.ui.place import Place
 from pocoflow.ui.tables import flows_table, runs_table, summary
 

@@ -8,14 +8,14 @@ import re
 import streamlit as st
 
 from pocoflow.db import WorkflowDB
-from pocoflow.db.reports import export_run, forks
+from pocoflow.db.run_reports import export_run, forks
 from pocoflow.errors import DatabaseError, RunNotFoundError
 from pocoflow.ui.acting import show_acting
 from pocoflow.ui.blocks import notice, show
-from pocoflow.ui.data import RunView, open_database, read_run
 from pocoflow.ui.details import events_table, steps_table
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.inspector import show_store
+from pocoflow.ui.pages_data import RunView, open_database, read_run
 from pocoflow.ui.place import Place
 from pocoflow.ui.questions import show_answers, show_open
 from pocoflow.ui.tables import run_facts

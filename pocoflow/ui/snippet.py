@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pocoflow.fingerprint import Names, edges_of, nodes_of
+from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 
 __all__ = ["cancel_snippet", "is_reference", "resume_snippet"]
 
-_FLOW_CLASS = "pocoflow.flow:Flow"
+_FLOW_CLASS = "pocoflow.flow.flow:Flow"
 _PASTE = "# Paste it below the definitions of: {names}."
 
 
@@ -187,7 +187,7 @@ class _Wiring:
         if module == "__main__":
             self._outside.add(qualified)
         else:
-            home = "pocoflow" if definition == "pocoflow.node:Node" else module
+            home = "pocoflow" if definition == "pocoflow.nodes.base:Node" else module
             self._imports.setdefault(home, set()).add(qualified.partition(".")[0])
         return qualified
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from pocoflow.address import plain
 from pocoflow.db.rows import read_names
-from pocoflow.fingerprint import Names
+from pocoflow.graph.fingerprint import Names
 
 __all__ = [
     "Attempt",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from pocoflow.db.questions import Asked
-from pocoflow.db.reports import FlowCounts
+from pocoflow.db.question_rows import Asked
+from pocoflow.db.run_reports import FlowCounts
 from pocoflow.ui.steps import describe, parse
 from pocoflow.ui.text import cut, visible
 

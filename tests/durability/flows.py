@@ -53,7 +53,7 @@ from pocoflow import (
     fields,
     key,
 )
-from pocoflow.db.questions import Asked
+from pocoflow.db.question_rows import Asked
 from pocoflow.events import Event, NodeEnded, NodeFailed
 from pocoflow.reducers import append
 

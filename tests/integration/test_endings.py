@@ -27,7 +27,6 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
-from pocoflow.context import context
 from pocoflow.errors import (
     ActionError,
     DatabaseBusyError,
@@ -41,6 +40,7 @@ from pocoflow.errors import (
     RunExistsError,
     UnhandledActionError,
 )
+from pocoflow.nodes.context import context
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Start

@@ -26,7 +26,7 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB, context
-from pocoflow.db import lines, questions, recorder, workflow
+from pocoflow.db import lines, question_rows as questions, recorder, workflow
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, assert_type
 from typing_extensions import TypeVar
 
 from pocoflow import AsyncNode, Flow, Node, Store
-from pocoflow.edges import END, Branch, End
+from pocoflow.nodes.edges import END, Branch, End
 
 Verdict = Literal["good", "bad"]
 

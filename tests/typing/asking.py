@@ -5,7 +5,7 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 from pocoflow import AskNode, Flow, Question, Store, fields, key, node
-from pocoflow.question import Reply
+from pocoflow.nodes.question import Reply
 
 
 class State(BaseModel):

@@ -7,8 +7,8 @@ from typing import assert_type
 from pydantic import BaseModel
 
 from pocoflow import END, Flow, fields, node
-from pocoflow.edges import Catch
 from pocoflow.failure import Failure
+from pocoflow.nodes.edges import Catch
 
 
 class RateLimitError(Exception):

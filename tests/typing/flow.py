@@ -6,7 +6,7 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from pocoflow import AsyncNode, Flow, Node, WorkflowDB
-from pocoflow.graph import Graph
+from pocoflow.graph.graph import Graph
 
 
 class Article(BaseModel):

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import END, Flow, Node, Store, context, fields, key, node, resource
-from pocoflow.edges import Branch, End
-from pocoflow.function import FunctionNode
 from pocoflow.node import Node as SameNode
+from pocoflow.nodes.edges import Branch, End
+from pocoflow.nodes.function import FunctionNode
 
 
 class Article(BaseModel):

@@ -3,7 +3,7 @@
 from typing import assert_type
 
 from pocoflow import Node
-from pocoflow.settings import RetryOn
+from pocoflow.nodes.settings import RetryOn
 
 
 def is_transient(exc: Exception) -> bool:

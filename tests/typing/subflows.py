@@ -5,7 +5,7 @@ from typing import assert_type
 from pydantic import BaseModel
 
 from pocoflow import END, Flow, Subflow, bind, fields, node
-from pocoflow.subflow import Bound, Link
+from pocoflow.nodes.subflow import Bound, Link
 
 
 class Article(BaseModel):

@@ -11,8 +11,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from pocoflow import END, AskNode, BatchNode, Flow, Node, Store
-from pocoflow.definitions import promised_actions
 from pocoflow.errors import ActionError
+from pocoflow.nodes.definitions import promised_actions
 
 
 class Mood(StrEnum):

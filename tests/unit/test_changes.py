@@ -27,7 +27,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from pocoflow.changes import appended, extend, freeze, is_same
+from pocoflow.values.changes import appended, extend, freeze, is_same
 
 T = TypeVar("T")
 

@@ -40,9 +40,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, SecretBytes, SecretStr
 from typing_extensions import TypeAliasType, TypedDict
 
-from pocoflow import codec
-from pocoflow.codec import Classes, writing
+from pocoflow import values as codec
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
+from pocoflow.values import Classes, encoding as writing
 
 T = TypeVar("T")
 generic_dict: Any = dict
@@ -1177,7 +1177,7 @@ def test_public_names() -> None:
     """What the package offers is what it says it offers."""
     names = {"Classes", "MAX_DEPTH", "NO_ALIASES", "decode", "dumps", "encode", "loads"}
     assert set(codec.__all__) == {*names, "strange_names", "NotSaved", "has_marks", "keep"}
-    assert importlib.util.find_spec("pocoflow.codec") is not None
+    assert importlib.util.find_spec("pocoflow.values") is not None
 
 
 def _grown(size: int) -> list[Any]:

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from pocoflow import codec
+from pocoflow import values as codec
 from pocoflow.errors import DecodeError, NotStorableError
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from pocoflow import Flow, Question, RunPaused, WorkflowDB, fields, node
 from pocoflow.cli import main
-from pocoflow.db.reports import (
+from pocoflow.db.run_reports import (
     export_run,
     finished_items,
     flow_counts,
@@ -27,8 +27,8 @@ from pocoflow.db.reports import (
     waiting,
 )
 from pocoflow.errors import PocoflowError
-from pocoflow.forms import form_of
-from pocoflow.ui.data import Filters, changes_between, read_page, read_run, store_text
+from pocoflow.ui.pages_data import Filters, changes_between, read_page, read_run, store_text
+from pocoflow.views.forms import form_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -184,9 +184,7 @@ def damaged(good: Path, path: Path, table: str) -> Iterator[str]:
             yield f"{column}, {name}"
 
 
-TABLES = (
-    *("pf_graphs", "pf_run", "pf_log", "pf_key", "pf_value", "pf_blob", "pf_questions"),
-)
+TABLES = (*("pf_graphs", "pf_run", "pf_log", "pf_key", "pf_value", "pf_blob", "pf_questions"),)
 
 
 def test_every_table_is_damaged(good: Path) -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.cleanup import finish
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.wal import rest_all
 from pocoflow.errors import (
@@ -36,7 +37,6 @@ from pocoflow.errors import (
     RunExistsError,
     RunNotFoundError,
 )
-from pocoflow.leftovers import finish
 
 RUN_COLUMNS = {
     "run_id",

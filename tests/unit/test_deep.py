@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Parallel, Subflow, bind, fields, node
 from pocoflow.errors import DefinitionError
-from pocoflow.fingerprint import describe
+from pocoflow.graph.fingerprint import describe
 
 DEEP = 1000
 

@@ -15,9 +15,9 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, WorkflowDB, codec
-from pocoflow.changes import freeze, is_same
-from pocoflow.changes.copies import stored_copy
 from pocoflow.errors import DecodeError, NotSavedError, NotStorableError
+from pocoflow.values.changes import freeze, is_same
+from pocoflow.values.copies import stored_copy
 
 np = pytest.importorskip("numpy")
 

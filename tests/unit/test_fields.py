@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, computed_field
 
 from pocoflow import Flow, Store, fields, key, node
 from pocoflow.errors import DefinitionError, PocoflowError, ReferenceMisuseError
-from pocoflow.fields import FieldRef, Reference, StoreField, field_of
+from pocoflow.store.fields import FieldRef, Reference, StoreField, field_of
 
 
 class Address(BaseModel):

@@ -9,14 +9,16 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, WorkflowDB
-from pocoflow.context import Cancellation
-from pocoflow.leftovers import finish
+from pocoflow.cleanup import finish
+from pocoflow.db.connection import Connection
+from pocoflow.nodes.context import Cancellation
 
 GARBAGE = """
 import faulthandler, gc, os, sys, threading
@@ -165,7 +167,7 @@ def test_a_finalizer_takes_no_lock(tmp_path: Path) -> None:
     db = WorkflowDB(tmp_path / "runs.db")
     inside, go = threading.Event(), threading.Event()
 
-    def write(connection: object = db.connection) -> None:
+    def write(connection: Connection = db.connection) -> None:
         with db_transaction(connection):
             inside.set()
             assert go.wait(60)
@@ -180,7 +182,7 @@ def test_a_finalizer_takes_no_lock(tmp_path: Path) -> None:
     finish()
 
 
-def db_transaction(connection: object) -> object:
+def db_transaction(connection: Connection) -> AbstractContextManager[object]:
     """The transaction of a connection."""
     return connection.transaction()  # type: ignore[attr-defined]
 
@@ -189,7 +191,7 @@ def test_a_request_to_cancel_may_come_in_the_middle_of_another(tmp_path: Path) -
     """A signal handler asks a run to stop while its thread registers what ends a wait."""
     code = """
     import signal
-    from pocoflow.context import Cancellation
+    from pocoflow.nodes.context import Cancellation
 
     asked = []
     signal.signal(signal.SIGALRM, lambda *_: asked.append(current.request()))

@@ -1,6 +1,6 @@
 """A flow is the same flow whether its file was started as a script or imported."""
 
-from pocoflow.fingerprint import Fingerprint, differences
+from pocoflow.graph.fingerprint import Fingerprint, differences
 
 
 def flow_of(label: str) -> Fingerprint:

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field as Described, TypeAdapter
 
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.forms import UNSET, Field, form_of
+from pocoflow.views.forms import UNSET, Field, form_of
 
 
 class Colour(enum.Enum):

@@ -31,9 +31,9 @@ from pocoflow.errors import (
     NotSavedError,
     ReferenceMisuseError,
 )
-from pocoflow.fields import StoreField
-from pocoflow.function import FunctionNode
-from pocoflow.hints import is_unknown
+from pocoflow.nodes.annotations import is_unknown
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.store.fields import StoreField
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForCheckers

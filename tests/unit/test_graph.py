@@ -14,11 +14,11 @@ from hypothesis import given, strategies as st
 from typing_extensions import TypeVar
 
 from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, key, node
-from pocoflow.definitions import type_arguments
-from pocoflow.edges import Branch
 from pocoflow.errors import DefinitionError, UnhandledActionError
-from pocoflow.graph import Graph, GraphNode, label
-from pocoflow.wiring import Conflict, GraphEdge
+from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.wiring import Conflict, GraphEdge
+from pocoflow.nodes.definitions import type_arguments
+from pocoflow.nodes.edges import Branch
 
 
 class Step(Node):

@@ -32,7 +32,7 @@ from pocoflow import (
     key,
     node,
 )
-from pocoflow.context import context
+from pocoflow.nodes.context import context
 from pocoflow.reducers import extend
 
 

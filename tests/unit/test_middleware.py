@@ -10,7 +10,7 @@ import pytest
 
 from pocoflow import BatchNode, Flow, Node, Parallel, Store, Subflow, bind, key
 from pocoflow.errors import DefinitionError
-from pocoflow.middleware import Around, Attempt, Visit
+from pocoflow.nodes.middleware import Around, Attempt, Visit
 
 
 def run(flow: Flow[Any], **values: Any) -> Store[Any]:

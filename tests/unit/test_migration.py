@@ -21,7 +21,7 @@ from pydantic import BaseModel
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.cli import main
-from pocoflow.db.reports import export_run, flow_counts
+from pocoflow.db.run_reports import export_run, flow_counts
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, NotSavedError
 
 LAYOUT = """

@@ -22,7 +22,6 @@ from pocoflow.db import WorkflowDB
 
 MODULES = [
     "pocoflow",
-    "pocoflow.context",
     "pocoflow.db",
     "pocoflow.errors",
     "pocoflow.events",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pocoflow import Flow, Node, RunCancelled, Store, WorkflowDB
-from pocoflow.db.reports import (
+from pocoflow.db.run_reports import (
     export_run,
     flow_counts,
     forks,

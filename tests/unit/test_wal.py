@@ -15,11 +15,11 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.cleanup import finish
 from pocoflow.db import wal
 from pocoflow.db.oslocks import identify
 from pocoflow.db.wal import LOG_LIMIT, Backfill
 from pocoflow.errors import DatabaseFileError
-from pocoflow.leftovers import finish
 
 BOUND = 64 << 20
 """Far over what a log needs on a slow disk, far under what is written."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pocoflow.check.rules import data, graph, internal, storage, types
-from pocoflow.check.rules.rule import PRELUDE, Rule, show_rule
+from pocoflow.check.rules.entry import PRELUDE, Rule, show_rule
 
 __all__ = ["PRELUDE", "RULES", "Rule", "rules_page", "show_rule"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocoflow.check.rules.rule import rule
+from pocoflow.check.rules.entry import rule
 
 __all__ = ["RULES"]
 
@@ -129,8 +129,8 @@ RULES = (
     from typing import Annotated
 
     from pocoflow import Parallel
-    from pocoflow.reducers import item
-    from pocoflow.reducers import append
+    from pocoflow.store.reducing import item
+    from pocoflow.store.reducing import append
 
 
     class Drafts(BaseModel):

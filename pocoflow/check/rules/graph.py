@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocoflow.check.rules.rule import rule
+from pocoflow.check.rules.entry import rule
 
 __all__ = ["RULES"]
 

@@ -39,7 +39,7 @@ from pocoflow.cli.demo.passages import (
     split_passages,
 )
 from pocoflow.cli.output import one_line
-from pocoflow.node import ExecT, PostT, PrepT
+from pocoflow.nodes.base import ExecT, PostT, PrepT
 
 __all__ = ["MAX_PASSAGES", "build_flow"]
 

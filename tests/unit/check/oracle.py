@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, key
+from pocoflow.check.findings import Finding
 from pocoflow.errors import StoreError
-from pocoflow.findings import Finding
 
 KEYS = ("alpha", "beta", "gamma", "delta")
 RUNS, FLIPS, ROUNDS = 400, 9, 50

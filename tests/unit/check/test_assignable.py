@@ -24,7 +24,7 @@ from pydantic import AnyUrl, BaseModel, EmailStr
 from typing_extensions import TypeAliasType
 
 from pocoflow.check.assignable import fits, fits_field
-from pocoflow.hints import Unknown
+from pocoflow.nodes.annotations import Unknown
 
 T = TypeVar("T")
 UserId = NewType("UserId", str)

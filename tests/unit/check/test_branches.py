@@ -6,9 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, fields, key, node
+from pocoflow.check.findings import Finding
 from pocoflow.errors import FlowValidationError
 from pocoflow.failure import Failure
-from pocoflow.findings import Finding
 from pocoflow.reducers import append
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from pocoflow import END, Flow, Node
-from pocoflow.check.reading import read_source
+from pocoflow.check.store_use import read_source
 from tests.unit.check.test_validate import codes
 
 numbers = count()

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store
-from pocoflow.check.reading import read_source
+from pocoflow.check.store_use import read_source
 
 KEY = "named"
 

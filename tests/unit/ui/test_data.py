@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB
-from pocoflow.db.reports import StoredValue, flow_counts
+from pocoflow.db.run_reports import StoredValue, flow_counts
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
-from pocoflow.ui.data import (
+from pocoflow.ui.details import events_table, steps_table, store_table
+from pocoflow.ui.pages_data import (
     Filters,
     changes_between,
     open_database,
@@ -21,7 +22,6 @@ from pocoflow.ui.data import (
     read_run,
     store_text,
 )
-from pocoflow.ui.details import events_table, steps_table, store_table
 from pocoflow.ui.tables import flows_table, run_facts, runs_table, summary
 from pocoflow.ui.text import cut, pretty, visible
 

@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field as Described, TypeAdapter
 from streamlit.testing.v1 import AppTest
 
 from pocoflow import Flow, Question, RunPaused, WorkflowDB, fields, node
-from pocoflow.forms import UNSET, Field, form_of
-from pocoflow.ui.data import read_run
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.entries import EMPTY, NO, YES, answer_of, label_of, prefilled, value_of
+from pocoflow.ui.pages_data import read_run
 from pocoflow.ui.place import Place
+from pocoflow.views.forms import UNSET, Field, form_of
 
 DEADLINE = 60.0
 

@@ -14,7 +14,7 @@ import pytest
 
 import pocoflow
 from pocoflow import WorkflowDB
-from pocoflow.ui.data import RunView, read_run
+from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 from pocoflow.ui.steps import Walk
 

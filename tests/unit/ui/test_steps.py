@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pocoflow import Flow, Node, Parallel, Store, WorkflowDB
-from pocoflow.ui.data import RunView, read_run
 from pocoflow.ui.drawing import draw_graph
+from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import resume_snippet
 from pocoflow.ui.steps import describe, parse, steps_of, walk
 

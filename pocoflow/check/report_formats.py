@@ -1,0 +1,145 @@
+"""The formats of ``pocoflow check``: text, JSON, GitHub annotations, SARIF 2.1.0."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pocoflow._version import __version__
+from pocoflow.check.findings import Finding, show
+from pocoflow.check.rules import RULES
+
+__all__ = ["FORMATS", "Report", "to_github", "to_json", "to_sarif", "to_text"]
+
+Report = Mapping[str, Sequence[Finding]]
+"""The findings by target, such as ``"app.flows:article"``."""
+
+_SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+def to_text(report: Report) -> str:
+    """For people: each finding with its place and fix, and a line that counts them."""
+    lines = []
+    for target, findings in report.items():
+        lines += [f"{target}: {show(_relative(one))}" for one in findings]
+    every = [one for findings in report.values() for one in findings]
+    errors = sum(one.severity == "error" for one in every)
+    lines.append(
+        f"{_count(len(report), 'flow')} checked: {_count(errors, 'error')}, "
+        f"{_count(len(every) - errors, 'warning')}"
+    )
+    return "\n".join(lines)
+
+
+def to_json(report: Report) -> str:
+    """For programs: one object with the findings and the targets."""
+    found = [
+        {"target": target, **_relative(one).as_dict()}
+        for target, findings in report.items()
+        for one in findings
+    ]
+    return json.dumps(
+        {"version": __version__, "targets": list(report), "findings": found}, indent=2
+    )
+
+
+def to_github(report: Report) -> str:
+    """For GitHub Actions: workflow commands that become annotations of the changed lines."""
+    lines = []
+    for target, findings in report.items():
+        for one in map(_relative, findings):
+            facts = {
+                "title": f"{one.code} {RULES[one.code].title}" if one.code in RULES else one.code
+            }
+            if one.file is not None:
+                facts = {"file": one.file, "line": str(one.line or 1), **facts}
+            about = ",".join(f"{name}={_property(value)}" for name, value in facts.items())
+            text = f"{target}: {_about(one)}{one.message}. Fix: {one.fix}"
+            lines.append(f"::{one.severity} {about}::{_data(text)}")
+    return "\n".join(lines)
+
+
+def to_sarif(report: Report) -> str:
+    """For code scanning: one run with the rules and the results."""
+    codes = list(RULES)
+    results = [
+        _result(target, one, codes) for target, findings in report.items() for one in findings
+    ]
+    driver = {
+        "name": "pocoflow",
+        "version": __version__,
+        "rules": [
+            {
+                "id": one.code,
+                "name": one.title.title().replace(" ", ""),
+                "shortDescription": {"text": one.what},
+                "fullDescription": {"text": one.why},
+                "defaultConfiguration": {"level": one.severity},
+                "help": {"text": f"Wrong:\n\n{one.wrong}\nRight:\n\n{one.right}"},
+            }
+            for one in RULES.values()
+        ],
+    }
+    run = {"tool": {"driver": driver}, "results": results, "columnKind": "unicodeCodePoints"}
+    return json.dumps({"$schema": _SARIF, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "text": to_text,
+    "json": to_json,
+    "github": to_github,
+    "sarif": to_sarif,
+}
+"""The formats by name."""
+
+
+def _result(target: str, finding: Finding, codes: Sequence[str]) -> dict[str, Any]:
+    one = _relative(finding)
+    result: dict[str, Any] = {
+        "ruleId": one.code,
+        "level": one.severity,
+        "message": {"text": f"{target}: {_about(one)}{one.message}. Fix: {one.fix}"},
+    }
+    if one.code in codes:
+        result["ruleIndex"] = codes.index(one.code)
+    logical = {"name": one.node or one.flow, "fullyQualifiedName": f"{target}/{one.node or ''}"}
+    location: dict[str, Any] = {"logicalLocations": [{**logical, "kind": "member"}]}
+    if one.file is not None:
+        location["physicalLocation"] = {
+            "artifactLocation": {"uri": Path(one.file).as_posix()},
+            "region": {"startLine": one.line or 1},
+        }
+    result["locations"] = [location]
+    return result
+
+
+def _about(finding: Finding) -> str:
+    return "" if finding.node is None else f"node {finding.node!r}: "
+
+
+def _relative(finding: Finding) -> Finding:
+    """The finding with its file as seen from the current folder, if it is below it."""
+    if finding.file is None or not os.path.isabs(finding.file):
+        return finding
+    try:
+        file = Path(finding.file).relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return finding
+    import dataclasses
+
+    return dataclasses.replace(finding, file=file)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

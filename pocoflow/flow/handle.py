@@ -1,0 +1,192 @@
+"""A run in the background and the handle to it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Generic
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from pocoflow.cleanup import leave
+from pocoflow.engine.companion import on_shared_loop
+from pocoflow.engine.drivers import drive
+from pocoflow.engine.effects import Steps
+from pocoflow.engine.endings import exhaust, fail
+from pocoflow.engine.run import Run
+from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
+from pocoflow.logging import get_logger
+from pocoflow.store.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+
+__all__ = ["RunHandle"]
+
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
+
+_log = get_logger("runner")
+
+
+class RunHandle(Generic[StateT]):
+    """One run in the background: watch it, wait for it, cancel it.
+
+    Attributes:
+        run_id: The run's id, as in the database.
+        store: The store that the run works on.
+    """
+
+    def __init__(
+        self, run: Run, steps: Steps, database: WorkflowDB | None, *, is_read: bool = False
+    ) -> None:
+        self.run_id = run.context.run_id
+        self.store: Store[StateT] = run.store
+        self._run = run
+        self._database = database
+        self._is_read = is_read  # by a stream, without which nobody wants the run
+        self._outcome: Future[None] = Future()
+        self._apart = on_shared_loop()
+        # In a copy of the caller's context, as everywhere else where the engine changes threads.
+        thread = threading.Thread(
+            target=copy_context().run,
+            args=(self._work, steps),
+            name=f"pocoflow-{self.run_id}",
+            daemon=True,
+        )
+        _begun.add(self)
+        try:
+            thread.start()
+        except Exception as exc:
+            exhaust(fail(run, exc))
+            raise
+        except BaseException:
+            # A Ctrl-C; the thread may run already, and nobody gets the handle to it.
+            run.context.cancellation.request()
+            raise
+
+    def _work(self, steps: Steps) -> None:
+        try:
+            drive(self._run.context, steps, apart=self._apart)
+        except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+            _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
+            self._outcome.set_exception(exc)
+        else:
+            self._outcome.set_result(None)
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` when the run has ended, or at once if it has; from any thread."""
+        self._outcome.add_done_callback(lambda _: callback())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended, in whichever way."""
+        return self._outcome.done()
+
+    @property
+    def status(self) -> str:
+        """The run's status, read live from the database if the flow has one that can be read.
+
+        One of ``running``, ``paused``, ``completed``, ``failed`` and ``cancelled``.
+        """
+        if self._database is not None:
+            try:
+                row = self._database.get_run(self.run_id)
+            except DatabaseError as exc:
+                _log.debug("run %r: its status could not be read: %s", self.run_id, exc)
+            else:
+                if row is not None:
+                    return str(row["status"])
+        if not self._outcome.done():
+            return "running"
+        error = self._outcome.exception()
+        if error is None or self._run.completed:
+            return "completed"
+        cancelled = isinstance(error, RunCancelled) and self._run.context.cancellation.requested
+        return "cancelled" if cancelled else "failed"
+
+    def wait(self, timeout: float | None = None) -> Store[StateT]:
+        """Block until the run has ended and return its store.
+
+        Args:
+            timeout: Seconds to wait, or ``None`` for as long as it takes.
+
+        Raises:
+            TimeoutError: The run still goes on after ``timeout`` seconds; it is not stopped.
+            RunCancelled: The run was cancelled.
+            RunPaused: The run waits for answers.
+            BaseException: The very exception that ended the run, ``KeyboardInterrupt`` and
+                ``SystemExit`` included.
+        """
+        try:
+            error = self._outcome.exception(timeout)
+        except TimeoutError:
+            if not self._outcome.done():
+                raise TimeoutError(
+                    f"run {self.run_id!r} still goes on after {timeout:g} seconds; wait again, or "
+                    "cancel() it"
+                ) from None
+            error = self._outcome.exception()
+        if error is not None:
+            raise error
+        return self.store
+
+    def cancel(self) -> None:
+        """Ask the run to stop: between two nodes, or at once in a retry delay or an await.
+
+        A synchronous ``exec`` that runs now is not torn apart; it can look at
+        ``context().check_cancelled()``. A run that is paused is cancelled at once. Does nothing to
+        a run that has ended.
+        """
+        self._run.context.cancellation.request()
+        paused = self._outcome.done() and isinstance(self._outcome.exception(), RunPaused)
+        if paused and self._database is not None:
+            self._database.request_cancel(self.run_id)
+
+    def _leave(self) -> bool:
+        """Ask a run to stop that nobody wants at the exit; whether it is one."""
+        cancellation = self._run.context.cancellation
+        if self._is_read and not self.is_done:
+            cancellation.request()
+        return cancellation.requested and not self.is_done
+
+    def _end(self, until: float) -> None:
+        """Record the end of a run that is cancelled, also if its thread is at something yet."""
+        try:
+            self._outcome.exception(max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            text = f"run {self.run_id!r} was cancelled, and the program ended before its node did"
+            exhaust(fail(self._run, RunCancelled(text)))
+
+    def _abandon(self) -> None:
+        """Cancel it as a finalizer may, which waits for nothing."""
+        self._run.context.cancellation.request()
+        if self._outcome.done():
+            leave(self.cancel)
+
+    def __repr__(self) -> str:
+        return f"<RunHandle {self.run_id!r} {self.status}>"
+
+
+_PATIENCE = 0.5
+"""The exit of the interpreter waits so many seconds for runs that were cancelled."""
+
+_begun: weakref.WeakSet[RunHandle[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_cancelled() -> None:
+    # Their threads end with the interpreter: nobody would record what was asked of these runs.
+    until = time.monotonic() + _PATIENCE
+    for handle in [handle for handle in list(_begun) if handle._leave()]:
+        handle._end(until)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begun.clear)

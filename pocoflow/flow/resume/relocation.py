@@ -1,0 +1,202 @@
+"""Where a stored run stands in the graph as it is now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+from pocoflow.address import Address, Numbered, plain
+from pocoflow.db.positions import Position
+from pocoflow.errors import ResumeError
+from pocoflow.graph.fingerprint import (
+    Fingerprint,
+    Names,
+    differences,
+    is_same_definition,
+    nodes_of,
+)
+from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.logging import get_logger
+from pocoflow.messages import closest
+
+__all__ = ["Places"]
+
+_log = get_logger("flow")
+
+
+class Places:
+    """Finds the nodes that a stored run names, under the names that they have now.
+
+    Args:
+        run_id: The run.
+        graph: The flow as it is now.
+        before: The fingerprint of the flow that the run was started with, if it is known.
+        now: That of the flow as it is now, as JSON text.
+        rename: The names of nodes now, by those that they had.
+        again: Whether the run was resumed before, perhaps with the same renamings: from then on its
+            record has the new names.
+
+    Attributes:
+        changed: What has changed since the run was started, one line each.
+        definitions: What defined the fields of the store then, if that is known.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        graph: Graph,
+        before: Fingerprint | None,
+        now: str,
+        rename: Mapping[str, str],
+        again: bool = False,
+    ) -> None:
+        self.run_id = run_id
+        self._graph, self._rename, self._again = graph, rename, again
+        self._before = {} if before is None else nodes_of(before)
+        now_known = json.loads(now)
+        self._now = nodes_of(now_known)
+        self.definitions: Mapping[str, str] | None = (before or {}).get("schema")
+        self.changed = [] if before is None else differences(before, now_known)
+
+    @property
+    def listed(self) -> str:
+        """What has changed, for the end of a message."""
+        lines = "".join(f"\n  - {line}" for line in self.changed)
+        return f"\nWhat has changed since the run was started:{lines}" if lines else ""
+
+    def pending(self, position: Position) -> tuple[GraphNode, list[GraphNode]]:
+        """The node that comes next, and the flows around it.
+
+        Raises:
+            ResumeError: There is none of its name, or it is another one now; or a renaming is about
+                a node that nobody knows.
+        """
+        if position.node is None:
+            raise ResumeError(
+                f"run {self.run_id!r} does not record which node comes next (a version before 0.3 "
+                "wrote it): use flow.run(store, resume_from=node) with the store of its last "
+                "checkpoint"
+            )
+        self._rename = self._still_to_do(position)
+        found = self.find(self._graph, (*position.path, position.node), 0)
+        self._refuse_another(plain((*position.path, position.node)), found)
+        return found[-1], found[:-1]
+
+    def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[GraphNode]:
+        """The nodes of a path from a flow inwards.
+
+        Args:
+            graph: The flow; it stands after ``skipped`` of the names.
+            names: The names that they had.
+            skipped: How many of them are around the graph.
+
+        Raises:
+            ResumeError: One of them is not there.
+        """
+        found: list[GraphNode] = []
+        here: Graph | None = graph
+        given, names = names, plain(names)
+        for number in range(skipped, len(names)):
+            name = self._name_of(names[: number + 1], {} if here is None else here.nodes)
+            place = None if here is None else here.nodes.get(name)
+            if place is None:
+                raise self._not_there(given, number, name, here)
+            found.append(place)
+            here = place.inner
+        return found
+
+    def renamed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names now of the flows and branches around a node, and its own."""
+        now: tuple[str, ...] = ()
+        for depth, name in enumerate(names, 1):
+            around = plain(now)
+            known = [one[-1] for one in self._now if one[:-1] == around]
+            new = self._name_of(plain(names[:depth]), known)
+            # A renaming by name alone may be about a node of another flow.
+            if new not in known:
+                new = name
+            elif isinstance(name, Numbered):
+                new = Numbered(new, name.number)
+            now = (*now, new)
+        return now
+
+    def _name_of(self, names: Names, known: Iterable[str]) -> str:
+        """The name now of a node, among those of the flow that it is in now."""
+        given = self._rename.get(_text(names), self._rename.get(names[-1], names[-1]))
+        if given in known:
+            return given
+        # The new name may have been given with the path to it.
+        ends = (name for name in known if given.endswith(f"/{name}"))
+        return max(ends, key=len, default=given)
+
+    def _not_there(
+        self, names: tuple[str, ...], number: int, name: str, here: Graph | None
+    ) -> ResumeError:
+        around = names[:number]
+        within = f"flow {_text(around)!r}" if around else "this flow"
+        known = here.nodes if here is not None else {}
+        return ResumeError(
+            f"run {self.run_id!r} stands before node {_text(names)!r}, and "
+            f"{within} has no node {name!r}{closest(name, known) or '.'} If it has another name "
+            f"now, pass rename={{{names[number]!r}: <new name>}}{self.listed}"
+        )
+
+    def _refuse_another(self, names: Names, found: list[GraphNode]) -> None:
+        name, before = names[-1], _text(names)
+        now = tuple(place.name for place in found)
+        old, new = self._before.get(names), self._now.get(now)
+        if old is None or new is None or {name, before} & self._rename.keys():
+            return
+        if not is_same_definition(old, new):
+            raise ResumeError(
+                f"run {self.run_id!r} stands before node {before!r}, which was {old['class']} and "
+                f"is {new['class']} now; if that is the node to go on with, pass "
+                f"rename={{{name!r}: {found[-1].name!r}}}{self.listed}"
+            )
+
+    def _still_to_do(self, position: Position) -> Mapping[str, str]:
+        """The renamings without those that an earlier resume has put on record.
+
+        Raises:
+            ResumeError: One is about a node that nobody knows.
+        """
+        if not self._before:
+            return self._rename
+        # A fork of an early step may stand before a name that the flow of its parent's last resume
+        # did not have any more.
+        stands: list[Names] = [(*position.path, position.node or "")]
+        stands += [(*one.path, one.node or "") for one in position.branches.values()]
+        had = _known(chain(self._before, map(plain, stands)))
+        has = _known(self._now)
+        for old, new in self._rename.items():
+            for name, names, when in ((old, had, "had"), (new, has, "has")):
+                if name not in names and not (self._again and when == "had"):
+                    raise ResumeError(
+                        f"run {self.run_id!r}: rename={{{old!r}: {new!r}}}, and its flow {when} no "
+                        f"node {name!r}{closest(name, names)}{self.listed}"
+                    )
+        if self._again and _definitions(self._before) == _definitions(self._now):
+            if self._rename.keys() <= had and any(old != new for old, new in self._rename.items()):
+                _log.warning(
+                    "run %r: rename=%r is not used: the run was resumed before, and its record has "
+                    "the names that its flow has now",
+                    self.run_id,
+                    dict(self._rename),
+                )
+            return {}
+        return {old: new for old, new in self._rename.items() if old in had}
+
+
+def _definitions(nodes: Mapping[Names, Mapping[str, str]]) -> dict[Names, str]:
+    return {names: node["class"] for names, node in nodes.items()}
+
+
+def _known(places: Iterable[Names]) -> set[str]:
+    """What nodes, and those around them, may be called in a renaming."""
+    paths = {names[:depth] for names in places for depth in range(1, len(names) + 1)}
+    return {names[-1] for names in paths} | {_text(names) for names in paths}
+
+
+def _text(names: Names) -> str:
+    return Address(names[:-1], names[-1]).text

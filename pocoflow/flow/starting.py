@@ -1,0 +1,208 @@
+"""What a run begins with: its store, from what the caller gave, and its JSON checkpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from pydantic import BaseModel
+
+from pocoflow.address import check_name
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import is_redefined, short
+from pocoflow.nodes.edges import users_line
+from pocoflow.store.store import Store
+
+__all__ = [
+    "Resuming",
+    "check_database",
+    "importing",
+    "names_before",
+    "new_run_id",
+    "open_store",
+    "refuse_while_importing",
+    "snapshots",
+]
+
+
+class _Importing:
+    """The target that is being imported, if one is.
+
+    Attributes:
+        target: What the user calls it.
+        others: The threads that have nothing to do with the import.
+        refused: What was said to runs that were to start meanwhile.
+    """
+
+    target: ClassVar[str | None] = None
+    others: ClassVar[frozenset[int | None]] = frozenset()
+    refused: ClassVar[list[str]] = []
+
+
+@contextmanager
+def importing(target: str) -> Iterator[None]:
+    """Refuse every run that begins while a target is imported.
+
+    Raises:
+        DefinitionError: One was to begin, whatever the module made of the refusal.
+    """
+    own = threading.get_ident()
+    others = {one.ident for one in threading.enumerate()} - {own}
+    _Importing.target, _Importing.others, _Importing.refused = target, frozenset(others), []
+    failed: BaseException | None = None
+    try:
+        yield
+    except BaseException as exc:
+        failed = exc
+        raise
+    finally:
+        _Importing.target = None
+        if _Importing.refused:
+            raise DefinitionError(_Importing.refused[0]) from failed
+
+
+def refuse_while_importing(flow_name: str) -> None:
+    """Refuse to run a flow while its module is imported only to be looked at.
+
+    Raises:
+        DefinitionError: A target is being imported by this thread, or by one that started it.
+    """
+    target = _Importing.target
+    if target is None or threading.get_ident() in _Importing.others:
+        return
+    place = users_line()
+    where = "" if place is None else f" at {place[0]}:{place[1]}"
+    said = (
+        f"flow {flow_name!r} is run{where} while {target} is imported, and no node runs then: "
+        'put what runs it under if __name__ == "__main__":'
+    )
+    _Importing.refused.append(said)
+    raise DefinitionError(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """What whoever resumes or forks a stored run says of it.
+
+    Attributes:
+        changes: Values to set first.
+        rename: New names of nodes, by those that they had.
+        types: Classes of stored values.
+        aliases: Classes that have other names now, by those that are on record.
+        flow_was: The name that the flow had when the run was started.
+        recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
+            to recover.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+    types: tuple[type, ...] = ()
+    aliases: Mapping[str, type] = field(default_factory=dict)
+    flow_was: str | None = None
+    recovering: bool = False
+
+
+def names_before(given: Iterable[str]) -> tuple[str, ...]:
+    """The names that a flow had before.
+
+    Raises:
+        DefinitionError: They are no collection of names.
+    """
+    names = () if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(type(name) is str and name for name in names):
+        raise DefinitionError(
+            f"Flow(formerly={short(given)}): names that the flow had before, as in "
+            'formerly=("Old",)'
+        )
+    for name in names:
+        check_name("a name in Flow(formerly=...)", name)
+    return names
+
+
+def check_database(given: object) -> None:
+    """Refuse what is no database of a flow.
+
+    Raises:
+        DefinitionError: It is neither a path nor a ``WorkflowDB``.
+    """
+    if isinstance(given, str | os.PathLike):
+        is_one = bool(os.fspath(given))
+    else:
+        from pocoflow.db import WorkflowDB
+
+        is_one = isinstance(given, WorkflowDB)
+    if not is_one:
+        raise DefinitionError(
+            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
+        )
+
+
+def new_run_id(flow_name: str) -> tuple[str, str]:
+    """A new run id and the run's token of 128 random bits."""
+    token = os.urandom(16).hex()
+    return f"{flow_name}-{token[:8]}", token
+
+
+def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:
+    """The store of a run, checked against the flow's schema.
+
+    Args:
+        given: A store, which is bound to the schema if it has none; a dict, which then sees every
+            write; a model, which is copied; or ``None`` for an empty store.
+        schema: The flow's schema, or ``None``.
+        flow_name: The name of a store that is made here, and of the flow in messages.
+
+    Raises:
+        DefinitionError: It is something else, or a store of another schema.
+        InvalidValueError: A value does not fit the schema.
+    """
+    if isinstance(given, Store):
+        if schema is not None and given.schema is None:
+            given.bind(schema)
+        elif schema is not None and not _fits(given.schema, schema):
+            raise DefinitionError(
+                f"flow {flow_name!r} has the schema {short(schema)}, the store it "
+                f"was given has {short(given.schema)}{_again(given.schema, schema)}"
+            )
+        return given
+    if given is None:
+        return Store({}, schema, flow_name)
+    if isinstance(given, BaseModel):
+        return Store(given.model_copy(deep=True), schema or type(given), flow_name)
+    if isinstance(given, MutableMapping):
+        return Store.over(cast("dict[str, Any]", given), schema, flow_name)
+    raise DefinitionError(
+        f"flow {flow_name!r} runs on a Store, a dict or an instance of its schema, "
+        f"not {short(given)}"
+    )
+
+
+def _again(given: object, wanted: object) -> str:
+    if is_redefined(given, wanted):
+        return (
+            ": the class was defined again in between, so make both with the same one (in a "
+            "notebook, run the cells of both again)"
+        )
+    return ""
+
+
+def _fits(given: object, wanted: object) -> bool:
+    if isinstance(given, type) and isinstance(wanted, type):
+        return issubclass(given, wanted)
+    return given == wanted
+
+
+def snapshots(store: Store[Any], folder: Path) -> Callable[[int, str], object]:
+    """A function that writes the JSON checkpoint of a step; its file stays in the folder."""
+
+    def snapshot(step: int, node: str) -> None:
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", node)[:80]
+        store.snapshot(folder / f"step_{step:03d}_{safe}.json")
+
+    return snapshot

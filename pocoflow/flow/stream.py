@@ -1,0 +1,89 @@
+"""The events of a run as an iterator: what ``Flow.stream`` and ``Flow.stream_async`` give."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from pocoflow.engine.drivers import drive_async
+from pocoflow.engine.effects import Steps
+from pocoflow.engine.run import Listener, Run
+from pocoflow.flow.handle import RunHandle
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+    from pocoflow.engine.event_types import Event
+
+__all__ = ["stream", "stream_async"]
+
+
+def stream(run: Run, steps: Steps, database: WorkflowDB | None) -> Generator[Event, None, None]:
+    """Start the run in a thread and give its events as they happen.
+
+    The queue between the two has no bound: a slow reader slows nobody down. Leaving the iterator
+    before its end cancels the run.
+
+    Raises:
+        BaseException: Whatever ended the run, after its last event.
+    """
+    events: SimpleQueue[Event | None] = SimpleQueue()
+    run.listeners = _with(run.listeners, lambda event, store: events.put(event))
+    handle: RunHandle[Any] = RunHandle(run, steps, database, is_read=True)
+    handle.add_done_callback(lambda: events.put(None))
+    return _until_done(events, handle)
+
+
+def _until_done(
+    events: SimpleQueue[Event | None], handle: RunHandle[Any]
+) -> Generator[Event, None, None]:
+    try:
+        while (event := events.get()) is not None:
+            yield event
+    except GeneratorExit:
+        handle._abandon()
+        raise
+    except BaseException:
+        handle.cancel()
+        raise
+    handle.wait()
+
+
+async def stream_async(
+    begin: Callable[[], Awaitable[tuple[Run, Steps]]],
+) -> AsyncGenerator[Event, None]:
+    """Run on the caller's event loop, as a task of its own, and give the events as they happen.
+
+    Raises:
+        BaseException: Whatever ended the run, after its last event.
+    """
+    import asyncio
+
+    run, steps = await begin()
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def put(event: Event | None) -> None:
+        # Nodes emit from threads, too; one way in keeps the order.
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+    run.listeners = _with(run.listeners, lambda event, store: put(event))
+    task = asyncio.ensure_future(drive_async(run.context, steps))
+    task.add_done_callback(lambda _: put(None))
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # of a run that nobody reads the events of, it is only on record
+    task.result()
+
+
+def _with(
+    listeners: Mapping[str, Sequence[Listener]], listener: Listener
+) -> dict[str, Sequence[Listener]]:
+    from pocoflow.engine.event_types import KINDS
+
+    return {kind: (*listeners.get(kind, ()), listener) for kind in KINDS}

@@ -1,0 +1,1 @@
+"""The frozen graph of a flow, how it is drawn, and its fingerprint."""

@@ -1,0 +1,183 @@
+"""What a flow looked like when a run was started, and how it differs from what it is now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from types import CodeType
+from typing import Any
+
+from pocoflow.address import Address
+from pocoflow.graph.graph import Graph
+from pocoflow.nodes.base import Node
+from pocoflow.store.schema import make_schema
+
+__all__ = [
+    "Fingerprint",
+    "Names",
+    "describe",
+    "differences",
+    "edges_of",
+    "fields_of",
+    "is_same_definition",
+    "nodes_of",
+]
+
+Fingerprint = dict[str, Any]
+"""``{"start": name, "nodes": [{"path", "class", "code"}], "edges": [[...]], "schema": {...}}``
+
+``path`` holds the names of the flows around a node, and its own; an edge is the path of its source,
+the action, and the path of its target, ``null`` for the end.
+"""
+
+Names = tuple[str, ...]
+"""The names of the flows around a node, and its own."""
+
+
+def describe(graph: Graph, schema: object) -> str:
+    """The fingerprint of a flow as JSON text, the same for the same flow in any process."""
+    document: Fingerprint = {
+        "start": graph.start.name,
+        "nodes": [
+            {
+                "path": [*path, place.name],
+                "class": class_label(place.node),
+                "code": _code(place.node),
+            }
+            for path, level in graph.levels()
+            for place in level.nodes.values()
+        ],
+        "edges": sorted(
+            (
+                [
+                    [*path, edge.source],
+                    edge.action,
+                    None if edge.target is None else [*path, edge.target],
+                ]
+                for path, level in graph.levels()
+                for edge in level.edges
+            ),
+            key=json.dumps,
+        ),
+        "schema": fields_of(schema),
+    }
+    return json.dumps(document, sort_keys=True)
+
+
+def class_label(node: Node[Any, Any, Any]) -> str:
+    """What defines a node: its class, or the function it was made from."""
+    definition: Any = getattr(node, "__wrapped__", type(node))
+    return f"{definition.__module__}:{definition.__qualname__}"
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed between two fingerprints, one line each, empty if nothing did.
+
+    Lines that begin with ``code of`` are advice: the definition is the same, its code is not.
+    """
+    lines = []
+    old, new = nodes_of(before), nodes_of(now)
+    lines += [f"node {_text(name)!r} is gone" for name in old if name not in new]
+    lines += [f"node {_text(name)!r} is new" for name in new if name not in old]
+    for name in old:
+        if name in new and not _is_found_there(old[name]["class"], new[name]["class"]):
+            lines.append(f"node {_text(name)!r} was {old[name]['class']}, is {new[name]['class']}")
+        elif name in new and old[name]["code"] != new[name]["code"]:
+            lines.append(f"code of node {_text(name)!r} changed")
+    if before["start"] != now["start"]:
+        lines.append(f"the start was {before['start']!r}, is {now['start']!r}")
+    old_edges, new_edges = edges_of(before), edges_of(now)
+    lines += _edge_lines("is gone", old_edges, new_edges)
+    lines += _edge_lines("is new", new_edges, old_edges)
+    lines += _field_lines(before["schema"], now["schema"])
+    return lines
+
+
+def is_same_definition(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether two nodes have one definition; in a module that was renamed its code is the same."""
+    names = [one["class"].partition(":")[2] for one in (before, now)]
+    is_moved = names[0] == names[1] and before["code"] == now["code"]
+    return is_moved or _is_found_there(before["class"], now["class"])
+
+
+def _is_found_there(before: str, now: str) -> bool:
+    """Whether two labels mean one definition; the module of a script is ``__main__`` to itself."""
+    modules, names = zip(*(label.split(":", 1) for label in (before, now)), strict=True)
+    return before == now or ("__main__" in modules and names[0] == names[1])
+
+
+def nodes_of(document: Mapping[str, Any]) -> dict[Names, Mapping[str, str]]:
+    """The nodes of a fingerprint by their names."""
+    return {tuple(node["path"]): node for node in document["nodes"]}
+
+
+def edges_of(document: Mapping[str, Any]) -> list[tuple[Names, str, Names | None]]:
+    """The edges of a fingerprint: source, action, target; a target of ``None`` is the end."""
+    return [
+        (tuple(source), action, None if target is None else tuple(target))
+        for source, action, target in document["edges"]
+    ]
+
+
+def _text(names: Names) -> str:
+    return Address(names[:-1], names[-1]).text
+
+
+def _edge_lines(
+    what: str,
+    these: Iterable[tuple[Names, str, Names | None]],
+    those: Iterable[tuple[Names, str, Names | None]],
+) -> list[str]:
+    known = set(those)
+    return [
+        f"edge {_text(edge[0])!r} - {edge[1]!r} -> "
+        f"{'END' if edge[2] is None else _text(edge[2])!r} {what}"
+        for edge in these
+        if edge not in known
+    ]
+
+
+def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> list[str]:
+    old, new = old or {}, new or {}
+    return [
+        *(f"field {name!r} is gone" for name in old if name not in new),
+        *(f"field {name!r} is new" for name in new if name not in old),
+        *(
+            f"field {name!r} was {old[name]}, is {new[name]}: its stored value is checked again"
+            for name in old
+            if name in new and old[name] != new[name]
+        ),
+    ]
+
+
+def fields_of(schema: object) -> dict[str, str] | None:
+    """What defines each field of a schema; ``None`` without one."""
+    made = make_schema(schema)
+    return None if made is None else dict(made.definitions)
+
+
+def _code(node: Node[Any, Any, Any]) -> str:
+    """A digest of the code of the phases; differs between Python versions, so it is only advice."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    wrapped = getattr(node, "__wrapped__", None)
+    phases = ("prep", "exec", "exec_async", "exec_fallback", "post")
+    functions = [wrapped] if wrapped else [getattr(type(node), name, None) for name in phases]
+    for function in functions:
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            _digest_code(digest, code)
+    return digest.hexdigest()[:16]
+
+
+def _digest_code(digest: Any, code: CodeType) -> None:
+    digest.update(code.co_code)
+    digest.update(repr((code.co_names, code.co_varnames)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _digest_code(digest, constant)
+        elif isinstance(constant, frozenset):
+            digest.update(repr(sorted(map(repr, constant))).encode())
+        else:
+            digest.update(repr(constant).encode())

@@ -1,0 +1,586 @@
+"""The picture of a flow: its nodes under unique names, and its edges, as they stand now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+
+from pocoflow.address import Address
+from pocoflow.errors import DefinitionError
+from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
+from pocoflow.nodes.base import BatchNode, Node
+from pocoflow.nodes.definitions import declared_actions, place_of, promised_actions
+from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.middleware import NO_MIDDLEWARE
+from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.porting import check_phases
+from pocoflow.nodes.resources import Resource
+from pocoflow.nodes.settings import check_settings
+from pocoflow.nodes.subflow import Subflow
+
+if TYPE_CHECKING:
+    from pocoflow.graph.render import Picture
+
+__all__ = [
+    "Graph",
+    "GraphCatch",
+    "GraphNode",
+    "Stand",
+    "after_catch",
+    "catch",
+    "enter",
+    "follow",
+    "graphs_in",
+    "label",
+]
+
+_Node: TypeAlias = Node[Any, Any, Any]
+
+_NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
+
+_QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.function")
+
+
+class GraphCatch(NamedTuple):
+    """Where errors of a node lead.
+
+    Attributes:
+        kinds: The classes of exceptions.
+        target: The graph node that comes next; ``None`` is ``END``.
+        catch: What the edge was written with.
+    """
+
+    kinds: tuple[type[Exception], ...]
+    target: GraphNode | None
+    catch: Catch
+
+
+class GraphNode:
+    """A node in one flow's graph.
+
+    Attributes:
+        name: Unique in the graph: the node's own name, with ``_2``, ``_3``, ... for namesakes in
+            the order in which the graph reaches them.
+        node: The node itself; the picture never changes it.
+        targets: The next graph node by action, ``"*"`` left out; ``None`` is ``END``.
+        fallback: Where ``"*"`` leads; ``None`` if nowhere, or to ``END``.
+        catches: Where its errors lead, in the order in which the edges were written.
+        ends: The actions that lead to ``END``, ``"*"`` included.
+        is_open: Whether an action without an edge is unhandled: the node has edges, none for
+            ``"*"``. A node without edges is an end.
+        promised: The actions that the node's class names, of which ``post`` must return one;
+            ``None`` if it names none.
+        reachable: Whether the start leads here.
+        declared: The actions that the node can return; ``None`` if its definition does not tell.
+            Those of a nested flow are the ones that can end it.
+        inner: The graph of a nested flow; ``None`` for a node that works itself.
+        branches: The graphs of the branches of a parallel node, of which each begins with a branch.
+        is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
+        spreads: Whether it is a batch or has branches.
+        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed.
+        has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
+        exec_async: Whether ``exec`` is ``async def``.
+        prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
+            none of the user's; likewise ``post_on_loop``.
+    """
+
+    __slots__ = (
+        "branches",
+        "catches",
+        "ends",
+        "exec_async",
+        "fallback",
+        "has_exec",
+        "inner",
+        "is_bare",
+        "is_batch",
+        "is_open",
+        "name",
+        "node",
+        "post_on_loop",
+        "prep_on_loop",
+        "promised",
+        "reachable",
+        "spreads",
+        "targets",
+    )
+
+    def __init__(self, name: str, node: _Node, reachable: bool = True) -> None:
+        self.name = name
+        self.node = node
+        self.targets: dict[str, GraphNode | None] = {}
+        self.fallback: GraphNode | None = None
+        self.catches: tuple[GraphCatch, ...] = ()
+        self.ends: tuple[str, ...] = ()
+        self.is_open = False
+        self.promised = promised_actions(node)
+        self.reachable = reachable
+        self.is_batch = node.is_batch
+        within = graphs_in(node)
+        self.inner: Graph | None = within[0] if node.is_flow else None
+        self.branches: tuple[Graph, ...] = () if node.is_flow else within
+        self.has_exec = type(node).exec is not Node.exec
+        self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
+        # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
+        self.prep_on_loop = _is_quick(node.prep)
+        self.exec_async = iscoroutinefunction(node.exec)
+        self.post_on_loop = _is_quick(node.post)
+        self.spreads = self.is_batch or bool(self.branches)
+        if self.branches:
+            self.exec_async = all(graph.is_async for graph in self.branches)
+
+    def connect(self, action: str, target: GraphNode | None) -> None:
+        """Draw an edge from here; for the graph alone, while it is being drawn."""
+        if action == ANY_ACTION:
+            self.fallback = target
+        else:
+            self.targets[action] = target
+        if target is None:
+            self.ends = (*self.ends, action)
+        self.is_open = bool(self.targets) and not self._catches_all
+
+    def connect_errors(self, catch: Catch, target: GraphNode | None) -> None:
+        """Draw an edge that errors take; for the graph alone, while it is being drawn."""
+        self.catches = (*self.catches, GraphCatch(catch.kinds, target, catch))
+
+    def catching(self, error: BaseException) -> GraphCatch | None:
+        """The first edge that an error takes, if there is one."""
+        return next((one for one in self.catches if isinstance(error, one.kinds)), None)
+
+    def first(self) -> tuple[GraphNode, tuple[str, ...]]:
+        """The node where work begins: itself, or the start of the flow that it is; and the path."""
+        place, frames, _ = enter(self)
+        return place or self, tuple(frame.name for frame in frames)
+
+    def next(self, action: str | None) -> GraphNode | None:
+        """Where an action leads in this graph; ``None`` ends it.
+
+        An action of ``None`` is any that has no edge here.
+        """
+        return self.fallback if action is None else self.targets.get(action, self.fallback)
+
+    @property
+    def actions(self) -> list[str]:
+        """The actions that have an edge, ``"*"`` included."""
+        return [*self.targets, *([ANY_ACTION] if self._catches_all else [])]
+
+    @property
+    def within(self) -> tuple[Graph, ...]:
+        """The graphs inside of this node: of a nested flow, or of parallel branches."""
+        return self.branches if self.inner is None else (self.inner,)
+
+    @property
+    def _catches_all(self) -> bool:
+        return self.fallback is not None or ANY_ACTION in self.ends
+
+    @property
+    def declared(self) -> tuple[str, ...] | None:  # noqa: D102 - see the class
+        return declared_actions(self.node) if self.inner is None else self.inner.final_actions()
+
+    @property
+    def where(self) -> tuple[str, int] | None:
+        """File and line of the definition of its class or function, if it has a source."""
+        return place_of(self.node)
+
+    def __repr__(self) -> str:
+        return f"<GraphNode {self.name!r} -> {self.actions}>"
+
+
+class Stand(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+        place: The node that works next; ``None`` where the run ends.
+        frames: The nested flows around it, outermost first.
+        unhandled: The node whose action has no edge, where that led out of its flow.
+    """
+
+    place: GraphNode | None
+    frames: tuple[GraphNode, ...] = ()
+    unhandled: GraphNode | None = None
+
+
+def enter(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Stand:
+    """Go into a nested flow, and into those that begin with one, to the first node that works."""
+    around = [*frames]
+    while place.inner is not None:
+        around.append(place)
+        place = place.inner.start
+    return Stand(place, tuple(around))
+
+
+def follow(place: GraphNode, action: str | None, frames: Sequence[GraphNode] = ()) -> Stand:
+    """Where an action of a node leads, out of the nested flows that it ends and into the next.
+
+    The action that ends a nested flow is the action of its node in the flow around it.
+    """
+    depth, unhandled = len(frames), None
+    while (following := place.next(action)) is None:
+        if unhandled is None and place.is_open and action not in place.targets:
+            unhandled = place
+        if not depth:
+            return Stand(None, (), unhandled)
+        depth -= 1
+        place = frames[depth]
+    around = tuple(frames[:depth])
+    if following.inner is None:
+        return Stand(following, around, unhandled)
+    return enter(following, around)._replace(unhandled=unhandled)
+
+
+def catch(
+    place: GraphNode, error: BaseException, frames: Sequence[GraphNode] = ()
+) -> tuple[GraphCatch, Stand] | None:
+    """Where an error of a node leads, and the edge that catches it; ``None`` if none does.
+
+    An error that nothing inside of a nested flow catches is one of its node in the flow around it.
+    """
+    depth = len(frames)
+    while (found := place.catching(error)) is None:
+        if not depth:
+            return None
+        depth -= 1
+        place = frames[depth]
+    return found, after_catch(found, frames[:depth])
+
+
+def after_catch(caught: GraphCatch, frames: Sequence[GraphNode]) -> Stand:
+    """Where an edge for errors leads; one to ``END`` ends a nested flow with the default action."""
+    if caught.target is not None:
+        return enter(caught.target, frames)
+    return follow(frames[-1], DEFAULT_ACTION, frames[:-1]) if frames else Stand(None)
+
+
+class Graph:
+    """The nodes that can be reached from a start node, and those that the flow's edges name.
+
+    It is drawn once and does not change; a change of the wiring makes the flow draw another one.
+
+    Attributes:
+        start: Where a run begins.
+        nodes: The graph nodes by name: first those that can be reached, in the order in which they
+            are (breadth first), then those of the flow's edges that cannot.
+        edges: Every edge that counts, by source in the order of the nodes.
+        conflicts: Edges that do not count, each with the one that does.
+        is_async: Whether every ``exec`` in it is asynchronous.
+        resources: What the nodes that can be reached take from the run, those of nested flows
+            included, each with the name of the first that does.
+        middleware: What the flow has around visits of nodes and attempts.
+        wraps: Whether it, or a flow inside of it, has some.
+    """
+
+    __slots__ = (
+        "_by_node",
+        "_final",
+        "conflicts",
+        "edges",
+        "is_async",
+        "middleware",
+        "nodes",
+        "resources",
+        "start",
+        "wraps",
+    )
+
+    def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
+        own = FlowEdges() if own is None else own
+        self.middleware = own.middleware
+        # By identity: a node may be a dataclass with == and so without a hash.
+        self._by_node: dict[int, GraphNode] = {}
+        self.nodes: dict[str, GraphNode] = {}
+        self.resources: dict[Resource, str] = {}
+        reached = _closure([start], own, ())
+        self._name_nodes(reached, True)
+        self._name_nodes(_closure(own.sources, own, reached), False)
+        self.start = self._by_node[id(start)]
+        self.edges = tuple(self._draw(own))
+        within = (graph for place in self.nodes.values() for graph in place.within)
+        self.wraps: bool = own.middleware != NO_MIDDLEWARE or any(graph.wraps for graph in within)
+        self.conflicts = tuple(self._conflicts(own))
+        self.is_async: bool = all(
+            all(graph.is_async for graph in place.within) if place.within else place.exec_async
+            for place in self.nodes.values()
+        )
+        self._final: tuple[tuple[str, ...] | None] | None = None
+
+    def place(self, node: _Node) -> GraphNode:
+        """Find a node in the graph.
+
+        Raises:
+            DefinitionError: The node cannot be reached from the start.
+        """
+        found = self._by_node.get(id(node))
+        if found is None or not found.reachable:
+            raise DefinitionError(
+                f"node {node.name!r} is not in this flow: it cannot be reached from the start node "
+                f"{self.start.name!r} (nodes: "
+                f"{', '.join(one.name for one in self.nodes.values() if one.reachable)})"
+            )
+        return found
+
+    def levels(self) -> Iterator[tuple[tuple[str, ...], Graph]]:
+        """This graph and those of nested flows and branches, each with the names around it."""
+        waiting: list[tuple[tuple[str, ...], Graph]] = [((), self)]
+        while waiting:
+            path, graph = waiting.pop()
+            yield path, graph
+            waiting += [
+                ((*path, place.name), inner)
+                for place in reversed(graph.nodes.values())
+                for inner in reversed(place.within)
+            ]
+
+    def final_actions(self) -> tuple[str, ...] | None:
+        """The actions that can end the flow; ``None`` if a definition leaves them open.
+
+        Only what the actions of its nodes can lead to counts, whatever edges there are.
+        """
+        if self._final is None:
+            for graph in self.inner_first():
+                if graph._final is None:
+                    graph._final = (graph._ends(),)
+        return None if self._final is None else self._final[0]
+
+    def inner_first(self) -> Iterator[Graph]:
+        """The graphs of nested flows and branches, each once and after those inside of it."""
+
+        def inside(graph: Graph) -> Iterator[Graph]:
+            return (inner for place in graph.nodes.values() for inner in place.within)
+
+        return _inner_first(self, inside)
+
+    def _ends(self) -> tuple[str, ...] | None:
+        found: dict[str, None] = {}
+        met: dict[int, GraphNode] = {id(self.start): self.start}
+        queue = [self.start]
+        for place in queue:  # grows while it is walked through
+            declared = place.declared
+            actions = tuple(place.targets) if declared is None else declared
+            if declared is None and place.fallback is None:
+                return None
+            leads: list[tuple[str, GraphNode | None]] = [(one, place.next(one)) for one in actions]
+            if declared is None:
+                leads.append((ANY_ACTION, place.fallback))
+            leads += [(DEFAULT_ACTION, one.target) for one in place.catches]
+            for action, target in leads:
+                if target is None:
+                    found[action] = None
+                elif id(target) not in met:
+                    met[id(target)] = target
+                    queue.append(target)
+        return tuple(found)
+
+    def namesakes(self) -> list[str]:
+        """Names that more than one node has by itself, in the order of the graph."""
+        counts: dict[str, int] = {}
+        for place in self.nodes.values():
+            own = place.node.name
+            counts[own] = counts.get(own, 0) + 1
+        return [name for name, count in counts.items() if count > 1]
+
+    def to_mermaid(self, marks: Mapping[str, str] | None = None) -> str:
+        """Draw the graph as a Mermaid flowchart.
+
+        Args:
+            marks: Severity by name, for nodes to be coloured: ``error``, ``warning`` or ``note``.
+                A node inside of another one is named with its path, ``outer/inner``.
+        """
+        from pocoflow.graph.render import to_mermaid
+
+        return to_mermaid(self.picture(), marks or {})
+
+    def to_dot(self, marks: Mapping[str, str] | None = None) -> str:
+        """Draw the graph in the DOT language of Graphviz; ``marks`` as in :meth:`to_mermaid`."""
+        from pocoflow.graph.render import to_dot
+
+        return to_dot(self.picture(), marks or {})
+
+    def picture(self) -> Picture:
+        """The graph as it is drawn, with those of nested flows and branches inside of their nodes.
+
+        An edge for the default action has no label.
+        """
+        from pocoflow.graph.render import DrawnEdge, Picture
+
+        drawn: dict[int, Picture] = {}
+        for graph in self.inner_first():
+            drawn[id(graph)] = Picture(
+                graph.start.name,
+                [
+                    (name, [drawn[id(one)] for one in place.within])
+                    for name, place in graph.nodes.items()
+                ],
+                [
+                    DrawnEdge(
+                        edge.source,
+                        "" if edge.action == DEFAULT_ACTION else edge.action,
+                        edge.target,
+                        edge.is_error,
+                    )
+                    for edge in graph.edges
+                ],
+            )
+        return drawn[id(self)]
+
+    # -- drawing --------------------------------------------------------------------------------
+
+    def _name_nodes(self, nodes: Iterable[_Node], reachable: bool) -> None:
+        for node in nodes:
+            check_phases(node)
+            check_settings(node)
+            place = GraphNode(self._unique(node.name), node, reachable)
+            self._by_node[id(node)] = place
+            self.nodes[place.name] = place
+            if reachable and isinstance(node, FunctionNode):
+                for resource in node.resources.values():
+                    self.resources.setdefault(resource, place.name)
+            for graph in place.within if reachable else ():
+                for resource, name in graph.resources.items():
+                    self.resources.setdefault(resource, label(name, (place.name,)))
+
+    def _unique(self, name: str) -> str:
+        if name not in self.nodes:
+            return name
+        number = 2
+        while f"{name}_{number}" in self.nodes:
+            number += 1
+        return f"{name}_{number}"
+
+    def _draw(self, own: FlowEdges) -> Iterator[GraphEdge]:
+        for place in self.nodes.values():
+            flow_edges = own.of(place.node)
+            for action, edge in {**place.node.edges, **flow_edges}.items():
+                target = None if isinstance(edge.target, End) else self._by_node[id(edge.target)]
+                if edge.catch is None:
+                    place.connect(action, target)
+                else:
+                    place.connect_errors(edge.catch, target)
+                yield self._edge(place, edge, "flow" if action in flow_edges else "node")
+
+    def _edge(self, place: GraphNode, edge: Edge, written: Writer) -> GraphEdge:
+        name = None
+        if not isinstance(edge.target, End):
+            known = self._by_node.get(id(edge.target))
+            name = edge.target.name if known is None else known.name
+        return GraphEdge(
+            place.name, edge.action, name, edge.file, edge.line, written, edge.catch is not None
+        )
+
+    def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
+        counts = {(edge.source, edge.action): edge for edge in self.edges}
+        for node, before, after in own.replaced:
+            place = self._by_node[id(node)]
+            yield Conflict(self._edge(place, after, "flow"), self._edge(place, before, "flow"))
+        for place in self.nodes.values():
+            for before, after in place.node.replaced:
+                yield Conflict(self._edge(place, after, "node"), self._edge(place, before, "node"))
+            for action, edge in place.node.edges.items():
+                kept = counts[place.name, action]
+                if kept.written == "flow" and own.of(place.node)[action].target is not edge.target:
+                    yield Conflict(kept, self._edge(place, edge, "node"))
+
+
+def label(node: str, path: tuple[str, ...]) -> str:
+    """A node as the database and the monitor show it: the nested flows around it, and its name."""
+    return Address(path, node).text
+
+
+def _is_quick(phase: Any) -> bool:
+    """Whether a phase returns at once: a coroutine, or because it does no work of the user's."""
+    owner = getattr(phase, "__self__", None)
+    works = isinstance(owner, FunctionNode) and owner.signature.takes_store
+    return iscoroutinefunction(phase) or (getattr(phase, "__module__", "") in _QUICK and not works)
+
+
+def graphs_in(node: Any) -> tuple[Graph, ...]:
+    """The graphs inside of a node, as it is wired now: of a flow, or of parallel branches.
+
+    What is inside of it is drawn first, the innermost first of all, however deep that is.
+
+    Raises:
+        DefinitionError: The flow contains itself.
+    """
+    if not node.is_flow and not isinstance(node, Spread):
+        return ()
+    if not _is_drawn(node):
+        for one in _inner_first(node, _containers):
+            if not _is_drawn(one):
+                version = wiring_version()
+                one._drawn = version, _draw_inside(one)
+    found: tuple[Graph, ...] = node._drawn[1]
+    return found
+
+
+def _is_drawn(node: Any) -> bool:
+    known = node._drawn
+    if known is None or known[0] != wiring_version():
+        return False
+    return not node.is_flow or known[1][0].start.node is node.start
+
+
+def _draw_inside(node: Any) -> tuple[Graph, ...]:
+    if node.is_flow:
+        return (Graph(node.start, node._own_edges),)
+    if isinstance(node, Subflow):
+        return graphs_in(node.flow)
+    return tuple(Graph(branch) for branch in node.branches)
+
+
+def _containers(node: Any) -> Iterator[_Node]:
+    """The nodes directly inside of a flow, or of parallel branches, that have others inside."""
+    if node.is_flow:
+        own, starts = node._own_edges, [node.start]
+    else:
+        own, starts = FlowEdges(), node.branches
+    for one in _closure([*starts, *own.sources], own, ()):
+        if one.is_flow or isinstance(one, Spread):
+            yield one
+
+
+ThingT = TypeVar("ThingT")
+
+
+def _inner_first(start: ThingT, inside: Callable[[ThingT], Iterable[ThingT]]) -> Iterator[ThingT]:
+    """A thing and all that is inside of it, each once, after what is inside of itself.
+
+    Raises:
+        DefinitionError: Something is inside of itself.
+    """
+    done: set[int] = set()
+    around = {id(start)}
+    path = [(start, iter(inside(start)))]
+    while path:
+        thing, rest = path[-1]
+        part = next((one for one in rest if id(one) not in done), None)
+        if part is None:
+            path.pop()
+            around.discard(id(thing))
+            done.add(id(thing))
+            yield thing
+        elif id(part) in around:
+            kind = "flow" if getattr(part, "is_flow", False) else "parallel node"
+            raise DefinitionError(f"{kind} {getattr(part, 'name', part)!r} contains itself")
+        else:
+            around.add(id(part))
+            path.append((part, iter(inside(part))))
+
+
+def _closure(starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]) -> list[_Node]:
+    """What can be reached from ``starts``, each node once, breadth first, without the known."""
+    found = {id(node) for node in known}
+    queue: list[_Node] = []
+    for start in starts:
+        position = len(queue)
+        if id(start) not in found:
+            found.add(id(start))
+            queue.append(start)
+        while position < len(queue):
+            node = queue[position]
+            for edge in {**node.edges, **own.of(node)}.values():
+                if not isinstance(edge.target, End) and id(edge.target) not in found:
+                    found.add(id(edge.target))
+                    queue.append(edge.target)
+            position += 1
+    return queue

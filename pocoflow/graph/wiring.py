@@ -1,0 +1,149 @@
+"""Edges: those that belong to one flow, as ``flow.then`` wrote them, and those of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from pocoflow.errors import DefinitionError
+from pocoflow.nodes.base import Node, check_target, note_part
+from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
+from pocoflow.nodes.middleware import (
+    NO_MIDDLEWARE,
+    AttemptMiddleware,
+    Middleware,
+    VisitMiddleware,
+    check_middleware,
+)
+from pocoflow.nodes.porting import not_a_node
+
+__all__ = ["Conflict", "FlowEdges", "GraphEdge", "Source", "Writer"]
+
+_NONE: Mapping[str, Edge] = MappingProxyType({})
+
+
+class CanReturnDefault(Protocol):
+    """A node that can return the action ``"default"``."""
+
+    def when(self, action: Literal["default"], /) -> Branch: ...
+
+
+class CanReturnNone(Protocol):
+    """A node that can return ``None``, which is the action ``"default"``."""
+
+    def when(self, action: None, /) -> Branch: ...
+
+
+Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
+"""Where an edge of a flow begins: a node, for its default action, or ``node.when``, ``node.catch``.
+
+Structural, so that a type checker refuses a node whose actions do not include the default one.
+"""
+
+
+Writer: TypeAlias = Literal["node", "flow"]
+
+
+class GraphEdge(NamedTuple):
+    """An edge of the graph.
+
+    Attributes:
+        source: Name of the graph node that it leaves.
+        action: The action that takes it; ``"*"`` is any action without an edge of its own. For one
+            that errors take, ``except`` and their classes.
+        target: Name of the graph node that it reaches; ``None`` is ``END``.
+        file: The file it is written in.
+        line: The line in it.
+        written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
+        is_error: Whether errors take it.
+    """
+
+    source: str
+    action: str
+    target: str | None
+    file: str
+    line: int
+    written: Writer
+    is_error: bool = False
+
+
+class Conflict(NamedTuple):
+    """Two edges for one action of one node, to different targets; one of them counts.
+
+    Attributes:
+        kept: The edge that counts: the flow's before the node's, the later before the earlier.
+        dropped: The other one. Its target may be a node that is not in the graph.
+    """
+
+    kept: GraphEdge
+    dropped: GraphEdge
+
+    @property
+    def is_disagreement(self) -> bool:
+        """Whether the flow and the node disagree; otherwise one was written over the other."""
+        return self.kept.written != self.dropped.written
+
+
+class FlowEdges:
+    """The edges of one flow, by source node and action, in the order in which they were written.
+
+    Attributes:
+        sources: The nodes that have an edge here.
+        replaced: Edges that were written over, as (source, before, after).
+        middleware: What wraps visits of nodes and attempts of the flow.
+    """
+
+    def __init__(self) -> None:
+        # By identity: a node may be a dataclass with == and so without a hash.
+        self._by_node: dict[int, Mapping[str, Edge]] = {}
+        self.sources: list[Node[Any, Any, Any]] = []
+        self.replaced: list[tuple[Node[Any, Any, Any], Edge, Edge]] = []
+        self.middleware = NO_MIDDLEWARE
+
+    def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:
+        """Put a middleware inside of those that there are.
+
+        Raises:
+            DefinitionError: It is no generator function of one argument.
+        """
+        for kind, given in (("visit", visit), ("attempt", attempt)):
+            if given is not None:
+                check_middleware(kind, given)
+        visits = () if visit is None else (visit,)
+        attempts = () if attempt is None else (attempt,)
+        self.middleware = Middleware(visits, attempts).within(self.middleware)
+        wiring_changed()
+
+    def add(self, source: object, target: object, file: str, line: int) -> None:
+        """Write an edge.
+
+        Raises:
+            DefinitionError: ``source`` is neither a node nor ``node.when(...)`` nor
+                ``node.catch(...)``, or ``target`` is neither a node nor ``END``.
+        """
+        branch = Branch(source, DEFAULT_ACTION) if isinstance(source, Node) else source
+        if not isinstance(branch, (Branch, Catch)):
+            raise DefinitionError(
+                f"flow.then(source, target) at {file}:{line}: the source must be a node, "
+                f"node.when(action) or node.catch(errors), not {not_a_node(source)}"
+            )
+        node: Node[Any, Any, Any] = branch.node
+        catch = branch if isinstance(branch, Catch) else None
+        action = branch.action if isinstance(branch, Branch) else branch.label
+        shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
+        where = f"flow.then({node.name}.{shown}, target) at {file}:{line}"
+        edge = Edge(action, check_target(where, target), file, line, catch)
+        note_part(node)
+        known = self.of(node)
+        before = known.get(action)
+        if not known:
+            self.sources.append(node)
+        elif before is not None and before.target is not edge.target:
+            self.replaced.append((node, before, edge))
+        self._by_node[id(node)] = MappingProxyType({**known, action: edge})
+        wiring_changed()
+
+    def of(self, node: Node[Any, Any, Any]) -> Mapping[str, Edge]:
+        """The flow's edges from a node, by action."""
+        return self._by_node.get(id(node), _NONE)

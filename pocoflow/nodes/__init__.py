@@ -1,0 +1,1 @@
+"""Nodes: classes and functions, their settings and edges, questions, resources, context."""

@@ -1,0 +1,235 @@
+"""Annotations of functions, as far as they can be known, and of which kind functions are.
+
+An annotation may be a string (PEP 563), may name what is defined further down or what only a type
+checker imports. A part that cannot be resolved is :class:`Unknown`, never an error.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import typing
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
+from enum import Enum
+from inspect import unwrap
+from types import CodeType, NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, ForwardRef, Literal, Never, NoReturn, Union, get_args, get_origin
+
+import typing_extensions
+from typing_extensions import Format, get_annotations
+
+from pocoflow.nodes.question import Question
+
+__all__ = [
+    "Unknown",
+    "actions_of",
+    "answered",
+    "awaited",
+    "is_unknown",
+    "plain",
+    "read_hints",
+]
+
+_ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
+if sys.version_info >= (3, 12):
+    _ALIASES += (typing.TypeAliasType,)
+
+
+class Unknown:
+    """An annotation, or a part of one, that cannot be resolved.
+
+    It stands in for classes, modules and generic types alike, so that the rest of the annotation
+    around it can be read. ``str`` of it is its source text.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Unknown:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Unknown(f"{self._source}.{name}")
+
+    def __getitem__(self, item: object) -> Unknown:
+        return self
+
+    def __or__(self, other: object) -> Any:
+        return Union[self, other]  # noqa: UP007 - our own operator cannot be used here
+
+    def __ror__(self, other: object) -> Any:
+        return Union[other, self]  # noqa: UP007
+
+    def __call__(self) -> None:
+        """Typing takes only callables for types."""
+
+    def __str__(self) -> str:
+        return self._source
+
+    def __repr__(self) -> str:
+        return f"<unknown {self._source}>"
+
+
+def read_hints(
+    function: Callable[..., Any], names: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """The annotations of a function by parameter, ``"return"`` included; missing ones left out.
+
+    Args:
+        function: A function or a bound method; wrappers of ``functools.wraps`` are seen through.
+        names: What else may be named, such as the local names where the function is defined.
+    """
+    inner: Any = unwrap(function)
+    inner = getattr(inner, "__func__", inner)
+    if not hasattr(inner, "__code__"):
+        return {}  # such as a partial, which has no annotations
+    try:
+        raw = get_annotations(inner, format=Format.FORWARDREF)
+    except (NameError, TypeError, AttributeError):
+        return {}
+    parameters = {one.__name__: one for one in getattr(inner, "__type_params__", ())}
+    spaces = (parameters, names or {}, _closure(inner), inner.__globals__, vars(builtins))
+    return {name: _resolve(hint, spaces) for name, hint in raw.items()}
+
+
+def _closure(function: Any) -> Mapping[str, object]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        with suppress(ValueError):  # a cell that is still empty, such as the function's own
+            found[name] = cell.cell_contents
+    return found
+
+
+def _resolve(hint: Any, spaces: tuple[Mapping[str, object], ...]) -> Any:
+    local = {
+        name: next((space[name] for space in spaces if name in space), Unknown(name))
+        for text in _texts(hint)
+        for name in _names(text)
+    }
+    shim = SimpleNamespace(__annotations__={"it": hint})
+    try:
+        return typing.get_type_hints(shim, {}, local, include_extras=True)["it"]
+    except Exception:  # noqa: BLE001 - whatever it is, it is no annotation that we can read
+        return Unknown(str(getattr(hint, "__forward_arg__", hint)))
+
+
+def _texts(hint: Any) -> Iterator[str]:
+    """The strings in an annotation that are source text."""
+    if isinstance(hint, str):
+        yield hint
+    elif isinstance(hint, ForwardRef):
+        yield hint.__forward_arg__
+    elif get_origin(hint) is not Literal:
+        for part in hint if isinstance(hint, (list, tuple)) else get_args(hint):
+            yield from _texts(part)
+
+
+def _names(text: str) -> Iterator[str]:
+    try:
+        code = compile(text, "<annotation>", "eval")
+    except (SyntaxError, ValueError):
+        return
+    yield from _names_of(code)
+
+
+def _names_of(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        for one in constant if isinstance(constant, tuple) else (constant,):
+            if isinstance(one, str):
+                yield from _names(one)
+
+
+def is_unknown(annotation: Any) -> bool:
+    """Whether an annotation, or any part of it, could not be resolved."""
+    if isinstance(annotation, (Unknown, ForwardRef)):
+        return True
+    if get_origin(annotation) is Literal:
+        return False
+    parts = annotation if isinstance(annotation, list) else get_args(annotation)
+    return any(is_unknown(part) for part in parts)
+
+
+def plain(annotation: Any) -> Any:
+    """The annotation without ``Annotated`` around it and without type aliases."""
+    while True:
+        if type(annotation) in _ALIASES:
+            try:
+                annotation = annotation.__value__
+            except Exception:  # noqa: BLE001 - evaluated lazily: it may name anything
+                return Unknown(str(annotation))
+        elif get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        else:
+            return annotation
+
+
+def awaited(annotation: Any) -> Any:
+    """What awaiting the value of an annotation gives: ``X`` of an ``Awaitable[X]``, else itself."""
+    inner = plain(annotation)
+    origin = get_origin(inner)
+    if origin in (Awaitable, Coroutine) and get_args(inner):
+        return get_args(inner)[-1]
+    return inner
+
+
+def answered(annotation: Any) -> tuple[Any, bool]:
+    """What is left of an annotation when questions are answered, and whether it had any.
+
+    ``Question[X]`` becomes ``X``, ``X | Question[X]`` as well.
+    """
+    inner = plain(annotation)
+    if inner is Question or get_origin(inner) is Question:
+        return (*get_args(inner), Any)[0], True
+    if get_origin(inner) not in (Union, UnionType):
+        return annotation, False
+    parts = [answered(part) for part in get_args(inner)]
+    if not any(asks for _, asks in parts):
+        return annotation, False
+    return Union[tuple(part for part, _ in parts)], True  # noqa: UP007 - of parts
+
+
+def actions_of(annotation: Any) -> tuple[str, ...] | None:
+    """The actions that an annotation allows: ``None``, a ``Literal``, a ``StrEnum`` or a union.
+
+    Returns:
+        Each action once, in the order of the annotation, ``None`` as ``"default"``; ``None`` if a
+        part of the annotation is unknown.
+
+    Raises:
+        TypeError: The annotation is known and allows something else.
+    """
+    if is_unknown(annotation := plain(annotation)):
+        return None
+    origin = get_origin(annotation)
+    if annotation is None or annotation is NoneType:
+        return ("default",)
+    if annotation is Never or annotation is NoReturn:
+        return ()
+    if origin is Union or origin is UnionType:
+        parts = [actions_of(part) for part in get_args(annotation)]
+        known = [part for part in parts if part is not None]
+        return _once(*known) if len(known) == len(parts) else None
+    if origin is Literal:
+        return _once(*(_literal(value) for value in get_args(annotation)))
+    if (
+        isinstance(annotation, type)
+        and issubclass(annotation, Enum)
+        and issubclass(annotation, str)
+    ):
+        return tuple(str.__str__(member) for member in annotation)
+    raise TypeError(annotation)
+
+
+def _literal(value: object) -> tuple[str]:
+    if value is None:
+        return ("default",)
+    if isinstance(value, str):
+        return (str.__str__(value),)
+    raise TypeError(value)
+
+
+def _once(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(action for group in groups for action in group))

@@ -1,0 +1,161 @@
+"""The types of answers: what a node may be told, and how an answer is checked, kept and read."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeVar, get_args, get_origin
+
+import typing_extensions
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from pocoflow.errors import AnswerError, DefinitionError
+from pocoflow.messages import short, type_label
+from pocoflow.nodes.annotations import answered, awaited, is_unknown, read_hints
+from pocoflow.nodes.base import AskNode, BatchNode, Node
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.json_text import read_json, write_json
+
+__all__ = ["AnswerType", "answer_type", "asks"]
+
+_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
+
+
+class AnswerType:
+    """What a node asks for.
+
+    Args:
+        hint: The type; ``Any`` takes every JSON value.
+
+    Raises:
+        DefinitionError: Pydantic cannot validate the type, or describe it as a JSON schema.
+    """
+
+    def __init__(self, hint: Any) -> None:
+        self.hint = hint
+        try:
+            self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
+            self.schema: dict[str, Any] = self._adapter.json_schema()
+        except PydanticUserError as exc:
+            raise DefinitionError(
+                f"an answer of type {type_label(hint)} cannot be asked for: {exc.message}; use a "
+                "type that Pydantic can describe as a JSON schema"
+            ) from exc
+
+    def from_python(self, answer: object) -> str:
+        """An answer as JSON text.
+
+        Raises:
+            AnswerError: It does not fit the type, or would not come back the same.
+        """
+        try:
+            checked = self._adapter.validate_python(answer, strict=True)
+            text = self._adapter.dump_json(checked, by_alias=True, round_trip=True).decode()
+            write_json(read_json(text))
+            if self._adapter.validate_json(text, strict=True) != checked:
+                raise AnswerError(
+                    f"the answer {short(answer)} would not come back from JSON as it is: as a "
+                    f"{type_label(self.hint)} it is written as {text}"
+                )
+        except AnswerError:
+            raise
+        except (ValueError, RecursionError) as exc:  # of Pydantic, too
+            raise self._refusal(short(answer), exc) from exc
+        return text
+
+    def from_json(self, answer: object) -> str:
+        """A JSON value, such as ``json.loads`` gives, as the JSON text of an answer.
+
+        It is kept as it is given: what the type makes of it need not be what the type takes.
+
+        Raises:
+            AnswerError: It does not fit the type.
+        """
+        try:
+            given = write_json(answer)
+        except ValueError as exc:
+            raise AnswerError(f"the answer {short(answer)} is not a JSON value: {exc}") from exc
+        self.read(given)
+        return given
+
+    def read(self, text: str) -> Any:
+        """The answer that was kept as a JSON text.
+
+        Raises:
+            AnswerError: It does not fit the type as it is now.
+        """
+        try:
+            return self._adapter.validate_json(text, strict=True)
+        except ValidationError as exc:
+            raise self._refusal(text, exc) from exc
+
+    def _refusal(self, shown: str, exc: Exception) -> AnswerError:
+        wanted = f"the answer {shown:.200} is not a {type_label(self.hint)}"
+        if not isinstance(exc, ValidationError):
+            return AnswerError(f"{wanted}: {exc}")
+        told = []
+        for error in exc.errors(include_url=False, include_context=False, include_input=False):
+            where = ".".join(map(str, error["loc"]))
+            told.append(f"{where}: {error['msg']}" if where else error["msg"])
+        return AnswerError(f"{wanted}: {'; '.join(told)}")
+
+
+def asks(node: Node[Any, Any, Any]) -> bool:
+    """Whether the definition of a node says that it may ask."""
+    if isinstance(node, FunctionNode):
+        return node.signature.asks
+    kind: Any = type(node)
+    return isinstance(node, AskNode) or _returned(kind)[1]
+
+
+def answer_type(node: Node[Any, Any, Any]) -> AnswerType:
+    """What a node asks for.
+
+    Raises:
+        DefinitionError: No answer of that type can be asked for; names the node.
+    """
+    hint = _hint(node)
+    try:
+        return AnswerType(Any if is_unknown(hint) else hint)
+    except DefinitionError as exc:
+        raise DefinitionError(f"node {node.name!r}: {exc}") from exc
+
+
+def _hint(node: Node[Any, Any, Any]) -> Any:
+    if isinstance(node, FunctionNode):
+        return node.signature.answer
+    kind: Any = type(node)
+    hint, said = _returned(kind)
+    if said:
+        return hint
+    argument: Any = Any
+    if isinstance(node, AskNode):
+        argument = _argument(type(node), AskNode, 0)
+    elif isinstance(node, BatchNode):
+        argument = _argument(type(node), BatchNode, 1)
+    return Any if isinstance(argument, _VARIABLES) else argument
+
+
+@lru_cache(maxsize=1024)
+def _returned(kind: Any) -> tuple[Any, bool]:
+    """What ``exec`` of a class returns when its questions are answered, and whether it asks."""
+    for phase in (getattr(kind, "exec_async", None), kind.exec):
+        if phase is None or phase is AskNode.exec:
+            continue
+        hint, said = answered(awaited(read_hints(phase).get("return", Any)))
+        if said:
+            return hint, True
+    return Any, False
+
+
+def _argument(kind: type, parent: Any, number: int) -> Any:
+    """A type argument of ``parent``, as a subclass of it gives it."""
+    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
+        origin = get_origin(base) or base
+        if origin is parent:
+            return (*get_args(base), *[Any] * 3)[number]
+        if isinstance(origin, type) and issubclass(origin, parent):
+            own = getattr(origin, "__parameters__", ())
+            given = dict(zip(own, get_args(base), strict=False))
+            found = _argument(origin, parent, number)
+            return given.get(found, found)
+    return Any

@@ -1,0 +1,397 @@
+"""Nodes: prep | exec | post, with retries, and the edges between them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
+
+from typing_extensions import TypeVar
+
+from pocoflow.address import check_name
+from pocoflow.errors import DefinitionError
+from pocoflow.logging import get_logger
+from pocoflow.nodes.edges import (
+    DEFAULT_ACTION,
+    Branch,
+    Catch,
+    Edge,
+    End,
+    make_catch,
+    wiring_changed,
+)
+from pocoflow.nodes.porting import (
+    Elsewhere,
+    check_called,
+    check_phases,
+    keyword_only,
+    not_a_node,
+    refuse_dead,
+    two_arguments,
+)
+from pocoflow.nodes.question import Question, Reply
+from pocoflow.nodes.settings import RetryOn, check_settings
+from pocoflow.store.store import Store
+from pocoflow.values.failures import Failure
+
+__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target", "note_part"]
+
+ItemT = TypeVar("ItemT", default=Any)
+ResultT = TypeVar("ResultT", default=Any)
+AnswerT = TypeVar("AnswerT", default=Any)
+_log = get_logger("flow")
+
+PrepT = TypeVar("PrepT", default=Any)
+ExecT = TypeVar("ExecT", default=Any)
+PostT = TypeVar("PostT", bound=str | None, default=str | None)
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
+FieldT = TypeVar("FieldT")
+
+
+def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
+    """The target of an edge, or an error that begins with ``owner``.
+
+    Raises:
+        DefinitionError: It is neither a node nor ``END``.
+    """
+    if isinstance(target, End):
+        return target
+    if isinstance(target, Node):
+        note_part(target)
+        return target
+    raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
+
+
+def note_part(node: Node[Any, Any, Any]) -> None:
+    """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
+    if node.is_flow:
+        node._is_part = True
+
+
+def _warn_replaced(node: Node[Any, Any, Any], before: Edge[Any], after: Edge[Any]) -> None:
+    old, new = (getattr(one.target, "name", "END") for one in (before, after))
+    chain = ""
+    if isinstance(before.target, Node):
+        chain = (
+            f". then returns its source, so a chain is {node.name}.then({before.action!r}, {old}); "
+            f"{old}.then('default', {new})"
+        )
+    _log.warning(
+        "%s.then(%r, %s) at %s:%d replaces the edge to %s at %s:%d%s",
+        *(node.name, after.action, new, after.file, after.line, old, before.file, before.line),
+        chain,
+    )
+
+
+class Node(Generic[PrepT, ExecT, PostT]):
+    """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
+
+    ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
+    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, to which it is held in a
+    run, too. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
+
+    Attributes:
+        name: What the node is called in graphs, logs and the database; the class name by default.
+        max_retries: Attempts of ``exec``, at least 1. ``3`` means: one call and two more.
+        retry_delay: Seconds between two attempts.
+        backoff: Factor by which the delay grows from attempt to attempt, at least 1.
+        jitter: Share of the delay, 0 to 1, that is added at random so that clients do not retry in
+            step.
+        retry_on: Exceptions that are worth another attempt: a class, a tuple of classes, or a
+            function from the exception to a bool.
+        timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
+            cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
+            after the timeout it goes on unobserved and its result is dropped.
+        journal: Whether, in a flow with a database, the result of ``exec`` is committed before
+            ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
+            off for a cheap ``exec``: a step is then one commit instead of two.
+
+    Raises:
+        DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
+            makes no sense, or with a phase that is never called, such as ``prep_async``.
+    """
+
+    max_retries: int = 1
+    retry_delay: float = 0.0
+    backoff: float = 1.0
+    jitter: float = 0.0
+    retry_on: RetryOn = Exception
+    timeout: float | None = None
+    journal: bool = True
+
+    is_flow: ClassVar[bool] = False
+    is_batch: ClassVar[bool] = False
+
+    _is_part: bool = False
+    _made_at: tuple[str, int] | None = None
+    _drawn: tuple[int, tuple[Any, ...]] | None = None
+    _name: str | None
+    _edges: dict[str, Edge[Node[Any, Any, Any]]]
+    _replaced: list[tuple[Edge[Any], Edge[Any]]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
+        node = super().__new__(cls)
+        try:
+            # Set here and not in __init__, so that a subclass may leave out super().__init__().
+            node._name = None
+            node._edges = {}
+            node._replaced = []
+        except Exception as exc:
+            raise DefinitionError(
+                f"{cls.__name__} refuses to be written to ({type(exc).__name__}): a node is given "
+                "its name and its edges, so it cannot be frozen; use @dataclass(eq=False)"
+            ) from exc
+        check_called(cast(Any, cls))
+        check_phases(node)
+        check_settings(node)
+        return node
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        refuse_dead(cls)
+
+    @keyword_only
+    def __init__(self, *, name: str | None = None) -> None:
+        """Build a node; ``name`` sets it apart from others of its class in one flow."""
+        if name is not None:
+            self.name = name
+
+    # -- the three phases ---------------------------------------------------------------------
+
+    def prep(self, store: Store[Any], /) -> PrepT | Awaitable[PrepT]:
+        """Read from the store what ``exec`` needs. Returns ``None`` unless overridden."""
+        return cast(PrepT, None)
+
+    def exec(self, prep_result: PrepT, /) -> ExecT | Awaitable[ExecT]:
+        """Do the work, without the store; retried on failure. ``None`` unless overridden."""
+        return cast(ExecT, None)
+
+    def post(
+        self, store: Store[Any], prep_result: PrepT, exec_result: ExecT, /
+    ) -> PostT | Awaitable[PostT]:
+        """Write results to the store and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def exec_fallback(self, prep_result: PrepT, exc: Exception, /) -> ExecT | Awaitable[ExecT]:
+        """Give a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
+        raise exc
+
+    # -- wiring -------------------------------------------------------------------------------
+
+    @two_arguments
+    def then(
+        self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any] | End, /
+    ) -> Self:
+        """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
+
+        The edge belongs to the node, in every flow. ``flow.then`` writes one for a single flow.
+
+        Returns:
+            This node, so that its edges chain: ``a.then("ok", b).then("error", c)``.
+
+        Raises:
+            DefinitionError: ``action`` is not a non-empty string, or ``target`` is neither a node
+                nor ``END``.
+        """
+        frame = sys._getframe(2)  # behind two_arguments
+        self._add_edge(action, target, frame.f_code.co_filename, frame.f_lineno)
+        return self
+
+    def _add_edge(self, action: object, target: object, file: str, line: int) -> None:
+        if not isinstance(action, str) or not action:
+            swapped = ": the action comes first" if isinstance(target, str) else ""
+            raise DefinitionError(
+                f"{self.name}.then(action, target): the action must be a non-empty string, "
+                f"not {action!r}{swapped}"
+            )
+        end = check_target(f"{self.name}.then({action!r}, target) at {file}:{line}", target)
+        edge = Edge(str.__str__(action), end, file, line)
+        before = self._edges.get(edge.action)
+        # New containers, so that a copy of a node that shares them is not wired along with it.
+        if before is not None and before.target is not target:
+            self._replaced = [*self._replaced, (before, edge)]
+            _warn_replaced(self, before, edge)
+        self._edges = {**self._edges, edge.action: edge}
+        wiring_changed()
+
+    def when(self, action: PostT | Literal["*"], /) -> Branch:
+        """One action of this node, as the source of an edge: ``flow.then(node.when("bad"), fix)``.
+
+        ``"*"`` stands for any action without an edge of its own, ``None`` for the default action.
+
+        Raises:
+            DefinitionError: ``action`` is not a non-empty string.
+        """
+        given: object = DEFAULT_ACTION if action is None else action
+        if not isinstance(given, str) or not given:
+            raise DefinitionError(
+                f"{self.name}.when(action): the action must be a non-empty string, not {action!r}"
+            )
+        return Branch(self, str.__str__(given))
+
+    @overload
+    def catch(self, /, *kinds: type[Exception]) -> Catch: ...
+    @overload
+    def catch(self, /, *kinds: type[Exception], writes: Failure | None) -> Catch: ...
+    @overload
+    def catch(
+        self, /, *kinds: type[ErrorT], writes: FieldT, value: Callable[[ErrorT], FieldT]
+    ) -> Catch: ...
+    def catch(self, /, *kinds: Any, writes: Any = None, value: Any = None) -> Catch:
+        """Errors of this node, as the source of an edge of a flow.
+
+        ``flow.then(fetch.catch(TimeoutError), give_up)`` goes to ``give_up`` when ``fetch`` raises
+        one, in any phase, after its retries and its fallback. For a flow that is a node, and a
+        node with parallel branches, these are the errors that nothing inside of them catches. The
+        step is finished by that: what the node had written to the store stays there, and a run
+        that is resumed goes on behind it. The cancellation of a run, and a database that cannot be
+        written, are not caught. Of several edges that fit, the first that was written is taken.
+
+        Args:
+            kinds: Classes of exceptions; those derived from them are meant, too.
+            writes: The field that gets what is left of the exception: a
+                :class:`~pocoflow.failure.Failure`, or what ``value`` makes of it.
+            value: A function from the exception to the value of that field.
+
+        Raises:
+            DefinitionError: An argument makes no sense.
+        """
+        return make_catch(self, kinds, writes, value)
+
+    @property
+    def replaced(self) -> Sequence[tuple[Edge[Any], Edge[Any]]]:
+        """Edges that were written over, each with the one that took its place."""
+        return self._replaced
+
+    if not TYPE_CHECKING:  # a type checker refuses these operators, as it should
+
+        def __rshift__(self, other):
+            raise TypeError(
+                f"{self.name} >> ... is PocketFlow's way to wire: here it is "
+                f"{self.name}.then('default', target)"
+            )
+
+        def __sub__(self, action):
+            raise TypeError(
+                f"{self.name} - {action!r} >> ... is PocketFlow's way to wire: here it is "
+                f"{self.name}.then({action!r}, target)"
+            )
+
+        next = Elsewhere("edges are written node.then('default', target)")
+        add_successor = Elsewhere("edges are written node.then('default', target)")
+        successors = Elsewhere("the edges of a node are in node.edges")
+        params = Elsewhere("put the values into the store, or give them to __init__")
+        set_params = Elsewhere("put the values into the store, or give them to __init__")
+        run = Elsewhere("a node runs in a flow, Flow(start=node).run(store)")
+        cur_retry = Elsewhere("context().attempt counts the attempts, from 1")
+
+    @property
+    def edges(self) -> Mapping[str, Edge[Node[Any, Any, Any]]]:
+        """The node's edges by action, read-only."""
+        return MappingProxyType(self._edges)
+
+    @property
+    def name(self) -> str:
+        """What the node is called; its class name until it is set."""
+        return self._name if self._name is not None else type(self).__name__
+
+    @name.setter
+    def name(self, name: str) -> None:
+        check_name(f"the name of a node ({type(self).__name__})", name)
+        self._name = name
+        wiring_changed()
+
+    def __repr__(self) -> str:
+        own = "" if self.name == type(self).__name__ else f" {self.name!r}"
+        return f"<{type(self).__name__} node{own}>"
+
+
+class AsyncNode(Node[PrepT, ExecT, PostT]):
+    """A node whose work is ``async def exec_async``; ``asyncio.gather`` in it runs in parallel.
+
+    The engine awaits it, in ``flow.run`` on the loop of all synchronous runs and in
+    ``flow.run_async`` on the caller's. (``Node`` takes ``async def exec`` as well; this is the
+    documented name.)
+    """
+
+    async def exec(self, prep_result: PrepT, /) -> ExecT:
+        """Call :meth:`exec_async`."""
+        found: object = self.exec_async(prep_result)
+        if not isinstance(found, Awaitable):
+            raise DefinitionError(
+                f"{type(self).__name__}.exec_async returned {type(found).__name__}, which cannot "
+                "be awaited: write 'async def exec_async'"
+            )
+        return cast(ExecT, await found)
+
+    async def exec_async(self, prep_result: PrepT, /) -> ExecT:
+        """Do the work, without the store. Returns ``None`` unless overridden."""
+        return cast(ExecT, None)
+
+
+class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
+    """A node that asks a person: its answer is the result of ``exec``, and ``post`` goes on.
+
+    ``prep`` returns the :class:`~pocoflow.question.Question`, or the answer itself if nobody has to
+    be asked. The run then pauses and its process may end. ``prep`` is not run again: what it
+    returned is kept with the question. ``exec`` may be overridden to do work first; it returns the
+    question or the answer.
+
+    ``AskNode[Answer, Post]`` names the type of the answer and the actions of ``post``.
+    """
+
+    def exec(
+        self, prep_result: Any, /
+    ) -> AnswerT | Question[AnswerT] | Awaitable[AnswerT | Question[AnswerT]]:
+        """Give the question, or the answer if there is one: by default what ``prep`` returned."""
+        return cast(AnswerT, prep_result)
+
+    def post(
+        self, store: Store[Any], prep_result: Any, answer: AnswerT, /
+    ) -> PostT | Awaitable[PostT]:
+        """Write what was answered and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
+        """An answer for ``flow.answer(run_id, node.reply(answer))``."""
+        return Reply(self, answer, by)
+
+
+class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
+    """A node whose ``exec`` is called for each item that ``prep`` gives.
+
+    ``prep`` returns an iterable, which is taken from as the items are worked on; ``exec`` gets one
+    item; ``post`` gets the list of results, in the order of the items. Retries, timeout, fallback
+    and journal are per item: after a crash only the items that were not finished are worked on.
+
+    Attributes:
+        concurrency: How many items are worked on at once: as tasks if ``exec`` is ``async``, else
+            in threads. ``1`` works on them one after another.
+        on_error: What happens when an item fails for good. ``"stop"``: the others are asked to
+            stop and its exception ends the step. ``"collect"``: its exception takes the place of
+            its result.
+    """
+
+    concurrency: int = 1
+    on_error: Literal["stop", "collect"] = "stop"
+    is_batch = True
+
+    def prep(self, store: Store[Any], /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
+        """Give the items; none unless overridden."""
+        return ()
+
+    def exec(self, item: ItemT, /) -> ResultT | Awaitable[ResultT]:
+        """Work on one item, without the store; retried on failure. ``None`` unless overridden."""
+        return cast(ResultT, None)
+
+    def post(
+        self, store: Store[Any], items: Any, results: list[ResultT], /
+    ) -> PostT | Awaitable[PostT]:
+        """Write the results to the store and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def exec_fallback(self, item: ItemT, exc: Exception, /) -> ResultT | Awaitable[ResultT]:
+        """Give a result for an item when its last attempt failed; raises ``exc`` by default."""
+        raise exc

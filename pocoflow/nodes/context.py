@@ -1,0 +1,248 @@
+"""The run context: what a node may know about the run that executes it.
+
+There is one context variable for it in the whole library. It is carried into the threads and tasks
+that the engine starts; later features add to :class:`RunContext` instead of inventing their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from copy import copy
+from typing import Any, TypeVar, cast
+
+from pocoflow.errors import NoRunError, RunCancelled, RunError
+from pocoflow.nodes.resources import NO_RESOURCES, find_resource
+
+__all__ = ["Cancellation", "RunContext", "context"]
+
+T = TypeVar("T")
+
+
+class Cancellation:
+    """One run's request to stop: a flag that is cheap to read, and callbacks that end waits.
+
+    Attributes:
+        requested: Whether the run was asked to stop. Never goes back to ``False``.
+        deadline: Seconds that the run may take, or ``None``.
+        is_late: Whether it was its deadline that stopped it.
+    """
+
+    __slots__ = ("_callbacks", "deadline", "is_late", "requested")
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self.requested = False
+        self.deadline = deadline
+        self.is_late = False
+        self._callbacks: dict[Callable[[], object], None] = {}
+
+    def request(self) -> None:
+        """Ask the run to stop, from any thread; ends a retry delay or an await.
+
+        Takes no lock: a signal handler or a finalizer may ask, too.
+        """
+        self.requested = True
+        while self._callbacks:
+            try:
+                callback, _ = self._callbacks.popitem()
+            except KeyError:
+                return  # another thread calls the last one
+            callback()
+
+    def expire(self) -> None:
+        """Ask the run to stop because its deadline has passed."""
+        self.is_late = not self.requested
+        self.request()
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once, in the thread that asks; at once if it was asked already."""
+        self._callbacks[callback] = None
+        if self.requested and self._callbacks.pop(callback, callback) is None:
+            callback()
+
+    def remove_callback(self, callback: Callable[[], object]) -> None:
+        """Forget a callback; nothing happens if it was called already."""
+        self._callbacks.pop(callback, None)
+
+
+class RunContext:
+    """The run, step and attempt that the calling code belongs to.
+
+    The engine keeps one object per run and updates it from step to step, so read what you need
+    while your phase runs instead of keeping the object.
+
+    Attributes:
+        run_id: The run's id, as in the database.
+        flow_name: The flow's name.
+        node: The node's name in the flow's graph.
+        path: Names of the flow nodes around it, outermost first; empty if the flow is not nested.
+        step: The step's number, from 0. Steps are numbered as they are committed, so in a parallel
+            branch it is the number that the step would have if it were the next one to end.
+        scope: Which parallel branch this is, such as ``"12.0"``; empty outside of branches.
+        count: The number of the step among those of its branch, from 0.
+        phase: ``"prep"``, ``"exec"`` or ``"post"``.
+        attempt: The attempt of ``exec``, from 1.
+        item: The item's number in a batch, else ``None``: its index, unless a resumed run found
+            other items than before.
+        mark: What tells that item from the others of its step; empty if nothing does.
+        cancellation: The run's request to stop.
+        token: 128 random bits of the run as text; the same after a resume.
+        resources: The objects that the run was given; ``context()[key]`` gets one.
+        emitter: Who gets what is emitted; ``None`` if nobody listens.
+        given_up: Why nobody waits any more for the attempt that has this context, if so.
+    """
+
+    __slots__ = (
+        "attempt",
+        "cancellation",
+        "count",
+        "emitter",
+        "flow_name",
+        "given_up",
+        "item",
+        "mark",
+        "node",
+        "path",
+        "phase",
+        "resources",
+        "run_id",
+        "scope",
+        "step",
+        "token",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        flow_name: str,
+        token: str,
+        cancellation: Cancellation,
+        resources: Mapping[Any, object] = NO_RESOURCES,
+    ) -> None:
+        self.run_id = run_id
+        self.flow_name = flow_name
+        self.node = ""
+        self.path: tuple[str, ...] = ()
+        self.step = 0
+        self.scope = ""
+        self.count = 0
+        self.phase = "prep"
+        self.attempt = 1
+        self.item: int | None = None
+        self.mark = ""
+        self.cancellation = cancellation
+        self.token = token
+        self.resources = resources
+        self.emitter: Callable[[RunContext, object], object] | None = None
+        self.given_up: RunError | None = None
+
+    def __getitem__(self, key: T) -> T:
+        """The object that the run was given for ``key = resource(Class, name)``.
+
+        Raises:
+            ResourceError: It was not given one.
+        """
+        return cast(T, find_resource(self.resources, key))
+
+    def for_item(self, number: int, mark: str, cancellation: Cancellation) -> RunContext:
+        """The context of one item of a batch in the current step."""
+        item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
+        item.node, item.path, item.step = self.node, self.path, self.step
+        item.phase, item.item, item.emitter = "exec", number, self.emitter
+        item.mark = mark
+        item.scope, item.count = self.scope, self.count
+        return item
+
+    def for_branch(
+        self, scope: str, path: tuple[str, ...], cancellation: Cancellation
+    ) -> RunContext:
+        """The context of a parallel branch that begins here."""
+        branch = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
+        branch.scope, branch.path, branch.emitter = scope, path, self.emitter
+        branch.node, branch.step = self.node, self.step
+        return branch
+
+    def for_attempt(self) -> RunContext:
+        """The context of an attempt that may be given up while it goes on."""
+        return copy(self)
+
+    def check_wanted(self) -> None:
+        """Do nothing if the run still waits for this attempt.
+
+        Raises:
+            RunError: What ended the wait: a ``NodeTimeoutError``, or a ``RunCancelled``.
+        """
+        if self.given_up is not None:
+            raise type(self.given_up)(*self.given_up.args)
+
+    def emit(self, value: object) -> None:
+        """Show progress, a token, a partial result: an :class:`~pocoflow.events.Emitted` event.
+
+        Whoever streams the run or subscribes to its events gets the value, at once and in order;
+        it is not stored. Any thread may call it; costs next to nothing if nobody listens.
+
+        Raises:
+            RunError: The attempt that calls it was given up, at its timeout or with its run.
+        """
+        self.check_wanted()
+        if self.emitter is not None:
+            self.emitter(self, value)
+
+    @property
+    def idempotency_key(self) -> str:
+        """A text that is the same for every attempt of this step, also after a crash and a resume.
+
+        Hand it to a paid service as its idempotency key: what a crash makes the engine ask for a
+        second time is then not charged twice. It is unique across runs and databases (128 random
+        bits per run, and the step, in a parallel branch its place in the branch, and what an item
+        is: one that a resumed run finds at another place has the text that it had).
+        """
+        item = "" if self.item is None else f"-{self.mark or self.item}"
+        # The number of a step in a branch is known when it ends; its place in the branch is stable.
+        step = f"{self.scope}-{self.count}" if self.scope else f"{self.step}"
+        return f"{self.token}-{step}{item}"
+
+    def is_stopped_by(self, exc: BaseException) -> bool:
+        """Whether an exception is the cancellation of this run, or item, which is never retried."""
+        return isinstance(exc, RunCancelled) and self.cancellation.requested
+
+    def check_cancelled(self) -> None:
+        """Let a long synchronous ``exec`` stop at a place of its choice.
+
+        Raises:
+            RunCancelled: If the run was asked to stop.
+            NodeTimeoutError: If this attempt was given up at its timeout.
+        """
+        self.check_wanted()
+        if self.cancellation.requested:
+            raise RunCancelled(
+                f"run {self.run_id!r} was cancelled in {self.phase} of node {self.node!r} "
+                f"(step {self.step})"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"RunContext(run_id={self.run_id!r}, node={self.node!r}, step={self.step}, "
+            f"phase={self.phase!r}, attempt={self.attempt})"
+        )
+
+
+current: ContextVar[RunContext] = ContextVar("pocoflow_run_context")
+
+
+def context() -> RunContext:
+    """Return the context of the run that executes the calling ``prep``, ``exec`` or ``post``.
+
+    Raises:
+        NoRunError: Outside a run, as in a unit test that calls a phase directly.
+        NodeTimeoutError: In an attempt that was given up at its timeout and still goes on.
+    """
+    try:
+        found = current.get()
+    except LookupError:
+        raise NoRunError(
+            "context() works inside prep, exec and post of a running flow, and in the threads and "
+            "tasks that the engine starts for them; no flow is running here"
+        ) from None
+    found.check_wanted()
+    return found

@@ -1,0 +1,269 @@
+"""``@node``, which makes a node of a function, and what a type checker knows of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, overload
+
+from typing_extensions import TypeVar
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import closest
+from pocoflow.nodes.function import EachNode, FunctionNode, function_node
+from pocoflow.nodes.question import Question
+from pocoflow.nodes.settings import RetryOn
+from pocoflow.nodes.signature import read_signature
+
+__all__ = ["node"]
+
+P = ParamSpec("P")
+WrittenT = TypeVar("WrittenT")
+ActionT = TypeVar("ActionT", bound=str | None)
+ItemT = TypeVar("ItemT")
+
+Default: TypeAlias = Literal["default"]
+
+_ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
+_ABOUT_ITEMS = ("concurrency", "on_error")
+_SETTINGS = ("writes", "each", "name", "supplied", *_ABOUT_EXEC, *_ABOUT_ITEMS)
+
+
+class Writes(Protocol[WrittenT]):
+    """Decorates a function whose result is written: it must return what the fields hold."""
+
+    # The plain overload first: a checker that finds none to fit shows the first.
+    @overload
+    def __call__(
+        self, function: Callable[P, WrittenT], /
+    ) -> FunctionNode[P, WrittenT, WrittenT, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, WrittenT | Question[WrittenT]], /
+    ) -> FunctionNode[P, WrittenT | Question[WrittenT], WrittenT, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, WrittenT]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT], WrittenT, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]], WrittenT, Default]: ...
+
+
+class WritesEach(Protocol[ItemT, WrittenT]):
+    """Decorates a function that takes one item and returns one element of what is written."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], WrittenT], /
+    ) -> FunctionNode[Concatenate[ItemT, P], WrittenT, list[WrittenT], Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], WrittenT | Question[WrittenT]], /
+    ) -> EachNode[Concatenate[ItemT, P], WrittenT | Question[WrittenT], WrittenT, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT]], /
+    ) -> FunctionNode[
+        Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT], list[WrittenT], Default
+    ]: ...
+    @overload
+    def __call__(
+        self,
+        function: Callable[
+            Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT | Question[WrittenT]]
+        ],
+        /,
+    ) -> EachNode[
+        Concatenate[ItemT, P],
+        Coroutine[Any, Any, WrittenT | Question[WrittenT]],
+        WrittenT,
+        Default,
+    ]: ...
+
+
+class ForEach(Protocol[ItemT]):
+    """Decorates a function that takes one item and writes nothing."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], None], /
+    ) -> FunctionNode[Concatenate[ItemT, P], None, list[None], Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, None]], /
+    ) -> FunctionNode[Concatenate[ItemT, P], Coroutine[Any, Any, None], list[None], Default]: ...
+
+
+class Routes(Protocol):
+    """Decorates a function that writes nothing: it returns ``None`` or its action."""
+
+    @overload
+    def __call__(self, function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, ActionT], /
+    ) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, None]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, ActionT]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, ActionT | Question[ActionT]], /
+    ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
+    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
+
+
+@overload
+def node(function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]: ...
+@overload
+def node(function: Callable[P, ActionT], /) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
+@overload
+def node(
+    function: Callable[P, Coroutine[Any, Any, None]], /
+) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
+@overload
+def node(
+    function: Callable[P, Coroutine[Any, Any, ActionT]], /
+) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+@overload
+def node(
+    function: Callable[P, ActionT | Question[ActionT]], /
+) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
+@overload
+def node(
+    function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
+) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
+# Spelled out: not every type checker refuses a misspelt name in `**settings: Unpack[...]`.
+@overload
+def node(
+    *,
+    each: Iterable[ItemT],
+    writes: list[WrittenT],
+    concurrency: int = 1,
+    on_error: Literal["stop", "collect"] = "stop",
+    name: str | None = None,
+    supplied: Iterable[str] = (),
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> WritesEach[ItemT, WrittenT]: ...
+@overload
+def node(
+    *,
+    each: Iterable[ItemT],
+    concurrency: int = 1,
+    on_error: Literal["stop", "collect"] = "stop",
+    name: str | None = None,
+    supplied: Iterable[str] = (),
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> ForEach[ItemT]: ...
+@overload
+def node(
+    *,
+    writes: WrittenT,
+    name: str | None = None,
+    supplied: Iterable[str] = (),
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> Writes[WrittenT]: ...
+@overload
+def node(
+    *,
+    name: str | None = None,
+    supplied: Iterable[str] = (),
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> Routes: ...
+def node(function: Any = None, /, **settings: Any) -> Any:
+    """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
+
+    Each parameter is a field of the store: by its name, or by a reference as its default
+    (``text: str = A.summary``). With an ordinary default it is read if it is set. A parameter
+    annotated as ``Store`` is the store itself; one whose default is a ``resource(...)`` is that
+    object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
+    ``Literal`` or a ``StrEnum``. The function may be ``async def``.
+
+    A function that returns a :class:`~pocoflow.question.Question` asks a person: the run pauses,
+    and the answer is its result.
+
+    With ``each`` it maps over the items of a field: its first parameter takes one item, ``writes``
+    gets the list of the results in the order of the items, and retries, timeout and journal are per
+    item.
+
+    Args:
+        function: The function, when used without arguments.
+        settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
+            the function returns; ``name``; ``supplied``, the names of parameters whose arguments a
+            decorator below ``@node`` supplies; ``max_retries``, ``retry_delay``, ``backoff``,
+            ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
+            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a
+            field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
+
+    Raises:
+        DefinitionError: The function or a setting makes no sense; the message has the place.
+    """
+    for setting in settings:
+        if setting not in _SETTINGS:
+            raise DefinitionError(
+                f"@node has no setting {setting!r}{closest(setting, _SETTINGS)} "
+                f"(settings: {', '.join(_SETTINGS)})"
+            )
+    if function is not None:
+        return _make(function, settings, sys._getframe(1).f_locals)
+
+    def decorate(function: Any, /) -> FunctionNode[..., Any, Any, Any]:
+        return _make(function, settings, sys._getframe(1).f_locals)
+
+    return decorate
+
+
+def _make(
+    function: Any, given: Mapping[str, Any], names: Mapping[str, object]
+) -> FunctionNode[..., Any, Any, Any]:
+    settings = dict(given)
+    writes, each, name = (settings.pop(one, None) for one in ("writes", "each", "name"))
+    supplied = settings.pop("supplied", ())
+    signature = read_signature(function, writes, names, each, supplied)
+    for setting in settings:
+        if setting in _ABOUT_ITEMS and each is None:
+            raise DefinitionError(
+                f"@node({setting}=...) on {function.__name__} is for a node that works on items: "
+                f"add each=..., or leave {setting} out"
+            )
+        if signature.takes_store:
+            raise DefinitionError(
+                f"@node({setting}=...) on {function.__name__}, which takes the whole store: it "
+                "runs in post, where it can write, and post is neither repeated nor journaled; "
+                f"take fields as parameters, or leave {setting} out"
+            )
+    return function_node(signature, name, settings)

@@ -1,0 +1,127 @@
+"""What the definition of a node says of it: the actions it can return, and where it stands."""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
+
+import typing_extensions
+
+from pocoflow.nodes.annotations import actions_of, plain, read_hints
+from pocoflow.nodes.base import AskNode, BatchNode, Node
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.signature import definition_place
+
+__all__ = [
+    "class_place",
+    "declared_actions",
+    "has_own_post",
+    "place_of",
+    "promised_actions",
+    "type_arguments",
+]
+
+_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
+
+
+def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
+    """The actions that a node can return; ``None`` if its definition does not tell.
+
+    A function node tells by its return annotation; a class by the annotation of ``post`` or by its
+    ``Node[..., ..., Literal[...]]``, and by not overriding ``post`` at all.
+    """
+    if isinstance(node, (FunctionNode, Spread)):
+        return node.actions
+    kind: Any = type(node)
+    return None if _is_patched(node) else _class_actions(kind)[0]
+
+
+def promised_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
+    """The actions that a class names as a ``Literal`` or a ``StrEnum``, and must keep to.
+
+    ``None`` if it names none, and for a function node, which looks at its actions itself.
+    """
+    if isinstance(node, (FunctionNode, Spread)) or _is_patched(node):
+        return None
+    kind: Any = type(node)
+    actions, is_named = _class_actions(kind)
+    return actions if is_named else None
+
+
+def has_own_post(kind: Any) -> bool:
+    """Whether a class overrides ``post``; else it returns the default action, whatever it says."""
+    return kind.post not in (Node.post, AskNode.post, BatchNode.post)
+
+
+def _is_patched(node: Node[Any, Any, Any]) -> bool:
+    """Whether ``post`` was set on the node itself, so that its class does not tell."""
+    return "post" in getattr(node, "__dict__", {})
+
+
+@lru_cache(maxsize=1024)
+def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
+    """The actions of a class, and whether it names them."""
+    if not has_own_post(kind):
+        return (DEFAULT_ACTION,), False
+    for hint in (read_hints(kind.post).get("return"), type_arguments(kind)[2]):
+        if hint is None or isinstance(hint, _VARIABLES):
+            continue
+        try:
+            found = actions_of(hint)
+        except TypeError:
+            continue  # str, for one: any action
+        if found is not None:
+            return found, bool(found) and plain(hint) not in (None, NoneType)
+    return None, False
+
+
+def type_arguments(kind: type) -> tuple[Any, Any, Any]:
+    """``Prep``, ``Exec`` and ``Post`` of a subclass of ``Node[Prep, Exec, Post]``.
+
+    An argument that was not given is the type variable itself, one that is a forward reference is
+    left as it is.
+    """
+    parameters: tuple[Any, ...] = Node.__parameters__  # type: ignore[attr-defined] # of Generic
+    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
+        origin = get_origin(base) or base
+        if origin is Node:
+            return _three(get_args(base) or parameters)
+        if isinstance(origin, type) and issubclass(origin, Node):
+            own = getattr(origin, "__parameters__", ())
+            given = dict(zip(own, get_args(base), strict=False))
+            return _three(tuple(given.get(one, one) for one in type_arguments(origin)))
+    return _three(parameters)
+
+
+def _three(found: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    prep, work, post = found
+    return prep, work, post
+
+
+def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
+    """File and line of the definition of a node's class or function; ``None`` if it has no source.
+
+    For a flow, and what has branches, where it was made. A class is looked for in its source, which
+    takes a moment.
+    """
+    if node._made_at is not None:
+        return node._made_at
+    if isinstance(node, FunctionNode):
+        return definition_place(node.signature.function)
+    kind: Any = type(node)
+    return class_place(kind)
+
+
+@lru_cache(maxsize=1024)
+def class_place(kind: Any) -> tuple[str, int] | None:
+    """File and line of the definition of a class; ``None`` if its source is not at hand."""
+    try:
+        file = inspect.getsourcefile(kind)
+        _, line = inspect.findsource(kind)
+    except (OSError, TypeError):
+        return None
+    return None if file is None else (file, line + 1)

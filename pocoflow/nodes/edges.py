@@ -1,0 +1,157 @@
+"""Edges as they are written: where they lead, and the sources that ``flow.then`` takes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import FrameType
+from typing import Any, ClassVar, Final, Generic, TypeAlias
+
+from typing_extensions import TypeVar
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import short
+from pocoflow.store.fields import FieldRef, StoreField, field_of
+
+__all__ = [
+    "ANY_ACTION",
+    "DEFAULT_ACTION",
+    "END",
+    "Branch",
+    "Catch",
+    "Edge",
+    "End",
+    "make_catch",
+    "users_line",
+    "wiring_changed",
+    "wiring_version",
+]
+
+AnyNode: TypeAlias = Any
+"""A ``Node``, which stands above this module."""
+
+NodeT = TypeVar("NodeT", default=Any)
+
+DEFAULT_ACTION = "default"
+ANY_ACTION = "*"
+
+
+class End(Enum):
+    """The type of ``END``."""
+
+    END = "END"
+
+    def __repr__(self) -> str:
+        return "END"
+
+
+END: Final = End.END
+"""The target of an edge where the run ends on purpose."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """One action of a node, as the source of an edge of a flow; ``node.when(action)`` makes it."""
+
+    node: AnyNode
+    action: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catch:
+    """Errors of a node, as the source of an edge of a flow; ``node.catch(...)`` makes it.
+
+    Attributes:
+        node: The node.
+        kinds: The classes of exceptions.
+        field: The field that gets what is left of the exception, if one does.
+        value: Makes that of the exception; ``None`` for a :class:`~pocoflow.failure.Failure`.
+    """
+
+    node: AnyNode
+    kinds: tuple[type[Exception], ...]
+    field: StoreField | None = None
+    value: Callable[[Any], object] | None = None
+
+    @property
+    def label(self) -> str:
+        """What such an edge is called where others have their action."""
+        return f"except {' | '.join(self.names)}"
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the classes."""
+        return [kind.__qualname__ for kind in self.kinds]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge(Generic[NodeT]):
+    """An edge as it was written: where it leads and where in the source it stands.
+
+    ``catch`` is what it is taken for; ``None`` for an edge that an action takes.
+    """
+
+    action: str
+    target: NodeT | End
+    file: str
+    line: int
+    catch: Catch | None = None
+
+
+class _Wiring:
+    """Counts every change of an edge or a name, so that a flow knows when to draw its graph."""
+
+    version: ClassVar[int] = 0
+
+
+def wiring_version() -> int:
+    """A number that grows with every change of an edge or a name of any node."""
+    return _Wiring.version
+
+
+def wiring_changed() -> None:
+    """Make every flow draw its graph anew."""
+    _Wiring.version += 1
+
+
+def users_line() -> tuple[str, int] | None:
+    """File and line of the user's code that has called into this package, if there is some."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_USERS:
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+_NOT_USERS = {__name__.partition(".")[0], "asyncio", "concurrent", "functools", "threading"}
+
+
+def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: object) -> Catch:
+    """The source of an edge that errors of a node take.
+
+    Raises:
+        DefinitionError: An argument makes no sense.
+    """
+    where = f"{node.name}.catch(...)"
+    classes = tuple(kind for kind in kinds if isinstance(kind, type))
+    if not kinds or any(not issubclass(kind, Exception) for kind in classes) or classes != kinds:
+        given = ", ".join(map(short, kinds)) or "nothing"
+        raise DefinitionError(
+            f"{where} takes classes of exceptions, node.catch(TimeoutError, ValueError), "
+            f"not {given}"
+        )
+    if writes is not None and not isinstance(writes, FieldRef):
+        raise DefinitionError(
+            f"{where}: writes={short(writes)}: it takes a field reference such as "
+            "fields(Model).failure, or key('failure') for a store without a model"
+        )
+    if value is not None and (writes is None or not callable(value)):
+        raise DefinitionError(
+            f"{where}: value={short(value)}: it is a function from the exception to what the field "
+            "that writes= names is to hold"
+        )
+    field = None if writes is None else field_of(writes)
+    return Catch(node, classes, field, value if callable(value) else None)

@@ -1,0 +1,231 @@
+"""A plain function as a node, its arguments taken from the store by name.
+
+The arguments are collected in ``prep``, the function is called in ``exec`` (so it is retried and
+journaled), and ``post`` writes its result or makes it the action. A function with a ``Store``
+parameter writes to the store itself, so it is called in ``post``: one commit, and no retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import update_wrapper
+from typing import Any, Generic, Literal, ParamSpec
+
+from typing_extensions import TypeVar
+
+from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, ReferenceMisuseError
+from pocoflow.messages import short
+from pocoflow.nodes.base import ExecT, Node, PostT
+from pocoflow.nodes.context import context
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.question import Reply
+from pocoflow.nodes.resources import Resource
+from pocoflow.nodes.settings import check_settings
+from pocoflow.nodes.signature import Signature
+from pocoflow.store.store import Store
+
+__all__ = ["EachNode", "FunctionNode", "function_node"]
+
+P = ParamSpec("P")
+CallT = TypeVar("CallT")
+AnswerT = TypeVar("AnswerT", default=Any)
+
+_UNREAD: Any = object()
+
+
+class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, PostT]):
+    """A node made from a function by ``@node``; calling it calls the function.
+
+    Attributes:
+        signature: What the function reads, writes and returns.
+        resources: The resources that it takes, by parameter.
+    """
+
+    def __init__(self, signature: Signature, name: str | None, settings: Mapping[str, Any]) -> None:
+        function = signature.function
+        update_wrapper(self, function, updated=())
+        super().__init__(name=function.__name__ if name is None else name)
+        self.signature = signature
+        self._function = function
+        self.resources: dict[str, Resource] = {}
+        self._required: list[tuple[str, str]] = []
+        self._optional: list[tuple[str, str]] = []
+        self._stores: list[str] = []
+        for one in signature.parameters:
+            if one.resource is not None:
+                self.resources[one.name] = one.resource
+            elif one.takes_store:
+                self._stores.append(one.name)
+            elif one.field is not None:
+                kept = self._required if one.required else self._optional
+                kept.append((one.name, one.field.name))
+        self._written = [field.name for field in signature.writes]
+        self._declared: tuple[str, ...] | None = _UNREAD
+        for setting, value in settings.items():
+            setattr(self, setting, value)
+        check_settings(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> CallT:
+        """Call the function itself, as in a unit test: no store, no run, no retry.
+
+        Raises:
+            ReferenceMisuseError: An argument is missing whose default is a reference to a field or
+                a resource (a ``TypeError``).
+        """
+        for position, one in enumerate(self.signature.parameters):
+            is_reference = one.by_reference or one.resource is not None
+            if is_reference and position >= len(args) and one.name not in kwargs:
+                source = f"field {one.field}" if one.resource is None else repr(one.resource)
+                raise ReferenceMisuseError(
+                    f"{self._function.__name__}() is called as a plain function without "
+                    f"{one.name!r}, which only a run takes from {source}: give it as an argument"
+                )
+        result: CallT = self._function(*args, **kwargs)
+        return result
+
+    def prep(self, store: Store[Any], /) -> dict[str, Any]:
+        """Take the arguments from the store, by parameter."""
+        arguments = {name: store[field] for name, field in self._required}
+        for name, field in self._optional:
+            if field in store or field in store.unsaved:  # store[...] says what was not saved
+                arguments[name] = store[field]
+        return arguments
+
+    def post(self, store: Store[Any], prep_result: dict[str, Any], exec_result: ExecT, /) -> Any:
+        """Write the result, or return it as the action."""
+        return self._finish(store, exec_result)
+
+    @property
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that the function can return; ``None`` if its annotation is not known.
+
+        Raises:
+            DefinitionError: A name in its annotation is known by now and is no set of actions.
+        """
+        if self._declared is _UNREAD or self._declared is None:
+            try:
+                self._declared = self.signature.actions()
+            except TypeError as exc:
+                raise DefinitionError(
+                    f"node {self.name!r} returns {exc} and writes nothing, so its result would be "
+                    "an action: declare the actions as a Literal or a StrEnum, or use writes="
+                ) from None
+        return self._declared
+
+    def reply(self, answer: ExecT, /, *, by: str | None = None) -> Reply[ExecT]:
+        """An answer for ``flow.answer(run_id, node.reply(answer))``, if the function asks."""
+        return Reply(self, answer, by)
+
+    def _arguments(self, prepared: dict[str, Any], store: object = None) -> dict[str, Any]:
+        if not self.resources and not self._stores:
+            return prepared
+        run: Any = context() if self.resources else None
+        found = {name: run[key] for name, key in self.resources.items()}
+        return {**prepared, **found, **dict.fromkeys(self._stores, store)}
+
+    def _finish(self, store: Store[Any], result: Any) -> Any:
+        written = self._written
+        if not written:
+            return DEFAULT_ACTION if self.is_batch else self._action(result)
+        if not self.signature.unpacks:
+            store.put({written[0]: result})
+        elif isinstance(result, tuple) and len(result) == len(written):
+            store.put(dict(zip(written, result, strict=True)))
+        else:
+            given = len(result) if isinstance(result, tuple) else f"{type(result).__name__}:"
+            raise InvalidValueError(
+                f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
+                f"of {len(written)}, not {given} {short(result)}"
+            )
+        return DEFAULT_ACTION
+
+    def _action(self, result: Any) -> Any:
+        declared = self.actions if self._declared is _UNREAD else self._declared
+        action = DEFAULT_ACTION if result is None else result
+        if declared is None:
+            return action
+        if isinstance(action, str) and action in declared:
+            return str.__str__(action)
+        allowed = ", ".join("None" if one == DEFAULT_ACTION else repr(one) for one in declared)
+        raise ActionError(
+            f"node {self.name!r} returned {short(result)}, which is not among its actions "
+            f"({allowed or 'none'}); a result for the store needs @node(writes=...)"
+        )
+
+    def __repr__(self) -> str:
+        return f"<node {self.name!r} from {self.__module__}.{self._function.__qualname__}>"
+
+
+class EachNode(FunctionNode[P, CallT, Any, PostT], Generic[P, CallT, AnswerT, PostT]):
+    """A node made from a function that may ask about each item; an answer is for one item."""
+
+    def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
+        """An answer for ``flow.answer(run_id, node.reply(answer), question=...)``."""
+        return Reply(self, answer, by)
+
+
+class _Function(FunctionNode[P, CallT, ExecT, PostT]):
+    def exec(self, prep_result: dict[str, Any], /) -> ExecT:
+        result: ExecT = self._function(**self._arguments(prep_result))
+        return result
+
+
+class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
+    async def exec(self, prep_result: dict[str, Any], /) -> ExecT:
+        result: ExecT = await self._function(**self._arguments(prep_result))
+        return result
+
+
+class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
+    """Maps the function over the items of a field: ``prep`` gives the arguments for each."""
+
+    is_batch = True
+    concurrency: int = 1
+    on_error: Literal["stop", "collect"] = "stop"
+
+    def prep(self, store: Store[Any], /) -> Any:
+        field = self.signature.each
+        items = store[field.name] if field is not None else ()
+        if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+            raise InvalidValueError(
+                f"node {self.name!r} works on each item of field {field}, which holds "
+                f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
+            )
+        return self._for_each(items, super().prep(store))
+
+    def _for_each(self, items: Iterable[Any], rest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        item_name = self.signature.parameters[0].name
+        for item in items:
+            yield {item_name: item, **rest}
+
+
+class _EachFunction(_Mapped[P, CallT, ExecT, PostT], _Function[P, CallT, ExecT, PostT]):
+    pass
+
+
+class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, CallT, ExecT, PostT]):
+    pass
+
+
+class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
+    def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
+        return self._finish(store, self._function(**self._arguments(prep_result, store)))
+
+
+class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
+    async def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
+        return self._finish(store, await self._function(**self._arguments(prep_result, store)))
+
+
+def function_node(
+    signature: Signature, name: str | None, settings: Mapping[str, Any]
+) -> FunctionNode[..., Any, Any, Any]:
+    """The node of a function, of the kind that its signature asks for."""
+    kind: type[FunctionNode[..., Any, Any, Any]]
+    if signature.each is not None:
+        kind = _AsyncEachFunction if signature.is_async else _EachFunction
+    elif signature.takes_store:
+        kind = _AsyncStoreFunction if signature.is_async else _StoreFunction
+    else:
+        kind = _AsyncFunction if signature.is_async else _Function
+    return kind(signature, name, settings)

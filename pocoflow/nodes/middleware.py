@@ -1,0 +1,119 @@
+"""Middleware: what wraps every visit of a node, or every attempt of ``exec``, of a flow.
+
+A middleware is a generator function. ``yield`` goes on, and gives what comes of it: the action of a
+visit, the result of an attempt; or it raises what was raised. What the generator returns is what
+the run goes on with. ``yield coroutine`` awaits one, in synchronous and asynchronous runs alike::
+
+    def cached(attempt: Attempt) -> Around:
+        key = attempt.given
+        if key not in cache:
+            cache[key] = yield
+        return cache[key]
+
+
+    flow.use(attempt=cached)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import short
+from pocoflow.store.store import Store
+from pocoflow.values.callables import is_generator
+
+__all__ = [
+    "NO_MIDDLEWARE",
+    "Around",
+    "Attempt",
+    "AttemptMiddleware",
+    "Middleware",
+    "Visit",
+    "VisitMiddleware",
+    "check_middleware",
+]
+
+Around: TypeAlias = Generator[Any, Any, Any]
+"""What a middleware returns: it yields ``None`` to go on, or a coroutine to await it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A node that is visited, from ``prep`` to ``post``.
+
+    Attributes:
+        node: The node itself.
+        name: Its name in the graph.
+        path: The names of the flows and branches around it.
+        step: The number of the step.
+        store: The store.
+    """
+
+    node: Any
+    name: str
+    path: tuple[str, ...]
+    step: int
+    store: Store[Any]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt of ``exec``.
+
+    Attributes:
+        node: The node itself.
+        name: Its name in the graph.
+        path: The names of the flows and branches around it.
+        step: The number of the step.
+        number: The number of the attempt, from 1.
+        item: The number of the item in a batch, else ``None``.
+        given: What ``exec`` is called with; another value may be set before it goes on.
+    """
+
+    node: Any
+    name: str
+    path: tuple[str, ...]
+    step: int
+    number: int
+    item: int | None
+    given: Any
+
+
+VisitMiddleware: TypeAlias = Callable[[Visit], Around]
+AttemptMiddleware: TypeAlias = Callable[[Attempt], Around]
+
+
+class Middleware(NamedTuple):
+    """The middleware of a flow, the outermost first."""
+
+    visits: tuple[VisitMiddleware, ...] = ()
+    attempts: tuple[AttemptMiddleware, ...] = ()
+
+    def within(self, outer: Middleware) -> Middleware:
+        """That of a flow inside of another one, with that of the other around it."""
+        return Middleware(outer.visits + self.visits, outer.attempts + self.attempts)
+
+
+NO_MIDDLEWARE = Middleware()
+
+
+def check_middleware(kind: str, given: Any) -> None:
+    """Refuse what cannot be one.
+
+    Raises:
+        DefinitionError: It is no generator function, or cannot be called with one argument.
+    """
+    wanted = f"flow.use({kind}=...) takes a generator function of one argument"
+    if not callable(given) or not is_generator(given, asynchronous=False):
+        raise DefinitionError(
+            f"{wanted}: 'yield' goes on and gives what comes of it, 'yield coroutine' awaits one; "
+            f"{short(given)} is none"
+        )
+    try:
+        inspect.signature(given).bind(None)
+    except TypeError as exc:
+        raise DefinitionError(f"{wanted}; {short(given)}: {exc}") from None

@@ -1,0 +1,274 @@
+"""``Parallel`` and ``FanOut``: nodes whose branches run at the same time on views of the store."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from typing_extensions import TypeVar
+
+from pocoflow.errors import DefinitionError, InvalidValueError
+from pocoflow.messages import short
+from pocoflow.nodes.base import Node, note_part
+from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
+from pocoflow.nodes.porting import not_a_node
+from pocoflow.store.branch_view import BranchStore, merge
+from pocoflow.store.fields import FieldRef, References, StoreField, field_of
+from pocoflow.store.store import Store
+from pocoflow.values.failures import Failure
+
+__all__ = [
+    "FAILED",
+    "NO_ITEM",
+    "BranchEnd",
+    "FanOut",
+    "Parallel",
+    "Spread",
+    "Start",
+    "reference_of",
+]
+
+ItemT = TypeVar("ItemT")
+EndT = TypeVar("EndT", bound=str | None, default=Any)
+
+OnError = Literal["stop", "collect"]
+Ended = Literal["default", "failed"]
+
+NO_ITEM: Any = object()
+
+FAILED: Literal["failed"] = "failed"
+"""The action where failures are collected and there are some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A branch that is to run.
+
+    Attributes:
+        name: What it is called in messages.
+        template: The number of the node or flow that it is.
+        private: Values that only it has.
+        hidden: Keys whose values it keeps to itself.
+        base: The store that it works on, if it has one of its own.
+        item: The item that it works on, if it is one of several that differ by that.
+        number: Which of those it is.
+        origin: The field whose items those are.
+    """
+
+    name: str
+    template: int
+    private: Mapping[str, Any]
+    hidden: frozenset[str] = frozenset()
+    base: Store[Any] | None = None
+    item: Any = NO_ITEM
+    number: int | None = None
+    origin: str | None = None
+
+    def numbered(self, number: int) -> Start:
+        """The same, set apart from those of other items by its number."""
+        if self.item is NO_ITEM:
+            return self
+        return replace(self, name=f"{self.name}[{number}]", number=number)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchEnd:
+    """A branch that has ended.
+
+    Attributes:
+        name: What it is called.
+        store: Its store; ``None`` if it failed.
+        action: The action that ended it.
+        failure: How it failed, if it did.
+    """
+
+    name: str
+    store: BranchStore | None
+    action: str = DEFAULT_ACTION
+    failure: Failure | None = None
+
+
+class Spread(Node[Any, Any, EndT]):
+    """What runs other nodes, or flows, on stores of theirs: the common part of its kinds.
+
+    Attributes:
+        branches: The nodes or flows that run as branches.
+        limit: How many run at once; ``None`` for all of them.
+        collects: Whether failures are collected.
+        private: Keys that each branch has for itself.
+        errors: The key that gets the list of failures, if one does.
+    """
+
+    def __init__(
+        self,
+        branches: tuple[Node[Any, Any, Any], ...],
+        limit: int | None,
+        on_error: OnError,
+        errors: list[Failure] | None,
+        name: str | None,
+        private: References = (),
+    ) -> None:
+        super().__init__(name=name)
+        self._made_at = users_line()
+        for branch in branches:
+            given: object = branch
+            if not isinstance(given, Node):
+                raise DefinitionError(
+                    f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}"
+                )
+            note_part(given)
+        if on_error not in ("stop", "collect"):
+            raise DefinitionError(
+                f"{self.name}: on_error is {on_error!r}: it must be 'stop' or 'collect'"
+            )
+        if errors is not None and on_error != "collect":
+            raise DefinitionError(f"{self.name}: errors= needs on_error='collect'")
+        self.branches = branches
+        self.limit = limit
+        self.collects = on_error == "collect"
+        self.private = frozenset(reference_of("private", one).name for one in private)
+        self.errors = None if errors is None else reference_of("errors", errors).name
+
+    @property
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that it can return; ``None`` if they are not known."""
+        return (DEFAULT_ACTION, FAILED) if self.collects else (DEFAULT_ACTION,)
+
+    @abstractmethod
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+        """The branches to run, from what ``prep`` gave."""
+
+
+class _Merging(Spread[Ended]):
+    """Merges what its branches wrote."""
+
+    def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Ended:
+        """Merge what the branches wrote."""
+        merge(store, [(end.name, end.store.writes()) for end in ends if end.store is not None])
+        failures = [end.failure for end in ends if end.failure is not None]
+        if self.errors is not None:
+            store.put({self.errors: failures})
+        return FAILED if failures else "default"
+
+
+class Parallel(_Merging):
+    """Runs several branches at the same time, each on a view of the store, and merges their writes.
+
+    A branch is a node, with the edges that the node has, or a flow. It sees the store as it was at
+    the fork. A key that one branch changed is set when all have ended; one that several changed
+    needs a reducer, which gets their increments in the order of the branches.
+
+    Args:
+        branches: Nodes or flows with names of their own.
+        name: The node's name.
+        on_error: ``"stop"``: the first failure cancels the other branches and fails the run.
+            ``"collect"``: the others go on, the writes of the failed ones are dropped, and the
+            action is ``"failed"``.
+        errors: The field that gets the list of failures, with ``"collect"``.
+        private: Fields that each branch has for itself, for what its nodes hand to one another:
+            what is written there is not merged.
+
+    Raises:
+        DefinitionError: An argument makes no sense, or two branches have one name.
+    """
+
+    def __init__(
+        self,
+        *branches: Node[Any, Any, Any],
+        name: str | None = None,
+        on_error: OnError = "stop",
+        errors: list[Failure] | None = None,
+        private: References = (),
+    ) -> None:
+        super().__init__(branches, None, on_error, errors, name, private)
+        if not branches:
+            raise DefinitionError(f"{self.name}: name the branches: Parallel(first, second)")
+        names = [branch.name for branch in branches]
+        for branch in set(names):
+            if names.count(branch) > 1:
+                raise DefinitionError(
+                    f"{self.name}: several branches have the name {branch!r}: give them a name= of "
+                    "their own"
+                )
+
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+        """Each branch once."""
+        for number, branch in enumerate(self.branches):
+            yield Start(branch.name, number, {}, self.private)
+
+
+class FanOut(_Merging):
+    """Runs the same branch once for each item of a field, several at once; else :class:`Parallel`.
+
+    Args:
+        branch: A node or a flow.
+        each: The field whose items are worked on.
+        as_: The field that holds the item in the branch; it is not merged.
+        concurrency: How many items are worked on at once.
+        name: The node's name.
+        on_error: As in :class:`Parallel`.
+        errors: As in :class:`Parallel`.
+        private: As in :class:`Parallel`.
+
+    Raises:
+        DefinitionError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        branch: Node[Any, Any, Any],
+        *,
+        each: Iterable[ItemT],
+        as_: ItemT,
+        concurrency: int = 10,
+        name: str | None = None,
+        on_error: OnError = "stop",
+        errors: list[Failure] | None = None,
+        private: References = (),
+    ) -> None:
+        super().__init__((branch,), concurrency, on_error, errors, name, private)
+        if type(concurrency) is not int or concurrency < 1:
+            raise DefinitionError(
+                f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "
+                "least 1"
+            )
+        self.each = reference_of("each", each).name
+        self.item = reference_of("as_", as_).name
+
+    def prep(self, store: Store[Any], /) -> Any:
+        """The items."""
+        items = store[self.each]
+        if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+            raise InvalidValueError(
+                f"node {self.name!r} works on each item of field {self.each!r}, which holds "
+                f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
+            )
+        return items
+
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+        """The branch for each item."""
+        for item in given:
+            yield Start(
+                self.branches[0].name,
+                0,
+                {self.item: item},
+                self.private,
+                item=item,
+                origin=self.each,
+            )
+
+
+def reference_of(argument: str, reference: object) -> StoreField:
+    """The field that a reference names.
+
+    Raises:
+        DefinitionError: It is no reference; the message names the argument.
+    """
+    if not isinstance(reference, FieldRef):
+        raise DefinitionError(
+            f"{argument}={short(reference)}: it takes a field reference such as "
+            "fields(Model).items, or key('items') for a store without a model"
+        )
+    return field_of(reference)

@@ -1,0 +1,264 @@
+"""What a program written for PocketFlow, or in a hurry, is told: how it is said here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
+from types import CodeType, FunctionType
+from typing import Any, TypeVar, cast
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import short
+from pocoflow.values.callables import is_generator
+
+__all__ = [
+    "Elsewhere",
+    "check_called",
+    "check_phases",
+    "hidden_node",
+    "keyword_only",
+    "not_a_node",
+    "refuse_dead",
+    "refuse_phases",
+    "two_arguments",
+]
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+_PHASES = ("prep", "exec", "post", "exec_fallback")
+_RENAMED = {"wait": "retry_delay"}
+
+
+def not_a_node(given: object) -> str:
+    """What was given where a node is expected, and how to make one of it, for an error message."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}: pass an instance, with ()"
+    if getattr(given, "__name__", "") == "<lambda>":
+        return "a lambda: define a function with def, and write @node above it"
+    if (hidden := hidden_node(given)) is not None:
+        return hidden
+    if inspect.isroutine(given):
+        return f"the function {getattr(given, '__name__', '')}: write @node above it"
+    for base in type(given).__mro__:
+        if base.__module__.partition(".")[0] == "pocketflow":
+            name = type(given).__name__
+            return f"{name}, which is a PocketFlow node; derive it from pocoflow.Node"
+    return short(given)
+
+
+def hidden_node(given: object) -> str | None:
+    """What to do about a decorator that stands above ``@node`` and has hidden the node."""
+    inner: Any = given
+    while (behind := getattr(inner, "__wrapped__", None)) is not None:
+        if hasattr(type(behind), "exec_fallback"):
+            name = (
+                inner.__code__.co_qualname.partition(".")[0] if hasattr(inner, "__code__") else ""
+            )
+            who = f"the decorator {name!r}" if name else f"a {type(inner).__name__} above it"
+            return (
+                f"the function {getattr(given, '__name__', '')}: {who} has hidden the node that "
+                "@node made of it; put the decorator below @node"
+            )
+        inner = behind
+    return None
+
+
+def two_arguments(method: MethodT) -> MethodT:
+    """A ``then`` that says what its arguments are when it is given another number of them."""
+
+    @wraps(method)
+    def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if len(given) != 2 or named:
+            kind = "flow" if self.is_flow else "node"
+            raise TypeError(
+                f"{kind}.then takes two arguments, by position: node.then('default', target), or "
+                "flow.then(source, target)"
+            )
+        return method(self, *given)
+
+    return cast(MethodT, checked)
+
+
+def keyword_only(init: MethodT) -> MethodT:
+    """An ``__init__`` that takes ``name``, and tells where settings belong that it is given."""
+
+    @wraps(init)
+    def checked(self: Any, *given: Any, **named: Any) -> None:
+        settings = {name: value for name, value in named.items() if name != "name"}
+        if given or settings:
+            raise TypeError(_about_settings(type(self), given, settings))
+        init(self, **named)
+
+    return cast(MethodT, checked)
+
+
+def _about_settings(kind: type, given: tuple[Any, ...], settings: dict[str, Any]) -> str:
+    told = [f"{kind.__name__}(...) takes no argument but name="]
+    shown = []
+    for name, value in settings.items():
+        here = _RENAMED.get(name, name)
+        if hasattr(kind, here):
+            shown.append(f"{here} = {short(value)}")
+        if name in _RENAMED:
+            told.append(f"{name} is called {here}")
+    if given or shown:
+        told.append(f"settings are class attributes: {'; '.join(shown) or 'max_retries = 3'}")
+    if not shown:
+        told[0] += f", not {', '.join([*map(short, given), *settings])}"
+    return "; ".join(told)
+
+
+class Elsewhere:
+    """An attribute of PocketFlow's nodes that is not there, and says what is.
+
+    A descriptor, since a class with a ``__getattr__`` is slower in every attribute. It sets
+    nothing, so an attribute of a subclass or of a node goes before it, and so does one of a base
+    behind it.
+    """
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, node: Any, kind: type) -> Any:
+        bases = kind.__mro__
+        if any(self._name in vars(one) for one in bases[bases.index(self._owner) + 1 :]):
+            behind = super(self._owner, kind if node is None else node)
+            return getattr(behind, self._name)
+        who = kind.__name__ if node is None else node.name
+        raise AttributeError(
+            f"{who}.{self._name} is PocketFlow's: {self._advice}", name=self._name, obj=node
+        )
+
+
+_WRAP = "what wraps each visit of a node is a middleware, flow.use(visit=...)"
+_NEVER_CALLED = {
+    "_run": _WRAP,
+    "_run_async": _WRAP,
+    "_exec": "what wraps each attempt of exec is a middleware, flow.use(attempt=...)",
+    "_exec_async": "what wraps each attempt of exec is a middleware, flow.use(attempt=...)",
+    "_orch": _WRAP,
+    "_orch_async": _WRAP,
+    "next_node": "post returns the action, and edges say where it leads, node.then(action, target)",
+    "get_next_node": "post returns the action, and edges say where it leads",
+    "_next_node": "post returns the action, and edges say where it leads",
+    "_successors": "edges are written node.then(action, target), and read as node.edges",
+}
+
+
+def refuse_dead(kind: type) -> None:
+    """Refuse a class that overrides what a version before, or PocketFlow, would have called.
+
+    What another method of the class uses is the class's own, and left alone.
+
+    Raises:
+        DefinitionError: Names it, and how it is written here.
+    """
+    if kind not in _own(kind):
+        return
+    for name in _NEVER_CALLED.keys() & vars(kind).keys():
+        if any(name in used for base in _own(kind) for used in _used(base, name)):
+            continue
+        if not (callable(vars(kind)[name]) or hasattr(vars(kind)[name], "__get__")):
+            continue  # a value of the user's
+        raise DefinitionError(f"{kind.__qualname__}.{name} is never called: {_NEVER_CALLED[name]}")
+
+
+def _own(kind: type) -> list[type]:
+    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] != "pocoflow"]
+
+
+def check_phases(node: Any) -> None:
+    """Refuse a phase that is a generator: nobody would run it.
+
+    The ``prep`` of a batch may be one: it gives the items.
+
+    Raises:
+        DefinitionError: Names the phase.
+    """
+    for phase in (*_PHASES, "exec_async"):
+        function = getattr(node, phase, None)
+        gives_items = phase == "prep" and node.is_batch
+        if function is None or not is_generator(function, asynchronous=gives_items or None):
+            continue
+        advice = (
+            "return a list"
+            if phase != "exec"
+            else ("return one value; what is to be seen meanwhile is told by context().emit(part)")
+        )
+        raise DefinitionError(
+            f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
+            "decorator that makes a list of it does without functools.wraps)"
+        )
+
+
+@lru_cache(maxsize=1024)
+def check_called(kind: Any) -> None:
+    """Refuse a class with a phase that is never called, such as PocketFlow's ``prep_async``.
+
+    One that the class calls itself, or that stands beside the phase that is called, is left alone.
+
+    Raises:
+        DefinitionError: Names it, its place, and what to write.
+    """
+    if kind.is_flow:
+        return  # which says itself that it has no phases
+    own = _own(kind)
+    ours = {name for base in kind.__mro__ if base not in own for name in vars(base)}
+    defined = {name for base in own for name in vars(base)}
+    dead = {f"{phase}_async": phase for phase in _PHASES if phase not in defined}
+    dead = {name: phase for name, phase in dead.items() if name not in ours}
+    for name, phase in dead.items():
+        if name not in defined or any(name in used for base in own for used in _used(base)):
+            continue
+        function = inspect.unwrap(getattr(kind, name))
+        code = getattr(function, "__code__", None)
+        place = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
+        how = "async def" if inspect.iscoroutinefunction(function) else "def"
+        raise DefinitionError(
+            f"{kind.__name__}.{name}{place} is never called: write '{how} {phase}'"
+        )
+
+
+def refuse_phases(kind: type, node: type) -> None:
+    """Refuse a class of flows that defines phases as a node does: nothing would call them.
+
+    Args:
+        kind: The class.
+        node: The class of all nodes, whose phases are those that a flow may have.
+
+    Raises:
+        DefinitionError: It defines some; names them.
+    """
+    names = (*_PHASES, *(f"{phase}_async" for phase in _PHASES))
+    own = [name for name in names if getattr(kind, name, None) is not getattr(node, name, None)]
+    if own:
+        raise DefinitionError(
+            f"class {kind.__name__} defines {' and '.join(own)}, and a flow has no phases of its "
+            "own: put what prep does into a node before the others, and what post does into one "
+            "after them; the params of a BatchFlow are a field that a node writes, and "
+            "FanOut(flow, each=..., as_=...) runs the flow for each of them"
+        )
+
+
+def _used(kind: type, but: str = "") -> Iterator[set[str]]:
+    """The names that each method of a class uses, without one of them."""
+    for name, value in vars(kind).items():
+        if name == but:
+            continue
+        given = value.fget if isinstance(value, property) else value
+        function = given.__func__ if isinstance(given, (classmethod, staticmethod)) else given
+        if isinstance(function, FunctionType):
+            yield set(_names(inspect.unwrap(function).__code__))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from _names(constant)

@@ -1,0 +1,309 @@
+"""What a function says of itself that makes it a node: what it reads, writes, and returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import GenericAlias
+from typing import Any, NoReturn, get_args, get_origin
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import closest, short, type_label
+from pocoflow.nodes.annotations import (
+    Unknown,
+    actions_of,
+    answered,
+    awaited,
+    is_unknown,
+    plain,
+    read_hints,
+)
+from pocoflow.nodes.porting import hidden_node
+from pocoflow.nodes.resources import Resource
+from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields
+from pocoflow.store.store import Store
+from pocoflow.values.callables import is_generator
+
+__all__ = ["Parameter", "Signature", "definition_place", "read_signature"]
+
+_ADVICE = "a node is a function defined with def or async def"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a function node, and where its argument comes from.
+
+    Attributes:
+        name: The parameter.
+        field: The field of the store that it reads, or ``None``.
+        resource: The resource that it takes, or ``None``. With neither, it takes the store itself.
+        required: Whether the field must be set: false if the parameter has a default of its own.
+        by_reference: Whether a reference as its default names the field.
+        is_item: Whether it takes one item of the field that the node maps over.
+    """
+
+    name: str
+    field: StoreField | None = None
+    resource: Resource | None = None
+    required: bool = True
+    by_reference: bool = False
+    is_item: bool = False
+
+    @property
+    def takes_store(self) -> bool:
+        """Whether it takes the whole store."""
+        return self.field is None and self.resource is None and not self.is_item
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function node reads and writes.
+
+    Attributes:
+        function: The function as it was decorated.
+        is_async: Whether it is ``async def``.
+        parameters: Its parameters in order.
+        writes: The fields that its result is written to; empty if its result is its action.
+        unpacks: Whether the result is a tuple with one value for each of ``writes``.
+        hints: Its annotations by parameter, ``"return"`` included; what is not annotated is left
+            out, what cannot be resolved is (or contains) an ``Unknown``. Where items are worked
+            on, ``"return"`` is what is written: the list of what the function returns.
+        each: The field whose items the first parameter takes, one after another, or ``None``.
+        asks: Whether it may return a question. ``hints`` has the type of the answer then.
+        answer: The type of an answer, per item where items are worked on.
+    """
+
+    function: Callable[..., Any]
+    is_async: bool
+    parameters: tuple[Parameter, ...]
+    writes: tuple[StoreField, ...]
+    unpacks: bool
+    hints: Mapping[str, Any]
+    each: StoreField | None = None
+    asks: bool = False
+    answer: Any = Any
+
+    @property
+    def takes_store(self) -> bool:
+        """Whether a parameter takes the whole store."""
+        return any(one.takes_store for one in self.parameters)
+
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that the function can return; ``None`` if they are unknown.
+
+        A name that could not be resolved at decoration is looked up again: it may have been defined
+        further down.
+
+        Raises:
+            TypeError: The annotation is known by now, and allows something that is no action.
+        """
+        if self.writes or "return" not in self.hints:
+            return ("default",)
+        hint = self.hints["return"]
+        if is_unknown(hint):
+            hint, _ = answered(read_hints(self.function).get("return", hint))
+        return actions_of(hint if self.is_async else awaited(hint))
+
+
+def read_signature(
+    function: Any,
+    writes: object,
+    names: Mapping[str, object] | None = None,
+    each: object = None,
+    supplied: object = (),
+) -> Signature:
+    """Read what makes a function a node.
+
+    Args:
+        function: What ``@node`` decorates.
+        writes: A field reference, a tuple of them, or ``None``.
+        names: Local names that its annotations may use.
+        each: A field reference; the first parameter takes one item of it.
+        supplied: The parameters whose arguments a decorator below supplies.
+
+    Raises:
+        DefinitionError: It cannot be a node; the message says why, where, and what to do.
+    """
+    _check_kind(function)
+    hints = read_hints(function, names)
+    result, asks = answered(hints.get("return", Any))
+    if asks:
+        hints["return"] = result
+    signature = inspect.signature(function)
+    _check_method(function, signature)
+    taken = _without(function, signature, supplied)
+    parameters = [_parameter(function, one, hints) for one in taken]
+    written = _written(function, writes)
+    is_async = inspect.iscoroutinefunction(function)
+    unpacks = isinstance(writes, tuple)
+    mapped = None if each is None else _mapped(function, each, parameters, unpacks)
+    read = Signature(
+        function, is_async, tuple(parameters), written, unpacks, hints, mapped, asks, result
+    )
+    _check_result(read)
+    if each is not None and written and "return" in hints:
+        hints["return"] = GenericAlias(list, hints["return"])
+    return read
+
+
+def _without(
+    function: Any, signature: inspect.Signature, supplied: object
+) -> list[inspect.Parameter]:
+    """The parameters whose arguments the store gives."""
+    names = list(signature.parameters)
+    if isinstance(supplied, str) or not isinstance(supplied, Iterable):
+        _refuse(function, f"supplied={short(supplied)}: it takes the names of parameters, a tuple")
+    given = tuple(supplied)
+    for name in given:
+        if name not in names:
+            hint = closest(str(name), names)
+            _refuse(function, f"supplied={short(given)}: it has no parameter {name!r}{hint}")
+    return [one for name, one in signature.parameters.items() if name not in given]
+
+
+def _mapped(function: Any, each: object, parameters: list[Parameter], unpacks: bool) -> StoreField:
+    """The field to map over; the first of the parameters becomes the one that takes an item."""
+    if not isinstance(each, FieldRef):
+        _refuse(
+            function,
+            f"each={short(each)}: it takes a reference to the field whose items are worked on, "
+            "such as fields(Model).urls, or key('urls') for a store without a model",
+        )
+    if not parameters or parameters[0].takes_store or parameters[0].resource is not None:
+        _refuse(function, "each=... gives its first parameter one item; it has no such parameter")
+    first = parameters[0]
+    if first.by_reference or not first.required:
+        _refuse(function, f"each=... gives {first.name!r} one item, so it has no default")
+    if any(one.takes_store for one in parameters):
+        _refuse(function, "each=... works on items without the store; take fields as parameters")
+    if unpacks:
+        _refuse(function, "each=... writes one field, the list of the results; return one value")
+    parameters[0] = Parameter(first.name, is_item=True)
+    return field_of(each)
+
+
+def definition_place(function: Any) -> tuple[str, int]:
+    """File and line of the definition of a function or a bound method."""
+    code = inspect.unwrap(function).__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def _refuse(function: Any, text: str) -> NoReturn:
+    file, line = definition_place(function)
+    raise DefinitionError(f"@node {function.__name__} ({file}:{line}): {text}")
+
+
+def _check_kind(function: Any) -> None:
+    if isinstance(function, (FieldRef, str, tuple)):
+        raise DefinitionError(f"@node({short(function)}): did you mean @node(writes=...)?")
+    if isinstance(function, (staticmethod, classmethod)):
+        kind = type(function).__name__
+        raise DefinitionError(
+            f"@node on a {kind}: {_ADVICE}; put @node below @staticmethod, or use a Node subclass"
+        )
+    if (hidden := hidden_node(function)) is not None:
+        raise DefinitionError(f"@node on {hidden}")
+    if isinstance(function, type):
+        raise DefinitionError(f"@node on the class {function.__name__}: {_ADVICE}")
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        raise DefinitionError(f"@node on {short(function)}: {_ADVICE}")
+    if function.__name__ == "<lambda>":
+        _refuse(function, "a lambda has no name and no annotations; define it with def")
+    if is_generator(function):
+        _refuse(function, "it is a generator; a node returns one value, so return a list instead")
+
+
+def _check_method(function: Any, signature: inspect.Signature) -> None:
+    names = list(signature.parameters)
+    owner = function.__qualname__.rpartition(".")[0]
+    in_class = bool(owner) and not owner.endswith("<locals>")
+    if in_class and inspect.isfunction(function) and names and names[0] in ("self", "cls"):
+        _refuse(
+            function,
+            f"it is a method of {owner}, and a node is not bound to an object; define it outside "
+            f"the class, write a Node subclass, or make a node of a bound method: "
+            f"node(...)(object.{function.__name__})",
+        )
+
+
+def _parameter(function: Any, one: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+    name, default = one.name, one.default
+    if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+        _refuse(function, f"{one} cannot name fields; name each field as a parameter of its own")
+    if one.kind is one.POSITIONAL_ONLY:
+        _refuse(function, f"parameter {name!r} is positional-only; take the '/' out")
+    if _is_store(hints.get(name)):
+        return Parameter(name)
+    if isinstance(default, Resource):
+        return Parameter(name, resource=default)
+    if isinstance(default, FieldRef):
+        return Parameter(name, field_of(default), by_reference=True)
+    if is_fields(default):
+        _refuse(function, f"the default of {name!r} is {default!r}: name one of its fields")
+    if name == "store" and name not in hints:
+        _refuse(function, "annotate 'store' as Store for the whole store: store: Store[Model]")
+    return Parameter(name, StoreField(name), required=default is one.empty)
+
+
+def _is_store(hint: Any) -> bool:
+    hint = plain(hint)
+    if isinstance(hint, Unknown):  # Store may be imported for the type checker alone
+        return str(hint).rpartition(".")[2] == "Store"
+    kind = get_origin(hint) or hint
+    return isinstance(kind, type) and issubclass(kind, Store)
+
+
+def _written(function: Any, writes: object) -> tuple[StoreField, ...]:
+    if writes is None:
+        return ()
+    given = writes if isinstance(writes, tuple) else (writes,)
+    for one in given:
+        if isinstance(one, str):
+            _refuse(
+                function,
+                f"writes={one!r} is a string, which no type checker can check; write a reference: "
+                f"fields(Model).{one}, or key({one!r}) for a store without a model",
+            )
+        if not isinstance(one, FieldRef):
+            _refuse(
+                function,
+                f"writes={short(one)}: it takes a field reference such as fields(Model).summary, "
+                "or a tuple of them",
+            )
+    written = tuple(field_of(one) for one in given)
+    names = [field.name for field in written]
+    if not names or len(set(names)) < len(names):
+        _refuse(function, f"writes={short(writes)}: name each field that it writes once")
+    return written
+
+
+def _check_result(read: Signature) -> None:
+    """Refuse a result that does not fit ``writes``, or that could become an action by accident."""
+    hint = read.hints.get("return")
+    if read.writes:
+        parts = get_args(hint) if get_origin(hint) is tuple else (...,)
+        if read.unpacks and ... not in parts and len(parts) != len(read.writes):
+            _refuse(
+                read.function,
+                f"it writes {len(read.writes)} fields ({', '.join(map(str, read.writes))}) and "
+                f"returns {type_label(hint)}, a tuple of {len(parts)}",
+            )
+        return
+    try:
+        actions = read.actions()
+        if read.each is not None and actions is not None and actions != ("default",):
+            raise TypeError(actions)
+    except TypeError:
+        if read.asks and read.answer is Any:
+            _refuse(
+                read.function,
+                "Question needs the type of its answer: Question[bool] with @node(writes=...), or "
+                "Question[Literal['yes', 'no']] for an action",
+            )
+        _refuse(
+            read.function,
+            f"it returns {type_label(hint)} and writes nothing, so its result would be an action; "
+            "did you mean @node(writes=...)? An action is declared as a Literal or a StrEnum, "
+            "no action as None",
+        )

@@ -1,0 +1,151 @@
+"""``Subflow``: a flow as a node, on a store of its own, with fields that are handed in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import short
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.edges import users_line
+from pocoflow.nodes.parallel import BranchEnd, Spread, Start, reference_of
+from pocoflow.store.fields import StoreField
+from pocoflow.store.store import Store
+
+__all__ = ["Bound", "Link", "Subflow", "bind"]
+
+T = TypeVar("T")
+
+
+class Link(NamedTuple):
+    """A field of one store that is set to a field of another; ``bind(target).to(source)``.
+
+    Attributes:
+        target: The field that is set.
+        source: The field whose value it is set to.
+        written: File and line of the ``bind``.
+    """
+
+    target: StoreField
+    source: StoreField
+    written: tuple[str, int] | None = None
+
+
+class Bound(Generic[T]):
+    """The first half of a link: the field that is set."""
+
+    def __init__(self, target: StoreField) -> None:
+        self._target = target
+        self._written = users_line()
+
+    def to(self, source: T, /) -> Link:
+        """Name the field whose value it is set to.
+
+        Raises:
+            DefinitionError: ``source`` is not a field reference.
+        """
+        return Link(self._target, reference_of("bind(...).to", source), self._written)
+
+    def __repr__(self) -> str:
+        return f"<bind {self._target}>"
+
+
+def bind(target: T, /) -> Bound[T]:
+    """Say which field of another store a field is set to: ``bind(S.text).to(A.document)``.
+
+    A type checker sees whether what the one holds fits the other.
+
+    Args:
+        target: A reference to the field that is set, ``fields(Model).name`` or ``key("name")``.
+
+    Raises:
+        DefinitionError: ``target`` is not a field reference.
+    """
+    return Bound(reference_of("bind", target))
+
+
+class Subflow(Spread[Any]):
+    """Runs a flow on a store of its own, under the schema of that flow.
+
+    The flow sees nothing of the store around it but what ``inputs`` hand in, and changes nothing
+    there but what ``outputs`` hand back; its nodes are steps of the run, and the action that ends
+    it is the action of this node.
+
+    Args:
+        flow: The flow.
+        inputs: Fields of its store, set from fields of the store around it when it begins:
+            ``[bind(S.text).to(A.document)]``.
+        outputs: Fields of the store around it, set from fields of its store when it ends:
+            ``[bind(A.summary).to(S.summary)]``.
+        name: The node's name; that of the flow by default.
+
+    Raises:
+        DefinitionError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        flow: Node[Any, Any, Any],
+        *,
+        inputs: Iterable[Link] = (),
+        outputs: Iterable[Link] = (),
+        name: str | None = None,
+    ) -> None:
+        given: object = flow
+        if not (isinstance(given, Node) and given.is_flow):
+            raise DefinitionError(f"Subflow(flow) takes a flow, not {short(given)}")
+        super().__init__((flow,), 1, "stop", None, flow.name if name is None else name)
+        self.flow: Any = flow
+        self.inputs = self._links("inputs", inputs)
+        self.outputs = self._links("outputs", outputs)
+
+    def _links(self, argument: str, links: Iterable[Link]) -> tuple[Link, ...]:
+        found = tuple(links)
+        for link in found:
+            given: object = link
+            if not isinstance(given, Link):
+                raise DefinitionError(
+                    f"Subflow {self.name!r}: {argument} takes bind(target).to(source), "
+                    f"not {short(given)}"
+                )
+        targets = [link.target.name for link in found]
+        for target in targets:
+            if targets.count(target) > 1:
+                raise DefinitionError(
+                    f"Subflow {self.name!r}: {argument} set {target!r} more than once"
+                )
+        return found
+
+    @property
+    def actions(self) -> tuple[str, ...] | None:
+        """The actions that can end the flow; ``None`` if they are not known."""
+        found: tuple[str, ...] | None = self.flow.graph.final_actions()
+        return found
+
+    def prep(self, store: Store[Any], /) -> dict[str, Any]:
+        """Take what is handed in."""
+        return {link.target.name: store[link.source.name] for link in self.inputs}
+
+    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+        """The flow, once, on its own store."""
+        under = _definitions(self.inputs, store)
+        base = Store.over(dict(given), self.flow.schema, self.name, under)
+        yield Start(self.name, 0, {}, base=base)
+
+    def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Any:
+        """Hand back what it made; the action that ended it."""
+        (end,) = ends
+        inner = end.store
+        if inner is not None:
+            results = {link.target.name: inner[link.source.name] for link in self.outputs}
+            store.put(results, _definitions(self.outputs, inner))
+        return end.action
+
+
+def _definitions(links: Iterable[Link], source: Store[Any]) -> dict[str, str]:
+    """The definitions under which the store that values come from has accepted them."""
+    known = source.definitions
+    return {
+        link.target.name: known[link.source.name] for link in links if link.source.name in known
+    }

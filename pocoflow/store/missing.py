@@ -1,0 +1,89 @@
+"""What a store lacks, and why: a key without a value, a value that could not be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pocoflow.errors import (
+    IncompleteStoreError,
+    MissingKeyError,
+    NotSavedError,
+    NotStorableError,
+    UnknownClassError,
+    UnreadableKeyError,
+)
+from pocoflow.messages import closest
+from pocoflow.store.schema import Schema
+
+__all__ = ["Unsaved", "check_complete", "missing_key"]
+
+
+class Unsaved(NamedTuple):
+    """Why the value of a key is not there after it was stored.
+
+    Attributes:
+        type_name: The type of the part that could not be stored, or the class that is not known.
+        reason: Why it could not be stored, with the place inside the value; or read.
+        text: What is stored of a value of a class that is not known here; ``None`` if nothing is.
+    """
+
+    type_name: str
+    reason: str
+    text: str | None = None
+
+    @classmethod
+    def because(cls, exc: NotStorableError) -> Unsaved:
+        """The mark for a value that the codec refused."""
+        return cls(exc.type_name, str(exc))
+
+    @classmethod
+    def unreadable(cls, exc: UnknownClassError, text: str) -> Unsaved:
+        """The mark for a stored text that names a class that is not known."""
+        return cls(exc.class_name, str(exc), text)
+
+
+def missing_key(
+    owner: str,
+    key: str,
+    schema: Schema | None,
+    data: Iterable[str],
+    unsaved: Mapping[str, Unsaved],
+) -> MissingKeyError:
+    """Why a key has no value: it was not saved, is not set yet, or is not known at all."""
+    if key in unsaved and unsaved[key].text is not None:
+        return UnreadableKeyError(
+            f"{owner}: key {key!r} cannot be read: {unsaved[key].reason}; or set it again",
+            class_name=unsaved[key].type_name,
+        )
+    if key in unsaved:
+        return NotSavedError(
+            f"{owner}: key {key!r} was not saved: {unsaved[key].reason}; set it again before "
+            "this node runs, or pass it as a resource"
+        )
+    fields = () if schema is None else tuple(schema.names())
+    if key in fields:
+        return MissingKeyError(f"{owner}: field {key!r} is not set yet")
+    known = list(dict.fromkeys([*data, *fields]))
+    return MissingKeyError(
+        f"{owner} has no key {key!r}{closest(key, known)} "
+        f"(keys: {', '.join(map(repr, known)) or 'none'})"
+    )
+
+
+def check_complete(
+    owner: str, schema: Schema, data: Mapping[str, Any], unsaved: Mapping[str, Unsaved]
+) -> None:
+    """Refuse a store that lacks what its schema requires.
+
+    Raises:
+        IncompleteStoreError: Names what is not set.
+    """
+    for name in schema.names():
+        if name in unsaved:
+            raise IncompleteStoreError(str(missing_key(owner, name, schema, data, unsaved)))
+    if missing := schema.missing(data):
+        raise IncompleteStoreError(
+            f"{owner}: field{'s' if len(missing) > 1 else ''} of {schema.label} not set: "
+            f"{', '.join(map(repr, missing))}"
+        )

@@ -1,0 +1,261 @@
+"""Reducers: pure functions ``(old, update) -> new`` that say how a field takes increments.
+
+A field declares one in its annotation, ``log: Annotated[list[str], append] = []``. ``writes=`` on
+such a field and ``store.reduce(key, update)`` then give increments, also from several parallel
+branches. The functions here are the usual ones; any function of two arguments will do, such as
+``max``, ``operator.or_`` or one of your own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
+
+from pocoflow.errors import DefinitionError, MissingKeyError
+from pocoflow.messages import short
+from pocoflow.values.changes import freeze, is_same
+from pocoflow.values.failures import add_note
+
+__all__ = [
+    "Reducer",
+    "add",
+    "append",
+    "extend",
+    "increments_between",
+    "item",
+    "latest",
+    "merge",
+    "metadata_of",
+    "reduced",
+    "reducers_of",
+]
+
+_OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
+_MARKS = ("pydantic.", "pydantic_core.", "annotated_types", "typing_extensions")
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+Reducer: TypeAlias = Callable[[Any, Any], Any]
+"""``(old, update) -> new``; it must not change what it is given."""
+
+
+class _Addable(Protocol):
+    def __add__(self, other: Self, /) -> Self: ...
+
+
+AddT = TypeVar("AddT", bound=_Addable)
+
+
+def append(old: list[T], update: T) -> list[T]:
+    """The list with one more item at its end."""
+    return [*old, update]
+
+
+def extend(old: list[T], update: Iterable[T]) -> list[T]:
+    """The list with more items at its end."""
+    return [*old, *update]
+
+
+def add(old: AddT, update: AddT) -> AddT:
+    """The sum: of numbers, or of anything else that has ``+``."""
+    return old + update
+
+
+def merge(old: dict[K, T], update: Mapping[K, T]) -> dict[K, T]:
+    """The dict with more keys; of a key that is in both, the update counts."""
+    return {**old, **update}
+
+
+def latest(old: T, update: T) -> T:
+    """The update: of several branches that write the field, the last one counts."""
+    return update
+
+
+def item(field: list[T]) -> T:
+    """One item of a list field, for a type checker: ``@node(writes=item(A.log))``.
+
+    A field that is reduced by :func:`append` holds a list and takes one item at a time. At run time
+    this is the reference itself.
+    """
+    return cast(T, field)
+
+
+def reducers_of(
+    fields: Iterable[tuple[str, object, Iterable[object]]],
+) -> dict[str, Reducer]:
+    """The reducers of fields, by field.
+
+    Args:
+        fields: The name of each, its type, and what its annotation says beside that.
+
+    Raises:
+        DefinitionError: There are several for one field, one that does not take two arguments, or
+            one for a part of a field, which nothing would call.
+    """
+    reducers: dict[str, Reducer] = {}
+    for name, hint, metadata in fields:
+        found = [one for said in (metadata, _of_optional(hint)) for one in _reducers(name, said)]
+        if len(found) > 1:
+            names = ", ".join(map(reducer_name, found))
+            raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
+        for part in _parts(hint):
+            for one in _reducers(name, metadata_of(part)):
+                raise DefinitionError(
+                    f"field {name!r} declares the reducer {reducer_name(one)} for a part of its "
+                    "value, where nothing calls it: declare it for the field, as in "
+                    f"{name}: Annotated[list[str], extend]"
+                )
+        reducers.update((name, one) for one in found)
+    return reducers
+
+
+def reducer_name(reducer: Any) -> str:
+    """What a reducer is called in messages."""
+    name = getattr(reducer, "__name__", None)
+    return name if isinstance(name, str) else short(reducer)
+
+
+def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
+    """What is meant as a reducer: a callable that is nothing of Pydantic's, nor a mere mark."""
+    for one in metadata:
+        kind = one if isinstance(one, type) else type(one)
+        if any(hasattr(kind, name) for name in _OF_PYDANTIC) or kind.__module__.startswith(_MARKS):
+            continue
+        if isinstance(one, type):
+            if callable(vars(one).get("__call__")) and _takes_two(one.__call__, 3):
+                raise DefinitionError(
+                    f"field {field!r} declares the class {one.__name__} as its reducer: declare "
+                    f"an object of it, {one.__name__}(...)"
+                )
+        elif callable(one):
+            if not _takes_two(one):
+                raise DefinitionError(
+                    f"field {field!r} declares {reducer_name(one)} beside its type, which is no "
+                    f"reducer: one is called with two arguments, (old, update), and this takes "
+                    f"{inspect.signature(one)}"
+                )
+            yield one
+
+
+def _takes_two(function: Any, given: int = 2) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return True  # a builtin that does not tell, such as max
+    try:
+        signature.bind(*range(given))
+    except TypeError:
+        return False
+    return True
+
+
+def _of_optional(hint: object) -> tuple[object, ...]:
+    """What is said of the one type of an Optional, beside that type."""
+    if get_origin(hint) not in (Union, UnionType):
+        return ()
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return metadata_of(kinds[0]) if len(kinds) == 1 else ()
+
+
+def _parts(hint: object) -> Iterator[object]:
+    """The types within a type, at every depth; not the one of an Optional, which is the field's."""
+    within = list(get_args(hint))
+    if get_origin(hint) is Annotated:
+        within = within[:1]
+    elif get_origin(hint) in (Union, UnionType) and _of_optional(hint):
+        within = [get_args(kind)[0] for kind in within if kind is not NoneType]
+    elif get_origin(hint) is Literal:
+        within = []
+    for part in within:
+        yield part
+        yield from _parts(part)
+
+
+def reduced(
+    owner: str,
+    data: Mapping[str, Any],
+    values: Mapping[str, Any],
+    increments: Iterable[tuple[str, Any]],
+    reducers: Mapping[str, Reducer],
+) -> dict[str, Any]:
+    """What is to be written: values as they are, and what fields become by their increments.
+
+    Raises:
+        MissingKeyError: A field that takes an increment has no value yet.
+    """
+    changes = dict(values)
+    for key, update in increments:
+        reducer: Any = reducers[key]
+        if key not in changes and key not in data:
+            raise MissingKeyError(
+                f"{owner}: field {key!r} takes increments ({reducer_name(reducer)}) and has no "
+                "value yet: give it a default, such as an empty list"
+            )
+        try:
+            changes[key] = reducer(changes[key] if key in changes else data[key], update)
+        except Exception as exc:
+            add_note(exc, f"pocoflow: in reducer {reducer_name(reducer)} of field {key!r}")
+            raise
+    return changes
+
+
+def increments_between(reducer: Reducer, old: Any, value: Any) -> list[Any] | None:
+    """Increments by which the reducer makes one value of another, if some are found.
+
+    What the reducer makes of them decides, so a function of one's own is as good as one of these.
+    """
+    return next(
+        (updates for updates in _differences(old, value) if _leads(reducer, old, updates, value)),
+        None,
+    )
+
+
+def _leads(reducer: Reducer, old: Any, updates: Iterable[Any], value: Any) -> bool:
+    try:
+        made = reduce(reducer, updates, old)
+    except Exception:  # noqa: BLE001 - a reducer of something else may raise anything
+        return False
+    return is_same(freeze(made), value)
+
+
+def _begins(value: list[Any], old: list[Any]) -> bool:
+    return is_same(freeze([*old]), value[: len(old)])
+
+
+def _differences(old: Any, value: Any) -> Iterator[list[Any]]:
+    if isinstance(old, list) and isinstance(value, list) and _begins(value, old):
+        tail = value[len(old) :]
+        yield [tail]
+        yield tail
+    elif isinstance(old, dict) and isinstance(value, dict):
+        yield [
+            {
+                key: one
+                for key, one in value.items()
+                if key not in old or not is_same(freeze(old[key]), one)
+            }
+        ]
+    elif isinstance(old, (int, float)) and isinstance(value, (int, float)):
+        yield [value - old]
+    yield [value]
+
+
+def metadata_of(annotation: object) -> tuple[object, ...]:
+    """What an ``Annotated`` type says beside the type; nothing of any other type."""
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()

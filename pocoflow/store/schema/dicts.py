@@ -1,0 +1,232 @@
+"""Dicts of types as schemas: each value is checked by itself, and other keys are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import SchemaValidator
+from typing_extensions import is_typeddict
+
+from pocoflow.errors import DefinitionError, InvalidValueError
+from pocoflow.messages import (
+    defined_again,
+    definition_label,
+    describe,
+    given_as,
+    is_same_field,
+    short,
+    type_label,
+)
+from pocoflow.store.reducing import metadata_of, reducers_of
+from pocoflow.store.schema.cores import UNKNOWN, has_validators, types_only
+from pocoflow.values import has_marks
+
+__all__ = ["DictSchema"]
+
+
+class DictSchema:
+    """A ``{"key": type}`` dict as the schema of a store; keys outside it are allowed."""
+
+    def __init__(self, types: Mapping[str, Any]) -> None:
+        self.source = dict(types)
+        self.label = "the schema"
+        self._checks = {key: _checker(key, expected) for key, expected in types.items()}
+        self.definitions = {key: definition_label(hint, (), ()) for key, hint in types.items()}
+        self.reducers = reducers_of((key, hint, metadata_of(hint)) for key, hint in types.items())
+        self._unlike: set[str] = set()
+
+    def names(self) -> Iterable[str]:
+        """The keys of the dict."""
+        return self.source
+
+    def missing(self, data: Mapping[str, Any]) -> list[str]:
+        """The keys of the schema that ``data`` lacks."""
+        return [key for key in self.source if key not in data]
+
+    def enter(self, owner: str, given: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
+        """Check what a store begins with; the keys of the schema come first.
+
+        Raises:
+            InvalidValueError: A value that is not of the type of its key.
+        """
+        return self.check(
+            owner, {}, {key: given[key] for key in (*self.source, *given) if key in given}
+        )
+
+    def check(
+        self,
+        owner: str,
+        data: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        accepted: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """Check each value against the type of its key; those of ``accepted`` are values already.
+
+        Raises:
+            InvalidValueError: A value that is not of the type of its key.
+        """
+        self.hold(owner, changes, accepted)
+        return {
+            key: value if key in accepted else self._accepted(owner, key, value)
+            for key, value in changes.items()
+        }
+
+    def increment(self, owner: str, key: str, update: Any) -> Any:
+        """What a reducer is given, as it is."""
+        return update
+
+    def _accepted(self, owner: str, key: str, value: Any) -> Any:
+        check = self._checks.get(key)
+        if check is None:
+            return value
+        accepted = self._tried(owner, key, value, check.accepts)
+        if check.shapes:
+            self._note(key, accepted)
+        return accepted
+
+    def _tried(self, owner: str, key: str, value: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(value)
+        except (ValidationError, _WrongType) as exc:
+            hint, detail = self.source[key], ""
+            if isinstance(exc, ValidationError):
+                first = exc.errors(include_url=False)[0]
+                place = "".join(f"[{part!r}]" for part in first["loc"])
+                detail = f" ({place + ': ' if place else ''}{first['msg']})"
+            raise InvalidValueError(
+                f"{owner}: key {key!r} expects {type_label(hint)}, got {given_as(value, hint)}: "
+                f"{short(value)}{detail}{defined_again(value, hint, self.label)}"
+            ) from None
+        except Exception as exc:
+            raise InvalidValueError(
+                f"{owner}: key {key!r}: its validator raised {describe(exc)}"
+            ) from exc
+
+    def hold(self, owner: str, data: Mapping[str, Any], keys: Iterable[str]) -> None:
+        """Check accepted values against types and constraints, not by validators again.
+
+        Raises:
+            InvalidValueError: One was changed in place into something that does not fit.
+        """
+        for key in keys:
+            check = self._checks.get(key)
+            if check is not None and key not in self._unlike:
+                self._tried(owner, key, data[key], check.holds)
+
+    def take(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        under: Mapping[str, str],
+        without: Iterable[str],
+    ) -> dict[str, Any]:
+        """Take over values that were accepted under the definitions ``under``.
+
+        Raises:
+            InvalidValueError: A value does not fit.
+        """
+        self._unlike.update(key for key in values if has_marks(values[key]))
+        made = dict(values)
+        for key, definition in self.definitions.items():
+            known = under.get(key)
+            if key in values and known != UNKNOWN and not is_same_field(known, definition):
+                made[key] = self._accepted(owner, key, values[key])
+            elif key in values and (check := self._checks[key]) is not None and check.shapes:
+                self._note(key, values[key])
+        self.hold(owner, made, made)
+        return made
+
+    def _note(self, key: str, accepted: Any) -> None:
+        """Note whether what a validator made fits the type at all; if not, it is not held to it."""
+        check = self._checks[key]
+        assert check is not None
+        try:
+            check.holds(accepted)
+        except (ValidationError, _WrongType):
+            self._unlike.add(key)
+        else:
+            self._unlike.discard(key)
+
+    def together(self, owner: str, data: Mapping[str, Any]) -> None:
+        """Nothing: values do not depend on each other."""
+
+    def model(self, owner: str, data: Mapping[str, Any]) -> None:
+        """Nothing: there is no model."""
+        return None
+
+
+class _WrongType(Exception):
+    """A value is not an instance of what is expected."""
+
+
+class _Check(NamedTuple):
+    """How the values of a key are checked.
+
+    Attributes:
+        accepts: Returns what to store of a value from outside, or raises.
+        holds: Raises if an accepted value does not fit.
+        shapes: Whether code of the user makes what is stored.
+    """
+
+    accepts: Callable[[Any], Any]
+    holds: Callable[[Any], Any]
+    shapes: bool
+
+
+def _checker(key: str, expected: Any) -> _Check | None:
+    """How a key is checked; ``None`` where anything goes."""
+    if expected is Any or expected is object:
+        return None
+    if not (expected is None or isinstance(expected, (type, tuple)) or _is_typing_form(expected)):
+        raise DefinitionError(
+            f"schema key {key!r}: {short(expected)} is a value, not a type"
+            + (f"; did you mean {type(expected).__name__}?" if expected is not ... else "")
+        )
+    if isinstance(expected, tuple) and all(isinstance(one, type) for one in expected):
+        return _instance_of(key, expected)
+    plain = isinstance(expected, type) and not hasattr(expected, "__args__")
+    if plain and expected not in (int, float, str, bool, bytes) and not is_typeddict(expected):
+        return _instance_of(key, expected)
+    try:
+        config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+        adapter = TypeAdapter(expected, config=None if is_typeddict(expected) else config)
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as exc:
+        raise DefinitionError(
+            f"schema key {key!r}: {short(expected)} is not a type a value can be checked against "
+            f"({exc})"
+        ) from exc
+    accepts = partial(adapter.validate_python, strict=True)
+    types = SchemaValidator(types_only(adapter.core_schema))
+    holds = partial(types.validate_python, strict=True)
+    return _Check(accepts, holds, has_validators(adapter.core_schema))
+
+
+def _is_typing_form(expected: object) -> bool:
+    """Whether it is a union, a generic alias, a ``Literal``, a ``NewType`` and so on."""
+    return type(expected).__module__ in ("types", "typing", "typing_extensions")
+
+
+def _instance_of(key: str, expected: Any) -> _Check:
+    """``isinstance``, which keeps the identity of a list or a client; a bool is not an int."""
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    try:
+        isinstance(None, kinds)
+    except TypeError as exc:
+        raise DefinitionError(
+            f"schema key {key!r}: {type_label(expected)} cannot check a value ({exc})"
+        ) from exc
+
+    def check(value: Any) -> Any:
+        if isinstance(value, kinds) and not (isinstance(value, bool) and not _takes_bool(kinds)):
+            return value
+        raise _WrongType
+
+    return _Check(check, check, shapes=False)
+
+
+def _takes_bool(kinds: tuple[type, ...]) -> bool:
+    return any(kind in (bool, object) for kind in kinds)

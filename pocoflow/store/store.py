@@ -1,0 +1,581 @@
+"""The shared state of a run: a mapping that can be typed, observed, saved and restored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from pocoflow.errors import (
+    HookError,
+    InvalidValueError,
+    MissingKeyError,
+    StoreError,
+    UnknownFieldError,
+)
+from pocoflow.messages import is_same_field, short
+from pocoflow.store.missing import Unsaved, check_complete, missing_key
+from pocoflow.store.reducing import reduced
+from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
+from pocoflow.store.schema.models import definitions_of, model_values
+from pocoflow.store.state import State
+from pocoflow.values.callables import is_async
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsKeysAndGetItem
+
+__all__ = ["Observer", "Store"]
+
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
+ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
+
+Observer: TypeAlias = Callable[[str, Any, Any], object]
+"""Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
+
+
+@lru_cache(maxsize=256)
+def _attributes(kind: type) -> frozenset[str]:
+    """The attributes that a store of a class may be given: those that the class declares."""
+    declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
+    own = {
+        name
+        for base in kind.__mro__
+        if not issubclass(Store, base)
+        for name, value in vars(base).items()
+        if not callable(value)
+    }
+    return frozenset(declared | own)
+
+
+class Store(MutableMapping[str, Any], Generic[StateT]):
+    """Shared, optionally typed, observable state.
+
+    It is a complete ``MutableMapping``. With a schema, every write is checked first: a write that
+    does not fit raises and changes nothing. ``Store[Model].state`` is the same data, typed as the
+    model for editors and type checkers.
+
+    Args:
+        data: Initial values, as a mapping or as an instance of the schema's model. Copied (the
+            mapping, not the values in it).
+        schema: A Pydantic model class, or a dict ``{"key": type}``; a model instance as ``data``
+            brings its own.
+        name: Shown in error messages and kept with snapshots.
+
+    Raises:
+        UnknownFieldError: ``data`` has a key that the model does not have.
+        InvalidValueError: A value does not fit the schema.
+        DefinitionError: ``schema`` is neither a model class nor a dict of types.
+    """
+
+    name: str
+
+    @overload
+    def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
+    @overload
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        schema: type[StateT] | Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, data: BaseModel, schema: type[StateT] | Mapping[str, Any], name: str = ""
+    ) -> None: ...
+    def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
+        under: Mapping[str, str] = {}
+        if isinstance(data, BaseModel):
+            schema = type(data) if schema is None else schema
+            data, under = model_values(data), definitions_of(type(data))
+        elif isinstance(data, Store):
+            schema = data.schema if schema is None else schema
+            under = data.definitions
+        self._setup({}, name, dict(data or {}), make_schema(schema), under)
+
+    @classmethod
+    def over(
+        cls,
+        data: dict[str, Any],
+        schema: object = None,
+        name: str = "",
+        under: Mapping[str, str] | None = None,
+    ) -> Store[Any]:
+        """A store that keeps its values in ``data`` itself, so that its owner sees each write.
+
+        Args:
+            data: The values.
+            schema: The schema.
+            name: The name of the store.
+            under: What defined the fields in which another store has accepted some of the values.
+
+        Raises:
+            UnknownFieldError: ``data`` has a key that the schema's model does not have.
+            InvalidValueError: A value does not fit; ``data`` is left as it was.
+        """
+        store: Store[Any] = cls.__new__(cls)
+        store._setup(data, name, dict(data), make_schema(schema), under)
+        return store
+
+    def _setup(
+        self,
+        data: dict[str, Any],
+        name: str,
+        initial: dict[str, Any],
+        schema: Schema | None,
+        under: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._data = data
+        self._observers: list[Observer] = []
+        self._unsaved: dict[str, Unsaved] = {}
+        self._schema: Schema | None = None
+        self._accepted = dict(under or {})
+        self._touched: set[str] = set()
+        self._plain = True
+        self._enter(initial, schema)
+
+    def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
+        """Check ``initial`` against ``schema`` and, if it fits, hold both."""
+        self._check_keys(initial)
+        if schema is not None and self._accepted:
+            # A default must not stand in for a value that could not be stored.
+            initial = schema.take(self._label, initial, self._accepted, self._unsaved)
+        elif schema is not None:
+            initial = schema.enter(self._label, initial, self._unsaved)
+        self._hold(initial, schema)
+
+    def _hold(self, values: Mapping[str, Any], schema: Schema | None) -> None:
+        self._data.update(values)
+        self._schema = schema
+        if schema is not None:
+            self._accepted = {}
+        self._set_plain()
+
+    def _set_plain(self) -> None:
+        """Note whether a write has nothing to look at, and nobody to tell."""
+        watched = self._observers or self._unsaved or self._accepted
+        self._plain = self._schema is None and not watched
+
+    @property
+    def definitions(self) -> Mapping[str, str]:
+        """What defined each field when its value was accepted, as far as a schema did."""
+        return self._accepted if self._schema is None else self._schema.definitions
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            value = self._data[key]
+        except KeyError:
+            raise self._missing(key) from None
+        if not self._plain:
+            self._touched.add(key)
+        return value
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """The value of a key, or ``default`` if it is absent.
+
+        Raises:
+            NotSavedError: It was there, but could not be saved: a default would hide that.
+            UnreadableKeyError: It is there, but of a class that is not known here.
+        """
+        if key in self._unsaved:
+            raise self._missing(key)
+        if not self._plain:
+            self._touched.add(key)
+        return self._data.get(key, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._data
+
+    def __repr__(self) -> str:
+        name = f"{self.name!r}, " if self.name else ""
+        return f"Store({name}{self._data!r})"
+
+    @property
+    def schema(self) -> Any:
+        """The schema as it was given: a model class, a dict of types, or ``None``."""
+        return None if self._schema is None else self._schema.source
+
+    @property
+    def state(self) -> StateT:
+        """A view typed as the schema's model; reads and writes through it are checked and observed.
+
+        A field that is not set yet raises :class:`MissingKeyError`, which is an ``AttributeError``
+        too. Methods and properties of the model work on the view.
+        """
+        return cast(StateT, State(self, self._data))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values as a new dict (the values themselves are not copied)."""
+        self._touched.update(self._data)
+        return dict(self._data)
+
+    @property
+    def unsaved(self) -> Mapping[str, Unsaved]:
+        """Keys of a restored checkpoint whose values could not be stored, with the reason."""
+        return self._unsaved
+
+    def take_touched(self) -> list[tuple[str, Any]]:
+        """The keys that somebody read or wrote since the last call, with their values."""
+        touched, self._touched = self._touched, set()
+        data = self._data
+        return [(key, data[key]) for key in touched if key in data]
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if self._plain and key.__class__ is str:
+            self._data[key] = value
+        else:
+            self._write({key: value})
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the key that was added last, as a dict does, and return it with its value.
+
+        Raises:
+            MissingKeyError: The store is empty.
+        """
+        key = next(reversed(self._data), None)
+        if key is None:
+            raise MissingKeyError(f"{self._label} is empty")
+        return key, self.pop(key)
+
+    def __delitem__(self, key: str) -> None:
+        try:
+            old = self._data.pop(key)
+        except KeyError:
+            raise self._missing(key) from None
+        self._tell(key, old, None)
+
+    def update(
+        self,
+        values: SupportsKeysAndGetItem[str, Any] | Iterable[tuple[str, Any]] = (),
+        /,
+        **named: Any,
+    ) -> None:
+        """Write several keys, all or nothing: if one value does not fit, none is written."""
+        self._write(dict(values, **named))
+
+    def reduce(self, key: str, update: Any) -> None:
+        """Give an increment to a field that declares a reducer.
+
+        Raises:
+            StoreError: The field has no reducer, or no value yet to reduce into.
+            InvalidValueError: What the reducer returned does not fit.
+        """
+        if self._schema is None or key not in self._schema.reducers:
+            raise StoreError(
+                f"{self._label}: key {key!r} has no reducer: declare one in the schema, as in "
+                f"{key}: Annotated[list[str], append] = []"
+            )
+        self.apply({}, ((key, update),))
+
+    def put(self, results: Mapping[str, Any], under: Mapping[str, str] | None = None) -> None:
+        """Write results, as ``writes=`` does: increments where a field has a reducer; or nothing.
+
+        Args:
+            results: The values by key.
+            under: The definitions under which another store has accepted some of them, by key: what
+                is defined here in the same way is not validated again.
+
+        Raises:
+            StoreError: A field with a reducer has no value yet.
+            InvalidValueError: A value does not fit.
+        """
+        reducers = self._schema.reducers if self._schema is not None else ()
+        own = self._schema.definitions if self._schema is not None else {}
+        known = under or {}
+        self.apply(
+            {key: value for key, value in results.items() if key not in reducers},
+            [(key, value) for key, value in results.items() if key in reducers],
+            {key for key in known if is_same_field(known[key], own.get(key))},
+        )
+
+    def apply(
+        self,
+        values: Mapping[str, Any],
+        increments: Iterable[tuple[str, Any]],
+        accepted: Collection[str] = (),
+    ) -> None:
+        """Write values and give increments, all or nothing.
+
+        Args:
+            values: The values.
+            increments: Keys with what their reducers are given.
+            accepted: Keys of which both were validated already.
+
+        Raises:
+            StoreError: A field with a reducer has no value yet.
+            InvalidValueError: A value does not fit.
+        """
+        given = self._increments(increments, accepted)
+        self._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
+
+    def _increments(
+        self, increments: Iterable[tuple[str, Any]], accepted: Collection[str]
+    ) -> list[tuple[str, Any]]:
+        schema = self._schema
+        return [
+            (key, update)
+            if schema is None or key in accepted
+            else (key, schema.increment(self._label, key, update))
+            for key, update in increments
+        ]
+
+    def _changes(
+        self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
+    ) -> dict[str, Any]:
+        reducers = self._schema.reducers if self._schema is not None else {}
+        return reduced(self._label, self._data, values, increments, reducers)
+
+    def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
+        self._check_keys(changes)
+        if self._schema is not None:
+            held = [key for key in accepted if key in changes] if accepted else ()
+            changes = self._schema.check(self._label, self._data, changes, held)
+        old = {key: self._data.get(key) for key in changes} if self._observers else {}
+        self._data.update(changes)
+        self._touched.update(changes)
+        if self._unsaved or self._accepted:
+            for key in changes:
+                self._unsaved.pop(key, None)
+                self._accepted.pop(key, None)
+        for key, before in old.items():
+            self._tell(key, before, changes[key])
+
+    def _check_keys(self, changes: Mapping[Any, Any]) -> None:
+        for key in changes:
+            if key.__class__ is not str and not isinstance(key, str):
+                raise InvalidValueError(
+                    f"{self._label}: a key is a string, not {type(key).__name__}: {short(key)}"
+                )
+
+    def _tell(self, key: str, old: Any, new: Any) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer(key, old, new)
+            except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
+                from pocoflow.logging import get_logger
+
+                get_logger("store").exception(
+                    "%s: observer %r failed on key %r; the write stands", self._label, observer, key
+                )
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # a type checker refuses what is not declared, as it should
+
+        def __setattr__(self, name, value):
+            if name[:1] != "_" and name not in _attributes(type(self)):
+                raise UnknownFieldError(self._no_attribute(name, f" = {short(value)}"))
+            object.__setattr__(self, name, value)
+
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            raise UnknownFieldError(self._no_attribute(name, ""))
+
+        def __delattr__(self, name):
+            if name[:1] != "_" and name not in _attributes(type(self)):
+                raise UnknownFieldError(self._no_attribute(name, ""))
+            object.__delattr__(self, name)
+
+    def _no_attribute(self, name: str, rest: str) -> str:
+        declared = (
+            "" if type(self) is Store else f"; class {type(self).__name__} does not declare it"
+        )
+        typed = f" or store.state.{name}{rest}" if isinstance(self.schema, type) else ""
+        return (
+            f"{self._label}: store.{name}{rest} is an attribute of the store, not a value in it"
+            f"{declared}: did you mean store[{name!r}]{rest}{typed}?"
+        )
+
+    # -- observing and validating -------------------------------------------------------------
+
+    def add_observer(self, observer: Observer) -> None:
+        """Call ``observer(key, old, new)`` after every write and deletion.
+
+        An ``Exception`` that it raises is logged with its traceback; the write stands.
+
+        Raises:
+            HookError: It cannot be called, or it is ``async``: nobody awaits it.
+        """
+        wanted = "store.add_observer(observer) calls observer(key, old, new)"
+        given: object = observer
+        if not callable(given):
+            raise HookError(f"{wanted}; {short(given)} is not callable")
+        if is_async(given):
+            raise HookError(f"{wanted} without awaiting it; {short(given)} is a coroutine function")
+        self._observers.append(observer)
+        self._plain = False
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Stop calling an observer.
+
+        Raises:
+            ValueError: It was not added.
+        """
+        self._observers.remove(observer)
+        self._set_plain()
+
+    def recheck(self, key: str) -> None:
+        """Check a value against the schema again, at every depth, after a change in place.
+
+        Raises:
+            InvalidValueError: It no longer fits.
+        """
+        if self._schema is not None:
+            self._schema.hold(self._label, self._data, (key,))
+            self._schema.together(self._label, self._data)
+
+    def bind(self, schema: type[BaseModel] | Mapping[str, Any]) -> None:
+        """Validate the values against a schema and check every write from now on.
+
+        Raises:
+            UnknownFieldError: A key that the model does not have.
+            InvalidValueError: A value does not fit; the store is left as it was.
+        """
+        self._enter(dict(self._data), make_schema(schema))
+
+    def validate(self) -> None:
+        """Check that everything the schema requires is set and fits, model validators included.
+
+        Raises:
+            IncompleteStoreError: Names what is missing (a ``ValueError``).
+            InvalidValueError: Names what does not fit.
+        """
+        schema = self._complete()
+        if schema is not None:
+            schema.hold(self._label, self._data, self._data)
+            schema.together(self._label, self._data)
+
+    def to_model(self) -> StateT:
+        """The complete model, independent of the store; validators do not see the values again.
+
+        Raises:
+            IncompleteStoreError: Names the fields that are not set.
+            InvalidValueError: Names the fields that do not fit.
+            StoreError: The store has no model schema.
+        """
+        schema = self._complete()
+        made = None if schema is None else schema.model(self._label, _copied(self._data))
+        if made is None:
+            raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
+        return cast(StateT, made)
+
+    def _complete(self) -> Schema | None:
+        if self._schema is not None:
+            check_complete(self._label, self._schema, self._data, self._unsaved)
+        return self._schema
+
+    # -- snapshots ----------------------------------------------------------------------------
+
+    def snapshot(self, path: str | os.PathLike[str]) -> Path:
+        """Write the store to a JSON file, atomically: a crash leaves the old file or the new one.
+
+        A value that cannot be stored is recorded as not saved; reading its key after a restore
+        says so. Parent folders are made.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        from pocoflow.store.snapshot import write_snapshot
+
+        return write_snapshot(Path(path), self.name, self._data, self._unsaved, self.definitions)
+
+    @classmethod
+    def restore(
+        cls,
+        path: str | os.PathLike[str],
+        schema: type[ModelT] | Mapping[str, Any] | None = None,
+        *,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+    ) -> Store[ModelT]:
+        """Read a snapshot back.
+
+        Args:
+            path: The file that :meth:`snapshot` wrote.
+            schema: A schema that validates what comes back and vouches for its classes.
+            types: More classes that values may be of.
+            aliases: Classes that have other names now, by those that are in the file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            DecodeError: The file is cut or is not a snapshot; the message names it. A value of a
+                class that is not known here raises ``UnreadableKeyError`` when its key is read.
+            InvalidValueError: A value does not fit the schema.
+        """
+        from pocoflow.store.snapshot import read_snapshot
+
+        read = read_snapshot(Path(path), classes_of(schema, types, aliases))
+        return cls.rebuild(read.values, read.unsaved, read.name, schema, read.under)
+
+    @classmethod
+    def rebuild(
+        cls,
+        data: Mapping[str, Any],
+        unsaved: Mapping[str, Unsaved],
+        name: str = "",
+        schema: object = None,
+        under: Mapping[str, str] | None = None,
+    ) -> Store[Any]:
+        """A store from restored values, which were accepted, and the marks of what was not saved.
+
+        Args:
+            data: The values.
+            unsaved: The marks.
+            name: The name of the store.
+            schema: Its schema.
+            under: What defined each field when its value was accepted, if that is known.
+
+        Raises:
+            StoreError: A value does not fit the schema, and its own validators cannot read it.
+        """
+        store = cls({}, None, name)
+        store._unsaved.update(unsaved)
+        made = make_schema(schema)
+        known = dict.fromkeys(data, UNKNOWN) if under is None else dict(under)
+        if made is None:
+            store._accepted = known
+        else:
+            data = made.take(store._label, data, known, unsaved)
+        store._hold(data, made)
+        return store
+
+    # -- messages -----------------------------------------------------------------------------
+
+    @property
+    def _label(self) -> str:
+        return f"store {self.name!r}" if self.name else "store"
+
+    def _missing(self, key: str) -> MissingKeyError:
+        return missing_key(self._label, key, self._schema, self._data, self._unsaved)
+
+
+def _copied(values: dict[str, Any]) -> dict[str, Any]:
+    from pocoflow.values.copies import stored_copy
+
+    return {key: stored_copy(value) for key, value in values.items()}

@@ -1,0 +1,116 @@
+"""Finding what changed in a store since somebody looked: by value, not by assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import NoneType
+from typing import Any, Protocol
+
+from pocoflow.store.store import Store
+from pocoflow.values.changes import Frozen, freeze, is_same
+
+__all__ = ["Values", "Watch", "check_in_place"]
+
+# Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
+_PLAIN = frozenset({str, int, bool, bytes, NoneType})
+
+
+class Values(Protocol):
+    """What can be watched: a store, or the part of one."""
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """The keys and their values."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+class Watch:
+    """Remembers the values of a store and finds those that differ from what it remembers."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, values: Values) -> Watch:
+        """One that remembers these values."""
+        made = cls()
+        for key, value in values.items():
+            made.remember(key, value)
+        return made
+
+    def copy(self) -> Watch:
+        """One that remembers the same."""
+        other = Watch()
+        other._known = dict(self._known)
+        return other
+
+    def changed(self, store: Values) -> Iterator[tuple[str, Any, Frozen | None]]:
+        """Every key whose value differs: ``(key, value, the remembered value if it has parts)``."""
+        known = self._known
+        for key, value in store.items():
+            before = known.get(key, _NOTHING)
+            if before is value and type(value) in _PLAIN:
+                continue
+            if _differs(before, value):
+                yield key, value, before if type(before) is Frozen else None
+
+    def differs(self, key: str, value: Any) -> bool:
+        """Whether a value is not the remembered one."""
+        return _differs(self._known.get(key, _NOTHING), value)
+
+    def gone(self, store: Values) -> list[str]:
+        """The remembered keys that the store no longer has."""
+        missing = self._known.keys() - store
+        return [key for key in self._known if key in missing] if missing else []
+
+    def remember(self, key: str, value: Any, frozen: Frozen | None = None) -> None:
+        """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
+        if type(value) in _PLAIN:
+            self._known[key] = value
+        else:
+            self._known[key] = freeze(value) if frozen is None else frozen
+
+    def forget(self, key: str) -> None:
+        """Take a key as absent."""
+        self._known.pop(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._known
+
+
+_NOTHING = object()
+
+
+def _differs(before: Any, value: Any) -> bool:
+    if type(before) is Frozen:
+        return not is_same(before, value)
+    return not (type(before) is type(value) and type(value) in _PLAIN and before == value)
+
+
+def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> None:
+    """Check what was changed in place since the last step against the schema, and remember it.
+
+    Args:
+        store: The store.
+        watch: What is remembered of it.
+        whole: Whether to look at all values, and not only at those that somebody read or wrote.
+
+    Raises:
+        InvalidValueError: A list, dict or model was changed into something that does not fit.
+    """
+    if whole:
+        for key, value, _ in list(watch.changed(store)):
+            store.recheck(key)
+            watch.remember(key, value)
+        for key in watch.gone(store):
+            watch.forget(key)
+        store.take_touched()
+        return
+    for key, value in store.take_touched():
+        if type(value) in _PLAIN:
+            watch.remember(key, value)
+        elif watch.differs(key, value):
+            store.recheck(key)
+            watch.remember(key, value)

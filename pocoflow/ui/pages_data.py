@@ -1,0 +1,246 @@
+"""What the monitor reads: pure functions over a database that is opened read-only."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pocoflow.address import plain
+from pocoflow.db import WorkflowDB
+from pocoflow.db.question_rows import Asked
+from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
+from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from pocoflow.graph.fingerprint import edges_of
+from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
+
+__all__ = [
+    "Changed",
+    "Filters",
+    "RunView",
+    "RunsPage",
+    "changes_between",
+    "open_database",
+    "read_page",
+    "read_run",
+    "store_text",
+]
+
+_opened: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
+_guard = threading.Lock()
+
+
+def open_database(path: str) -> WorkflowDB:
+    """The database of a path, opened read-only once for all who look at it.
+
+    Raises:
+        DatabaseError: There is no such file, or it is not a database of this library.
+    """
+    file = os.path.realpath(path)
+    try:
+        about = os.stat(file)
+    except OSError:
+        with _guard:
+            _opened.pop(file, None)
+        raise DatabaseFileError(f"there is no database {path}") from None
+    identity = (about.st_dev, about.st_ino)
+    with _guard:
+        known = _opened.get(file)
+        if known is not None and known[0] == identity:
+            return known[1]
+        # One that was replaced is closed when nobody looks at it any longer.
+        _opened.pop(file, None)
+        database = WorkflowDB(path, read_only=True)
+        _opened[file] = (identity, database)
+        return database
+
+
+# -- runs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which runs are looked at; ``""`` and ``None`` mean all of them."""
+
+    text: str = ""
+    flow: str | None = None
+    status: str | None = None
+    within: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunsPage:
+    """A page of runs.
+
+    Attributes:
+        runs: Their rows, the newest first; ``node_began`` is when the current node began, for
+            those that run, and ``questions`` how many of theirs are open.
+        following: The ``run_no`` that the next page comes before; ``None`` on the last page.
+    """
+
+    runs: list[dict[str, Any]]
+    following: int | None
+
+
+def read_page(
+    database: WorkflowDB, filters: Filters, before: int | None, size: int, now: datetime
+) -> RunsPage:
+    """Read the page of runs that were created before the run ``before``."""
+    since = None if filters.within is None else (now - filters.within).isoformat()
+    rows = database.list_runs(
+        size + 1,
+        status=filters.status,
+        flow_name=filters.flow,
+        text=filters.text or None,
+        since=since,
+        before=before,
+    )
+    runs = rows[:size]
+    open_questions = waiting(database)
+    for run in runs:
+        run["questions"] = open_questions.get(run["run_id"], 0)
+        is_running = run["status"] == "running"
+        run["node_began"] = node_began(database, run["run_no"]) if is_running else None
+    return RunsPage(runs, runs[-1]["run_no"] if len(rows) > size else None)
+
+
+# -- a run ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """All that is shown of a run, but for its store.
+
+    ``items`` is how many items are finished of the batch that it is at.
+    """
+
+    run: Mapping[str, Any]
+    events: Sequence[Mapping[str, Any]]
+    steps: Sequence[Step]
+    errors: Sequence[Error]
+    graph: Mapping[str, Any] | None
+    walk: Walk
+    stored_steps: Sequence[int]
+    questions: Sequence[Asked] = ()
+    items: int = 0
+
+    @property
+    def open(self) -> list[Asked]:
+        """The questions that wait for an answer."""
+        if self.run["status"] in ("completed", "cancelled"):
+            return []
+        return [one for one in self.questions if one.is_open]
+
+    @property
+    def began(self) -> str | None:
+        """When the node that runs now began."""
+        if self.run["status"] != "running":
+            return None
+        starts = [event["ts"] for event in self.events if event["event"] == "node_start"]
+        return starts[-1] if starts else None
+
+
+def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
+    """Read a run.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    run = database.get_run(run_id)
+    if run is None:
+        database.number(run_id)  # says so, with the nearest id
+        raise RunNotFoundError(f"database {database.path} has no run {run_id!r}")
+    events = database.get_events(run_id)
+    graph = database.get_graph(run_id)
+    steps = steps_of(run, events, now)
+    edges = [] if graph is None else edges_of(graph)
+    stored = [row["step"] for row in database.get_checkpoints(run_id)]
+    questions = database.get_questions(run_id)
+    been = walk(run, steps, edges)
+    errors, items = errors_of(run, events), finished_items(database, run["run_no"])
+    view = RunView(run, events, steps, errors, graph, been, stored, questions, items)
+    for one in view.open:
+        # The graph has the branches of a node for items once.
+        node = plain(one.path)
+        been.questions[node] = been.questions.get(node, 0) + 1
+    return view
+
+
+# -- its store ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A key that differs between two steps.
+
+    Attributes:
+        key: The key.
+        what: ``added``, ``removed``, ``appended`` or ``changed``.
+        before: Its value before, as JSON text.
+        after: Its value after; of a list that grew, only what was appended.
+    """
+
+    key: str
+    what: str
+    before: str
+    after: str
+
+
+def changes_between(
+    before: Mapping[str, StoredValue], after: Mapping[str, StoredValue]
+) -> list[Changed]:
+    """What differs between two states of a store, by key."""
+    found = [
+        Changed(key, "removed", _shown(old), "") for key, old in before.items() if key not in after
+    ]
+    for key, new in after.items():
+        old = before.get(key)
+        if old is None:
+            found.append(Changed(key, "added", "", _shown(new)))
+        elif _shown(old) != _shown(new):
+            found.append(_change(key, _shown(old), _shown(new)))
+    return found
+
+
+def store_text(values: Mapping[str, StoredValue]) -> str:
+    """A whole store as the text of one JSON object; a value that was not saved says so."""
+    parts = (f"{json.dumps(value.key)}: {_json(value)}" for value in values.values())
+    return "{" + ", ".join(parts) + "}"
+
+
+def _json(value: StoredValue) -> str:
+    if value.not_saved is None:
+        return value.text
+    return json.dumps({"$type": "not saved", "value": list(value.not_saved)})
+
+
+def _shown(value: StoredValue) -> str:
+    return value.text if value.not_saved is None else f"not saved: {value.not_saved[0]}"
+
+
+def _change(key: str, old: str, new: str) -> Changed:
+    if (
+        old.startswith("[")
+        and new.startswith(old[:-1])
+        and (len(old) == 2 or new[len(old) - 1] == ",")
+    ):
+        return Changed(key, "appended", old, "[" + new[len(old) - 1 :].lstrip(","))
+    # Of long texts only the part around the first difference tells anything.
+    start = _same_until(old, new)
+    start = max(0, start - 40) if start > 80 else 0
+    lead = "… " if start else ""
+    return Changed(key, "changed", lead + old[start:], lead + new[start:])
+
+
+def _same_until(one: str, other: str) -> int:
+    """How many characters two texts begin with that are the same; quick for long ones."""
+    step, place, end = 4096, 0, min(len(one), len(other))
+    while place < end and one[place : place + step] == other[place : place + step]:
+        place += step
+    while place < end and one[place] == other[place]:
+        place += 1
+    return min(place, end)

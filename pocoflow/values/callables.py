@@ -1,0 +1,41 @@
+"""What a call of something gives, as far as that is seen without the call."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial, partialmethod
+from inspect import unwrap
+from typing import Any
+
+__all__ = ["is_async", "is_generator"]
+
+
+def _called(function: Any) -> Any:
+    """The function behind partials, bound methods and objects that can be called."""
+    while True:
+        if isinstance(function, (partial, partialmethod)):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif not isinstance(function, type) and not inspect.isroutine(function):
+            inner = inspect.getattr_static(type(function), "__call__", None)
+            if not inspect.isfunction(inner):
+                return function
+            function = inner
+        else:
+            return function
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call of it gives something that somebody has to await, as far as that is seen."""
+    inner = _called(function)
+    return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
+
+
+def is_generator(function: Any, *, asynchronous: bool | None = None) -> bool:
+    """Whether a call of it, or of what it wraps, gives a generator in the place of a result."""
+    inner = _called(unwrap(_called(function)))
+    plain_one, async_one = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
+    if asynchronous is not None:
+        return async_one if asynchronous else plain_one
+    return plain_one or async_one

@@ -1,0 +1,125 @@
+"""The parts of a value, level by level, in columns.
+
+A column has all parts that stand on one level, in the order in which they are reached, and keeps
+for each type among them what :mod:`~pocoflow.values.changes.groups` says has to be remembered.
+Nothing here is recursive, so that no value is too deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, compress, repeat
+from operator import is_
+from typing import Any
+
+from pocoflow.values.changes.groups import SIMPLE, Group, Identical, group_of
+
+__all__ = ["Column", "lay_out", "matches"]
+
+_MAX_LEVELS = 2000
+
+# What is so deep, or has so many parts on a level that are the same ones again and again, may
+# contain itself.
+_DEEP = 12
+_MANY = 10_000
+
+
+class Column:
+    """Parts of any types: their types in order, and for each type the parts of it."""
+
+    __slots__ = ("groups", "kinds")
+
+    def __init__(self) -> None:
+        self.kinds: list[type] = []
+        self.groups: list[tuple[type, Group, list[Column]]] = []
+
+
+def lay_out(items: list[Any]) -> Column:
+    """A column of parts, and below it the columns of their parts.
+
+    Parts that cannot be laid out, as they contain themselves or their own code fails, make one that
+    matches these very objects.
+    """
+    try:
+        return _laid_out(items)
+    except Exception:  # noqa: BLE001 - the same for whatever is wrong with it
+        column = Column()
+        column.kinds = list(map(type, items))
+        for kind in dict.fromkeys(column.kinds):
+            column.groups.append((kind, Identical(_of_kind(kind, column.kinds, items)), []))
+        return column
+
+
+def _laid_out(items: list[Any]) -> Column:
+    root = Column()
+    top = items
+    waiting = [(root, items, 0)]
+    looked = False
+    while waiting:
+        column, items, level = waiting.pop()
+        if not looked and _may_be_cyclic(level, items):
+            looked = True
+            _refuse_cycle(top)
+        if level > _MAX_LEVELS:
+            raise ValueError("it is too deep")
+        column.kinds = kinds = list(map(type, items))
+        for kind in dict.fromkeys(kinds):
+            chosen = _of_kind(kind, kinds, items)
+            group = group_of(kind)(chosen)
+            below = [(Column(), parts, level + 1) for parts in group.parts(chosen)]
+            column.groups.append((kind, group, [child for child, _, _ in below]))
+            waiting += below
+    return root
+
+
+def matches(column: Column, items: list[Any]) -> bool:
+    """Whether parts are the same as those that a column remembers, with all parts of theirs."""
+    waiting = [(column, items)]
+    while waiting:
+        column, items = waiting.pop()
+        kinds = list(map(type, items))
+        if kinds != column.kinds:
+            return False
+        single = len(column.groups) == 1
+        for kind, group, below in column.groups:
+            chosen = items if single else _of_kind(kind, kinds, items)
+            if not group.same(chosen):
+                return False
+            if below:
+                waiting += zip(below, group.parts(chosen), strict=True)
+    return True
+
+
+def _of_kind(kind: type, kinds: list[type], items: list[Any]) -> list[Any]:
+    return list(compress(items, map(is_, kinds, repeat(kind))))
+
+
+def _may_be_cyclic(level: int, items: list[Any]) -> bool:
+    return level >= _DEEP or (
+        level > 0 and len(items) > _MANY and len(set(map(id, items))) < len(items) // 2
+    )
+
+
+def _refuse_cycle(items: list[Any]) -> None:
+    """Raise if a part contains itself, which would be laid out for ever."""
+    above: set[int] = set()
+    done: set[int] = set()
+    alive: list[Any] = []  # So that no other part gets the identity of one that is gone.
+    path: list[tuple[int, Iterator[Any]]] = [(0, iter(items))]
+    while path:
+        own, rest = path[-1]
+        for item in rest:
+            if id(item) in above:
+                raise ValueError("it contains itself")
+            if type(item) in SIMPLE or type(item) is float or id(item) in done:
+                continue
+            parts = list(chain(*group_of(type(item))([item]).parts([item])))
+            if parts:
+                alive.append(item)
+                above.add(id(item))
+                path.append((id(item), iter(parts)))
+                break
+        else:
+            path.pop()
+            above.discard(own)
+            done.add(own)

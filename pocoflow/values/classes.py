@@ -1,0 +1,248 @@
+"""Which class a name in a stored text means: looked up among what is there, never imported."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from enum import Enum
+from inspect import get_annotations
+from typing import Any, ForwardRef, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+
+from pocoflow.errors import UnknownClassError
+from pocoflow.values.objects import family_of
+
+__all__ = ["NO_ALIASES", "Classes", "is_found", "name_of", "strange_names"]
+
+NO_ALIASES: Mapping[str, type] = {}
+
+_MAIN = "__main__"
+
+_MODULE = re.compile(r"[^\s\[\],|:]+:")
+_LIBRARIES = {"abc", "builtins", "dataclasses", "enum", "pydantic", "typing"}
+
+
+class Classes:
+    """The classes that a reader may rebuild, in the order in which they are looked up.
+
+    First the aliases; then the classes it was given, their subclasses, and every class in the
+    annotations of their fields; then what is defined in the modules that are loaded. A class of the
+    program that was started as a script is also found if it was written, or is read, under the name
+    of its module. Last, as the module of a class may have been renamed, the one class of the same
+    name in the annotation of what is read, and then among the classes that somebody supplied.
+
+    Args:
+        types: Classes, or other annotations such as ``list[Message] | None``.
+        supplied: Classes that somebody gave in order to have what is stored read.
+        aliases: Classes by the names under which they were stored, ``module:qualname``.
+        fields: The annotations of fields, by name.
+    """
+
+    def __init__(
+        self,
+        types: Iterable[object] = (),
+        *,
+        supplied: Iterable[object] = (),
+        aliases: Mapping[str, type] = NO_ALIASES,
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        self._supplied = tuple(supplied)
+        self._given = (*types, *self._supplied)
+        self._aliases = aliases
+        self._fields = fields or {}
+        self._index: Mapping[str, type] | None = None
+        self._around: Classes | None = None
+        self._relocates: tuple[object, ...] = self._supplied
+
+    def of_field(self, name: str) -> Classes:
+        """The same for the value of a field."""
+        return self.of((self._fields[name],)) if name in self._fields else self
+
+    def of(self, hints: Iterable[object]) -> Classes:
+        """The same for a value that is annotated so."""
+        made = self.within(tuple(hints), self._fields)
+        made._relocates = made._given
+        return made
+
+    def within(self, types: Iterable[object], fields: Mapping[str, object]) -> Classes:
+        """The same for what has a schema of its own inside of what these are for."""
+        made = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
+        made._around = self
+        return made
+
+    def find(self, name: str) -> type:
+        """Return the class of a name, ``module:qualname``.
+
+        Raises:
+            UnknownClassError: It is neither supplied nor in a loaded module.
+        """
+        if name in self._aliases:
+            return self._aliases[name]
+        known = self._known()
+        found = known.get(name) or _loaded(name) or _of_script(name, known)
+        found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
+        if found is None:
+            module = name.partition(":")[0]
+            is_loaded = module in sys.modules or "<locals>" in name
+            raise UnknownClassError(
+                f"class {name} is not known here: supply it, as in "
+                f"types=[{_without_modules(name).rpartition('.')[2]}] or, if it has another name "
+                f"now, aliases={{{name!r}: <class>}}"
+                + ("" if is_loaded else f"; or import {module} first, if it is still there"),
+                class_name=name,
+            )
+        return found
+
+    def has(self, kind: type) -> bool:
+        """Whether a class is what its name is found to mean."""
+        try:
+            return self.find(name_of(kind)) is kind
+        except UnknownClassError:
+            return False
+
+    def _known(self) -> Mapping[str, type]:
+        if self._index is None:
+            own = _index(self._given)
+            self._index = own if self._around is None else {**self._around._known(), **own}
+        return self._index
+
+
+def _of_script(name: str, known: Mapping[str, type]) -> type | None:
+    module, _, qualname = name.partition(":")
+    found = [
+        cls
+        for other, cls in known.items()
+        if other.partition(":")[2] == qualname and _MAIN in (module, cls.__module__)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def name_of(kind: type) -> str:
+    """The name under which a class is stored.
+
+    A parametrised Pydantic model is named after its origin and its arguments, because its own name
+    leaves out the modules of these.
+    """
+    generic: Any = getattr(kind, "__pydantic_generic_metadata__", None)
+    if generic and generic["origin"] is not None:
+        arguments = ", ".join(map(_name_of_argument, generic["args"]))
+        return f"{name_of(generic['origin'])}[{arguments}]"
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def is_found(kind: type) -> bool:
+    """Whether a class will be found by its name, in a process that loads the same modules."""
+    return _loaded(name_of(kind)) is kind
+
+
+def strange_names(kinds: Iterable[type], classes: Classes) -> set[str]:
+    """The names of those classes that a reader would not find either."""
+    return {name_of(kind) for kind in kinds if not classes.has(kind)}
+
+
+def _relocated(name: str, hints: Iterable[object]) -> type | None:
+    """The one class of that name in another module, if there is one, and only one."""
+    wanted = _without_modules(name)
+    known = _index(hints, libraries=False).items()
+    found = {id(kind): kind for other, kind in known if _without_modules(other) == wanted}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _without_modules(name: str) -> str:
+    return _MODULE.sub("", name)
+
+
+def _name_of_argument(hint: object) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(_name_of_argument, arguments))
+    if origin is not None:
+        shown = ", ".join(map(_name_of_argument, arguments))
+        return f"{_name_of_argument(origin)}[{shown}]"
+    return name_of(hint) if isinstance(hint, type) else repr(hint)
+
+
+def _loaded(name: str) -> type | None:
+    """The class of that name in the modules that are loaded; no attribute hook of theirs is run."""
+    plain, bracket, _ = name.partition("[")
+    module, _, qualname = plain.partition(":")
+    found: object = sys.modules.get(module)
+    for part in qualname.split("."):
+        if found is None:
+            return None
+        found = _namespace(found).get(part)
+    if not isinstance(found, type):
+        return None
+    if not bracket:
+        return found
+    return next((cls for cls in _subclasses(found) if name_of(cls) == name), None)
+
+
+def _namespace(owner: object) -> Any:
+    return owner.__dict__ if isinstance(owner, type | types.ModuleType) else {}
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    """The latest definition first: in a notebook older ones of the same name may be left over."""
+    return reversed(type.__subclasses__(kind))
+
+
+def _index(given: Iterable[object], *, libraries: bool = True) -> dict[str, type]:
+    """The classes that one finds from annotations, by name.
+
+    Args:
+        given: The annotations.
+        libraries: Whether every subclass of a base such as ``BaseModel`` counts.
+    """
+    index: dict[str, type] = {}
+    queue = list(given)
+    seen: dict[int, object] = {}
+    for hint in queue:
+        if id(hint) in seen:
+            continue
+        seen[id(hint)] = hint
+        if isinstance(hint, type) and family_of(hint) is not None:
+            index.setdefault(name_of(hint), hint)
+        if libraries or _home(hint) not in _LIBRARIES:
+            queue.extend(_within(hint))
+    return index
+
+
+def _home(hint: object) -> str:
+    """The package of a class."""
+    return hint.__module__.partition(".")[0] if isinstance(hint, type) else ""
+
+
+def _within(hint: object) -> Iterable[object]:
+    """What else one finds from a class or an annotation."""
+    if isinstance(hint, str | ForwardRef):
+        return ()
+    if isinstance(hint, NewType):
+        return (hint.__supertype__,)
+    if isinstance(hint, TypeVar):
+        return (hint.__bound__, *hint.__constraints__)
+    if isinstance(hint, Enum):
+        return (type(hint),)
+    if type(hint).__name__ == "TypeAliasType":
+        return (getattr(hint, "__value__", None), *get_args(hint))
+    if not isinstance(hint, type):
+        return (*get_args(hint), get_origin(hint))
+    if hint.__module__ == "builtins":
+        return ()
+    return (*_subclasses(hint), *_annotations(hint))
+
+
+def _annotations(kind: type) -> Iterator[object]:
+    if issubclass(kind, BaseModel):
+        yield from (field.annotation for field in kind.model_fields.values())
+        yield from kind.__pydantic_generic_metadata__["args"]
+    try:
+        yield from get_type_hints(kind, include_extras=True).values()
+    except (AttributeError, NameError, SyntaxError, TypeError, ValueError):
+        # A name that only type checkers see: what can be had without evaluating the others.
+        with suppress(NameError):
+            yield from get_annotations(kind).values()

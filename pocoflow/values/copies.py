@@ -1,0 +1,150 @@
+"""Copies of values that share nothing with them that can change, as far as they can be copied."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from copy import copy, deepcopy
+from dataclasses import fields, is_dataclass
+from types import NoneType
+from typing import Any
+
+from pydantic import BaseModel
+
+from pocoflow.values.kinds import CONTAINERS, kind_of
+from pocoflow.values.objects import family_of
+
+__all__ = ["copied", "stored_copy"]
+
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
+_FLAT = frozenset({list, dict})
+_OPEN = object()
+
+
+def copied(value: Any) -> Any:
+    """A copy of a value, which shares with it only what cannot be copied: a client, a lock.
+
+    Lists, dicts, tuples, models and dataclasses that hold such a thing are copied around it.
+    """
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    # Flat values, and lists of flat ones, such as messages: deepcopy takes thirty times as long.
+    if kind in _FLAT and _is_flat(value):
+        return value.copy()
+    if kind is list and all(type(one) in _FLAT and _is_flat(one) for one in value):
+        shared = len({id(one) for one in value}) < len(value)
+        return deepcopy(value) if shared else [one.copy() for one in value]
+    for copy_of in (deepcopy, _in_parts):
+        # The first fails on a live thing; the second on one that does not even give its parts.
+        with suppress(Exception):
+            return copy_of(value)
+    return value
+
+
+def _is_flat(value: Any) -> bool:
+    parts = value.values() if type(value) is dict else value
+    return _IMMUTABLE.issuperset(map(type, parts))
+
+
+def _in_parts(value: Any, made: dict[int, Any] | None = None) -> Any:
+    """A copy whose parts are copied one by one; ``made`` has those that are, by identity."""
+    made = {} if made is None else made
+    kind, new = type(value), value
+    if kind in _IMMUTABLE:
+        return value
+    if id(value) in made:
+        return made[id(value)]
+    if kind is list:
+        new = made[id(value)] = []
+        new.extend(_in_parts(one, made) for one in value)
+        return new
+    if kind is dict:
+        new = made[id(value)] = {}
+        new.update((key, _in_parts(one, made)) for key, one in value.items())
+        return new
+    if isinstance(value, tuple):
+        parts = [_in_parts(one, made) for one in value]
+        return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        return _object(value, made)
+    return _leaf(value, made)
+
+
+def _object(value: Any, made: dict[int, Any]) -> Any:
+    new = made[id(value)] = copy(value)
+    if isinstance(value, BaseModel):
+        for held in (new.__dict__, new.__pydantic_extra__, new.__pydantic_private__):
+            for name in held or ():
+                held[name] = _in_parts(held[name], made)
+    else:
+        for field in fields(value):
+            # Past a __setattr__ of its own: that of a frozen one refuses.
+            object.__setattr__(new, field.name, _in_parts(getattr(value, field.name), made))
+    return new
+
+
+def _leaf(value: Any, made: dict[int, Any]) -> Any:
+    known = dict(made)
+    with suppress(Exception):
+        new = deepcopy(value, known)
+        made.update(known)
+        return new
+    return value  # the live thing itself
+
+
+def stored_copy(value: Any) -> Any:
+    """A copy as good as stored and read back; what cannot be stored, such as a client, is shared.
+
+    So it is the same object for whoever compares them, and so is a value that contains itself.
+    """
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if kind in _FLAT and _is_flat(value):
+        return value.copy()
+    try:
+        return _stored_copy(value, {}, [])
+    except RecursionError:
+        return value
+
+
+def _stored_copy(value: Any, known: dict[int, Any], alive: list[Any]) -> Any:
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if id(value) in known:
+        if known[id(value)] is _OPEN:
+            raise RecursionError("it contains itself")
+        return known[id(value)]
+    known[id(value)] = _OPEN
+    alive.append(value)  # so that no other part gets the identity of one that is gone
+    made: Any
+    if kind is list:
+        made = [_stored_copy(part, known, alive) for part in value]
+    elif kind is dict:
+        made = {key: _stored_copy(part, known, alive) for key, part in value.items()}
+    else:
+        made = _rebuilt(value, kind, known, alive)
+    known[id(value)] = made
+    return made
+
+
+def _rebuilt(value: Any, kind: type, known: dict[int, Any], alive: list[Any]) -> Any:
+    """A standard value, or an object of a class of the program, of copies of its parts."""
+    try:
+        standard = kind_of(kind)
+        if standard is not None and standard.tag not in CONTAINERS:
+            return value
+        if standard is not None:
+            split, join = standard.split, standard.join
+        else:
+            family = family_of(kind)
+            if family is None:
+                return value
+            split, join = family.prepare(kind), family.join
+        parts = split(value)
+        return join(kind, **{name: _stored_copy(one, known, alive) for name, one in parts.items()})
+    except RecursionError:
+        raise
+    except Exception:  # noqa: BLE001 - it cannot be stored, so it is a live thing, which is shared
+        return value

@@ -1,0 +1,131 @@
+"""From text to values. Whatever is wrong with the text, the error is a ``DecodeError``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from pocoflow.errors import DecodeError
+from pocoflow.values.classes import Classes
+from pocoflow.values.encoding import TAG
+from pocoflow.values.kinds import KINDS, Parts
+from pocoflow.values.marks import MARK, NotSaved
+from pocoflow.values.objects import FAMILIES
+
+__all__ = ["decode", "loads"]
+
+_SHOWN = 80
+
+_LONG = 100_000
+"""A text of so many characters is read in more time than others may have to wait."""
+
+
+def loads(text: str, classes: Classes | None = None) -> Any:
+    """Return the value of a text that :func:`dumps` wrote.
+
+    Args:
+        text: The text.
+        classes: Which classes may be rebuilt; without it, those of the loaded modules.
+
+    Raises:
+        UnknownClassError: It names a class that cannot be looked up here.
+        DecodeError: It is damaged, or a class has changed too much since it was written.
+    """
+    if not isinstance(text, str):
+        raise DecodeError(f"a stored value is text, not {type(text).__name__}")
+    reader = _Reader(classes)
+    try:
+        if len(text) < _LONG:
+            return json.loads(text, object_hook=reader.restore, parse_constant=_no_constant)
+        # Functions of Python, so that other threads get a turn while a long text is read.
+        return json.loads(
+            text,
+            object_hook=reader.restore,
+            parse_float=lambda digits: float(digits),  # noqa: PLW0108
+            parse_int=lambda digits: int(digits),  # noqa: PLW0108
+            parse_constant=_no_constant,
+        )
+    except DecodeError:
+        raise
+    except RecursionError:
+        raise DecodeError("the stored text is nested too deeply") from None
+    except ValueError as exc:
+        raise DecodeError(f"the stored text is not JSON: {exc}") from exc
+
+
+def decode(tree: object, classes: Classes | None = None) -> Any:
+    """Return the value of a tree that :func:`encode` returned; the tree is left as it is.
+
+    Raises:
+        UnknownClassError: As for :func:`loads`.
+        DecodeError: As for :func:`loads`.
+    """
+    try:
+        return _Reader(classes).walk(tree)
+    except RecursionError:
+        raise DecodeError("the stored tree is nested too deeply") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise DecodeError(f"the stored text is not JSON: {name} is not a number")
+
+
+class _Reader:
+    """Restores the objects of one text, the innermost first."""
+
+    def __init__(self, classes: Classes | None) -> None:
+        self._classes = Classes() if classes is None else classes
+        self._found: dict[tuple[str, str], type] = {}
+
+    def walk(self, tree: object) -> Any:
+        if type(tree) is dict:
+            return self.restore({key: self.walk(part) for key, part in tree.items()})
+        if type(tree) is list:
+            return [self.walk(part) for part in tree]
+        if tree is None or type(tree) in (str, int, float, bool):
+            return tree
+        raise DecodeError(f"{type(tree).__name__} is not a JSON value")
+
+    def restore(self, tree: dict[str, Any]) -> Any:
+        """Return what an object stands for, its parts being restored already."""
+        if TAG not in tree:
+            return tree
+        tag = tree.pop(TAG)
+        if tag == MARK:
+            return _mark(tree)
+        kind = KINDS.get(tag) if type(tag) is str else None
+        family = FAMILIES.get(tag) if type(tag) is str else None
+        try:
+            if kind is not None:
+                return kind.join(kind.load(), **tree)
+            if family is not None:
+                return family.join(self._class(family.tag, tree), **tree)
+        except DecodeError:
+            raise
+        except Exception as exc:
+            raise DecodeError(f"a stored {tag} cannot be rebuilt: {_told(exc)}") from exc
+        raise DecodeError(f"there is no kind of value called {tag!r} in this version")
+
+    def _class(self, tag: str, parts: Parts) -> type:
+        name = parts.pop("class", None)
+        if type(name) is not str:
+            raise DecodeError(f"a stored {tag} does not name its class")
+        found = self._found.get((tag, name))
+        if found is None:
+            found = self._classes.find(name)
+            if not FAMILIES[tag].accepts(found):
+                raise DecodeError(f"{name} is not a class of the kind {tag}")
+            self._found[tag, name] = found
+        return found
+
+
+def _mark(parts: Parts) -> NotSaved:
+    value = parts.get("value")
+    if type(value) is not list or len(value) != 2 or not all(type(one) is str for one in value):
+        raise DecodeError("the mark of a part that was not saved is damaged")
+    return NotSaved(*value)
+
+
+def _told(exc: Exception) -> str:
+    text = f"{type(exc).__name__}: {exc}"
+    return text if len(text) <= _SHOWN * 2 else text[: _SHOWN * 2 - 3] + "..."

@@ -1,0 +1,411 @@
+"""From values to text: one function for each kind of value, chosen by its exact type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
+from typing import Any
+
+from pocoflow.errors import NotStorableError
+from pocoflow.messages import describe
+from pocoflow.values.classes import is_found, name_of
+from pocoflow.values.kinds import KINDS, Kind, Parts, kind_of
+from pocoflow.values.marks import MARK, NotSaved, mark_of
+from pocoflow.values.objects import Family, family_of
+from pocoflow.values.refusal import Refusal, Step, TooDeep, reason_for, type_name
+
+__all__ = ["MAX_DEPTH", "TAG", "dumps", "encode", "has_marks", "keep"]
+
+TAG = "$type"
+"""The reserved key of an object that says what it is."""
+
+MAX_DEPTH = 200
+"""How deep containers may be nested, whichever kinds they are of."""
+
+_SIMPLE = frozenset({bool, type(None)})
+_OPTIMISTIC = _SIMPLE | {str, float}
+
+_PIECE = 1_000
+"""About so many parts of a value become text at once."""
+
+_NESTED = frozenset({list, dict})
+
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+).encode
+
+
+def dumps(value: object, strangers: set[type] | None = None) -> str:
+    """Return the text of a value, compact and valid as UTF-8.
+
+    Args:
+        value: The value.
+        strangers: Gets the classes that are written and will not be found again by their names.
+
+    Raises:
+        NotStorableError: It would not come back equal; the error says which part and why.
+    """
+    # Text with surrogates and floats that are not finite are rare and dear to look for one by one:
+    # write as if there were none, and again with care if the text shows that there are.
+    try:
+        return _text(value, False, strangers)
+    except ValueError:
+        return _text(value, True, strangers)
+
+
+def encode(value: object) -> Any:
+    """Return the tree of plain JSON values whose text :func:`dumps` would return.
+
+    Raises:
+        NotStorableError: As for :func:`dumps`.
+    """
+    return _tree(value, True, None)
+
+
+def keep(
+    value: object, name: str, strangers: set[type] | None = None
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return the text of a value without the parts that cannot be stored, and what these are.
+
+    Args:
+        value: The value.
+        name: What it is called in the marks that stand for such parts.
+        strangers: As for :func:`dumps`.
+
+    Returns:
+        The text, and for each part its type and where it is and why it cannot be stored.
+
+    Raises:
+        NotStorableError: The value itself cannot be stored.
+    """
+    try:
+        return dumps(value, strangers), []
+    except NotStorableError as exc:
+        if not exc.path:
+            raise
+    tree = _tree(value, True, strangers, lossy=True)
+    marks = list(_named_marks(tree, name))
+    return _json(tree), marks
+
+
+def has_marks(value: object) -> bool:
+    """Whether a value that was read back holds a part that could not be stored."""
+    if not NotSaved.is_known:
+        return False
+    try:
+        # No text inside of it can look like that: its quotes are escaped.
+        return f'{{"{TAG}":"{MARK}"' in dumps(value)
+    except NotStorableError:
+        return False
+
+
+class _Writer(dict[type, "_Write"]):
+    """The functions for the types seen so far, and which values are written as they are."""
+
+    def __init__(self, careful: bool, strangers: set[type] | None, lossy: bool = False) -> None:
+        self.careful = careful
+        self.strangers = strangers
+        self.lossy = lossy
+        self.plain = _SIMPLE if careful else _OPTIMISTIC
+
+    def __missing__(self, kind: type) -> _Write:
+        write = _JSON_TYPES.get(kind) or self._choose(kind)
+        if self.lossy:
+            write = _marking(write)
+        self[kind] = write
+        return write
+
+    def _choose(self, kind: type) -> _Write:
+        standard = kind_of(kind)
+        if standard is not None:
+            return _write_standard(standard)
+        family = family_of(kind)
+        if family is None:
+            return _refuse
+        if self.strangers is not None and not is_found(kind):
+            self.strangers.add(kind)
+        return _write_object(family, kind)
+
+
+def _marking(write: _Write) -> _Write:
+    """Writes a mark for a value that is refused."""
+
+    def marked(writer: _Writer, value: Any, depth: int) -> Any:
+        try:
+            return write(writer, value, depth)
+        except (TooDeep, RecursionError):
+            raise  # also what contains itself: there is no end to it that could be kept
+        except Refusal as refusal:
+            return _Mark(type_name(type(value)), refusal.reason)
+        except Exception as exc:  # noqa: BLE001 - its own code failed
+            return _Mark(type_name(type(value)), _failed(exc))
+
+    return marked
+
+
+class _Mark(dict[str, Any]):
+    """The tree of a part that cannot be stored; where it is comes in when the whole is there."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__({TAG: MARK, "value": [kind, reason]})
+
+
+def _named_marks(tree: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Complete the marks in a tree with where they are; their types and reasons."""
+    if type(tree) is _Mark:
+        kind, reason = tree["value"]
+        tree["value"] = (kind, f"{name}: {kind} cannot be stored: {reason}")
+        yield tree["value"]
+    elif type(tree) is list:
+        for place, part in enumerate(tree):
+            yield from _named_marks(part, f"{name}[{place}]")
+    elif type(tree) is dict:
+        for below, part in _parts(tree, name):
+            yield from _named_marks(part, below)
+
+
+def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """The parts of an object with what they are called in Python."""
+    tag, value = tree.get(TAG), tree.get("value")
+    if tag is None:
+        yield from ((f"{name}[{key!r}]", part) for key, part in tree.items())
+    elif tag == "dict":
+        for key, part in zip(tree["value"][::2], tree["value"][1::2], strict=True):
+            shown = repr(key) if type(key) in (str, int, float, bool) else "..."
+            yield from ((f"{name}.keys()", key), (f"{name}[{shown}]", part))
+    else:
+        fields = "class" in tree and type(value) is dict
+        if fields:
+            yield from ((f"{name}.{key}", part) for key, part in tree["value"].items())
+        for key, part in tree.items():
+            if not (key == "value" and fields):
+                yield name if key == "value" else f"{name}.{key}", part
+
+
+_Write = Callable[[_Writer, Any, int], Any]
+
+
+def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
+    tree = _tree(value, careful, strangers)
+    try:
+        text = _json(tree)
+    except RecursionError:
+        raise _no_stack_left(value) from None
+    if not text.isascii():
+        text.encode()  # UnicodeEncodeError is a ValueError, as what a float that is NaN raises
+    return text
+
+
+def _json(tree: Any) -> str:
+    """The text of a tree; a long one piece by piece, as no other thread works meanwhile."""
+    if type(tree) not in _NESTED or _weight(tree) < _PIECE:
+        return _to_json(tree)
+    if type(tree) is list:
+        return f"[{','.join(_pieces(tree, tree, _list_of))}]"
+    return f"{{{','.join(_pieces(tree.items(), tree.values(), dict))}}}"
+
+
+def _weight(tree: Any) -> int:
+    """How many parts a tree has, at least; enough to know whether they make a piece."""
+    found, waiting = 0, [tree]
+    while waiting and found < _PIECE:
+        part = waiting.pop()
+        if type(part) is dict:
+            part = part.values()
+        elif type(part) is not list:
+            continue
+        found += len(part)
+        if found < _PIECE:
+            waiting += [below for below in part if type(below) in _NESTED]
+    return found
+
+
+def _pieces(
+    entries: Iterable[Any], parts: Iterable[Any], make: Callable[[list[Any]], Any]
+) -> Iterator[str]:
+    """The texts of the entries of a list or dict, many of them in each text."""
+    waiting: list[Any] = []
+    weight = 0
+    for entry, part in zip(entries, parts, strict=True):
+        own = 1 + _weight(part) if type(part) in _NESTED else 1
+        if waiting and weight + own > _PIECE:
+            yield _to_json(make(waiting))[1:-1]
+            waiting, weight = [], 0
+        if own <= _PIECE:
+            waiting.append(entry)
+            weight += own
+        elif make is dict:
+            yield f"{_to_json(entry[0])}:{_json(part)}"
+        else:
+            yield _json(part)
+    if waiting:
+        yield _to_json(make(waiting))[1:-1]
+
+
+def _list_of(entries: list[Any]) -> list[Any]:
+    return entries
+
+
+def _tree(value: object, careful: bool, strangers: set[type] | None, lossy: bool = False) -> Any:
+    writer = _Writer(careful, strangers, lossy)
+    kind = type(value)
+    try:
+        return value if kind in writer.plain else writer[kind](writer, value, 1)
+    except Refusal as refusal:
+        raise refusal.error() from None
+    except RecursionError:
+        raise _no_stack_left(value) from None
+    except Exception as exc:
+        # Its own code failed, or another thread changes it at this moment.
+        raise Refusal(value, _failed(exc)).error() from exc
+
+
+def _failed(exc: Exception) -> str:
+    return f"taking it apart failed ({describe(exc)})"
+
+
+def _no_stack_left(value: object) -> NotStorableError:
+    reason = "it is nested deeper than what is left of the interpreter's stack"
+    return Refusal(value, reason).error()
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _write_list(writer: _Writer, value: list[Any], depth: int) -> list[Any]:
+    if depth > MAX_DEPTH:
+        raise TooDeep(value, MAX_DEPTH)
+    plain = writer.plain
+    depth += 1
+    tree: list[Any] = []
+    try:
+        for item in value:
+            kind = type(item)
+            tree.append(item if kind in plain else writer[kind](writer, item, depth))
+    except Refusal as refusal:
+        refusal.came_from(value, Step.ITEM, len(tree))
+        raise
+    return tree
+
+
+def _write_dict(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    if depth > MAX_DEPTH:
+        raise TooDeep(value, MAX_DEPTH)
+    if TAG in value:
+        return _write_pairs(writer, value, depth)
+    plain, careful = writer.plain, writer.careful
+    tree: dict[str, Any] = {}
+    key: Any = None
+    try:
+        for key, item in value.items():
+            if type(key) is not str or (careful and not _is_utf8(key)):
+                break
+            kind = type(item)
+            tree[key] = item if kind in plain else writer[kind](writer, item, depth + 1)
+        else:
+            return tree
+    except Refusal as refusal:
+        refusal.came_from(value, Step.ITEM, key)
+        raise
+    return _write_pairs(writer, value, depth)
+
+
+def _write_pairs(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    """A dict whose keys are not all text, or hold the reserved one: keys and values in turn."""
+    try:
+        return {
+            TAG: "dict",
+            **{
+                name: _write_list(writer, part, depth)
+                for name, part in KINDS["dict"].split(value).items()
+            },
+        }
+    except Refusal as refusal:
+        flat, _, place = refusal.trail.pop()
+        assert isinstance(flat, list)
+        assert isinstance(place, int)
+        step = Step.ITEM if place % 2 else Step.KEY
+        refusal.came_from(value, step, flat[place - 1])
+        raise
+
+
+def _write_int(writer: _Writer, value: int, depth: int) -> Any:
+    return value if -(2**63) <= value < 2**63 else {TAG: "int", **KINDS["int"].split(value)}
+
+
+def _write_float(writer: _Writer, value: float, depth: int) -> Any:
+    return value if isfinite(value) else {TAG: "float", **KINDS["float"].split(value)}
+
+
+def _write_str(writer: _Writer, value: str, depth: int) -> Any:
+    return value if _is_utf8(value) else {TAG: "str", **KINDS["str"].split(value)}
+
+
+def _write_itself(writer: _Writer, value: Any, depth: int) -> Any:
+    return value
+
+
+def _write_mark(writer: _Writer, value: NotSaved, depth: int) -> Any:
+    return {TAG: MARK, "value": list(mark_of(value))}
+
+
+_JSON_TYPES: dict[type, _Write] = {
+    NotSaved: _write_mark,
+    type(None): _write_itself,
+    bool: _write_itself,
+    dict: _write_dict,
+    float: _write_float,
+    int: _write_int,
+    list: _write_list,
+    str: _write_str,
+}
+
+
+def _refuse(writer: _Writer, value: object, depth: int) -> Any:
+    raise Refusal(value, reason_for(value, lambda kind: kind is list or kind_of(kind) is not None))
+
+
+def _write_standard(kind: Kind) -> _Write:
+    split = kind.split
+    unordered = kind.tag in ("set", "frozenset")
+
+    def write(writer: _Writer, value: Any, depth: int) -> Any:
+        tree: dict[str, Any] = {TAG: kind.tag}
+        name, part = "", None
+        try:
+            for name, part in split(value).items():
+                tree[name] = writer[type(part)](writer, part, depth)
+        except Refusal as refusal:
+            refusal.came_through(value, part, Step.MEMBER if unordered else None)
+            if name not in ("", "value"):
+                refusal.came_from(value, Step.ATTRIBUTE, name)
+            raise
+        return tree
+
+    return write
+
+
+def _write_object(family: Family, kind: type) -> _Write:
+    split: Callable[[Any], Parts] = family.prepare(kind)
+    name = name_of(kind)
+
+    def write(writer: _Writer, value: Any, depth: int) -> Any:
+        tree: dict[str, Any] = {TAG: family.tag, "class": name}
+        part = None
+        try:
+            for key, part in split(value).items():
+                tree[key] = writer[type(part)](writer, part, depth)
+        except Refusal as refusal:
+            refusal.came_through(value, part, Step.ATTRIBUTE)
+            raise
+        return tree
+
+    return write

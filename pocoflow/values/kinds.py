@@ -1,0 +1,418 @@
+"""The builtin and standard types that are not JSON: how each is taken apart and rebuilt.
+
+One row for each type. ``split`` gives the parts that are written, each of them a storable value;
+``join`` gets the class and the parts back and raises whatever it likes on parts that do not fit.
+The modules are loaded when a value needs them, so that importing this one stays cheap.
+"""
+
+from __future__ import annotations
+
+import binascii
+import importlib
+import re
+import sys
+from collections import ChainMap
+from collections.abc import Callable
+from datetime import datetime, time, timedelta, timezone
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
+
+from pocoflow.values.refusal import Refusal
+
+__all__ = ["CONTAINERS", "KINDS", "Kind", "Parts", "kind_of", "required"]
+
+Parts = dict[str, Any]
+T = TypeVar("T")
+
+
+class Kind(NamedTuple):
+    """A standard type: its own name is its tag in the text."""
+
+    tag: str
+    module: str
+    split: Callable[[Any], Parts]
+    join: Callable[..., Any]
+    attribute: str = ""
+
+    def load(self) -> Any:
+        """The class, its module imported if need be: it is one of this table, not of the text."""
+        return getattr(importlib.import_module(self.module), self.attribute or self.tag)
+
+    def is_kind(self, kind: type) -> bool:
+        """Whether a class is the one of this row and not only called like it."""
+        module = sys.modules.get(self.module)
+        return getattr(module, self.attribute or self.tag, None) is kind
+
+
+def kind_of(kind: type) -> Kind | None:
+    """The row of a class."""
+    row = KINDS.get(kind.__name__)
+    if row is not None and row.is_kind(kind):
+        return row
+    return KINDS["numpy"] if _is_scalar(kind) else None
+
+
+def _is_scalar(kind: type) -> bool:
+    """Whether it is one of the scalar types of NumPy, if that is loaded at all."""
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    if generic is None or kind.__module__ != "numpy" or not issubclass(kind, generic):
+        return False
+    return kind.__name__ not in ("generic", "void", "object_")
+
+
+def required(kind: type[T], value: object) -> T:
+    """Return a part that must be exactly of a type, or raise."""
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
+    return value
+
+
+def _value(split: Callable[[Any], Any]) -> Callable[[Any], Parts]:
+    return lambda value: {"value": split(value)}
+
+
+def _distinct(made: Any, count: int) -> Any:
+    if len(made) != count:
+        raise ValueError("it holds equal elements")
+    return made
+
+
+def _join_dict(cls: Any, value: object) -> Any:
+    flat = required(list, value)
+    return _distinct(dict(zip(flat[::2], flat[1::2], strict=True)), len(flat) // 2)
+
+
+def _join_float(cls: Any, value: object) -> float:
+    if value not in ("nan", "inf", "-inf"):
+        raise ValueError(f"{value!r} is not one of nan, inf and -inf")
+    return float(required(str, value))
+
+
+def _join_int(cls: Any, value: object) -> int:
+    number = int(required(str, value), 16)
+    if hex(number) != value:
+        raise ValueError("it is not hexadecimal")
+    return number
+
+
+def _to_base64(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+def _from_base64(value: object) -> bytes:
+    return binascii.a2b_base64(required(str, value), strict_mode=True)
+
+
+def _refuse_attributes(value: Any, known: str = "") -> None:
+    # typing leaves __orig_class__ on what Counter[str]() makes.
+    others = [name for name in value.__dict__ if name not in (known, "__orig_class__")]
+    if others:
+        raise Refusal(value, f"it has attributes of its own: {', '.join(others)}")
+
+
+def _bare(value: Any) -> Any:
+    _refuse_attributes(value)
+    return dict(value)
+
+
+_FACTORIES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        bool,
+        bytearray,
+        bytes,
+        complex,
+        dict,
+        float,
+        int,
+        list,
+        str,
+        tuple,
+        set,
+        frozenset,
+    )
+}
+
+
+def _split_defaultdict(value: Any) -> Parts:
+    factory = value.default_factory
+    name = None if factory is None else getattr(factory, "__name__", "")
+    if name is not None and _FACTORIES.get(name) is not factory:
+        raise Refusal(value, "its default_factory is not a builtin type such as list or int")
+    return {"value": dict(value), "factory": name}
+
+
+def _join_defaultdict(cls: Any, value: object, factory: Any) -> Any:
+    return cls(None if factory is None else _FACTORIES[factory], required(dict, value))
+
+
+def _split_chainmap(value: Any) -> Parts:
+    _refuse_attributes(value, "maps")
+    return {"value": value.maps}
+
+
+def _split_pattern(value: re.Pattern[Any]) -> Parts:
+    if value.flags & re.DEBUG:
+        raise Refusal(value, "compiling it with re.DEBUG prints; compile it without")
+    return {"value": value.pattern, "flags": value.flags}
+
+
+def _join_pattern(cls: Any, value: Any, flags: object) -> Any:
+    pattern = re.compile(value, required(int, flags) & ~re.DEBUG)
+    if pattern.flags != flags:
+        raise ValueError("its flags do not fit the pattern")
+    return pattern
+
+
+def _named_or_odd(offset: timedelta, name: str | None = None) -> bool:
+    return name is not None or offset.microseconds != 0
+
+
+def _split_clock(value: datetime | time) -> Parts:
+    zone = value.tzinfo
+    # An offset without a name is in the text; any other zone is a value of its own. So is one with
+    # microseconds, of which fromisoformat makes another one.
+    inline = type(zone) is timezone and not _named_or_odd(*zone.__reduce__()[1])
+    text = value.isoformat() if inline else value.replace(tzinfo=None).isoformat()
+    parts: Parts = {"value": text}
+    if not inline and zone is not None:
+        parts["tzinfo"] = zone
+    if value.fold:
+        parts["fold"] = value.fold
+    return parts
+
+
+def _join_clock(cls: Any, value: object, tzinfo: Any = None, fold: int = 0) -> Any:
+    made = cls.fromisoformat(required(str, value))
+    return made.replace(tzinfo=made.tzinfo if tzinfo is None else tzinfo, fold=fold)
+
+
+def _split_timezone(value: timezone) -> Parts:
+    return dict(zip(("value", "name"), value.__reduce__()[1], strict=False))
+
+
+def _join_timezone(cls: Any, value: Any, name: str | None = None) -> Any:
+    return cls(value) if name is None else cls(value, name)
+
+
+def _split_zoneinfo(value: Any) -> Parts:
+    if value.key is None:
+        raise Refusal(value, "it was read from a file and has no key to find it by")
+    return {"value": value.key}
+
+
+def _split_uuid(value: Any) -> Parts:
+    known = value.is_safe.value
+    return {"value": str(value)} | ({} if known is None else {"is_safe": known})
+
+
+def _join_uuid(cls: Any, value: object, is_safe: object = None) -> Any:
+    made = cls(required(str, value))
+    return cls(int=made.int, is_safe=type(made.is_safe)(is_safe))
+
+
+def _split_url(value: Any) -> Parts:
+    text = str(value)
+    if str(type(value)(text)) != text:
+        raise Refusal(value, "its text does not give the same URL again")
+    return {"value": text}
+
+
+def _split_scalar(value: Any) -> Parts:
+    """A scalar of NumPy: exact, with what says of which type and unit it is."""
+    dtype = value.dtype
+    if dtype.kind in "mM":
+        plain: Any = int(value.view("i8"))
+    elif dtype.kind == "S" or (dtype.kind in "fc" and dtype.str not in _EXACT):
+        plain = _to_base64(bytes(value) if dtype.kind == "S" else value.tobytes())
+    elif dtype.kind == "U":
+        plain = str.__str__(value)
+    elif dtype.kind == "c":
+        plain = [float(value.real), float(value.imag)]
+    else:
+        plain = value.item()
+    parts = {"value": plain, "dtype": dtype.str}
+    # Two types may be of one size, such as longlong and int64.
+    is_usual = sys.modules["numpy"].dtype(dtype.str).type is type(value)
+    return parts if is_usual else {**parts, "name": type(value).__name__}
+
+
+def _join_scalar(generic: Any, value: Any, dtype: object, name: object = None) -> Any:
+    numpy = sys.modules[generic.__module__]
+    code = required(str, dtype)
+    if not _DTYPE.fullmatch(code):
+        raise ValueError(f"{code!r} is not the type of a scalar")
+    kind = code[1]
+    if kind == "S":
+        return numpy.bytes_(_from_base64(value))
+    if kind == "U":
+        return numpy.str_(required(str, value))
+    if kind in "mM":
+        return numpy.array(required(int, value), "i8").view(code)[()]
+    if type(value) is str:
+        return numpy.frombuffer(_from_base64(value), code)[0]
+    given = complex(*value) if kind == "c" else value
+    usual = numpy.dtype(code).type
+    made = (usual if name is None else getattr(numpy, required(str, name)))(given)
+    if made.dtype.str != code or (made != given and given == given):
+        raise ValueError(f"{value!r} is not a value of the type {code}")
+    return made
+
+
+_EXACT = frozenset(f"{order}{name}" for order in "<>" for name in ("f2", "f4", "f8", "c8", "c16"))
+_DTYPE = re.compile(r"[<>|=](?:b1|[iuf][1248]|f1[26]|c8|c16|c24|c32|[SU]\d+|[mM]8(?:\[\d*\w+\])?)")
+
+
+def _from_text(cls: Any, value: object) -> Any:
+    return cls(required(str, value))
+
+
+def _from_list(cls: Any, value: object) -> Any:
+    return cls(*required(list, value))
+
+
+def _by_text(module: str, *names: str) -> tuple[Kind, ...]:
+    return tuple(Kind(name, module, _value(str), _from_text) for name in names)
+
+
+def _urls(module: str, *names: str) -> tuple[Kind, ...]:
+    return tuple(Kind(name, module, _split_url, _from_text) for name in names)
+
+
+_BUILTINS = (
+    Kind("int", "builtins", _value(hex), _join_int),
+    Kind("float", "builtins", _value(repr), _join_float),
+    Kind(
+        "str",
+        "builtins",
+        _value(lambda value: _to_base64(value.encode("utf-8", "surrogatepass"))),
+        lambda cls, value: _from_base64(value).decode("utf-8", "surrogatepass"),
+    ),
+    Kind(
+        "dict",
+        "builtins",
+        _value(lambda value: list(chain.from_iterable(value.items()))),
+        _join_dict,
+    ),
+    Kind("bytes", "builtins", _value(_to_base64), lambda cls, value: _from_base64(value)),
+    Kind(
+        "bytearray",
+        "builtins",
+        _value(_to_base64),
+        lambda cls, value: bytearray(_from_base64(value)),
+    ),
+    Kind("tuple", "builtins", _value(list), lambda cls, value: tuple(required(list, value))),
+    *(
+        Kind(
+            name,
+            "builtins",
+            _value(list),
+            lambda cls, value: _distinct(cls(required(list, value)), len(value)),
+        )
+        for name in ("set", "frozenset")
+    ),
+    Kind("complex", "builtins", _value(lambda value: [value.real, value.imag]), _from_list),
+    *(
+        Kind(
+            name,
+            "builtins",
+            _value(lambda value: [value.start, value.stop, value.step]),
+            _from_list,
+        )
+        for name in ("range", "slice")
+    ),
+    Kind("ellipsis", "types", lambda value: {}, lambda cls: ..., "EllipsisType"),
+)
+
+_CONTAINERS = (
+    Kind(
+        "deque",
+        "collections",
+        lambda value: {"value": list(value), "maxlen": value.maxlen},
+        lambda cls, value, maxlen: cls(required(list, value), maxlen),
+    ),
+    *(
+        Kind(name, "collections", _value(_bare), lambda cls, value: cls(required(dict, value)))
+        for name in ("OrderedDict", "Counter")
+    ),
+    Kind("defaultdict", "collections", _split_defaultdict, _join_defaultdict),
+    Kind("ChainMap", "collections", _split_chainmap, lambda cls, value: ChainMap(*value)),
+    Kind(
+        "array",
+        "array",
+        lambda value: {"value": value.tolist(), "typecode": value.typecode},
+        lambda cls, value, typecode: cls(typecode, required(list, value)),
+    ),
+    Kind("Pattern", "re", _split_pattern, _join_pattern),
+)
+
+_TIMES = (
+    Kind(
+        "date",
+        "datetime",
+        _value(lambda value: value.isoformat()),
+        lambda cls, value: cls.fromisoformat(required(str, value)),
+    ),
+    Kind("datetime", "datetime", _split_clock, _join_clock),
+    Kind("time", "datetime", _split_clock, _join_clock),
+    Kind(
+        "timedelta",
+        "datetime",
+        _value(lambda value: [value.days, value.seconds, value.microseconds]),
+        lambda cls, value: cls(*(required(int, part) for part in required(list, value))),
+    ),
+    Kind("timezone", "datetime", _split_timezone, _join_timezone),
+    Kind("ZoneInfo", "zoneinfo", _split_zoneinfo, _from_text),
+    # What Pydantic makes of a text with an offset.
+    Kind(
+        "TzInfo",
+        "pydantic_core",
+        _value(lambda value: value.__reduce__()[1][0]),
+        lambda cls, value: cls(required(int, value)),
+    ),
+)
+
+_URLS = (
+    "AnyUrl AnyHttpUrl FileUrl FtpUrl HttpUrl WebsocketUrl AnyWebsocketUrl PostgresDsn "
+    "CockroachDsn AmqpDsn RedisDsn MongoDsn KafkaDsn NatsDsn MySQLDsn MariaDBDsn ClickHouseDsn "
+    "SnowflakeDsn"
+)
+
+CONTAINERS = frozenset(
+    {"bytearray", "tuple", "set", "frozenset", "deque", "array"}
+    | {"OrderedDict", "Counter", "defaultdict", "ChainMap"}
+)
+"""The tags of those that hold other values, or can be changed in place."""
+
+KINDS: dict[str, Kind] = {
+    kind.tag: kind
+    for kind in (
+        *_BUILTINS,
+        *_CONTAINERS,
+        *_TIMES,
+        *_by_text("decimal", "Decimal"),
+        Kind(
+            "Fraction",
+            "fractions",
+            _value(lambda value: [value.numerator, value.denominator]),
+            _from_list,
+        ),
+        Kind("UUID", "uuid", _split_uuid, _join_uuid),
+        *_by_text("pathlib", "PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath"),
+        *_by_text("ipaddress", "IPv4Address", "IPv4Network", "IPv4Interface"),
+        *_by_text("ipaddress", "IPv6Address", "IPv6Network", "IPv6Interface"),
+        Kind("numpy", "numpy", _split_scalar, _join_scalar, "generic"),
+        *_urls("pydantic.networks", *_URLS.split()),
+        *_urls("pydantic_core", "Url", "MultiHostUrl"),
+        Kind(
+            "NameEmail",
+            "pydantic.networks",
+            _value(lambda value: [value.name, value.email]),
+            _from_list,
+        ),
+        Kind(
+            "ByteSize", "pydantic.types", _value(int), lambda cls, value: cls(required(int, value))
+        ),
+    )
+}
+"""The rows by tag."""

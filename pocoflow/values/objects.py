@@ -1,0 +1,380 @@
+"""The kinds of classes of a program whose instances can be stored.
+
+Enums, dataclasses, named tuples, Pydantic models, and subclasses of builtin values such as ``str``
+or ``dict``. They are rebuilt from their fields, or their content, without running their code; only
+if the fields of a model have changed since it was written does its own validation migrate it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from enum import EnumType, Flag
+from functools import cached_property
+from operator import attrgetter
+from types import MemberDescriptorType
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
+
+from pocoflow.errors import DecodeError
+from pocoflow.values.kinds import Parts, required
+from pocoflow.values.refusal import Refusal
+
+__all__ = ["FAMILIES", "Family", "content_of", "family_of", "is_subclass"]
+
+_FIELDS_SET = "__pydantic_fields_set__"
+_EXTRA = "__pydantic_extra__"
+_PRIVATE = "__pydantic_private__"
+_HEAP_TYPE = 1 << 9  # a class that a class statement made
+_IMMUTABLE_TYPE = 1 << 8
+_MODEL_SLOTS = {_FIELDS_SET, _EXTRA, _PRIVATE}
+
+
+class Family(NamedTuple):
+    """One of the kinds: ``prepare`` looks at a class once, its result splits the instances."""
+
+    tag: str
+    accepts: Callable[[type], bool]
+    prepare: Callable[[Any], Callable[[Any], Parts]]
+    join: Callable[..., Any]
+
+
+def family_of(kind: type) -> Family | None:
+    """The family that a class belongs to."""
+    return next((family for family in FAMILIES.values() if family.accepts(kind)), None)
+
+
+def _prepare_enum(kind: Any) -> Callable[[Any], Parts]:
+    members: Mapping[str, Any] = kind.__members__
+
+    def split(value: Any) -> Parts:
+        name, content = value._name_, value._value_
+        if members.get(name) is value:
+            return {"value": name}
+        if issubclass(kind, Flag) and kind(content) == value:
+            return {"value": content}
+        raise Refusal(value, "it is not one of the members of its enum")
+
+    return split
+
+
+def _join_enum(cls: Any, value: object) -> Any:
+    if type(value) is str:
+        if value not in cls.__members__:
+            raise DecodeError(
+                f"{cls.__qualname__} has no member {value!r}, only {', '.join(cls.__members__)}"
+            )
+        return cls.__members__[value]
+    made = cls(required(int, value))
+    if type(made) is not cls or not issubclass(cls, Flag):
+        raise ValueError(f"{value!r} is not a member")
+    return made
+
+
+def _state(value: object) -> dict[str, Any]:
+    """The attributes of an instance, those in slots included."""
+    state: Any = object.__getstate__(value)
+    own, slots = state if type(state) is tuple else (state, None)
+    return {**(own or {}), **(slots or {})}
+
+
+def _getter_of_state(kind: type) -> Callable[[Any], dict[str, Any]]:
+    """What gives the attributes of an instance of a class, without delay if none is in a slot."""
+    slots = any(
+        isinstance(attribute, MemberDescriptorType)
+        for cls in kind.__mro__
+        for attribute in vars(cls).values()
+    )
+    return _state if slots else attrgetter("__dict__")
+
+
+def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse attributes that are not fields, but for those that come back by themselves."""
+    known = set(fields)
+    for name in state:
+        if name in known or name == "__orig_class__":
+            continue
+        if any(isinstance(vars(cls).get(name), cached_property) for cls in type(value).__mro__):
+            continue
+        raise Refusal(value, f"its attribute {name!r} is not a field of its class")
+
+
+def _prepare_namedtuple(kind: Any) -> Callable[[Any], Parts]:
+    fields: tuple[str, ...] = kind._fields
+
+    def split(value: Any) -> Parts:
+        if len(value) != len(fields):
+            raise Refusal(value, "it does not have one element for each field")
+        _refuse_others(value, _state(value), ())
+        return {"value": dict(zip(fields, tuple(value), strict=True))}
+
+    return split
+
+
+def _join_namedtuple(cls: Any, value: object) -> Any:
+    stored = _complete(cls, required(dict, value), cls._fields, cls._field_defaults)
+    return tuple.__new__(cls, [stored[name] for name in cls._fields])
+
+
+def _prepare_dataclass(kind: Any) -> Callable[[Any], Parts]:
+    base = _builtin_base(kind)
+    state_of = _getter_of_state(kind)
+    fields = dataclasses.fields(kind)
+    names = [field.name for field in fields]
+    known = set(names)
+    optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
+
+    def split(value: Any) -> Parts:
+        if base is not None:
+            _refuse_base(value, base)
+        state = state_of(value)
+        if state.keys() != known:
+            _refuse_others(value, state, known)
+            _refuse_unset(value, state, known - optional)
+        return {"value": {name: state[name] for name in names if name in state}}
+
+    return split
+
+
+def _join_dataclass(cls: Any, value: object) -> Any:
+    fields = dataclasses.fields(cls)
+    defaults: dict[str, Any] = {}
+    written = required(dict, value)
+    for field in fields:
+        if field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING and field.name not in written:
+            defaults[field.name] = field.default_factory()
+    stored = _complete(cls, written, [field.name for field in fields], defaults)
+    made = object.__new__(cls)
+    for name, part in stored.items():
+        # A default that an instance has from its class may be left there.
+        if name in written or getattr(cls, name, dataclasses.MISSING) is not part:
+            object.__setattr__(made, name, part)
+    return made
+
+
+def _builtin_base(kind: type) -> type | None:
+    """A base implemented in C: it keeps content that is not among the fields."""
+    others = (base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    return next((base for base in others if base is not object), None)
+
+
+def _refuse_base(value: object, base: type) -> None:
+    raise Refusal(value, f"its class is built on {base.__name__}, which keeps more than its fields")
+
+
+def _refuse_unset(value: object, state: Mapping[str, Any], names: Iterable[str]) -> None:
+    unset = [name for name in names if name not in state]
+    if unset:
+        raise Refusal(value, f"its field {unset[0]!r} has not been set")
+
+
+def _complete(
+    cls: type, stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The stored fields and the defaults of those that are new."""
+    known = set(names)
+    gone = [name for name in stored if name not in known]
+    new = [name for name in names if name not in stored and name not in defaults]
+    if gone or new:
+        raise DecodeError(f"the fields of {cls.__qualname__} have changed: {_change(gone, new)}")
+    return {name: stored[name] if name in stored else defaults[name] for name in names}
+
+
+def _change(gone: list[str], new: list[str]) -> str:
+    parts = (("not there any more", gone), ("new and without a default", new))
+    return "; ".join(f"{label}: {', '.join(names)}" for label, names in parts if names)
+
+
+def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
+    base = _builtin_base(kind)
+    names = set(kind.model_fields)
+    hidden = [
+        name for name, attribute in kind.__private_attributes__.items() if _has_default(attribute)
+    ]
+    known = names | _MODEL_SLOTS
+
+    def split(value: Any) -> Parts:
+        if base is not None:
+            _refuse_base(value, base)
+        state = _state(value)
+        if state.keys() != known:
+            if not state.keys() >= _MODEL_SLOTS:
+                raise Refusal(value, "it has not been initialised")
+            _refuse_others(value, state, known)
+            _refuse_unset(value, state, kind.model_fields)
+        extra, private, fields_set = state[_EXTRA], state[_PRIVATE], state[_FIELDS_SET]
+        _refuse_unset(value, private or {}, hidden)
+        parts: Parts = {"value": {name: state[name] for name in state if name in names}}
+        if fields_set != (names.union(extra) if extra else names):
+            parts["set"] = sorted(fields_set)
+        if extra is not None:
+            parts["extra"] = extra
+        if private is not None:
+            parts["private"] = private
+        return parts
+
+    return split
+
+
+def _join_model(
+    cls: Any, value: object, set: Any = None, extra: Any = None, private: Any = None
+) -> Any:
+    fields = required(dict, value)
+    others = {} if extra is None else required(dict, extra)
+    hidden = None if private is None else required(dict, private)
+    known = cls.model_fields
+    allows = cls.model_config.get("extra") == "allow"
+    if fields.keys() != known.keys() or (others and not allows):
+        return _migrate(cls, {**fields, **others}, hidden)
+    names = [*known, *others] if set is None else required(list, set)
+    made = object.__new__(cls)
+    BaseModel.__setstate__(
+        made,
+        {
+            "__dict__": fields,
+            _FIELDS_SET: {required(str, name) for name in names},
+            _EXTRA: extra if extra is not None or not allows else {},
+            _PRIVATE: _with_new_private(cls, hidden),
+        },
+    )
+    return made
+
+
+def _has_default(attribute: Any) -> bool:
+    return not (attribute.default is PydanticUndefined and attribute.default_factory is None)
+
+
+def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The stored private attributes and the defaults of those that are new."""
+    known: dict[str, Any] = cls.__private_attributes__
+    if private is None and not known:
+        return None
+    made = dict(private or {})
+    for name, attribute in known.items():
+        if name not in made and _has_default(attribute):
+            factory: Any = attribute.default_factory
+            made[name] = deepcopy(attribute.default) if factory is None else factory()
+    return made
+
+
+def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None) -> Any:
+    try:
+        made = cls.model_validate(fields, by_alias=True, by_name=True)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False, include_context=False)
+        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
+        raise DecodeError(
+            f"the fields of {cls.__qualname__} have changed since it was written, and its "
+            f"validation refuses the stored ones: {found}"
+        ) from None  # Its own text shows the values.
+    if private and getattr(made, _PRIVATE) is not None:
+        made.__pydantic_private__.update(
+            {name: part for name, part in private.items() if name in cls.__private_attributes__}
+        )
+    return made
+
+
+class _Builtin(NamedTuple):
+    """A builtin type that has subclasses: what an instance of one holds, and how it is made."""
+
+    plain: Callable[[Any], Any]
+    fill: Callable[[Any, Any], object] | None = None
+
+
+_BUILTINS: dict[type, _Builtin] = {
+    str: _Builtin(str.__str__),
+    int: _Builtin(int.__int__),
+    float: _Builtin(float.__float__),
+    complex: _Builtin(complex.__complex__),
+    bytes: _Builtin(bytes.__bytes__),
+    tuple: _Builtin(lambda value: tuple.__getitem__(value, slice(None))),
+    frozenset: _Builtin(lambda value: frozenset(frozenset.__iter__(value))),
+    list: _Builtin(lambda value: list.__getitem__(value, slice(None)), list.extend),
+    dict: _Builtin(dict.copy, dict.update),
+    set: _Builtin(lambda value: set(set.__iter__(value)), set.update),
+}
+
+
+def is_subclass(kind: type) -> bool:
+    """Whether a class is a subclass of one builtin value, and not of anything else made in C."""
+    base = _builtin_base(kind)
+    if base not in _BUILTINS or base is kind or hasattr(kind, "get_secret_value"):
+        return False
+    if hasattr(kind, "n_sequence_fields") or kind.__flags__ & _IMMUTABLE_TYPE:
+        return False  # made in C all the same, such as time.struct_time, which holds more
+    made_in_c = [one for one in kind.__mro__ if not one.__flags__ & _HEAP_TYPE]
+    return made_in_c == [base, object]
+
+
+def _has_dict(kind: type) -> bool:
+    return kind.__dictoffset__ != 0
+
+
+def content_of(kind: type) -> Callable[[Any], Parts]:
+    """What gives the content, and the attributes, of an instance of a subclass of a builtin."""
+    base = _builtin_base(kind)
+    assert base is not None
+    plain = _BUILTINS[base].plain
+
+    def split(value: Any) -> Parts:
+        parts: Parts = {"value": plain(value)}
+        if _has_dict(kind) and object.__getattribute__(value, "__dict__") is value:
+            parts["own"] = True  # its keys are its attributes
+        elif attributes := _state(value):
+            parts["state"] = attributes
+        return parts
+
+    return split
+
+
+def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -> Any:
+    base = _builtin_base(cls)
+    assert base is not None
+    new: Any = base.__new__
+    content: Any = required(base, value)
+    fill = _BUILTINS[base].fill
+    made = new(cls, content) if fill is None else new(cls)
+    if fill is not None:
+        fill(made, content)
+    slots = {
+        name
+        for one in cls.__mro__
+        for name, attribute in vars(one).items()
+        if isinstance(attribute, MemberDescriptorType)
+    }
+    for name, part in required(dict, {} if state is None else state).items():
+        if name in slots:
+            object.__setattr__(made, name, part)
+        else:
+            made.__dict__[required(str, name)] = part
+    if own:
+        object.__setattr__(made, "__dict__", made)
+    return made
+
+
+def _is_namedtuple(kind: Any) -> bool:
+    fields = getattr(kind, "_fields", None)
+    return (
+        issubclass(kind, tuple)
+        and type(fields) is tuple
+        and isinstance(getattr(kind, "_field_defaults", None), dict)
+        and all(type(name) is str for name in fields)
+    )
+
+
+FAMILIES: dict[str, Family] = {
+    family.tag: family
+    for family in (
+        Family("enum", lambda kind: isinstance(kind, EnumType), _prepare_enum, _join_enum),
+        Family("model", lambda kind: issubclass(kind, BaseModel), _prepare_model, _join_model),
+        Family("dataclass", dataclasses.is_dataclass, _prepare_dataclass, _join_dataclass),
+        Family("namedtuple", _is_namedtuple, _prepare_namedtuple, _join_namedtuple),
+        Family("subclass", is_subclass, content_of, _join_subclass),
+    )
+}
+"""The families by tag; the first that accepts a class is the one."""
