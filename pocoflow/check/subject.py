@@ -20,7 +20,6 @@ from pocoflow.check.node_effects import (
     in_sequence,
     place_at,
 )
-from pocoflow.check.rules import RULES
 from pocoflow.check.schemas import Fields
 from pocoflow.check.store_use import read_source
 from pocoflow.errors import InvalidValueError, UnknownFieldError
@@ -279,9 +278,15 @@ class Subject:
             where = (edge.file, edge.line)
         is_known = where is not None and where[0] is not None
         file, line = (where if is_known else self.where) or (None, None)
-        chosen = severity or RULES[code].severity
+        chosen = severity or _severity(code)
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
         return Finding(code, chosen, self.flow_name, node, drawn, file, line, message, fix)
+
+
+def _severity(code: str) -> Severity:
+    from pocoflow.check.rules import RULES  # which reads files
+
+    return RULES[code].severity
 
 
 def _is_typed(node: Node[Any, Any, Any]) -> bool:

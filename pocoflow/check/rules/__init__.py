@@ -1,20 +1,27 @@
 """Every rule: its code, what it finds and why that matters, an example, and the example repaired.
 
-``pocoflow rule PF101`` prints one; ``docs/reference/rules.md`` has them all.
+Each has a file beside this one. ``pocoflow rule PF101`` prints it; ``docs/reference/rules.md`` has
+them all.
 """
 
 from __future__ import annotations
 
-from pocoflow.check.rules import data, graph, internal, storage, types
-from pocoflow.check.rules.entry import PRELUDE, Rule, show_rule
+import re
+from pathlib import Path
+from textwrap import fill, indent
+from typing import Any, NamedTuple
+
+from pocoflow.check.findings import Severity
 
 __all__ = ["PRELUDE", "RULES", "Rule", "rules_page", "show_rule"]
 
-RULES: dict[str, Rule] = {
-    rule.code: rule for rules in (internal, graph, types, data, storage) for rule in rules.RULES
-}
-"""The rules by code."""
-
+_FORM = re.compile(
+    r"# (?P<code>PF\d+): (?P<title>.+)\n\n"
+    r"(?P<what>.+) \((?P<severities>(?P<severity>error|warning).*)\)\n\n"
+    r"(?P<why>(?s:.+?))\n\n"
+    r"Wrong:\n\n```python\n(?P<wrong>(?s:.+?))```\n\n"
+    r"Right:\n\n```python\n(?P<right>(?s:.+?))```\n"
+)
 _FAMILIES = {
     "PF0": "the validation itself",
     "PF1": "the graph",
@@ -23,35 +30,70 @@ _FAMILIES = {
     "PF4": "what a database keeps",
 }
 
-_HEAD = """\
-# Rules
 
-What [`flow.validate()`](flow.md) and [`pocoflow check`](cli.md) find. An error stops a run before
-its first node; a warning does not, and makes the check fail only with `--strict`.
-[Validation](../explanation/validation.md) says what is proved, and from what. This page is made
-from the rules themselves: `pocoflow rule PF101` prints the same.
+class Rule(NamedTuple):
+    """A rule.
 
-| code | | severity | finds |
-| --- | --- | --- | --- |
-"""
+    Attributes:
+        code: ``PF`` and a number; its first digit is the family.
+        title: Its name in a few words.
+        severity: How bad it is, unless a finding says otherwise.
+        severities: How bad its findings are, as text.
+        what: What it finds, in one sentence.
+        why: Why that matters.
+        wrong: A program, after :data:`PRELUDE`, whose ``flow`` it finds something in.
+        right: The same without the mistake.
+        text: All of it, as it is written.
+    """
+
+    code: str
+    title: str
+    severity: Severity
+    severities: str
+    what: str
+    why: str
+    wrong: str
+    right: str
+    text: str
+
+
+def _read(text: str) -> Rule:
+    found = _FORM.fullmatch(text)
+    assert found is not None, text
+    parts: dict[str, Any] = found.groupdict()
+    return Rule(**{**parts, "why": " ".join(parts["why"].split()), "text": text})
+
+
+_HERE = Path(__file__).parent
+_PAGE = (_HERE / "page.md").read_text("utf-8")
+RULES: dict[str, Rule] = {
+    one.stem: _read(one.read_text("utf-8")) for one in sorted(_HERE.glob("PF*.md"))
+}
+"""The rules by code."""
+
+PRELUDE = _PAGE.split("```python\n")[1].split("```")[0]
+"""What every example begins with."""
 
 
 def rules_page() -> str:
     """The page of the reference that has every rule."""
-    parts = [_HEAD]
+    rows, parts, family = [], [], ""
     for rule in RULES.values():
-        link = f"#{rule.code.lower()}-{rule.title.replace(' ', '-')}"
-        parts.append(
-            f"| [{rule.code}]({link}) | {rule.title} | {rule.severities} | {rule.what} |\n"
-        )
-    parts.append(f"\nThe examples begin with this:\n\n```python\n{PRELUDE}```\n")
-    family = ""
-    for rule in RULES.values():
+        link = f"[{rule.code}](#{rule.code.lower()}-{rule.title.replace(' ', '-')})"
+        rows.append(f"| {link} | {rule.title} | {rule.severities} | {rule.what} |\n")
         if rule.code[:3] != family:
             family = rule.code[:3]
             parts.append(f"\n## {family}: {_FAMILIES[family]}\n")
-        parts.append(f"\n### {rule.code}: {rule.title}\n\n{rule.what} ({rule.severities})\n")
-        parts.append(f"\n{rule.why}\n")
-        parts.append(f"\nWrong:\n\n```python\n{rule.wrong}```\n")
-        parts.append(f"\nRight:\n\n```python\n{rule.right}```\n")
-    return "".join(parts)
+        parts.append(f"\n##{rule.text}")
+    return _PAGE.replace("{rules}\n", "".join(rows)) + "".join(parts)
+
+
+def show_rule(shown: Rule) -> str:
+    """A rule as text for a terminal."""
+    return (
+        f"{shown.code}: {shown.title} ({shown.severities})\n\n"
+        f"{fill(shown.what, 88)}\n\n{fill(shown.why, 88)}\n\n"
+        f"Wrong:\n\n{indent(shown.wrong, '    ')}\nRight:\n\n{indent(shown.right, '    ')}\n"
+        f"Where it is meant: a comment at the line of the finding, "
+        f'# pocoflow: ignore[{shown.code}],\nor Flow(ignore=("{shown.code}",)).\n'
+    )
