@@ -2,19 +2,71 @@
 
 A node does one thing to the store, or nothing. An edge leads to what may come next; one that an
 exception takes starts with what held before the node that raises. What is known of the keys is
-solved forward to a fixpoint, with sets of keys as bits of an integer.
+solved forward to a fixpoint, with sets of keys as bits of an integer, as that of a flow is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pocoflow.check.node_effects import Place
 
-__all__ = ["EVERY", "Chart", "Does", "Lacks", "State", "Step"]
+__all__ = ["EVERY", "Chart", "Does", "Keys", "Lacks", "State", "Step", "solve"]
+
+PlaceT = TypeVar("PlaceT", bound=Hashable)
+KnownT = TypeVar("KnownT")
+
+
+def solve(
+    start: Mapping[PlaceT, KnownT],
+    leads: Callable[[PlaceT, KnownT], Iterable[tuple[PlaceT, KnownT]]],
+    join: Callable[[KnownT, KnownT], KnownT],
+) -> dict[PlaceT, KnownT]:
+    """What holds at each place of a graph, to a fixpoint; those that nothing leads to are left out.
+
+    Args:
+        start: What holds at some of them.
+        leads: Where a place leads to, and what holds there, from what holds at the place.
+        join: What holds where two ways meet.
+    """
+    known = dict(start)
+    queue, waiting = deque(known), set(known)
+    while queue:
+        place = queue.popleft()
+        waiting.discard(place)
+        for target, given in leads(place, known[place]):
+            new = join(known[target], given) if target in known else given
+            if target not in known or new != known[target]:
+                known[target] = new
+                if target not in waiting:
+                    waiting.add(target)
+                    queue.append(target)
+    return known
+
+
+class Keys:
+    """Sets of keys as bits of an integer; -1 is all, those that nobody has named included."""
+
+    def __init__(self) -> None:
+        self._bits: dict[str, int] = {}
+
+    def of(self, keys: Iterable[str]) -> int:
+        """The bits of keys."""
+        bits = 0
+        for key in keys:
+            bit = self._bits.get(key)
+            if bit is None:
+                bit = self._bits[key] = 2 << len(self._bits)
+            bits |= bit
+        return bits
+
+    def names(self, bits: int) -> frozenset[str]:
+        """The keys of bits, among those that were named."""
+        return frozenset(key for key, bit in self._bits.items() if bits & bit)
+
 
 Does: TypeAlias = Literal[
     "nothing",  # joins edges
@@ -33,6 +85,7 @@ Does: TypeAlias = Literal[
     "doubt",  # perhaps no execution comes past this, for a reason that is not seen here
     "change",  # changes a value in place
     "raise",
+    "next",  # the end of a function after which another one is called
     "exit",
 ]
 
@@ -133,16 +186,17 @@ class Step:
 
 
 class Chart:
-    """A control-flow graph.
+    """A control-flow graph, of one function or of some that are called one after the other.
 
     Attributes:
         steps: Its nodes; the first is the beginning.
+        keys: The keys that are named.
     """
 
     def __init__(self) -> None:
         self.steps = [Step("nothing")]
-        self._bits: dict[str, int] = {}
-        self._states: list[State | None] | None = None
+        self.keys = Keys()
+        self._states: dict[int, State] | None = None
 
     def add(self, step: Step, before: Iterable[int]) -> int:
         """Add a node behind others."""
@@ -150,8 +204,6 @@ class Chart:
         self.steps.append(step)
         for one in before:
             self.link(one, number)
-        if step.key is not None:
-            self._bits.setdefault(step.key, 2 << len(self._bits))
         return number
 
     def link(self, before: int, after: int) -> None:
@@ -159,46 +211,21 @@ class Chart:
         if after not in self.steps[before].after:
             self.steps[before].after.append(after)
 
-    def keys(self, bits: int) -> frozenset[str]:
-        """The keys of bits."""
-        return frozenset(key for key, bit in self._bits.items() if bits & bit)
-
     @property
-    def all(self) -> int:
-        """The bits of every key."""
-        return (2 << len(self._bits)) - 1
-
-    def before(self, number: int) -> State | None:
-        """What holds where a node begins; ``None`` if no execution comes there."""
+    def states(self) -> dict[int, State]:
+        """What holds where a node begins; those that no execution comes to are left out."""
         if self._states is None:
-            self._states = self._solve()
-        return self._states[number]
+            self._states = solve({0: State(-1)}, self._leads, State.joined)
+        return self._states
 
-    def _solve(self) -> list[State | None]:
-        states: list[State | None] = [None] * len(self.steps)
-        states[0] = State(self.all)
-        queue, waiting = [0], {0}
-        while queue:  # in the order of the source, as far as there is one
-            number = heappop(queue)
-            waiting.discard(number)
-            state = states[number]
-            left = None if state is None else self.past(number, state)
-            if left is None:
-                continue
-            for one in self.steps[number].after:
-                known = states[one]
-                new = left if known is None else known.joined(left)
-                if new != known:
-                    states[one] = new
-                    if one not in waiting:
-                        waiting.add(one)
-                        heappush(queue, one)
-        return states
+    def _leads(self, number: int, state: State) -> list[tuple[int, State]]:
+        left = self.past(number, state)
+        return [] if left is None else [(one, left) for one in self.steps[number].after]
 
     def past(self, number: int, state: State) -> State | None:
         """What holds behind a node; ``None`` if no execution gets past it."""
         step = self.steps[number]
-        bit = 0 if step.key is None else self._bits[step.key]
+        bit = 0 if step.key is None else self.keys.of((step.key,))
         after: State | None = state
         match step.does:
             case "read" | "take":
@@ -212,20 +239,23 @@ class Chart:
             case "remove":
                 after = state.without(bit)._replace(gone=state.gone | bit)
             case "clear":
-                after = state.without(self.all)._replace(gone=self.all)
+                after = state.without(-1)._replace(gone=-1)
             case "present" | "absent" | "vague":
                 after = _found(state, bit, step.does)
-            case "unknown":
-                after = state._replace(unknown=True)
-            case "doubt":
-                after = state._replace(is_clear=False)
-            case "ask":
-                after = state._replace(is_asked=True)
             case "exit":
                 after = None
             case _:
-                pass
+                after = state._replace(**_NOTES.get(step.does, {}))
         return None if after is None else after._replace(passed=after.passed | 1 << number)
+
+
+_NOTES: dict[Does, dict[str, Any]] = {
+    "unknown": {"unknown": True},
+    "doubt": {"is_clear": False},
+    "ask": {"is_asked": True},
+    # What it has read and passed, each function is asked by itself.
+    "next": {"required": 0, "passed": 0, "is_clear": True, "is_asked": False},
+}
 
 
 def _read(state: State, bit: int) -> State | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.flat import Spot, Way
-from pocoflow.check.node_effects import Effects, Exit, Place, Places
+from pocoflow.check.flat import DataFlow, Spot, Way
+from pocoflow.check.node_effects import Effects, Place
 from pocoflow.check.subject import Subject
 from pocoflow.errors import MissingKeyError
 from pocoflow.graph.graph import GraphNode
@@ -17,7 +16,7 @@ from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
 
-__all__ = ["DataFlow", "Missing", "check_data"]
+__all__ = ["Data", "Missing", "check_data"]
 
 _SHOWN = 12
 
@@ -40,29 +39,20 @@ class Missing:
         self.is_caught = any(issubclass(MissingKeyError, kind) for kind in kinds)
 
 
-class DataFlow:
-    """Forward analysis: what may have been written on every path to a node.
+class Data:
+    """What the nodes of a flow find in the store.
 
-    Sets of keys are bits of an integer, so that a node costs the same whatever the number of keys.
-    What a node needs counts as written behind it: a run that gets past it had the key.
+    Args:
+        subject: The flow.
+        initial: The keys that are there from the start.
+
+    Attributes:
+        flow: What is written and read on the paths.
     """
 
     def __init__(self, subject: Subject, initial: frozenset[str]) -> None:
         self._subject = subject
-        self._initial = initial
-        self._bits: dict[str, int] = {}
-        self._effects = {id(spot): self._of(spot) for spot in subject.walk.spots}
-        self._caught = [
-            way.catch.field.name
-            for spot in subject.walk.spots
-            for way in spot.ways
-            if way.catch is not None and way.catch.field is not None
-        ]
-        for effects in self._effects.values():
-            for key in (*effects.needs, *effects.writes):
-                self._bits.setdefault(key, 1 << len(self._bits))
-        for key in (*self._caught, *self.wanted):
-            self._bits.setdefault(key, 1 << len(self._bits))
+        self.flow = DataFlow(subject.walk, self._of, subject.exit, initial)
 
     @cached_property
     def wanted(self) -> tuple[str, ...]:
@@ -91,13 +81,14 @@ class DataFlow:
         aside = [place for _, place in subject.nodes if place not in self._walked]
         written = {key for place in aside for key in subject.effects(place).writes}
         wanted = {key for key in self.wanted if key in self.written or key not in written}
-        known = self.mask(() if subject.inputs is not None else self.inputs)
+        given = frozenset(() if subject.inputs is not None else self.inputs)
+        bits, flow = self.flow.keys.of, self.flow
         for spot in subject.walk.spots if wanted else ():
-            for way, (kept, added) in self._behind[id(spot)].items():
+            for way, (kept, added) in flow.behind[spot].items():
                 if way.target is None and not self._is_excused(spot, way):
-                    there = known | self.before[id(spot)] & kept | added
+                    there = bits(given) | flow.before[spot] & kept | added
                     for key in sorted(wanted):
-                        if not there & self._bits[key]:
+                        if not there & bits((key,)):
                             wanted.discard(key)
                             yield key, spot, way
 
@@ -131,17 +122,15 @@ class DataFlow:
     def _knows_store(self) -> bool:
         return bool(self._subject.fields) or self._subject.inputs is not None
 
-    def mask(self, keys: Iterable[str]) -> int:
-        """The keys as bits; those that no node uses have none."""
-        bits = 0
-        for key in keys:
-            bits |= self._bits.get(key, 0)
-        return bits
+    @cached_property
+    def _caught(self) -> set[str]:
+        ways = (way for spot in self._subject.walk.spots for way in spot.ways)
+        return {way.catch.field.name for way in ways if way.catch and way.catch.field}
 
     @cached_property
     def written(self) -> frozenset[str]:
         """The keys that some node of the flow writes."""
-        found = {key for effects in self._effects.values() for key in effects.writes}
+        found = {key for effects in self.flow.effects.values() for key in effects.writes}
         return frozenset(found.union(self._caught))
 
     @cached_property
@@ -156,66 +145,23 @@ class DataFlow:
         for one in self.missing:
             readers[one.key].append(one.spot)
         found = readers.keys() & self._caught
-        for spot in self._subject.walk.spots:
-            for key in self._effects[id(spot)].first:
-                if key in found or key not in readers:
-                    continue
-                before = self.before[id(spot)] & self._bits[key]
-                if not before or not self._subject.walk.leads(spot, readers[key]):
+        for spot, effects in self.flow.effects.items():
+            for key in effects.first & (readers.keys() - found):
+                if not (self.flow.has(spot, key) and self.flow.walk.leads(spot, readers[key])):
                     found.add(key)
         return frozenset(found)
 
     @cached_property
-    def _behind(self) -> dict[int, dict[Way, tuple[int, int]]]:
-        """What each node leaves of what is there, and what it adds, on each of its ways."""
-        found = {}
-        for spot in self._subject.walk.spots:
-            needed = self.mask(self._effects[id(spot)].needs)
-            found[id(spot)] = {
-                way: self._change(self._subject.exit(spot, way), needed) for way in spot.ways
-            }
-        return found
-
-    def _change(self, out: Exit, needed: int) -> tuple[int, int]:
-        if out.unknown:
-            return -1, -1
-        kept = 0 if out.cleared else ~self.mask(out.gone)
-        return kept, needed & kept | self.mask(out.may) | self.mask(out.seen)
-
-    @cached_property
-    def before(self) -> dict[int, int]:
-        """What may have been written on every path to a node, by the id of the node."""
-        return self._subject.walk.forward(self.mask(self._initial), self._behind)
-
-    @cached_property
     def missing(self) -> list[Missing]:
         """Each read of a key that some path comes to before anything may have written it."""
-        found = []
-        reported: set[tuple[int, str]] = set()
-        for spot in self._subject.walk.spots:
-            here = self.before[id(spot)]
-            for key, place in self._effects[id(spot)].needs.items():
-                once = (id(spot.place.node), key)
-                if not here & self._bits[key] and once not in reported:
-                    reported.add(once)
-                    found.append(Missing(key, spot, place))
-        return found
+        found: dict[tuple[int, str], Missing] = {}
+        for spot, key, place in self.flow.unwritten:
+            found.setdefault((id(spot.place.node), key), Missing(key, spot, place))
+        return list(found.values())
 
     def path(self, key: str, spot: Spot) -> tuple[str, str | None]:
         """A path to a node on which a key is not there, as text, and who removes it there."""
-        bit = self._bits[key]
-
-        def change(at: Spot, way: Way) -> bool | None:
-            kept, added = self._behind[id(at)][way]
-            return True if added & bit else (None if kept & bit else False)
-
-        holds = bool(self.mask(self._initial) & bit)
-        steps = self._subject.walk.path_to(spot, holds, change)
-        removed = None
-        for (one, _), (_, action) in pairwise(steps):
-            ways = [way for way in one.ways if (way.action or "*") == action]
-            if all(change(one, way) is False for way in ways):
-                removed = one.name
+        steps, removed = self.flow.path(key, spot)
         parts = [steps[0][0].name]
         for one, action in steps[1:]:
             parts += ["->" if action == "default" else f"-{action}->", one.name]
@@ -230,7 +176,7 @@ def _ends_early(place: GraphNode, action: str | None) -> bool:
     return targets.get(action or "", place) is None and any(targets.values())
 
 
-def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | None, Finding]]:
+def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, Finding]]:
     """Every finding of the family PF3, one on a missing key together with it.
 
     A missing key that is no finding is an input: the flow declares none, and no node writes it, or
@@ -244,7 +190,7 @@ def check_data(subject: Subject, flow: DataFlow) -> Iterator[tuple[Missing | Non
     for key, spot, way in flow.unset():
         found = _unset(subject, flow, key, spot, way)
         yield None if found.severity == "warning" else Missing(key, spot, Place()), found
-    yield from ((None, one) for one in _unread(subject))
+    yield from ((None, one) for one in _unread(subject, flow.flow))
 
 
 def _removed(subject: Subject) -> Iterator[Finding]:
@@ -260,7 +206,7 @@ def _removed(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
+def _read_before(subject: Subject, flow: Data, one: Missing) -> Finding:
     inputs = subject.inputs or ()
     path, removed = flow.path(one.key, one.spot)
     why = "nothing on it writes the field"
@@ -286,7 +232,7 @@ def _read_before(subject: Subject, flow: DataFlow, one: Missing) -> Finding:
     )
 
 
-def _unset(subject: Subject, flow: DataFlow, key: str, spot: Spot, way: Way) -> Finding:
+def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Finding:
     """A key that is not set at an end; an error where somebody counts on it."""
     path, removed = flow.path(key, spot)
     path += " -> END" if way.action == "default" else f" -{way.action or '*'}-> END"
@@ -310,21 +256,20 @@ def _unset(subject: Subject, flow: DataFlow, key: str, spot: Spot, way: Way) -> 
     )
 
 
-def _unread(subject: Subject) -> Iterator[Finding]:
+def _unread(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
     """Writes that every path overwrites before any read: backward, what may still be read."""
     spots = () if subject.is_watched else subject.walk.spots
-    live = _Liveness(subject)
     reported: set[tuple[int, str]] = set()
     for spot in spots:
-        effects = subject.effects(spot.place)
+        effects = flow.effects[spot]
         for key, at in effects.writes.items():
             once = (id(spot.place.node), key)
             if once in reported or key in effects.reads or subject.fields.reduces(key):
                 continue
-            if live.is_read(spot, key):
+            if flow.is_read(spot, key):
                 continue
             reported.add(once)
-            writers = ", ".join(map(repr, live.writers_after(spot, key)))
+            writers = ", ".join(map(repr, flow.writers_after(spot, key)))
             yield subject.finding(
                 "PF302",
                 f"what it writes to {key!r} is overwritten on every path before anything reads it"
@@ -333,76 +278,3 @@ def _unread(subject: Subject) -> Iterator[Finding]:
                 node=spot.inside(at.node),
                 where=at.where,
             )
-
-
-class _Liveness:
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._bits: dict[str, int] = {}
-        spots = subject.walk.spots
-        self._effects = {id(spot): subject.effects(spot.place) for spot in spots}
-        for effects in self._effects.values():
-            for key in effects.writes:
-                self._bits.setdefault(key, 1 << len(self._bits))
-        self._all = (1 << len(self._bits)) - 1
-        self._into = self._solve(spots)
-
-    def _mask(self, keys: Places | frozenset[str]) -> int:
-        bits = 0
-        for key in keys:
-            bits |= self._bits.get(key, 0)
-        return bits
-
-    def _solve(self, spots: list[Spot]) -> dict[int, int]:
-        """What may be read from the beginning of each node on."""
-        into = dict.fromkeys(map(id, spots), 0)
-        callers: dict[int, list[Spot]] = {}
-        for spot in spots:
-            for way in spot.ways:
-                if way.target is not None:
-                    callers.setdefault(id(way.target), []).append(spot)
-        queue, waiting = spots[::-1], set(map(id, spots))
-        while queue:
-            following: list[Spot] = []
-            for spot in queue:
-                waiting.discard(id(spot))
-                new = self._before(spot, into)
-                if new != into[id(spot)]:
-                    into[id(spot)] = new
-                    for caller in callers.get(id(spot), ()):
-                        if id(caller) not in waiting:
-                            waiting.add(id(caller))
-                            following.append(caller)
-            queue = following
-        return into
-
-    def _before(self, spot: Spot, into: Mapping[int, int]) -> int:
-        effects = self._effects[id(spot)]
-        found = self._all if effects.reads_more else self._mask(effects.reads)
-        for way in spot.ways:
-            after = self._all if way.target is None else into[id(way.target)]
-            found |= after & ~self._mask(self._subject.exit(spot, way).must)
-        return found
-
-    def writers_after(self, spot: Spot, key: str) -> list[str]:
-        """The nodes that write a key next, on each path from a node that has written it."""
-        found: dict[str, None] = {}
-        seen: set[int] = set()
-        queue = [way.target for way in spot.ways]
-        for target in queue:  # grows while it is walked through
-            if target is None or id(target) in seen:
-                continue
-            seen.add(id(target))
-            if key in self._effects[id(target)].writes:
-                found[target.name] = None
-            for way in target.ways:
-                if key not in self._subject.exit(target, way).must:
-                    queue.append(way.target)
-        return list(found)
-
-    def is_read(self, spot: Spot, key: str) -> bool:
-        """Whether some path may read a key after a node has written it, or ends with it."""
-        bit = self._bits[key]
-        return not spot.ways or any(
-            way.target is None or self._into[id(way.target)] & bit for way in spot.ways
-        )

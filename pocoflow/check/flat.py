@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from operator import and_, or_
 from typing import NamedTuple
 
+from pocoflow.check.control import Keys, solve
+from pocoflow.check.node_effects import Effects, Exit, Place
 from pocoflow.graph.graph import GraphNode, Stand, after_catch, enter, follow, label
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 
-__all__ = ["Spot", "Walk", "Way"]
+__all__ = ["DataFlow", "Spot", "Walk", "Way"]
 
 
 class Way(NamedTuple):
@@ -121,47 +126,13 @@ class Walk:
             target = self._spot(after_catch(one, frames))
             yield Way(one.catch.label + where, target, DEFAULT_ACTION, one.catch)
 
-    def forward(
-        self, initial: int, changes: Mapping[int, Mapping[Way, tuple[int, int]]]
-    ) -> dict[int, int]:
-        """What holds on every path to a node, as bits, by the id of its spot.
-
-        Args:
-            initial: What holds at the start.
-            changes: What a node leaves of that on each of its ways, and what it adds, by the id of
-                its spot.
-        """
-        known: dict[int, int] = {id(self.start): initial}
-        queue, waiting = [self.start], {id(self.start)}
-        while queue:
-            following: list[Spot] = []
-            for spot in queue:
-                waiting.discard(id(spot))
-                here = known[id(spot)]
-                for way, (kept, added) in changes[id(spot)].items():
-                    target = way.target
-                    if target is None:
-                        continue
-                    seen = known.get(id(target), -1)
-                    new = seen & (here & kept | added)
-                    if id(target) not in known or new != seen:
-                        known[id(target)] = new
-                        if id(target) not in waiting:
-                            waiting.add(id(target))
-                            following.append(target)
-            queue = following
-        return known
-
-    def leads(self, start: Spot, goals: Iterable[Spot]) -> bool:
+    def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
         """Whether a way leads from a node to one of some others."""
-        wanted = set(map(id, goals))
-        met = {id(way.target): way.target for way in start.ways}
-        for target in (queue := list(met.values())):  # grows while it is walked through
-            for way in () if target is None else target.ways:
-                if id(way.target) not in met:
-                    met[id(way.target)] = way.target
-                    queue.append(way.target)
-        return not wanted.isdisjoint(met)
+        after = {way.target: True for way in start.ways if way.target is not None}
+        found = solve(
+            after, lambda spot, _: [(way.target, True) for way in spot.ways if way.target], or_
+        )
+        return any(goal in found for goal in goals)
 
     def path_to(
         self, goal: Spot, holds: bool, change: Callable[[Spot, Way], bool | None]
@@ -177,7 +148,7 @@ class Walk:
             The nodes, each with the action that leads to it; ``None`` for the first one.
         """
         start = (self.start, holds)
-        came: dict[tuple[int, bool], tuple[Spot, bool, str] | None] = {(id(start[0]), holds): None}
+        came: dict[tuple[Spot, bool], tuple[Spot, bool, str] | None] = {start: None}
         queue = deque([start])
         while queue:
             spot, here = queue.popleft()
@@ -186,12 +157,152 @@ class Walk:
             for way in spot.ways:
                 after = change(spot, way)
                 there = here if after is None else after
-                if way.target is not None and (id(way.target), there) not in came:
-                    came[id(way.target), there] = (spot, here, way.action or "*")
+                if way.target is not None and (way.target, there) not in came:
+                    came[way.target, there] = (spot, here, way.action or "*")
                     queue.append((way.target, there))
         steps: list[tuple[Spot, str | None]] = []
-        at, here = goal, (id(goal), False) not in came
-        while (before := came.get((id(at), here))) is not None:
+        at, here = goal, (goal, False) not in came
+        while (before := came.get((at, here))) is not None:
             steps.append((at, before[2]))
             at, here, _ = before
         return [(at, None), *reversed(steps)]
+
+
+class DataFlow:
+    """What has been written where a node begins, and what may still be read.
+
+    What a node needs counts as written behind it: a run that gets past it had the key.
+
+    Args:
+        walk: The nodes.
+        effects: What each does.
+        out: What it has done on one of its ways.
+        initial: What is there from the start.
+
+    Attributes:
+        keys: The keys, as bits.
+        effects, out: As given, for each node.
+        behind: What each node leaves of what is there, and what it adds, on each of its ways.
+    """
+
+    def __init__(
+        self,
+        walk: Walk,
+        effects: Callable[[Spot], Effects],
+        out: Callable[[Spot, Way], Exit],
+        initial: Iterable[str] = (),
+    ) -> None:
+        self.walk, self.keys = walk, Keys()
+        self._initial = self.keys.of(initial)
+        self.effects = {spot: effects(spot) for spot in walk.spots}
+        self.out = {spot: {way: out(spot, way) for way in spot.ways} for spot in walk.spots}
+        known: dict[tuple[int, int], tuple[int, int]] = {}  # most nodes of a class do the same
+        self.behind: dict[Spot, dict[Way, tuple[int, int]]] = {}
+        for spot, ways in self.out.items():
+            does, here = self.effects[spot], self.behind.setdefault(spot, {})
+            for way, one in ways.items():
+                same = (id(does), id(one))
+                if same not in known:
+                    known[same] = self._change(does, one)
+                here[way] = known[same]
+
+    def _change(self, does: Effects, out: Exit) -> tuple[int, int]:
+        if out.unknown:
+            return -1, -1
+        kept = 0 if out.cleared else ~self.keys.of(out.gone)
+        return kept, self.keys.of(does.needs) & kept | self.keys.of(out.may | out.seen)
+
+    @cached_property
+    def before(self) -> dict[Spot, int]:
+        """What may have been written on every path to a node."""
+
+        def leads(spot: Spot, here: int) -> list[tuple[Spot, int]]:
+            ways = self.behind[spot].items()
+            return [(way.target, here & kept | added) for way, (kept, added) in ways if way.target]
+
+        return solve({self.walk.start: self._initial}, leads, and_)
+
+    @cached_property
+    def at_ends(self) -> frozenset[str]:
+        """What has been written for certain wherever the walk ends."""
+        must = {
+            spot: [(way.target, self.keys.of(one.must)) for way, one in ways.items()]
+            for spot, ways in self.out.items()
+        }
+        known = solve(
+            {self.walk.start: 0},
+            lambda spot, here: [(to, here | more) for to, more in must[spot] if to is not None],
+            and_,
+        )
+        at_end = -1
+        for spot, ways in must.items():
+            for target, more in ways:
+                at_end &= -1 if target is not None else known[spot] | more
+        return self.keys.names(at_end)
+
+    @cached_property
+    def unwritten(self) -> list[tuple[Spot, str, Place]]:
+        """Each read of a key that some path comes to before anything may have written it."""
+        return [
+            (spot, key, place)
+            for spot, does in self.effects.items()
+            for key, place in does.needs.items()
+            if not self.has(spot, key)
+        ]
+
+    def has(self, spot: Spot, key: str) -> bool:
+        """Whether every path to a node may have written a key."""
+        return bool(self.before[spot] & self.keys.of((key,)))
+
+    @cached_property
+    def live(self) -> dict[Spot, int]:
+        """What may be read from the beginning of each node on, before it is written."""
+        start: dict[Spot, int] = {}
+        callers: dict[Spot, list[tuple[Spot, int]]] = {}
+        for spot, ways in self.out.items():
+            does = self.effects[spot]
+            start[spot] = -1 if does.reads_more else self.keys.of(does.reads)
+            for way, one in ways.items():
+                left = ~self.keys.of(one.must)
+                if way.target is None:
+                    start[spot] |= left
+                else:
+                    callers.setdefault(way.target, []).append((spot, left))
+        return solve(
+            start,
+            lambda spot, here: [(one, here & left) for one, left in callers.get(spot, ())],
+            or_,
+        )
+
+    def is_read(self, spot: Spot, key: str) -> bool:
+        """Whether some path may read a key after a node has written it, or ends with it."""
+        bit = self.keys.of((key,))
+        return not spot.ways or any(
+            way.target is None or self.live[way.target] & bit for way in spot.ways
+        )
+
+    def writers_after(self, spot: Spot, key: str) -> list[str]:
+        """The nodes that write a key next, on each path from a node that has written it."""
+        met = dict.fromkeys(way.target for way in spot.ways)
+        for target in (queue := list(met)):  # grows while it is walked through
+            for way, one in () if target is None else self.out[target].items():
+                if key not in one.must and way.target not in met:
+                    met[way.target] = None
+                    queue.append(way.target)
+        return [one.name for one in met if one is not None and key in self.effects[one].writes]
+
+    def path(self, key: str, spot: Spot) -> tuple[list[tuple[Spot, str | None]], str | None]:
+        """A path to a node on which a key is not there, and who removes it there."""
+        bit = self.keys.of((key,))
+
+        def change(at: Spot, way: Way) -> bool | None:
+            kept, added = self.behind[at][way]
+            return True if added & bit else (None if kept & bit else False)
+
+        steps = self.walk.path_to(spot, bool(self._initial & bit), change)
+        removed = None
+        for (one, _), (_, action) in pairwise(steps):
+            ways = [way for way in one.ways if (way.action or "*") == action]
+            if all(change(one, way) is False for way in ways):
+                removed = one.name
+        return steps, removed

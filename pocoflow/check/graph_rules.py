@@ -5,8 +5,10 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Iterator
+from operator import or_
 from typing import Any
 
+from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
@@ -188,25 +190,18 @@ def _endless(subject: Subject) -> Iterator[Finding]:
     if subject.ends_in_time:
         return
     spots = subject.walk.spots
-    before: dict[int, list[Spot]] = {}
-    queue: list[Spot] = []
+    before: dict[Spot, list[tuple[Spot, bool]]] = {}
     for spot in spots:
-        # Nobody may answer any more, which ends the run as well.
-        if any(way.target is None for way in spot.ways) or asks(spot.place.node):
-            queue.append(spot)
         for way in spot.ways:
             if way.target is not None:
-                before.setdefault(id(way.target), []).append(spot)
-    free = set(map(id, queue))
-    while queue:
-        for spot in before.get(id(queue.pop()), ()):
-            if id(spot) not in free:
-                free.add(id(spot))
-                queue.append(spot)
+                before.setdefault(way.target, []).append((spot, True))
+    # Nobody may answer any more, which ends the run as well.
+    ends = [s for s in spots if asks(s.place.node) or any(way.target is None for way in s.ways)]
+    free = solve(dict.fromkeys(ends, True), lambda spot, _: before.get(spot, ()), or_)
     reported: set[int] = set()
     for spot in spots:
         # A node without a way out is one that always raises: it ends the run, and is no loop.
-        if id(spot) not in free and id(spot) not in reported:
+        if spot not in free and id(spot) not in reported:
             circle = _circle(spot, reported)
             if circle is not None:
                 yield _endless_finding(subject, circle)

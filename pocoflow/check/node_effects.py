@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
-    "NOTHING",
+    "NOWHERE",
     "UNKNOWN",
     "Effects",
     "Exit",
@@ -17,7 +17,6 @@ __all__ = [
     "Places",
     "Value",
     "Write",
-    "in_sequence",
     "join",
     "place_at",
 ]
@@ -43,9 +42,12 @@ class Place(NamedTuple):
         return self.file, self.line
 
 
+NOWHERE = Place()
+
+
 def place_at(written: tuple[str, int] | None) -> Place:
     """The place of what is written there."""
-    return Place() if written is None else Place(*written)
+    return NOWHERE if written is None else Place(*written)
 
 
 class Value(NamedTuple):
@@ -91,20 +93,6 @@ class Exit:
     seen: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     cleared: bool = False
-
-    def after(self, before: Exit) -> Exit:
-        """This way out of a function that is called after one that was left by another."""
-        kept = frozenset() if self.cleared else before.may - self.gone
-        there = self.may | self.seen
-        return Exit(
-            self.action,
-            kept | self.may,
-            before.must | self.must,
-            before.unknown or self.unknown,
-            (frozenset() if self.cleared else before.seen - self.gone) | self.seen,
-            self.gone | (before.gone - there),
-            self.cleared or (before.cleared and not there),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +194,6 @@ class Effects:
         return Exit(None, own.union(self.writes), own, self.writes_more, seen)
 
 
-NOTHING = Effects()
 UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True)
 
 
@@ -232,33 +219,3 @@ def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
 
 def _clears(way: Exit, key: str) -> bool:
     return way.cleared and key not in way.may and key not in way.seen
-
-
-def in_sequence(first: Effects, second: Effects) -> Effects:
-    """What two functions do that are called one after the other, such as ``prep`` and ``post``."""
-    if first is NOTHING:
-        return second
-    before = join(first.exits)
-    there = before.may | before.seen
-    later = {
-        key: place for key, place in second.needs.items() if not before.unknown and key not in there
-    }
-    is_lost = {
-        key: place for key, place in later.items() if key in before.gone or _clears(before, key)
-    }
-    return Effects(
-        needs={**{key: one for key, one in later.items() if key not in is_lost}, **first.needs},
-        reads=first.reads | second.reads,
-        writes={**second.writes, **first.writes},
-        exits=tuple(one.after(before) for one in second.exits),
-        reads_more=first.reads_more or second.reads_more,
-        writes_more=first.writes_more or second.writes_more,
-        named={**second.named, **first.named},
-        doubtful={**second.doubtful, **first.doubtful},
-        looks={**second.looks, **first.looks},
-        values=(*first.values, *second.values),
-        changes={**second.changes, **first.changes},
-        lost={**second.lost, **is_lost, **first.lost},
-        lacking=second.lacking,
-        used=first.used | second.used,
-    )

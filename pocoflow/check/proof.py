@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
-from pocoflow.check.data_rules import DataFlow, Missing, check_data
+from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.error_rules import check_errors
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph
@@ -52,10 +52,10 @@ class Proof:
             self.is_refused = bool(self._errors)
 
     @cached_property
-    def _flow(self) -> DataFlow:
+    def _flow(self) -> Data:
         given = (*(self._declared or ()), *self._subject.fields.defaults)
         # A run that goes on has what its store holds, and nothing by default.
-        return DataFlow(self._subject, frozenset(given if self._subject.is_start else ()))
+        return Data(self._subject, frozenset(given if self._subject.is_start else ()))
 
     @cached_property
     def silencer(self) -> Silencer:

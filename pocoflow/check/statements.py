@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pocoflow.check.control import Lacks, Step
-from pocoflow.check.node_effects import Place
-from pocoflow.check.scope import Scope
+from pocoflow.check.control import Does, Lacks, Step
+from pocoflow.check.node_effects import NOWHERE, Place
+from pocoflow.check.scope import Owner, Scope
 from pocoflow.check.source import inner_parts, pairs_of
-from pocoflow.check.uses import Around, Takes, Uses
+from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
 __all__ = ["Statements"]
@@ -22,27 +22,60 @@ _SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack
 
 
 class Statements(Uses):
-    """Draws the graph of one function.
+    """Draws the graph of functions that are called one after the other.
 
     Args:
-        scope: The function.
+        owner: The class of the node.
         attributes: What the model of the store defines beside its fields.
-        may_not_run: Whether it is a generator, of which perhaps nothing is executed.
+
+    Attributes:
+        parts: Of each function, the number behind its last step.
+        may_not_run: Whether the last one is a generator, of which perhaps nothing is executed.
     """
 
-    def __init__(self, scope: Scope, attributes: frozenset[str], may_not_run: bool = False) -> None:
-        super().__init__(scope, attributes)
+    def __init__(self, owner: Owner, attributes: frozenset[str]) -> None:
+        super().__init__(owner, attributes)
+        self.parts: list[int] = []
+        self.may_not_run = False
+
+    def function(self, scope: Scope | None, then: Does) -> None:
+        """Read a function, or anything at all, and what comes at its end."""
+        if scope is None:
+            self.reads_all = True
+            self.at = [self.chart.add(Step("unknown"), self.at)]
+            self.ends(then, None)
+            return
+        self.scope = scope
+        self.returns = []
         body = scope.node.body
         choices = (ast.If, ast.Match)
         # Of several choices, the conditions may leave nothing over.
         self._is_only_choice = sum(isinstance(one, choices) for one in inner_parts(body)) == 1
         if scope.is_lost:
             self.unknown()
-        if may_not_run:
+        self.may_not_run = bool(scope.function.__code__.co_flags & GENERATOR)
+        if self.may_not_run:
+            before = self.at
             self._leave(None, self.place(scope.node))
-            self.at = [0]
+            self.at = before
         self.body(body)
         self._leave(DEFAULT_ACTION, self.place(body[-1]), "end")
+        ends = []
+        for action, at, place, lacks in self.returns:
+            self.at = at
+            ends.append(self._end(then, action, place, lacks))
+        self.at = ends
+        self.parts.append(len(self.chart.steps))
+
+    def ends(self, then: Does, action: str | None) -> None:
+        """End what was read here."""
+        self.at = [self._end(then, action)]
+        self.parts.append(len(self.chart.steps))
+
+    def _end(
+        self, then: Does, action: str | None, place: Place = NOWHERE, lacks: Lacks = None
+    ) -> int:
+        return self.chart.add(Step(then, place=place, value=action, lacks=lacks), self.at)
 
     def body(self, body: Sequence[ast.stmt]) -> None:
         """Read statements, as far as something gets past them."""
@@ -139,7 +172,7 @@ class Statements(Uses):
             self._leave(None, self.place(node))
             return
         self.follow(call, is_awaited=is_awaited)
-        for action, at in self.followed or [(None, self.at)]:
+        for action, at, _, _ in self.followed or [Return(None, self.at)]:
             self.at = at
             self.step("doubt")
             self._leave(action, self.place(node))
@@ -147,12 +180,8 @@ class Statements(Uses):
     def _leave(self, action: str | None, place: Place, lacks: Lacks = None) -> None:
         """Leave the function, by way of each ``finally`` on the way."""
         self._unwind(self.base)
-        if not self.at:
-            return
-        if self.returns is None:
-            self.chart.add(Step("exit", place=place, value=action, lacks=lacks), self.at)
-        else:
-            self.returns.append((action, self.at))
+        if self.at:
+            self.returns.append(Return(action, self.at, place, lacks))
         self.at = []
 
     def _unwind(self, number: int) -> None:

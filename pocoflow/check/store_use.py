@@ -8,71 +8,94 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pocoflow.check.control import EVERY, Chart, State, Step
-from pocoflow.check.node_effects import UNKNOWN, Effects, Exit, Lacking, Place, Write, join
+from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Write
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.statements import Statements
 
-__all__ = ["read_source"]
+__all__ = ["Around", "read_source"]
 
-_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _Sites = list[tuple[Step, State, bool]]
 
 
+class Around(NamedTuple):
+    """What is done to the store before some functions and after them, with the places.
+
+    Attributes:
+        needs: What is read.
+        looks: What is read if it is there.
+        writes: What is written at the end; with any, the action is that of no function.
+    """
+
+    needs: tuple[tuple[str, Place], ...] = ()
+    looks: tuple[tuple[str, Place], ...] = ()
+    writes: tuple[tuple[str, Place], ...] = ()
+
+
 def read_source(
-    function: Callable[..., Any],
+    *functions: Callable[..., Any],
     stores: Sequence[str] | None = None,
-    *,
     kind: type | None = None,
     own: Mapping[str, Any] | None = None,
     attributes: frozenset[str] = frozenset(),
+    around: Around = Around(),  # noqa: B008 - it is immutable
 ) -> Effects:
-    """What a function does to the store.
+    """What functions do to the store that are called one after the other.
 
     Args:
-        function: A function, or a method of a class.
+        functions: Functions, or methods of a class.
         stores: The parameters that are the store; by default the one after ``self``.
-        kind: The class of the node, if it is a method.
+        kind: The class of the node, if they are methods.
         own: What the node itself has under names that its class may have, too.
         attributes: What the model of the store defines beside its fields.
+        around: What is done beside them.
     """
-    if not isinstance(function, FunctionType):
-        return UNKNOWN
+    known = tuple(one if isinstance(one, FunctionType) else None for one in functions)
     names = None if stores is None else tuple(stores)
     if own:
-        return _read(function, names, Owner(kind, own), attributes)
-    return _shared(function, names, kind, attributes)
+        return _read(known, names, Owner(kind, own), attributes, around)
+    return _shared(known, names, kind, attributes, around)
 
 
 @lru_cache(maxsize=4096)
 def _shared(
-    function: FunctionType,
+    functions: tuple[FunctionType | None, ...],
     stores: tuple[str, ...] | None,
     kind: type | None,
     attributes: frozenset[str],
+    around: Around,
 ) -> Effects:
-    return _read(function, stores, Owner(kind, {}), attributes)
+    return _read(functions, stores, Owner(kind, {}), attributes, around)
 
 
 def _read(
-    function: FunctionType,
+    functions: tuple[FunctionType | None, ...],
     stores: tuple[str, ...] | None,
     owner: Owner,
     attributes: frozenset[str],
+    around: Around,
 ) -> Effects:
-    given = _given(function, stores)
-    scope = None if given is None else Scope.of(function, given, owner)
-    if scope is None:
-        return UNKNOWN
-    is_generator = bool(function.__code__.co_flags & _GENERATOR)
-    read = Statements(scope, attributes, may_not_run=is_generator)
-    found = _Facts(read.chart).effects(read.reads_all, frozenset(owner.used))
-    return replace(found, lacking=None) if is_generator else found
+    read = Statements(owner, attributes)
+    steps = [Step("read", key, place) for key, place in around.needs]
+    steps += [Step("look", key, place) for key, place in around.looks]
+    for step in steps:
+        read.at = [read.chart.add(step, read.at)]
+    if around != Around():
+        read.ends("next", None)
+    for number, function in enumerate(functions, 1):
+        given = None if function is None else _given(function, stores)
+        scope = None if function is None or given is None else Scope.of(function, given, owner)
+        is_last = number == len(functions) and not around.writes
+        read.function(scope, "exit" if is_last else "next")
+    for key, place in around.writes:
+        read.at = [read.chart.add(Step("write", key, place), read.at)]
+    if around.writes:
+        read.ends("exit", None)
+    return _Facts(read).effects()
 
 
 def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | None:
@@ -96,69 +119,67 @@ def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | No
 class _Facts:
     """What a graph that has been solved says."""
 
-    def __init__(self, chart: Chart) -> None:
-        self._chart = chart
-        known = [(step, chart.before(n)) for n, step in enumerate(chart.steps)]
-        reached = [(n, step, state) for n, (step, state) in enumerate(known) if state is not None]
-        self._ends = [(step, state) for _, step, state in reached if step.does == "exit"]
-        raised = [state for _, step, state in reached if step.does == "raise"]
-        ends = [*(state for _, state in self._ends), *raised]
-        self._raises = bool(raised)
+    def __init__(self, read: Statements) -> None:
+        self._chart: Chart = read.chart
+        self._read = read
+        self._required: frozenset[str] = frozenset()
+        self._sites: _Sites = []
+        self._lost: dict[str, Place] = {}
+        for first, end in zip([0, *read.parts], read.parts, strict=False):
+            self._part([(n, s) for n, s in read.chart.states.items() if first <= n < end])
+        states, steps = read.chart.states, read.chart.steps
+        self._last = [
+            (one, states[n]) for n, one in enumerate(steps) if n in states and one.does == "exit"
+        ]
+
+    def _part(self, part: list[tuple[int, State]]) -> None:
+        """Take note of one of the functions, of whose executions nothing else is known."""
+        steps = self._chart.steps
+        known = [(n, steps[n], state) for n, state in sorted(part)]
+        ends = [state for _, step, state in known if step.does in ("exit", "next", "raise")]
         passed = required = -1
         for state in ends:
             passed &= state.passed
             required &= state.required
-        self._required = chart.keys(required) if ends else frozenset()
-        self._is_stuck = not ends
-        self._sites: _Sites = [
-            (step, state, bool(ends) and bool(passed >> n & 1))
-            for n, step, state in reached
-            if step.key is not None
-        ]
-        self._failing = {
-            id(step): True for n, step, state in reached if chart.past(n, state) is None
-        }
+        if ends:
+            self._required |= self._chart.keys.names(required)
+        for n, step, state in known:
+            if step.key is not None:
+                self._sites.append((step, state, bool(ends) and bool(passed >> n & 1)))
+                # A read that fails whatever was there, if nothing gets past it.
+                fails = not ends and self._chart.past(n, state) is None
+                if fails and not step.is_guarded:
+                    self._lost.setdefault(step.key, step.place)
 
-    def effects(self, reads_all: bool, used: frozenset[str]) -> Effects:
+    def effects(self) -> Effects:
         """All of it."""
         named, doubtful = self._named()
-        reads = self._places(("read", "look", "take", "default"))
+        needs = self._places("read", "take")
         return Effects(
-            needs={
-                key: place
-                for key, place in self._places(("read", "take")).items()
-                if key in self._required
-            },
-            reads=frozenset(reads),
-            writes=self._places(("write", "default")),
+            needs={key: place for key, place in needs.items() if key in self._required},
+            reads=frozenset(self._places("read", "look", "take", "default")),
+            writes=self._places("write", "default"),
             exits=self._exits(),
-            reads_more=reads_all,
-            writes_more=self._escapes,
+            reads_more=self._read.reads_all,
+            writes_more=any(self._chart.steps[n].does == "unknown" for n in self._chart.states),
             named=named,
             doubtful=doubtful,
-            looks=self._places(("look", "default")),
+            looks=self._places("look", "default"),
             values=tuple(self._values()),
-            changes=self._places(("change",)),
-            lost=self._lost(),
+            changes=self._places("change"),
+            lost=self._lost,
             lacking=self._lacking(),
-            used=used,
+            used=frozenset(self._read.owner.used),
         )
 
-    @property
-    def _escapes(self) -> bool:
-        return any(
-            step.does == "unknown" and self._chart.before(number) is not None
-            for number, step in enumerate(self._chart.steps)
-        )
-
-    def _places(self, does: Sequence[str]) -> dict[str, Place]:
+    def _places(self, *does: str) -> dict[str, Place]:
         found: dict[str, Place] = {}
         for step, _, _ in self._sites:
             if step.does in does and step.key is not None:
                 found.setdefault(step.key, step.place)
         return found
 
-    def _named(self) -> tuple[dict[str, Place], dict[str, Place]]:
+    def _named(self) -> tuple[Places, Places]:
         certain: dict[str, Place] = {}
         doubtful: dict[str, Place] = {}
         for step, state, always in self._sites:
@@ -176,7 +197,7 @@ class _Facts:
     def _is_found(self, key: str, state: State) -> bool:
         """Whether a key was found to be there, and nothing else is known of it."""
         others = state.open | state.read | state.written | state.gone
-        return key in self._chart.keys(state.seen & ~others)
+        return bool(self._chart.keys.of((key,)) & state.seen & ~others)
 
     def _values(self) -> list[Write]:
         return [
@@ -189,39 +210,34 @@ class _Facts:
             and (always or not state.is_asked)
         ]
 
-    def _lost(self) -> dict[str, Place]:
-        """Reads that fail whatever was there, if nothing gets past them."""
-        if not self._is_stuck:
-            return {}
-        return {
-            step.key: step.place
-            for step, _, _ in self._sites
-            if step.key is not None and id(step) in self._failing and not step.is_guarded
-        }
-
     def _exits(self) -> tuple[Exit, ...]:
-        by_action: dict[str | None, list[Exit]] = {}
-        for step, state in self._ends:
-            by_action.setdefault(step.value, []).append(self._exit(step.value, state))
-        return tuple(join(every, action) for action, every in by_action.items())
+        by_action: dict[str | None, State] = {}
+        for step, state in self._last:
+            known = by_action.get(step.value)
+            by_action[step.value] = state if known is None else known.joined(state)
+        return tuple(self._exit(action, state) for action, state in by_action.items())
 
     def _exit(self, action: str | None, state: State) -> Exit:
-        keys = self._chart.keys
+        names = self._chart.keys.names
         gone = state.gone & ~state.there
         return Exit(
             action,
-            keys(state.written),
-            keys(self._chart.all & ~(state.open | state.seen | state.read)),
+            names(state.written),
+            names(~(state.open | state.seen | state.read)),
             state.unknown,
-            keys(state.seen | state.read),
-            frozenset() if state.unknown else keys(gone),
+            names(state.seen | state.read),
+            frozenset() if state.unknown else names(gone),
             bool(gone & EVERY) and not state.unknown,
         )
 
     def _lacking(self) -> Lacking | None:
-        clear = [step for step, state in self._ends if step.lacks and state.is_clear]
-        if not clear:
+        clear = [step for step, state in self._last if step.lacks and state.is_clear]
+        if not clear or self._read.may_not_run:
             return None
         first = min(clear, key=lambda step: (step.lacks != "return", step.place.line))
-        always = not self._raises and all(step.lacks for step, _ in self._ends)
+        begin = self._read.parts[-2] if self._read.parts[1:] else 0
+        raises = any(
+            n >= begin and self._chart.steps[n].does == "raise" for n in self._chart.states
+        )
+        always = not raises and all(step.lacks for step, _ in self._last)
         return Lacking(first.place.line, first.lacks == "return", always)

@@ -11,17 +11,9 @@ from typing import Any
 from pocoflow.check.branch_effects import effects_of_branches
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way
-from pocoflow.check.node_effects import (
-    NOTHING,
-    UNKNOWN,
-    Effects,
-    Exit,
-    Place,
-    in_sequence,
-    place_at,
-)
+from pocoflow.check.node_effects import UNKNOWN, Effects, Exit, Place, Places, place_at
 from pocoflow.check.schemas import Fields
-from pocoflow.check.store_use import read_source
+from pocoflow.check.store_use import Around, read_source
 from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
@@ -307,28 +299,36 @@ def _is_patched(node: Node[Any, Any, Any]) -> bool:
 
 
 def _of_subflow(node: Subflow) -> Effects:
-    written = frozenset(link.target.name for link in node.outputs)
-    needs = {link.source.name: place_at(link.written) for link in node.inputs}
-    writes = {link.target.name: place_at(link.written) for link in node.outputs}
+    return _plain(
+        {link.source.name: place_at(link.written) for link in node.inputs},
+        {},
+        {link.target.name: place_at(link.written) for link in node.outputs},
+    )
+
+
+def _plain(needs: Places, looks: Places, writes: Places) -> Effects:
+    """What something does that reads first and writes at its end."""
+    written = frozenset(writes)
     return Effects(
         needs=needs,
-        reads=frozenset(needs),
+        reads=frozenset((*needs, *looks)),
         writes=writes,
         exits=(Exit(None, written, written),),
         named={**needs, **writes},
+        looks=looks,
     )
 
 
 def _of_phases(kind: type, own: Mapping[str, Any], attributes: frozenset[str]) -> Effects:
     """What the phases of a class do, from their source."""
-    found = []
+    phases = []
     for name in ("prep", "post"):
         function = inspect.getattr_static(kind, name)
-        if function in [base.__dict__.get(name) for base in _BASES]:
-            found.append(NOTHING)
-        else:
-            found.append(read_source(function, kind=kind, own=own, attributes=attributes))
-    return in_sequence(*found)
+        if function not in [base.__dict__.get(name) for base in _BASES]:
+            phases.append(function)
+    if not phases:
+        return Effects()
+    return read_source(*phases, kind=kind, own=own, attributes=attributes)
 
 
 def _of_function(node: FunctionNode[..., Any, Any, Any], attributes: frozenset[str]) -> Effects:
@@ -340,20 +340,13 @@ def _of_function(node: FunctionNode[..., Any, Any, Any], attributes: frozenset[s
     needs = {key: at for one, key in taken if one.required}
     if signature.each is not None:
         needs = {signature.each.name: at, **needs}
-    written = frozenset(field.name for field in signature.writes)
+    looks = {key: at for one, key in taken if not one.required}
     writes = {field.name: at for field in signature.writes}
-    arguments = Effects(
-        needs=needs,
-        reads=frozenset(key for _, key in taken).union(needs),
-        writes={} if signature.takes_store else writes,
-        exits=(Exit() if signature.takes_store else Exit(None, written, written),),
-        named={**needs, **writes},
-        looks={key: at for one, key in taken if not one.required},
-    )
     if not signature.takes_store:
-        return arguments
-    names = [p.name for p in signature.parameters if p.field is None and p.resource is None]
-    body = in_sequence(arguments, read_source(signature.function, names, attributes=attributes))
-    if not written:
-        return body
-    return in_sequence(body, Effects(writes=writes, exits=(Exit(None, written, written),)))
+        return _plain(needs, looks, writes)
+    return read_source(
+        signature.function,
+        stores=[p.name for p in signature.parameters if p.field is None and p.resource is None],
+        attributes=attributes,
+        around=Around(*(tuple(one.items()) for one in (needs, looks, writes))),
+    )

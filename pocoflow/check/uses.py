@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from pocoflow.check.control import Chart, Does, Step
-from pocoflow.check.node_effects import Place, Value
+from pocoflow.check.control import Chart, Does, Lacks, Step
+from pocoflow.check.node_effects import NOWHERE, Place, Value
 from pocoflow.check.scope import Owner, Scope, Sort, Target
 from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
-__all__ = ["Around", "Takes", "Uses"]
+__all__ = ["GENERATOR", "Around", "Return", "Takes", "Uses"]
 
 _DEPTH, _STEPS = 8, 6000  # how far calls are followed
 _KEYED: dict[str, tuple[Does, ...]] = {
@@ -41,7 +41,7 @@ _ERRORS: dict[str, tuple[type[BaseException], ...]] = {
     "write": _REFUSALS,
     "default": _REFUSALS,
 }
-_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 Takes: TypeAlias = tuple[type[BaseException], ...] | None
@@ -80,29 +80,41 @@ def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
     return kinds is None or not errors or any(issubclass(one, kinds) for one in errors)
 
 
+class Return(NamedTuple):
+    """A way out of a function: the action, the steps before it, and where it is written."""
+
+    action: str | None
+    at: list[int]
+    place: Place = NOWHERE
+    lacks: Lacks = None
+
+
 class Uses:
-    """Draws the graph of one function, expression by expression; ``Statements`` does the rest.
+    """Draws the graph of functions, expression by expression; ``Statements`` does the rest.
 
     Args:
-        scope: The function.
+        owner: The class of the node.
         attributes: What the model of the store defines beside its fields.
 
     Attributes:
         at: Where the reading stands; empty behind a ``return``.
+        scope: The function that is read.
+        returns: Its ways out.
         reads_all: Whether every key may be read, in whatever way.
     """
 
-    def __init__(self, scope: Scope, attributes: frozenset[str]) -> None:
+    scope: Scope
+
+    def __init__(self, owner: Owner, attributes: frozenset[str]) -> None:
         self.chart = Chart()
-        self.scope = scope
+        self.owner = owner
         self.at: list[int] = [0]
         self.around: list[Around] = []
         self.base = 0  # of the blocks, those of the function that is read
-        self.returns: list[tuple[str | None, list[int]]] | None = None
+        self.returns: list[Return] = []
         self.reads_all = False
         self._attributes = attributes
         self._calls: list[Any] = []
-        self._owner: Owner = scope.owner
 
     def body(self, body: Sequence[ast.stmt]) -> None:
         """Read statements."""
@@ -407,13 +419,13 @@ class Uses:
             return
         if scope.called(called) in _ONLY_READS:
             self.reads_all = self.reads_all or scope.called(called) is not isinstance
-            for one in node.args:
-                self._whole(one)
+            for given in node.args:
+                self._whole(given)
             self.expressions(one.value for one in node.keywords)
             return
         self.follow(node, is_awaited=is_awaited)
-        for _, at in self.followed:
-            self.at = list(dict.fromkeys([*self.at, *at]))
+        for one in self.followed:
+            self.at = list(dict.fromkeys([*self.at, *one.at]))
 
     def _arguments(self, node: ast.Call) -> None:
         self.expressions(node.args)
@@ -435,7 +447,7 @@ class Uses:
         for one in (*node.args, *(one.value for one in node.keywords)):
             if not self.scope.is_store(one):
                 self.expression(one)
-        self.followed: list[tuple[str | None, list[int]]] = []
+        self.followed: list[Return] = []
         target = self.scope.target(node.func)
         inner = None if target is None else self._scope_of(target, node, is_awaited)
         if inner is None:
@@ -445,7 +457,7 @@ class Uses:
         self.scope, self.base, self.returns = inner, len(self.around), []
         self._calls.append(inner.function.__code__)
         self.body(inner.node.body)
-        self.returns.append((DEFAULT_ACTION, self.at))
+        self.returns.append(Return(DEFAULT_ACTION, self.at))
         self._calls.pop()
         self.followed = self.returns
         self.at = []
@@ -456,7 +468,7 @@ class Uses:
         code = function.__code__
         if len(self._calls) >= _DEPTH or len(self.chart.steps) > _STEPS or code in self._calls:
             return None
-        if code.co_flags & _GENERATOR or is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
+        if code.co_flags & GENERATOR or is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
             return None
         first = () if target.first is None else (target.first,)
         names = code.co_varnames[: code.co_argcount]
@@ -470,7 +482,7 @@ class Uses:
         given.update(_defaults(function, names))
         given.update(zip(names, values, strict=False))
         given.update({str(name): value for name, value in named.items()})
-        inner = Scope.of(function, given, self._owner)
+        inner = Scope.of(function, given, self.owner)
         return None if inner is None or inner.is_lost else inner
 
     def _given(self, node: ast.expr) -> Sort | Value | None:

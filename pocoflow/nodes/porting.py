@@ -27,6 +27,7 @@ __all__ = [
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")
+_CALLED = (*_PHASES, "exec_async")
 _RENAMED = {"wait": "retry_delay"}
 
 
@@ -179,20 +180,32 @@ def check_phases(node: Any) -> None:
     Raises:
         DefinitionError: Names the phase.
     """
-    for phase in (*_PHASES, "exec_async"):
-        function = getattr(node, phase, None)
-        gives_items = phase == "prep" and node.is_batch
-        if function is None or not is_generator(function, asynchronous=gives_items or None):
-            continue
+    kind, own = type(node), getattr(node, "__dict__", {})
+    phases = tuple([own.get(name) or getattr(kind, name, None) for name in _CALLED])
+    try:
+        generator = _generator(kind, phases)
+    except TypeError:  # something without a hash
+        generator = _generator.__wrapped__(kind, phases)
+    if generator is not None:
         advice = (
             "return a list"
-            if phase != "exec"
+            if generator != "exec"
             else ("return one value; what is to be seen meanwhile is told by context().emit(part)")
         )
         raise DefinitionError(
-            f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
+            f"{kind.__name__}.{generator} is a generator, and nobody would run it: {advice} (a "
             "decorator that makes a list of it does without functools.wraps)"
         )
+
+
+@lru_cache(maxsize=1024)
+def _generator(kind: Any, phases: tuple[Any, ...]) -> str | None:
+    """The first phase that is a generator, other than the ``prep`` of a batch."""
+    for name, function in zip(_CALLED, phases, strict=True):
+        gives_items = name == "prep" and kind.is_batch
+        if function is not None and is_generator(function, asynchronous=gives_items or None):
+            return name
+    return None
 
 
 @lru_cache(maxsize=1024)
