@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pocoflow.db.clock import micros
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.names import refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
@@ -162,6 +163,9 @@ class Connection:
         # Without links, as SQLite follows them to put its log beside the file itself.
         self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
         self._log = f"{self.file}-wal"
+        self._folder = "" if self.file is None else str(self.file.parent)
+        self._quiet_since = 0
+        self.when_disturbed: Callable[[], object] = _nothing
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
@@ -286,8 +290,22 @@ class Connection:
 
     def _check_there(self) -> None:
         # SQLite would go on writing to files that have no name any more.
+        if self.file is None:
+            return
+        try:
+            folder = os.stat(self._folder)
+        except OSError:
+            looked = 0
+        else:
+            # Whoever makes, removes or moves a file in a folder changes the time of the folder.
+            looked = folder.st_mtime_ns
+            if looked == self._quiet_since:
+                return
         found = self._identify()
         if found == self._identity:
+            self.when_disturbed()
+            # Two changes within one tick of the file system's clock have one time.
+            self._quiet_since = looked if micros() - looked // 1000 > _TICK else 0
             return
         if found[0] != self._identity[0]:
             raise DatabaseFileError(
@@ -313,9 +331,14 @@ class Connection:
             # which it would leave behind, and which a read-only folder has no place for.
             mode = "?mode=ro&immutable=1" if _at_rest(look) else "?mode=ro"
             return self.file.as_uri() + mode
+        left = {name: identify(name) for name in (self._log, f"{self.file}-shm")}
         try:
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            for name, what in left.items():
+                # Of a file that was moved away or removed, and is still in use.
+                if what is not None and identify(name) == what:
+                    os.unlink(name)
         except FileExistsError:
             # It is not opened here, see above.
             refuse_second_name(self.file, self.label, read_only=False)
@@ -391,6 +414,27 @@ class Connection:
 
     # -- statements -----------------------------------------------------------------------------
 
+    def append(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+        """Execute one statement that is a transaction by itself.
+
+        Raises:
+            DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
+            DatabaseFileError: The file is full, read-only, damaged or gone.
+        """
+        with self._lock:
+            if self._group is not None or self._is_old:
+                with self.transaction() as raw:
+                    return raw.execute(sql, parameters)
+            try:
+                raw = self._current()
+                self._check_there()
+                cursor = raw.execute(sql, parameters)
+            except sqlite3.Error as exc:
+                raise self._explain(exc) from exc
+            if self._backfill is not None:
+                self._backfill.committed()
+            return cursor
+
     @contextmanager
     def transaction(self, *, patient: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: all of it is committed at the end, or nothing of it.
@@ -402,13 +446,13 @@ class Connection:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
             DatabaseFileError: The file is full, read-only, damaged or gone.
         """
-        with self._lock, self._translated():
+        with self._lock:
             raw = self._current()
             if self._is_old:
                 self.migrate()
                 raw = self._current()
             if self._group is not None:
-                with self._part(raw, self._group):
+                with self._translated(), self._part(raw, self._group):
                     yield raw
                 return
             ends = self._ends = _Ends()
@@ -421,6 +465,8 @@ class Connection:
                 self._commit(raw)
             except BaseException as exc:
                 self._roll_back(raw, ends, exc)
+                if isinstance(exc, sqlite3.Error):
+                    raise self._explain(exc) from exc
                 raise
             finally:
                 self._ends = None
@@ -515,6 +561,11 @@ class Connection:
         return (self.file, self._identity[0]) if self.file is not None else id(self)
 
     @property
+    def alone(self) -> threading.RLock:
+        """Keeps other threads away from the connection, as a context manager."""
+        return self._lock
+
+    @property
     def is_shared(self) -> bool:
         """Whether what is written now is committed together with what others write."""
         return self._group is not None
@@ -584,6 +635,11 @@ class Connection:
             raise self._explain(exc) from exc
 
     def _explain(self, exc: sqlite3.Error) -> DatabaseError:
+        if self._raw is not None:
+            try:
+                self._check_there()
+            except DatabaseFileError as gone:
+                return gone
         name = getattr(exc, "sqlite_errorname", "")
         text = str(exc)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -597,12 +653,18 @@ class Connection:
         return DatabaseError(f"database {self.label}: {text}")
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 def _at_rest(look: _Look) -> bool:
     """Whether there is a file and no log beside it."""
     return look[0] is not None and not any(look[1:])
 
 
 _LOOKS = 5
+
+_TICK = 50_000  # microseconds; the clock of a file system goes in steps of 4 to 10 ms
 
 _MEANINGS = {
     "SQLITE_FULL": "cannot grow: the disk is full",

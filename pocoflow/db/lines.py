@@ -92,6 +92,7 @@ class LineRecorder:
 
     line = 0
     _scope = ""
+    _is_begun = True
 
     def __init__(self, database: WorkflowDB, log: RunLog, values: ValueWriter) -> None:
         self._db = database
@@ -159,10 +160,14 @@ class LineRecorder:
         text = self._encoded(node, result)
         if text is None:
             return
-        done = f"exec of node {node!r} has finished"
-        with _told_of(done), self._late(), self._writing(step) as raw:
-            self._put_input(raw, step)
-            self._result = self._put(raw, Kind.RESULT, step, place=(node,), data=text)
+        with _told_of("exec of node {!r} has finished", node), self._late():
+            run, connection = self._run, self._db.connection
+            if self._is_begun and self._input is None and not connection.is_shared:
+                self._result = run.append_result(connection, self.line, step, node, text)
+                return
+            with self._writing(step) as raw:
+                self._put_input(raw, step)
+                self._result = self._put(raw, Kind.RESULT, step, place=(node,), data=text)
 
     def _encoded(self, node: str, result: Any) -> str | None:
         try:
@@ -190,7 +195,7 @@ class LineRecorder:
             return
         row = (step, item, text, mark)
         if self._db.connection.is_shared:
-            with _told_of(f"exec of item {item} of node {node!r} has finished"):
+            with _told_of("exec of item {} of node {!r} has finished", item, node):
                 self._put_items([row])
             return
         with self._items_guard:
@@ -217,7 +222,7 @@ class LineRecorder:
             if not rows:
                 return
             try:
-                with _told_of(f"exec of {len(rows)} items has finished"):
+                with _told_of("exec of {} items has finished", len(rows)):
                     self._put_items(rows)
             except DatabaseError as exc:
                 self._items_error = exc
@@ -444,16 +449,11 @@ class LineRecorder:
         run.last = number = run.append(raw, kind, self.line, step, **facts)
         return number
 
-    @contextmanager
-    def _late(self) -> Iterator[None]:
+    def _late(self) -> _Late:
         """Let go of what ends after its run has, if somebody else has the run by now."""
         if not self._run.is_over:
             self._refuse_without_lock()
-        try:
-            yield
-        except RunLostError:
-            if not self._run.is_over:
-                raise
+        return _Late(self._run)
 
     def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
         """Put the beginning of the line on record with its first row."""
@@ -475,7 +475,7 @@ class LineRecorder:
         self._refuse_without_lock()
 
     def _refuse_without_lock(self) -> None:
-        if not self._db.locks.keep(self._run.run_no, self._run.claim):
+        if not self._db.locks.has(self._run.run_no, self._run.claim):
             raise RunLostError(
                 f"run {self.run_id!r} is not this process's: it was forked off the one that runs "
                 "it, or another one took its lock when the lock file was removed; it writes "
@@ -523,6 +523,10 @@ class BranchRecorder(LineRecorder):
             self._forks = f"{self._scope}/{stored.count}."
             self._is_open, self._knows_input = True, stored.pause is not None
 
+    @property
+    def _is_begun(self) -> bool:  # type: ignore[override]
+        return self.line > 0
+
     def _local(self, step: int) -> int:
         return self._context.count
 
@@ -550,12 +554,32 @@ class BranchRecorder(LineRecorder):
         self._numbers.following = max(self._numbers.following, step + 1)
 
 
-@contextmanager
-def _told_of(finished: str) -> Iterator[None]:
+class _Late:
+    """Lets what is lost be lost, if its run is over."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: RunLog) -> None:
+        self.run = run
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> bool:
+        return isinstance(exc, RunLostError) and self.run.is_over
+
+
+class _told_of:
     """Say what a result costs that could not be recorded."""
-    try:
-        yield
-    except (DatabaseBusyError, DatabaseFileError) as exc:
-        what = f"{finished}, and its result could not be recorded: a resume calls it again"
-        exc.args = (f"{exc}; {what}", *exc.args[1:])
-        raise
+
+    __slots__ = ("facts", "finished")
+
+    def __init__(self, finished: str, *facts: object) -> None:
+        self.finished, self.facts = finished, facts
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, DatabaseBusyError | DatabaseFileError):
+            what = "and its result could not be recorded: a resume calls it again"
+            told = f"{exc}; {self.finished.format(*self.facts)}, {what}"
+            exc.args = (told, *exc.args[1:])

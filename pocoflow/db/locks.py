@@ -120,12 +120,11 @@ class RunLocks:
                 del self._taken[run_no]
             return taken
 
-    def keep(self, run_no: int, owner: object) -> bool:
-        """Whether this owner has the lock of a run; taken again if the lock file was removed."""
-        if self._file.locks.was_removed():
+    def renew(self) -> None:
+        """Take the locks again if somebody has removed or replaced the lock file."""
+        if self._file.held:
             with guard:
                 self._file.renew()
-        return self.has(run_no, owner)
 
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner took the lock of a run, in this process."""

@@ -71,10 +71,6 @@ class ByteLocks:
             or has_name(self._descriptor, self.path)
         )
 
-    def was_removed(self) -> bool:
-        """Whether the file has no name any more; cheap, and blind to one that was only moved."""
-        return self._descriptor is not None and not os.fstat(self._descriptor).st_nlink
-
     def lock(self, run_no: int) -> bool:
         """Take the lock of a run, or keep it; ``False`` if another process has it."""
         return lock(self._opened(create=True), run_no)
@@ -114,10 +110,6 @@ class FileLocks:
     def is_there(self) -> bool:
         """Whether the files that are locked still have their names."""
         return all(has_name(one, self._name(no)) for no, one in self._descriptors.items())
-
-    def was_removed(self) -> bool:
-        """Whether a file has no name any more; cheap, and blind to one that was only moved."""
-        return not all(os.fstat(one).st_nlink for one in self._descriptors.values())
 
     def lock(self, run_no: int) -> bool:
         """Take the lock of a run, or keep it; ``False`` if another process has it."""

@@ -198,16 +198,26 @@ UPDATE pf_run SET
     started_at = coalesce(started_at, ?)
 WHERE run_no = ?;
 
+-- name: end_step
+-- The row of a finished step in the place of its result, if that is there and nothing came after it; not
+-- if somebody else has the run, has asked it to stop or has taken it for interrupted.
+UPDATE pf_log SET
+    kind = ?, line = ?, steps = ?, step = ?, at = ?, node = ?, path = ?, action = ?, elapsed = ?,
+    attempt = ?, next_node = ?, next_path = ?, note = ?, data = ?, error_type = ?, error_msg = ?,
+    traceback = ?
+WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
+    SELECT 1 FROM pf_run WHERE run_no = ? AND fence = ? AND cancel_requested = 0 AND owned = 1
+);
+
 -- name: append_step
--- The row of a finished step. It takes the place of its result if that is the last row; nothing is
--- written if somebody else has the run, or the row before is not there; nor, unless it must, if somebody
--- has asked the run to stop or has taken it for interrupted.
-INSERT OR REPLACE INTO pf_log (
+-- The row of a finished step. Nothing is written if somebody else has the run, or the row before is not
+-- there; nor, unless it must, if somebody has asked the run to stop or has taken it for interrupted.
+INSERT INTO pf_log (
     id, kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path,
     note, data, error_type, error_msg, traceback
 )
 SELECT
-    (SELECT id + (id <> ?) FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
@@ -222,6 +232,13 @@ INSERT INTO pf_log (
 SELECT
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM pf_run
+WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+
+-- name: append_result
+-- The row of a finished exec of a run that this process has.
+INSERT INTO pf_log (id, kind, line, steps, step, at, node, data)
+SELECT (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1), 3, ?, ?, ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.address import check_name
-from pocoflow.cleanup import at_exit, leave
+from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
@@ -83,10 +83,12 @@ class WorkflowDB(Questions, Checkpoints):
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise DefinitionError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
+        finish()  # what is garbage gives its descriptors back before more are needed
         self.connection = Connection(
             path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
         )
         self.locks = RunLocks(self.connection.file)
+        self.connection.when_disturbed = self.locks.renew
         close = partial(_close, self.connection, self.locks)
         self._finalizer = weakref.finalize(self, leave, close)
         self._finalizer.atexit = False

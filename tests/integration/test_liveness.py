@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pocoflow import Flow, Node, WorkflowDB
+from pocoflow.cleanup import finish
 from pocoflow.errors import DatabaseFileError, ResumeError
 
 if TYPE_CHECKING:
@@ -335,6 +336,7 @@ def test_all_openings_of_a_file_share_one_descriptor_of_its_lock_file(path: Path
 def test_a_reader_of_finished_runs_opens_no_lock_file(path: Path) -> None:
     """Where nothing runs there is nothing to ask: only the database is open."""
     Flow(start=Node(), db_path=path).run({})
+    finish()
     with WorkflowDB(path, read_only=True) as db:
         db.list_runs()
         assert "-lock" not in open_files(path)

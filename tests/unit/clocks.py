@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 
 import pytest
 
@@ -13,7 +14,9 @@ __all__ = ["set_clock"]
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, now: str) -> None:
     """Let it be this time, wherever the clock is read."""
-    read = clock.utc_now
-    for name, module in tuple(sys.modules.items()):
-        if name.startswith("pocoflow.db") and getattr(module, "utc_now", None) is read:
-            monkeypatch.setattr(module, "utc_now", lambda: now)
+    at = int(datetime.fromisoformat(now).timestamp() * 1_000_000)
+    for name, shown in (("utc_now", now), ("micros", at)):
+        read = getattr(clock, name)
+        for key, module in tuple(sys.modules.items()):
+            if key.startswith("pocoflow.db") and getattr(module, name, None) is read:
+                monkeypatch.setattr(module, name, lambda shown=shown: shown)
