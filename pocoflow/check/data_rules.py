@@ -52,6 +52,7 @@ class Data:
 
     def __init__(self, subject: Subject, initial: frozenset[str]) -> None:
         self._subject = subject
+        self._unneeding: dict[int, Effects] = {}
         self.flow = DataFlow(subject.walk, self._of, subject.exit, initial)
 
     @cached_property
@@ -116,7 +117,11 @@ class Data:
         if self._knows_store or isinstance(spot.place.node, FunctionNode):
             return effects
         # Without a schema the store of a classic flow is whatever the caller makes it.
-        return replace(effects, needs={}, makes=effects.first)
+        found = self._unneeding.get(id(effects))
+        if found is None:
+            found = replace(effects, needs={}, makes=effects.first)
+            self._unneeding[id(effects)] = found
+        return found
 
     @property
     def _knows_store(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pocoflow.check.branch_effects import effects_of_branches
@@ -164,7 +164,8 @@ class Subject:
             return True
         if any(edge.written == "flow" for level in self.levels for edge in level.graph.edges):
             return True
-        return any(_is_typed(place.node) for _, place in self.nodes)
+        kinds: set[Any] = {type(place.node) for _, place in self.nodes}
+        return any(map(_is_typed, kinds))
 
     @cached_property
     def _catching(self) -> set[int]:
@@ -281,11 +282,12 @@ def _severity(code: str) -> Severity:
     return RULES[code].severity
 
 
-def _is_typed(node: Node[Any, Any, Any]) -> bool:
-    if isinstance(node, FunctionNode):
+@lru_cache(maxsize=1024)
+def _is_typed(kind: type) -> bool:
+    if issubclass(kind, FunctionNode):
         return True
     for name in ("prep", "exec", "exec_async", "post"):
-        function = getattr(type(node), name, None)
+        function = getattr(kind, name, None)
         owners = [base.__dict__.get(name) for base in _BASES]
         if function not in owners and getattr(function, "__annotations__", None):
             return True

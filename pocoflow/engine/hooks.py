@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from pydantic import BaseModel
@@ -155,15 +157,15 @@ class Hooked(Generic[StateT]):
             self._registered().setdefault(kind, []).append(listener)
         return self
 
-    def listeners(self) -> dict[str, tuple[Listener, ...]]:
+    def listeners(self) -> Mapping[str, tuple[Listener, ...]]:
         """Who is told in a run that begins now: the callbacks, and the log where it is enabled."""
+        logged = _logged(tuple(map(_log.isEnabledFor, _LEVELS)))
         # A copy, as another thread may register more.
         registered = self._registered().copy()
-        found = {kind: tuple(listeners) for kind, listeners in registered.items()}
-        for kind, (level, listener) in _LOGGED.items():
-            if _log.isEnabledFor(level):
-                found[kind] = (listener, *found.get(kind, ()))
-        return found
+        if not registered:
+            return logged
+        told = {kind: (*logged.get(kind, ()), *those) for kind, those in registered.items()}
+        return {**logged, **told}
 
     def _registered(self) -> dict[str, list[Listener]]:
         registered: dict[str, list[Listener]] = self.__dict__.setdefault("_listeners", {})
@@ -254,3 +256,12 @@ _LOGGED: dict[str, tuple[int, Listener]] = {
         logging.WARNING, "flow %r cancelled: run %r after %d steps", "flow_name", "run_id", "steps"
     ),
 }
+
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
+
+
+@lru_cache
+def _logged(enabled: tuple[bool, ...]) -> Mapping[str, tuple[Listener, ...]]:
+    """What the log is told where these levels are enabled."""
+    levels = list(compress(_LEVELS, enabled))
+    return {kind: (one,) for kind, (level, one) in _LOGGED.items() if level in levels}

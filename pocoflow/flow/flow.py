@@ -360,7 +360,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         store = open_store(given, self.schema, self.flow_name)
         self._prove(place, (), store)
         run_id, token = new_run_id(self.flow_name)
-        run = self._run(self.run_id or run_id, token, store, objects)
+        run = self._run(graph, self.run_id or run_id, token, store, objects)
         database = self._open_database(graph)
         if database is not None:
             from pocoflow.db.recorder import RunRecorder
@@ -387,7 +387,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         database = self._required_database()
         self._refuse_other(database, run_id, resuming)
         found = reopen(database, graph, self.schema, run_id, self.flow_name, resuming, self._prove)
-        run = self._run(run_id, found.row["token"], found.store, objects)
+        run = self._run(graph, run_id, found.row["token"], found.store, objects)
         run.recorder, run.replay = found.recorder, found.replay
         run.items, run.prepared = found.items, found.prepared
         run.step = run.finished = found.step
@@ -398,7 +398,12 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         return Started(run, found.place)
 
     def _run(
-        self, run_id: str, token: str, store: Store[Any], resources: Mapping[Any, object]
+        self,
+        graph: Graph,
+        run_id: str,
+        token: str,
+        store: Store[Any],
+        resources: Mapping[Any, object],
     ) -> Run:
         cancellation = Cancellation(self.deadline)
         run = Run(
@@ -408,8 +413,8 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             strict=self.strict,
             inline=True,
             listeners=self.listeners(),
-            middleware=self.graph.middleware,
-            wraps=self.graph.wraps,
+            middleware=graph.middleware,
+            wraps=graph.wraps,
         )
         if self.checkpoint_dir is not None:
             run.snapshot = snapshots(store, self.checkpoint_dir)

@@ -162,6 +162,8 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:
         DefinitionError: It is something else, or a store of another schema.
         InvalidValueError: A value does not fit the schema.
     """
+    if type(given) is dict:  # before the checks that take their time
+        return Store.over(given, schema, flow_name)
     if isinstance(given, Store):
         if schema is not None and given.schema is None:
             given.bind(schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -125,7 +126,7 @@ class GraphNode:
         self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_on_loop = _is_quick(node.prep)
-        self.exec_async = iscoroutinefunction(node.exec)
+        self.exec_async = _is_async(getattr(node.exec, "__func__", node.exec))
         self.post_on_loop = _is_quick(node.post)
         self.spreads = self.is_batch or bool(self.branches)
         if self.branches:
@@ -274,6 +275,7 @@ class Graph:
     __slots__ = (
         "_by_node",
         "_final",
+        "_numbers",
         "conflicts",
         "edges",
         "is_async",
@@ -290,6 +292,7 @@ class Graph:
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, GraphNode] = {}
         self.nodes: dict[str, GraphNode] = {}
+        self._numbers: dict[str, int] = {}
         self.resources: dict[Resource, str] = {}
         reached = _closure([start], own, ())
         self._name_nodes(reached, True)
@@ -443,9 +446,10 @@ class Graph:
     def _unique(self, name: str) -> str:
         if name not in self.nodes:
             return name
-        number = 2
+        number = self._numbers.get(name, 1) + 1
         while f"{name}_{number}" in self.nodes:
             number += 1
+        self._numbers[name] = number
         return f"{name}_{number}"
 
     def _draw(self, own: FlowEdges) -> Iterator[GraphEdge]:
@@ -469,17 +473,17 @@ class Graph:
         )
 
     def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
-        counts = {(edge.source, edge.action): edge for edge in self.edges}
         for node, before, after in own.replaced:
             place = self._by_node[id(node)]
             yield Conflict(self._edge(place, after, "flow"), self._edge(place, before, "flow"))
         for place in self.nodes.values():
             for before, after in place.node.replaced:
                 yield Conflict(self._edge(place, after, "node"), self._edge(place, before, "node"))
-            for action, edge in place.node.edges.items():
-                kept = counts[place.name, action]
-                if kept.written == "flow" and own.of(place.node)[action].target is not edge.target:
-                    yield Conflict(kept, self._edge(place, edge, "node"))
+            node_edges = place.node.edges
+            for action, kept in own.of(place.node).items():
+                edge = node_edges.get(action)
+                if edge is not None and kept.target is not edge.target:
+                    yield Conflict(self._edge(place, kept, "flow"), self._edge(place, edge, "node"))
 
 
 def label(node: str, path: tuple[str, ...]) -> str:
@@ -489,9 +493,16 @@ def label(node: str, path: tuple[str, ...]) -> str:
 
 def _is_quick(phase: Any) -> bool:
     """Whether a phase returns at once: a coroutine, or because it does no work of the user's."""
+    if _is_async(getattr(phase, "__func__", phase)):
+        return True
     owner = getattr(phase, "__self__", None)
     works = isinstance(owner, FunctionNode) and owner.signature.takes_store
-    return iscoroutinefunction(phase) or (getattr(phase, "__module__", "") in _QUICK and not works)
+    return getattr(phase, "__module__", "") in _QUICK and not works
+
+
+@lru_cache(maxsize=4096)
+def _is_async(function: Any) -> bool:
+    return iscoroutinefunction(function)
 
 
 def graphs_in(node: Any) -> tuple[Graph, ...]:
@@ -578,7 +589,10 @@ def _closure(starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]) ->
             queue.append(start)
         while position < len(queue):
             node = queue[position]
-            for edge in {**node.edges, **own.of(node)}.values():
+            edges = node.edges
+            if flow_edges := own.of(node):
+                edges = {**edges, **flow_edges}
+            for edge in edges.values():
                 if not isinstance(edge.target, End) and id(edge.target) not in found:
                     found.add(id(edge.target))
                     queue.append(edge.target)

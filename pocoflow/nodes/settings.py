@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from inspect import signature
 from threading import TIMEOUT_MAX
 from types import MethodType
@@ -23,40 +24,53 @@ def check_settings(node: Any) -> None:
     Raises:
         DefinitionError: Names the node, the setting and its value.
     """
-    if type(node.max_retries) is not int or node.max_retries < 1:
-        raise DefinitionError(
-            f"{node.name}.max_retries is {node.max_retries!r}: it counts the attempts of "
+    if node.name is not type(node).__name__:
+        check_name(f"the name of a node ({type(node).__name__})", node.name)
+    if node.is_batch:
+        _check_batch(node)
+    attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)
+    try:
+        problem = _known_problem(attempts, *waits, node.timeout, node.retry_on)
+    except TypeError:  # a value without a hash
+        problem = _problem(attempts, *waits, node.timeout, node.retry_on)
+    if problem is not None:
+        raise DefinitionError(f"{node.name}.{problem}")
+
+
+def _problem(
+    max_retries: Any, retry_delay: Any, backoff: Any, jitter: Any, timeout: Any, retry_on: Any
+) -> str | None:
+    if type(max_retries) is not int or max_retries < 1:
+        return (
+            f"max_retries is {max_retries!r}: it counts the attempts of "
             "exec, so it is a whole number of at least 1 (1 means no retry)"
         )
-    for setting, least, most in (
-        ("retry_delay", 0.0, None),
-        ("backoff", 1.0, None),
-        ("jitter", 0.0, 1.0),
+    for setting, value, least, most in (
+        ("retry_delay", retry_delay, 0.0, None),
+        ("backoff", backoff, 1.0, None),
+        ("jitter", jitter, 0.0, 1.0),
     ):
-        value = getattr(node, setting)
         numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
             bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
-            raise DefinitionError(
-                f"{node.name}.{setting} is {value!r}: it must be a finite number {bound}"
-            )
-    check_name(f"the name of a node ({type(node).__name__})", node.name)
-    if node.timeout is not None and not is_time(node.timeout):
-        raise DefinitionError(
-            f"{node.name}.timeout is {node.timeout!r}: it must be a number of seconds above 0, or "
-            "None for no limit"
+            return f"{setting} is {value!r}: it must be a finite number {bound}"
+    if timeout is not None and not is_time(timeout):
+        return (
+            f"timeout is {timeout!r}: it must be a number of seconds above 0, or None for no limit"
         )
-    if node.is_batch:
-        _check_batch(node)
-    retry_on: object = node.retry_on
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds) and (
         isinstance(retry_on, (type, tuple)) or not callable(retry_on)
     ):
-        raise DefinitionError(
-            f"{node.name}.retry_on is {retry_on!r}: it must be an exception class, a "
+        return (
+            f"retry_on is {retry_on!r}: it must be an exception class, a "
             "tuple of them, or a function from the exception to a bool"
         )
+    return None
+
+
+# Asked for every node, of which there may be thousands of a class; 1 and True are told apart.
+_known_problem = lru_cache(maxsize=1024, typed=True)(_problem)
 
 
 def is_time(seconds: object) -> bool:

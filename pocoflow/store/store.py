@@ -80,6 +80,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     """
 
     name: str
+    _data: dict[str, Any]
+    _observers: list[Observer]
+    _unsaved: dict[str, Unsaved]
+    _schema: Schema | None
+    _accepted: dict[str, str]
+    _touched: set[str]
+    _plain: bool
 
     @overload
     def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
@@ -137,28 +144,35 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         under: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        self._data = data
-        self._observers: list[Observer] = []
-        self._unsaved: dict[str, Unsaved] = {}
-        self._schema: Schema | None = None
-        self._accepted = dict(under or {})
-        self._touched: set[str] = set()
-        self._plain = True
+        # Not one after the other: each would go through __setattr__.
+        vars(self).update(
+            _data=data,
+            _observers=[],
+            _unsaved={},
+            _schema=None,
+            _accepted=dict(under or {}),
+            _touched=set(),
+            _plain=True,
+        )
         self._enter(initial, schema)
 
     def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
         self._check_keys(initial)
-        if schema is not None and self._accepted:
+        if schema is None:
+            self._hold(initial, None)
+            return
+        if self._accepted:
             # A default must not stand in for a value that could not be stored.
             initial = schema.take(self._label, initial, self._accepted, self._unsaved)
-        elif schema is not None:
+        else:
             initial = schema.enter(self._label, initial, self._unsaved)
         self._hold(initial, schema)
 
     def _hold(self, values: Mapping[str, Any], schema: Schema | None) -> None:
         self._data.update(values)
-        self._schema = schema
+        if schema is not self._schema:
+            self._schema = schema
         if schema is not None:
             self._accepted = {}
         self._set_plain()
@@ -166,7 +180,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _set_plain(self) -> None:
         """Note whether a write has nothing to look at, and nobody to tell."""
         watched = self._observers or self._unsaved or self._accepted
-        self._plain = self._schema is None and not watched
+        if (plain := self._schema is None and not watched) is not self._plain:
+            self._plain = plain
 
     @property
     def definitions(self) -> Mapping[str, str]:

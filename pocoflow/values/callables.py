@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial, partialmethod
+from functools import lru_cache, partial, partialmethod
 from inspect import unwrap
+from types import FunctionType, MethodType
 from typing import Any
 
 __all__ = ["is_async", "is_generator"]
@@ -34,8 +35,17 @@ def is_async(function: Any) -> bool:
 
 def is_generator(function: Any, *, asynchronous: bool | None = None) -> bool:
     """Whether a call of it, or of what it wraps, gives a generator in the place of a result."""
+    function = function.__func__ if type(function) is MethodType else function
+    return (_of_function if type(function) is FunctionType else _gives_one)(function, asynchronous)
+
+
+def _gives_one(function: Any, asynchronous: bool | None) -> bool:
     inner = _called(unwrap(_called(function)))
     plain_one, async_one = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
     if asynchronous is not None:
         return async_one if asynchronous else plain_one
     return plain_one or async_one
+
+
+# Asked for every phase of every node, of which there may be thousands of a class.
+_of_function = lru_cache(maxsize=4096)(_gives_one)
