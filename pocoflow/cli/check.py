@@ -18,7 +18,7 @@ from pocoflow.cli.output import CommandError
 from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.flow.resume import rehearse
+from pocoflow.flow.resume import StoredRun
 from pocoflow.flow.starting import Resuming
 from pocoflow.messages import closest
 
@@ -111,7 +111,8 @@ def _runs(flow: Flow[Any], path: str) -> Iterator[Finding]:
             if run["status"] == "completed":
                 continue
             try:
-                rehearse(database, flow.graph, flow.schema, run["run_id"], Resuming(), flow._prove)
+                known = StoredRun(database, run["run_id"], flow.graph, flow.schema, Resuming())
+                known.rehearse(flow._prove)
             except Exception as exc:  # noqa: BLE001 - whatever it is, it would end the resume
                 yield stored.cannot_go_on(flow.flow_name, run, exc)
 

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,7 +15,6 @@ from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
-from pocoflow.db.question_rows import Asked, NewQuestion, Pause
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
@@ -27,55 +25,23 @@ from pocoflow.errors import (
     NotStorableError,
     RunLostError,
 )
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import RunContext
-from pocoflow.nodes.counting import Begun, Numbers
-from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.counting import Numbers
+from pocoflow.nodes.question import NewQuestion
 from pocoflow.store.branch_view import BranchRecord, BranchStore
 from pocoflow.store.schema import field_types, schema_types
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import describe_error, escaped
 
-__all__ = ["BranchRecorder", "LineRecorder", "StoredBranch"]
+__all__ = ["BranchRecorder", "LineRecorder"]
 
 _log = get_logger("db")
 
 _END = ("", None)
 
 _Item: TypeAlias = tuple[int, int, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBranch:
-    """A branch of a stored run that had finished a step, or the ``exec`` of one.
-
-    Attributes:
-        count: How many steps it has finished.
-        node: The node that comes next in it; empty for its first, ``None`` at its end.
-        path: Names of the flow nodes around that.
-        action: The action of its last step.
-        journal: Results of its ``exec`` that are finished, encoded, by item.
-        keys: The numbers of its keys.
-        rows: Its values as stored: key, operation, text.
-        asked: The questions of its step, by item.
-        pause: What its node had done before the first row of its step.
-        items: What is known of the items of its step, by number.
-        line: Its number in the log.
-        last: The row of its last step.
-    """
-
-    count: int
-    node: str | None
-    path: tuple[str, ...]
-    action: str = DEFAULT_ACTION
-    journal: Mapping[int, str] = field(default_factory=dict)
-    keys: Mapping[str, int] = field(default_factory=dict)
-    rows: Sequence[tuple[str, int, str | None]] = ()
-    asked: Mapping[int, Asked] = field(default_factory=dict)
-    pause: Pause | None = None
-    items: Mapping[int, Begun] = field(default_factory=dict)
-    line: int = 0
-    last: int = 0
 
 
 class LineRecorder:
@@ -91,7 +57,6 @@ class LineRecorder:
     keeps = True
 
     line = 0
-    _scope = ""
     _is_begun = True
 
     def __init__(self, database: WorkflowDB, log: RunLog, values: ValueWriter) -> None:
@@ -104,7 +69,6 @@ class LineRecorder:
         self._is_open = False  # whether there is more than that of the step
         self._input: str | None = None
         self._knows_input = False
-        self._forks = ""
         self._told: set[str] = set()
         self._items: list[_Item] = []
         self._items_error: DatabaseError | None = None
@@ -128,7 +92,7 @@ class LineRecorder:
         store: BranchStore,
         fork: Watch,
         numbers: Numbers,
-        stored: StoredBranch | None,
+        stored: Unfinished | None,
     ) -> BranchRecorder:
         """What records a branch that begins, or is resumed, here.
 
@@ -139,12 +103,11 @@ class LineRecorder:
             numbers: Gives its steps their numbers.
             stored: How it stood, if it is resumed.
         """
-        self._forks = context.scope.rpartition(".")[0] + "."
         self._is_open = True
         own = store.schema
         values = ValueWriter(f"run {self.run_id!r}", 0, self._run.keys, fork)
         values.classes = self._values.classes.within(schema_types(own), field_types(own))
-        return BranchRecorder(self._db, self._run, values, context, store, numbers, stored)
+        return BranchRecorder(self, values, context, store, numbers, stored)
 
     # -- the result of exec -------------------------------------------------------------------
 
@@ -310,7 +273,7 @@ class LineRecorder:
         self._refuse_late()
         with self._writing(step) as raw:
             facts = (stored_text(question.text), question.context, question.schema, now, until)
-            where = (run.run_no, self._scope, self._local(step), item, dump_names(place.names))
+            where = (run.run_no, self.line, self._local(step), item, dump_names(place.names))
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item >= 0:
@@ -414,20 +377,18 @@ class LineRecorder:
             last, asked = run.append_step(raw, self._result, row, error)
             self._values.write(raw, run.run_no, step, changes)
             if self._is_open or (self._result and last != self._result):
-                self._close(raw, last, step)
+                self._close(raw, last)
             if following is None:
                 self._end_line(raw, node, path)
             run.last, run.steps = last, step + 1
             self._db.connection.at_end(partial(self._finished, step, last, changes, following))
         return step, asked
 
-    def _close(self, raw: sqlite3.Connection, last: int, step: int) -> None:
+    def _close(self, raw: sqlite3.Connection, last: int) -> None:
         """Remove what was on record of the step, and of the branches in it, until now."""
         raw.execute(QUERIES["remove_open"], (self._since, last, self.line, self.line))
-        run_no = self._run.run_no
-        raw.execute(QUERIES["close_questions"], (run_no, self._scope, self._local(step)))
-        if self._forks:
-            raw.execute(QUERIES["close_branches"], {"run_no": run_no, "forks": self._forks})
+        where = {"run_no": self._run.run_no, "line": self.line, "since": self._since, "last": last}
+        raw.execute(QUERIES["close_questions"], where)
 
     @contextmanager
     def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
@@ -467,7 +428,7 @@ class LineRecorder:
         """A step is committed."""
         self._values.accept(changes)
         self._since, self._result = last, 0
-        self._is_open, self._knows_input, self._input, self._forks = False, False, None, ""
+        self._is_open, self._knows_input, self._input = False, False, None
 
     def _refuse_late(self) -> None:
         if self._run.is_over:
@@ -501,16 +462,15 @@ class BranchRecorder(LineRecorder):
 
     def __init__(
         self,
-        database: WorkflowDB,
-        log: RunLog,
+        parent: LineRecorder,
         values: ValueWriter,
         context: RunContext,
         store: BranchStore,
         numbers: Numbers,
-        stored: StoredBranch | None,
+        stored: Unfinished | None,
     ) -> None:
-        super().__init__(database, log, values)
-        self._scope = context.scope
+        super().__init__(parent._db, parent._run, values)
+        self._parent = parent
         self._context = context
         self._numbers = numbers
         self._store = BranchRecord(store)
@@ -519,9 +479,8 @@ class BranchRecorder(LineRecorder):
         if stored is not None:
             self.line = values.line = stored.line
             values.load_branch(stored.keys, self._store, store.migrated)
-            self._since = stored.last
-            self._forks = f"{self._scope}/{stored.count}."
-            self._is_open, self._knows_input = True, stored.pause is not None
+            self._since = stored.row
+            self._is_open, self._knows_input = True, bool(stored.prepared)
 
     @property
     def _is_begun(self) -> bool:  # type: ignore[override]
@@ -535,15 +494,21 @@ class BranchRecorder(LineRecorder):
         return self._run.steps
 
     def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
-        run, context = self._run, self._context
+        run, context, parent = self._run, self._context, self._parent
+        if isinstance(parent, BranchRecorder) and not parent.line:
+            # The line that this one branches off is on record before it.
+            undo = partial(parent._go_back, run.last, run.steps, 0, parent._since, parent._result)
+            self._db.connection.at_end(undone=undo)
+            parent._begin_line(raw, step, ())
         self.line = self._values.line = next(run.lines)
+        began, number = context.branches[-1]
         self._since = self._put(
             raw,
             Kind.LINE,
             step,
             at=self._began,
             place=place or (*context.path, context.node),
-            data=self._scope,
+            data=json.dumps([parent.line, began, number]),
         )
 
     def _finished(

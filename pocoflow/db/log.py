@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
-from pocoflow.db.rows import read_names
+from pocoflow.db.rows import is_begin, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.errors import RunLostError
+from pocoflow.errors import DecodeError, RunLostError
 
 if TYPE_CHECKING:
     from pocoflow.db.connection import Connection
 
 __all__ = [
     "ENDS_STEP",
+    "Begin",
     "Described",
     "Kind",
     "RunLog",
     "append_foreign",
+    "data_of",
     "names_at",
+    "placed",
+    "read_begin",
 ]
 
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
@@ -62,6 +66,43 @@ class Described(NamedTuple):
     error_type: str | None = None
     error_msg: str | None = None
     traceback: str | None = None
+
+
+class Begin(NamedTuple):
+    """Where a branch began.
+
+    Attributes:
+        parent: The line that it branched off.
+        step: The number of the step there.
+        number: Which branch of that step it is.
+    """
+
+    parent: int
+    step: int
+    number: int
+
+
+def read_begin(row: sqlite3.Row) -> Begin:
+    """Where the branch of a row began.
+
+    Raises:
+        DecodeError: The row does not say.
+    """
+    begin = Begin(*read_json(row["data"], is_begin, f"row {row['id']} of the log"))
+    if begin.parent >= row["line"]:
+        raise DecodeError(f"row {row['id']} of the log cannot be read: its line began before it")
+    return begin
+
+
+def data_of(row: sqlite3.Row) -> str:
+    """The data of a row that has some.
+
+    Raises:
+        DecodeError: It has none.
+    """
+    if not isinstance(row["data"], str):
+        raise DecodeError(f"row {row['id']} of the log cannot be read: it has no data")
+    return row["data"]
 
 
 def placed(names: Sequence[str]) -> tuple[str, str | None]:

@@ -24,7 +24,7 @@ ORDER BY run_no DESC LIMIT :limit;
 
 -- name: insert_question
 INSERT INTO pf_questions (
-    run_no, scope, step, item, path, text, context, answer_schema, asked_at, deadline,
+    run_no, line, step, item, path, text, context, answer_schema, asked_at, deadline,
     default_answer
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
@@ -64,11 +64,15 @@ WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cance
 GROUP BY q.run_no;
 
 -- name: close_questions
-UPDATE pf_questions SET closed = 1 WHERE run_no = ? AND scope = ? AND step <= ? AND closed = 0;
-
--- name: close_branches
+-- A step is finished: its questions, and those of the branches in it, wait for no answer any more.
+WITH RECURSIVE begun AS (
+    SELECT line, json_extract(data, '$[0]') AS parent FROM pf_log
+    WHERE id > :since AND id < :last AND kind = 9
+), inside (line) AS (
+    SELECT :line UNION SELECT b.line FROM begun AS b JOIN inside AS i ON b.parent = i.line
+)
 UPDATE pf_questions SET closed = 1
-WHERE run_no = :run_no AND substr(scope, 1, length(:forks)) = :forks AND closed = 0;
+WHERE run_no = :run_no AND closed = 0 AND (:line = 0 OR line IN (SELECT line FROM inside));
 
 -- name: pause_run
 UPDATE pf_run SET
@@ -293,6 +297,9 @@ WHERE id >= ? AND id <= ? AND line = 0 AND kind IN (0, 1, 2, 16) ORDER BY id DES
 
 -- name: rows_between
 SELECT * FROM pf_log WHERE id > ? AND id <= ? ORDER BY id;
+
+-- name: lines_of_run
+SELECT id, line, data FROM pf_log WHERE id >= ? AND id < ? AND kind = 9;
 
 -- name: steps_of_run
 SELECT step, node, ts FROM pf_log

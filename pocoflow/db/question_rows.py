@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from pocoflow.address import Address
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import Kind, append_foreign, placed
+from pocoflow.db.log import Begin, Kind, append_foreign, placed, read_begin
 from pocoflow.db.rows import is_anything, is_object, read_json, read_names
-from pocoflow.db.sql import QUERIES
+from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import key_of
 from pocoflow.errors import AnsweredError, AnswerError
+from pocoflow.nodes.question import Asked, describe_open
 from pocoflow.values.failures import escaped
 
 __all__ = [
     "Asked",
-    "NewQuestion",
-    "Pause",
     "choose",
-    "describe_open",
     "keep_answer",
     "open_questions",
     "questions_of",
@@ -32,158 +26,52 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question on record.
-
-    Attributes:
-        question: Its number, unique in the database.
-        run_id: The run that asked it.
-        flow_name: The run's flow.
-        path: The names of the flows and branches around the node that asked it, and its own.
-        step: The number of its step; in a parallel branch its number there.
-        scope: The parallel branch, such as ``"12.0"``; empty outside of branches.
-        item: The index of the item that it is about, or ``None``.
-        text: What is asked.
-        context: What a person has to know to answer it, as JSON values.
-        schema: The JSON schema of the answer.
-        asked_at: When, as ISO-8601 text in UTC.
-        deadline: Until when it can be answered, likewise, or ``None``.
-        default: JSON text of the answer that counts then, or ``None``.
-        answer: JSON text of the answer, or ``None`` as long as there is none.
-        answered_by: Who gave it, as far as that was said.
-        answered_at: When.
-        is_closed: Whether its step is finished, so that an answer would come too late.
-    """
-
-    question: int
-    run_id: str
-    flow_name: str
-    path: tuple[str, ...]
-    step: int
-    scope: str
-    item: int | None
-    text: str
-    context: Mapping[str, Any]
-    schema: Mapping[str, Any]
-    asked_at: str
-    deadline: str | None
-    default: str | None
-    answer: str | None
-    answered_by: str | None
-    answered_at: str | None
-    is_closed: bool
-
-    @classmethod
-    def of(cls, row: sqlite3.Row) -> Asked:
-        """The question of a row of ``questions_of_run`` or ``open_questions``."""
-        about = f"question {row['question']} of run {row['run_id']!r}: "
-        for part in ("default_answer", "answer"):
-            if row[part] is not None:
-                read_json(row[part], is_anything, about + part)
-        return cls(
-            row["question"],
-            row["run_id"],
-            row["flow_name"],
-            read_names(row["path"], f"{about}its path"),
-            row["step"],
-            row["scope"],
-            None if row["item"] < 0 else row["item"],
-            str(key_of(row["text"])),
-            read_json(row["context"], is_object, f"{about}its context"),
-            read_json(row["answer_schema"], is_object, f"{about}its answer_schema"),
-            row["asked_at"],
-            row["deadline"],
-            row["default_answer"],
-            row["answer"],
-            row["answered_by"],
-            row["answered_at"],
-            bool(row["closed"]),
-        )
-
-    @property
-    def node(self) -> str:
-        """The node that asked it, with the flows and branches around it."""
-        return Address(self.path[:-1], self.path[-1]).text
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it waits for an answer."""
-        return self.answer is None and not self.is_closed
-
-    def is_late(self, now: str) -> bool:
-        """Whether its deadline has passed."""
-        return self.deadline is not None and now >= self.deadline
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything about it as a JSON object; default and answer as values, not as text."""
-        return {
-            "question": self.question,
-            "run_id": self.run_id,
-            "flow": self.flow_name,
-            "node": self.node,
-            "step": self.step,
-            "item": self.item,
-            "text": self.text,
-            "context": dict(self.context),
-            "schema": dict(self.schema),
-            "asked_at": self.asked_at,
-            "deadline": self.deadline,
-            "default": None if self.default is None else json.loads(self.default),
-            "has_default": self.default is not None,
-            "answer": None if self.answer is None else json.loads(self.answer),
-            "answered_by": self.answered_by,
-            "answered_at": self.answered_at,
-            "is_open": self.is_open,
-        }
-
-    @property
-    def about(self) -> str:
-        """The question in one line."""
-        item = "" if self.item is None else f", item {self.item}"
-        return f"{self.question} ({self.node}{item}: {self.text!r:.80})"
-
-
-@dataclass(frozen=True, slots=True)
-class NewQuestion:
-    """A question that is to be put on record.
-
-    Attributes:
-        text: What is asked.
-        context: What a person has to know, as JSON text.
-        schema: The JSON schema of the answer, as JSON text.
-        deadline: Seconds until it cannot be answered any more, or ``None``.
-        default: JSON text of the answer that counts then, or ``None``.
-    """
-
-    text: str
-    context: str
-    schema: str
-    deadline: float | None
-    default: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """What a node had done before the first row of its unfinished step.
-
-    Attributes:
-        prepared: What ``prep`` returned, encoded.
-        changes: What it had changed in the store by then: key, operation, text.
-    """
-
-    prepared: str
-    changes: Sequence[tuple[str, int, str | None]] = ()
+def _read(row: sqlite3.Row, lines: Mapping[int, Begin]) -> Asked:
+    """The question of a row of ``questions_of_run`` or ``open_questions``."""
+    about = f"question {row['question']} of run {row['run_id']!r}: "
+    for part in ("default_answer", "answer"):
+        if row[part] is not None:
+            read_json(row[part], is_anything, about + part)
+    branches: tuple[int, ...] = ()
+    line = row["line"]
+    while line in lines:
+        line, _, number = lines[line]
+        branches = (number, *branches)
+    return Asked(
+        row["question"],
+        row["run_id"],
+        row["flow_name"],
+        read_names(row["path"], f"{about}its path"),
+        row["step"],
+        row["line"],
+        None if row["item"] < 0 else row["item"],
+        str(key_of(row["text"])),
+        read_json(row["context"], is_object, f"{about}its context"),
+        read_json(row["answer_schema"], is_object, f"{about}its answer_schema"),
+        row["asked_at"],
+        row["deadline"],
+        row["default_answer"],
+        row["answer"],
+        row["answered_by"],
+        row["answered_at"],
+        bool(row["closed"]),
+        branches,
+    )
 
 
 def questions_of(connection: Connection, run_no: int) -> list[Asked]:
     """Every question of a run, in the order in which they were asked."""
-    return [Asked.of(row) for row in connection.rows(QUERIES["questions_of_run"], (run_no,))]
+    rows = connection.rows(QUERIES["questions_of_run"], (run_no,))
+    lines: dict[int, Begin] = {}
+    if any(row["line"] for row in rows):
+        begun = connection.rows(QUERIES["lines_of_run"], row_ids(run_no))
+        lines = {row["line"]: read_begin(row) for row in begun}
+    return [_read(row, lines) for row in rows]
 
 
 def open_questions(connection: Connection) -> list[Asked]:
     """Every question that waits for an answer, the oldest first."""
-    return [Asked.of(row) for row in connection.rows(QUERIES["open_questions"])]
+    return [_read(row, {}) for row in connection.rows(QUERIES["open_questions"])]
 
 
 def keep_answer(
@@ -264,12 +152,6 @@ def choose(
     if last is not None:
         refuse_closed(last)
     raise AnswerError(f"{whose} has no open question")
-
-
-def describe_open(asked: Sequence[Asked]) -> str:
-    """Questions in one line, a few of them."""
-    shown = ", ".join(one.about for one in asked[:5])
-    return f"{shown}, ..." if len(asked) > 5 else shown
 
 
 def refuse_closed(one: Asked) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from pocoflow.address import Address
 from pocoflow.db.clock import micros, new_fence, utc_now
 from pocoflow.db.lines import LineRecorder
 from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
-from pocoflow.db.positions import Position, asked_in, read_position
-from pocoflow.db.question_rows import Asked, Pause, keep_answer, questions_of
+from pocoflow.db.positions import read_unfinished
+from pocoflow.db.question_rows import keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import INITIAL, Change, ValueWriter, stored_text
@@ -26,18 +26,39 @@ from pocoflow.errors import (
     ResumeError,
     RunNotFoundError,
 )
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
+from pocoflow.nodes.question import Asked
 from pocoflow.store.store import Store
 from pocoflow.values import Classes
 from pocoflow.values.failures import describe_error
 
-__all__ = ["RunRecorder", "TakenError"]
+__all__ = ["RunRecorder", "Standing", "TakenError"]
 
 _log = get_logger("db")
 
 
 class TakenError(ResumeError):
     """Somebody else goes on with the run, or has ended it."""
+
+
+class Standing(NamedTuple):
+    """How a run that is resumed stands in the flow as it is now.
+
+    Attributes:
+        flow_name: The name of the flow.
+        node: The node that comes next.
+        graph: The fingerprint of the flow.
+        renamed: Gives the names that nodes have now, if some have other ones.
+        amended: Keys whose fields are defined in another way since: what their validators made is
+            recorded with the new definitions, so that no later resume validates it again.
+    """
+
+    flow_name: str
+    node: Address
+    graph: str
+    renamed: Renamed | None = None
+    amended: Sequence[str] = ()
 
 
 class RunRecorder(LineRecorder):
@@ -65,7 +86,7 @@ class RunRecorder(LineRecorder):
         store: Store[Any],
         flow_name: str,
         token: str,
-        first: tuple[str, tuple[str, ...]],
+        first: Address,
         graph: str,
     ) -> None:
         """Create the run with its initial store and its first position, and take its lock.
@@ -77,18 +98,17 @@ class RunRecorder(LineRecorder):
         row = {
             "status": "running",
             "started_at": utc_now(),
-            "current_node": Address(first[1], first[0]).text,
+            "current_node": first.text,
             "owned": 1,
             "token": token,
         }
-        self.create(store, {**row, "flow_name": flow_name}, *first, graph)
+        self.create(store, {**row, "flow_name": flow_name}, first.names, graph)
 
     def create(
         self,
         store: Store[Any],
         row: Mapping[str, Any],
-        first: str | None,
-        path: tuple[str, ...],
+        first: Sequence[str],
         graph: str | None,
     ) -> None:
         """Create the run's row, initial store and position in one transaction.
@@ -116,8 +136,7 @@ class RunRecorder(LineRecorder):
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._hold()
                 kind = Kind.START if owned else Kind.FORKED
-                where = (None, None) if first is None else placed((*path, first))
-                raw.execute(QUERIES["first_row"], (run.first, kind, micros(), *where))
+                raw.execute(QUERIES["first_row"], (run.first, kind, micros(), *placed(first)))
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
                 self._db.connection.at_end(accept, undone=self.let_go)
@@ -135,7 +154,7 @@ class RunRecorder(LineRecorder):
                 "file was restored; end that process"
             )
 
-    def claim(self, *, recovering: bool = False) -> Position:
+    def claim(self, *, recovering: bool = False) -> Unfinished:
         """Take the lock of a stored run that this process wants to go on with, and read where.
 
         From here on no other process can go on with it; :meth:`go_on` or :meth:`let_go` follows.
@@ -156,7 +175,7 @@ class RunRecorder(LineRecorder):
             )
         try:
             self._fence_off(recovering)
-            return self.position()
+            return self.unfinished()
         except BaseException:
             self.let_go()
             raise
@@ -190,8 +209,8 @@ class RunRecorder(LineRecorder):
                 "to be one to recover"
             )
 
-    def position(self, step: int | None = None) -> Position:
-        """Where the run goes on after a step; after its last one by default.
+    def unfinished(self, step: int | None = None) -> Unfinished:
+        """What is unfinished of the run after a step; after its last one by default.
 
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
@@ -199,7 +218,7 @@ class RunRecorder(LineRecorder):
         run = self._run
         if not run.run_no:
             run.take(self._db.number(self.run_id), 0)
-        return read_position(self._db, self.run_id, run.run_no, step)
+        return read_unfinished(self._db, self.run_id, run.run_no, step)
 
     def was_resumed(self) -> bool:
         """Whether somebody has gone on with the run before."""
@@ -208,28 +227,15 @@ class RunRecorder(LineRecorder):
         return row is not None
 
     def go_on(
-        self,
-        store: Store[Any],
-        stored: Store[Any],
-        position: Position,
-        flow_name: str,
-        node: Address,
-        graph: str,
-        renamed: Renamed | None = None,
-        amended: Iterable[str] = (),
+        self, store: Store[Any], stored: Store[Any], unfinished: Unfinished, now: Standing
     ) -> None:
         """Set a claimed run running again.
 
         Args:
             store: The store of the run from now on.
             stored: The store as it is in the database.
-            position: Where it goes on, as :meth:`claim` gave it.
-            flow_name: The name of the flow now.
-            node: The node that comes next, as it is called now.
-            graph: The fingerprint of the flow as it is now.
-            renamed: Gives the names that nodes have now, if some have other ones.
-            amended: Keys whose fields are defined in another way since: what their validators made
-                is recorded with the new definitions, so that no later resume validates it again.
+            unfinished: What it goes on with, as :meth:`claim` gave it.
+            now: How it stands in the flow as it is now.
 
         Raises:
             TakenError: It was cancelled since it was claimed.
@@ -237,50 +243,49 @@ class RunRecorder(LineRecorder):
         """
         self._store = store
         run = self._run
-        self._since = position.row
-        self._is_open, self._knows_input = True, position.pause is not None
-        self._forks = f"{position.fork + 1}." if position.branches else ""
+        self._since = unfinished.row
+        self._is_open, self._knows_input = True, bool(unfinished.prepared)
         self._refuse_late()
         with self._db.connection.transaction() as raw:
             self._refuse_cancelled(raw)
-            asked = asked_in(position)
-            seen = [one for one in asked if one.answer or one.is_late(position.read_at)]
+            asked = unfinished.questions()
+            seen = [one for one in asked if one.answer or one.is_late(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, run.run_no, stored)
-            made = self._values.amend(raw, run.run_no, position.step, store, amended)
+            made = self._values.amend(raw, run.run_no, unfinished.steps - 1, store, now.amended)
             # Numbers that this process gives are behind those of all before it.
             run.keys = self._values.numbers
             row = raw.execute(QUERIES["last_line"], (run.first, run.end)).fetchone()
             run.lines = count((row[0] or 0) + 1)
-            number = _graph_number(raw, graph)
-            for line, since, kept in _inputs(position):
-                if kept is None:
-                    raw.execute(QUERIES["remove_input"], (since, run.end, line))
-            if renamed is not None:
-                rename_places(raw, run.run_no, renamed)
-            facts = (flow_name, node.text, number, utc_now(), run.run_no)
+            number = _graph_number(raw, now.graph)
+            for line in unfinished.lines():
+                if not line.prepared:
+                    raw.execute(QUERIES["remove_input"], (line.row, run.end, line.line))
+            if now.renamed is not None:
+                rename_places(raw, run.run_no, now.renamed)
+            facts = (now.flow_name, now.node.text, number, utc_now(), run.run_no)
             raw.execute(QUERIES["go_on"], facts)
-            run.steps = position.step + 1
-            run.last = run.append(raw, Kind.RESUMED, 0, run.steps, following=node.names)
+            run.steps = unfinished.steps
+            run.last = run.append(raw, Kind.RESUMED, 0, run.steps, following=now.node.names)
         self._values.accept(made)
 
-    def settle(self, position: Position) -> Position:
+    def settle(self, found: Unfinished) -> Unfinished:
         """Let the defaults count of the questions that were not answered before their deadlines.
 
         Returns:
-            The position with all answers that are there by now.
+            The same with all answers that are there by now.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
         connection, number = self._db.connection, self._run.run_no
-        for one in asked_in(position):
-            if one.is_open and one.is_late(position.read_at) and one.default is not None:
+        for one in found.questions():
+            if one.is_open and one.is_late(found.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
                 with suppress(AnsweredError):
                     facts = (one, number, one.default, "its deadline")
                     keep_answer(connection, *facts, query="settle_question")
-        return replace(self.position(), read_at=position.read_at)
+        return replace(self.unfinished(), read_at=found.read_at)
 
     def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
         status = raw.execute(QUERIES["standing"], (self._run.run_no,)).fetchone()["status"]
@@ -410,13 +415,6 @@ class RunRecorder(LineRecorder):
         facts |= {**error._asdict(), "run_no": run.run_no, "fence": run.fence}
         if not raw.execute(QUERIES["finish"], facts).rowcount:
             raise run.lost(raw)
-
-
-def _inputs(position: Position) -> Iterator[tuple[int, int, Pause | None]]:
-    """What the unfinished steps of a run go on with, by line, and the row they begin after."""
-    yield 0, position.row, position.pause
-    for branch in position.branches.values():
-        yield branch.line, branch.last, branch.pause
 
 
 def _graph_number(raw: sqlite3.Connection, graph: str) -> int:

@@ -62,7 +62,7 @@ _STEP = _or_null(_number(-1, (1 << 32) - 1))
 _COLUMNS: dict[str, tuple[_Fits, str]] = {
     **dict.fromkeys(
         (
-            *("run_id", "flow_name", "token", "store_name", "key", "scope"),
+            *("run_id", "flow_name", "token", "store_name", "key"),
             *("text", "context", "answer_schema", "asked_at", "graph", "prepared"),
             *("changes", "created_at", "ts"),
         ),
@@ -211,6 +211,11 @@ def is_changes(value: object) -> bool:
         and _text_or_null(one[2])
         for one in value
     )
+
+
+def is_begin(value: object) -> bool:
+    """Three numbers: the line that a branch began in, the step there, and which branch it is."""
+    return isinstance(value, list) and [type(one) for one in value] == [int, int, int]
 
 
 def is_input(value: object) -> bool:

@@ -51,8 +51,10 @@ CREATE INDEX pf_run_by_parent ON pf_run (parent_run_id) WHERE parent_run_id IS N
 -- is the number of the step, and as long as that is not finished the number of steps of its line
 -- before it. at is in microseconds since 1970, 0 if nobody knows. node is the node's name, and where
 -- flows or branches are around it what people read; path then holds all the names, as a JSON list.
--- next_node and next_path say where the line goes on: an empty node is its end. data is what a result, a prepared value or a branch needs to be taken up again. A result is
--- replaced by the row of its step, or removed with it.
+-- next_node and next_path say where the line goes on: an empty node is its end. data is what a
+-- result or a prepared value needs to be taken up again; of the beginning of a branch it is a list:
+-- the line that it branched off, the number of the step there, and which branch of it this is. A
+-- result is replaced by the row of its step, or removed with it.
 CREATE TABLE pf_log (
     id         INTEGER PRIMARY KEY,
     kind       INTEGER NOT NULL,
@@ -110,7 +112,7 @@ CREATE TABLE pf_blob (
     value TEXT NOT NULL
 );
 
--- What runs have asked, and what was answered. scope, step and item tell which step of which line it
+-- What runs have asked, and what was answered. line, step and item tell which step of which line it
 -- belongs to; path holds the names of the flows and branches around the node, and its own, as a JSON
 -- list. answer_schema is the JSON schema of an answer, default_answer and answer are JSON. taken: a
 -- resume has used the answer, or the default after the deadline. closed: the step is finished, with
@@ -118,7 +120,7 @@ CREATE TABLE pf_blob (
 CREATE TABLE pf_questions (
     question       INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no         INTEGER NOT NULL REFERENCES pf_run (run_no) ON DELETE CASCADE,
-    scope          TEXT NOT NULL DEFAULT '',
+    line           INTEGER NOT NULL DEFAULT 0,
     step           INTEGER NOT NULL,
     item           INTEGER NOT NULL DEFAULT -1,
     path           TEXT NOT NULL,
@@ -133,7 +135,7 @@ CREATE TABLE pf_questions (
     answered_at    TEXT,
     taken          INTEGER NOT NULL DEFAULT 0,
     closed         INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (run_no, scope, step, item)
+    UNIQUE (run_no, line, step, item)
 );
 
 CREATE INDEX pf_questions_open ON pf_questions (run_no) WHERE closed = 0;

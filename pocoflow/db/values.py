@@ -13,6 +13,7 @@ from pocoflow.db.rows import checked, is_names, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
+from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Values, Watch
@@ -25,7 +26,6 @@ __all__ = [
     "INITIAL",
     "UNSAVED",
     "WHOLE",
-    "BranchValues",
     "Change",
     "Recorded",
     "ValueWriter",
@@ -245,16 +245,6 @@ class ValueWriter:
             elif key not in store or key in migrated:
                 self._watch.forget(key)  # so that all of it is written, and nothing appended
         self._unsaved.update(store.unsaved)
-
-
-class BranchValues(NamedTuple):
-    """Values as they were stored; a parallel branch has them on top of those at its fork."""
-
-    values: dict[str, Any]
-    tails: dict[str, list[Any]]
-    deleted: list[str]
-    unsaved: dict[str, Unsaved]
-    under: Mapping[str, str] | None = None
 
 
 def write_value(

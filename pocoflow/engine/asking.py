@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -15,10 +15,7 @@ from pocoflow.engine.run import Run
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.context import current
-from pocoflow.nodes.question import NO_DEFAULT, Question
-
-if TYPE_CHECKING:
-    from pocoflow.db.question_rows import Asked, NewQuestion
+from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question
 
 __all__ = ["Paused", "Waiting", "ask", "is_waiting"]
 
@@ -94,7 +91,6 @@ def ask(
 
 
 def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
-    from pocoflow.db.question_rows import NewQuestion
     from pocoflow.nodes.answer_types import answer_type
 
     kind = answer_type(place.node)

@@ -14,9 +14,9 @@ from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
 from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.unfinished import ALONE, NOTHING
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext, current
-from pocoflow.nodes.counting import ALONE
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.failures import add_note
 
@@ -44,10 +44,9 @@ class _Batch:
         # The other arguments of a function are no part of what an item is.
         self.parameter = _parameter(node)
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
-        self.finished, run.replay = run.replay, {}
-        begun, run.items = run.items, {}
-        self.attempts = {number: one.attempts for number, one in begun.items()}
-        marks = {number: one.mark for number, one in begun.items() if number != ALONE}
+        unfinished = run.unfinished or NOTHING
+        self.finished, self.begun = unfinished.results, unfinished.items
+        marks = {number: one.mark for number, one in self.begun.items() if number != ALONE}
         self.numbers = ItemNumbers(marks, marks)
         self.digests: Iterator[str] = iter(())
         self.results: list[Any] = []
@@ -99,7 +98,8 @@ class _Batch:
     def _job(self, item: _Item) -> Job:
         run, place = self.run, self.place
         context = run.context.for_item(*item.identity, self.stop)
-        context.attempt += self.attempts.get(item.identity.number, 0)
+        if item.identity.number in self.begun:
+            context.attempt += self.begun[item.identity.number].attempts
         around = current.get()
         current.set(context)
         try:

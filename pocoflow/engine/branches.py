@@ -12,8 +12,9 @@ from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.memory import MemoryRecorder
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.run import Run, SavedBranch
+from pocoflow.engine.run import Run
 from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.nodes.context import Cancellation, current
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start
@@ -62,7 +63,8 @@ class _Fork:
 
     def __init__(self, run: Run, place: GraphNode, node: Spread, loop: Loop) -> None:
         self.run, self.place, self.node, self.loop = run, place, node, loop
-        self.scope = run.scope_of_fork()
+        self.count = run.count()
+        self.unfinished = run.unfinished or NOTHING
         self.stop = Cancellation()
         if run.root is None or run.numbers is None:
             run.numbers = Numbers(run.step)  # the steps since an earlier fork have not taken any
@@ -78,10 +80,8 @@ class _Fork:
     def begin(self, given: Any) -> Generator[Effect, Any, None]:
         """Number the branches; put on record which item each of them is for, if they have items."""
         run, recorder = self.run, self.run.recorder
-        known = {number: one.mark for number, one in run.items.items()}
-        run.items = {}
-        begun = {number for number in known if f"{self.scope}.{number}" in run.saved}
-        numbers, marks = ItemNumbers(known, begun), {}
+        known = {number: one.mark for number, one in self.unfinished.items.items()}
+        numbers, marks = ItemNumbers(known, self.unfinished.branches), {}
         for number, start in enumerate(self.node.starts(given, run.store)):
             if start.item is not NO_ITEM and recorder is not None and recorder.keeps:
                 number, mark = numbers.give(number, digest_of(start.item))
@@ -89,23 +89,21 @@ class _Fork:
                     marks[number] = mark
             self.starts.append((number, start.numbered(number)))
         if recorder is not None and marks:
-            began = int(self.scope.rpartition("/")[2])
-            yield from run.commit(run.inline, recorder.begin_items, began, marks)
+            yield from run.commit(run.inline, recorder.begin_items, self.count, marks)
         tell_gone(run, self.place, numbers)
 
     def jobs(self) -> Iterator[Job]:
         """A job for each branch that had not ended before a crash, made as it is asked for."""
         for index, (number, start) in enumerate(self.starts):
-            scope = f"{self.scope}.{number}"
-            saved = self.run.saved.get(scope)
+            saved = self.unfinished.branches.get(number)
             self.ends.append(None)
-            if saved is not None and saved.place is None:
+            if saved is not None and saved.names is None:
                 store, _ = self._store(start, saved)
-                self.ends[index] = BranchEnd(start.name, store, saved.stored.action)
+                self.ends[index] = BranchEnd(start.name, store, saved.action)
             else:
-                yield self._job(index, start, scope, saved)
+                yield self._job(index, start, number, saved)
 
-    def _store(self, start: Start, saved: SavedBranch | None) -> tuple[BranchStore, Watch]:
+    def _store(self, start: Start, saved: Unfinished | None) -> tuple[BranchStore, Watch]:
         """The store of a branch, and what it began with, remembered."""
         if start.base is None:
             values = self.values
@@ -118,18 +116,18 @@ class _Fork:
             store.take_back(*saved.own)
         return store, values.copy()
 
-    def _job(self, number: int, start: Start, scope: str, saved: SavedBranch | None) -> Job:
-        inner = self._run(start, scope, saved)
+    def _job(self, index: int, start: Start, number: int, saved: Unfinished | None) -> Job:
+        inner = self._run(start, number, saved)
         around = current.get()
         current.set(inner.context)
         try:
             inner.context.check_cancelled()
             first = self.place.branches[start.template].start
-            if saved is not None and saved.place is not None:
-                first = saved.place
+            if saved is not None:
+                first = saved.places[-1]
             yield from self.loop(inner, first)
             store = cast(BranchStore, inner.store)
-            self.ends[number] = BranchEnd(start.name, store, inner.action)
+            self.ends[index] = BranchEnd(start.name, store, inner.action)
         except Paused:
             self.is_waiting = True
         except Exception as exc:
@@ -138,15 +136,15 @@ class _Fork:
             stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
             if stopped or not self.node.collects:
                 raise
-            self.ends[number] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
+            self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
             current.set(around)  # no token: a call that was given up may have kept its context
 
-    def _run(self, start: Start, scope: str, saved: SavedBranch | None) -> Run:
-        run = self.run
-        name, number = self.place.name, start.number
-        prefix = (*run.context.path, name if number is None else Numbered(name, number))
-        context = run.context.for_branch(scope, prefix, self.stop)
+    def _run(self, start: Start, number: int, saved: Unfinished | None) -> Run:
+        run, name = self.run, self.place.name
+        own = name if start.number is None else Numbered(name, start.number)
+        prefix = (*run.context.path, own)
+        context = run.context.for_branch((self.count, number), prefix, self.stop)
         store, values = self._store(start, saved)
         inner = Run(
             context=context,
@@ -159,7 +157,7 @@ class _Fork:
             recorder=MemoryRecorder(context, store, values, self.numbers),
             step=self.numbers.following,
             numbers=self.numbers,
-            saved=run.saved,
+            unfinished=saved,
             root=run.root or run,
             prefix=prefix,
             wraps=run.wraps,
@@ -167,15 +165,12 @@ class _Fork:
         if run.wraps:
             own_graph = self.place.branches[start.template]
             inner.middleware = own_graph.middleware.within(middleware_of(run))
-        stored = None
         if saved is not None:
-            stored, inner.replay, inner.prepared = saved.stored, saved.replay, saved.prepared
-            inner.items = saved.items
-            inner.frames.extend(saved.frames)
-            context.count = stored.count
+            inner.frames.extend(saved.places[:-1])
+            context.count = saved.count
         if run.recorder is not None and run.recorder.keeps:
             recorder = cast("LineRecorder", run.recorder)
-            inner.recorder = recorder.branch(context, store, values, self.numbers, stored)
+            inner.recorder = recorder.branch(context, store, values, self.numbers, saved)
         if saved is not None and saved.pending is not None:
             store.take_back(*saved.pending)
         return inner

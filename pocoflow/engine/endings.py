@@ -11,6 +11,7 @@ from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.run import Run
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
+from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def too_many(run: Run, place: GraphNode) -> MaxStepsError:
 
 def pause(run: Run) -> Generator[Effect, Any, RunPaused]:
     """Record that the run waits for answers; what its caller is told."""
-    from pocoflow.db.question_rows import describe_open
-
     context = run.context
     if not context.cancellation.is_late:
         context.check_cancelled()

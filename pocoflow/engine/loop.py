@@ -29,9 +29,9 @@ from pocoflow.errors import (
     UnhandledActionError,
 )
 from pocoflow.graph.graph import GraphNode, Stand, catch, enter, follow, label
+from pocoflow.graph.unfinished import ALONE
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
-from pocoflow.nodes.counting import ALONE
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
 from pocoflow.store.watch import Watch, check_in_place
@@ -93,7 +93,7 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
     step, last = run.step, run.max_steps
     place = start
     action: Any = DEFAULT_ACTION
-    began, phase, kept = 0.0, "", run.prepared
+    began, phase, unfinished = 0.0, "", run.unfinished
     # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without a
     # condition in its first rounds, and one with a condition only when it has been called 8 times.
     while True:
@@ -117,8 +117,8 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         try:
             if visiting is not None:
                 yield from visiting.enter()
-            if kept:
-                (prepared,), kept = kept, ()
+            if unfinished is not None and unfinished.prepared:
+                (prepared,) = unfinished.prepared
             else:
                 direct = inline or place.prep_on_loop
                 prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
@@ -127,14 +127,13 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
 
             context.phase = "exec"
             result: Any
-            if run.items and not place.spreads:
-                begun, run.items = run.items.get(ALONE), {}
-                context.attempt += begun.attempts if begun is not None else 0
+            if unfinished is not None and ALONE in unfinished.items and not place.spreads:
+                context.attempt += unfinished.items[ALONE].attempts
             if place.spreads:
                 result = yield from _spread(run, place, prepared)
                 step = run.step
-            elif run.replay:
-                result = run.replay.pop(-1)
+            elif unfinished is not None and unfinished.results:
+                result = unfinished.results[ALONE]
                 if result.__class__ is Waiting:
                     result.stop()
             else:
@@ -224,6 +223,8 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         elif on_end is not None:
             run.tell("node_end", place.name, step, action, elapsed, context.attempt, path)
         step += 1
+        if unfinished is not None:
+            unfinished = run.unfinished = None
         if following is None:
             break
         place = following
@@ -273,8 +274,6 @@ def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNod
     if found is None:
         return None
     caught, stand = found
-    # What an earlier process left behind of the step that failed now is not of the next one.
-    run.replay, run.items, run.forked = {}, {}, None
     edge = caught.catch
     if edge.field is not None:
         name = label(context.node, context.path)

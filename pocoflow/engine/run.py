@@ -6,25 +6,22 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Call, Commit, Effect, Ledger
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import RunContext
-from pocoflow.nodes.counting import Begun, Numbers
+from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
+from pocoflow.nodes.question import NewQuestion
 from pocoflow.store.store import Store
 
-if TYPE_CHECKING:
-    from pocoflow.db.lines import StoredBranch
-    from pocoflow.db.question_rows import NewQuestion
-    from pocoflow.db.values import BranchValues
-
-__all__ = ["Listener", "Recorder", "Run", "SavedBranch"]
+__all__ = ["Listener", "Recorder", "Run"]
 
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
@@ -100,31 +97,6 @@ class Recorder(Protocol):
         """Keep a finished step; its number, and whether somebody asked for the end of the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class SavedBranch:
-    """A parallel branch as it stood in a run that is resumed.
-
-    Attributes:
-        stored: The same as it was stored.
-        place: The node that comes next; ``None`` at its end.
-        frames: The nested flows around that, within the branch, outermost first.
-        own: What it had of its own.
-        replay: Results of its ``exec`` that are finished, by item.
-        prepared: What its ``prep`` returned, if that is on record.
-        pending: What it had changed since its last step, likewise.
-        items: What is known of the items of its step, by number.
-    """
-
-    stored: StoredBranch
-    place: GraphNode | None
-    frames: Sequence[GraphNode]
-    own: BranchValues
-    replay: dict[int, Any]
-    prepared: tuple[Any, ...] = ()
-    pending: BranchValues | None = None
-    items: Mapping[int, Begun] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class Run:
     """The state of one execution of a flow.
@@ -142,19 +114,13 @@ class Run:
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
         step: The number of the step that runs or comes next.
         finished: How many steps are finished, those before a resume included.
-        replay: Results of ``exec`` of the first step that were finished before a crash, by item
-            (-1 for a node that is not a batch).
-        items: What is known of the items of the first step of which something was kept, by number.
+        unfinished: What is on record of its first step, until that is finished.
         action: The action that ended it; of a branch, at its end.
-        prepared: What ``prep`` of the first node returned, as the only element, if it is not to run
-            again.
         completed: Whether its last step is committed; what a listener raises then is no failure.
         place: The node that runs or comes next.
         frames: The nested flows around it, outermost first.
         began: When it began, by ``perf_counter``; 0 if nobody asks.
         numbers: Gives steps their numbers, once there are parallel branches.
-        saved: The parallel branches of a run that is resumed, by scope.
-        forked: The number under which the first node forked, in a run that is resumed.
         root: The run that this is a parallel branch of.
         prefix: The path that a branch begins with.
         middleware: What the flow, or what is around the branch, has around visits and attempts.
@@ -171,17 +137,13 @@ class Run:
     snapshot: Callable[[int, str], object] | None = None
     step: int = 0
     finished: int = 0
-    replay: dict[int, Any] = field(default_factory=dict)
-    items: Mapping[int, Begun] = field(default_factory=dict)
-    prepared: tuple[Any, ...] = ()
+    unfinished: Unfinished | None = None
     action: str = DEFAULT_ACTION
     completed: bool = False
     place: GraphNode | None = None
     frames: list[GraphNode] = field(default_factory=list)
     began: float = 0.0
     numbers: Numbers | None = None
-    saved: Mapping[str, SavedBranch] = field(default_factory=dict)
-    forked: int | None = None
     root: Run | None = None
     prefix: tuple[str, ...] = ()
     middleware: Middleware = NO_MIDDLEWARE
@@ -197,13 +159,11 @@ class Run:
         inside = self.place is not None and self.place.spreads
         return isinstance(error, DatabaseError) and (inside or self.context.phase == "commit")
 
-    def scope_of_fork(self) -> str:
-        """What the scopes of the branches that begin in this step begin with."""
-        context = self.context
-        if context.scope:
-            return f"{context.scope}/{context.count}"
-        step, self.forked = self.step if self.forked is None else self.forked, None
-        return f"{step}"
+    def count(self) -> int:
+        """The number of the current step in its line, which is the same after a resume."""
+        if self.context.branches:
+            return self.context.count
+        return self.step if self.unfinished is None else self.unfinished.count
 
     def cancel(self) -> None:
         """Ask the whole run to stop."""

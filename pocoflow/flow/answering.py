@@ -7,12 +7,12 @@ from typing import Any
 
 from pocoflow.address import plain
 from pocoflow.db import WorkflowDB
-from pocoflow.db.question_rows import Asked, choose, describe_open, refuse_closed
+from pocoflow.db.question_rows import choose, refuse_closed
 from pocoflow.errors import AnswerError
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.messages import short
 from pocoflow.nodes.answer_types import AnswerType, answer_type
-from pocoflow.nodes.question import Reply
+from pocoflow.nodes.question import Asked, Reply, describe_open
 
 __all__ = ["answer", "answer_json", "asker", "questions_now"]
 
@@ -156,7 +156,7 @@ def _has(graph: Graph, node: Any) -> bool:
 
 def asker(graph: Graph, one: Asked) -> GraphNode | None:
     """The node that asked a question, in the graph as it is now."""
-    numbers = [int(part.rpartition(".")[2]) for part in one.scope.split("/") if part]
+    numbers = list(one.branches)
     graphs: tuple[Graph, ...] = (graph,)
     place: GraphNode | None = None
     for name in plain(one.path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow.address import check_name
+from pocoflow.address import Address, check_name
 from pocoflow.engine.commits import Unopened, commit
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Commit, Ledger, Steps
@@ -367,10 +367,9 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
 
             classes = classes_of(store.schema, aliases=self.aliases)
             recorder = run.recorder = RunRecorder(database, run.context.run_id, classes)
-            fingerprint = self._fingerprint(graph)
             leaf, path = place.first()
-            first = (leaf.name, path)
-            recorder.begin(run.store, self.flow_name, token, first, fingerprint)
+            first, described = Address(path, leaf.name), self._fingerprint(graph)
+            recorder.begin(run.store, self.flow_name, token, first, described)
         return Started(run, place)
 
     def _stored(
@@ -379,23 +378,20 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         resuming: Resuming,
         resources: Mapping[Any, object] | None,
     ) -> Started:
-        from pocoflow.flow.resume import reopen
+        from pocoflow.flow.resume import StoredRun
 
         refuse_while_importing(self.flow_name)
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         database = self._required_database()
         self._refuse_other(database, run_id, resuming)
-        found = reopen(database, graph, self.schema, run_id, self.flow_name, resuming, self._prove)
-        run = self._run(graph, run_id, found.row["token"], found.store, objects)
-        run.recorder, run.replay = found.recorder, found.replay
-        run.items, run.prepared = found.items, found.prepared
-        run.step = run.finished = found.step
-        run.frames.extend(found.frames)
-        first, _ = found.place.first()
-        run.forked = found.forked if first.branches else None
-        run.saved = found.branches
-        return Started(run, found.place)
+        stored = StoredRun(database, run_id, graph, self.schema, resuming)
+        found = stored.reopen(self.flow_name, self._prove)
+        run = self._run(graph, run_id, stored.token, stored.store, objects)
+        run.recorder, run.unfinished = stored.recorder, found
+        run.step = run.finished = found.steps
+        run.frames.extend(found.places[:-1])
+        return Started(run, found.places[-1])
 
     def _run(
         self,

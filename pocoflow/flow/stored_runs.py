@@ -157,12 +157,12 @@ class StoredRuns(Validated, Generic[StateT]):
             ResumeError: It is of another flow, or its pending node or a field is gone.
             Exception: Whatever else would keep :meth:`resume` from going on.
         """
-        from pocoflow.flow.resume import rehearse
+        from pocoflow.flow.resume import StoredRun
 
         database = self._required_database()
         resuming = self._resuming(changes, rename, types, aliases, flow_was)
         self._refuse_other(database, run_id, resuming)
-        rehearse(database, self.graph, self.schema, run_id, resuming, self._prove)
+        StoredRun(database, run_id, self.graph, self.schema, resuming).rehearse(self._prove)
 
     def check_owner(self, run_id: str, *, flow_was: str | None = None) -> None:
         """Refuse a stored run that is of another flow, by the name on its record.

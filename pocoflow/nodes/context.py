@@ -78,7 +78,8 @@ class RunContext:
         path: Names of the flow nodes around it, outermost first; empty if the flow is not nested.
         step: The step's number, from 0. Steps are numbered as they are committed, so in a parallel
             branch it is the number that the step would have if it were the next one to end.
-        scope: Which parallel branch this is, such as ``"12.0"``; empty outside of branches.
+        branches: The parallel branches around this, outermost first: the number of the step in
+            which each began, as ``count`` has it there, and which branch of it this is.
         count: The number of the step among those of its branch, from 0.
         phase: ``"prep"``, ``"exec"`` or ``"post"``.
         attempt: The attempt of ``exec``, from 1.
@@ -94,6 +95,7 @@ class RunContext:
 
     __slots__ = (
         "attempt",
+        "branches",
         "cancellation",
         "count",
         "emitter",
@@ -106,7 +108,6 @@ class RunContext:
         "phase",
         "resources",
         "run_id",
-        "scope",
         "step",
         "token",
     )
@@ -124,7 +125,7 @@ class RunContext:
         self.node = ""
         self.path: tuple[str, ...] = ()
         self.step = 0
-        self.scope = ""
+        self.branches: tuple[tuple[int, int], ...] = ()
         self.count = 0
         self.phase = "prep"
         self.attempt = 1
@@ -150,15 +151,16 @@ class RunContext:
         item.node, item.path, item.step = self.node, self.path, self.step
         item.phase, item.item, item.emitter = "exec", number, self.emitter
         item.mark = mark
-        item.scope, item.count = self.scope, self.count
+        item.branches, item.count = self.branches, self.count
         return item
 
     def for_branch(
-        self, scope: str, path: tuple[str, ...], cancellation: Cancellation
+        self, began: tuple[int, int], path: tuple[str, ...], cancellation: Cancellation
     ) -> RunContext:
-        """The context of a parallel branch that begins here."""
+        """The context of a parallel branch: of a step, by its number here, and which one of it."""
         branch = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
-        branch.scope, branch.path, branch.emitter = scope, path, self.emitter
+        branch.branches, branch.path = (*self.branches, began), path
+        branch.emitter = self.emitter
         branch.node, branch.step = self.node, self.step
         return branch
 
@@ -189,6 +191,11 @@ class RunContext:
             self.emitter(self, value)
 
     @property
+    def scope(self) -> str:
+        """Which parallel branch this is, as text, such as ``"12.0"``; empty outside of branches."""
+        return "/".join(f"{step}.{number}" for step, number in self.branches)
+
+    @property
     def idempotency_key(self) -> str:
         """A text that is the same for every attempt of this step, also after a crash and a resume.
 
@@ -199,7 +206,7 @@ class RunContext:
         """
         item = "" if self.item is None else f"-{self.mark or self.item}"
         # The number of a step in a branch is known when it ends; its place in the branch is stable.
-        step = f"{self.scope}-{self.count}" if self.scope else f"{self.step}"
+        step = f"{self.scope}-{self.count}" if self.branches else f"{self.step}"
         return f"{self.token}-{step}{item}"
 
     def is_stopped_by(self, exc: BaseException) -> bool:

@@ -1,28 +1,12 @@
-"""What is counted: the steps of a run with parallel branches, and attempts that failed."""
+"""The numbers of the steps of a run with parallel branches."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
-__all__ = ["ALONE", "Begun", "Numbers"]
-
-ALONE = -1
-"""The number of what ``exec`` of a node that is not a batch works on."""
-
-
-class Begun(NamedTuple):
-    """What is known of an item of which something is on record.
-
-    Attributes:
-        mark: What tells it from others; empty if it cannot be stored.
-        attempts: How many attempts of ``exec`` have failed on it.
-    """
-
-    mark: str
-    attempts: int
+__all__ = ["Numbers"]
 
 
 class Numbers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import TIMEOUT_MAX
@@ -10,9 +11,18 @@ from typing import Any, Final, Generic, cast, final
 
 from typing_extensions import TypeVar
 
+from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
 
-__all__ = ["NO_DEFAULT", "NoDefault", "Question", "Reply"]
+__all__ = [
+    "NO_DEFAULT",
+    "Asked",
+    "NewQuestion",
+    "NoDefault",
+    "Question",
+    "Reply",
+    "describe_open",
+]
 
 AnswerT = TypeVar("AnswerT", default=Any)
 AnswerT_co = TypeVar("AnswerT_co", covariant=True, default=Any)
@@ -92,3 +102,115 @@ class Reply(Generic[AnswerT]):
 def _is_time(seconds: object) -> bool:
     numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class NewQuestion:
+    """A question that is to be put on record.
+
+    Attributes:
+        text: What is asked.
+        context: What a person has to know, as JSON text.
+        schema: The JSON schema of the answer, as JSON text.
+        deadline: Seconds until it cannot be answered any more, or ``None``.
+        default: JSON text of the answer that counts then, or ``None``.
+    """
+
+    text: str
+    context: str
+    schema: str
+    deadline: float | None
+    default: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question on record.
+
+    Attributes:
+        question: Its number, unique in the database.
+        run_id: The run that asked it.
+        flow_name: The run's flow.
+        path: The names of the flows and branches around the node that asked it, and its own.
+        step: The number of its step; in a parallel branch its number there.
+        line: The line of its run that asked it: 0 is the run itself, the others are branches.
+        item: The index of the item that it is about, or ``None``.
+        text: What is asked.
+        context: What a person has to know to answer it, as JSON values.
+        schema: The JSON schema of the answer.
+        asked_at: When, as ISO-8601 text in UTC.
+        deadline: Until when it can be answered, likewise, or ``None``.
+        default: JSON text of the answer that counts then, or ``None``.
+        answer: JSON text of the answer, or ``None`` as long as there is none.
+        answered_by: Who gave it, as far as that was said.
+        answered_at: When.
+        is_closed: Whether its step is finished, so that an answer would come too late.
+        branches: Which branches of the parallel nodes around it it was asked in, outermost first.
+    """
+
+    question: int
+    run_id: str
+    flow_name: str
+    path: tuple[str, ...]
+    step: int
+    line: int
+    item: int | None
+    text: str
+    context: Mapping[str, Any]
+    schema: Mapping[str, Any]
+    asked_at: str
+    deadline: str | None
+    default: str | None
+    answer: str | None
+    answered_by: str | None
+    answered_at: str | None
+    is_closed: bool
+    branches: tuple[int, ...] = ()
+
+    @property
+    def node(self) -> str:
+        """The node that asked it, with the flows and branches around it."""
+        return Address(self.path[:-1], self.path[-1]).text
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits for an answer."""
+        return self.answer is None and not self.is_closed
+
+    def is_late(self, now: str) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline is not None and now >= self.deadline
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything about it as a JSON object; default and answer as values, not as text."""
+        return {
+            "question": self.question,
+            "run_id": self.run_id,
+            "flow": self.flow_name,
+            "node": self.node,
+            "step": self.step,
+            "item": self.item,
+            "text": self.text,
+            "context": dict(self.context),
+            "schema": dict(self.schema),
+            "asked_at": self.asked_at,
+            "deadline": self.deadline,
+            "default": None if self.default is None else json.loads(self.default),
+            "has_default": self.default is not None,
+            "answer": None if self.answer is None else json.loads(self.answer),
+            "answered_by": self.answered_by,
+            "answered_at": self.answered_at,
+            "is_open": self.is_open,
+        }
+
+    @property
+    def about(self) -> str:
+        """The question in one line."""
+        item = "" if self.item is None else f", item {self.item}"
+        return f"{self.question} ({self.node}{item}: {self.text!r:.80})"
+
+
+def describe_open(asked: Sequence[Asked]) -> str:
+    """Questions in one line, a few of them."""
+    shown = ", ".join(one.about for one in asked[:5])
+    return f"{shown}, ..." if len(asked) > 5 else shown

@@ -14,10 +14,20 @@ from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.copies import stored_copy
 
-__all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "Writes", "merge"]
+__all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "BranchValues", "Writes", "merge"]
 
 INCREMENTS = "$increments"
 """The key under which the increments of a branch are recorded."""
+
+
+class BranchValues(NamedTuple):
+    """Values as they were stored; a parallel branch has them on top of those at its fork."""
+
+    values: dict[str, Any]
+    tails: dict[str, list[Any]]
+    deleted: list[str]
+    unsaved: dict[str, Unsaved]
+    under: Mapping[str, str] | None = None
 
 
 class Writes(NamedTuple):

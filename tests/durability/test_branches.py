@@ -7,6 +7,7 @@ executed by the process that resumes, and the result is exact.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -143,7 +144,9 @@ def finished(folder: Path) -> set[str]:
         for row in db.connection.rows("SELECT kind, line, item, data FROM pf_log ORDER BY id"):
             kind, line = row["kind"], row["line"]
             if kind == Kind.LINE:
-                scopes[line] = row["data"]
+                parent, step, number = json.loads(row["data"])
+                around = f"{scopes[parent]}/" if parent else ""
+                scopes[line] = f"{around}{step}.{number}"
             if kind not in (Kind.RESULT, Kind.ITEM, Kind.STEP, Kind.CAUGHT):
                 continue
             place = f"{scopes[line]}-{counts[line]}" if line else f"{counts[0]}"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from pocoflow.address import Address, Numbered, plain
-from pocoflow.db.positions import Position
 from pocoflow.errors import ResumeError
 from pocoflow.graph.fingerprint import (
     Fingerprint,
@@ -17,6 +16,7 @@ from pocoflow.graph.fingerprint import (
     nodes_of,
 )
 from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest
 
@@ -65,23 +65,23 @@ class Places:
         lines = "".join(f"\n  - {line}" for line in self.changed)
         return f"\nWhat has changed since the run was started:{lines}" if lines else ""
 
-    def pending(self, position: Position) -> tuple[GraphNode, list[GraphNode]]:
-        """The node that comes next, and the flows around it.
+    def pending(self, found: Unfinished) -> list[GraphNode]:
+        """The flows around the node that comes next, and the node.
 
         Raises:
             ResumeError: There is none of its name, or it is another one now; or a renaming is about
                 a node that nobody knows.
         """
-        if position.node is None:
+        if not found.names:
             raise ResumeError(
                 f"run {self.run_id!r} does not record which node comes next (a version before 0.3 "
                 "wrote it): use flow.run(store, resume_from=node) with the store of its last "
                 "checkpoint"
             )
-        self._rename = self._still_to_do(position)
-        found = self.find(self._graph, (*position.path, position.node), 0)
-        self._refuse_another(plain((*position.path, position.node)), found)
-        return found[-1], found[:-1]
+        self._rename = self._still_to_do(found)
+        nodes = self.find(self._graph, found.names, 0)
+        self._refuse_another(plain(found.names), nodes)
+        return nodes
 
     def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[GraphNode]:
         """The nodes of a path from a flow inwards.
@@ -155,7 +155,7 @@ class Places:
                 f"rename={{{name!r}: {found[-1].name!r}}}{self.listed}"
             )
 
-    def _still_to_do(self, position: Position) -> Mapping[str, str]:
+    def _still_to_do(self, found: Unfinished) -> Mapping[str, str]:
         """The renamings without those that an earlier resume has put on record.
 
         Raises:
@@ -165,9 +165,8 @@ class Places:
             return self._rename
         # A fork of an early step may stand before a name that the flow of its parent's last resume
         # did not have any more.
-        stands: list[Names] = [(*position.path, position.node or "")]
-        stands += [(*one.path, one.node or "") for one in position.branches.values()]
-        had = _known(chain(self._before, map(plain, stands)))
+        stands = [plain(line.names) for line in found.lines() if line.names]
+        had = _known(chain(self._before, stands))
         has = _known(self._now)
         for old, new in self._rename.items():
             for name, names, when in ((old, had, "had"), (new, has, "has")):

@@ -1,0 +1,198 @@
+"""What is on record of the steps that a stored run has begun, read under the code as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pocoflow import values as codec
+from pocoflow.db.values import read_values
+from pocoflow.engine.asking import Waiting
+from pocoflow.errors import AnswerError, DecodeError, ResumeError
+from pocoflow.flow.resume.relocation import Places
+from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.unfinished import Unfinished
+from pocoflow.nodes.annotations import read_hints
+from pocoflow.nodes.answer_types import answer_type
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.question import Asked
+from pocoflow.nodes.subflow import Subflow
+from pocoflow.store.schema import field_types, schema_types
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """Reads the lines of a stored run under the code as it is now.
+
+    Args:
+        places: Finds nodes by the names that they had.
+        now: Deadlines are held against this time.
+    """
+
+    def __init__(self, places: Places, now: str) -> None:
+        self._places, self._run_id, self._now = places, places.run_id, now
+
+    def prepared(
+        self, found: Unfinished, place: GraphNode, classes: codec.Classes
+    ) -> tuple[Any, ...]:
+        """What ``prep`` had returned, as the only element, if that is on record."""
+        known = classes.of(_prep_types(place.node))
+        try:
+            return tuple(codec.loads(text, known) for text in found.prepared)
+        except DecodeError as exc:
+            raise exc.about(
+                f"run {self._run_id!r}: what prep of node {place.name!r} returned cannot be read"
+            ) from exc
+
+    def line(
+        self,
+        found: Unfinished,
+        nodes: list[GraphNode],
+        depth: int,
+        classes: codec.Classes,
+        under: Mapping[str, str] | None,
+    ) -> Unfinished:
+        """A line, and those of the branches in its step.
+
+        Args:
+            found: The line as the log has it.
+            nodes: The flows around the node that comes next, and the node.
+            depth: How many names are around its graph.
+            classes: The classes of its values.
+            under: What defined the fields of its store, if that is known.
+
+        Raises:
+            ResumeError: The code has changed where it stands.
+            DecodeError: A value is damaged.
+        """
+        leaf, path = nodes[-1].first()
+        depth = (len(found.names) if found.names else depth + 1) + len(path)
+        results = self._results(found, leaf, classes) | answers(found.asked, leaf, self._now)
+        return replace(
+            found,
+            places=tuple(nodes),
+            results=results,
+            prepared=self.prepared(found, leaf, classes),
+            branches=self._branches(found, leaf, depth, classes, under),
+        )
+
+    def _branches(
+        self,
+        found: Unfinished,
+        place: GraphNode,
+        depth: int,
+        classes: codec.Classes,
+        under: Mapping[str, str] | None,
+    ) -> dict[int, Unfinished]:
+        graphs, node = place.branches, place.node
+        if found.branches and not graphs:
+            raise ResumeError(
+                f"run {self._run_id!r} stands in the parallel branches of {place.name!r}, "
+                f"which has none now{self._places.listed}"
+            )
+        if isinstance(node, Subflow):
+            own = node.flow.schema
+            classes = classes.within(schema_types(own), field_types(own))
+            under = None  # nobody knows what its schema was
+        branches: dict[int, Unfinished] = {}
+        for number, branch in found.branches.items():
+            # The branches of FanOut are all of one graph.
+            which = 0 if len(graphs) == 1 else number
+            if which >= len(graphs):
+                continue
+            graph: Graph = graphs[which]
+            label = f"run {self._run_id!r}, branch {number} of node {place.name!r}"
+            branch = replace(
+                branch, own=read_values(branch.rows, label, classes)._replace(under=under)
+            )
+            if branch.names is not None:
+                nodes = [graph.start]
+                if branch.names:
+                    nodes = self._places.find(graph, branch.names, depth)
+                branch = self.line(branch, nodes, depth, classes, under)
+                if branch.prepared:
+                    pending = read_values(branch.changes, label, classes)
+                    branch = replace(branch, pending=pending._replace(under=under))
+            branches[number] = branch
+        return branches
+
+    def _results(
+        self, found: Unfinished, place: GraphNode, classes: codec.Classes
+    ) -> dict[int, Any]:
+        """The results of ``exec`` that were finished, by item.
+
+        Raises:
+            ResumeError: The node works on items now and did not before, or the other way round.
+            DecodeError: A result cannot be read.
+        """
+        alone = next((item < 0 for item in found.results), None)
+        if alone is not None:
+            _same_items(self._run_id, place.node, alone)
+        known = classes.of(_exec_types(place.node))
+        try:
+            return {item: codec.loads(text, known) for item, text in found.results.items()}
+        except DecodeError as exc:
+            name = found.names[-1] if found.names else place.name
+            raise exc.about(
+                f"run {self._run_id!r}: the finished result of exec of node {name!r} (step "
+                f"{found.steps}) cannot be read"
+            ) from exc
+
+
+def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, Any]:
+    """What people have answered, as results of ``exec``; what stands for it where they have not."""
+    found: dict[int, Any] = {}
+    kind = None
+    for item, one in asked.items():
+        _same_items(one.run_id, place.node, item < 0)
+        if one.answer is None:
+            found[item] = Waiting(one, one.is_late(now))
+            continue
+        try:
+            kind = kind or answer_type(place.node)
+            found[item] = kind.read(one.answer)
+        except AnswerError as exc:
+            raise ResumeError(
+                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
+                "it was given under another type, or checked by its JSON schema alone; flow.answer "
+                "and flow.answer_json take another one in its place"
+            ) from exc
+    return found
+
+
+def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
+    if alone == node.is_batch:
+        was = "had one result" if alone else "worked on several items"
+        now = "works on several items" if alone else "has one result"
+        raise ResumeError(
+            f"run {run_id!r}: node {node.name!r} {was} when it was run before, and {now} now, so "
+            "what is finished of it cannot be used; fork() makes a new run that begins it anew"
+        )
+
+
+def _prep_types(node: Node[Any, Any, Any]) -> list[object]:
+    """What ``prep`` gives and ``exec`` makes a question of, as far as annotations tell."""
+    if isinstance(node, FunctionNode):
+        return [hint for name, hint in node.signature.hints.items() if name != "return"]
+    return _returned(node, ("prep", "exec"), 0)
+
+
+def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
+    """What ``exec`` returns, as far as annotations tell."""
+    if isinstance(node, FunctionNode):
+        return [hint for name, hint in node.signature.hints.items() if name == "return"]
+    return _returned(node, ("exec", "exec_async"), 1)
+
+
+def _returned(node: Node[Any, Any, Any], phases: Iterable[str], argument: int) -> list[object]:
+    """What phases of a class return, and a type argument of its bases."""
+    kind: Any = type(node)
+    found = [
+        read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
+    ]
+    for base in getattr(kind, "__orig_bases__", ()):
+        found += getattr(base, "__args__", ())[argument : argument + 1]
+    return [hint for hint in found if hint is not None]

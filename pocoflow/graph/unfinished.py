@@ -1,0 +1,106 @@
+"""What is on record of a step that a line of execution has begun, and not finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from pocoflow.graph.graph import GraphNode
+from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.question import Asked
+from pocoflow.store.branch_view import BranchValues
+
+__all__ = ["ALONE", "NOTHING", "Begun", "Unfinished"]
+
+ALONE = -1
+"""The number of what ``exec`` of a node that is not a batch works on."""
+
+
+class Begun(NamedTuple):
+    """What is known of an item of which something is on record.
+
+    Attributes:
+        mark: What tells it from others; empty if it cannot be stored.
+        attempts: How many attempts of ``exec`` have failed on it.
+    """
+
+    mark: str
+    attempts: int
+
+
+_NO_VALUES = BranchValues({}, {}, [], {})
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The step that a line has begun, and the lines of the branches in it.
+
+    The log gives it with values as text. A resume reads these under the code as it is now, and then
+    it also has ``places``, ``own`` and ``pending``.
+
+    Attributes:
+        line: The number of the line in the log; 0 is the run itself.
+        count: How many steps the line has finished; of the run, the number under which its step
+            began.
+        names: The node that comes next, after the names of the flows around it; empty for the first
+            one of a branch, ``None`` at the end of the line.
+        action: The action of the last step.
+        row: The row of the log after which the step began.
+        results: Results of its ``exec`` that are finished, by item.
+        items: What is known of its items, by number.
+        asked: Its questions, by item.
+        prepared: What ``prep`` gave, as the only element, if that is on record.
+        changes: What ``prep`` had changed by then: key, operation, text.
+        keys: The numbers of the keys that a branch has of its own.
+        rows: The values of these as they are stored: key, operation, text.
+        branches: The branches that have begun in the step, by number.
+        steps: How many steps of the run are committed.
+        read_at: When it was read; deadlines are held against this one time.
+        places: The flows around the node that comes next, and the node.
+        own: What a branch has of its own.
+        pending: What ``prep`` had changed, if that is on record.
+    """
+
+    line: int = 0
+    count: int = 0
+    names: tuple[str, ...] | None = ()
+    action: str = DEFAULT_ACTION
+    row: int = 0
+    results: Mapping[int, Any] = field(default_factory=dict)
+    items: Mapping[int, Begun] = field(default_factory=dict)
+    asked: Mapping[int, Asked] = field(default_factory=dict)
+    prepared: tuple[Any, ...] = ()
+    changes: Sequence[tuple[str, int, str | None]] = ()
+    keys: Mapping[str, int] = field(default_factory=dict)
+    rows: Sequence[tuple[str, int, str | None]] = ()
+    branches: Mapping[int, Unfinished] = field(default_factory=dict)
+    steps: int = 0
+    read_at: str = ""
+    places: tuple[GraphNode, ...] = ()
+    own: BranchValues = _NO_VALUES
+    pending: BranchValues | None = None
+
+    def lines(self) -> Iterator[Unfinished]:
+        """This line and, in their order, those of its branches, and of the branches in these."""
+        yield self
+        for branch in self.branches.values():
+            yield from branch.lines()
+
+    def questions(self) -> list[Asked]:
+        """Every question that the line waits for, those of its branches included."""
+        return [one for line in self.lines() for one in line.asked.values()]
+
+    def without_inputs(self) -> Unfinished:
+        """The same without what ``prep`` gave, so that it runs again, where nothing was asked.
+
+        What was asked stays as it was asked, and so does what was given to whoever asked it.
+        """
+        branches = {number: one.without_inputs() for number, one in self.branches.items()}
+        if self.asked:
+            return replace(self, branches=branches)
+        return replace(self, branches=branches, prepared=(), changes=())
+
+
+NOTHING = Unfinished()
+"""That of a line that begins."""
