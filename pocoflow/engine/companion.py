@@ -101,15 +101,15 @@ class LineTask:
         self._loop.call(self._queue.put_nowait, (begin, future))
         return future
 
-    def give_up(self, future: Future[Any], awaitable: Coroutine[Any, Any, Any]) -> None:
-        """Cancel what nobody waits for any more; if it has not begun, it never does."""
+    def give_up(self, future: Future[Any], close: Callable[[], object]) -> None:
+        """Cancel what nobody waits for any more; what has not begun is closed and never does."""
 
         def cancel() -> None:
             if self._serves is future and self._task is not None:
                 self._task.cancel()
             else:
                 self._given_up.add(id(future))
-                awaitable.close()
+                close()
 
         self._loop.call(cancel)
 

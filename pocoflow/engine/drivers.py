@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
-from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, Sleep, Steps
+from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, OnLoop, Sleep, Steps
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
-from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait
+from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait, withdrawn
 from pocoflow.nodes.context import RunContext, current
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ class _ThreadDriver(_Driver):
             return sleep(effect.seconds)
         if isinstance(effect, Await):
             return self._await(effect)
+        if isinstance(effect, OnLoop):
+            return self._hand_over(effect.steps)
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return _gather_on(self._companion.loop(), effect, self._line)
@@ -193,13 +195,29 @@ class _ThreadDriver(_Driver):
             self._leave(work)
 
     def _await(self, effect: Await) -> Any:
+        line = self._line
+        return self._in_task(
+            lambda: bounded(within(line, effect.awaitable), effect.timeout), effect.awaitable.close
+        )
+
+    def _hand_over(self, steps: Steps) -> None:
+        driver = _AwayDriver(self._line, guarded=False)
+        try:
+            self._in_task(lambda: _drive_on_loop(steps, driver), steps.close)
+        finally:
+            driver.is_given_up = True
+
+    def _in_task(
+        self, work: Callable[[], Coroutine[Any, Any, Any]], give_up: Callable[[], None]
+    ) -> Any:
+        """Have the task of the line do something, and wait for it as long as anybody wants it."""
         if self._task is None:
             self._task = LineTask(self._companion.loop())
         task, line, here = self._task, self._line, current.get()
 
         def begin() -> Coroutine[Any, Any, Any]:
             current.set(here)
-            return awaited(bounded(within(line, effect.awaitable), effect.timeout))
+            return awaited(work())
 
         future = task.submit(begin)
         try:
@@ -207,7 +225,7 @@ class _ThreadDriver(_Driver):
         finally:
             if not future.done():
                 self._line = line.copy()
-                task.give_up(future, effect.awaitable)
+                task.give_up(future, give_up)
 
     def close(self) -> None:
         """End the task of the line, if there is one."""
@@ -234,6 +252,7 @@ class _LoopDriver(_Driver):
 
             loop = asyncio.get_running_loop()
             return await to_its_end(loop.run_in_executor(None, self._work(effect)))
+        assert not isinstance(effect, OnLoop)  # it is on one
         waiting = self._waiting(effect)
         return await (until_cancelled(waiting) if self._guarded else waiting)
 
@@ -262,6 +281,27 @@ class _LoopDriver(_Driver):
             return opened(await bounded(future, effect.timeout))
         finally:
             self._leave(work)
+
+
+class _AwayDriver(_LoopDriver):
+    """Drives a line on the shared loop, in its task, while its own thread waits for that."""
+
+    is_given_up = False
+
+    async def carry_out(self, effect: Effect) -> Any:
+        import asyncio
+
+        assert not isinstance(effect, Commit | OnLoop)  # of a run that only awaits
+        try:
+            value = await self._waiting(effect)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.is_given_up or task is None or task.cancelling():
+                raise
+            raise withdrawn() from None
+        if self.is_given_up:  # and what was awaited has made nothing of that
+            raise asyncio.CancelledError
+        return value
 
 
 # -- several at once --------------------------------------------------------------------------

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Await", "Call", "Commit", "Effect", "Gather", "Job", "Ledger", "Sleep", "Steps"]
+__all__ = [
+    "Await",
+    "Call",
+    "Commit",
+    "Effect",
+    "Gather",
+    "Job",
+    "Ledger",
+    "OnLoop",
+    "Sleep",
+    "Steps",
+]
 
 
 class Await:
@@ -79,6 +90,15 @@ class Commit:
         self.is_last = is_last
 
 
+class OnLoop:
+    """Drive a part of a line on the event loop on which it awaits, without a way back between."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+
 class Gather:
     """Drive jobs at the same time, ``limit`` of them at once, and return when all have ended.
 
@@ -98,6 +118,6 @@ class Gather:
         self.stop = stop
 
 
-Effect: TypeAlias = Await | Sleep | Call | Commit | Gather
+Effect: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop
 Steps: TypeAlias = Generator[Effect, Any, None]
 Job: TypeAlias = Generator[Effect, Any, None]

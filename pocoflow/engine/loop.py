@@ -18,7 +18,7 @@ from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.effects import Await, Call, Commit, Effect, Steps
+from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps
 from pocoflow.engine.endings import fail, late_of, pause, too_many
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.run import Run
@@ -63,7 +63,11 @@ def steps(run: Run, start: GraphNode) -> Steps:
     try:
         run.tell("flow_start", run.context.flow_name, run.step)
         try:
-            yield from _loop(run, start)
+            if run.only_awaits and run.inline:
+                run.inline, run.on_loop = False, True
+                yield OnLoop(_loop(run, start))
+            else:
+                yield from _loop(run, start)
         except Paused:
             paused = yield from pause(run)
     except BaseException as exc:

@@ -109,6 +109,8 @@ class Run:
         inline: Whether synchronous code may be called in the driver's own thread.
         on_loop: Whether an event loop drives it that others share, so that no commit may hold it
             up.
+        only_awaits: Whether nothing in it may block: all its phases are asynchronous, it writes
+            nothing and no hook is called.
         listeners: Who is told of events, by kind of event.
         recorder: Keeps the steps in the database, if there is one; in a branch there always is one.
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
@@ -149,6 +151,7 @@ class Run:
     middleware: Middleware = NO_MIDDLEWARE
     wraps: bool = False
     on_loop: bool = False
+    only_awaits: bool = False
 
     def elapsed(self) -> float:
         """Seconds since the current step began; 0 if nobody asked for times."""

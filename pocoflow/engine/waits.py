@@ -10,7 +10,7 @@ from typing import Any
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 from pocoflow.nodes.context import current
 
-__all__ = ["bounded", "cancelled", "sleep", "until_cancelled", "wait"]
+__all__ = ["bounded", "cancelled", "sleep", "until_cancelled", "wait", "withdrawn"]
 
 
 def _alarm() -> tuple[Callable[[], None], Callable[[float | None], bool]]:
@@ -54,7 +54,7 @@ def wait(future: Future[Any], timeout: float | None) -> Any:
             raise cancelled()
         return future.result()
     except CancelledError:
-        raise (cancelled() if cancellation.requested else _withdrawn()) from None
+        raise (cancelled() if cancellation.requested else withdrawn()) from None
     finally:
         cancellation.remove_callback(wake)
         future.cancel()
@@ -89,7 +89,7 @@ async def until_cancelled(waiting: Awaitable[Any]) -> Any:
         if interrupted and task.uncancel() == 0:
             raise cancelled() from None
         if not interrupted and not task.cancelling():
-            raise _withdrawn() from None
+            raise withdrawn() from None
         raise
     finally:
         waits = False
@@ -130,7 +130,7 @@ def cancelled() -> RunCancelled:
     )
 
 
-def _withdrawn() -> RunError:
+def withdrawn() -> RunError:
     """The error of an await that was cancelled although nobody cancelled the run."""
     context = current.get()
     return RunError(

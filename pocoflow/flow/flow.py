@@ -362,7 +362,10 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         run_id, token = new_run_id(self.flow_name)
         run = self._run(graph, self.run_id or run_id, token, store, objects)
         database = self._open_database(graph)
-        if database is not None:
+        if database is None:
+            hears = run.snapshot is not None or bool(self._registered())
+            run.only_awaits = graph.only_awaits and not hears
+        else:
             from pocoflow.db.recorder import RunRecorder
 
             classes = classes_of(store.schema, aliases=self.aliases)

@@ -132,6 +132,12 @@ class GraphNode:
         if self.branches:
             self.exec_async = all(graph.is_async for graph in self.branches)
 
+    @property
+    def only_awaits(self) -> bool:
+        """Whether each of its phases is asynchronous, or none of the user's."""
+        is_plain = self.is_bare and not self.spreads
+        return is_plain and self.prep_on_loop and self.exec_async and self.post_on_loop
+
     def connect(self, action: str, target: GraphNode | None) -> None:
         """Draw an edge from here; for the graph alone, while it is being drawn."""
         if action == ANY_ACTION:
@@ -266,6 +272,7 @@ class Graph:
         edges: Every edge that counts, by source in the order of the nodes.
         conflicts: Edges that do not count, each with the one that does.
         is_async: Whether every ``exec`` in it is asynchronous.
+        only_awaits: Whether each phase in it is asynchronous, or none of the user's.
         resources: What the nodes that can be reached take from the run, those of nested flows
             included, each with the name of the first that does.
         middleware: What the flow has around visits of nodes and attempts.
@@ -281,6 +288,7 @@ class Graph:
         "is_async",
         "middleware",
         "nodes",
+        "only_awaits",
         "resources",
         "start",
         "wraps",
@@ -304,6 +312,10 @@ class Graph:
         self.conflicts = tuple(self._conflicts(own))
         self.is_async: bool = all(
             all(graph.is_async for graph in place.within) if place.within else place.exec_async
+            for place in self.nodes.values()
+        )
+        self.only_awaits: bool = all(
+            place.inner.only_awaits if place.inner is not None else place.only_awaits
             for place in self.nodes.values()
         )
         self._final: tuple[tuple[str, ...] | None] | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, context, key, resource
+from pocoflow.errors import RunCancelled, RunError
 
 SPAN: ContextVar[str] = ContextVar("SPAN", default="none")
 
@@ -348,3 +349,77 @@ def test_a_context_manager_spans_phases(go: Callable[..., Any]) -> None:
 
     go(Flow(Use()))
     assert log == ["in", "out", "session"]
+
+
+class Counting(Node):
+    """Three asynchronous phases, until the store says that it is enough."""
+
+    async def prep(self, store: Store[Any], /) -> int:
+        """Note the thread."""
+        store["threads"].add(threading.current_thread().name)
+        return int(store["n"])
+
+    async def exec(self, number: int, /) -> int:
+        """One more."""
+        await asyncio.sleep(0)
+        return number + 1
+
+    async def post(self, store: Store[Any], given: int, number: int, /) -> str:
+        """Say whether it is enough."""
+        store["n"] = number
+        return "again" if number < 5 else "default"
+
+
+def counting() -> Node[Any, Any, Any]:
+    """Such a node, in a loop."""
+    node = Counting()
+    return node.then("again", node)
+
+
+@pytest.mark.parametrize("go", [run, run_background])
+def test_what_only_awaits_runs_on_the_loop_and_what_hears_of_it_does_not(go: Any) -> None:
+    """Asynchronous steps of a synchronous run are made on the loop, hooks called in its thread."""
+    threads: set[str] = set()
+    assert go(Flow(counting()), n=0, threads=threads)["n"] == 5
+    assert threads == {"pocoflow-loop"}
+    heard: set[str] = set()
+    flow = Flow(counting())
+    flow.on("node_end", lambda *facts: heard.add(threading.current_thread().name))
+    assert go(flow, n=0, threads=threads)["n"] == 5
+    assert len(heard) == 1
+    assert "pocoflow-loop" not in heard
+
+
+def test_an_exec_that_takes_a_cancellation_for_itself_writes_nothing_after_it() -> None:
+    """The run is cancelled all the same, and post is not called."""
+    begun = threading.Event()
+
+    class Stubborn(Counting):
+        async def exec(self, number: int, /) -> int:
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return 1
+            return 2
+
+    handle = Flow(Stubborn()).run_background({"n": 0, "threads": set()})
+    assert begun.wait(30)
+    handle.cancel()
+    with pytest.raises(RunCancelled):
+        handle.wait(30)
+    assert handle.store["n"] == 0
+
+
+def test_an_await_that_somebody_cancelled_fails_the_run_that_only_awaits() -> None:
+    """It says that what was awaited was cancelled, and not the run."""
+
+    class Withdrawn(Counting):
+        async def exec(self, number: int, /) -> int:
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            task.cancel()
+            await task
+            return 1
+
+    with pytest.raises(RunError, match=r"exec of node 'Withdrawn' .* the run itself was not"):
+        run(Flow(Withdrawn()), n=0, threads=set())
