@@ -1,0 +1,137 @@
+"""The measures of the house: ``python -m tests.house`` prints them, a unit test holds some.
+
+Lines of code are those that hold something else than blanks, comments and docstrings.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = [
+    "FACES",
+    "GROUND",
+    "PACKAGE",
+    "code_lines",
+    "kernel",
+    "long_signatures",
+    "names",
+    "private",
+    "rooms",
+]
+
+PACKAGE = Path(__file__).parents[1] / "pocoflow"
+DESIGN = PACKAGE.parent / "docs" / "design.md"
+
+GROUND = ("_version", "address", "cleanup", "errors", "logging", "messages")
+"""The files beside the rooms."""
+
+FACES = ("events", "failure", "node", "reducers", "runner")
+"""Documented import paths of what lives in a room."""
+
+_BETWEEN = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def code_lines(file: Path) -> int:
+    """How many lines of code a file has."""
+    source = file.read_text(encoding="utf-8")
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            text = node.body[0]
+            documented.update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
+    found: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _BETWEEN:
+            found.update(range(token.start[0], token.end[0] + 1))
+    return len(found - documented - {source.count("\n") + 1})
+
+
+def modules() -> Iterator[Path]:
+    """Every module of the package."""
+    yield from sorted(PACKAGE.rglob("*.py"))
+
+
+def rooms() -> Counter[str]:
+    """Lines of code by room; a file beside the rooms counts by its own name."""
+    found: Counter[str] = Counter()
+    for file in modules():
+        found[file.relative_to(PACKAGE).parts[0].removesuffix(".py")] += code_lines(file)
+    return found
+
+
+def kernel() -> dict[str, int]:
+    """Lines of code of the files that ``docs/design.md`` lists to be read in an hour."""
+    text = (
+        DESIGN.read_text(encoding="utf-8").partition("## Read in an hour")[2].partition("\n## ")[0]
+    )
+    return {
+        name: code_lines(PACKAGE / name) for name in re.findall(r"^\| `([a-z_/]+\.py)`", text, re.M)
+    }
+
+
+def names() -> Counter[str]:
+    """How many modules have a name; commands of the command line, and packages, aside."""
+    files = (file.relative_to(PACKAGE) for file in modules())
+    kept = (one for one in files if one.parts[0] != "cli" and not one.stem.startswith("__"))
+    return Counter(one.stem for one in kept)
+
+
+def private() -> list[str]:
+    """Uses of private attributes of other objects."""
+    found = []
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Attribute) or not re.match(r"_[a-z]", node.attr):
+                continue
+            if node.attr in ("_replace", "_asdict", "_fields", "_make"):  # of named tuples
+                continue
+            owner = node.value
+            mine = isinstance(owner, ast.Name) and owner.id in ("self", "cls", "other", "made")
+            if not mine and not (isinstance(owner, ast.Call) and ast.unparse(owner) == "super()"):
+                found.append(f"{file.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+def long_signatures(most: int = 6) -> list[str]:
+    """Functions with more parameters than that, ``self`` aside."""
+    found = []
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            given = node.args
+            count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+            first = (given.posonlyargs + given.args)[:1]
+            count -= bool(first) and first[0].arg in ("self", "cls")
+            if count > most:
+                found.append(f"{file.relative_to(PACKAGE)}:{node.lineno} {node.name}: {count}")
+    return found
+
+
+def _main() -> None:
+    out = sys.stdout.write
+    by_room = rooms()
+    for room, lines in by_room.most_common():
+        out(f"{lines:7} {room}\n")
+    out(f"{sum(by_room.values()):7} lines of code in the package\n")
+    read = kernel()
+    out(f"{sum(read.values()):7} lines of code in the {len(read)} files to be read in an hour\n")
+    anything = sum(file.read_text(encoding="utf-8").count("Any") for file in modules())
+    out(f"{anything:7} times Any\n")
+    for what, found in (
+        ("functions with 7 or more parameters", long_signatures()),
+        ("private attributes of other objects", private()),
+    ):
+        out(f"{len(found):7} {what}\n" + "".join(f"          {one}\n" for one in found))
+
+
+if __name__ == "__main__":
+    _main()

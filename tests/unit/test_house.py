@@ -1,0 +1,24 @@
+"""The house keeps its form: rooms, names, and what its own design says of it."""
+
+from __future__ import annotations
+
+from tests import house
+
+
+def test_there_are_ten_rooms_a_ground_floor_and_the_documented_paths() -> None:
+    """Whatever is new has its place in a room."""
+    files = {file.stem for file in house.PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert files == {*house.GROUND, *house.FACES}
+    folders = {one.parent.name for one in house.PACKAGE.glob("*/__init__.py")}
+    assert len(folders) <= 14
+
+
+def test_a_documented_path_is_a_few_lines() -> None:
+    """What lives in a room is only named where its documented path is."""
+    lines = house.rooms()
+    assert all(lines[face] <= 40 for face in house.FACES)
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """A module is found by its name; commands of the command line are named after themselves."""
+    assert [name for name, count in house.names().items() if count > 1] == []
