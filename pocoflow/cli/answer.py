@@ -112,7 +112,7 @@ def answer(args: argparse.Namespace) -> int:
     by = args.by if args.by is not None else _login()
     if args.flow:
         flow = owner_of_runs(args)
-        db = flow._required_database()
+        db = flow.database
         args.run_id = find_run(db, args.run_id)["run_id"]
         try:
             flow.check_owner(args.run_id)

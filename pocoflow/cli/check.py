@@ -18,8 +18,6 @@ from pocoflow.cli.output import CommandError
 from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.flow.resume import StoredRun
-from pocoflow.flow.starting import Resuming
 from pocoflow.messages import closest
 
 __all__ = ["register"]
@@ -97,7 +95,7 @@ def check(args: argparse.Namespace) -> int:
 
 def _proof(flow: Flow[Any], target: str) -> Proof:
     try:
-        return flow._proof(flow.graph.start, (), flow.schema)
+        return flow.proof()
     except PocoflowError as exc:
         raise CommandError(f"{target} cannot be drawn: {exc}") from exc
 
@@ -105,16 +103,15 @@ def _proof(flow: Flow[Any], target: str) -> Proof:
 def _runs(flow: Flow[Any], path: str) -> Iterator[Finding]:
     """A finding for each unfinished run of the flow that could not go on."""
     with open_database(path) as database:
+        there = flow.using(db_path=database)
         names = dict.fromkeys((flow.flow_name, *flow.formerly))
         runs = [run for name in names for run in database.list_runs(10**9, flow_name=name)]
         for run in runs:
             if run["status"] == "completed":
                 continue
-            try:
-                known = StoredRun(database, run["run_id"], flow.graph, flow.schema, Resuming())
-                known.rehearse(flow._prove)
-            except Exception as exc:  # noqa: BLE001 - whatever it is, it would end the resume
-                yield stored.cannot_go_on(flow.flow_name, run, exc)
+            refusal = there.can_resume(run["run_id"]).refusal
+            if refusal is not None:
+                yield stored.cannot_go_on(flow.flow_name, run, refusal)
 
 
 def _configuration() -> dict[str, Any]:

@@ -30,7 +30,7 @@ def recover(args: argparse.Namespace) -> int:
     """Recover the runs and say how each ended; 1 if one of them failed again."""
     flow = owner_of_runs(args)
     outcomes = flow.recover()
-    database, room = flow._required_database().path, width()
+    database, room = flow.database.path, width()
     for run_id, error in outcomes.items():
         line = printable(f"{run_id}  {_ended(run_id, error)}")
         print(line if room is None else one_line(line, room))

@@ -53,7 +53,7 @@ def resume(args: argparse.Namespace) -> int:
     """Resume a run and say how it ended."""
     flow = owner_of_runs(args)
     changes, rename = dict(args.set), dict(args.rename)
-    run_id = find_run(flow._required_database(), args.run_id)["run_id"]
+    run_id = find_run(flow.database, args.run_id)["run_id"]
     return go_on(flow, run_id, args.flow, args.db, changes=changes, rename=rename)
 
 
@@ -79,7 +79,7 @@ def go_on(
     Raises:
         CommandError: It has failed, or cannot go on.
     """
-    database = flow._required_database().path
+    database = flow.database.path
     try:
         flow.resume(run_id, changes=changes, rename=rename)
     except RunPaused as exc:
@@ -101,7 +101,7 @@ def go_on(
 
 
 def _open(flow: Flow[Any], run_id: str) -> list[Asked]:
-    return [one for one in flow._required_database().get_questions(run_id) if one.is_open]
+    return [one for one in flow.database.get_questions(run_id) if one.is_open]
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -25,7 +25,7 @@ from pocoflow.flow.starting import importing
 from pocoflow.messages import closest
 from pocoflow.nodes.base import Node
 
-__all__ = ["TARGET_HELP", "add_relocations", "load_flow", "owner_of_runs", "stored_in"]
+__all__ = ["TARGET_HELP", "add_relocations", "load_flow", "owner_of_runs"]
 
 TARGET_HELP = (
     "the flow: package.module:name or path/file.py:name, where name is a flow, or a function "
@@ -59,10 +59,15 @@ def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
     Raises:
         CommandError: The target is not a flow, or there is no database.
     """
-    flow = stored_in(load_flow(args.flow), args.db)
-    flow.formerly = (*flow.formerly, *args.flow_was)
-    flow.aliases |= {old: _load_class(new) for old, new in args.alias}
-    return flow
+    flow = load_flow(args.flow)
+    aliases = {old: _load_class(new) for old, new in args.alias}
+    if args.db is not None:
+        check_there(args.db)
+    elif flow.db_path is None:
+        raise CommandError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
+    elif isinstance(flow.db_path, str | os.PathLike):
+        check_there(flow.db_path)
+    return flow.using(db_path=args.db, formerly=args.flow_was, aliases=aliases)
 
 
 def _alias(text: str) -> tuple[str, str]:
@@ -111,21 +116,6 @@ def load_flow(target: str) -> Flow[Any]:
     if not isinstance(found, Flow):
         raise CommandError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
     return found
-
-
-def stored_in(flow: Flow[Any], path: str | None) -> Flow[Any]:
-    """Let a flow use the database of a command's ``--db``, if there is one; it must exist.
-
-    Raises:
-        CommandError: There is no database.
-    """
-    given = flow._db_path if path is None else path
-    if given is None:
-        raise CommandError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
-    if isinstance(given, str | os.PathLike):
-        check_there(given)
-        flow._db_path, flow._database = given, None
-    return flow
 
 
 def _import(place: str) -> ModuleType:

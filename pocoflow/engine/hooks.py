@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
-
-from pydantic import BaseModel
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.run import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
-from pocoflow.nodes.question import Question
-from pocoflow.store.store import Store
 from pocoflow.values.callables import is_async
 from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
     from pocoflow.engine.event_types import NodeFailed
 
-__all__ = ["Hooked"]
-
-StateT = TypeVar("StateT", bound=BaseModel, default=Any)
+__all__ = ["Hooks"]
 
 _log = get_logger("flow")
 
@@ -51,79 +44,18 @@ _SHAPES: dict[str, tuple[str, Callable[[Callable[..., object]], Listener]]] = {
 }
 
 
-class Hooked(Generic[StateT]):
-    """Something whose runs tell callbacks and the log of their events."""
+class Hooks:
+    """Who is told of the events of a flow's runs: callbacks, and the log.
 
-    @overload
-    def on(
-        self, event: Literal["node_start"], callback: Callable[[str, Store[StateT]], object], /
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_end"],
-        callback: Callable[[str, str, float, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_error"],
-        callback: Callable[[str, Exception, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_retry"],
-        callback: Callable[[str, int, Exception, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["flow_end", "flow_cancelled", "flow_pause"],
-        callback: Callable[[int, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["flow_error"],
-        callback: Callable[[BaseException, Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self,
-        event: Literal["node_ask"],
-        callback: Callable[[str, Question[Any], Store[StateT]], object],
-        /,
-    ) -> Self: ...
-    @overload
-    def on(
-        self, event: Literal["flow_start"], callback: Callable[[Store[StateT]], object], /
-    ) -> Self: ...
-    def on(self, event: str, callback: Callable[..., object], /) -> Self:
-        """Tell a callback of an event, after the commit that made it true.
+    Attributes:
+        registered: The callbacks by event.
+    """
 
-        The events and what the callback gets::
+    def __init__(self, registered: Mapping[str, Iterable[Listener]] | None = None) -> None:
+        self.registered = {event: [*those] for event, those in (registered or {}).items()}
 
-            flow_start      (store)
-            node_start      (name, store)
-            node_retry      (name, attempt, exc, store)
-            node_end        (name, action, elapsed_seconds, store)
-            node_error      (name, exc, store)
-            flow_end        (steps, store)       the run completed
-            flow_error      (exc, store)         the run failed
-            flow_cancelled  (steps, store)       the run was cancelled
-            node_ask        (name, question, store)
-            flow_pause      (steps, store)       the run waits for answers
-
-        An ``Exception`` that a callback raises is logged and changes nothing.
-
-        Returns:
-            This object.
+    def add(self, event: str, callback: Callable[..., object]) -> None:
+        """Tell a callback of an event, in the shape that is documented.
 
         Raises:
             HookError: There is no such event, or the callback cannot take what it passes.
@@ -137,39 +69,30 @@ class Hooked(Generic[StateT]):
         parameters, adapt = shape
         wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
         _check_shape(wanted, callback, parameters)
-        self._registered().setdefault(event, []).append(adapt(callback))
-        return self
+        self.registered.setdefault(event, []).append(adapt(callback))
 
-    def subscribe(self, listener: Listener, /) -> Self:
-        """Tell a callable of every event: ``listener(event, store)``, the event as its dataclass.
-
-        Returns:
-            This object.
+    def subscribe(self, listener: Listener) -> None:
+        """Tell a callable of every event.
 
         Raises:
-            HookError: It cannot be called with these, or it is ``async``: nobody awaits it.
+            HookError: It cannot be called with an event and a store, or it is ``async``.
         """
         from pocoflow.engine.event_types import KINDS
 
         wanted = "flow.subscribe(listener) calls listener(event, store)"
         _check_shape(wanted, listener, "event, store")
         for kind in KINDS:
-            self._registered().setdefault(kind, []).append(listener)
-        return self
+            self.registered.setdefault(kind, []).append(listener)
 
     def listeners(self) -> Mapping[str, tuple[Listener, ...]]:
         """Who is told in a run that begins now: the callbacks, and the log where it is enabled."""
         logged = _logged(tuple(map(_log.isEnabledFor, _LEVELS)))
         # A copy, as another thread may register more.
-        registered = self._registered().copy()
+        registered = self.registered.copy()
         if not registered:
             return logged
         told = {kind: (*logged.get(kind, ()), *those) for kind, those in registered.items()}
         return {**logged, **told}
-
-    def _registered(self) -> dict[str, list[Listener]]:
-        registered: dict[str, list[Listener]] = self.__dict__.setdefault("_listeners", {})
-        return registered
 
 
 def _check_shape(wanted: str, callback: Callable[..., object], parameters: str) -> None:

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
+from abc import ABCMeta
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.address import Address, check_name
-from pocoflow.engine.commits import Unopened, commit
-from pocoflow.engine.drivers import drive, drive_async
-from pocoflow.engine.effects import Commit, Ledger, Steps
-from pocoflow.engine.endings import exhaust, fail
-from pocoflow.engine.hooks import Hooked
-from pocoflow.engine.loop import steps
-from pocoflow.engine.run import Run
-from pocoflow.errors import DefinitionError
+from pocoflow.engine.commits import Unopened
+from pocoflow.engine.effects import Ledger
+from pocoflow.engine.hooks import Hooks
+from pocoflow.engine.run import Listener, Run
+from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
+from pocoflow.flow.execution import Execution, Started
 from pocoflow.flow.handle import RunHandle
-from pocoflow.flow.proving import names_of
+from pocoflow.flow.proving import Proofs, names_of
 from pocoflow.flow.starting import (
+    Resumable,
     Resuming,
     check_database,
     names_before,
@@ -32,17 +43,16 @@ from pocoflow.flow.starting import (
     refuse_while_importing,
     snapshots,
 )
-from pocoflow.flow.stored_runs import Started, StoredRuns
-from pocoflow.flow.stream import stream, stream_async
-from pocoflow.graph.graph import Graph, graphs_in
+from pocoflow.graph.graph import Graph, GraphNode, graphs_in
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
-from pocoflow.nodes.base import Node, note_part
+from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.edges import Edge, End, users_line
+from pocoflow.nodes.edges import End, users_line
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
-from pocoflow.nodes.porting import not_a_node, refuse_phases, two_arguments
+from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phases, two_arguments
+from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import check_resources
 from pocoflow.nodes.settings import is_time
 from pocoflow.store.fields import References
@@ -50,8 +60,16 @@ from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
+    from pocoflow.check import Proof, Subject
+    from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
+    from pocoflow.db.question_rows import Asked
     from pocoflow.engine.event_types import Event
+    from pocoflow.nodes.question import Reply
+
+    _Base = NodeLike
+else:
+    _Base = Node
 
 __all__ = ["Flow"]
 
@@ -62,7 +80,14 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = get_logger("flow")
 
 
-class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
+class _FlowType(ABCMeta):
+    """The type of flows, which do not list what they have not."""
+
+    def __dir__(cls) -> list[str]:
+        return [name for name in super().__dir__() if hasattr(cls, name)]
+
+
+class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -100,7 +125,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
 
     def __init__(
         self,
-        start: Node[Any, Any, Any],
+        start: NodeLike[Any],
         *,
         flow_name: str | None = None,
         db_path: str | os.PathLike[str] | WorkflowDB | None = None,
@@ -126,11 +151,11 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         if db_path is not None:
             check_database(db_path)
         make_schema(schema)
-        refuse_phases(type(self), Node)
+        refuse_phases(type(self))
         note_part(start)
         self._made_at = users_line()
         self.start = start
-        super().__init__(name=start.name if flow_name is None else flow_name)
+        self.name = start.name if flow_name is None else flow_name
         self.max_steps = max_steps
         self.schema = schema
         self.inputs = names_of("inputs", inputs)
@@ -144,11 +169,21 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self.formerly = names_before(formerly)
         self.aliases = dict(aliases or {})
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
-        self._db_path = db_path
+        self.db_path = db_path
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
         self._own_edges = FlowEdges()
+        self._hooks = Hooks()
+        self._proofs = Proofs()
         self._described: tuple[Graph, str] | None = None
+
+    is_flow = True
+
+    if not TYPE_CHECKING:
+        # At run time a flow is a Node; what only single steps have is not there.
+        for name in OF_STEPS:
+            vars()[name] = NotOfFlows(name)
+        del name
 
     @property
     def flow_name(self) -> str:
@@ -158,7 +193,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
     # -- wiring -------------------------------------------------------------------------------
 
     @two_arguments
-    def then(self, source: str | Source, target: Node[Any, Any, Any] | End, /) -> Self:
+    def then(self, source: str | Source, target: NodeLike[Any] | End, /) -> Self:
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
         The edge belongs to this flow, so a node serves in many of them; where the node has one of
@@ -207,7 +242,96 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self._own_edges.use(visit, attempt)
         return self
 
-    is_flow = True
+    # -- hooks --------------------------------------------------------------------------------
+
+    @overload
+    def on(
+        self, event: Literal["node_start"], callback: Callable[[str, Store[StateT]], object], /
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_end"],
+        callback: Callable[[str, str, float, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_error"],
+        callback: Callable[[str, Exception, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_retry"],
+        callback: Callable[[str, int, Exception, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["flow_end", "flow_cancelled", "flow_pause"],
+        callback: Callable[[int, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["flow_error"],
+        callback: Callable[[BaseException, Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self,
+        event: Literal["node_ask"],
+        callback: Callable[[str, Question[Any], Store[StateT]], object],
+        /,
+    ) -> Self: ...
+    @overload
+    def on(
+        self, event: Literal["flow_start"], callback: Callable[[Store[StateT]], object], /
+    ) -> Self: ...
+    def on(self, event: str, callback: Callable[..., object], /) -> Self:
+        """Tell a callback of an event, after the commit that made it true.
+
+        The events and what the callback gets::
+
+            flow_start      (store)
+            node_start      (name, store)
+            node_retry      (name, attempt, exc, store)
+            node_end        (name, action, elapsed_seconds, store)
+            node_error      (name, exc, store)
+            flow_end        (steps, store)       the run completed
+            flow_error      (exc, store)         the run failed
+            flow_cancelled  (steps, store)       the run was cancelled
+            node_ask        (name, question, store)
+            flow_pause      (steps, store)       the run waits for answers
+
+        An ``Exception`` that a callback raises is logged and changes nothing.
+
+        Returns:
+            This flow.
+
+        Raises:
+            HookError: There is no such event, or the callback cannot take what it passes.
+        """
+        self._hooks.add(event, callback)
+        return self
+
+    def subscribe(self, listener: Listener, /) -> Self:
+        """Tell a callable of every event: ``listener(event, store)``, the event as its dataclass.
+
+        Returns:
+            This flow.
+
+        Raises:
+            HookError: It cannot be called with these, or it is ``async``: nobody awaits it.
+        """
+        self._hooks.subscribe(listener)
+        return self
 
     # -- running ------------------------------------------------------------------------------
 
@@ -215,7 +339,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         self,
         store: StoreLike[StateT] = None,
         *,
-        resume_from: Node[Any, Any, Any] | None = None,
+        resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Run to the end in this thread.
@@ -240,13 +364,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             DeadlineError: It took longer than ``deadline`` seconds.
             Exception: Whatever a node raised, as it was raised.
         """
-        return self._go(self._new(store, resume_from, resources))
+        return self._new(store, resume_from, resources).run()
 
     async def run_async(
         self,
         store: StoreLike[StateT] = None,
         *,
-        resume_from: Node[Any, Any, Any] | None = None,
+        resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> Store[StateT]:
         """Run to the end on the caller's event loop; like :meth:`run` in everything else.
@@ -255,13 +379,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
         the run.
         """
-        return await self._go_async(lambda: self._new(store, resume_from, resources), shared=True)
+        return await self._new(store, resume_from, resources).run_async()
 
     def run_background(
         self,
         store: StoreLike[StateT] = None,
         *,
-        resume_from: Node[Any, Any, Any] | None = None,
+        resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
@@ -269,13 +393,13 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         The run is in the database, as ``running``, when this returns. If the interpreter exits
         before the run has ended, the run ends with it and reads as interrupted.
         """
-        return self._go_background(self._new(store, resume_from, resources))
+        return self._new(store, resume_from, resources).background()
 
     def stream(
         self,
         store: StoreLike[StateT] = None,
         *,
-        resume_from: Node[Any, Any, Any] | None = None,
+        resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> Generator[Event, None, None]:
         """Start a run in a thread and give its events as they happen; else like :meth:`run`.
@@ -284,25 +408,17 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         reader without a bound and without slowing the run down. Leaving the loop early cancels the
         run. An exception that ends the run is raised after its last event.
         """
-        started = self._new(store, resume_from, resources)
-        return stream(started.run, steps(started.run, started.place), self._database)
+        return self._new(store, resume_from, resources).stream()
 
     def stream_async(
         self,
         store: StoreLike[StateT] = None,
         *,
-        resume_from: Node[Any, Any, Any] | None = None,
+        resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
-
-        async def begin() -> tuple[Run, Steps]:
-            started = await self._begin_async(
-                lambda: self._new(store, resume_from, resources), shared=True
-            )
-            return started.run, steps(started.run, started.place)
-
-        return stream_async(begin)
+        return self._new(store, resume_from, resources).stream_async()
 
     @property
     def graph(self) -> Graph:
@@ -310,50 +426,424 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         return graphs_in(self)[0]
 
     @property
-    def _strays(self) -> tuple[Edge[Any], ...]:
-        return () if self._is_part else tuple(self._edges.values())
+    def database(self) -> WorkflowDB:
+        """The database that the flow keeps its runs in; opened when it is first asked for.
+
+        Raises:
+            DefinitionError: The flow has no ``db_path``.
+        """
+        database = self._open_database(self.graph)
+        if database is None:
+            raise DefinitionError(
+                f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
+            )
+        return database
+
+    def using(
+        self,
+        *,
+        db_path: str | os.PathLike[str] | WorkflowDB | None = None,
+        formerly: Iterable[str] = (),
+        aliases: Mapping[str, type] | None = None,
+    ) -> Self:
+        """This flow on another database: a flow of its own, with the same wiring and hooks.
+
+        What is wired or registered later concerns one of them only; edges of the nodes are common.
+
+        Args:
+            db_path: As for a new flow; by default where this one keeps its runs.
+            formerly: More names that the flow had before.
+            aliases: More classes of stored values that have other names now.
+
+        Raises:
+            DefinitionError: An argument makes no sense.
+        """
+        other = copy(self)
+        other._own_edges = self._own_edges.copy()
+        other._hooks = Hooks(self._hooks.registered)
+        other._proofs = Proofs()
+        other._drawn = None
+        other.formerly = (*self.formerly, *names_before(formerly))
+        other.aliases = {**self.aliases, **(aliases or {})}
+        if db_path is not None:
+            check_database(db_path)
+            other.db_path, other._database, other._opened = db_path, None, []
+        return other
+
+    def validate(self) -> list[Finding]:
+        """Look for everything that is provably wrong with the flow; no node is run.
+
+        Every run does it, too, once for a wiring, and is stopped by errors before its first node.
+        The codes are explained in ``docs/reference/rules.md``.
+
+        Returns:
+            All findings, errors first; empty if there is nothing to say.
+        """
+        return list(self.proof().findings)
+
+    def proof(self) -> Proof:
+        """All that validation knows of the flow: the findings, and what was silenced."""
+        return self._proof(self.graph.start, (), self.schema)
 
     def __repr__(self) -> str:
         return f"<Flow {self.flow_name!r} from {self.start.name!r}>"
 
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *vars(self)})
+
+    # -- stored runs --------------------------------------------------------------------------
+
+    def resume(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> Store[StateT]:
+        """Go on with a stored run: the same run, at the node that comes next, to its end.
+
+        A finished ``exec`` is not called again: its result is taken from the database. ``prep`` of
+        the pending node runs on the store of the last checkpoint. If the code has changed since,
+        the difference is logged; where it concerns the pending node or a field, it is refused.
+
+        Args:
+            run_id: A run that failed, was cancelled or interrupted, or a fork.
+            changes: Values to set first, such as those that could not be saved.
+            rename: New names of nodes: ``{"Summarise": "Summarize"}``.
+            types: Classes of stored values that neither the schema nor a loaded module has.
+            aliases: Classes that have other names now, by those that are on record:
+                ``{"old_module:Name": Name}``.
+            flow_was: The name that the flow had when the run was started, if that was another one;
+                ``Flow(formerly=...)`` says so once for all.
+            resources: As in :meth:`run`; they are not stored, so they are given again.
+
+        Returns:
+            The store of the run.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+            ResumeError: It is completed, or alive here or in another process, or its pending node
+                or a field is gone.
+            DefinitionError: The flow has no ``db_path``.
+            Exception: As :meth:`run`.
+        """
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
+        return self._old(run_id, resuming, resources).run()
+
+    async def resume_async(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> Store[StateT]:
+        """Like :meth:`resume`, on the caller's event loop."""
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
+        return await self._old(run_id, resuming, resources).run_async()
+
+    def resume_background(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> RunHandle[StateT]:
+        """Like :meth:`resume`, in a daemon thread."""
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
+        return self._old(run_id, resuming, resources).background()
+
+    def resume_stream(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> Generator[Event, None, None]:
+        """Like :meth:`resume`, as an iterator of events like :meth:`stream`."""
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
+        return self._old(run_id, resuming, resources).stream()
+
+    def resume_stream_async(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Like :meth:`resume_stream`, on the caller's event loop."""
+        resuming = self._resuming(changes, rename, types, aliases, flow_was)
+        return self._old(run_id, resuming, resources).stream_async()
+
+    def can_resume(
+        self,
+        run_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+    ) -> Resumable:
+        """Find out whether a stored run could go on, and what would change; write nothing.
+
+        Reads what :meth:`resume` would read; that the run is not alive, or completed, is not
+        looked at. The result is true if it could: ``if flow.can_resume(run_id): ...``
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            DefinitionError: The flow has no ``db_path``.
+        """
+        from pocoflow.flow.resume import StoredRun
+
+        database = self.database
+        try:
+            resuming = self._resuming(changes, rename, types, aliases, flow_was)
+            self._refuse_other(database, run_id, resuming)
+            stored = StoredRun(database, run_id, self.graph, self.schema, resuming)
+            return stored.rehearse(self._prove)
+        except RunNotFoundError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
+            return Resumable(run_id, refusal=exc)
+
+    def check_owner(self, run_id: str, *, flow_was: str | None = None) -> None:
+        """Refuse a stored run that is of another flow, by the name on its record.
+
+        Whatever acts on a stored run asks this first. Cheap: no value of the run is read.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+            DefinitionError: The flow has no ``db_path``.
+        """
+        self._refuse_other(self.database, run_id, Resuming(flow_was=flow_was))
+
+    def recover(
+        self,
+        *,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> dict[str, Exception | None]:
+        """Resume every run of this flow that can go on, one after another.
+
+        These are the runs whose process ended before they did, and the paused ones that have an
+        answer, or whose question has passed its deadline. Runs that bear a name that the flow had
+        before (``formerly``, ``flow_was``) are its own.
+
+        Returns:
+            For each such run, ``None`` if it is completed now, or the exception that ended it,
+            ``RunPaused`` if it waits (again). One that fails does not keep the others from going
+            on; one that another process has taken, or somebody has ended, meanwhile is left out.
+        """
+        outcomes: dict[str, Exception | None] = {}
+        resuming = self._recovering(types, aliases, flow_was)
+        for run_id in self._to_recover(flow_was):
+            with _noting(outcomes, run_id):
+                self._old(run_id, resuming, resources).run()
+        return outcomes
+
+    async def recover_async(
+        self,
+        *,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> dict[str, Exception | None]:
+        """Like :meth:`recover`, on the caller's event loop."""
+        import asyncio
+
+        outcomes: dict[str, Exception | None] = {}
+        resuming = self._recovering(types, aliases, flow_was)
+        for run_id in await asyncio.to_thread(self._to_recover, flow_was):
+            with _noting(outcomes, run_id):
+                await self._old(run_id, resuming, resources).run_async()
+        return outcomes
+
+    def fork(
+        self,
+        run_id: str,
+        step: int | None = None,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+    ) -> str:
+        """Make a new run from a checkpoint of another one, which is left as it is.
+
+        Args:
+            run_id: The parent; the new run records it.
+            step: The checkpoint, from 0; -1 is the store before the first node; by default the
+                last one.
+            changes: Values to set in the new run's store.
+            types: As in :meth:`resume`.
+            aliases: As in :meth:`resume`.
+            flow_was: As in :meth:`resume`.
+
+        Returns:
+            The id of the new run, which is ``queued``: :meth:`resume` runs it.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+            CheckpointNotFoundError: It has no checkpoint of that step.
+            ResumeError: No node comes after that step.
+        """
+        from pocoflow.flow.resume import fork_run
+
+        database = self.database
+        resuming = self._resuming(changes, None, types, aliases, flow_was)
+        self._refuse_other(database, run_id, resuming)
+        return fork_run(database, run_id, step, self.schema, self.flow_name, resuming)
+
+    def answer(
+        self,
+        run_id: str,
+        reply: Reply[Any],
+        *,
+        question: int | None = None,
+        flow_was: str | None = None,
+    ) -> list[Asked]:
+        """Answer a question of a paused run; :meth:`resume` then goes on with it.
+
+        The run need not have been started by this process. The first answer to a question counts.
+
+        Args:
+            run_id: The run.
+            reply: ``node.reply(answer)``, where a type checker sees whether the answer fits.
+            question: The number of the question; needed if the node has several open ones.
+            flow_was: As in :meth:`resume`.
+
+        Returns:
+            The questions of the run that are still open; without an answer to them, a resume goes
+            on as far as it can and pauses again.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+            AnswerError: The answer does not fit, which leaves the question open; or the node has no
+                such open question, or its deadline has passed.
+            AnsweredError: It was answered already.
+            DefinitionError: The flow has no ``db_path``.
+        """
+        from pocoflow.flow.answering import answer
+
+        self.check_owner(run_id, flow_was=flow_was)
+        return answer(self.database, self.graph, run_id, reply, question)
+
+    def answer_json(
+        self,
+        run_id: str,
+        answer: object,
+        *,
+        question: int | None = None,
+        by: str | None = None,
+        flow_was: str | None = None,
+    ) -> list[Asked]:
+        """Like :meth:`answer`, with a JSON value, such as a web handler gets.
+
+        Args:
+            run_id: The run.
+            answer: A JSON value, such as ``json.loads`` gives; it is checked by the type of the
+                answer.
+            question: The number of the question; needed if several are open.
+            by: Who answers.
+            flow_was: As in :meth:`resume`.
+        """
+        from pocoflow.flow.answering import answer_json
+
+        self.check_owner(run_id, flow_was=flow_was)
+        return answer_json(self.database, self.graph, run_id, answer, question, by)
+
+    def _refuse_other(self, database: WorkflowDB, run_id: str, resuming: Resuming) -> None:
+        was = database.flow_of(run_id)
+        names = {self.flow_name, *self.formerly, resuming.flow_was}
+        # A program may have written the row without a flow. The name of a flow that was given none
+        # is that of its start, which may be renamed.
+        if not was or was in names or resuming.rename.get(was) == self.flow_name:
+            return
+        raise OtherFlowError(
+            f"run {run_id!r} is of flow {was!r}, and this is flow {self.flow_name!r}; use the flow "
+            "that it is of or, if that was only renamed, say so: "
+            f"Flow(..., formerly=({was!r},)), or flow_was={was!r}",
+            run_id=run_id,
+            flow_name=was,
+        )
+
+    def _resuming(
+        self,
+        changes: Mapping[str, Any] | None,
+        rename: Mapping[str, str] | None,
+        types: Iterable[type],
+        aliases: Mapping[str, type] | None,
+        flow_was: str | None,
+    ) -> Resuming:
+        known = {**self.aliases, **(aliases or {})}
+        return Resuming(changes or {}, rename or {}, tuple(types), known, flow_was)
+
+    def _recovering(
+        self,
+        types: Iterable[type],
+        aliases: Mapping[str, type] | None,
+        flow_was: str | None,
+    ) -> Resuming:
+        return replace(self._resuming(None, None, types, aliases, flow_was), recovering=True)
+
+    def _to_recover(self, flow_was: str | None) -> list[str]:
+        names = dict.fromkeys((self.flow_name, *self.formerly, *((flow_was,) if flow_was else ())))
+        database = self.database
+        return [run_id for name in names for run_id in database.runs_to_recover(name)]
+
     # -- the beginning of a run ---------------------------------------------------------------
-
-    def _go(self, started: Started) -> Store[StateT]:
-        drive(started.run.context, steps(started.run, started.place))
-        return started.run.store
-
-    async def _go_async(self, start: Callable[[], Started], *, shared: bool) -> Store[StateT]:
-        started = await self._begin_async(start, shared=shared)
-        await drive_async(started.run.context, steps(started.run, started.place))
-        return started.run.store
-
-    async def _begin_async(self, start: Callable[[], Started], *, shared: bool) -> Started:
-        refuse_while_importing(self.flow_name)  # before another thread takes over
-        if self._db_path is None:
-            started = start()  # nothing in it may block
-        else:
-            begun: list[Started] = []
-            ledger = self._ledger()
-            try:
-                await commit(Commit(ledger, lambda: begun.append(start()), shared=shared))
-            except BaseException as exc:
-                # Cancelled while the run was being written: it is on record, so it needs an end.
-                await commit(Commit(ledger, partial(_end, begun, exc), is_last=True))
-                raise
-            started = begun[-1]
-        started.run.inline, started.run.on_loop = False, True
-        return started
-
-    def _go_background(self, started: Started) -> RunHandle[StateT]:
-        return RunHandle(started.run, steps(started.run, started.place), self._database)
 
     def _new(
         self,
         given: StoreLike[StateT],
-        resume_from: Node[Any, Any, Any] | None,
+        resume_from: NodeLike[Any] | None,
+        resources: Mapping[Any, object] | None,
+    ) -> Execution[StateT]:
+        refuse_while_importing(self.flow_name)
+        start = partial(self._begin, given, resume_from, resources)
+        return Execution(start, self._home, shared=True)
+
+    def _old(
+        self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
+    ) -> Execution[StateT]:
+        refuse_while_importing(self.flow_name)
+        return Execution(
+            partial(self._reopen, run_id, resuming, resources), self._home, shared=False
+        )
+
+    def _begin(
+        self,
+        given: StoreLike[StateT],
+        resume_from: NodeLike[Any] | None,
         resources: Mapping[Any, object] | None,
     ) -> Started:
-        refuse_while_importing(self.flow_name)
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
@@ -373,20 +863,16 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             leaf, path = place.first()
             first, described = Address(path, leaf.name), self._fingerprint(graph)
             recorder.begin(run.store, self.flow_name, token, first, described)
-        return Started(run, place)
+        return Started(run, place, database)
 
-    def _stored(
-        self,
-        run_id: str,
-        resuming: Resuming,
-        resources: Mapping[Any, object] | None,
+    def _reopen(
+        self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
     ) -> Started:
         from pocoflow.flow.resume import StoredRun
 
-        refuse_while_importing(self.flow_name)
         graph = self.graph
         objects = check_resources(resources, graph.resources)
-        database = self._required_database()
+        database = self.database
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         found = stored.reopen(self.flow_name, self._prove)
@@ -394,7 +880,47 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         run.recorder, run.unfinished = stored.recorder, found
         run.step = run.finished = found.steps
         run.frames.extend(found.places[:-1])
-        return Started(run, found.places[-1])
+        return Started(run, found.places[-1], database)
+
+    def _prove(self, place: GraphNode, frames: tuple[GraphNode, ...], store: Store[Any]) -> None:
+        schema = store.schema if isinstance(store.schema, type) else self.schema
+        # One graph may be inside of several flows, so a place in it is not all that counts.
+        where = frames or place
+
+        def find() -> tuple[Graph, Proof]:
+            return self.graph, self._proof(place, frames, schema)
+
+        self._proofs.stop(where, schema, self.db_path, store, find)
+
+    def _proof(self, place: GraphNode, frames: tuple[GraphNode, ...], schema: object) -> Proof:
+        graph, stored = self.graph, self.db_path is not None
+        strays = () if self._is_part else tuple(self._edges.values())
+        # Hooks are given the store, and checkpoints have it.
+        watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
+        known_by = (self.inputs, self.outputs, stored, watched, bool(strays))
+        outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at)
+
+        def make() -> Subject:
+            from pocoflow.check import Subject
+
+            return Subject(
+                self.flow_name,
+                graph,
+                schema,
+                self.inputs,
+                stored,
+                place,
+                frames,
+                strays,
+                self._made_at,
+                outputs,
+                ignore=self.ignore,
+                ends_in_time=self.deadline is not None,
+                is_watched=watched,
+            )
+
+        # The proof keeps the schema, so its id stays its own.
+        return self._proofs.find(graph, (place, frames, id(schema), *known_by), make)
 
     def _run(
         self,
@@ -411,7 +937,7 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             max_steps=self.max_steps,
             strict=self.strict,
             inline=True,
-            listeners=self.listeners(),
+            listeners=self._hooks.listeners(),
             middleware=graph.middleware,
             wraps=graph.wraps,
         )
@@ -426,21 +952,20 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
             self._described = (graph, describe(graph, self.schema))
         return self._described[1]
 
-    def _ledger(self) -> Ledger:
+    def _home(self) -> Ledger | None:
         """Where runs are kept, also before it is open."""
-        given = self._db_path if self._database is None else self._database
-        if given is None or isinstance(given, str | os.PathLike):
-            return Unopened(os.path.realpath(given or ""))
+        given = self.db_path if self._database is None else self._database
+        if given is None:
+            return None
+        if isinstance(given, str | os.PathLike):
+            return Unopened(os.path.realpath(given))
         return given.connection
 
-    def _stored_in(self) -> WorkflowDB | None:
-        return self._open_database(self.graph)
-
     def _open_database(self, graph: Graph) -> WorkflowDB | None:
-        if self._db_path is not None and self._database is None:
+        if self.db_path is not None and self._database is None:
             from pocoflow.db import WorkflowDB
 
-            path = self._db_path
+            path = self.db_path
             opened = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
             # Threads that begin their first runs at once all use what the first of them opened.
             self._opened.append(opened)
@@ -458,9 +983,23 @@ class Flow(Hooked[StateT], StoredRuns[StateT], Node[Any, Any, Any]):
         return self._database
 
 
-def _end(begun: Iterable[Started], exc: BaseException) -> None:
-    for one in begun:
-        exhaust(fail(one.run, exc))
+@contextmanager
+def _noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]:
+    """Note how a run that is recovered ended, and let the others go on."""
+    from pocoflow.db.recorder import TakenError
+
+    try:
+        yield
+    except (TakenError, RunNotFoundError) as exc:
+        # The earlier ones took their time: others may have gone on with this one.
+        _log.info("run %r is left to others: %s", run_id, exc)
+    except RunPaused as exc:
+        outcomes[run_id] = exc
+    except Exception as exc:  # noqa: BLE001 - returned; the others go on
+        _log.warning("run %r could not be recovered: %s", run_id, exc)
+        outcomes[run_id] = exc
+    else:
+        outcomes[run_id] = None
 
 
 def _rules(given: Collection[str]) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -136,6 +137,27 @@ class RunHandle(Generic[StateT]):
         if error is not None:
             raise error
         return self.store
+
+    def __await__(self) -> Generator[Any, None, Store[StateT]]:
+        """Wait on an event loop, which stays free; else like :meth:`wait` without a timeout.
+
+        Giving up, as ``asyncio.wait_for`` does, does not stop the run.
+        """
+        return self._waiting().__await__()
+
+    async def _waiting(self) -> Store[StateT]:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        self._outcome.add_done_callback(tell)
+        await ended.wait()
+        return self.wait()
 
     def cancel(self) -> None:
         """Ask the run to stop: between two nodes, or at once in a retry delay or an await.

@@ -20,6 +20,7 @@ from pocoflow.nodes.edges import users_line
 from pocoflow.store.store import Store
 
 __all__ = [
+    "Resumable",
     "Resuming",
     "check_database",
     "importing",
@@ -106,6 +107,28 @@ class Resuming:
     aliases: Mapping[str, type] = field(default_factory=dict)
     flow_was: str | None = None
     recovering: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """Whether a stored run can go on, and what would change; it is true if it can.
+
+    Attributes:
+        run_id: The run.
+        node: The node where it would go on, with the flows around it; ``""`` if it cannot.
+        step: The number of its step.
+        changed: What has changed in the flow since the run was stored.
+        refusal: Why it cannot; what resuming it would raise.
+    """
+
+    run_id: str
+    node: str = ""
+    step: int = -1
+    changed: tuple[str, ...] = ()
+    refusal: Exception | None = None
+
+    def __bool__(self) -> bool:
+        return self.refusal is None
 
 
 def names_before(given: Iterable[str]) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
-from pocoflow.nodes.base import BatchNode, Node
+from pocoflow.nodes.base import BatchNode, Node, NodeLike
 from pocoflow.nodes.definitions import declared_actions, place_of, promised_actions
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.nodes.function import FunctionNode
@@ -37,7 +37,7 @@ __all__ = [
     "label",
 ]
 
-_Node: TypeAlias = Node[Any, Any, Any]
+_Node: TypeAlias = NodeLike[Any]
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
@@ -108,7 +108,8 @@ class GraphNode:
         "targets",
     )
 
-    def __init__(self, name: str, node: _Node, reachable: bool = True) -> None:
+    def __init__(self, name: str, given: _Node, reachable: bool = True) -> None:
+        node: Node[Any, Any, Any] = cast(Any, given)
         self.name = name
         self.node = node
         self.targets: dict[str, GraphNode | None] = {}
@@ -116,19 +117,23 @@ class GraphNode:
         self.catches: tuple[GraphCatch, ...] = ()
         self.ends: tuple[str, ...] = ()
         self.is_open = False
-        self.promised = promised_actions(node)
+        self.promised = None if node.is_flow else promised_actions(node)
         self.reachable = reachable
         self.is_batch = node.is_batch
         within = graphs_in(node)
         self.inner: Graph | None = within[0] if node.is_flow else None
         self.branches: tuple[Graph, ...] = () if node.is_flow else within
+        self.has_exec = self.exec_async = False
+        self.is_bare = self.prep_on_loop = self.post_on_loop = True
+        self.spreads = self.is_batch or bool(self.branches)
+        if node.is_flow:
+            return  # it has no phases
         self.has_exec = type(node).exec is not Node.exec
         self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_on_loop = _is_quick(node.prep)
         self.exec_async = _is_async(getattr(node.exec, "__func__", node.exec))
         self.post_on_loop = _is_quick(node.post)
-        self.spreads = self.is_batch or bool(self.branches)
         if self.branches:
             self.exec_async = all(graph.is_async for graph in self.branches)
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
-from pocoflow.nodes.base import Node, check_target, note_part
+from pocoflow.nodes.base import Node, NodeLike, check_target, note_part
 from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
@@ -97,9 +97,17 @@ class FlowEdges:
     def __init__(self) -> None:
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, Mapping[str, Edge]] = {}
-        self.sources: list[Node[Any, Any, Any]] = []
-        self.replaced: list[tuple[Node[Any, Any, Any], Edge, Edge]] = []
+        self.sources: list[NodeLike[Any]] = []
+        self.replaced: list[tuple[NodeLike[Any], Edge, Edge]] = []
         self.middleware = NO_MIDDLEWARE
+
+    def copy(self) -> FlowEdges:
+        """The same edges, to which others can be added."""
+        other = FlowEdges()
+        other._by_node = dict(self._by_node)
+        other.sources, other.replaced = [*self.sources], [*self.replaced]
+        other.middleware = self.middleware
+        return other
 
     def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:
         """Put a middleware inside of those that there are.
@@ -128,7 +136,7 @@ class FlowEdges:
                 f"flow.then(source, target) at {file}:{line}: the source must be a node, "
                 f"node.when(action) or node.catch(errors), not {not_a_node(source)}"
             )
-        node: Node[Any, Any, Any] = branch.node
+        node: NodeLike[Any] = branch.node
         catch = branch if isinstance(branch, Catch) else None
         action = branch.action if isinstance(branch, Branch) else branch.label
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
@@ -144,6 +152,6 @@ class FlowEdges:
         self._by_node[id(node)] = MappingProxyType({**known, action: edge})
         wiring_changed()
 
-    def of(self, node: Node[Any, Any, Any]) -> Mapping[str, Edge]:
+    def of(self, node: NodeLike[Any]) -> Mapping[str, Edge]:
         """The flow's edges from a node, by action."""
         return self._by_node.get(id(node), _NONE)

@@ -35,7 +35,7 @@ from pocoflow.nodes.settings import RetryOn, check_settings
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
-__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "check_target", "note_part"]
+__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "NodeLike", "check_target", "note_part"]
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
@@ -50,7 +50,7 @@ ErrorT = TypeVar("ErrorT", bound=Exception)
 FieldT = TypeVar("FieldT")
 
 
-def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
+def check_target(owner: str, target: object) -> NodeLike[Any] | End:
     """The target of an edge, or an error that begins with ``owner``.
 
     Raises:
@@ -64,13 +64,13 @@ def check_target(owner: str, target: object) -> Node[Any, Any, Any] | End:
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
 
 
-def note_part(node: Node[Any, Any, Any]) -> None:
+def note_part(node: NodeLike[Any]) -> None:
     """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
     if node.is_flow:
         node._is_part = True
 
 
-def _warn_replaced(node: Node[Any, Any, Any], before: Edge[Any], after: Edge[Any]) -> None:
+def _warn_replaced(node: NodeLike[Any], before: Edge[Any], after: Edge[Any]) -> None:
     old, new = (getattr(one.target, "name", "END") for one in (before, after))
     chain = ""
     if isinstance(before.target, Node):
@@ -85,50 +85,20 @@ def _warn_replaced(node: Node[Any, Any, Any], before: Edge[Any], after: Edge[Any
     )
 
 
-class Node(Generic[PrepT, ExecT, PostT]):
-    """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
-
-    ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
-    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, to which it is held in a
-    run, too. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
+class NodeLike(Generic[PostT]):
+    """What edges lead to and from: a node, or a flow, which is a node of other flows.
 
     Attributes:
-        name: What the node is called in graphs, logs and the database; the class name by default.
-        max_retries: Attempts of ``exec``, at least 1. ``3`` means: one call and two more.
-        retry_delay: Seconds between two attempts.
-        backoff: Factor by which the delay grows from attempt to attempt, at least 1.
-        jitter: Share of the delay, 0 to 1, that is added at random so that clients do not retry in
-            step.
-        retry_on: Exceptions that are worth another attempt: a class, a tuple of classes, or a
-            function from the exception to a bool.
-        timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
-            cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
-            after the timeout it goes on unobserved and its result is dropped.
-        journal: Whether, in a flow with a database, the result of ``exec`` is committed before
-            ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
-            off for a cheap ``exec``: a step is then one commit instead of two.
-
-    Raises:
-        DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
-            makes no sense, or with a phase that is never called, such as ``prep_async``.
+        is_flow: Whether it is a flow.
     """
 
-    max_retries: int = 1
-    retry_delay: float = 0.0
-    backoff: float = 1.0
-    jitter: float = 0.0
-    retry_on: RetryOn = Exception
-    timeout: float | None = None
-    journal: bool = True
-
     is_flow: ClassVar[bool] = False
-    is_batch: ClassVar[bool] = False
 
     _is_part: bool = False
     _made_at: tuple[str, int] | None = None
     _drawn: tuple[int, tuple[Any, ...]] | None = None
     _name: str | None
-    _edges: dict[str, Edge[Node[Any, Any, Any]]]
+    _edges: dict[str, Edge[NodeLike[Any]]]
     _replaced: list[tuple[Edge[Any], Edge[Any]]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
@@ -148,42 +118,8 @@ class Node(Generic[PrepT, ExecT, PostT]):
         check_settings(node)
         return node
 
-    def __init_subclass__(cls, **settings: Any) -> None:
-        super().__init_subclass__(**settings)
-        refuse_dead(cls)
-
-    @keyword_only
-    def __init__(self, *, name: str | None = None) -> None:
-        """Build a node; ``name`` sets it apart from others of its class in one flow."""
-        if name is not None:
-            self.name = name
-
-    # -- the three phases ---------------------------------------------------------------------
-
-    def prep(self, store: Store[Any], /) -> PrepT | Awaitable[PrepT]:
-        """Read from the store what ``exec`` needs. Returns ``None`` unless overridden."""
-        return cast(PrepT, None)
-
-    def exec(self, prep_result: PrepT, /) -> ExecT | Awaitable[ExecT]:
-        """Do the work, without the store; retried on failure. ``None`` unless overridden."""
-        return cast(ExecT, None)
-
-    def post(
-        self, store: Store[Any], prep_result: PrepT, exec_result: ExecT, /
-    ) -> PostT | Awaitable[PostT]:
-        """Write results to the store and return the action; ``"default"`` unless overridden."""
-        return cast(PostT, DEFAULT_ACTION)
-
-    def exec_fallback(self, prep_result: PrepT, exc: Exception, /) -> ExecT | Awaitable[ExecT]:
-        """Give a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
-        raise exc
-
-    # -- wiring -------------------------------------------------------------------------------
-
     @two_arguments
-    def then(
-        self, action: PostT | Literal["*", "default"], target: Node[Any, Any, Any] | End, /
-    ) -> Self:
+    def then(self, action: PostT | Literal["*", "default"], target: NodeLike[Any] | End, /) -> Self:
         """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
 
         The edge belongs to the node, in every flow. ``flow.then`` writes one for a single flow.
@@ -265,6 +201,95 @@ class Node(Generic[PrepT, ExecT, PostT]):
         """Edges that were written over, each with the one that took its place."""
         return self._replaced
 
+    @property
+    def edges(self) -> Mapping[str, Edge[NodeLike[Any]]]:
+        """The node's edges by action, read-only."""
+        return MappingProxyType(self._edges)
+
+    @property
+    def name(self) -> str:
+        """What the node is called; its class name until it is set."""
+        return self._name if self._name is not None else type(self).__name__
+
+    @name.setter
+    def name(self, name: str) -> None:
+        check_name(f"the name of a node ({type(self).__name__})", name)
+        self._name = name
+        wiring_changed()
+
+    def __repr__(self) -> str:
+        own = "" if self.name == type(self).__name__ else f" {self.name!r}"
+        return f"<{type(self).__name__} node{own}>"
+
+
+class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
+    """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
+
+    ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
+    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, to which it is held in a
+    run, too. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
+
+    Attributes:
+        name: What the node is called in graphs, logs and the database; the class name by default.
+        max_retries: Attempts of ``exec``, at least 1. ``3`` means: one call and two more.
+        retry_delay: Seconds between two attempts.
+        backoff: Factor by which the delay grows from attempt to attempt, at least 1.
+        jitter: Share of the delay, 0 to 1, that is added at random so that clients do not retry in
+            step.
+        retry_on: Exceptions that are worth another attempt: a class, a tuple of classes, or a
+            function from the exception to a bool.
+        timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
+            cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
+            after the timeout it goes on unobserved and its result is dropped.
+        journal: Whether, in a flow with a database, the result of ``exec`` is committed before
+            ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
+            off for a cheap ``exec``: a step is then one commit instead of two.
+
+    Raises:
+        DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
+            makes no sense, or with a phase that is never called, such as ``prep_async``.
+    """
+
+    max_retries: int = 1
+    retry_delay: float = 0.0
+    backoff: float = 1.0
+    jitter: float = 0.0
+    retry_on: RetryOn = Exception
+    timeout: float | None = None
+    journal: bool = True
+
+    is_batch: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        refuse_dead(cls)
+
+    @keyword_only
+    def __init__(self, *, name: str | None = None) -> None:
+        """Build a node; ``name`` sets it apart from others of its class in one flow."""
+        if name is not None:
+            self.name = name
+
+    # -- the three phases ---------------------------------------------------------------------
+
+    def prep(self, store: Store[Any], /) -> PrepT | Awaitable[PrepT]:
+        """Read from the store what ``exec`` needs. Returns ``None`` unless overridden."""
+        return cast(PrepT, None)
+
+    def exec(self, prep_result: PrepT, /) -> ExecT | Awaitable[ExecT]:
+        """Do the work, without the store; retried on failure. ``None`` unless overridden."""
+        return cast(ExecT, None)
+
+    def post(
+        self, store: Store[Any], prep_result: PrepT, exec_result: ExecT, /
+    ) -> PostT | Awaitable[PostT]:
+        """Write results to the store and return the action; ``"default"`` unless overridden."""
+        return cast(PostT, DEFAULT_ACTION)
+
+    def exec_fallback(self, prep_result: PrepT, exc: Exception, /) -> ExecT | Awaitable[ExecT]:
+        """Give a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
+        raise exc
+
     if not TYPE_CHECKING:  # a type checker refuses these operators, as it should
 
         def __rshift__(self, other):
@@ -286,26 +311,6 @@ class Node(Generic[PrepT, ExecT, PostT]):
         set_params = Elsewhere("put the values into the store, or give them to __init__")
         run = Elsewhere("a node runs in a flow, Flow(start=node).run(store)")
         cur_retry = Elsewhere("context().attempt counts the attempts, from 1")
-
-    @property
-    def edges(self) -> Mapping[str, Edge[Node[Any, Any, Any]]]:
-        """The node's edges by action, read-only."""
-        return MappingProxyType(self._edges)
-
-    @property
-    def name(self) -> str:
-        """What the node is called; its class name until it is set."""
-        return self._name if self._name is not None else type(self).__name__
-
-    @name.setter
-    def name(self, name: str) -> None:
-        check_name(f"the name of a node ({type(self).__name__})", name)
-        self._name = name
-        wiring_changed()
-
-    def __repr__(self) -> str:
-        own = "" if self.name == type(self).__name__ else f" {self.name!r}"
-        return f"<{type(self).__name__} node{own}>"
 
 
 class AsyncNode(Node[PrepT, ExecT, PostT]):

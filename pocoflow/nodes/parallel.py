@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import short
-from pocoflow.nodes.base import Node, note_part
+from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.store.branch_view import BranchStore, merge
@@ -103,7 +103,7 @@ class Spread(Node[Any, Any, EndT]):
 
     def __init__(
         self,
-        branches: tuple[Node[Any, Any, Any], ...],
+        branches: tuple[NodeLike[Any], ...],
         limit: int | None,
         on_error: OnError,
         errors: list[Failure] | None,
@@ -176,7 +176,7 @@ class Parallel(_Merging):
 
     def __init__(
         self,
-        *branches: Node[Any, Any, Any],
+        *branches: NodeLike[Any],
         name: str | None = None,
         on_error: OnError = "stop",
         errors: list[Failure] | None = None,
@@ -218,7 +218,7 @@ class FanOut(_Merging):
 
     def __init__(
         self,
-        branch: Node[Any, Any, Any],
+        branch: NodeLike[Any],
         *,
         each: Iterable[ItemT],
         as_: ItemT,

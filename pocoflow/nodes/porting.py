@@ -13,7 +13,9 @@ from pocoflow.messages import short
 from pocoflow.values.callables import is_generator
 
 __all__ = [
+    "OF_STEPS",
     "Elsewhere",
+    "NotOfFlows",
     "check_called",
     "check_phases",
     "hidden_node",
@@ -28,6 +30,12 @@ MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")
 _CALLED = (*_PHASES, "exec_async")
+OF_STEPS = (
+    *_PHASES,
+    *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
+)
+"""What a node has because it is one step."""
+
 _RENAMED = {"wait": "retry_delay"}
 
 
@@ -236,25 +244,40 @@ def check_called(kind: Any) -> None:
         )
 
 
-def refuse_phases(kind: type, node: type) -> None:
-    """Refuse a class of flows that defines phases as a node does: nothing would call them.
+class NotOfFlows:
+    """What a node has that is one step, and a flow has not, which is none."""
 
-    Args:
-        kind: The class.
-        node: The class of all nodes, whose phases are those that a flow may have.
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, flow: Any, kind: type) -> Any:
+        who = kind.__name__ if flow is None else f"flow {flow.name!r}"
+        raise AttributeError(
+            f"{who} has no {self._name}: that is for nodes which are one step", name=self._name
+        )
+
+    def __set__(self, flow: Any, value: object) -> None:
+        self.__get__(flow, type(flow))
+
+
+def refuse_phases(kind: type) -> None:
+    """Refuse a class of flows that defines what single steps have: nothing would come of it.
 
     Raises:
         DefinitionError: It defines some; names them.
     """
-    names = (*_PHASES, *(f"{phase}_async" for phase in _PHASES))
-    own = [name for name in names if getattr(kind, name, None) is not getattr(node, name, None)]
-    if own:
-        raise DefinitionError(
-            f"class {kind.__name__} defines {' and '.join(own)}, and a flow has no phases of its "
-            "own: put what prep does into a node before the others, and what post does into one "
-            "after them; the params of a BatchFlow are a field that a node writes, and "
-            "FanOut(flow, each=..., as_=...) runs the flow for each of them"
-        )
+    names = (*OF_STEPS, *(f"{phase}_async" for phase in _PHASES))
+    own = [name for name in names if any(name in vars(base) for base in _own(kind))]
+    if not own:
+        return
+    what = f"class {kind.__name__} defines {' and '.join(own)}"
+    if not any(name.startswith(_PHASES) for name in own):
+        raise DefinitionError(f"{what}, and a flow has no such settings: they are of its nodes")
+    raise DefinitionError(
+        f"{what}, and a flow has no phases of its own: put what prep does into a node before the "
+        "others, and what post does into one after them; the params of a BatchFlow are a field "
+        "that a node writes, and FanOut(flow, each=..., as_=...) runs the flow for each of them"
+    )
 
 
 def _used(kind: type, but: str = "") -> Iterator[set[str]]:

@@ -26,6 +26,8 @@ def check_settings(node: Any) -> None:
     """
     if node.name is not type(node).__name__:
         check_name(f"the name of a node ({type(node).__name__})", node.name)
+    if node.is_flow:
+        return  # it has no settings
     if node.is_batch:
         _check_batch(node)
     attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)

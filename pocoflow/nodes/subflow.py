@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
-from pocoflow.nodes.base import Node
+from pocoflow.nodes.base import Node, NodeLike
 from pocoflow.nodes.edges import users_line
 from pocoflow.nodes.parallel import BranchEnd, Spread, Start, reference_of
 from pocoflow.store.fields import StoreField
@@ -86,7 +86,7 @@ class Subflow(Spread[Any]):
 
     def __init__(
         self,
-        flow: Node[Any, Any, Any],
+        flow: NodeLike[Any],
         *,
         inputs: Iterable[Link] = (),
         outputs: Iterable[Link] = (),

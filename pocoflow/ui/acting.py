@@ -134,7 +134,7 @@ def _act(place: Place, what: Callable[[], str]) -> None:
 
 
 def _resume(flow: Flow[Any], run_id: str) -> str:
-    flow.resume_background(run_id)
+    _ = flow.resume_background(run_id)
     return "It goes on, in the process of this monitor."
 
 
@@ -143,7 +143,7 @@ def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -
     if not isinstance(values, dict):
         raise ValueError('the values to change are a JSON object, as in {"question": "why?"}')
     new = flow.fork(run_id, step, values)
-    flow.resume_background(new)
+    _ = flow.resume_background(new)
     st.query_params[place.name("run")] = new
     return f"This is the fork, {new}; it runs in the process of this monitor."
 

@@ -249,7 +249,7 @@ def _go_on(place: Place, view: RunView, late: int) -> None:
 
 def _resume(place: Place, flow: Flow[Any], run_id: str) -> None:
     try:
-        flow.resume_background(run_id)
+        _ = flow.resume_background(run_id)
         said = ("green", "It goes on, in the process of this monitor.")
     except PocoflowError as exc:
         said = ("red", str(exc))

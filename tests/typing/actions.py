@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, assert_type
 from typing_extensions import TypeVar
 
 from pocoflow import AsyncNode, Flow, Node, Store
+from pocoflow.nodes.base import NodeLike
 from pocoflow.nodes.edges import END, Branch, End
 
 Verdict = Literal["good", "bad"]
@@ -92,7 +93,7 @@ assert_type(grade.then("good", Flow(start=publish)), Grade)
 assert_type(Flow(start=publish).then("done", grade).then("*", END), Flow[Any])
 assert_type(grade.when("good"), Branch)
 assert_type(grade.when("*"), Branch)
-assert_type(grade.edges["good"].target, Node[Any, Any, Any] | End)
+assert_type(grade.edges["good"].target, NodeLike[Any] | End)
 assert_type(grade.edges["good"].action, str)
 any_node: Node[Any, Any, Any] = grade
 no_type_argument: Node[Any, Any, Any] = classic

@@ -5,8 +5,10 @@ from typing import Any, assert_type
 
 from pydantic import BaseModel
 
-from pocoflow import AsyncNode, Flow, Node, WorkflowDB
+from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, Subflow, WorkflowDB
 from pocoflow.graph.graph import Graph
+from pocoflow.nodes.base import NodeLike
+from pocoflow.nodes.edges import Branch, Catch
 
 
 class Article(BaseModel):
@@ -61,12 +63,27 @@ flow = Flow(start=summarise, schema=Article)
 untyped = Flow(start=summarise)
 no_type_argument: Flow = flow
 from_context: Flow[Article] = Flow(start=summarise)
-assert_type(flow.start, Node[Any, Any, Any])
+assert_type(flow.start, NodeLike[Any])
 assert_type(flow.flow_name, str)
 assert_type(flow.max_steps, int)
 assert_type(flow.run_id, str | None)
 assert_type(flow.graph, Graph)
 flow.max_steps = 50
+
+# A flow is a node of other flows, and has no more of a node than that.
+outer = Flow(start=flow)
+assert_type(flow.name, str)
+assert_type(flow.when("done"), Branch)
+assert_type(flow.catch(OSError), Catch)
+assert_type(flow.then("done", summarise), Flow[Article])
+assert_type(outer.then(flow, END), Flow[Any])
+assert_type(outer.then(flow.when("done"), summarise), Flow[Any])
+assert_type(outer.then(flow.catch(OSError), flow), Flow[Any])
+either: NodeLike[Any] = flow
+either = summarise
+summarise.then("default", flow)
+Parallel(flow, summarise)
+Subflow(flow)
 publish(flow)
 publish(untyped)
 
@@ -98,4 +115,14 @@ no_model: Flow[str]  # type: ignore[type-var]  # ty: ignore[invalid-type-argumen
 flow.max_steps = "50"  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 flow.start = Summarise  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 flow.graph = flow.graph  # type: ignore[misc]  # ty: ignore[invalid-assignment]
+flow.max_retries = 3  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.retry_on  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.timeout  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.journal  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.prep(Store())  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.exec(None)  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.post(Store(), None, None)  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.exec_fallback(None, OSError())  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+flow.successors  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+one_step: Node = flow  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 flow.max_step = 50  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]

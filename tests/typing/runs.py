@@ -1,10 +1,12 @@
 """What type checkers know about runs, handles and stored runs. Never executed."""
 
+import asyncio
 from typing import Any, assert_type
 
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, RunHandle, Store
+from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
+from pocoflow.events import Event
 
 
 class Article(BaseModel):
@@ -52,7 +54,7 @@ assert_type(untyped.run(article), Store[Any])
 # -- in the background ------------------------------------------------------------------------
 
 handle = flow.run_background({"document": "..."})
-assert_type(handle, RunHandle[Article])
+_ = assert_type(handle, RunHandle[Article])
 assert_type(handle.run_id, str)
 assert_type(handle.status, str)
 assert_type(handle.is_done, bool)
@@ -60,7 +62,7 @@ assert_type(handle.store, Store[Article])
 assert_type(handle.wait(), Store[Article])
 assert_type(handle.wait(300), Store[Article])
 assert_type(handle.wait(timeout=None).state.summary, str)
-assert_type(untyped.run_background(), RunHandle[Any])
+_ = assert_type(untyped.run_background(), RunHandle[Any])
 assert_type(untyped.run_background().wait(), Store[Any])
 handle.cancel()
 no_type_argument: RunHandle = handle
@@ -70,10 +72,16 @@ no_type_argument: RunHandle = handle
 assert_type(flow.resume("run-1"), Store[Article])
 assert_type(flow.resume("run-1", changes={"summary": ""}, rename={"A": "B"}), Store[Article])
 assert_type(flow.resume("run-1", types=[Comment]), Store[Article])
-assert_type(flow.resume_background("run-1"), RunHandle[Article])
+_ = assert_type(flow.resume_background("run-1"), RunHandle[Article])
 assert_type(flow.fork("run-1"), str)
 assert_type(flow.fork("run-1", 2, {"summary": ""}), str)
 assert_type(flow.recover(), dict[str, Exception | None])
+assert_type(flow.can_resume("run-1", rename={"A": "B"}).changed, tuple[str, ...])
+assert_type(flow.using(db_path="other.db"), Flow[Article])
+assert_type(flow.using(formerly=["a"]).resume("run-1"), Store[Article])
+assert_type(flow.database, WorkflowDB)
+for told in flow.resume_stream("run-1", types=[Comment]):
+    assert_type(told, Event)
 
 # -- on the caller's event loop ---------------------------------------------------------------
 
@@ -90,7 +98,15 @@ async def loop() -> None:
     await flow.run_async(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     await flow.resume_async(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     await flow.run(article)  # type: ignore[misc]  # ty: ignore[invalid-await]
-    await flow.run_background(article)  # type: ignore[misc]  # ty: ignore[invalid-await]
+    assert_type(await flow.run_background(article), Store[Article])
+    assert_type(await flow.resume_background("run-1"), Store[Article])
+    assert_type(await asyncio.wait_for(handle, 5), Store[Article])
+    assert_type(await flow.recover_async(), dict[str, Exception | None])
+    async for event in flow.resume_stream_async("run-1", changes={"summary": ""}):
+        assert_type(event, Event)
+    await flow.resume_stream_async("run-1")  # type: ignore[misc]  # ty: ignore[invalid-await]
+    await flow.recover()  # type: ignore[misc]  # ty: ignore[invalid-await]
+    await flow.recover_async(changes={})  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
     flow.run_async(article).state  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 
 
@@ -119,10 +135,10 @@ same: Article = flow.run(article)  # type: ignore[assignment]  # ty: ignore[inva
 commented: Store[Comment] = flow.run(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 flow.run(article).state.sumary  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 
-flow.run_background(comments)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-flow.run_background(Comment(text=""))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-flow.run_background(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-flow.run_background(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run_background(comments)  # type: ignore[arg-type, unused-awaitable]  # ty: ignore[invalid-argument-type]
+flow.run_background(Comment(text=""))  # type: ignore[arg-type, unused-awaitable]  # ty: ignore[invalid-argument-type]
+flow.run_background(5)  # type: ignore[arg-type, unused-awaitable]  # ty: ignore[invalid-argument-type]
+flow.run_background(article, resume_from=Summarise)  # type: ignore[arg-type, unused-awaitable]  # ty: ignore[invalid-argument-type]
 started: Store[Article] = flow.run_background(article)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 waited: Article = handle.wait()  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 commented_later: Store[Comment] = handle.wait()  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
@@ -142,6 +158,11 @@ flow.resume(handle)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-typ
 flow.resume(summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.resume("run-1", changes=[1])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.resume("run-1", rename={"A": summarise})  # type: ignore[dict-item]  # ty: ignore[invalid-argument-type]
-flow.resume_background(handle)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume_background(handle)  # type: ignore[arg-type, unused-awaitable]  # ty: ignore[invalid-argument-type]
+flow.resume_stream(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume_stream("run-1", chnages={})  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+flow.can_resume("run-1", resources={})  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+flow.using("other.db")  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+flow.using(max_steps=5)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
 flow.fork("run-1", "2")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 forked: Store[Article] = flow.fork("run-1")  # type: ignore[assignment]  # ty: ignore[invalid-assignment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,7 +84,6 @@ def facts(path: str) -> list[dict[str, Any]]:
 ACTIONS: dict[str, Callable[[Flow[Any], str], object]] = {
     "resume": lambda flow, run_id: flow.resume(run_id),
     "resume_background": lambda flow, run_id: flow.resume_background(run_id),
-    "check_resume": lambda flow, run_id: flow.check_resume(run_id),
     "check_owner": lambda flow, run_id: flow.check_owner(run_id),
     "fork": lambda flow, run_id: flow.fork(run_id, -1),
     "answer": lambda flow, run_id: flow.answer(run_id, approve.reply(True)),
@@ -117,9 +117,10 @@ def test_resume_async_refuses_a_run_of_another_flow(path: str) -> None:
 def test_what_the_refusal_names_works(path: str) -> None:
     """Each of the two remedies that the message names lets the run go on."""
     run_id = failed(path)
-    with pytest.raises(OtherFlowError, match=r"formerly=.*flow_was="):
-        orders(path, "purchases").check_resume(run_id)
-    orders(path, "purchases").check_resume(run_id, flow_was="orders")
+    refused = orders(path, "purchases").can_resume(run_id)
+    assert not refused
+    assert re.search("formerly=.*flow_was=", str(refused.refusal))
+    assert orders(path, "purchases").can_resume(run_id, flow_was="orders")
     assert isinstance(orders(path, "purchases", formerly=("orders",)).resume(run_id), Store)
     assert facts(path)[0]["status"] == "completed"
 

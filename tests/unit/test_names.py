@@ -137,7 +137,7 @@ def test_a_run_goes_on_whatever_its_names_hold(name: str, shape: str, path: str)
     """A node, a flow or a branch of any name is found again by resume, check and fork."""
     run_id = fail(SHAPES[shape](name, path))
     flow = SHAPES[shape](name, path)
-    flow.check_resume(run_id)
+    assert flow.can_resume(run_id)
     if shape != "parallel":  # what its branches have finished is not in a checkpoint of the run
         assert flow.resume(flow.fork(run_id, -1))["done"]
     assert len(flow.resume(run_id)["done"]) == 1
@@ -156,7 +156,7 @@ def test_items_are_told_apart_from_names_with_brackets(name: str, path: str) -> 
     with pytest.raises(ConnectionError):
         first.run({"items": [1, 2]})
     Work.up = True
-    flow(name).check_resume("r")
+    assert flow(name).can_resume("r")
     flow(name).resume("r")
 
 
@@ -171,7 +171,7 @@ def test_a_renaming_takes_any_name(new: str, by: str, path: str) -> None:
     run_id = fail(flow("search/web"))
     old = "search/web" if by == "name" else "in/ner/search/web"
     for to in (new, f"in/ner/{new}"):
-        flow(new).check_resume(run_id, rename={old: to})
+        assert flow(new).can_resume(run_id, rename={old: to})
     assert flow(new).resume(run_id, rename={old: new})["done"] == [f"in/ner/{new}"]
     with WorkflowDB(path, read_only=True) as db:
         assert db.get_run(run_id)["current_node"] == f"in/ner/{new}"  # type: ignore[index]

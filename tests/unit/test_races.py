@@ -428,7 +428,7 @@ def test_a_run_can_begin_while_another_thread_registers_a_hook() -> None:
     flow: Flow[Any] = Flow(Node())
     later: list[int] = []
     more = Registering(lambda: flow.on("flow_end", lambda steps, store: later.append(steps)))
-    flow._registered()["flow_start"] = more
+    flow._hooks.registered["flow_start"] = more
     flow.run({})
     assert later == []  # it counts from the next run
 
@@ -628,6 +628,6 @@ def test_the_first_runs_of_a_flow_share_its_database(monkeypatch: pytest.MonkeyP
     for thread in threads:
         thread.join()
     monkeypatch.undo()
-    database = flow._required_database()
+    database = flow.database
     assert [run["status"] for run in database.list_runs()] == ["completed"] * 2
     database.close()

@@ -13,7 +13,7 @@ from pocoflow.errors import MissingInputError, ResumeError
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
 from pocoflow.flow.resume.relocation import Places
-from pocoflow.flow.starting import Resuming, new_run_id
+from pocoflow.flow.starting import Resumable, Resuming, new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
@@ -57,7 +57,7 @@ class StoredRun:
         self._classes = classes_of(schema, resuming.types, resuming.aliases)
         self.recorder = RunRecorder(database, run_id, self._classes)
 
-    def rehearse(self, prove: Prove) -> None:
+    def rehearse(self, prove: Prove) -> Resumable:
         """Read everything that going on with the run would read, and write nothing.
 
         Raises:
@@ -67,6 +67,7 @@ class StoredRun:
         found = self.recorder.unfinished()
         places, nodes, _ = self._read(found, prove)
         self._line(places, found, nodes)
+        return Resumable(self._run_id, _place(nodes).text, found.steps, tuple(places.changed))
 
     def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
         """Claim the run and set it running again; what it goes on with.
@@ -87,8 +88,7 @@ class StoredRun:
             places, nodes, stored = self._read(claimed, prove)
             settled = self._usable(recorder.settle(claimed))
             found = self._line(places, settled, nodes)
-            first, path = nodes[-1].first()
-            node = Address((*(one.name for one in nodes[:-1]), *path), first.name)
+            node = _place(nodes)
             # What prep has changed is no part of the checkpoint yet.
             amended = [] if found.prepared else _defined_anew(stored, self.store, changes)
             renamed = places.renamed if resuming.rename else None
@@ -135,6 +135,12 @@ class StoredRun:
     def _line(self, places: Places, found: Unfinished, nodes: list[GraphNode]) -> Unfinished:
         reader = Reader(places, found.read_at)
         return reader.line(found, nodes, 0, self._classes, places.definitions)
+
+
+def _place(nodes: list[GraphNode]) -> Address:
+    """Where the next step is: inside of the last of these, and of the flows before it."""
+    first, path = nodes[-1].first()
+    return Address((*(one.name for one in nodes[:-1]), *path), first.name)
 
 
 def _defined_anew(before: Store[Any], now: Store[Any], changes: Mapping[str, Any]) -> list[str]:
