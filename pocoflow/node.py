@@ -5,6 +5,7 @@ from pocoflow.nodes.base import (
     AsyncNode,
     BatchNode,
     Node,
+    NodeLike,
     check_target,
     note_part,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "AsyncNode",
     "BatchNode",
     "Node",
+    "NodeLike",
     "check_target",
     "note_part",
 ]

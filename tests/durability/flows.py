@@ -55,6 +55,7 @@ from pocoflow import (
 )
 from pocoflow.db.question_rows import Asked
 from pocoflow.events import Event, NodeEnded, NodeFailed
+from pocoflow.node import NodeLike
 from pocoflow.reducers import append
 
 __all__ = [
@@ -515,7 +516,7 @@ class Shape:
         ordered: Whether its steps always come in one order, and work on the store of the run.
     """
 
-    wire: Callable[[Ledger], Node[Any, Any, Any]]
+    wire: Callable[[Ledger], NodeLike[Any]]
     initial: Callable[[], dict[str, Any]]
     schema: type[BaseModel] | None = None
     ordered: bool = True
@@ -534,7 +535,7 @@ class Shape:
         return flow
 
 
-def _chain(ledger: Ledger) -> Node[Any, Any, Any]:
+def _chain(ledger: Ledger) -> NodeLike[Any]:
     nodes = [Work(ledger, name=f"Work{n}") for n in range(5)]
     nodes.insert(3, Cheap(ledger))
     for one, following in pairwise(nodes):
@@ -542,14 +543,14 @@ def _chain(ledger: Ledger) -> Node[Any, Any, Any]:
     return nodes[0]
 
 
-def _loop(ledger: Ledger) -> Node[Any, Any, Any]:
+def _loop(ledger: Ledger) -> NodeLike[Any]:
     work, check = Work(ledger), Check(ledger, 3)
     work.then("*", check)
     check.then("again", work)
     return work
 
 
-def _nested(ledger: Ledger) -> Node[Any, Any, Any]:
+def _nested(ledger: Ledger) -> NodeLike[Any]:
     inner_work, check = Work(ledger, "InnerWork"), Check(ledger, 2)
     inner: Flow[Any] = Flow(inner_work, flow_name="inner")
     inner.then(inner_work, check)
@@ -561,7 +562,7 @@ def _nested(ledger: Ledger) -> Node[Any, Any, Any]:
     return first
 
 
-def _parallel(ledger: Ledger) -> Node[Any, Any, Any]:
+def _parallel(ledger: Ledger) -> NodeLike[Any]:
     one = Branch(ledger, "One", "start", "left")
     one.then("default", Branch(ledger, "Two", "left", "left"))
     both = Parallel(one, Branch(ledger, "Three", "start", "right"), name="Both")
@@ -587,7 +588,7 @@ class Trip(Work):
         return "default"
 
 
-def _caught(ledger: Ledger) -> Node[Any, Any, Any]:
+def _caught(ledger: Ledger) -> NodeLike[Any]:
     first, trip, last = Work(ledger, "First"), Trip(ledger), Work(ledger, "Last")
     inner: Flow[Any] = Flow(first, flow_name="inner")
     inner.then(first, trip).then(trip, last)
@@ -595,19 +596,19 @@ def _caught(ledger: Ledger) -> Node[Any, Any, Any]:
     return inner
 
 
-def _subflow(ledger: Ledger) -> Node[Any, Any, Any]:
+def _subflow(ledger: Ledger) -> NodeLike[Any]:
     links = [bind(key("x")).to(key("y"))], [bind(key("y")).to(key("x"))]
     sub = Subflow(_flow(_caught(ledger)), inputs=links[0], outputs=links[1], name="Sub")
     sub.then("default", Branch(ledger, "After", "y", "y"))
     return sub
 
 
-def _flow(start: Node[Any, Any, Any]) -> Flow[Any]:
+def _flow(start: NodeLike[Any]) -> Flow[Any]:
     """A flow that works on what its caller hands in."""
     return Flow(start, flow_name="outer", schema=Inner)
 
 
-def _asking(ledger: Ledger) -> Node[Any, Any, Any]:
+def _asking(ledger: Ledger) -> NodeLike[Any]:
     first, ask, paid = Work(ledger, "First"), Asking(ledger), PaidAsking(ledger)
     items, last = AskingItems(ledger), Work(ledger, "Last")
     first.then("default", ask)
@@ -617,7 +618,7 @@ def _asking(ledger: Ledger) -> Node[Any, Any, Any]:
     return first
 
 
-def _asking_aside(ledger: Ledger) -> Node[Any, Any, Any]:
+def _asking_aside(ledger: Ledger) -> NodeLike[Any]:
     one = PaidAsking(ledger, "One", "left")
     one.then("default", Branch(ledger, "Two", "left", "left"))
     both = Parallel(one, PaidAsking(ledger, "Three", "right"), name="Both")
@@ -625,7 +626,7 @@ def _asking_aside(ledger: Ledger) -> Node[Any, Any, Any]:
     return both
 
 
-def _again(node: Node[Any, Any, Any]) -> Node[Any, Any, Any]:
+def _again(node: NodeLike[Any]) -> NodeLike[Any]:
     return node.then("again", node)
 
 

@@ -19,8 +19,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import FanOut, Flow, Node, Parallel, WorkflowDB, context, fields, key, node
+from pocoflow import FanOut, Flow, Parallel, WorkflowDB, context, fields, key, node
 from pocoflow.db.log import Kind
+from pocoflow.node import NodeLike
 from pocoflow.reducers import append, item
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
@@ -54,7 +55,7 @@ class Ledger:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def batch(ledger: Ledger) -> Node[Any, Any, Any]:
+def batch(ledger: Ledger) -> NodeLike[Any]:
     """Squares 1,000 numbers, eight at once."""
 
     @node(each=B.numbers, writes=B.squares, concurrency=8)
@@ -65,7 +66,7 @@ def batch(ledger: Ledger) -> Node[Any, Any, Any]:
     return square
 
 
-def say(ledger: Ledger, name: str) -> Node[Any, Any, Any]:
+def say(ledger: Ledger, name: str) -> NodeLike[Any]:
     """A node that appends its place to the log."""
 
     @node(writes=item(B.log), name=name)
@@ -85,14 +86,14 @@ def chain(ledger: Ledger, name: str, count: int) -> Flow[Any]:
     return flow
 
 
-def nested(ledger: Ledger) -> Node[Any, Any, Any]:
+def nested(ledger: Ledger) -> NodeLike[Any]:
     """A flow of flows."""
     inner, last = chain(ledger, "inner", 6), say(ledger, "last")
     outer: Flow[Any] = Flow(inner, flow_name="outer")
     return outer.then(inner, last)
 
 
-def branches(ledger: Ledger) -> Node[Any, Any, Any]:
+def branches(ledger: Ledger) -> NodeLike[Any]:
     """Three branches of several steps, of which one forks again."""
     deep = Parallel(chain(ledger, "x", 3), chain(ledger, "y", 4), name="deep")
     more: Flow[Any] = Flow(deep, flow_name="more")
@@ -100,12 +101,12 @@ def branches(ledger: Ledger) -> Node[Any, Any, Any]:
     return Parallel(chain(ledger, "one", 6), chain(ledger, "two", 8), more, name="fork")
 
 
-def fan(ledger: Ledger) -> Node[Any, Any, Any]:
+def fan(ledger: Ledger) -> NodeLike[Any]:
     """A branch of three steps for each of 20 items."""
     return FanOut(chain(ledger, "each", 3), each=key("numbers"), as_=key("number"), concurrency=4)
 
 
-SHAPES: dict[str, tuple[Callable[[Ledger], Node[Any, Any, Any]], int, int]] = {
+SHAPES: dict[str, tuple[Callable[[Ledger], NodeLike[Any]], int, int]] = {
     "batch": (batch, ITEMS, ITEMS),
     "nested": (nested, 0, 7),
     "branches": (branches, 0, 22),

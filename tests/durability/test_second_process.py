@@ -437,7 +437,7 @@ def test_a_moved_folder_is_noticed_and_the_run_goes_on_from_there(start: Start, 
     shutil.move(path.parent, path.parent.parent / "moved")
     assert first.end().startswith("DatabaseFileError")
     there = path.parent.parent / "moved" / "x.db"
-    flow("step", there)._required_database().close()
+    flow("step", there).database.close()
     second = start("step", "resume", there)
     second.at(3)
     assert second.end() == "completed"

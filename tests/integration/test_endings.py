@@ -1122,7 +1122,7 @@ def interrupted_run(db: WorkflowDB, run_id: str, at: int, mode: str) -> Interrup
             if mode == RUN:
                 flow.run({})
             else:
-                flow.run_background({})
+                _ = flow.run_background({})
         except KeyboardInterrupt:
             assert at > 0
     for thread in threading.enumerate():

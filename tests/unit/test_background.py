@@ -169,11 +169,11 @@ def test_wait_raises_the_very_exception_that_ended_the_run(
 def test_a_failure_of_the_start_comes_from_the_call(tmp_path: Path) -> None:
     """A store that does not fit, or an id that is used, is raised by ``run_background`` itself."""
     with pytest.raises(InvalidValueError, match="'x' expects int"):
-        Flow(Note(), schema={"x": int}).run_background({"x": "one"})
+        _ = Flow(Note(), schema={"x": int}).run_background({"x": "one"})
     flow = Flow(Note(), db_path=tmp_path / "runs.db", run_id="mine-1")
     flow.run_background().wait(WAIT)
     with pytest.raises(RunExistsError, match="'mine-1'"):
-        flow.run_background()
+        _ = flow.run_background()
 
 
 def test_a_dict_or_a_model_may_be_run_in_the_background() -> None:

@@ -34,7 +34,7 @@ from pocoflow.errors import (
     RunCancelled,
 )
 from pocoflow.failure import Failure
-from pocoflow.node import BatchNode
+from pocoflow.node import BatchNode, NodeLike
 
 
 class RateLimitError(Exception):
@@ -96,7 +96,7 @@ def use(page: str, log: list[str]) -> list[str]:
     return [*log, page]
 
 
-def guarded(broken: Node[Any, Any, Any], catch: Any = None, **settings: Any) -> Flow[State]:
+def guarded(broken: NodeLike[Any], catch: Any = None, **settings: Any) -> Flow[State]:
     """``fetch``, then ``use``, or ``give_up`` after a ``ValueError``."""
     flow: Flow[State] = Flow(broken, schema=State, **settings)
     flow.then(broken, use)

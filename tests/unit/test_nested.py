@@ -12,6 +12,7 @@ import pytest
 
 from pocoflow import Flow, Node, Store, WorkflowDB, context
 from pocoflow.errors import DefinitionError, ResumeError
+from pocoflow.node import NodeLike
 
 
 class Say(Node):
@@ -29,7 +30,7 @@ class Say(Node):
         return self.action
 
 
-def chain(*nodes: Node[Any, Any, Any]) -> Node[Any, Any, Any]:
+def chain(*nodes: NodeLike[Any]) -> NodeLike[Any]:
     """Wire nodes by the default action; the first one."""
     for before, after in pairwise(nodes):
         before.then("default", after)
@@ -172,7 +173,7 @@ def test_a_flow_may_be_derived_from() -> None:
     """A class of flows that defines no phase is built and run as any other."""
 
     class Logged(Flow):
-        def __init__(self, start: Node[Any, Any, Any]) -> None:
+        def __init__(self, start: NodeLike[Any]) -> None:
             super().__init__(start, flow_name="logged")
 
         def exec_all(self) -> list[str]:

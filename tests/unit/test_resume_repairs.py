@@ -24,6 +24,7 @@ from pocoflow import (
     key,
 )
 from pocoflow.errors import BranchError, InvalidValueError, MissingInputError, ResumeError
+from pocoflow.node import NodeLike
 
 
 class Fails(Node):
@@ -122,7 +123,7 @@ def test_a_renaming_of_what_nobody_knows_is_refused(
     assert flow.resume(run_id)["seen"] == "1"
 
 
-def inside(node: Node[Any, Any, Any], path: Path) -> Flow[Any]:
+def inside(node: NodeLike[Any], path: Path) -> Flow[Any]:
     """A flow with a flow of that node in each of its branches."""
     inner = Flow(node, flow_name="inner")
     fan_out = FanOut(inner, each=key("items"), as_=key("item"), private=[key("seen")])
@@ -151,7 +152,7 @@ class Pays(Fails):
     """Another definition of a node."""
 
 
-def chain(path: Path, *nodes: Node[Any, Any, Any]) -> Flow[Any]:
+def chain(path: Path, *nodes: NodeLike[Any]) -> Flow[Any]:
     """A flow of nodes, one after another."""
     for one, following in pairwise(nodes):
         one.then("default", following)
@@ -271,7 +272,7 @@ class Writes(Node):
 def test_what_a_branch_had_set_is_migrated_with_the_store(path: Path, kind: Any) -> None:
     """The values of a parallel branch are read by the validators of the schema, each time."""
 
-    def build(schema: Any, *nodes: Node[Any, Any, Any]) -> Flow[Any]:
+    def build(schema: Any, *nodes: NodeLike[Any]) -> Flow[Any]:
         inner = chain(path, *nodes)
         place: Any = Parallel(inner, name="fork")
         if kind is Subflow:

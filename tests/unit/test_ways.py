@@ -39,29 +39,35 @@ class Shaky(Node):
 
 @pytest.fixture(autouse=True)
 def down() -> None:
+    """Begin with what fails."""
     Shaky.up = False
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
+    """Where the runs are kept."""
     return str(tmp_path / "runs.db")
 
 
 def flow(path: str | None, name: str = "counting") -> Flow[Any]:
+    """Two steps, of which the second fails until it is up."""
     count, shaky = Count(), Shaky()
     made: Flow[Any] = Flow(count, flow_name=name, db_path=path)
     return made.then(count.when("done"), shaky)
 
 
 async def listed(events: Any) -> list[str]:
+    """The kinds of events of an asynchronous stream."""
     return [type(event).__name__ async for event in events]
 
 
 async def awaited(handle: Any) -> object:
+    """What awaiting a handle gives."""
     return await handle
 
 
 def names(events: Any) -> list[str]:
+    """The kinds of events of a stream."""
     return [type(event).__name__ for event in events]
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from pocoflow import END, Flow, Node, Subflow, bind, fields, node
 from pocoflow.errors import MaxStepsError, UnhandledActionError
+from pocoflow.node import NodeLike
 
 
 class S(BaseModel):
@@ -67,7 +68,7 @@ def generated(seed: int) -> Flow[Any]:
     chance = random.Random(seed)
     actions = ("p", "q", "r")
 
-    def made(depth: int, name: str) -> Node[Any, Any, Any]:
+    def made(depth: int, name: str) -> NodeLike[Any]:
         if depth and chance.random() < 0.6:
             return level(depth - 1, name)
         return saying(name, chance.choice(actions))
