@@ -853,7 +853,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         run = self._run(graph, self.run_id or run_id, token, store, objects)
         database = self._open_database(graph)
         if database is None:
-            hears = run.snapshot is not None or bool(self._registered())
+            hears = run.snapshot is not None or bool(self._hooks.registered)
             run.only_awaits = graph.only_awaits and not hears
         else:
             from pocoflow.db.recorder import RunRecorder
