@@ -5,6 +5,13 @@ import unittest
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# ``pytest --hypothesis-profile=long`` tries thousands where a whole test run tries some.
+_HOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("long", _HOW, max_examples=2000)
+settings.register_profile("short", _HOW, max_examples=50)
+settings.load_profile("short")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

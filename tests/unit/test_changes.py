@@ -24,7 +24,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pydantic
 import pydantic_core
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from pocoflow.values.changes import appended, extend, freeze, is_same
@@ -501,7 +501,6 @@ values: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=10,
 )
-many = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def exactly_equal(one: Any, other: Any) -> bool:
@@ -579,14 +578,12 @@ def change_in_place(part: Any, new: Any, member: Any, place: int) -> None:
         part.x = new
 
 
-@many
 @given(values, values)
 def test_law_of_two_values(one: Any, other: Any) -> None:
     """Two values are the same exactly if they are equal with every type the same."""
     assert is_same(freeze(one), other) == exactly_equal(one, other)
 
 
-@many
 @given(values, leaves | values, members, st.integers(0, 20), st.data())
 def test_law_of_a_change_in_place(
     value: Any, new: Any, member: Any, place: int, data: st.DataObject
@@ -603,7 +600,6 @@ def test_law_of_a_change_in_place(
     assert is_same(frozen, before)
 
 
-@many
 @given(st.lists(values, max_size=8), st.lists(values, max_size=3))
 def test_law_of_growth(value: list[Any], tail: list[Any]) -> None:
     """A list grew exactly if its beginning is the remembered list and there is more."""
@@ -615,7 +611,6 @@ def test_law_of_growth(value: list[Any], tail: list[Any]) -> None:
         assert appended(frozen, other) is None
 
 
-@many
 @given(st.lists(st.lists(values, min_size=1, max_size=4), max_size=8), values, st.data())
 def test_law_of_extension(tails: list[list[Any]], new: Any, data: st.DataObject) -> None:
     """A list remembered tail by tail is remembered as one that was remembered at once."""

@@ -18,7 +18,7 @@ import zoneinfo
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from pocoflow import values as codec
@@ -154,8 +154,6 @@ any_value = st.recursive(
     max_leaves=12,
 )
 
-few = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-
 
 def exact(value: Any) -> Any:
     """A value as nested tuples of types and contents, which compare exactly."""
@@ -187,7 +185,6 @@ def exact(value: Any) -> Any:
     return kind, repr(value)
 
 
-@few
 @given(any_value)
 def test_there_and_back(value: Any) -> None:
     """Whatever is stored comes back equal, with every type in it the same."""
@@ -196,7 +193,6 @@ def test_there_and_back(value: Any) -> None:
     assert exact(codec.loads(text)) == exact(value)
 
 
-@few
 @given(any_value)
 def test_tree_and_text_agree(value: Any) -> None:
     """The tree of a value is the content of its text, and restores the same value."""
@@ -205,7 +201,6 @@ def test_tree_and_text_agree(value: Any) -> None:
     assert exact(codec.decode(tree)) == exact(value)
 
 
-@few
 @given(
     st.recursive(
         st.none()
@@ -223,7 +218,6 @@ def test_json_is_itself(value: Any) -> None:
         assert codec.dumps(value) == written
 
 
-@few
 @given(any_value, st.sampled_from([object(), Ellipsis.__class__, NotImplemented, len]))
 def test_one_bad_part_is_found_anywhere(value: Any, bad: object) -> None:
     """A part that cannot be stored is refused wherever it is, never left out or replaced."""
@@ -237,7 +231,6 @@ def test_one_bad_part_is_found_anywhere(value: Any, bad: object) -> None:
             codec.dumps(holder)
 
 
-@few
 @given(any_value, st.data())
 def test_damaged_text(value: Any, data: st.DataObject) -> None:
     """Text with characters lost, changed or added gives a value or a ``DecodeError``."""
@@ -250,7 +243,6 @@ def test_damaged_text(value: Any, data: st.DataObject) -> None:
     read_or_refused(text)
 
 
-@few
 @given(any_value, st.data())
 def test_damaged_structure(value: Any, data: st.DataObject) -> None:
     """JSON with any part put in the place of any other gives a value or a ``DecodeError``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from pocoflow import END, Flow, key, node
 
@@ -92,7 +92,6 @@ def states(plans: list[Plan], inputs: tuple[str, ...]) -> set[tuple[int, frozens
     return seen
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(any_graph(), subsets)
 def test_the_data_flow_is_that_of_every_path(plans: list[Plan], inputs: tuple[str, ...]) -> None:
     """A read is reported if and only if some path comes to it before a write, and for no other."""
@@ -135,7 +134,6 @@ def reach(edges: dict[int, set[int]], starts: set[int]) -> set[int]:
     return found
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(any_graph())
 def test_what_cannot_be_reached_and_what_cannot_end_is_what_a_search_finds(
     plans: list[Plan],
@@ -191,7 +189,6 @@ def correct_graph(draw: st.DrawFn) -> tuple[list[Plan], tuple[str, ...]]:
     return plans, inputs
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(correct_graph())
 def test_a_correct_graph_has_no_findings(given_graph: tuple[list[Plan], tuple[str, ...]]) -> None:
     """Nothing is said of a graph that has no mistake, neither as an error nor as a warning."""
@@ -232,7 +229,6 @@ def make_classes(plans: list[Plan]) -> Flow[Any]:
     return flow
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(correct_graph())
 def test_a_correct_graph_of_classes_has_no_findings(
     given_graph: tuple[list[Plan], tuple[str, ...]],
