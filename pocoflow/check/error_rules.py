@@ -7,8 +7,8 @@ from types import FunctionType
 from typing import Any
 
 from pocoflow.check.assignable import fits_field
+from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding
-from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Level, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.wiring import GraphEdge

@@ -13,7 +13,6 @@ from pocoflow.check.error_rules import check_errors
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.item_rules import check_items
-from pocoflow.check.name_rules import check_names
 from pocoflow.check.silence import Silencer, Used, needless
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_links, subflows_of
@@ -87,7 +86,6 @@ class Proof:
             check_errors(subject),
             check_types(subject),
             check_items(subject),
-            check_names(subject),
             check_storage(subject),
             check_links(subject),
         )

@@ -117,7 +117,7 @@ class Statements(Uses):
             case ast.AnnAssign(target=target, value=value):
                 self._assigned([target], value)
             case ast.AugAssign():
-                self.expression(_loaded(node.target))
+                self.expression(node.target)
                 self.expression(node.value)
                 self._assign(node.target, None)
             case ast.Delete():
@@ -228,7 +228,6 @@ class Statements(Uses):
             self._assign(target, given)
 
     def _assign(self, target: ast.expr, value: ast.expr | None) -> None:
-        scope = self.scope
         match target:
             case ast.Name():
                 return
@@ -237,11 +236,11 @@ class Statements(Uses):
                     self._assign(one, None)
             case ast.Starred(value=inner):
                 self._assign(inner, None)
-            case ast.Subscript(value=owner, slice=key) if scope.is_store(owner):
-                self.key(key)
-                self._item("write", key, target, owner, self.value(value))
-            case ast.Attribute(value=owner, attr=name) if scope.is_store(owner):
-                self._set(owner, name, target, value)
+            case _ if self.item("write", target, self.value(value)):
+                return
+            case ast.Attribute(value=owner, attr=name) if self.scope.is_store(owner):
+                if name != "name":
+                    self.unknown()
             case ast.Subscript(value=owner, slice=key):
                 self.expression(owner)
                 self.expression(key)
@@ -251,20 +250,10 @@ class Statements(Uses):
                 self.expressions(ast.iter_child_nodes(target))
                 self.may_raise()
 
-    def _set(self, owner: ast.expr, name: str, target: ast.expr, value: ast.expr | None) -> None:
-        if self.scope.is_state(owner) and name not in self._attributes:
-            self.use("write", name, target, self.value(value))
-        elif name != "name":
-            self.unknown()
-
     def _delete(self, target: ast.expr) -> None:
-        scope = self.scope
         match target:
-            case ast.Subscript(value=owner, slice=key) if scope.is_store(owner):
-                self.key(key)
-                self._item("take", key, target, owner)
-            case ast.Attribute(value=owner, attr=name) if scope.is_state(owner):
-                self.use("take", name, target)
+            case _ if self.item("take", target):
+                return
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 for one in parts:
                     self._delete(one)
@@ -405,18 +394,6 @@ class Statements(Uses):
         module = getattr(made, "__module__", None) or ""
         is_known = module.partition(".")[0] in sys.stdlib_module_names
         return () if is_known and made not in _SWALLOW else None
-
-
-def _loaded(target: ast.expr) -> ast.expr:
-    """The target of ``x += 1`` as what is read there."""
-    match target:
-        case ast.Subscript(value=owner, slice=key):
-            loaded: ast.expr = ast.Subscript(owner, key, ast.Load())
-        case ast.Attribute(value=owner, attr=name):
-            loaded = ast.Attribute(owner, name, ast.Load())
-        case _:
-            return target
-    return ast.copy_location(loaded, target)
 
 
 def _takes_all(pattern: ast.pattern) -> bool:

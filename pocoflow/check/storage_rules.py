@@ -11,15 +11,16 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from pocoflow.check.assignable import members
+from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding
-from pocoflow.check.phases import hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
-from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain
+from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain, type_arguments
 from pocoflow.nodes.answer_types import answer_type, asks
-from pocoflow.nodes.definitions import class_place, place_of, type_arguments
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import class_place, place_of
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
@@ -107,7 +108,7 @@ def _exec_types(place: GraphNode) -> list[Any]:
     kind: Any = type(node)
     phases = [getattr(kind, name, None) for name in ("exec_async", "exec")]
     hints = [hints_of(one).get("return") for one in phases if isinstance(one, types.FunctionType)]
-    given = [awaited(one) for one in (*hints, type_arguments(kind)[1]) if one is not None]
+    given = [awaited(one) for one in (*hints, type_arguments(kind, Node)[1]) if one is not None]
     return [answered(one)[0] for one in given]
 
 

@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import clash, fits, fits_field
+from pocoflow.check.class_rules import check_class, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
-from pocoflow.check.phases import check_phases, hints_of
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, type_label
@@ -40,7 +40,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
         else:
             if subject.fields:
                 yield from _failures(subject, name, place)
-            yield from check_phases(subject, name, place)
+            yield from check_class(subject, name, place)
     yield from _nested_schemas(subject)
     yield from _unknown_ends(subject)
 

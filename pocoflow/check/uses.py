@@ -28,8 +28,8 @@ _LOOKS_AT_ALL = ("as_dict", "items", "keys", "snapshot", "to_model", "validate",
 _CHANGING = ("append", "extend", "insert")  # of lists; a client may well have an `add`
 _HARMLESS = ("add_observer", "name", "remove_observer", "schema", "unsaved")
 _ONLY_READS = (
-    *(all, any, bool, dict, enumerate, isinstance, iter, len, list, max, min, print, repr),
-    *(set, sorted, str, tuple, type, zip),
+    *(all, any, bool, dict, enumerate, getattr, hasattr, isinstance, iter, len, list, max, min),
+    *(print, repr, set, sorted, str, tuple, type, zip),
 )
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -201,11 +201,11 @@ class Uses:
                     self.expression(value)
             case _ if scope.is_store(node):
                 self.unknown()
-            case ast.Subscript(value=owner, slice=key) if scope.is_store(owner):
-                self.key(key)
-                self._item("read", key, node, owner)
-            case ast.Attribute(value=owner, attr=name):
-                self._attribute(owner, name, node)
+            case _ if self.item("read", node):
+                return
+            case ast.Attribute(value=owner, attr=name) if scope.is_store(owner):
+                if scope.sort(owner) is Sort.STORES or name not in _HARMLESS:
+                    self.unknown()
             case ast.Call():
                 self._call(node)
             case ast.Await(value=ast.Call() as call):
@@ -250,14 +250,26 @@ class Uses:
         if self.scope.key(node) is None:
             self.expression(node)
 
-    def _item(
-        self, does: Does, key: ast.expr, node: ast.AST, owner: ast.expr, value: Value | None = None
-    ) -> None:
-        """Take note of ``store[key]``."""
-        if self.scope.sort(owner) is not Sort.STORE:
-            self.unknown()
-        else:
-            self.use(does, self.scope.key(key), node, value)
+    def item(self, does: Does, node: ast.AST, value: Value | None = None) -> bool:
+        """Take note of ``store[key]``, or ``store.state.key``, if an expression is one."""
+        match node:
+            case ast.Subscript(value=owner, slice=key) if self.scope.is_store(owner):
+                self.key(key)
+                if self.scope.sort(owner) is Sort.STORE:
+                    self.use(does, self.scope.key(key), node, value)
+                else:
+                    self.unknown()
+            case ast.Attribute(value=owner, attr=name) if self.scope.is_state(owner):
+                if name not in self._attributes:
+                    self.use(does, name, node, value)
+                elif does == "read":
+                    self.reads_all = True
+                    self.may_raise()
+                else:
+                    self.unknown()
+            case _:
+                return False
+        return True
 
     def use(self, does: Does, key: str | None, node: ast.AST, value: Value | None = None) -> None:
         """Take note of a use of a key; ``None`` is one that is not known."""
@@ -268,22 +280,6 @@ class Uses:
             self.may_raise()
         else:
             self.unknown()
-
-    def _attribute(self, owner: ast.expr, name: str, node: ast.AST) -> None:
-        match self.scope.sort(owner):
-            case Sort.STATE if name in self._attributes:
-                self.reads_all = True
-                self.may_raise()
-            case Sort.STATE:
-                self.step("read", name, node)
-            case Sort.STORE:
-                if name not in _HARMLESS:
-                    self.unknown()
-            case Sort.STORES:
-                self.unknown()
-            case _:
-                self.expression(owner)
-                self.may_raise()
 
     def _comprehension(self, node: Any) -> None:
         first, *more = node.generators
@@ -377,11 +373,6 @@ class Uses:
             case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[one], keywords=[]):
                 key = scope.key(one) if scope.sort(owner) is Sort.STORE else None
                 return None if key is None else (key, "present", "nothing")
-            case ast.Call(func=ast.Name(id="hasattr"), args=[owner, one]):
-                key = scope.key(one) if scope.sort(owner) is Sort.STATE else None
-                if key is None or key in self._attributes:
-                    return None
-                return key, "present", "absent"
             case _:
                 return None
 
@@ -409,8 +400,6 @@ class Uses:
                 return
             if name in _CHANGING:
                 self._change(owner)
-        if isinstance(called, ast.Name) and self._of_state(called.id, node):
-            return
         if not self._passes(node):
             self.expression(called)
             self._arguments(node)
@@ -470,19 +459,25 @@ class Uses:
             return None
         if code.co_flags & GENERATOR or is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
             return None
-        first = () if target.first is None else (target.first,)
-        names = code.co_varnames[: code.co_argcount]
-        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        values = [*first, *(self._given(one) for one in node.args)]
-        is_open = any(isinstance(one, ast.Starred) for one in node.args)
-        named = {one.arg: self._given(one.value) for one in node.keywords}
-        if len(values) > len(names) or is_open or not named.keys() <= {*known}:
+        given: dict[str, Any] = {}
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        values = [] if target.first is None else [target.first]
+        try:
+            bound = inspect.signature(function, follow_wrapped=False).bind(
+                *values,
+                *(None if isinstance(one, ast.Starred) else self._given(one) for one in node.args),
+                **{str(one.arg): self._given(one.value) for one in node.keywords},
+            )
+        except (TypeError, ValueError):
             return None
-        given: dict[str, Sort | Value | None] = dict.fromkeys(known)
-        given.update(_defaults(function, names))
-        given.update(zip(names, values, strict=False))
-        given.update({str(name): value for name, value in named.items()})
-        inner = Scope.of(function, given, self.owner)
+        if not bound.arguments.keys() <= {*names} or any(
+            isinstance(one, ast.Starred) for one in node.args
+        ):
+            return None
+        for name in names:
+            default = bound.signature.parameters[name].default
+            given[name] = Value(default) if type(default) is str else None
+        inner = Scope.of(function, {**given, **bound.arguments}, self.owner)
         return None if inner is None or inner.is_lost else inner
 
     def _given(self, node: ast.expr) -> Sort | Value | None:
@@ -540,37 +535,19 @@ class Uses:
             return Value(parameter=node.id)
         return self.scope.value(node)
 
-    def _of_state(self, name: str, node: ast.Call) -> bool:
-        """Read ``getattr(store.state, ...)`` and its like."""
-        args = node.args
-        if name not in ("hasattr", "getattr", "setattr", "delattr") or len(args) < 2:
-            return False
-        if self.scope.sort(args[0]) is not Sort.STATE:
-            return False
-        self.expressions(args[1:])
-        key = self.scope.key(args[1])
-        if key in self._attributes:
-            self.unknown()
-        elif name == "hasattr" or (name == "getattr" and len(args) > 2):
-            self.use("look", key, node)
-        else:
-            does: dict[str, Does] = {"getattr": "read", "setattr": "write", "delattr": "take"}
-            self.use(does[name], key, node, self.value(args[2]) if args[2:] else None)
-        return True
-
     def _change(self, node: ast.AST) -> None:
         """Take note of a change in place, of what a key holds or of a part of it."""
+        while isinstance(node, ast.Subscript) and not self.scope.is_store(node.value):
+            node = node.value
         match node:
             case ast.Subscript(value=owner, slice=name) if self.scope.sort(owner) is Sort.STORE:
                 key = self.scope.key(name)
-                if key is not None:
-                    self.step("change", key, node)
-            case ast.Attribute(value=owner, attr=name) if self.scope.sort(owner) is Sort.STATE:
-                self.step("change", name, node)
-            case ast.Subscript(value=owner):
-                self._change(owner)
-            case _:
+            case ast.Attribute(value=owner, attr=key) if self.scope.sort(owner) is Sort.STATE:
                 pass
+            case _:
+                key = None
+        if key is not None:
+            self.step("change", key, node)
 
     def caught(self, kinds: Iterable[ast.expr | None]) -> Takes:
         """The errors that a handler of these classes takes."""
@@ -581,11 +558,3 @@ class Uses:
                 return None
             found.append(kind)
         return tuple(found)
-
-
-def _defaults(function: Any, names: Sequence[str]) -> dict[str, Value]:
-    """The parameters of a function that have a text as their default."""
-    given = function.__defaults__ or ()
-    defaults = dict(zip(names[len(names) - len(given) :], given, strict=True))
-    defaults.update(function.__kwdefaults__ or {})
-    return {name: Value(one) for name, one in defaults.items() if type(one) is str}

@@ -29,6 +29,7 @@ __all__ = [
     "is_unknown",
     "plain",
     "read_hints",
+    "type_arguments",
 ]
 
 _ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
@@ -233,3 +234,20 @@ def _literal(value: object) -> tuple[str]:
 
 def _once(*groups: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(action for group in groups for action in group))
+
+
+def type_arguments(kind: type, parent: Any) -> tuple[Any, ...]:
+    """The arguments of a generic class, as a subclass of it gives them.
+
+    One that was not given is the type variable itself, one that is a forward reference is left as
+    it is.
+    """
+    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
+        origin = get_origin(base) or base
+        if origin is parent:
+            return get_args(base) or tuple(parent.__parameters__)
+        if isinstance(origin, type) and issubclass(origin, parent):
+            own = getattr(origin, "__parameters__", ())
+            given = dict(zip(own, get_args(base), strict=False))
+            return tuple(given.get(one, one) for one in type_arguments(origin, parent))
+    return tuple(parent.__parameters__)

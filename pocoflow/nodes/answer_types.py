@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import typing_extensions
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from pocoflow.errors import AnswerError, DefinitionError
 from pocoflow.messages import short, type_label
-from pocoflow.nodes.annotations import answered, awaited, is_unknown, read_hints
+from pocoflow.nodes.annotations import answered, awaited, is_unknown, read_hints, type_arguments
 from pocoflow.nodes.base import AskNode, BatchNode, Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.json_text import read_json, write_json
@@ -129,9 +129,9 @@ def _hint(node: Node[Any, Any, Any]) -> Any:
         return hint
     argument: Any = Any
     if isinstance(node, AskNode):
-        argument = _argument(type(node), AskNode, 0)
+        argument = type_arguments(type(node), AskNode)[0]
     elif isinstance(node, BatchNode):
-        argument = _argument(type(node), BatchNode, 1)
+        argument = type_arguments(type(node), BatchNode)[1]
     return Any if isinstance(argument, _VARIABLES) else argument
 
 
@@ -145,17 +145,3 @@ def _returned(kind: Any) -> tuple[Any, bool]:
         if said:
             return hint, True
     return Any, False
-
-
-def _argument(kind: type, parent: Any, number: int) -> Any:
-    """A type argument of ``parent``, as a subclass of it gives it."""
-    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
-        origin = get_origin(base) or base
-        if origin is parent:
-            return (*get_args(base), *[Any] * 3)[number]
-        if isinstance(origin, type) and issubclass(origin, parent):
-            own = getattr(origin, "__parameters__", ())
-            given = dict(zip(own, get_args(base), strict=False))
-            found = _argument(origin, parent, number)
-            return given.get(found, found)
-    return Any

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from functools import lru_cache
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import typing_extensions
 
-from pocoflow.nodes.annotations import actions_of, plain, read_hints
+from pocoflow.nodes.annotations import actions_of, plain, read_hints, type_arguments
 from pocoflow.nodes.base import AskNode, BatchNode, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
@@ -22,7 +22,6 @@ __all__ = [
     "has_own_post",
     "place_of",
     "promised_actions",
-    "type_arguments",
 ]
 
 _VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
@@ -67,7 +66,7 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
     """The actions of a class, and whether it names them."""
     if not has_own_post(kind):
         return (DEFAULT_ACTION,), False
-    for hint in (read_hints(kind.post).get("return"), type_arguments(kind)[2]):
+    for hint in (read_hints(kind.post).get("return"), type_arguments(kind, Node)[2]):
         if hint is None or isinstance(hint, _VARIABLES):
             continue
         try:
@@ -77,29 +76,6 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
         if found is not None:
             return found, bool(found) and plain(hint) not in (None, NoneType)
     return None, False
-
-
-def type_arguments(kind: type) -> tuple[Any, Any, Any]:
-    """``Prep``, ``Exec`` and ``Post`` of a subclass of ``Node[Prep, Exec, Post]``.
-
-    An argument that was not given is the type variable itself, one that is a forward reference is
-    left as it is.
-    """
-    parameters: tuple[Any, ...] = Node.__parameters__  # type: ignore[attr-defined] # of Generic
-    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
-        origin = get_origin(base) or base
-        if origin is Node:
-            return _three(get_args(base) or parameters)
-        if isinstance(origin, type) and issubclass(origin, Node):
-            own = getattr(origin, "__parameters__", ())
-            given = dict(zip(own, get_args(base), strict=False))
-            return _three(tuple(given.get(one, one) for one in type_arguments(origin)))
-    return _three(parameters)
-
-
-def _three(found: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-    prep, work, post = found
-    return prep, work, post
 
 
 def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:

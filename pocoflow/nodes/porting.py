@@ -188,7 +188,8 @@ def check_phases(node: Any) -> None:
     Raises:
         DefinitionError: Names the phase.
     """
-    kind, own = type(node), getattr(node, "__dict__", {})
+    kind: Any = type(node)
+    own = getattr(node, "__dict__", {})
     phases = tuple([own.get(name) or getattr(kind, name, None) for name in _CALLED])
     try:
         generator = _generator(kind, phases)

@@ -344,7 +344,7 @@ def test_a_rule_that_fails_is_a_finding(
     def fails(*_: object) -> None:
         raise IndexError("of a rule")
 
-    monkeypatch.setattr(type_rules, "check_phases", fails)
+    monkeypatch.setattr(type_rules, "check_class", fails)
     flow = Flow(made("return store['late']", ""), schema=S, inputs=(fields(S).q,), outputs=())
     found = {one.code: one for one in flow.validate()}
     assert found.keys() == {"PF001", "PF301"}

@@ -1,0 +1,241 @@
+"""What is said of a class by itself: its phases against each other, and names that nothing uses."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import linecache
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from types import FunctionType
+from typing import Any, NamedTuple, TypeVar, get_args
+
+import typing_extensions
+
+from pocoflow.check.assignable import fits
+from pocoflow.check.findings import Finding
+from pocoflow.check.subject import Subject
+from pocoflow.graph.graph import GraphNode
+from pocoflow.messages import type_label
+from pocoflow.nodes.annotations import (
+    answered,
+    awaited,
+    is_unknown,
+    plain,
+    read_hints,
+    type_arguments,
+)
+from pocoflow.nodes.base import BatchNode, Node
+from pocoflow.nodes.definitions import class_place
+from pocoflow.nodes.signature import definition_place
+
+__all__ = ["check_class", "hints_of"]
+
+_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
+_PHASES = ("prep", "exec", "exec_async", "post", "exec_fallback")
+_SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")
+_CALLED_ELSEWHERE = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
+_ALIKE = 0.85
+
+
+class _Mistake(NamedTuple):
+    """A mistake of a class, as a finding has it."""
+
+    code: str
+    message: str
+    fix: str
+    where: tuple[str, int] | None
+
+
+class _Phase(NamedTuple):
+    """One phase that a class overrides: what it returns and takes, by its annotations."""
+
+    name: str
+    function: Callable[..., Any]
+    returns: Any
+    takes: list[tuple[str, Any]]
+
+    def parameter(self, number: int) -> tuple[str, Any]:
+        return self.takes[number] if number < len(self.takes) else ("", Any)
+
+    @property
+    def where(self) -> tuple[str, int]:
+        return definition_place(self.function)
+
+
+_Phases = dict[str, _Phase]
+
+
+@lru_cache(maxsize=4096)
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function."""
+    return read_hints(function)
+
+
+def check_class(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    """PF204, PF205 and PF208 for one node."""
+    kind: Any = type(place.node)
+    for code, message, fix, where in _mistakes(kind):
+        yield subject.finding(code, message, fix, node=name, where=where)
+
+
+@lru_cache(maxsize=1024)
+def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
+    phases = {name: phase for name in _PHASES if (phase := _phase(kind, name)) is not None}
+    if "exec_async" in phases:
+        phases["exec"] = phases["exec_async"]
+    is_batch = issubclass(kind, BatchNode)
+    found = [*_passed_on(phases, is_batch), *_near(kind)]
+    return tuple(found if is_batch else [*found, *_declared(kind, phases)])
+
+
+# -- phases ---------------------------------------------------------------------------------------
+
+
+def _phase(kind: Any, name: str) -> _Phase | None:
+    function = getattr(kind, name, None)
+    if not inspect.isfunction(function) or function.__module__ == "pocoflow.nodes.base":
+        return None
+    hints = hints_of(function)
+    returns = hints.get("return", Any)
+    if not inspect.iscoroutinefunction(function):
+        returns = awaited(returns)
+    if name in ("exec", "exec_async"):
+        returns, _ = answered(returns)
+    try:
+        names = list(inspect.signature(function).parameters)[1:]
+    except (TypeError, ValueError):
+        names = []
+    return _Phase(name, function, returns, [(one, hints.get(one, Any)) for one in names])
+
+
+def _passed_on(phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
+    """What one phase returns against what the next takes."""
+    prep, work, fallback, post = map(phases.get, ("prep", "exec", "exec_fallback", "post"))
+    if prep is not None:
+        given, how = (_item(prep.returns), "an item of ") if is_batch else (prep.returns, "")
+        yield from _against(prep, given, [(work, 0), (fallback, 0)], how)
+        yield from _against(prep, prep.returns, [(post, 1)])
+    for one in (work, fallback):
+        if one is not None and not is_batch:
+            yield from _against(one, one.returns, [(post, 2)])
+    if work is not None and is_batch:
+        result = Any if is_unknown(work.returns) else work.returns
+        yield from _against(work, list[result], [(post, 2)], "a list of results: ")  # type: ignore[valid-type]
+
+
+def _item(items: Any) -> Any:
+    arguments = get_args(plain(items))
+    return arguments[0] if len(arguments) == 1 else Any
+
+
+def _against(
+    giver: _Phase, given: Any, takers: Iterable[tuple[_Phase | None, int]], how: str = ""
+) -> Iterator[_Mistake]:
+    for taker, number in takers:
+        if taker is None:
+            continue
+        parameter, wanted = taker.parameter(number)
+        if not fits(given, wanted):
+            yield _Mistake(
+                "PF204",
+                f"{giver.name} gives {how}{type_label(given)}, but parameter {parameter!r} of "
+                f"{taker.name} is annotated as {type_label(wanted)}",
+                f"make the two agree: {giver.name} is at {':'.join(map(str, giver.where))}",
+                taker.where,
+            )
+
+
+def _declared(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
+    """``Node[Prep, Exec, Post]`` against the annotations of the methods."""
+    labels = ("Prep", "Exec", "Post")
+    arguments = dict(zip(labels, type_arguments(kind, Node), strict=True))
+    for name, label, number in (
+        ("prep", "Prep", None),
+        ("exec", "Exec", None),
+        ("exec_fallback", "Exec", None),
+        ("post", "Post", None),
+        ("exec", "Prep", 0),
+        ("post", "Prep", 1),
+        ("post", "Exec", 2),
+    ):
+        phase, argument = phases.get(name), arguments[label]
+        if phase is None or isinstance(argument, _VARIABLES):
+            continue
+        if number is None:
+            verb, hint = "returns", phase.returns
+            agrees = fits(hint, argument)
+        else:
+            parameter, hint = phase.parameter(number)
+            verb, agrees = f"takes {parameter!r} as", fits(argument, hint)
+        if not agrees:
+            yield _Mistake(
+                "PF205",
+                f"{kind.__name__} is declared with {label} = {type_label(argument)}, but its "
+                f"{phase.name} {verb} {type_label(hint)}",
+                f"change Node[...] of {kind.__name__}, or the annotation of {phase.name}",
+                phase.where,
+            )
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def _near(kind: type) -> Iterator[_Mistake]:
+    """Names that are nearly those of a setting or a phase, and that nothing uses."""
+    classes = [base for base in kind.__mro__ if issubclass(base, Node) and not _is_ours(base)]
+    return (one for base in classes for one in _names(kind, base))
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "pocoflow"
+
+
+def _names(kind: type, owner: type) -> Iterator[_Mistake]:
+    elsewhere = {name for base in kind.__mro__ if base is not owner for name in vars(base)}
+    theirs = {name for base in kind.__mro__ if not _is_ours(base) for name in vars(base)}
+    for given, value in vars(owner).items():
+        if given in elsewhere or given.startswith("_") or not given.isidentifier():
+            continue
+        meant = _meant(kind, given, value)
+        if meant is not None and meant not in theirs and not _is_used(owner, given):
+            is_function = isinstance(value, FunctionType)
+            where = definition_place(value) if is_function else class_place(owner)
+            yield _Mistake(
+                "PF208",
+                f"{owner.__name__}.{given} is not looked at, neither by a run nor by the code "
+                f"around it; did you mean {meant!r}?",
+                f"call it {meant}, or use it",
+                where,
+            )
+
+
+def _meant(kind: type, given: str, value: object) -> str | None:
+    """The setting, or the phase, that a name is nearly, if its value could be one."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        alike: tuple[str, ...] = _SETTINGS
+        if given in _CALLED_ELSEWHERE:
+            return _CALLED_ELSEWHERE[given]
+    elif isinstance(value, FunctionType):
+        count = value.__code__.co_argcount
+        alike = tuple(one for one in _PHASES if _takes(kind, one) == count)
+    else:
+        return None
+    found = difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
+    return found[0] if found and hasattr(kind, found[0]) else None
+
+
+def _takes(kind: type, phase: str) -> int | None:
+    function = getattr(kind, phase, None)
+    return len(inspect.signature(function).parameters) if callable(function) else None
+
+
+def _is_used(owner: type, name: str) -> bool:
+    """Whether something in the file of a class reads an attribute of that name, or may."""
+    functions = (one for one in vars(owner).values() if isinstance(one, FunctionType))
+    files = {one.__code__.co_filename for one in functions}
+    files.add(getattr(sys.modules.get(owner.__module__), "__file__", None) or "")
+    text = "".join(line for file in files if file for line in linecache.getlines(file))
+    return not text or re.search(rf"""[.'"]{name}\b""", text) is not None
