@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias, get_origin
+from typing import Any, NamedTuple, get_origin
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Walk
@@ -21,122 +21,71 @@ class _Written(NamedTuple):
     """Where a branch writes a key.
 
     Attributes:
-        node: The node that does.
+        branch: The branch.
+        node: The node in it that does.
         place: Where in its source.
         is_certain: Whether it does on some way out, whatever the values are.
     """
 
+    branch: str
     node: str
     place: Place
     is_certain: bool
 
 
-_Known: TypeAlias = dict[int, dict[str, _Written]]
-"""What branches write, by the id of their graph and by key."""
-
-
 def check_branches(subject: Subject) -> Iterator[Finding]:
     """Each key that several parallel branches write and that has no reducer."""
-    written: _Known = {}
-    for level in reversed(subject.levels):  # what is inside of a branch before the branch
-        if isinstance(level.node, Spread):
-            _note_writes(subject, level.graph, written)
     for name, place in subject.nodes:
-        if isinstance(place.node, FanOut):
-            yield from _of_items(subject, name, place, place.node, written)
-        elif isinstance(place.node, Spread) and not isinstance(place.node, Subflow):
-            yield from _of_branches(subject, name, place, place.node, written)
+        if isinstance(place.node, Spread) and not isinstance(place.node, Subflow):
+            yield from _clashes(subject, name, place, place.node)
 
 
-def _of_branches(
-    subject: Subject, name: str, place: GraphNode, node: Spread, known: _Known
-) -> Iterator[Finding]:
-    first: dict[str, tuple[str, _Written]] = {}
+def _clashes(subject: Subject, name: str, place: GraphNode, node: Spread) -> Iterator[Finding]:
+    first: dict[str, _Written] = {}
     for branch, graph in zip(node.branches, place.branches, strict=True):
-        for key, written in known[id(graph)].items():
-            if key in node.private:
+        for key, one in _writes(subject, branch.name, graph).items():
+            if key in node.private or (isinstance(node, FanOut) and key == node.item):
                 continue
-            if key not in first:
-                first[key] = (branch.name, written)
+            is_error = False  # a run with one item works
+            if isinstance(node, FanOut):
+                who = f"the branch of every item (node {one.node!r}) writes {key!r}, which has no "
+                who += "reducer: two items clash"
+            elif first.setdefault(key, one) is not one:
+                other = first[key]
+                is_error = other.is_certain and one.is_certain
+                who = (
+                    f"branches {other.branch!r} (node {other.node!r}) and {one.branch!r} (node "
+                    f"{one.node!r}) both write {key!r}, which has no reducer"
+                )
+            else:
                 continue
-            other, before = first[key]
-            certain = before.is_certain and written.is_certain
-            yield _clash(
-                subject,
-                name,
-                f"branches {other!r} (node {before.node!r}) and {branch.name!r} (node "
-                f"{written.node!r}) both write {key!r}, which has no reducer",
-                written,
-                is_error=certain,
+            yield subject.finding(
+                "PF303",
+                who,
+                "let one branch write it, or declare how the writes are put together, as in "
+                "Annotated[list[str], extend]",
+                node=name,
+                where=one.place.where,
+                severity="error" if is_error else "warning",
             )
 
 
-def _of_items(
-    subject: Subject, name: str, place: GraphNode, node: FanOut, known: _Known
-) -> Iterator[Finding]:
-    for graph in place.branches:
-        for key, written in known[id(graph)].items():
-            if key not in _private(node):
-                yield _clash(
-                    subject,
-                    name,
-                    f"the branch of every item (node {written.node!r}) writes {key!r}, which has "
-                    "no reducer: two items clash",
-                    written,
-                    is_error=False,  # a run with one item works
-                )
-
-
-def _clash(
-    subject: Subject, name: str, message: str, written: _Written, *, is_error: bool
-) -> Finding:
-    return subject.finding(
-        "PF303",
-        message,
-        "let one branch write it, or declare how the writes are put together, as in "
-        "Annotated[list[str], extend]",
-        node=name,
-        where=written.place.where,
-        severity="error" if is_error else "warning",
-    )
-
-
-def _note_writes(subject: Subject, graph: Graph, known: _Known) -> None:
-    """What a branch writes by plain assignment, those inside of it included; the first place."""
-    if id(graph) in known:
-        return
-    found = known[id(graph)] = {}
+def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
+    """What a branch writes by plain assignment: the first place that is certain, or the first."""
+    found: dict[str, _Written] = {}
     for spot in Walk(graph.start).spots:
-        is_own = isinstance(spot.place.node, Subflow)
-        for inner in () if is_own else spot.place.branches:
-            private = _private(spot.place.node)
-            for key, written in known[id(inner)].items():
-                if key not in private:
-                    _note(found, key, written)
-        if spot.place.branches and not is_own:
-            continue
         effects = subject.effects(spot.place)
-        for key, at in effects.writes.items():
-            if not subject.fields.reduces(key):
-                certain = any(key in way.must for way in effects.exits)
-                _note(found, key, _Written(spot.name, at, certain))
-        for key, at in effects.changes.items():
-            # What a branch changes in place is a copy of its own, unless it cannot be copied.
-            if _is_copied(subject.fields.type_of(key)) and not subject.fields.reduces(key):
-                _note(found, key, _Written(spot.name, at, False))
+        written = [(key, at, effects.is_sure(key)) for key, at in effects.writes.items()]
+        # What a branch changes in place is a copy of its own, unless it cannot be copied.
+        changed = [(key, at, False) for key, at in effects.changes.items()]
+        written += [one for one in changed if _is_copied(subject.fields.type_of(one[0]))]
+        for key, at, is_sure in written:
+            known = found.get(key)
+            if (known is None or is_sure > known.is_certain) and not subject.fields.reduces(key):
+                found[key] = _Written(branch, spot.inside(at.node), at, is_sure)
+    return found
 
 
 def _is_copied(kind: Any) -> bool:
     kind = get_origin(plain(kind)) or plain(kind)
     return kind is Any or (isinstance(kind, type) and issubclass(kind, (dict, list)))
-
-
-def _private(node: object) -> frozenset[str]:
-    own = node.private if isinstance(node, Spread) else frozenset()
-    return own.union((node.item,)) if isinstance(node, FanOut) else own
-
-
-def _note(found: dict[str, _Written], key: str, written: _Written) -> None:
-    """Keep the first place that is certain, or the first one."""
-    if key not in found or (written.is_certain and not found[key].is_certain):
-        found[key] = written

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pocoflow.check.node_effects import Place
 
-__all__ = ["EVERY", "Chart", "Does", "Keys", "Lacks", "State", "Step", "solve"]
+__all__ = ["Chart", "Does", "Keys", "Lacks", "State", "Step", "solve"]
 
 PlaceT = TypeVar("PlaceT", bound=Hashable)
 KnownT = TypeVar("KnownT")
@@ -59,7 +59,7 @@ class Keys:
         for key in keys:
             bit = self._bits.get(key)
             if bit is None:
-                bit = self._bits[key] = 2 << len(self._bits)
+                bit = self._bits[key] = 1 << len(self._bits)
             bits |= bit
         return bits
 
@@ -91,9 +91,6 @@ Does: TypeAlias = Literal[
 
 Lacks: TypeAlias = Literal["return", "end"] | None
 """A bare ``return``, or the end of the function."""
-
-EVERY = 1
-"""The bit of all the keys that a function does not name."""
 
 
 class State(NamedTuple):

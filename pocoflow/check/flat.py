@@ -10,11 +10,12 @@ from operator import and_, or_
 from typing import NamedTuple
 
 from pocoflow.check.control import Keys, solve
-from pocoflow.check.node_effects import Effects, Exit, Place
+from pocoflow.check.node_effects import Effects, Exit, Place, place_at
 from pocoflow.graph.graph import GraphNode, Stand, after_catch, enter, follow, label
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
+from pocoflow.nodes.parallel import FAILED, FanOut, Spread
 
-__all__ = ["DataFlow", "Spot", "Walk", "Way"]
+__all__ = ["DataFlow", "Spot", "Walk", "Way", "effects_of_branches"]
 
 
 class Way(NamedTuple):
@@ -209,7 +210,7 @@ class DataFlow:
     def _change(self, does: Effects, out: Exit) -> tuple[int, int]:
         if out.unknown:
             return -1, -1
-        kept = 0 if out.cleared else ~self.keys.of(out.gone)
+        kept = ~self.keys.of(out.gone)
         return kept, self.keys.of(does.needs) & kept | self.keys.of(out.may | out.seen)
 
     @cached_property
@@ -306,3 +307,72 @@ class DataFlow:
             if all(change(one, way) is False for way in ways):
                 removed = one.name
         return steps, removed
+
+
+def effects_of_branches(
+    place: GraphNode,
+    node: Spread,
+    effects: Callable[[GraphNode], Effects],
+    out: Callable[[Spot, Way], Exit],
+) -> Effects:
+    """What a node with branches does, from what ``effects`` and ``out`` say of the nodes inside."""
+    branches = [
+        DataFlow(Walk(graph.start), lambda spot: effects(spot.place), out)
+        for graph in place.branches
+    ]
+    inside = [one for branch in branches for one in branch.effects.values()]
+    here = place_at(place.where)
+    items = {node.each: here} if isinstance(node, FanOut) else {}
+    private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
+    # Written when all branches have ended, be the list empty or not.
+    errors = frozenset(() if node.errors is None else (node.errors,))
+    # What is there of a private field at the fork is there in the branch, the item excepted.
+    given = frozenset((node.item,)) if isinstance(node, FanOut) else frozenset()
+    needs = {
+        key: at._replace(node=spot.inside(at.node))
+        for branch in branches
+        for spot, key, at in reversed(branch.unwritten)
+        if key not in given
+    }
+    makes = _union(
+        [key for key in one.first if not branch.has(spot, key)]
+        for branch in branches
+        for spot, one in branch.effects.items()
+    )
+    spots = [(spot, one) for branch in branches for spot, one in branch.effects.items()]
+    writes, sure = dict.fromkeys(errors, here), {*errors}
+    changes: dict[str, Place] = {}
+    for spot, one in spots:
+        for key, at in one.changes.items():
+            if key not in private:
+                changes.setdefault(key, at._replace(node=spot.inside(at.node)))
+        for key, at in one.writes.items():
+            if key in private or (key in writes and (key in sure or not one.is_sure(key))):
+                continue
+            writes[key] = at._replace(node=spot.inside(at.node))
+            sure.update((key,) if one.is_sure(key) else ())
+    ends = [way for branch in branches for ways in branch.out.values() for way in ways.values()]
+    may = (_union(one.may for one in ends) - private) | errors
+    # There may be no items, and a branch that fails leaves nothing.
+    must = frozenset() if items or node.collects else _union(one.at_ends for one in branches)
+    must |= errors
+    unknown = any(one.writes_more for one in inside)
+    ways = [Exit(DEFAULT_ACTION, may, must, unknown)]
+    if node.collects:
+        ways.append(Exit(FAILED, may, must, unknown))
+    return Effects(
+        needs={**items, **needs},
+        reads=(_union(one.reads for one in inside) - given).union(items),
+        writes=writes,
+        exits=tuple(ways),
+        reads_more=any(one.reads_more for one in inside),
+        writes_more=unknown,
+        named={**items, **dict.fromkeys(sorted(private | errors), here)},
+        changes=changes,
+        sure=frozenset(sure),
+        makes=(makes - private) | errors,
+    )
+
+
+def _union(sets: Iterable[Iterable[str]]) -> frozenset[str]:
+    return frozenset[str]().union(*sets)

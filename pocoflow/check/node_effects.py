@@ -83,7 +83,6 @@ class Exit:
         unknown: Whether something else may have been written, too.
         seen: The keys that it has found to be there.
         gone: The keys that are not there any more, whatever way led there.
-        cleared: Whether no other key is there either.
     """
 
     action: str | None = None
@@ -92,7 +91,6 @@ class Exit:
     unknown: bool = False
     seen: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
-    cleared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +142,7 @@ class Effects:
         changes: Keys whose values are changed in place.
         makes: Keys that it writes without need of them, where others are written and needed by
             different nodes inside of it; by default what it writes and does not need.
+        sure: Keys that it writes on some way out for certain, where the ways out do not tell.
         lost: Keys that every execution reads after it has removed them.
         lacking: Where it ends without an action.
         used: The attributes of the node that the reading depends on.
@@ -161,6 +160,7 @@ class Effects:
     values: tuple[Write, ...] = ()
     changes: Places = field(default_factory=_none)
     makes: frozenset[str] | None = None
+    sure: frozenset[str] | None = None
     lost: Places = field(default_factory=_none)
     lacking: Lacking | None = None
     used: frozenset[str] = frozenset()
@@ -171,6 +171,12 @@ class Effects:
         """The keys to which it can give their first value."""
         own = self.writes.keys() - self.needs.keys()
         return frozenset(own) if self.makes is None else self.makes
+
+    def is_sure(self, key: str) -> bool:
+        """Whether it writes a key on some way out, whatever the values are."""
+        if self.sure is not None:
+            return key in self.sure
+        return any(key in way.must for way in self.exits)
 
     def on(self, action: str | None) -> Exit:
         """What has been written when an action is returned; ``None`` is any other action."""
@@ -202,20 +208,11 @@ def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
     every = list(exits)
     if len(every) == 1:
         return replace(every[0], action=action)
-    found = frozenset().union(*(one.may | one.seen for one in every))
-    touched = found.union(*(one.gone for one in every))
     return Exit(
         action,
         frozenset().union(*(one.may for one in every)),
         frozenset.intersection(*(one.must for one in every)) if every else frozenset(),
         any(one.unknown for one in every),
         frozenset().union(*(one.seen for one in every)),
-        frozenset(
-            key for key in touched if all(key in one.gone or _clears(one, key) for one in every)
-        ),
-        bool(every) and all(one.cleared for one in every),
+        frozenset.intersection(*(one.gone for one in every)) if every else frozenset(),
     )
-
-
-def _clears(way: Exit, key: str) -> bool:
-    return way.cleared and key not in way.may and key not in way.seen

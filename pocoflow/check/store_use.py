@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from pocoflow.check.control import EVERY, Chart, State, Step
+from pocoflow.check.control import Chart, State, Step
 from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Write
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.statements import Statements
@@ -227,7 +227,6 @@ class _Facts:
             state.unknown,
             names(state.seen | state.read),
             frozenset() if state.unknown else names(gone),
-            bool(gone & EVERY) and not state.unknown,
         )
 
     def _lacking(self) -> Lacking | None:

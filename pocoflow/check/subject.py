@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from pocoflow.check.branch_effects import effects_of_branches
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.flat import Spot, Walk, Way
+from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
 from pocoflow.check.node_effects import UNKNOWN, Effects, Exit, Place, Places, place_at
 from pocoflow.check.schemas import Fields
 from pocoflow.check.store_use import Around, read_source
@@ -45,6 +44,7 @@ class Level:
     node: Node[Any, Any, Any] | None = None
 
 
+@dataclass(eq=False)
 class Subject:
     """A flow as the rules see it.
 
@@ -68,38 +68,24 @@ class Subject:
         is_start: Whether the run begins at the start of the graph.
     """
 
-    def __init__(
-        self,
-        flow_name: str,
-        graph: Graph,
-        schema: object = None,
-        inputs: tuple[str, ...] | None = None,
-        stored: bool = False,
-        place: GraphNode | None = None,
-        frames: tuple[GraphNode, ...] = (),
-        strays: tuple[Edge[Any], ...] = (),
-        where: tuple[str, int] | None = None,
-        outputs: Mapping[str, tuple[str, int] | None] | None = None,
-        is_inner: bool = False,
-        ignore: tuple[str, ...] = (),
-        ends_in_time: bool = False,
-        is_watched: bool = False,
-    ) -> None:
-        self.flow_name = flow_name
-        self.strays = strays
-        self.outputs = outputs
-        self.is_inner = is_inner
-        self.where = where
-        self.ignore = ignore
-        self.ends_in_time = ends_in_time
-        self.is_watched = is_watched
-        self.graph = graph
-        self.fields = Fields(schema)
-        self.inputs = inputs
-        self.stored = stored
-        self.is_start = place is None or (place is graph.start and not frames)
-        self._place = place or graph.start
-        self._frames = frames
+    flow_name: str
+    graph: Graph
+    schema: object = None
+    inputs: tuple[str, ...] | None = None
+    stored: bool = False
+    place: GraphNode | None = None
+    frames: tuple[GraphNode, ...] = ()
+    strays: tuple[Edge[Any], ...] = ()
+    where: tuple[str, int] | None = None
+    outputs: Mapping[str, tuple[str, int] | None] | None = None
+    is_inner: bool = False
+    ignore: tuple[str, ...] = ()
+    ends_in_time: bool = False
+    is_watched: bool = False
+
+    def __post_init__(self) -> None:
+        self.fields = Fields(self.schema)
+        self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
         self._is_flat = True
         self._classes: dict[tuple[object, ...], Effects] = {}
@@ -107,7 +93,7 @@ class Subject:
     @cached_property
     def walk(self) -> Walk:
         """Everything that a run can come to."""
-        return Walk(self._place, self._frames)
+        return Walk(self.place or self.graph.start, self.frames)
 
     @cached_property
     def levels(self) -> list[Level]:

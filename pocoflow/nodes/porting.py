@@ -29,7 +29,6 @@ __all__ = [
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")
-_CALLED = (*_PHASES, "exec_async")
 OF_STEPS = (
     *_PHASES,
     *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
@@ -188,33 +187,20 @@ def check_phases(node: Any) -> None:
     Raises:
         DefinitionError: Names the phase.
     """
-    kind: Any = type(node)
-    own = getattr(node, "__dict__", {})
-    phases = tuple([own.get(name) or getattr(kind, name, None) for name in _CALLED])
-    try:
-        generator = _generator(kind, phases)
-    except TypeError:  # something without a hash
-        generator = _generator.__wrapped__(kind, phases)
-    if generator is not None:
+    for phase in (*_PHASES, "exec_async"):
+        function = getattr(node, phase, None)
+        gives_items = phase == "prep" and node.is_batch
+        if function is None or not is_generator(function, asynchronous=gives_items or None):
+            continue
         advice = (
             "return a list"
-            if generator != "exec"
+            if phase != "exec"
             else ("return one value; what is to be seen meanwhile is told by context().emit(part)")
         )
         raise DefinitionError(
-            f"{kind.__name__}.{generator} is a generator, and nobody would run it: {advice} (a "
+            f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
             "decorator that makes a list of it does without functools.wraps)"
         )
-
-
-@lru_cache(maxsize=1024)
-def _generator(kind: Any, phases: tuple[Any, ...]) -> str | None:
-    """The first phase that is a generator, other than the ``prep`` of a batch."""
-    for name, function in zip(_CALLED, phases, strict=True):
-        gives_items = name == "prep" and kind.is_batch
-        if function is not None and is_generator(function, asynchronous=gives_items or None):
-            return name
-    return None
 
 
 @lru_cache(maxsize=1024)
