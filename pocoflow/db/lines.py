@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,11 +26,11 @@ from pocoflow.errors import (
     NotStorableError,
     RunLostError,
 )
-from pocoflow.graph.unfinished import Unfinished
+from pocoflow.graph.unfinished import ALONE, Finished, Identity, Tried, Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
-from pocoflow.nodes.question import NewQuestion
+from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.store.branch_view import BranchRecord, BranchStore
 from pocoflow.store.schema import field_types, schema_types
 from pocoflow.store.watch import Watch
@@ -54,7 +55,7 @@ class LineRecorder:
         keeps: What is written is there for a resume.
     """
 
-    keeps = True
+    keeps = counts = True
 
     line = 0
     _is_begun = True
@@ -82,7 +83,7 @@ class LineRecorder:
         return self._run.run_id
 
     @property
-    def ledger(self) -> Connection:
+    def storage(self) -> Connection:
         """Where it writes."""
         return self._db.connection
 
@@ -108,6 +109,14 @@ class LineRecorder:
         values = ValueWriter(f"run {self.run_id!r}", 0, self._run.keys, fork)
         values.classes = self._values.classes.within(schema_types(own), field_types(own))
         return BranchRecorder(self, values, context, store, numbers, stored)
+
+    @abstractmethod
+    def pause(self, node: str) -> list[Asked] | None:
+        """Record that the run waits for answers."""
+
+    @abstractmethod
+    def end(self, *facts: Any) -> bool:
+        """Record how the run ended if it did not complete; whether it did end so."""
 
     # -- the result of exec -------------------------------------------------------------------
 
@@ -147,7 +156,7 @@ class LineRecorder:
                 )
         return None
 
-    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
+    def journal_item(self, step: int, node: str, result: Any, item: Identity) -> None:
         """Commit the result of an item, with those of threads that wait for their commits, too.
 
         Raises:
@@ -156,9 +165,9 @@ class LineRecorder:
         text = self._encoded(node, result)
         if text is None:
             return
-        row = (step, item, text, mark)
+        row = (step, item.number, text, item.mark)
         if self._db.connection.is_shared:
-            with _told_of("exec of item {} of node {!r} has finished", item, node):
+            with _told_of("exec of item {} of node {!r} has finished", item.number, node):
                 self._put_items([row])
             return
         with self._items_guard:
@@ -250,8 +259,7 @@ class LineRecorder:
         step: int,
         place: Address,
         question: NewQuestion,
-        item: int,
-        mark: str,
+        item: Identity | None,
         prepared: Any,
     ) -> int:
         """Commit a question, and what its node had done before; the question's number.
@@ -260,8 +268,7 @@ class LineRecorder:
             step: The step's number.
             place: The node.
             question: The question.
-            item: The number of the item that it is about; -1 if it is about none.
-            mark: What tells that item from others.
+            item: The item that it is about, if it is one of several.
             prepared: What ``prep`` returned.
 
         Raises:
@@ -273,77 +280,40 @@ class LineRecorder:
         self._refuse_late()
         with self._writing(step) as raw:
             facts = (stored_text(question.text), question.context, question.schema, now, until)
-            where = (run.run_no, self.line, self._local(step), item, dump_names(place.names))
+            of_item = ALONE if item is None else item.number
+            where = (run.run_no, self.line, self._local(step), of_item, dump_names(place.names))
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
-            if item >= 0:
-                self._put_marks(raw, step, {item: mark})
+            if item is not None:
+                self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
             self._put(raw, Kind.ASKED, step, place=place.names, note=escaped(question.text))
         self._is_open = True
         return int(number or 0)
 
-    def retry(
-        self,
-        step: int,
-        node: Address,
-        attempt: int,
-        error: Exception,
-        item: int | None,
-        mark: str,
-        given: Any,
-    ) -> None:
+    def retry(self, step: int, tried: Tried) -> None:
         """Commit a failed attempt, of an item if it is one of several, that another one follows.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        described = Described(*describe_error(error))
-        if item is None:
-            self.take_input(given)
+        described = Described(*describe_error(tried.error))
+        facts: dict[str, Any] = {"place": tried.place.names, "attempt": tried.attempt}
+        if tried.item is None:
+            self.take_input(tried.given)
+        else:
+            number, mark = tried.item
+            note = f"item {number}: {described.error_msg}"
+            facts |= {"item": number, "note": note, "mark": mark}
         self._refuse_late()
         with self._writing(step) as raw:
             self._put_input(raw, step)
-            self._put(
-                raw,
-                Kind.RETRY,
-                step,
-                item=item,
-                place=node.names,
-                attempt=attempt,
-                note=None if item is None else f"item {item}: {described.error_msg}",
-                error=described,
-                mark=mark,
-            )
+            self._put(raw, Kind.RETRY, step, error=described, **facts)
 
     # -- a step -------------------------------------------------------------------------------
 
-    def step(
-        self,
-        step: int,
-        node: str,
-        path: tuple[str, ...],
-        action: str,
-        attempts: int,
-        elapsed: float,
-        following: str | None,
-        following_path: tuple[str, ...],
-        note: str | None,
-        failure: Exception | None = None,
-    ) -> tuple[int, bool]:
+    def step(self, finished: Finished) -> tuple[int, bool]:
         """Commit a finished step: what it changed, and where the line goes on.
-
-        Args:
-            step: The step's number; a branch takes the next one.
-            node: The node's name in its graph.
-            path: Names of the nested flows around it.
-            action: What ``post`` returned, or what an error is caught as.
-            attempts: How often ``exec`` was tried.
-            elapsed: Seconds the step took.
-            following: The node that comes next; ``None`` if this is the end.
-            following_path: Names of the nested flows around that.
-            note: What a reader of the event log should know, such as an action without an edge.
-            failure: The error that ended the step and was caught.
 
         Returns:
             The step's number, and whether somebody asked the run to stop through the database.
@@ -352,6 +322,8 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
+        step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
+        note, failure = finished.note, finished.failure
         changes = self._values.changes(self._recorded())
         run = self._run
         shown = escaped(action)
@@ -485,6 +457,14 @@ class BranchRecorder(LineRecorder):
     @property
     def _is_begun(self) -> bool:  # type: ignore[override]
         return self.line > 0
+
+    def pause(self, node: str) -> list[Asked] | None:
+        """As of the run."""
+        return self._parent.pause(node)
+
+    def end(self, *facts: Any) -> bool:
+        """As of the run."""
+        return self._parent.end(*facts)
 
     def _local(self, step: int) -> int:
         return self._context.count

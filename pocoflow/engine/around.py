@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from pocoflow.engine.effects import Await, Effect
+from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.run import Run
 from pocoflow.errors import RunError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.middleware import Around, Middleware, Visit
@@ -25,7 +25,7 @@ class Skipped(BaseException):
         self.action = action
 
 
-def middleware_of(run: Run) -> Middleware:
+def middleware_of(run: Line) -> Middleware:
     """The middleware around the node that a run stands at."""
     found = run.middleware
     for frame in run.frames:
@@ -66,7 +66,7 @@ def wrapped(
 class Visiting:
     """One visit of a node within middleware, which the step loop enters and leaves."""
 
-    def __init__(self, run: Run, place: GraphNode, middleware: Middleware) -> None:
+    def __init__(self, run: Line, place: GraphNode, middleware: Middleware) -> None:
         facts = (place.node, place.name, run.context.path, run.step, run.store)
         self._steps = wrapped(middleware.visits, Visit(*facts), _inner)
 

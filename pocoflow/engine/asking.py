@@ -11,9 +11,10 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Effect
-from pocoflow.engine.run import Run
+from pocoflow.engine.line import Line
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.unfinished import Identity
 from pocoflow.nodes.context import current
 from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question
 
@@ -60,7 +61,7 @@ def is_waiting(result: object) -> bool:
 
 
 def ask(
-    run: Run, place: GraphNode, prepared: Any, result: Any, item: int = -1, mark: str = ""
+    run: Line, place: GraphNode, prepared: Any, result: Any, item: Identity | None = None
 ) -> Generator[Effect, Any, None]:
     """Put a question on record; one that was asked before waits on.
 
@@ -74,8 +75,7 @@ def ask(
             result.stop()
         return
     context = current.get()  # that of the item, if it is one of several that ask at once
-    recorder = run.recorder
-    if recorder is None or not recorder.keeps:
+    if not run.ledger.keeps:
         where = Address(context.path, place.name).text
         raise RunError(
             f"node {where!r} of flow {context.flow_name!r} asks a question, and a run that is not "
@@ -83,10 +83,10 @@ def ask(
         )
     new = _described(place, result)
     phase, context.phase = context.phase, "commit"
-    facts = (run.step, Address(context.path, place.name), new, item, mark, prepared)
-    number = yield from run.commit(not run.on_loop, recorder.ask, *facts)
+    facts = (run.step, Address(context.path, place.name), new, item, prepared)
+    number = yield from run.commit(not run.on_loop, run.ledger.ask, *facts)
     context.phase = phase
-    number_of_item = None if item < 0 else item
+    number_of_item = None if item is None else item.number
     run.tell("node_ask", place.name, run.step, number, result, number_of_item, context.path)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
+from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own, within
-from pocoflow.engine.run import Run
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.unfinished import Identity, Tried
 from pocoflow.nodes.context import RunContext, current
 from pocoflow.nodes.middleware import Attempt
 from pocoflow.nodes.settings import retry_wait, wants_retry
@@ -23,7 +24,7 @@ from pocoflow.values.copies import copied
 __all__ = ["attempt", "try_again"]
 
 
-def attempt(run: Run, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""
     if run.wraps and (middleware := middleware_of(run).attempts):
         context = current.get()
@@ -85,7 +86,7 @@ def _limited(place: GraphNode, given: Any, timeout: float) -> Generator[Effect, 
 
 
 def try_again(
-    run: Run, place: GraphNode, context: RunContext, given: Any, error: Exception, inline: bool
+    run: Line, place: GraphNode, context: RunContext, given: Any, error: Exception, inline: bool
 ) -> Generator[Effect, Any, Any]:
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
     node = place.node
@@ -96,13 +97,12 @@ def try_again(
             break
         context.check_cancelled()  # no attempt follows, so none is announced
         delay = retry_wait(node, context.attempt)
-        if run.recorder is not None:
-            context.phase = "commit"
-            where = Address(context.path, place.name)
-            which = (context.item, context.mark, given)
-            facts = (run.step, where, context.attempt, error, *which)
-            yield from run.commit(inline, run.recorder.retry, *facts)
-            context.phase = "exec"
+        context.phase = "commit"
+        item = None if context.item is None else Identity(context.item, context.mark)
+        where = Address(context.path, place.name)
+        tried = Tried(where, context.attempt, error, item, given)
+        yield from run.commit(inline, run.ledger.retry, run.step, tried)
+        context.phase = "exec"
         run.tell(
             "node_retry",
             place.name,

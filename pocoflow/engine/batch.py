@@ -9,12 +9,12 @@ from typing import Any
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Effect, Gather, Job
-from pocoflow.engine.items import Identity, ItemNumbers, digest_of, tell_gone
+from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
+from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.run import Run
 from pocoflow.errors import ActionError, QuestionExpiredError
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.unfinished import ALONE, NOTHING
+from pocoflow.graph.unfinished import ALONE, NOTHING, Identity
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext, current
 from pocoflow.nodes.function import FunctionNode
@@ -35,7 +35,7 @@ class _Item:
 class _Batch:
     """One batch node in one step."""
 
-    def __init__(self, run: Run, place: GraphNode, prepared: Any) -> None:
+    def __init__(self, run: Line, place: GraphNode, prepared: Any) -> None:
         self.run = run
         self.place = place
         self.prepared = prepared
@@ -54,7 +54,7 @@ class _Batch:
         self.on_loop = place.exec_async
         # Items that run at the same time have threads of their own, where they may block.
         self.inline = not place.exec_async and (run.inline or self.concurrency > 1)
-        self.keeps = run.recorder is not None and run.recorder.keeps
+        self.keeps = run.ledger.keeps
         self.journals = self.keeps and node.journal
 
     def jobs(self, items: Iterable[Any]) -> Iterator[Job]:
@@ -73,8 +73,7 @@ class _Batch:
 
     def look_at(self) -> None:
         """Keep what the items are, before ``exec`` of the first one changes what they share."""
-        if self.run.recorder is not None:
-            self.run.recorder.take_input(self.prepared)
+        self.run.ledger.take_input(self.prepared)
         if isinstance(self.prepared, (list, tuple)):
             self.digests = iter([self.digest(item) for item in self.prepared])
 
@@ -92,7 +91,7 @@ class _Batch:
             self.results[item.index] = exc
 
     def _ask(self, item: _Item, question: Any) -> Generator[Effect, Any, None]:
-        yield from ask(self.run, self.place, self.prepared, question, *item.identity)
+        yield from ask(self.run, self.place, self.prepared, question, item.identity)
         self.is_waiting = True
 
     def _job(self, item: _Item) -> Job:
@@ -124,10 +123,9 @@ class _Batch:
 
     def _keep(self, item: _Item, result: Any) -> Generator[Effect, Any, None]:
         """Put a finished item on record, before the next one begins."""
-        recorder = self.run.recorder
-        if recorder is not None and self.journals:
-            facts = (self.run.step, self.place.name, result, *item.identity)
-            yield from self.run.commit(self.inline, recorder.journal_item, *facts)
+        if self.journals:
+            facts = (self.run.step, self.place.name, result, item.identity)
+            yield from self.run.commit(self.inline, self.run.ledger.journal_item, *facts)
 
     def _failed(
         self, context: RunContext, item: Any, error: Exception
@@ -151,7 +149,7 @@ def _parameter(node: Node[Any, Any, Any]) -> str | None:
     return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
-def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, list[Any]]:
+def map_items(run: Line, place: GraphNode, items: Any) -> Generator[Effect, Any, list[Any]]:
     """The results of ``exec`` for all items, in their order.
 
     Raises:
@@ -176,8 +174,8 @@ def map_items(run: Run, place: GraphNode, items: Any) -> Generator[Effect, Any, 
         else:
             yield Gather(jobs, batch.concurrency, batch.on_loop, batch.stop.request)
     except BaseException:
-        if run.recorder is not None and not run.on_loop:
-            run.recorder.write_items()  # that of a thread whose commit a Ctrl-C has interrupted
+        if not run.on_loop:
+            run.ledger.write_items()  # that of a thread whose commit a Ctrl-C has interrupted
         raise
     finally:
         run.context.cancellation.remove_callback(batch.stop.request)

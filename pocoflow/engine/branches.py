@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effect, Gather, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
-from pocoflow.engine.memory import MemoryRecorder
+from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.run import Run
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.nodes.context import Cancellation, current
@@ -22,16 +21,13 @@ from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import Failure, add_note
 
-if TYPE_CHECKING:
-    from pocoflow.db.lines import LineRecorder
-
 __all__ = ["run_branches"]
 
-Loop: TypeAlias = Callable[[Run, GraphNode], Steps]
+Loop: TypeAlias = Callable[[Line], Steps]
 
 
 def run_branches(
-    run: Run, place: GraphNode, given: Any, loop: Loop
+    run: Line, place: GraphNode, given: Any, loop: Loop
 ) -> Generator[Effect, Any, list[BranchEnd]]:
     """Run the branches of a parallel node to their ends; returns these, in order.
 
@@ -61,12 +57,12 @@ def run_branches(
 class _Fork:
     """One parallel node in one step."""
 
-    def __init__(self, run: Run, place: GraphNode, node: Spread, loop: Loop) -> None:
+    def __init__(self, run: Line, place: GraphNode, node: Spread, loop: Loop) -> None:
         self.run, self.place, self.node, self.loop = run, place, node, loop
         self.count = run.count()
         self.unfinished = run.unfinished or NOTHING
         self.stop = Cancellation()
-        if run.root is None or run.numbers is None:
+        if run.parent is None or run.numbers is None:
             run.numbers = Numbers(run.step)  # the steps since an earlier fork have not taken any
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
@@ -79,17 +75,17 @@ class _Fork:
 
     def begin(self, given: Any) -> Generator[Effect, Any, None]:
         """Number the branches; put on record which item each of them is for, if they have items."""
-        run, recorder = self.run, self.run.recorder
+        run, ledger = self.run, self.run.ledger
         known = {number: one.mark for number, one in self.unfinished.items.items()}
         numbers, marks = ItemNumbers(known, self.unfinished.branches), {}
         for number, start in enumerate(self.node.starts(given, run.store)):
-            if start.item is not NO_ITEM and recorder is not None and recorder.keeps:
+            if start.item is not NO_ITEM and ledger.keeps:
                 number, mark = numbers.give(number, digest_of(start.item))
                 if number not in known:
                     marks[number] = mark
             self.starts.append((number, start.numbered(number)))
-        if recorder is not None and marks:
-            yield from run.commit(run.inline, recorder.begin_items, self.count, marks)
+        if marks:
+            yield from run.commit(run.inline, ledger.begin_items, self.count, marks)
         tell_gone(run, self.place, numbers)
 
     def jobs(self) -> Iterator[Job]:
@@ -122,10 +118,7 @@ class _Fork:
         current.set(inner.context)
         try:
             inner.context.check_cancelled()
-            first = self.place.branches[start.template].start
-            if saved is not None:
-                first = saved.places[-1]
-            yield from self.loop(inner, first)
+            yield from self.loop(inner)
             store = cast(BranchStore, inner.store)
             self.ends[index] = BranchEnd(start.name, store, inner.action)
         except Paused:
@@ -140,43 +133,41 @@ class _Fork:
         finally:
             current.set(around)  # no token: a call that was given up may have kept its context
 
-    def _run(self, start: Start, number: int, saved: Unfinished | None) -> Run:
+    def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:
         run, name = self.run, self.place.name
         own = name if start.number is None else Numbered(name, start.number)
         prefix = (*run.context.path, own)
         context = run.context.for_branch((self.count, number), prefix, self.stop)
+        context.count = 0 if saved is None else saved.count
         store, values = self._store(start, saved)
-        inner = Run(
+        graph = self.place.branches[start.template]
+        places = (graph.start,) if saved is None else saved.places
+        inner = Line(
             context=context,
             store=store,
+            start=places[-1],
+            frames=list(places[:-1]),
             max_steps=run.max_steps,
             strict=run.strict,
             inline=run.inline and not self.tasks,
             on_loop=run.on_loop or self.tasks,
             listeners=run.listeners,
-            recorder=MemoryRecorder(context, store, values, self.numbers),
+            ledger=run.ledger.branch(context, store, values, self.numbers, saved),
             step=self.numbers.following,
             numbers=self.numbers,
             unfinished=saved,
-            root=run.root or run,
+            parent=run,
             prefix=prefix,
             wraps=run.wraps,
         )
         if run.wraps:
-            own_graph = self.place.branches[start.template]
-            inner.middleware = own_graph.middleware.within(middleware_of(run))
-        if saved is not None:
-            inner.frames.extend(saved.places[:-1])
-            context.count = saved.count
-        if run.recorder is not None and run.recorder.keeps:
-            recorder = cast("LineRecorder", run.recorder)
-            inner.recorder = recorder.branch(context, store, values, self.numbers, saved)
+            inner.middleware = graph.middleware.within(middleware_of(run))
         if saved is not None and saved.pending is not None:
             store.take_back(*saved.pending)
         return inner
 
 
-def _tell(inner: Run, exc: Exception) -> str:
+def _tell(inner: Line, exc: Exception) -> str:
     """Say which node of a branch failed; its label."""
     context, place = inner.context, inner.place
     name = label(place.name if place is not None else context.node, context.path)

@@ -37,7 +37,7 @@ _PATIENCE = 0.5
 
 
 class Unopened:
-    """A ledger that the first commit opens."""
+    """Storage that the first commit opens."""
 
     def __init__(self, home: Hashable) -> None:
         self.home = home
@@ -173,7 +173,7 @@ def _carry_out(waiting: Sequence[_Waiting]) -> None:
         while end < len(waiting) and effect.shared and _fit(effect, waiting[end].effect):
             end += 1
         try:
-            effect.ledger.together(waiting[begin:end])
+            effect.storage.together(waiting[begin:end])
         except BaseException as exc:  # noqa: BLE001 - raised by those who wait
             for one in waiting[begin:end]:
                 one.outcome = Raised(exc)
@@ -192,7 +192,7 @@ def _carry_out(waiting: Sequence[_Waiting]) -> None:
 
 
 def _fit(one: Commit, other: Commit) -> bool:
-    return other.shared and one.ledger is other.ledger
+    return other.shared and one.storage is other.storage
 
 
 def _wake(those: Sequence[_Waiting]) -> None:
@@ -205,7 +205,7 @@ _guard = threading.RLock()
 
 
 def _submit(waiting: _Waiting) -> None:
-    home = waiting.effect.ledger.home
+    home = waiting.effect.storage.home
     with _guard:
         found = _threads.get(home)
         if found is not None:

@@ -12,10 +12,10 @@ __all__ = [
     "Effect",
     "Gather",
     "Job",
-    "Ledger",
     "OnLoop",
     "Sleep",
     "Steps",
+    "Storage",
 ]
 
 
@@ -54,7 +54,7 @@ class Call:
         self.timeout = timeout
 
 
-class Ledger(Protocol):
+class Storage(Protocol):
     """Where runs are kept."""
 
     @property
@@ -66,24 +66,24 @@ class Ledger(Protocol):
 
 
 class Commit:
-    """Call a function that writes to a ledger, after those that were begun before it.
+    """Call a function that writes to storage, after those that were begun before it.
 
     It comes to its end even if the run is cancelled meanwhile. ``shared`` lets it be one commit
     with those of other runs; it may be called more than once then. ``is_last`` marks the end of a
     run that was cancelled, for which nobody waits long: ``None`` is sent if it takes its time.
     """
 
-    __slots__ = ("arguments", "function", "is_last", "ledger", "shared")
+    __slots__ = ("arguments", "function", "is_last", "shared", "storage")
 
     def __init__(
         self,
-        ledger: Ledger,
+        storage: Storage,
         function: Callable[..., Any],
         arguments: tuple[Any, ...] = (),
         shared: bool = True,
         is_last: bool = False,
     ) -> None:
-        self.ledger = ledger
+        self.storage = storage
         self.function = function
         self.arguments = arguments
         self.shared = shared

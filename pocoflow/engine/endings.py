@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
-from pocoflow.engine.run import Run
+from pocoflow.engine.line import Line
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
-if TYPE_CHECKING:
-    from pocoflow.db.recorder import RunRecorder
-
 __all__ = ["exhaust", "fail", "late_of", "pause", "too_many"]
 
 
-def too_many(run: Run, place: GraphNode) -> MaxStepsError:
+def too_many(run: Line, place: GraphNode) -> MaxStepsError:
     """The error of a run that takes more steps than it may."""
     return MaxStepsError(
         f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
@@ -28,14 +25,13 @@ def too_many(run: Run, place: GraphNode) -> MaxStepsError:
     )
 
 
-def pause(run: Run) -> Generator[Effect, Any, RunPaused]:
+def pause(run: Line) -> Generator[Effect, Any, RunPaused]:
     """Record that the run waits for answers; what its caller is told."""
     context = run.context
     if not context.cancellation.is_late:
         context.check_cancelled()
-    recorder = cast("RunRecorder", run.recorder)
     place = label(context.node, context.path)
-    asked = yield from run.commit(not run.on_loop, recorder.pause, place)
+    asked = yield from run.commit(not run.on_loop, run.ledger.pause, place)
     if asked is None:
         run.cancel()
         context.check_cancelled()
@@ -53,7 +49,7 @@ def pause(run: Run) -> Generator[Effect, Any, RunPaused]:
     )
 
 
-def late_of(run: Run, error: BaseException) -> DeadlineError | None:
+def late_of(run: Line, error: BaseException) -> DeadlineError | None:
     """The error of a run that its deadline has stopped; ``None`` if something else did."""
     context, cancellation = run.context, run.context.cancellation
     if not cancellation.is_late or not context.is_stopped_by(error):
@@ -68,7 +64,7 @@ def late_of(run: Run, error: BaseException) -> DeadlineError | None:
     )
 
 
-def fail(run: Run, exc: BaseException) -> Steps:
+def fail(run: Line, exc: BaseException) -> Steps:
     """Record and report how the run ended; the caller raises ``exc`` on."""
     if run.completed:
         return
@@ -84,18 +80,17 @@ def fail(run: Run, exc: BaseException) -> Steps:
             f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})",
         )
-    if run.recorder is not None:
-        status = "cancelled" if cancelled else "failed"
-        node = Address(context.path, name) if in_node and name is not None else None
-        ended = (status, exc, run.step, node, context.attempt, run.elapsed())
-        recorder = cast("RunRecorder", run.recorder)
-        if run.on_loop:
-            hurried = cancelled or context.cancellation.requested
-            recorded = yield Commit(recorder.ledger, recorder.end, ended, is_last=hurried)
-        else:
-            recorded = recorder.end(*ended)
-        if not recorded:
-            return
+    status = "cancelled" if cancelled else "failed"
+    node = Address(context.path, name) if in_node and name is not None else None
+    ended = (status, exc, run.step, node, context.attempt, run.elapsed())
+    ledger = run.ledger
+    if run.on_loop and ledger.storage is not None:
+        hurried = cancelled or context.cancellation.requested
+        recorded = yield Commit(ledger.storage, ledger.end, ended, is_last=hurried)
+    else:
+        recorded = ledger.end(*ended)
+    if not recorded:
+        return
     if cancelled:
         run.tell("flow_cancelled", context.flow_name, run.finished)
         return

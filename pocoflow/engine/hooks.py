@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.engine.run import Listener
+from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short

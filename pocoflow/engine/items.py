@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain, count
-from typing import Any, NamedTuple
+from typing import Any
 
-from pocoflow.engine.run import Run
+from pocoflow.engine.line import Line
 from pocoflow.errors import NotStorableError
 from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.unfinished import Identity
 from pocoflow.logging import get_logger
 
-__all__ = ["Identity", "ItemNumbers", "digest_of", "tell_gone"]
+__all__ = ["ItemNumbers", "digest_of", "tell_gone"]
 
 _log = get_logger("flow")
 
@@ -48,18 +49,6 @@ def _ordered(tree: Any) -> Any:
     if parts.get("$type") in ("set", "frozenset"):
         parts["value"] = sorted(parts["value"], key=json.dumps)
     return parts
-
-
-class Identity(NamedTuple):
-    """Which item it is.
-
-    Attributes:
-        number: What its result, question or branch is kept by.
-        mark: Its digest, and which of equal items it is; empty if it cannot be stored.
-    """
-
-    number: int
-    mark: str
 
 
 class ItemNumbers:
@@ -128,7 +117,7 @@ class ItemNumbers:
         return sorted(number for number in left if number in self._kept)
 
 
-def tell_gone(run: Run, place: GraphNode, numbers: ItemNumbers) -> None:
+def tell_gone(run: Line, place: GraphNode, numbers: ItemNumbers) -> None:
     """Say which items something is kept of that nobody asks for any more."""
     if gone := numbers.gone:
         shown = ", ".join(map(str, gone[:10])) + (", ..." if len(gone) > 10 else "")

@@ -20,8 +20,8 @@ from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps
 from pocoflow.engine.endings import fail, late_of, pause, too_many
+from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.run import Run
 from pocoflow.errors import (
     ActionError,
     RunCancelled,
@@ -29,7 +29,7 @@ from pocoflow.errors import (
     UnhandledActionError,
 )
 from pocoflow.graph.graph import GraphNode, Stand, catch, enter, follow, label
-from pocoflow.graph.unfinished import ALONE
+from pocoflow.graph.unfinished import ALONE, Finished
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -47,8 +47,8 @@ _log = get_logger("flow")
 _LOOK_EVERY = 50
 
 
-def steps(run: Run, start: GraphNode) -> Steps:
-    """Run from ``start`` to the end; the generator that a driver drives.
+def steps(run: Line) -> Steps:
+    """Run a line to its end; the generator that a driver drives.
 
     Raises:
         RunCancelled: The run was asked to stop.
@@ -65,9 +65,9 @@ def steps(run: Run, start: GraphNode) -> Steps:
         try:
             if run.only_awaits and run.inline:
                 run.inline, run.on_loop = False, True
-                yield OnLoop(_loop(run, start))
+                yield OnLoop(_loop(run))
             else:
-                yield from _loop(run, start)
+                yield from _loop(run)
         except Paused:
             paused = yield from pause(run)
     except BaseException as exc:
@@ -82,20 +82,21 @@ def steps(run: Run, start: GraphNode) -> Steps:
     run.tell("flow_end", run.context.flow_name, run.finished)
 
 
-def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot path
+def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     context, store, inline, wraps = run.context, run.store, run.inline, run.wraps
-    cancellation, recorder = context.cancellation, run.recorder
+    cancellation, ledger = context.cancellation, run.ledger
+    keeps, counts = ledger.keeps, ledger.counts
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
-    timed = recorder is not None or on_end is not None
-    ledger = recorder.ledger if recorder is not None and run.on_loop else None
+    timed = counts or on_end is not None
+    storage = ledger.storage if run.on_loop else None
     watch = None
-    if recorder is None and store.schema is not None:
+    if not counts and store.schema is not None:
         watch = Watch()
         check_in_place(store, watch)
-    if start.inner is not None or run.frames:
-        start = _go_on(run, enter(start, run.frames)) or start
+    place = run.start
+    if place.inner is not None or run.frames:
+        place = _go_on(run, enter(place, run.frames)) or place
     step, last = run.step, run.max_steps
-    place = start
     action: Any = DEFAULT_ACTION
     began, phase, unfinished = 0.0, "", run.unfinished
     # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without a
@@ -158,12 +159,12 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
                 if result.__class__ is Question:
                     yield from ask(run, place, prepared, result)
                     raise Paused
-                if recorder is not None and place.has_exec and node.journal:
+                if keeps and place.has_exec and node.journal:
                     context.phase = "commit"
-                    if ledger is None:
-                        recorder.journal(step, place.name, result)
+                    if storage is None:
+                        ledger.journal(step, place.name, result)
                     else:
-                        yield Commit(ledger, recorder.journal, (step, place.name, result))
+                        yield Commit(storage, ledger.journal, (step, place.name, result))
 
             context.phase = "post"
             arguments = (store, prepared, result)
@@ -210,20 +211,21 @@ def _loop(run: Run, start: GraphNode) -> Steps:  # noqa: C901, PLR0915 - the hot
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:
             yield from run.compute(run.snapshot, step, place.name)
-        if recorder is not None:
+        if counts:
             name = None if following is None else following.name
-            row = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
-            if ledger is None:
-                step, asked = recorder.step(*row, note, failure)
+            facts = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
+            row = Finished(*facts, note, failure)
+            if storage is None:
+                step, asked = ledger.step(row)
             else:
-                step, asked = yield Commit(ledger, recorder.step, (*row, note, failure))
+                step, asked = yield Commit(storage, ledger.step, (row,))
             if asked:
                 run.cancel()
         run.finished = step + 1
         run.completed = following is None
         if failure is not None:
-            facts = (phase, context.attempt, elapsed, failure, path, True)
-            run.tell("node_error", place.name, step, *facts)
+            error_facts = (phase, context.attempt, elapsed, failure, path, True)
+            run.tell("node_error", place.name, step, *error_facts)
         elif on_end is not None:
             run.tell("node_end", place.name, step, action, elapsed, context.attempt, path)
         step += 1
@@ -245,7 +247,7 @@ def _within(
         return own(exc), None
 
 
-def _spread(run: Run, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:
+def _spread(run: Line, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:
     """The ``exec`` of a node that is several at once: of items, or of parallel branches."""
     if place.branches:
         return (yield from run_branches(run, place, prepared, _loop))
@@ -255,21 +257,21 @@ def _spread(run: Run, place: GraphNode, prepared: Any) -> Generator[Effect, Any,
 # -- nested flows -----------------------------------------------------------------------------
 
 
-def _go_on(run: Run, stand: Stand) -> GraphNode | None:
+def _go_on(run: Line, stand: Stand) -> GraphNode | None:
     """Note the nested flows around the node that comes next."""
     run.frames[:] = stand.frames
     run.context.path = (*run.prefix, *(frame.name for frame in stand.frames))
     return stand.place
 
 
-def _cross(run: Run, place: GraphNode, action: str) -> tuple[GraphNode | None, str | None]:
+def _cross(run: Line, place: GraphNode, action: str) -> tuple[GraphNode | None, str | None]:
     """Where a run goes at the end or the beginning of a nested flow, and what to note about it."""
     stand = follow(place, action, run.frames)
     note = None if stand.unhandled is None else _unhandled(run, stand.unhandled, action)
     return _go_on(run, stand), note
 
 
-def _caught(run: Run, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
+def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
     """Where a run goes on after an error, and the label of that edge; ``None`` if none fits."""
     context = run.context
     if context.phase == "commit" or context.is_stopped_by(error) or run.cannot_write(error):
@@ -307,7 +309,7 @@ def _action(place: GraphNode, action: object) -> str:
     )
 
 
-def _unhandled(run: Run, place: GraphNode, action: str) -> str:
+def _unhandled(run: Line, place: GraphNode, action: str) -> str:
     text = (
         f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
         f"which has no edge{closest(action, place.actions)}; the run ends here "

@@ -1,23 +1,79 @@
-"""What stands in for the database in a parallel branch of a run that has none."""
+"""The ledgers of runs without a database: one keeps nothing, one counts the steps of branches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
+from pocoflow.graph.unfinished import Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch, check_in_place
 
-__all__ = ["MemoryRecorder"]
+__all__ = ["NULL", "MemoryLedger", "NullLedger"]
 
 
-class MemoryRecorder:
+class NullLedger:
+    """Keeps nothing."""
+
+    storage = None
+    keeps = False
+    counts = False
+
+    def branch(
+        self,
+        context: RunContext,
+        store: BranchStore,
+        values: Watch,
+        numbers: Numbers,
+        unfinished: Unfinished | None,
+    ) -> MemoryLedger:
+        """That of a branch, whose steps are counted."""
+        return MemoryLedger(context, store, values, numbers)
+
+    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
+        """Keep nothing."""
+
+    def take_input(self, prepared: Any) -> None:
+        """Keep nothing."""
+
+    def journal(self, step: int, node: str, result: Any) -> None:
+        """Keep nothing."""
+
+    def journal_item(self, step: int, node: str, result: Any, item: Identity) -> None:
+        """Keep nothing."""
+
+    def write_items(self) -> None:
+        """Keep nothing."""
+
+    def retry(self, step: int, tried: Tried) -> None:
+        """Keep nothing."""
+
+    def ask(self, *facts: object) -> NoReturn:
+        """Refuse: nobody could answer what is not kept."""
+        raise NotImplementedError("a question needs a ledger that keeps it")
+
+    def pause(self, node: str) -> NoReturn:
+        """Refuse: a run that has asked nothing waits for nothing."""
+        raise NotImplementedError("a pause needs a ledger that keeps it")
+
+    def step(self, finished: Finished) -> tuple[int, bool]:
+        """The number of the step, and ``False``: nobody asked for the end of the run."""
+        return finished.step, False
+
+    def end(self, *facts: object) -> bool:
+        """The run has ended so."""
+        return True
+
+
+NULL = NullLedger()
+
+
+class MemoryLedger(NullLedger):
     """Gives the steps of a branch their numbers and checks what they changed in place."""
 
-    ledger = None
-    keeps = False
+    counts = True
 
     def __init__(
         self, context: RunContext, store: BranchStore, values: Watch, numbers: Numbers
@@ -27,29 +83,7 @@ class MemoryRecorder:
         self._values = values
         self._numbers = numbers
 
-    def journal(self, step: int, node: str, result: Any) -> None:
-        """Keep nothing."""
-
-    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
-        """Keep nothing."""
-
-    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
-        """Keep nothing."""
-
-    def write_items(self) -> None:
-        """Write nothing."""
-
-    def ask(self, *facts: Any) -> int:
-        """Never called: it keeps nothing."""
-        raise NotImplementedError
-
-    def take_input(self, prepared: Any) -> None:
-        """Keep nothing."""
-
-    def retry(self, *facts: Any) -> None:
-        """Write nothing."""
-
-    def step(self, *facts: Any) -> tuple[int, bool]:
+    def step(self, finished: Finished) -> tuple[int, bool]:
         """End a step; its number, and ``False``: nobody asked for the end of the run."""
         if self._store.schema is not None:
             check_in_place(self._store, self._values)

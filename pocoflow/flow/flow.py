@@ -26,11 +26,11 @@ from typing_extensions import TypeVar
 
 from pocoflow.address import Address, check_name
 from pocoflow.engine.commits import Unopened
-from pocoflow.engine.effects import Ledger
+from pocoflow.engine.effects import Storage
 from pocoflow.engine.hooks import Hooks
-from pocoflow.engine.run import Listener, Run
+from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
-from pocoflow.flow.execution import Execution, Started
+from pocoflow.flow.execution import Begun, Execution
 from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.proving import Proofs, names_of
 from pocoflow.flow.starting import (
@@ -843,31 +843,31 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         given: StoreLike[StateT],
         resume_from: NodeLike[Any] | None,
         resources: Mapping[Any, object] | None,
-    ) -> Started:
+    ) -> Begun:
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
         store = open_store(given, self.schema, self.flow_name)
         self._prove(place, (), store)
         run_id, token = new_run_id(self.flow_name)
-        run = self._run(graph, self.run_id or run_id, token, store, objects)
+        line = self._line(graph, place, (self.run_id or run_id, token), store, objects)
         database = self._open_database(graph)
         if database is None:
-            hears = run.snapshot is not None or bool(self._hooks.registered)
-            run.only_awaits = graph.only_awaits and not hears
+            hears = line.snapshot is not None or bool(self._hooks.registered)
+            line.only_awaits = graph.only_awaits and not hears
         else:
             from pocoflow.db.recorder import RunRecorder
 
             classes = classes_of(store.schema, aliases=self.aliases)
-            recorder = run.recorder = RunRecorder(database, run.context.run_id, classes)
+            recorder = line.ledger = RunRecorder(database, line.context.run_id, classes)
             leaf, path = place.first()
             first, described = Address(path, leaf.name), self._fingerprint(graph)
-            recorder.begin(run.store, self.flow_name, token, first, described)
-        return Started(run, place, database)
+            recorder.begin(store, self.flow_name, token, first, described)
+        return line, database
 
     def _reopen(
         self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
-    ) -> Started:
+    ) -> Begun:
         from pocoflow.flow.resume import StoredRun
 
         graph = self.graph
@@ -876,11 +876,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         found = stored.reopen(self.flow_name, self._prove)
-        run = self._run(graph, run_id, stored.token, stored.store, objects)
-        run.recorder, run.unfinished = stored.recorder, found
-        run.step = run.finished = found.steps
-        run.frames.extend(found.places[:-1])
-        return Started(run, found.places[-1], database)
+        *frames, place = found.places
+        line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
+        line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
+        line.step = line.finished = found.steps
+        return line, database
 
     def _prove(self, place: GraphNode, frames: tuple[GraphNode, ...], store: Store[Any]) -> None:
         schema = store.schema if isinstance(store.schema, type) else self.schema
@@ -922,16 +922,18 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         # The proof keeps the schema, so its id stays its own.
         return self._proofs.find(graph, (place, frames, id(schema), *known_by), make)
 
-    def _run(
+    def _line(
         self,
         graph: Graph,
-        run_id: str,
-        token: str,
+        start: GraphNode,
+        run: tuple[str, str],
         store: Store[Any],
         resources: Mapping[Any, object],
-    ) -> Run:
+    ) -> Line:
         cancellation = Cancellation(self.deadline)
-        run = Run(
+        run_id, token = run
+        line = Line(
+            start=start,
             context=RunContext(run_id, self.flow_name, token, cancellation, resources),
             store=store,
             max_steps=self.max_steps,
@@ -942,8 +944,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             wraps=graph.wraps,
         )
         if self.checkpoint_dir is not None:
-            run.snapshot = snapshots(store, self.checkpoint_dir)
-        return run
+            line.snapshot = snapshots(store, self.checkpoint_dir)
+        return line
 
     def _fingerprint(self, graph: Graph) -> str:
         if self._described is None or self._described[0] is not graph:
@@ -952,7 +954,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             self._described = (graph, describe(graph, self.schema))
         return self._described[1]
 
-    def _home(self) -> Ledger | None:
+    def _home(self) -> Storage | None:
         """Where runs are kept, also before it is open."""
         given = self.db_path if self._database is None else self._database
         if given is None:

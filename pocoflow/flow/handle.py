@@ -21,7 +21,8 @@ from pocoflow.engine.companion import on_shared_loop
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
-from pocoflow.engine.run import Run
+from pocoflow.engine.line import Line
+from pocoflow.engine.loop import steps
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
 from pocoflow.store.store import Store
@@ -44,9 +45,7 @@ class RunHandle(Generic[StateT]):
         store: The store that the run works on.
     """
 
-    def __init__(
-        self, run: Run, steps: Steps, database: WorkflowDB | None, *, is_read: bool = False
-    ) -> None:
+    def __init__(self, run: Line, database: WorkflowDB | None, *, is_read: bool = False) -> None:
         self.run_id = run.context.run_id
         self.store: Store[StateT] = run.store
         self._run = run
@@ -57,7 +56,7 @@ class RunHandle(Generic[StateT]):
         # In a copy of the caller's context, as everywhere else where the engine changes threads.
         thread = threading.Thread(
             target=copy_context().run,
-            args=(self._work, steps),
+            args=(self._work, steps(run)),
             name=f"pocoflow-{self.run_id}",
             daemon=True,
         )
@@ -72,9 +71,9 @@ class RunHandle(Generic[StateT]):
             run.context.cancellation.request()
             raise
 
-    def _work(self, steps: Steps) -> None:
+    def _work(self, work: Steps) -> None:
         try:
-            drive(self._run.context, steps, apart=self._apart)
+            drive(self._run.context, work, apart=self._apart)
         except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
             self._outcome.set_exception(exc)

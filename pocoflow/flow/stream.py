@@ -7,8 +7,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.drivers import drive_async
-from pocoflow.engine.effects import Steps
-from pocoflow.engine.run import Listener, Run
+from pocoflow.engine.line import Line, Listener
+from pocoflow.engine.loop import steps
 from pocoflow.flow.handle import RunHandle
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["stream", "stream_async"]
 
 
-def stream(run: Run, steps: Steps, database: WorkflowDB | None) -> Generator[Event, None, None]:
+def stream(run: Line, database: WorkflowDB | None) -> Generator[Event, None, None]:
     """Start the run in a thread and give its events as they happen.
 
     The queue between the two has no bound: a slow reader slows nobody down. Leaving the iterator
@@ -29,7 +29,7 @@ def stream(run: Run, steps: Steps, database: WorkflowDB | None) -> Generator[Eve
     """
     events: SimpleQueue[Event | None] = SimpleQueue()
     run.listeners = _with(run.listeners, lambda event, store: events.put(event))
-    handle: RunHandle[Any] = RunHandle(run, steps, database, is_read=True)
+    handle: RunHandle[Any] = RunHandle(run, database, is_read=True)
     handle.add_done_callback(lambda: events.put(None))
     return _until_done(events, handle)
 
@@ -50,7 +50,7 @@ def _until_done(
 
 
 async def stream_async(
-    begin: Callable[[], Awaitable[tuple[Run, Steps]]],
+    begin: Callable[[], Awaitable[Line]],
 ) -> AsyncGenerator[Event, None]:
     """Run on the caller's event loop, as a task of its own, and give the events as they happen.
 
@@ -59,7 +59,7 @@ async def stream_async(
     """
     import asyncio
 
-    run, steps = await begin()
+    run = await begin()
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
 
@@ -68,7 +68,7 @@ async def stream_async(
         loop.call_soon_threadsafe(events.put_nowait, event)
 
     run.listeners = _with(run.listeners, lambda event, store: put(event))
-    task = asyncio.ensure_future(drive_async(run.context, steps))
+    task = asyncio.ensure_future(drive_async(run.context, steps(run)))
     task.add_done_callback(lambda _: put(None))
     try:
         while (event := await events.get()) is not None:

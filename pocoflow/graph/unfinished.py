@@ -1,4 +1,4 @@
-"""What is on record of a step that a line of execution has begun, and not finished."""
+"""A step as it is put on record, and what is on record of one that is not finished."""
 
 from __future__ import annotations
 
@@ -6,15 +6,74 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pocoflow.address import Address
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
 from pocoflow.store.branch_view import BranchValues
 
-__all__ = ["ALONE", "NOTHING", "Begun", "Unfinished"]
+__all__ = ["ALONE", "NOTHING", "Begun", "Finished", "Identity", "Tried", "Unfinished"]
 
 ALONE = -1
 """The number of what ``exec`` of a node that is not a batch works on."""
+
+
+class Identity(NamedTuple):
+    """Which item it is.
+
+    Attributes:
+        number: What its result, question or branch is kept by.
+        mark: Its digest, and which of equal items it is; empty if it cannot be stored.
+    """
+
+    number: int
+    mark: str
+
+
+class Tried(NamedTuple):
+    """An attempt of ``exec`` that failed, and that another one follows.
+
+    Attributes:
+        place: The node.
+        attempt: Which attempt, from 1.
+        error: What it raised.
+        item: The item, if it is one of several.
+        given: What ``prep`` gave.
+    """
+
+    place: Address
+    attempt: int
+    error: Exception
+    item: Identity | None
+    given: Any
+
+
+class Finished(NamedTuple):
+    """A finished step.
+
+    Attributes:
+        step: Its number; in a branch it gets the next one when it is recorded.
+        node: The node's name in its graph.
+        path: The names of the flows and branches around it.
+        action: What ``post`` returned, or what an error is caught as.
+        attempts: How often ``exec`` was tried.
+        elapsed: Seconds that it took.
+        following: The node that comes next; ``None`` if this is the end.
+        following_path: The names around that.
+        note: What a reader of the events should know, such as an action without an edge.
+        failure: The error that ended the step and was caught.
+    """
+
+    step: int
+    node: str
+    path: tuple[str, ...]
+    action: str
+    attempts: int
+    elapsed: float
+    following: str | None
+    following_path: tuple[str, ...]
+    note: str | None
+    failure: Exception | None
 
 
 class Begun(NamedTuple):

@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from pocoflow.address import Address
-from pocoflow.engine.effects import Call, Commit, Effect, Ledger
+from pocoflow.engine.effects import Call, Commit, Effect
+from pocoflow.engine.ledger import Ledger
+from pocoflow.engine.memory import NULL
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.unfinished import Unfinished
@@ -18,10 +19,9 @@ from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
-from pocoflow.nodes.question import NewQuestion
 from pocoflow.store.store import Store
 
-__all__ = ["Listener", "Recorder", "Run"]
+__all__ = ["Line", "Listener"]
 
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
@@ -29,81 +29,14 @@ Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 _log = get_logger("flow")
 
 
-class Recorder(Protocol):
-    """What keeps the steps of a run, or of a parallel branch of it."""
-
-    @property
-    def ledger(self) -> Ledger | None:
-        """Where it writes, which must be kept off an event loop; ``None`` if it writes nothing."""
-
-    @property
-    def keeps(self) -> bool:
-        """Whether what is written is there for a resume."""
-
-    def ask(
-        self,
-        step: int,
-        place: Address,
-        question: NewQuestion,
-        item: int,
-        mark: str,
-        prepared: Any,
-        /,
-    ) -> int:
-        """Keep a question; its number."""
-
-    def journal(self, step: int, node: str, result: Any) -> None:
-        """Keep the result of a finished ``exec``."""
-
-    def journal_item(self, step: int, node: str, result: Any, item: int, mark: str) -> None:
-        """Keep the result of an item, together with those of others that finish meanwhile."""
-
-    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
-        """Keep what the items of parallel branches are, by number."""
-
-    def write_items(self) -> None:
-        """Write the items that were kept."""
-
-    def take_input(self, prepared: Any) -> None:
-        """Keep what ``prep`` gave, as it is now, for whoever goes on with the step."""
-
-    def retry(
-        self,
-        step: int,
-        node: Address,
-        attempt: int,
-        error: Exception,
-        item: int | None,
-        mark: str,
-        given: Any,
-        /,
-    ) -> None:
-        """Keep a failed attempt that another one follows, and what it was given."""
-
-    def step(
-        self,
-        step: int,
-        node: str,
-        path: tuple[str, ...],
-        action: str,
-        attempts: int,
-        elapsed: float,
-        following: str | None,
-        following_path: tuple[str, ...],
-        note: str | None,
-        failure: Exception | None,
-        /,
-    ) -> tuple[int, bool]:
-        """Keep a finished step; its number, and whether somebody asked for the end of the run."""
-
-
 @dataclass(slots=True)
-class Run:
+class Line:
     """The state of one execution of a flow.
 
     Attributes:
         context: What ``pocoflow.context()`` returns inside the run.
         store: The shared state.
+        start: The node that it begins with.
         max_steps: How many steps the run may take, those before a resume included.
         strict: Whether an action without an edge is an error.
         inline: Whether synchronous code may be called in the driver's own thread.
@@ -112,7 +45,7 @@ class Run:
         only_awaits: Whether nothing in it may block: all its phases are asynchronous, it writes
             nothing and no hook is called.
         listeners: Who is told of events, by kind of event.
-        recorder: Keeps the steps in the database, if there is one; in a branch there always is one.
+        ledger: What is told of its steps.
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
         step: The number of the step that runs or comes next.
         finished: How many steps are finished, those before a resume included.
@@ -123,7 +56,7 @@ class Run:
         frames: The nested flows around it, outermost first.
         began: When it began, by ``perf_counter``; 0 if nobody asks.
         numbers: Gives steps their numbers, once there are parallel branches.
-        root: The run that this is a parallel branch of.
+        parent: The line that this is a parallel branch of.
         prefix: The path that a branch begins with.
         middleware: What the flow, or what is around the branch, has around visits and attempts.
         wraps: Whether it, or a flow inside of it, has some.
@@ -131,11 +64,12 @@ class Run:
 
     context: RunContext
     store: Store[Any]
+    start: GraphNode
     max_steps: int
     strict: bool
     inline: bool
     listeners: Mapping[str, Sequence[Listener]]
-    recorder: Recorder | None = None
+    ledger: Ledger = NULL
     snapshot: Callable[[int, str], object] | None = None
     step: int = 0
     finished: int = 0
@@ -146,7 +80,7 @@ class Run:
     frames: list[GraphNode] = field(default_factory=list)
     began: float = 0.0
     numbers: Numbers | None = None
-    root: Run | None = None
+    parent: Line | None = None
     prefix: tuple[str, ...] = ()
     middleware: Middleware = NO_MIDDLEWARE
     wraps: bool = False
@@ -170,16 +104,19 @@ class Run:
 
     def cancel(self) -> None:
         """Ask the whole run to stop."""
-        (self.root or self).context.cancellation.request()
+        line = self
+        while line.parent is not None:
+            line = line.parent
+        line.context.cancellation.request()
 
     def commit(
         self, inline: bool, function: Callable[..., Any], *arguments: Any
     ) -> Generator[Effect, Any, Any]:
         """Call something that writes, here or, off an event loop, through the driver."""
-        ledger = None if inline or self.recorder is None else self.recorder.ledger
-        if ledger is None:
+        storage = None if inline else self.ledger.storage
+        if storage is None:
             return function(*arguments)
-        return (yield Commit(ledger, function, arguments))
+        return (yield Commit(storage, function, arguments))
 
     def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
         """Call something that takes a moment, here or, off an event loop, through the driver."""
