@@ -15,7 +15,7 @@ from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
+from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, placed
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
@@ -379,7 +379,7 @@ class LineRecorder:
 
     def _put(self, raw: sqlite3.Connection, kind: Kind, step: int, **facts: Any) -> int:
         run = self._run
-        run.last = number = run.append(raw, kind, self.line, step, **facts)
+        run.last = number = run.append(raw, Row(kind, self.line, step, **facts))
         return number
 
     def _late(self) -> _Late:

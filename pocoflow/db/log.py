@@ -22,6 +22,7 @@ __all__ = [
     "Begin",
     "Described",
     "Kind",
+    "Row",
     "RunLog",
     "append_foreign",
     "data_of",
@@ -126,6 +127,24 @@ NO_ERROR = Described()
 _NOWHERE = (None, None)
 
 
+class Row(NamedTuple):
+    """A row that is to be appended; the columns are explained in ``schema.sql``."""
+
+    kind: Kind
+    line: int
+    step: int | None
+    item: int | None = None
+    at: int | None = None
+    place: Sequence[str] = ()
+    attempt: int | None = None
+    elapsed: int | None = None
+    following: Sequence[str] = ()
+    note: str | None = None
+    error: Described = NO_ERROR
+    mark: str | None = None
+    data: str | None = None
+
+
 class RunLog:
     """The log of one run in this process, shared by the run and its branches.
 
@@ -223,51 +242,33 @@ class RunLog:
             self.last = int(cursor.lastrowid or 0)
             return self.last
 
-    def append(
-        self,
-        raw: sqlite3.Connection,
-        kind: Kind,
-        line: int,
-        step: int | None,
-        *,
-        steps: int | None = None,
-        item: int | None = None,
-        at: int | None = None,
-        place: Sequence[str] = (),
-        attempt: int | None = None,
-        elapsed: int | None = None,
-        following: Sequence[str] = (),
-        note: str | None = None,
-        error: Described = NO_ERROR,
-        mark: str | None = None,
-        data: str | None = None,
-    ) -> int:
+    def append(self, raw: sqlite3.Connection, row: Row) -> int:
         """Append any other row, in the caller's transaction; its number.
 
         Raises:
             RunLostError: Somebody else has the run now, or it is not there as it was left.
         """
-        row = (
+        given = (
             self.end,
-            kind,
-            line,
-            self.steps if steps is None else steps,
-            step,
-            item,
-            micros() if at is None else at,
-            *(placed(place) if place else _NOWHERE),
-            attempt,
-            elapsed,
-            *(placed(following) if following else _NOWHERE),
-            note,
-            *error,
-            mark,
-            data,
+            row.kind,
+            row.line,
+            self.steps,
+            row.step,
+            row.item,
+            micros() if row.at is None else row.at,
+            *(placed(row.place) if row.place else _NOWHERE),
+            row.attempt,
+            row.elapsed,
+            *(placed(row.following) if row.following else _NOWHERE),
+            row.note,
+            *row.error,
+            row.mark,
+            row.data,
             self.run_no,
             self.fence,
             self.last,
         )
-        cursor = raw.execute(_APPEND, row)
+        cursor = raw.execute(_APPEND, given)
         if cursor.rowcount != 1:
             raise self.lost(raw)
         return int(cursor.lastrowid or 0)

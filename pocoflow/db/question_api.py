@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pocoflow.db.file import RunsFile
 from pocoflow.db.question_rows import (
+    Answer,
     Asked,
     choose,
     keep_answer,
@@ -99,7 +100,8 @@ class Questions(RunsFile):
         refuse_late(one)
         if by is not None and not _is_text(by):
             raise AnswerError(f"who answers cannot be recorded: {by!r:.80} is not a text")
-        keep_answer(self.connection, one, self.number(one.run_id), text, by, instead_of)
+        given = Answer(text, by, instead_of)
+        keep_answer(self.connection, one, self.number(one.run_id), given)
         return [it for it in self.get_questions(one.run_id) if it.is_open]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
@@ -16,6 +17,7 @@ from pocoflow.nodes.question import Asked, describe_open
 from pocoflow.values.failures import escaped
 
 __all__ = [
+    "Answer",
     "Asked",
     "choose",
     "keep_answer",
@@ -74,13 +76,19 @@ def open_questions(connection: Connection) -> list[Asked]:
     return [_read(row, {}) for row in connection.rows(QUERIES["open_questions"])]
 
 
+class Answer(NamedTuple):
+    """What is answered, by whom, and the answer that it replaces."""
+
+    text: str
+    by: str | None
+    instead_of: str | None = None
+
+
 def keep_answer(
     connection: Connection,
     one: Asked,
     run_no: int,
-    text: str,
-    by: str | None,
-    instead_of: str | None = None,
+    given: Answer,
     query: str = "answer_question",
 ) -> None:
     """Put the answer to a question on record; the first counts, unless the node cannot take it.
@@ -91,10 +99,10 @@ def keep_answer(
     """
     now = utc_now()
     with connection.transaction() as raw:
-        row = (text, by, now, one.question, instead_of)
+        row = (given.text, given.by, now, one.question, given.instead_of)
         taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:
-            told = escaped(f"{text}, by {by}" if by else text)
+            told = escaped(f"{given.text}, by {given.by}" if given.by else given.text)
             node, path = placed(one.path)
             facts = {"node": node, "path": path, "message": told}
             append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from pocoflow.address import Address
 from pocoflow.db.clock import micros, new_fence, utc_now
 from pocoflow.db.lines import LineRecorder
-from pocoflow.db.log import NO_ERROR, Described, Kind, RunLog, placed
+from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, placed
 from pocoflow.db.positions import read_unfinished
-from pocoflow.db.question_rows import keep_answer, questions_of
+from pocoflow.db.question_rows import Answer, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import INITIAL, Change, ValueWriter, stored_text
@@ -266,7 +266,7 @@ class RunRecorder(LineRecorder):
             facts = (now.flow_name, now.node.text, number, utc_now(), run.run_no)
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
-            run.last = run.append(raw, Kind.RESUMED, 0, run.steps, following=now.node.names)
+            run.last = run.append(raw, Row(Kind.RESUMED, 0, run.steps, following=now.node.names))
         self._values.accept(made)
 
     def settle(self, found: Unfinished) -> Unfinished:
@@ -283,8 +283,8 @@ class RunRecorder(LineRecorder):
             if one.is_open and one.is_late(found.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
                 with suppress(AnsweredError):
-                    facts = (one, number, one.default, "its deadline")
-                    keep_answer(connection, *facts, query="settle_question")
+                    settled = Answer(one.default, "its deadline")
+                    keep_answer(connection, one, number, settled, "settle_question")
         return replace(self.unfinished(), read_at=found.read_at)
 
     def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
@@ -334,7 +334,7 @@ class RunRecorder(LineRecorder):
         with self._db.connection.transaction() as raw:
             if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
-            run.append(raw, Kind.PAUSED, 0, run.steps)
+            run.append(raw, Row(Kind.PAUSED, 0, run.steps))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
         asked = questions_of(self._db.connection, run.run_no)
         self.let_go()
@@ -367,31 +367,22 @@ class RunRecorder(LineRecorder):
             with self._db.connection.transaction() as raw:
                 # Not before it is committed: or somebody would find the run interrupted.
                 self._db.connection.at_end(self.let_go, undone=self._still_goes_on)
-                row = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()
+                known = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()
                 self._refuse_without_lock()
-                if row is not None and row["status"] in ("completed", "paused"):
+                if known is not None and known["status"] in ("completed", "paused"):
                     return False
-                if row is None:
+                if known is None:
                     raise run.lost(raw)
                 run.is_over = True
-                described = NO_ERROR
+                row, described = Row(Kind.CANCELLED, 0, run.steps), NO_ERROR
                 if status == "failed":
                     described = Described(*describe_error(error))
-                    if node is None:
-                        run.append(raw, Kind.FAILED, 0, run.steps, error=described)
-                    else:
-                        run.append(
-                            raw,
-                            Kind.FAILED,
-                            0,
-                            step,
-                            place=node.names,
-                            attempt=attempts,
-                            elapsed=int(elapsed * 1e6),
-                            error=described,
-                        )
-                else:
-                    run.append(raw, Kind.CANCELLED, 0, run.steps)
+                    row = Row(Kind.FAILED, 0, run.steps, error=described)
+                    if node is not None:
+                        took = int(elapsed * 1e6)
+                        where = node.names
+                        row = row._replace(step=step, place=where, attempt=attempts, elapsed=took)
+                run.append(raw, row)
                 self._finish(raw, status, None if node is None else node.text, described)
         except DatabaseError as exc:
             _log.exception(
