@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
-from pocoflow.engine.effects import Await, Call, Commit, Effect, Gather, Job, OnLoop, Sleep, Steps
+from pocoflow.engine.effects import (
+    Await,
+    Call,
+    Commit,
+    Effect,
+    Gather,
+    Job,
+    OnLoop,
+    Sleep,
+    Steps,
+    Visit,
+)
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait, withdrawn
@@ -180,6 +191,8 @@ class _ThreadDriver(_Driver):
             return sleep(effect.seconds)
         if isinstance(effect, Await):
             return self._await(effect)
+        if isinstance(effect, Visit):
+            return self._line.run(effect.phases)
         if isinstance(effect, OnLoop):
             return self._hand_over(effect.steps)
         if isinstance(effect, Gather):
@@ -202,13 +215,13 @@ class _ThreadDriver(_Driver):
 
     def _hand_over(self, steps: Steps) -> None:
         driver = _AwayDriver(self._line, guarded=False)
-        try:
-            self._in_task(lambda: _drive_on_loop(steps, driver), steps.close)
-        finally:
-            driver.is_given_up = True
+        self._in_task(lambda: _drive_on_loop(steps, driver), steps.close, driver.leave)
 
     def _in_task(
-        self, work: Callable[[], Coroutine[Any, Any, Any]], give_up: Callable[[], None]
+        self,
+        work: Callable[[], Coroutine[Any, Any, Any]],
+        close: Callable[[], None],
+        leave: Callable[[], None] | None = None,
     ) -> Any:
         """Have the task of the line do something, and wait for it as long as anybody wants it."""
         if self._task is None:
@@ -224,8 +237,10 @@ class _ThreadDriver(_Driver):
             return opened(wait(future, None))
         finally:
             if not future.done():
+                if leave is not None:
+                    leave()
                 self._line = line.copy()
-                task.give_up(future, give_up)
+                task.give_up(future, close)
 
     def close(self) -> None:
         """End the task of the line, if there is one."""
@@ -253,8 +268,21 @@ class _LoopDriver(_Driver):
             loop = asyncio.get_running_loop()
             return await to_its_end(loop.run_in_executor(None, self._work(effect)))
         assert not isinstance(effect, OnLoop)  # it is on one
+        if isinstance(effect, Visit):
+            return await self._visit(effect)
         waiting = self._waiting(effect)
         return await (until_cancelled(waiting) if self._guarded else waiting)
+
+    async def _visit(self, effect: Visit) -> Any:
+        import asyncio
+
+        work = Work(self._line, effect.phases, ())
+        done = asyncio.get_running_loop().run_in_executor(None, work)
+        waiting = to_its_end(done, effect.give_up)
+        try:
+            return await (until_cancelled(waiting) if self._guarded else waiting)
+        finally:
+            self._leave(work)
 
     def _waiting(self, effect: Await | Sleep | Gather | Call) -> Awaitable[Any]:
         import asyncio
@@ -288,10 +316,14 @@ class _AwayDriver(_LoopDriver):
 
     is_given_up = False
 
+    def leave(self) -> None:
+        """Let nothing follow what is awaited now."""
+        self.is_given_up = True
+
     async def carry_out(self, effect: Effect) -> Any:
         import asyncio
 
-        assert not isinstance(effect, Commit | OnLoop)  # of a run that only awaits
+        assert not isinstance(effect, Commit | OnLoop | Visit)  # of a run that only awaits
         try:
             value = await self._waiting(effect)
         except asyncio.CancelledError:

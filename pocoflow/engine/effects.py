@@ -16,6 +16,7 @@ __all__ = [
     "Sleep",
     "Steps",
     "Storage",
+    "Visit",
 ]
 
 
@@ -52,6 +53,16 @@ class Call:
         self.function = function
         self.arguments = arguments
         self.timeout = timeout
+
+
+class Visit:
+    """Call the phases of a node, which may be given up while ``exec`` is at work."""
+
+    __slots__ = ("give_up", "phases")
+
+    def __init__(self, phases: Callable[[], None], give_up: Callable[[], bool]) -> None:
+        self.phases = phases
+        self.give_up = give_up
 
 
 class Storage(Protocol):
@@ -118,6 +129,6 @@ class Gather:
         self.stop = stop
 
 
-Effect: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop
+Effect: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop | Visit
 Steps: TypeAlias = Generator[Effect, Any, None]
 Job: TypeAlias = Generator[Effect, Any, None]

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
-from pocoflow.engine.attempts import attempt, try_again
+from pocoflow.engine.attempts import Phases, attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps
+from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps, Visit
 from pocoflow.engine.endings import fail, late_of, pause, too_many
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import opened, own
 from pocoflow.errors import (
     ActionError,
     RunCancelled,
@@ -89,6 +89,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = counts or on_end is not None
     storage = ledger.storage if run.on_loop else None
+    direct, beside = inline and not wraps, run.on_loop and not inline and not wraps
     watch = None
     if not counts and store.schema is not None:
         watch = Watch()
@@ -117,7 +118,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if on_start is not None:
             run.tell("node_start", place.name, step, context.path)
 
-        path, note, failure, following = context.path, None, None, None
+        path, note, failure, following, phases = context.path, None, None, None, None
         visiting = Visiting(run, place, middleware_of(run)) if wraps else None
         try:
             if visiting is not None:
@@ -125,8 +126,15 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
             else:
-                direct = inline or place.prep_on_loop
-                prepared = node.prep(store) if direct else (yield Call(node.prep, (store,)))
+                if beside and unfinished is None and place.only_blocks:
+                    phases = Phases(run, place)
+                    yield Visit(phases, phases.give_up)
+                    prepared = phases.prepared
+                    if not phases.outcome:
+                        context.check_cancelled()
+                else:
+                    here = inline or place.prep_on_loop
+                    prepared = node.prep(store) if here else (yield Call(node.prep, (store,)))
                 if prepared.__class__ is CoroutineType:
                     prepared = yield Await(prepared)
 
@@ -144,8 +152,13 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             else:
                 error = None
                 try:
-                    alone = node.max_retries == 1 and node.timeout is None and place.is_bare
-                    if inline and alone and not wraps:
+                    if phases is not None and phases.outcome:
+                        result = opened(phases.outcome[0])
+                        if result.__class__ is CoroutineType:
+                            result = yield Await(result)
+                    elif (
+                        direct and node.max_retries == 1 and node.timeout is None and place.is_bare
+                    ):
                         result = node.exec(prepared)
                         if result.__class__ is CoroutineType:
                             result = yield Await(result)
@@ -167,9 +180,12 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         yield Commit(storage, ledger.journal, (step, place.name, result))
 
             context.phase = "post"
-            arguments = (store, prepared, result)
-            direct = inline or place.post_on_loop
-            action = node.post(*arguments) if direct else (yield Call(node.post, arguments))
+            if phases is not None and phases.action:
+                action = phases.action[0]
+            else:
+                arguments = (store, prepared, result)
+                here = inline or place.post_on_loop
+                action = node.post(*arguments) if here else (yield Call(node.post, arguments))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
             promised = place.promised

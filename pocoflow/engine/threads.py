@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any
 
 from pocoflow.engine.outcomes import Raised, opened, tried
+from pocoflow.nodes.context import current
 
 __all__ = ["Work", "in_thread", "to_its_end"]
 
@@ -50,17 +51,24 @@ def in_thread(work: Callable[[], Any]) -> Future[Any]:
     return future
 
 
-async def to_its_end(tried: Awaitable[Any]) -> Any:
-    """Await it; if this task is cancelled meanwhile, await it all the same before that goes on."""
+async def to_its_end(tried: Awaitable[Any], give_up: Callable[[], bool] | None = None) -> Any:
+    """Await it; if this task is cancelled meanwhile, await it all the same before that goes on.
+
+    Unless it can be given up. If it is the run that is cancelled, what came of it is kept.
+    """
     import asyncio
 
     future = asyncio.ensure_future(tried)
     try:
         outcome = await asyncio.shield(future)
     except asyncio.CancelledError as exc:
+        if give_up is not None and give_up():
+            raise
         while not future.done():
             with suppress(asyncio.CancelledError):  # once more, as when its loop is closed
                 await asyncio.wait([future])
         outcome = future.result()
+        if give_up is not None and current.get().cancellation.requested:
+            return opened(outcome)
         raise exc from (outcome.error if isinstance(outcome, Raised) else None)
     return opened(outcome)

@@ -143,6 +143,12 @@ class GraphNode:
         is_plain = self.is_bare and not self.spreads
         return is_plain and self.prep_on_loop and self.exec_async and self.post_on_loop
 
+    @property
+    def only_blocks(self) -> bool:
+        """Whether its phases may be called one after the other, off an event loop."""
+        is_plain = self.is_bare and self.node.max_retries == 1 and self.node.timeout is None
+        return is_plain and not (self.spreads or self.exec_async or self.prep_on_loop)
+
     def connect(self, action: str, target: GraphNode | None) -> None:
         """Draw an edge from here; for the graph alone, while it is being drawn."""
         if action == ANY_ACTION:

@@ -423,3 +423,123 @@ def test_an_await_that_somebody_cancelled_fails_the_run_that_only_awaits() -> No
 
     with pytest.raises(RunError, match=r"exec of node 'Withdrawn' .* the run itself was not"):
         run(Flow(Withdrawn()), n=0, threads=set())
+
+
+class Blocking(Node):
+    """Three synchronous phases, which note their threads; some wait until they may go on."""
+
+    def __init__(self, waits: str = "") -> None:
+        super().__init__()
+        self.waits, self.begun, self.may_go_on = waits, threading.Event(), threading.Event()
+        self.calls: list[tuple[str, int]] = []
+
+    def work(self, phase: str) -> None:
+        """Note the thread, and wait if this is the phase to wait in."""
+        self.calls.append((phase, threading.get_ident()))
+        if phase == self.waits:
+            self.begun.set()
+            assert self.may_go_on.wait(30)
+
+    def prep(self, store: Store[Any], /) -> None:
+        """Work."""
+        self.work("prep")
+
+    def exec(self, given: None, /) -> Any:
+        """Work."""
+        self.work("exec")
+
+    def post(self, store: Store[Any], given: None, result: Any, /) -> str:
+        """Work, and say so."""
+        self.work("post")
+        store["written"] = result
+        return "default"
+
+    @property
+    def phases(self) -> list[str]:
+        """The phases that were called."""
+        return [phase for phase, _ in self.calls]
+
+
+def test_the_phases_of_a_synchronous_node_are_one_way_off_the_loop() -> None:
+    """Under run_async they are called one after the other in one thread beside the loop's."""
+    node = Blocking()
+    run_async(Flow(node))
+    assert node.phases == ["prep", "exec", "post"]
+    assert len({thread for _, thread in node.calls}) == 1
+    assert threading.get_ident() not in {thread for _, thread in node.calls}
+
+
+@pytest.mark.parametrize("waits", ["prep", "exec", "post"])
+def test_a_cancelled_task_waits_for_what_works_on_the_store_and_nothing_follows(waits: str) -> None:
+    """Nothing is called after the phase in which the task was cancelled, also when that returns."""
+    node = Blocking(waits)
+    store = Store({})
+
+    async def go() -> list[str]:
+        task = asyncio.ensure_future(Flow(node).run_async(store))
+        assert await asyncio.to_thread(node.begun.wait, 30)
+        task.cancel()
+        await asyncio.sleep(0)
+        if waits != "exec":  # which is given up at once, and nobody waits for it
+            node.may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        written = list(store)
+        node.may_go_on.set()
+        return written
+
+    written = asyncio.run(go())  # which joins the threads of its pool
+    assert node.phases[-1] == waits
+    assert written == list(store) == (["written"] if waits == "post" else [])
+
+
+@pytest.mark.parametrize("waits", ["prep", "exec", "post"])
+def test_a_cancelled_run_finishes_the_step_whose_post_is_at_work(waits: str) -> None:
+    """And calls nothing after prep or exec; the run is cancelled in every case."""
+    node = Blocking(waits)
+    after = Blocking()
+    flow = Flow(node.then("default", after))
+    finished: list[int] = []
+    flow.on("flow_cancelled", lambda steps, store: finished.append(steps))
+    cancels: list[Any] = []
+
+    def prep(store: Store[Any]) -> None:
+        cancels.append(context().cancellation)
+        node.work("prep")
+
+    vars(node)["prep"] = prep
+
+    async def go() -> None:
+        task = asyncio.ensure_future(flow.run_async())
+        assert await asyncio.to_thread(node.begun.wait, 30)
+        cancels[0].request()
+        if waits != "exec":
+            node.may_go_on.set()
+        with pytest.raises(RunCancelled):
+            await task
+        node.may_go_on.set()
+
+    asyncio.run(go())
+    assert node.phases[-1] == waits
+    assert after.phases == []
+    assert finished == [1 if waits == "post" else 0]
+
+
+@pytest.mark.parametrize("phase", ["prep", "exec", "post"])
+def test_a_synchronous_phase_may_give_something_to_await(phase: str) -> None:
+    """A phase that is not async def, and returns a coroutine, is awaited on the loop."""
+
+    async def later(value: str) -> str:
+        await asyncio.sleep(0)
+        return value
+
+    node = Blocking()
+    plain = {"prep": "default", "exec": "default", "post": "default"}
+    for name in plain:
+        given: Any = later("default") if name == phase else "default"
+        setattr(node, name, lambda *facts, given=given: given)
+    seen: list[str] = []
+    flow = Flow(node)
+    flow.on("node_end", lambda name, action, elapsed, store: seen.append(action))
+    run_async(flow)
+    assert seen == ["default"]
