@@ -1,4 +1,4 @@
-"""PF1: what can be said of the graph alone."""
+"""PF1: what can be said of the graph, and what the edges that errors take write."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import dis
 import inspect
 from collections.abc import Iterator
 from operator import or_
+from types import FunctionType
 from typing import Any
 
+from pocoflow.check.class_rules import hints_of
 from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Subject
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.messages import closest
+from pocoflow.graph.wiring import GraphEdge
+from pocoflow.messages import closest, type_label
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import has_own_post
-from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, End
+from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, End
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import definition_place
+from pocoflow.values.failures import Failure
 
 __all__ = ["check_graph"]
 
@@ -32,6 +36,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         yield from _impossible(subject, level)
         yield from _unhandled(subject, level)
         yield from _conflicts(subject, level)
+        yield from _caught(subject, level)
         if subject.stored:
             yield from _namesakes(subject, level)
     yield from _lacking(subject)
@@ -252,3 +257,73 @@ def _may_stop(node: Node[Any, Any, Any]) -> bool:
 _PHASES = ("prep", "exec", "exec_async", "post")
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _ENDS = {"input", "exit", "quit", "next", "anext"}
+
+
+# -- edges that errors take -----------------------------------------------------------------------
+
+
+def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
+    edges = {(e.source, e.action): e for e in level.graph.edges if e.is_error}
+    for place in level.graph.nodes.values():
+        taken: tuple[type[Exception], ...] = ()
+        for one in place.catches:
+            edge = edges[place.name, one.catch.label]
+            yield from _never_taken(subject, level, place, edge, one.catch, taken)
+            yield from _written(subject, level, place, edge, one.catch)
+            taken += one.kinds
+
+
+def _never_taken(
+    subject: Subject,
+    level: Level,
+    place: GraphNode,
+    edge: GraphEdge,
+    catch: Catch,
+    taken: tuple[type[Exception], ...],
+) -> Iterator[Finding]:
+    for kind in catch.kinds:
+        before = next((one for one in taken if issubclass(kind, one)), None)
+        if before is not None:
+            yield subject.finding(
+                "PF108",
+                f"an edge of {place.name!r} catches {kind.__qualname__}, which an edge before it "
+                f"for {before.__qualname__} takes already",
+                "write the edge for the narrower class first, or take one of the two out",
+                node=label(place.name, level.path),
+                edge=edge,
+            )
+
+
+def _given(catch: Catch) -> Any:
+    """The type of what an edge writes; ``None`` if it is not known."""
+    value = catch.value
+    if value is None:
+        return Failure
+    if isinstance(value, type):
+        return value
+    return hints_of(value).get("return") if isinstance(value, FunctionType) else None
+
+
+def _written(
+    subject: Subject, level: Level, place: GraphNode, edge: GraphEdge, catch: Catch
+) -> Iterator[Finding]:
+    field, fields = catch.field, subject.fields
+    if field is None or not fields:
+        return
+    name = label(place.name, level.path)
+    if fields.lacks(field.name):
+        yield from subject.lacking(
+            "the edge for its errors writes", field.name, fields, node=name, edge=edge
+        )
+        return
+    given = _given(catch)
+    if given is not None:
+        yield from subject.misfit(
+            f"the edge for its errors writes {type_label(given)} to field {field}, which",
+            given,
+            fields.takes(field.name),
+            f"let the field hold {type_label(given)}, or make another value of the error with "
+            "catch(..., value=...)",
+            node=name,
+            edge=edge,
+        )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from types import NoneType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pocoflow.check.assignable import fits, fits_field, members
+from pocoflow.check.assignable import fits, members
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
@@ -66,11 +66,12 @@ def _collected(
     for field in node.signature.writes:
         holds = subject.held(field)
         item = _item_of(holds)
-        if item is not None and not fits_field(Exception, item):
-            yield subject.finding(
-                "PF203",
+        if item is not None:
+            yield from subject.misfit(
                 "on_error='collect' puts the exception of an item that fails into the list for "
-                f"field {field}, which holds {type_label(holds)}",
+                f"field {field}, of which each item",
+                Exception,
+                item,
                 "take a BatchNode class, whose post sees the exceptions before they are written",
                 node=name,
                 where=definition_place(node.signature.function),
@@ -85,15 +86,15 @@ def _of_branch(subject: Subject, name: str, place: GraphNode) -> Iterator[Findin
     item = _item_of(holds)
     if item is None:
         yield _without(subject, name, repr(node.each), holds, place.where)
-    elif not fits_field(item, takes := fields.takes(node.item)):
-        yield subject.finding(
-            "PF203",
-            f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, "
-            f"which holds {type_label(takes)}",
-            f"let as_= name a field that holds {type_label(item)}",
-            node=name,
-            where=place.where,
-        )
+        return
+    yield from subject.misfit(
+        f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, which",
+        item,
+        fields.takes(node.item),
+        f"let as_= name a field that holds {type_label(item)}",
+        node=name,
+        where=place.where,
+    )
 
 
 def _without(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import Data, Missing, check_data
-from pocoflow.check.error_rules import check_errors
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph
 from pocoflow.check.item_rules import check_items
@@ -83,7 +82,6 @@ class Proof:
         others = [finding for missing, finding in self._data if missing is None]
         rules = (
             check_graph(subject),
-            check_errors(subject),
             check_types(subject),
             check_items(subject),
             check_storage(subject),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding
 from pocoflow.check.schemas import Fields
 from pocoflow.check.subject import Subject
-from pocoflow.messages import closest, type_label
+from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.subflow import Link, Subflow
 
@@ -65,25 +64,19 @@ def _linked(
     for field, fields in ((link.target, target), (link.source, source)):
         # What the flow around it lacks is said where every node's fields are.
         if fields is not subject.fields and fields.lacks(field.name):
-            yield subject.finding(
-                "PF201",
-                f"{shown}: {fields.label} has no field {field.name!r}"
-                f"{closest(field.name, fields.names)} (fields: {', '.join(fields.names)})",
-                f"correct the name, or add the field to {fields.label}",
-                node=name,
-                where=link.written,
+            yield from subject.lacking(
+                f"{shown} names", field.name, fields, node=name, where=link.written
             )
             return
-    holds, takes = _type(link.source, source), _type(link.target, target, taken=True)
-    if not fits_field(holds, takes):
-        yield subject.finding(
-            "PF203",
-            f"{shown}: {link.target.name!r} holds {type_label(takes)}, and is given "
-            f"{type_label(holds)}",
-            "bind fields of one type, or let a node convert the value",
-            node=name,
-            where=link.written,
-        )
+    holds = _type(link.source, source)
+    yield from subject.misfit(
+        f"{shown}: {link.target.name!r} is given {type_label(holds)}, and",
+        holds,
+        _type(link.target, target, taken=True),
+        "bind fields of one type, or let a node convert the value",
+        node=name,
+        where=link.written,
+    )
 
 
 def _type(field: Any, fields: Fields, *, taken: bool = False) -> Any:

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
 from pocoflow.check.node_effects import UNKNOWN, Effects, Exit, Place, Places, place_at
@@ -16,6 +17,7 @@ from pocoflow.check.store_use import Around, read_source
 from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
+from pocoflow.messages import closest, type_label
 from pocoflow.nodes.base import AsyncNode, BatchNode, Node
 from pocoflow.nodes.edges import Edge
 from pocoflow.nodes.function import FunctionNode
@@ -42,6 +44,22 @@ class Level:
     graph: Graph
     path: tuple[str, ...] = ()
     node: Node[Any, Any, Any] | None = None
+
+
+class About(TypedDict, total=False):
+    """What a finding is about.
+
+    Attributes:
+        node: The name of the node.
+        edge: The edge.
+        where: File and line.
+        severity: How bad it is, if not as the rule has it.
+    """
+
+    node: str | None
+    edge: GraphEdge | None
+    where: tuple[str | None, int | None] | None
+    severity: Severity | None
 
 
 @dataclass(eq=False)
@@ -241,25 +259,38 @@ class Subject:
             return self.fields.type_of(field.name)
         return field.model.model_fields[field.name].annotation
 
-    def finding(
-        self,
-        code: str,
-        message: str,
-        fix: str,
-        *,
-        node: str | None = None,
-        edge: GraphEdge | None = None,
-        where: tuple[str | None, int | None] | None = None,
-        severity: Severity | None = None,
-    ) -> Finding:
+    def finding(self, code: str, message: str, fix: str, **about: Unpack[About]) -> Finding:
         """A finding about this flow; its place is that of the edge, or of the flow, by default."""
+        edge, where = about.get("edge"), about.get("where")
         if where is None and edge is not None:
             where = (edge.file, edge.line)
         is_known = where is not None and where[0] is not None
         file, line = (where if is_known else self.where) or (None, None)
-        chosen = severity or _severity(code)
+        severity = about.get("severity") or _severity(code)
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
-        return Finding(code, chosen, self.flow_name, node, drawn, file, line, message, fix)
+        node = about.get("node")
+        return Finding(code, severity, self.flow_name, node, drawn, file, line, message, fix)
+
+    def lacking(
+        self, said: str, key: str, fields: Fields, advice: str = "", **about: Unpack[About]
+    ) -> Iterator[Finding]:
+        """PF201, if a schema does not have a field that is named."""
+        if fields.lacks(key):
+            yield self.finding(
+                "PF201",
+                f"{said} {key!r}, which {fields.label} does not have{closest(key, fields.names)} "
+                f"(fields: {', '.join(fields.names)})",
+                f"correct the name, or add the field to {fields.label}{advice}",
+                **about,
+            )
+
+    def misfit(
+        self, said: str, given: Any, takes: Any, fix: str, **about: Unpack[About]
+    ) -> Iterator[Finding]:
+        """PF203, if no value of a type fits the field that it is written to."""
+        if not fits_field(given, takes):
+            holds = f"{said} holds {type_label(takes)}"
+            yield self.finding("PF203", holds, fix, **about)
 
 
 def _severity(code: str) -> Severity:

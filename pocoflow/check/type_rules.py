@@ -46,17 +46,10 @@ def check_types(subject: Subject) -> Iterator[Finding]:
 
 
 def _unknown_ends(subject: Subject) -> Iterator[Finding]:
-    fields = subject.fields
     outputs = () if subject.is_inner else subject.outputs or ()  # of links it is said elsewhere
     for kind, keys in (("input", subject.inputs or ()), ("output", outputs)):
         for key in keys:
-            if fields.lacks(key):
-                yield subject.finding(
-                    "PF201",
-                    f"{key!r} is an {kind} of the flow, and {fields.label} does not have it"
-                    f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
-                    f"correct the name in Flow({kind}s=...), or add the field to {fields.label}",
-                )
+            yield from subject.lacking(f"the flow has the {kind}", key, subject.fields)
 
 
 def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
@@ -77,23 +70,22 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
             if how is None:
                 how = "asks for" if keys is likely else "reads"
                 how = "writes" if key in effects.writes else how
-            yield subject.finding(
-                "PF201",
-                f"it {how} {key!r}, which {fields.label} does not have"
-                f"{closest(key, fields.names)} (fields: {', '.join(fields.names)})",
-                _remedy(place, key, fields.label),
+            yield from subject.lacking(
+                f"it {how}",
+                key,
+                fields,
+                _advice(place, key),
                 node=at.node or name,
                 where=at.where,
                 severity=severity,
             )
 
 
-def _remedy(place: GraphNode, key: str, schema: str) -> str:
+def _advice(place: GraphNode, key: str) -> str:
     wrapped = isinstance(place.node, FunctionNode) and hasattr(
         place.node.signature.function, "__wrapped__"
     )
-    supplied = f"; if a decorator supplies it, @node(supplied=({key!r},))" if wrapped else ""
-    return f"correct the name, or add the field to {schema}{supplied}"
+    return f"; if a decorator supplies it, @node(supplied=({key!r},))" if wrapped else ""
 
 
 def _how(place: GraphNode, key: str) -> str | None:
@@ -117,15 +109,14 @@ def _failures(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding
     field = place.node.errors if isinstance(place.node, Spread) else None
     if field is None or subject.fields.lacks(field):
         return
-    takes = subject.fields.takes(field)
-    if not fits_field(list[Failure], takes):
-        yield subject.finding(
-            "PF203",
-            f"errors= writes list[Failure] to field {field!r}, which holds {type_label(takes)}",
-            "let the field hold list[Failure]",
-            node=name,
-            where=place.where,
-        )
+    yield from subject.misfit(
+        f"errors= writes list[Failure] to field {field!r}, which",
+        list[Failure],
+        subject.fields.takes(field),
+        "let the field hold list[Failure]",
+        node=name,
+        where=place.where,
+    )
 
 
 def _parameters(
@@ -139,12 +130,7 @@ def _parameters(
             instead = "take another resource"
         elif one.field is not None:
             given = subject.held(one.field)
-            gives = f", field {one.field} holds {type_label(given)}"
-            if _is_of_another(subject, one.field):
-                gives = (
-                    f" for {one.field}, but this flow's schema is {subject.fields.label}, whose "
-                    f"{one.field.name!r} holds {type_label(given)}"
-                )
+            gives = f" for {_holder(subject, one.field)} holds {type_label(given)}"
             instead = "change the field"
         else:
             continue
@@ -185,27 +171,23 @@ def _result(
         given = list(parts)
     for field, one in zip(signature.writes, given, strict=True):
         takes = _taken(subject, field.name, field.model)
-        if not fits_field(one, takes):
-            holds = f"field {field}, which holds {type_label(takes)}"
-            if _is_of_another(subject, field):
-                holds = (
-                    f"writes={field}, but this flow's schema is {subject.fields.label}, whose "
-                    f"{field.name!r} holds {type_label(takes)}"
-                )
-            yield subject.finding(
-                "PF203",
-                f"it returns {type_label(one)} for {holds}",
-                f"return {type_label(takes)}, or change the field",
-                node=name,
-                where=definition_place(signature.function),
-                severity=clash(one, takes),
-            )
+        yield from subject.misfit(
+            f"it returns {type_label(one)} for {_holder(subject, field, 'writes=')}",
+            one,
+            takes,
+            f"return {type_label(takes)}, or change the field",
+            node=name,
+            where=definition_place(signature.function),
+            severity=clash(one, takes),
+        )
 
 
-def _is_of_another(subject: Subject, field: StoreField) -> bool:
-    """Whether a reference is to the field of a model that the flow's schema is none of."""
+def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
+    """A field as what holds something; whose it is, if a reference names that of another model."""
     schema = subject.fields.model
-    return field.model is not None and schema is not None and not issubclass(schema, field.model)
+    if field.model is None or schema is None or issubclass(schema, field.model):
+        return f"field {field}, which"
+    return f"{by}{field}, but this flow's schema is {subject.fields.label}, whose {field.name!r}"
 
 
 def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:

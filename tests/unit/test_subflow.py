@@ -263,7 +263,7 @@ def test_what_is_bound_wrongly_is_found() -> None:
     wrong: Any = A.count
     ((code, message),) = found([bind(S.text).to(wrong)], ok_out)
     assert code == "PF203"
-    assert "'text' holds str, and is given int" in message
+    assert "'text' is given int, and holds str" in message
     ((code, message),) = found([*ok_in, bind(key("limt")).to(A.count)], ok_out)
     assert code == "PF201"
     assert "did you mean 'limit'" in message
