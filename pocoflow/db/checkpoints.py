@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from pocoflow.db.values import ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError
 from pocoflow.store.schema import classes_of
 from pocoflow.store.store import Store
+from pocoflow.values.changes import apply
+from pocoflow.values.encoding import TAG, to_json
 from pocoflow.values.failures import escaped
 
 __all__ = ["CheckpointRow", "Checkpoints"]
@@ -51,6 +54,13 @@ class CheckpointRow(Mapping[str, Any]):
         return f"<checkpoint {self['step']} of run {self['run_id']!r} after {self['node_name']!r}>"
 
 
+def _unchanged(tree: Any) -> Any:
+    """A value as the view has it, with what changed in it put in its place."""
+    if type(tree) is dict and tree.get(TAG) == "changed":
+        return apply(tree["value"], tree["changes"])
+    return tree
+
+
 class Checkpoints(RunsFile):
     """Stores as they were after steps."""
 
@@ -71,7 +81,7 @@ class Checkpoints(RunsFile):
             following = None if later is None else self._read(run_no, later, "", None, plain)
             self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
-            writer.load(raw, run_no, self._read(run_no, step, "", None, plain))
+            writer.load(raw, run_no, self._read(run_no, step, "", None, plain), step)
             raw.execute(QUERIES["delete_step"], (first, end, step))
             append_foreign(raw, run_no, Kind.CHECKPOINT, step, node=escaped(node_name))
             changes = writer.changes(given)
@@ -140,7 +150,11 @@ class Checkpoints(RunsFile):
         row = self.connection.row(QUERIES["store_json"], (run_id, step))
         if row is None:
             raise self._no_checkpoint(run_id, step)
-        return str(row[0])
+        text = str(row[0])
+        # No text inside of it can look like that: its quotes are escaped.
+        if f'{{"{TAG}":"changed",' not in text:
+            return text
+        return to_json({key: _unchanged(one) for key, one in json.loads(text).items()})
 
     def load_checkpoint(
         self,

@@ -450,7 +450,7 @@ class BranchRecorder(LineRecorder):
         values.expect_unsaved(store.unsaved)
         if stored is not None:
             self.line = values.line = stored.line
-            values.load_branch(stored.keys, self._store, store.migrated)
+            values.load_branch(stored.keys, self._store, stored.rows, store.migrated)
             self._since = stored.row
             self._is_open, self._knows_input = True, bool(stored.prepared)
 

@@ -356,13 +356,13 @@ DELETE FROM pf_blob WHERE id IN (
 DELETE FROM pf_value WHERE run_no = :run_no AND step = :step;
 
 -- name: values_at
--- For each key: its last whole value at or before the step, and everything appended to it since.
+-- For each key: its last whole value at or before the step, and all that changed in it since.
 SELECT k.key, v.op, v.value
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
 WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= (
     SELECT b.step FROM pf_value AS b
-    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
     ORDER BY b.step DESC LIMIT 1
 )
 ORDER BY k.key_no, v.step;
@@ -376,7 +376,7 @@ FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
 WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= (
     SELECT b.step FROM pf_value AS b
-    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
     ORDER BY b.step DESC LIMIT 1
 )
 ORDER BY k.key_no, v.step;
@@ -395,7 +395,7 @@ FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
 WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= coalesce((
     SELECT b.step FROM pf_value AS b
-    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op <> 1
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
     ORDER BY b.step DESC LIMIT 1
 ), 0)
 ORDER BY k.line, k.key_no, v.step;

@@ -251,7 +251,7 @@ class RunRecorder(LineRecorder):
             asked = unfinished.questions()
             seen = [one for one in asked if one.answer or one.is_late(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
-            self._values.load(raw, run.run_no, stored)
+            self._values.load(raw, run.run_no, stored, unfinished.steps - 1)
             made = self._values.amend(raw, run.run_no, unfinished.steps - 1, store, now.amended)
             # Numbers that this process gives are behind those of all before it.
             run.keys = self._values.numbers

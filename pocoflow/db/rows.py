@@ -91,7 +91,7 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
     "step": (_STEP, "the number of a step"),
     "run_no": (_number(1, (1 << 31) - 1), "the number of a run"),
     "question": (_number(1, _SMALL), "the number of a question"),
-    "op": (_number(0, 3), "a number from 0 to 3"),
+    "op": (_number(0, 4), "a number from 0 to 4"),
     "elapsed_ms": (_time, "a number of milliseconds"),
     "status": (lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
 }
@@ -207,7 +207,7 @@ def is_changes(value: object) -> bool:
         isinstance(one, list)
         and len(one) == 3
         and isinstance(one[0], str)
-        and one[1] in (0, 1, 2, 3)
+        and one[1] in (0, 1, 2, 3, 4)
         and _text_or_null(one[2])
         for one in value
     )

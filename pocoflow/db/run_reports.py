@@ -8,7 +8,16 @@ from typing import Any
 
 from pocoflow.db.rows import is_anything, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.db.values import APPENDED, CODED, DELETED, INITIAL, UNSAVED, read_mark
+from pocoflow.db.values import (
+    APPENDED,
+    CHANGED,
+    CODED,
+    DELETED,
+    INITIAL,
+    UNSAVED,
+    read_mark,
+    whole_text,
+)
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DecodeError
 
@@ -143,31 +152,45 @@ def stored_values(
     Raises:
         RunNotFoundError: There is no such run.
     """
-    found: dict[str, StoredValue] = {}
     wanted = {"run_no": database.number(run_id), "step": step, "limit": limit}
-    for row in database.connection.rows(QUERIES["stored_at"], wanted):
-        key, text = _key(row["key"]), row["value"] or ""
-        if row["op"] == DELETED:
+    rows = database.connection.rows(QUERIES["stored_at"], wanted)
+    if limit is not None and any(row["op"] == CHANGED for row in rows):
+        rows = database.connection.rows(QUERIES["stored_at"], {**wanted, "limit": None})
+    found: dict[str, StoredValue] = {}
+    pieces: dict[str, list[tuple[int, str]]] = {}
+    for row in rows:
+        key, op, text = _key(row["key"]), row["op"], row["value"] or ""
+        if op == DELETED:
             found.pop(key, None)
         elif row["value"] is None:
             raise DecodeError(f"key {key!r} of run {run_id!r} cannot be read: it has no value")
-        elif row["op"] == UNSAVED:
+        elif op == UNSAVED:
             mark = read_mark(text, f"key {key!r} of run {run_id!r}")
             found[key] = StoredValue(key, row["step"], not_saved=mark)
-        elif row["op"] == APPENDED:
+        elif op in (APPENDED, CHANGED):
             value = found.get(key)
             if value is None:
                 raise DecodeError(
-                    f"key {key!r} of run {run_id!r} cannot be read: something was appended to it "
+                    f"key {key!r} of run {run_id!r} cannot be read: something was changed in it "
                     "before it was there"
                 )
             value.step = row["step"]
-            value.size += row["size"] - 2 + (1 if value.size > 2 and row["size"] > 2 else 0)
+            value.size += row["size"] - 2 + _comma(value, row)
+            pieces[key].append((op, text))
             if limit is None or len(value.text) < limit:
                 value.text = _joined(value.text, text)
         else:
             found[key] = StoredValue(key, row["step"], text, row["size"])
+            pieces[key] = [(op, text)]
+    for key, value in found.items():
+        if any(op == CHANGED for op, _ in pieces.get(key, ())):
+            whole = whole_text(pieces[key])
+            value.text, value.size = whole[:limit], len(whole)
     return found
+
+
+def _comma(value: StoredValue, row: Any) -> int:
+    return int(value.size > 2 and row["size"] > 2 and not value.text.startswith('"'))
 
 
 def _key(text: str) -> str:
@@ -175,16 +198,20 @@ def _key(text: str) -> str:
 
 
 def _joined(first: str, second: str) -> str:
-    """The text of two lists as that of one."""
-    inner = [part[1:-1] for part in (first, second)]
-    return f"[{','.join(filter(None, inner))}]"
+    """The text of two lists, or texts, as that of one."""
+    inner = list(filter(None, (part[1:-1] for part in (first, second))))
+    return f'"{"".join(inner)}"' if first.startswith('"') else f"[{','.join(inner)}]"
+
+
+_PARTS = {APPENDED: "appended", CHANGED: "changed", UNSAVED: "not_saved"}
 
 
 def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
     """Everything that is recorded of a run, as one JSON document.
 
     ``steps`` has what each step changed (step -1: the store before the first node): ``set`` for
-    whole values, ``appended`` for elements added to lists, ``deleted`` and ``not_saved`` keys, and
+    whole values, ``appended`` for what was added to lists and texts, ``changed`` for lists of
+    ``[path, operation, value]`` inside of values, ``deleted`` and ``not_saved`` keys, and
     ``branches`` for the same of parallel branches, by their numbers in the log. ``questions`` has
     what was asked and answered.
 
@@ -205,7 +232,7 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
         if op == DELETED:
             owner.setdefault("deleted", []).append(key)
         else:
-            part = {APPENDED: "appended", UNSAVED: "not_saved"}.get(op, "set")
+            part = _PARTS.get(op, "set")
             owner.setdefault(part, {})[key] = read_json(
                 value, is_anything, f"key {key!r} of run {run_id!r}"
             )

@@ -93,14 +93,18 @@ CREATE TABLE pf_key (
 ) WITHOUT ROWID;
 
 -- What a step changed; step -1 is the store before the first node. op 0: value is the whole value.
--- op 1: value is a list of the elements that were appended to the list. op 2: the key was deleted.
--- op 3: the value could not be stored; value is the list [type, reason]. A value that would not fit
--- into a page of this table is in pf_blob, whose rows may be four times as long.
+-- op 1: value is a list of the elements that were appended to the list, or what was appended to the
+-- text. op 2: the key was deleted. op 3: the value could not be stored; value is the list [type,
+-- reason]. op 4: value is a list of changes inside of the value, each a list [path, operation, value]:
+-- the path has keys and numbers of elements, in the value as it is stored; the operation is set, append
+-- (elements, or text), splice (its value is the start, how many elements go and a list of those that
+-- come) or delete (a key). A value that would not fit into a page of this table is in pf_blob, whose
+-- rows may be four times as long.
 CREATE TABLE pf_value (
     run_no INTEGER NOT NULL,
     key_no INTEGER NOT NULL,
     step   INTEGER NOT NULL,
-    op     INTEGER NOT NULL CHECK (op BETWEEN 0 AND 3),
+    op     INTEGER NOT NULL CHECK (op BETWEEN 0 AND 4),
     value  TEXT,
     blob   INTEGER,
     PRIMARY KEY (run_no, key_no, step)
@@ -216,7 +220,9 @@ SELECT
 FROM pf_value;
 
 -- The store after each step as one JSON object. A list is its stored elements and all that was
--- appended since, put together as text, so that no number or string is rewritten on the way.
+-- appended since, put together as text, so that no number or string is rewritten on the way; so is a
+-- text. A value that was changed inside is an object of $type changed, with the whole value and what
+-- changed since: keys may be anything, and SQL has no paths for that.
 CREATE VIEW pf_checkpoints AS
 SELECT
     r.run_no * 4294967296 + s.step AS id,
@@ -229,27 +235,46 @@ SELECT
                 k.key AS key,
                 CASE b.op
                     WHEN 3 THEN json_object('$type', 'not saved', 'value', json(b.value))
-                    ELSE CASE
-                        WHEN b.step < s.step AND EXISTS (
-                            SELECT 1 FROM pf_value AS t
-                            WHERE t.run_no = r.run_no AND t.key_no = k.key_no
-                                AND t.step > b.step AND t.step <= s.step
-                        ) THEN '[' || (
-                            SELECT group_concat(nullif(substr(t.value, 2, length(t.value) - 2), ''))
+                    ELSE CASE (
+                        SELECT max(t.op) FROM pf_value AS t
+                        WHERE t.run_no = r.run_no AND t.key_no = k.key_no
+                            AND t.step > b.step AND t.step <= s.step
+                    )
+                        WHEN 1 THEN (
+                            SELECT substr(b.value, 1, 1) || group_concat(
+                                nullif(substr(t.value, 2, length(t.value) - 2), ''),
+                                iif(substr(b.value, 1, 1) = '"', '', ',')
+                            ) || substr(b.value, -1)
                             FROM (
                                 SELECT value FROM pf_values
                                 WHERE run_no = r.run_no AND key_no = k.key_no
                                     AND step >= b.step AND step <= s.step
                                 ORDER BY step
                             ) AS t
-                        ) || ']'
+                        )
+                        WHEN 4 THEN (
+                            SELECT json_object(
+                                '$type', 'changed', 'value', json(b.value), 'changes',
+                                json('[' || group_concat(iif(
+                                    t.op = 1,
+                                    '[[],"append",' || t.value || ']',
+                                    substr(t.value, 2, length(t.value) - 2)
+                                )) || ']')
+                            )
+                            FROM (
+                                SELECT op, value FROM pf_values
+                                WHERE run_no = r.run_no AND key_no = k.key_no
+                                    AND step > b.step AND step <= s.step
+                                ORDER BY step
+                            ) AS t
+                        )
                         ELSE b.value
                     END
                 END AS value
             FROM pf_key AS k
             JOIN pf_values AS b ON b.run_no = k.run_no AND b.key_no = k.key_no AND b.step = (
                 SELECT step FROM pf_value
-                WHERE run_no = k.run_no AND key_no = k.key_no AND step <= s.step AND op <> 1
+                WHERE run_no = k.run_no AND key_no = k.key_no AND step <= s.step AND op NOT IN (1, 4)
                 ORDER BY step DESC LIMIT 1
             )
             WHERE k.run_no = r.run_no AND k.line = 0 AND b.op <> 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
@@ -17,10 +18,12 @@ from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Values, Watch
-from pocoflow.values.changes import Frozen, appended, extend, freeze
+from pocoflow.values.changes import Change as Place, Frozen, difference, freeze, put_together
+from pocoflow.values.encoding import is_utf8, to_json
 
 __all__ = [
     "APPENDED",
+    "CHANGED",
     "CODED",
     "DELETED",
     "INITIAL",
@@ -33,10 +36,11 @@ __all__ = [
     "read_store",
     "read_values",
     "stored_text",
+    "whole_text",
     "write_value",
 ]
 
-WHOLE, APPENDED, DELETED, UNSAVED = 0, 1, 2, 3
+WHOLE, APPENDED, DELETED, UNSAVED, CHANGED = 0, 1, 2, 3, 4
 
 INITIAL = -1
 """The step of the store before the first node."""
@@ -44,7 +48,27 @@ INITIAL = -1
 _FITS = 900
 """Bytes of a value that have room in a page of ``pf_value``, which keeps 1,002 of a row."""
 
+_SMALL = 400
+"""A value of so few characters is written as a whole: so is what people read in the table."""
+
 _log = get_logger("db")
+
+
+class Size(NamedTuple):
+    """What is stored of a value, all of whose parts could be stored, in characters.
+
+    Attributes:
+        whole: The last whole value, and what was added to it.
+        since: What else changed since. A new whole value is written before that is twice as much.
+    """
+
+    whole: int
+    since: int = 0
+
+    def takes(self, text: str) -> bool:
+        """Whether a change is written, and not the whole value."""
+        most = 2 * self.whole
+        return self.whole > max(_SMALL, len(text)) and self.since + len(text) <= most
 
 
 class Change(NamedTuple):
@@ -55,6 +79,7 @@ class Change(NamedTuple):
     text: str | None
     value: Any = None
     frozen: Frozen | None = None
+    size: Size | None = None
 
     @property
     def stored_key(self) -> str:
@@ -95,6 +120,7 @@ class ValueWriter:
         self._watch = Watch() if watch is None else watch
         self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
+        self._sizes: dict[str, Size] = {}
         self._told: set[str] = set()
         self.classes = codec.Classes()
 
@@ -115,13 +141,13 @@ class ValueWriter:
                 found.append(_unsaved(key, mark))
         return found + self._deletions(store)
 
-    def _change(self, key: str, value: Any, before: Frozen | None) -> Change | None:
+    def _change(self, key: str, value: Any, before: Frozen | str | None) -> Change | None:
         try:
-            start = None if before is None else appended(before, value)
-            if before is not None and start is not None:
-                tail = self._encoded(key, value[start:], f"{key}[{start}:]")
-                return Change(key, APPENDED, tail, value, extend(before, value, start))
-            return Change(key, WHOLE, self._encoded(key, value, key), value)
+            change = self._changed(key, value, before)
+            if change is not None:
+                return change
+            text, is_whole = self._encoded(key, value, key)
+            return Change(key, WHOLE, text, value, None, Size(len(text)) if is_whole else None)
         except NotStorableError as exc:
             mark = Unsaved.because(exc)
             if self._unsaved.get(key) == mark:
@@ -129,13 +155,48 @@ class ValueWriter:
             self._tell(key, "", mark.reason)
             return _unsaved(key, mark, freeze(value))
 
-    def _encoded(self, key: str, value: Any, name: str) -> str:
+    def _changed(self, key: str, value: Any, before: Frozen | str | None) -> Change | None:
+        """What changed in a value, unless it is to be written as a whole."""
+        size = self._sizes.get(key)
+        if isinstance(before, str):
+            if size is None or size.whole <= _SMALL or not _continues(before, value):
+                return None
+            tail = codec.dumps(value[len(before) :])
+            return Change(
+                key, APPENDED, tail, value, None, Size(size.whole + len(tail), size.since)
+            )
+        found = None if before is None else difference(before, value)
+        if found is None:
+            return None
+        places, frozen = found
+        if [(one.path, one.operation) for one in places] == [((), "append")]:
+            tail = places[0].value
+            tail, is_whole = self._encoded(key, tail, f"{key}[{len(value) - len(tail)}:]")
+            size = size and Size(size.whole + len(tail), size.since) if is_whole else None
+            return Change(key, APPENDED, tail, value, frozen, size)
+        if size is None or size.whole <= _SMALL:
+            return None
+        strangers: set[type] = set()
+        try:
+            texts = [_text_of(one, strangers) for one in places]
+        except NotStorableError:
+            return None
+        text = f"[{','.join(texts)}]"
+        if not size.takes(text):
+            return None
+        self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
+        grown = sum(len(own) for own, one in zip(texts, places, strict=True) if one.grows)
+        size = Size(size.whole + grown, size.since + len(text) - grown)
+        return Change(key, CHANGED, text, value, frozen, size)
+
+    def _encoded(self, key: str, value: Any, name: str) -> tuple[str, bool]:
+        """The text of a value, and whether all of it could be stored."""
         strangers: set[type] = set()
         text, marks = codec.keep(value, name, strangers)
         self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         if marks:
             self._tell(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
-        return text
+        return text, not marks
 
     def _tell(self, key: str, part: str, reason: str) -> None:
         if key not in self._told:
@@ -207,6 +268,9 @@ class ValueWriter:
         """Remember the changes as stored; called once their transaction is committed."""
         for change in changes:
             self._unsaved.pop(change.key, None)
+            self._sizes.pop(change.key, None)
+            if change.size is not None:
+                self._sizes[change.key] = change.size
             if change.op == DELETED:
                 self._watch.forget(change.key)
             elif isinstance(change.value, Unsaved):
@@ -218,21 +282,42 @@ class ValueWriter:
             else:
                 self._watch.remember(change.key, change.value, change.frozen)
 
-    def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any]) -> None:
-        """Begin from a store that was read from the database and has not been changed since."""
+    def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any], step: int) -> None:
+        """Begin from a store as it is after a step, that has not been changed since."""
         rows = checked(raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall(), self._owner)
         self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self.line}
         self.numbers = count(rows[-1][1] + 1 if rows else 0)
         for key, value in stored.items():
             self._watch.remember(key, value)
         self._unsaved = dict(stored.unsaved)
+        rows = raw.execute(QUERIES["values_at"], {"run_no": run_no, "step": step}).fetchall()
+        self._load_sizes(rows, stored)
+
+    def _load_sizes(self, rows: Iterable[Sequence[Any]], store: Values) -> None:
+        """Know the sizes of values that are stored in the way in which they would be now.
+
+        Others, as of a class that has other fields now, are written as a whole when they change.
+        """
+        stored = _pieces(rows)
+        for key, value in store.items():
+            pieces = stored.get(key)
+            if pieces is None or pieces[0][0] != WHOLE:
+                continue
+            with suppress(NotStorableError, DecodeError):
+                if codec.dumps(value) == whole_text(pieces):
+                    since = sum(len(text) for op, text in pieces if op == CHANGED)
+                    self._sizes[key] = Size(sum(len(text) for _, text in pieces) - since, since)
 
     def expect_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
         """Take keys as recorded already as not saved."""
         self._unsaved.update(unsaved)
 
     def load_branch(
-        self, keys: Mapping[str, int], store: Recorded, migrated: AbstractSet[str] = frozenset()
+        self,
+        keys: Mapping[str, int],
+        store: Recorded,
+        rows: Iterable[Sequence[Any]],
+        migrated: AbstractSet[str] = frozenset(),
     ) -> None:
         """Begin from a branch as it was when it was last committed; it has set these keys."""
         self._keys = dict(keys)
@@ -245,6 +330,7 @@ class ValueWriter:
             elif key not in store or key in migrated:
                 self._watch.forget(key)  # so that all of it is written, and nothing appended
         self._unsaved.update(store.unsaved)
+        self._load_sizes(rows, store)
 
 
 def write_value(
@@ -257,6 +343,26 @@ def write_value(
         where = {"first": first, "end": end, "value": text}
         text, blob = None, raw.execute(QUERIES["insert_blob"], where).lastrowid
     raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, blob))
+
+
+def _text_of(change: Place, strangers: set[type]) -> str:
+    """The text of a change.
+
+    Raises:
+        NotStorableError: A part of it cannot be stored.
+    """
+    path, operation, value, _ = change
+    if operation == "splice":
+        start, count, come = value
+        text = f"[{start},{count},{codec.dumps(come, strangers, len(path))}]"
+    else:
+        text = codec.dumps(value, strangers, len(path))
+    return f'[{to_json(path)},"{operation}",{text}]'
+
+
+def _continues(before: str, value: Any) -> bool:
+    """Whether a value is a text with more at its end, and both are stored as themselves."""
+    return type(value) is str and value.startswith(before) and is_utf8(value) and is_utf8(before)
 
 
 def _unsaved(key: str, mark: Unsaved, frozen: Frozen | None = None) -> Change:
@@ -327,38 +433,71 @@ def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classe
     Raises:
         DecodeError: A stored value is damaged; the message names the key.
     """
-    texts: dict[str, list[str]] = {}
-    whole: set[str] = set()
     read = BranchValues({}, {}, [], {})
-    for stored_key, op, text in rows:
-        key = key_of(stored_key)
-        if op == APPENDED:
-            texts.setdefault(key, []).append(text)
-            continue
-        read.unsaved.pop(key, None)
-        if op == WHOLE:
-            texts[key] = [text]
-            whole.add(key)
-            continue
-        texts.pop(key, None)
-        if op == UNSAVED:
+    for key, pieces in _pieces(rows).items():
+        op, text = pieces[0]
+        if op == DELETED:
+            read.deleted.append(key)
+        elif op == UNSAVED:
             read.unsaved[key] = Unsaved(*read_mark(text, f"{label}: key {key!r}"))
         else:
-            read.deleted.append(key)
-    for key, parts in texts.items():
-        known = classes.of_field(key)
-        try:
-            first, *others = (codec.loads(text, known) for text in parts)
-            for one in others:
-                first.extend(one)
-            (read.values if key in whole else read.tails)[key] = first
-        except UnknownClassError as exc:
-            if key not in whole:
-                raise exc.about(f"{label}: key {key!r}") from exc
-            read.unsaved[key] = Unsaved.unreadable(exc, _joined(parts))
-        except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
-            raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
+            _read_value(read, key, pieces, label, classes)
     return read
+
+
+def _pieces(rows: Iterable[Sequence[Any]]) -> dict[Any, list[tuple[int, str]]]:
+    """What is stored of each key: operation and text, from the last one that stands for itself."""
+    found: dict[Any, list[tuple[int, str]]] = {}
+    for stored_key, op, text in rows:
+        key = key_of(stored_key)
+        if op in (APPENDED, CHANGED):
+            found.setdefault(key, []).append((op, text))
+        else:
+            found.pop(key, None)
+            found[key] = [(op, text)]
+    return found
+
+
+def _read_value(
+    read: BranchValues,
+    key: Any,
+    pieces: Sequence[tuple[int, str]],
+    label: str,
+    classes: codec.Classes,
+) -> None:
+    known, has_whole = classes.of_field(key), pieces[0][0] == WHOLE
+    try:
+        if any(op == CHANGED for op, _ in pieces):
+            value = codec.loads(whole_text(pieces), known)
+        else:
+            value, *others = (codec.loads(text, known) for _, text in pieces)
+            if type(value) is str:
+                value += "".join(others)
+            else:
+                for one in others:
+                    value.extend(one)
+        (read.values if has_whole else read.tails)[key] = value
+    except UnknownClassError as exc:
+        if not has_whole:
+            raise exc.about(f"{label}: key {key!r}") from exc
+        read.unsaved[key] = Unsaved.unreadable(exc, whole_text(pieces))
+    except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
+
+
+def whole_text(pieces: Sequence[tuple[int, str]]) -> str:
+    """The text of a value, of which operations and texts are stored.
+
+    Raises:
+        DecodeError: They do not fit together.
+    """
+    (op, whole), *others = pieces
+    if not others and op == WHOLE:
+        return whole
+    if op not in (WHOLE, APPENDED):
+        raise DecodeError("something was changed in it before it was there")
+    changes = (f'[[[],"append",{text}]]' if op == APPENDED else text for op, text in others)
+    return put_together(whole, changes)
 
 
 def read_mark(text: object, what: str) -> tuple[str, str]:
@@ -369,10 +508,3 @@ def read_mark(text: object, what: str) -> tuple[str, str]:
     """
     found = read_json(text, lambda mark: is_names(mark) and len(mark) == 2, what)
     return found[0], found[1]
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """The text of a list of which more was stored than its first elements."""
-    if len(parts) == 1:
-        return parts[0]
-    return json.dumps([item for part in parts for item in json.loads(part)], ensure_ascii=False)

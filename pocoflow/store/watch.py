@@ -46,15 +46,15 @@ class Watch:
         other._known = dict(self._known)
         return other
 
-    def changed(self, store: Values) -> Iterator[tuple[str, Any, Frozen | None]]:
-        """Every key whose value differs: ``(key, value, the remembered value if it has parts)``."""
+    def changed(self, store: Values) -> Iterator[tuple[str, Any, Frozen | str | None]]:
+        """Every key whose value differs: ``(key, value, the remembered text or parts)``."""
         known = self._known
         for key, value in store.items():
             before = known.get(key, _NOTHING)
             if before is value and type(value) in _PLAIN:
                 continue
             if _differs(before, value):
-                yield key, value, before if type(before) is Frozen else None
+                yield key, value, before if type(before) in (Frozen, str) else None
 
     def differs(self, key: str, value: Any) -> bool:
         """Whether a value is not the remembered one."""

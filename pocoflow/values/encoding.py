@@ -15,7 +15,7 @@ from pocoflow.values.marks import MARK, NotSaved, mark_of
 from pocoflow.values.objects import Family, family_of
 from pocoflow.values.refusal import Refusal, Step, TooDeep, reason_for, type_name
 
-__all__ = ["MAX_DEPTH", "TAG", "dumps", "encode", "has_marks", "keep"]
+__all__ = ["MAX_DEPTH", "TAG", "dumps", "encode", "has_marks", "is_utf8", "keep", "to_json"]
 
 TAG = "$type"
 """The reserved key of an object that says what it is."""
@@ -31,17 +31,18 @@ _PIECE = 1_000
 
 _NESTED = frozenset({list, dict})
 
-_to_json = json.JSONEncoder(
+to_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
 ).encode
 
 
-def dumps(value: object, strangers: set[type] | None = None) -> str:
+def dumps(value: object, strangers: set[type] | None = None, depth: int = 0) -> str:
     """Return the text of a value, compact and valid as UTF-8.
 
     Args:
         value: The value.
         strangers: Gets the classes that are written and will not be found again by their names.
+        depth: How many containers are around it.
 
     Raises:
         NotStorableError: It would not come back equal; the error says which part and why.
@@ -49,9 +50,9 @@ def dumps(value: object, strangers: set[type] | None = None) -> str:
     # Text with surrogates and floats that are not finite are rare and dear to look for one by one:
     # write as if there were none, and again with care if the text shows that there are.
     try:
-        return _text(value, False, strangers)
+        return _text(value, False, strangers, depth)
     except ValueError:
-        return _text(value, True, strangers)
+        return _text(value, True, strangers, depth)
 
 
 def encode(value: object) -> Any:
@@ -186,8 +187,8 @@ def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
 _Write = Callable[[_Writer, Any, int], Any]
 
 
-def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
-    tree = _tree(value, careful, strangers)
+def _text(value: object, careful: bool, strangers: set[type] | None, depth: int) -> str:
+    tree = _tree(value, careful, strangers, depth=depth)
     try:
         text = _json(tree)
     except RecursionError:
@@ -200,7 +201,7 @@ def _text(value: object, careful: bool, strangers: set[type] | None) -> str:
 def _json(tree: Any) -> str:
     """The text of a tree; a long one piece by piece, as no other thread works meanwhile."""
     if type(tree) not in _NESTED or _weight(tree) < _PIECE:
-        return _to_json(tree)
+        return to_json(tree)
     if type(tree) is list:
         return f"[{','.join(_pieces(tree, tree, _list_of))}]"
     return f"{{{','.join(_pieces(tree.items(), tree.values(), dict))}}}"
@@ -230,28 +231,34 @@ def _pieces(
     for entry, part in zip(entries, parts, strict=True):
         own = 1 + _weight(part) if type(part) in _NESTED else 1
         if waiting and weight + own > _PIECE:
-            yield _to_json(make(waiting))[1:-1]
+            yield to_json(make(waiting))[1:-1]
             waiting, weight = [], 0
         if own <= _PIECE:
             waiting.append(entry)
             weight += own
         elif make is dict:
-            yield f"{_to_json(entry[0])}:{_json(part)}"
+            yield f"{to_json(entry[0])}:{_json(part)}"
         else:
             yield _json(part)
     if waiting:
-        yield _to_json(make(waiting))[1:-1]
+        yield to_json(make(waiting))[1:-1]
 
 
 def _list_of(entries: list[Any]) -> list[Any]:
     return entries
 
 
-def _tree(value: object, careful: bool, strangers: set[type] | None, lossy: bool = False) -> Any:
+def _tree(
+    value: object,
+    careful: bool,
+    strangers: set[type] | None,
+    lossy: bool = False,
+    depth: int = 0,
+) -> Any:
     writer = _Writer(careful, strangers, lossy)
     kind = type(value)
     try:
-        return value if kind in writer.plain else writer[kind](writer, value, 1)
+        return value if kind in writer.plain else writer[kind](writer, value, depth + 1)
     except Refusal as refusal:
         raise refusal.error() from None
     except RecursionError:
@@ -270,7 +277,8 @@ def _no_stack_left(value: object) -> NotStorableError:
     return Refusal(value, reason).error()
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether a text is written as itself."""
     if text.isascii():
         return True
     try:
@@ -306,7 +314,7 @@ def _write_dict(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str,
     key: Any = None
     try:
         for key, item in value.items():
-            if type(key) is not str or (careful and not _is_utf8(key)):
+            if type(key) is not str or (careful and not is_utf8(key)):
                 break
             kind = type(item)
             tree[key] = item if kind in plain else writer[kind](writer, item, depth + 1)
@@ -346,7 +354,7 @@ def _write_float(writer: _Writer, value: float, depth: int) -> Any:
 
 
 def _write_str(writer: _Writer, value: str, depth: int) -> Any:
-    return value if _is_utf8(value) else {TAG: "str", **KINDS["str"].split(value)}
+    return value if is_utf8(value) else {TAG: "str", **KINDS["str"].split(value)}
 
 
 def _write_itself(writer: _Writer, value: Any, depth: int) -> Any:

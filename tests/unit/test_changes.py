@@ -11,6 +11,7 @@ import decimal
 import enum
 import fractions
 import functools
+import json
 import operator
 import pathlib
 import re
@@ -27,7 +28,9 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from pocoflow.values.changes import appended, extend, freeze, is_same
+from pocoflow import values as codec
+from pocoflow.errors import NotStorableError
+from pocoflow.values.changes import Frozen, apply, difference, freeze, is_same
 
 T = TypeVar("T")
 
@@ -148,6 +151,35 @@ def nested(depth: int) -> Any:
 def kinds(makes: list[Callable[[], Any]]) -> list[str]:
     """What tests on these values are called."""
     return [f"{number}-{type(make()).__name__}" for number, make in enumerate(makes)]
+
+
+def appended(frozen: Frozen, value: Any) -> int | None:
+    """Where the new part of a list starts, if that is all that changed."""
+    found = difference(frozen, value)
+    if found is None or [(one.path, one.operation) for one in found[0]] != [((), "append")]:
+        return None
+    return len(value) - len(found[0][0].value)
+
+
+def extend(frozen: Frozen, value: Any) -> Frozen:
+    """What is remembered of a value after a change."""
+    found = difference(frozen, value)
+    assert found is not None
+    return found[1]
+
+
+def stored(changes: Any) -> list[Any]:
+    """Changes as they are written and read back."""
+    return [
+        [list(one.path), one.operation, json.loads(codec.dumps(one.value))]
+        if one.operation != "splice"
+        else [
+            list(one.path),
+            "splice",
+            [*one.value[:2], json.loads(codec.dumps(one.value[2]))],
+        ]
+        for one in changes
+    ]
 
 
 def messages(count: int) -> list[dict[str, Any]]:
@@ -374,7 +406,6 @@ def test_too_deep_for_the_stack() -> None:
     value = nested(5_000)
     assert is_same(freeze(value), value)
     assert not is_same(freeze({"a": value}), {"a": value})
-    assert extend(freeze([]), [value], 0) is not None
 
 
 # ------------------------------------------------------------------------------------------- growth
@@ -430,19 +461,12 @@ def test_extend_leaves_the_older_form_as_it_was() -> None:
     chat = messages(3)
     first = freeze(chat)
     chat += messages(2)
-    second = extend(first, chat, 3)
-    third = extend(second, [*chat, {}], 5)
+    second = extend(first, chat)
+    third = extend(second, [*chat, {}])
     assert is_same(first, chat[:3])
     assert is_same(second, chat)
     assert is_same(third, [*chat, {}])
     assert appended(first, chat) == 3
-
-
-@pytest.mark.parametrize(("value", "start"), [([1], 0), ([1], 2), ("a", 1), ("a", 0)])
-def test_extend_needs_the_right_start(value: object, start: int) -> None:
-    """Extending anything but the remembered list from its end is refused."""
-    with pytest.raises(ValueError, match="not a list of"):
-        extend(freeze(value), [1, 2, 3], start)
 
 
 def test_a_list_that_grows_one_by_one() -> None:
@@ -453,7 +477,7 @@ def test_a_list_that_grows_one_by_one() -> None:
         chat.append(message)
         start = appended(frozen, chat)
         assert start == len(chat) - 1
-        frozen = extend(frozen, chat, start)
+        frozen = extend(frozen, chat)
         assert is_same(frozen, chat)
     for changed in (0, 511, 512, 998, 999):
         content = chat[changed]["content"]
@@ -461,6 +485,110 @@ def test_a_list_that_grows_one_by_one() -> None:
         assert not is_same(frozen, chat)
         chat[changed]["content"] = content
     assert is_same(frozen, chat)
+
+
+# ----------------------------------------------------------------------------------------- in depth
+
+
+LONG = "a long text " * 20
+
+
+def conversation() -> dict[str, Any]:
+    """What a chat keeps, in containers of several kinds."""
+    return {
+        "list": messages(20),
+        "dict": {str(number): {"n": number} for number in range(20)},
+        "by number": {number: [number] for number in range(5)},
+        "model": Model(content=[BareModel(content=LONG)] * 1),
+        "point": Point([1, 2], {"a": LONG}),
+        "slotted": Slotted([1, 2]),
+        "tuple": (1, [2]),
+        "deque": collections.deque([1, 2, 3], 9),
+        "default": collections.defaultdict(list, a=[1]),
+        "mine": MyDict(a=MyList([1, 2])),
+    }
+
+
+IN_DEPTH: list[tuple[Callable[[Any], object], list[Any]]] = [
+    (lambda v: v["list"].append("new"), [["list"], "append", ["new"]]),
+    (lambda v: v["list"].insert(2, "new"), [["list"], "splice", [2, 0, ["new"]]]),
+    (lambda v: v["list"].__delitem__(slice(3, 5)), [["list"], "splice", [3, 2, []]]),
+    (lambda v: v.update(list=[*v["list"], "new"]), [["list"], "append", ["new"]]),
+    (lambda v: v["list"][7].update(role="new"), [["list", 7, "role"], "set", "new"]),
+    (lambda v: v["dict"].update(new=1), [["dict", "new"], "set", 1]),
+    (lambda v: v["dict"].pop("3"), [["dict", "3"], "delete", None]),
+    (lambda v: v["dict"]["3"].update(n=None), [["dict", "3", "n"], "set", None]),
+    (lambda v: v["by number"][2].append(3), [["by number", "value", 5], "append", [3]]),
+    (
+        lambda v: setattr(v["model"].content[0], "content", LONG + "and more"),
+        [["model", "value", "content", 0, "value", "content"], "append", "and more"],
+    ),
+    (
+        lambda v: v.update(
+            model=v["model"].model_copy(update={"content": [*v["model"].content, 1]})
+        ),
+        [["model", "value", "content"], "append", [1]],
+    ),
+    (lambda v: setattr(v["model"], "more", 1), [["model", "extra", "more"], "set", 1]),
+    (
+        lambda v: setattr(v["model"], "_hidden", [1]),
+        [["model", "private", "_hidden"], "set", [1]],
+    ),
+    (lambda v: v["point"].x.append(3), [["point", "value", "x"], "append", [3]]),
+    (
+        lambda v: v.update(point=dataclasses.replace(v["point"], x=[1, 2, 3])),
+        [["point", "value", "x"], "append", [3]],
+    ),
+    (
+        lambda v: v["point"].y.update(a=LONG + "!"),
+        [["point", "value", "y", "a"], "append", "!"],
+    ),
+    (lambda v: v["slotted"].x.append(3), [["slotted", "value", "x"], "append", [3]]),
+    (lambda v: v["tuple"][1].append(3), [["tuple", "value", 1], "append", [3]]),
+    (lambda v: v["deque"].append(3), [["deque", "value"], "append", [3]]),
+    (lambda v: v["default"]["a"].append(3), [["default", "value", "a"], "append", [3]]),
+    (lambda v: v["mine"]["a"].append(3), [["mine", "value", "a", "value"], "append", [3]]),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), IN_DEPTH)
+def test_one_place_in_depth(change: Callable[[Any], object], expected: list[Any]) -> None:
+    """What changed at any depth, in any kind of container, is one change and no more."""
+    value = conversation()
+    frozen = freeze(value)
+    tree = codec.encode(value)
+    change(value)
+    found = difference(frozen, value)
+    assert found is not None
+    changes = [one for one in stored(found[0]) if one[0] != ["model", "set"]]
+    assert changes == [expected]
+    again = codec.decode(apply(tree, stored(found[0])))
+    assert exactly_equal(codec.encode(again), codec.encode(value))
+    assert is_same(found[1], value)
+
+
+@pytest.mark.parametrize("dropped", [1, 3])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_window_that_moves_on(dropped: int, kept: int) -> None:
+    """A list that loses elements near its beginning and gets others at its end is not set."""
+    value = messages(50)
+    frozen = freeze(value)
+    moved = [*value[:kept], *value[kept + dropped :], *messages(3)]
+    found = difference(frozen, moved)
+    assert found is not None
+    assert stored(found[0]) == [
+        [[], "splice", [kept, dropped, []]],
+        [[], "append", messages(3)],
+    ]
+
+
+def test_what_cannot_be_stored_is_no_change_in_depth() -> None:
+    """An object that could not be stored any more is left to whoever writes the whole value."""
+    point = Point([1], LONG)
+    frozen = freeze({"point": point})
+    vars(point)["foreign"] = 1
+    point.x.append(2)
+    assert difference(frozen, {"point": point}) is None
 
 
 # --------------------------------------------------------------------------------------------- laws
@@ -578,6 +706,29 @@ def change_in_place(part: Any, new: Any, member: Any, place: int) -> None:
         part.x = new
 
 
+def changes_give_it(frozen: Frozen, before: Any, value: Any) -> None:
+    """What changed, put into what is stored of the value before, gives the value."""
+    try:
+        tree = codec.encode(before)
+        codec.encode(value)
+    except NotStorableError:
+        return
+    found = difference(frozen, value)
+    if found is not None:
+        again = codec.decode(apply(tree, stored(found[0])))
+        assert exactly_equal(again, value)
+        assert is_same(found[1], value)
+        assert is_same(frozen, before)
+
+
+@given(st.lists(values, max_size=6), st.lists(values, max_size=6), st.lists(values, max_size=6))
+def test_law_of_another_list(head: list[Any], middle: list[Any], tail: list[Any]) -> None:
+    """Whatever a list becomes, its changes give that."""
+    before = {"a": [head, *head, *middle, *tail]}
+    for now in ([head, *tail], [*middle, *tail, *head], [*middle, middle, *tail], [head, *middle]):
+        changes_give_it(freeze(before), before, copy.deepcopy({"a": now}))
+
+
 @given(values, values)
 def test_law_of_two_values(one: Any, other: Any) -> None:
     """Two values are the same exactly if they are equal with every type the same."""
@@ -598,6 +749,7 @@ def test_law_of_a_change_in_place(
         change_in_place(data.draw(st.sampled_from(parts)), copy.deepcopy(new), member, place)
     assert is_same(frozen, value) == exactly_equal(before, value)
     assert is_same(frozen, before)
+    changes_give_it(frozen, before, value)
 
 
 @given(st.lists(values, max_size=8), st.lists(values, max_size=3))
@@ -618,7 +770,7 @@ def test_law_of_extension(tails: list[list[Any]], new: Any, data: st.DataObject)
     frozen = freeze(value)
     for tail in tails:
         value += tail
-        frozen = extend(frozen, value, len(value) - len(tail))
+        frozen = extend(frozen, value)
     assert is_same(frozen, value)
     if value:
         place = data.draw(st.integers(0, len(value) - 1))

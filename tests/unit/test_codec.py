@@ -1201,7 +1201,7 @@ def test_another_thread_has_its_turn_while_a_long_value_becomes_text() -> None:
     """A long value does not become text in one call during which no other thread works."""
     value = {"vectors": [[column * 1.0001 for column in range(500)] for _ in range(300)]}
     lengths: list[int] = []
-    piece = writing._to_json
+    piece = writing.to_json
 
     def counted(tree: object) -> str:
         text = piece(tree)
@@ -1209,6 +1209,6 @@ def test_another_thread_has_its_turn_while_a_long_value_becomes_text() -> None:
         return text
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "_to_json", counted)
+        patch.setattr(writing, "to_json", counted)
         assert codec.loads(codec.dumps(value)) == value
     assert max(lengths) < 50_000

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, Store, WorkflowDB, codec
+from pocoflow import Flow, Node, Store, WorkflowDB, values as codec
 from pocoflow.errors import DecodeError, NotSavedError, NotStorableError
 from pocoflow.values.changes import freeze, is_same
 from pocoflow.values.copies import stored_copy

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pocoflow import values as codec
-from pocoflow.db.values import read_values
+from pocoflow.db.values import WHOLE, read_values
 from pocoflow.engine.asking import Waiting
 from pocoflow.errors import AnswerError, DecodeError, ResumeError
 from pocoflow.flow.resume.relocation import Places
@@ -114,7 +114,11 @@ class Reader:
                     nodes = self._places.find(graph, branch.names, depth)
                 branch = self.line(branch, nodes, depth, classes, under)
                 if branch.prepared:
-                    pending = read_values(branch.changes, label, classes)
+                    # What is changed there is so in what the branch has of its own.
+                    known = {row[0] for row in branch.rows if row[1] == WHOLE}
+                    known &= {row[0] for row in branch.changes}
+                    rows = [row for row in branch.rows if row[0] in known]
+                    pending = read_values([*rows, *branch.changes], label, classes)
                     branch = replace(branch, pending=pending._replace(under=under))
             branches[number] = branch
         return branches

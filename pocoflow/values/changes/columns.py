@@ -14,7 +14,7 @@ from typing import Any
 
 from pocoflow.values.changes.groups import SIMPLE, Group, Identical, group_of
 
-__all__ = ["Column", "lay_out", "matches"]
+__all__ = ["Column", "cut", "lay_out", "matches", "weight"]
 
 _MAX_LEVELS = 2000
 
@@ -88,6 +88,38 @@ def matches(column: Column, items: list[Any]) -> bool:
             if below:
                 waiting += zip(below, group.parts(chosen), strict=True)
     return True
+
+
+def cut(column: Column, start: int, stop: int) -> Column:
+    """The column of a few parts in a row."""
+    made = Column()
+    made.kinds = column.kinds[start:stop]
+    single = len(column.groups) == 1
+    for kind, group, below in column.groups:
+        first, last = start, stop
+        if not single:
+            first = _number_of(kind, column.kinds[:start])
+            last = first + _number_of(kind, made.kinds)
+        if first < last:
+            part, ranges = group.cut(first, last)
+            columns = [cut(one, *own) for one, own in zip(below, ranges, strict=True)]
+            made.groups.append((kind, part, columns))
+    return made
+
+
+def weight(column: Column) -> int:
+    """How many parts a column has, on all levels."""
+    found, waiting = 0, [column]
+    while waiting:
+        column = waiting.pop()
+        found += len(column.kinds)
+        for _, _, below in column.groups:
+            waiting += below
+    return found
+
+
+def _number_of(kind: type, kinds: list[type]) -> int:
+    return sum(map(is_, kinds, repeat(kind)))
 
 
 def _of_kind(kind: type, kinds: list[type], items: list[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -15,7 +16,17 @@ from typing import Any
 from pocoflow.values.kinds import CONTAINERS, kind_of
 from pocoflow.values.objects import content_of, is_subclass
 
-__all__ = ["SIMPLE", "Group", "Identical", "Never", "group_of"]
+__all__ = [
+    "SIMPLE",
+    "Dicts",
+    "Equal",
+    "Group",
+    "Identical",
+    "Never",
+    "Sequences",
+    "Split",
+    "group_of",
+]
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
@@ -37,6 +48,10 @@ class Group:
         """The parts of all of them, for as many columns below."""
         return ()
 
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
+        """The same of a few of them in a row, and which parts in the columns below are theirs."""
+        return self, ()
+
 
 class Never(Group):
     """Nothing is the same as what was there."""
@@ -47,30 +62,36 @@ class Never(Group):
         return False
 
 
-class Identical(Group):
+class _Kept(Group):
+    """Parts that are remembered themselves."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
+        return type(self)(self.items[start:stop]), ()
+
+
+class Identical(_Kept):
     """Parts of a type that the codec does not store: the same if they are the same objects.
 
     Their own ``==`` is not asked: it may raise, be slow, or return what is no truth value.
     """
 
-    __slots__ = ("items",)
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
+    __slots__ = ()
 
     def same(self, items: list[Any]) -> bool:  # noqa: D102
         return all(map(is_, items, self.items))
 
 
-class _Equal(Group):
+class Equal(_Kept):
     """Immutable parts whose equality says it all, as they are of the same type."""
 
-    __slots__ = ("items",)
+    __slots__ = ()
 
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def same(self, items: list[Any]) -> bool:
+    def same(self, items: list[Any]) -> bool:  # noqa: D102
         return items == self.items
 
 
@@ -84,6 +105,11 @@ class _Floats(Group):
 
     def same(self, items: list[float]) -> bool:
         return array("d", items).tobytes() == self.bits
+
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
+        made = _Floats([])
+        made.bits = self.bits[8 * start : 8 * stop]
+        return made, ()
 
 
 class _Signed(Group):
@@ -100,8 +126,11 @@ class _Signed(Group):
             return True
         return list(map(self.signature, items)) == list(map(self.signature, self.items))
 
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
+        return _Signed(self.signature, self.items[start:stop]), ()
 
-class _Split(Group):
+
+class Split(Group):
     """Parts that a function takes apart; one that it refuses, as the codec does, by identity."""
 
     __slots__ = ("alive", "split")
@@ -110,7 +139,7 @@ class _Split(Group):
         self.split = split
         self.alive: list[Any] = []
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:
+    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
         try:
             return (list(map(self.split, items)),)
         except Exception:  # noqa: BLE001 - also its own code may fail
@@ -123,33 +152,48 @@ class _Split(Group):
             self.alive.append(item)  # so that no other object gets its identity
             return id(item)
 
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
+        made = Split(self.split, [])
+        made.alive = self.alive
+        return made, ((start, stop),)
 
-class _Sequences(Group):
+
+class Sequences(Group):
     """Lists, or tuples: their lengths, and the elements of all of them."""
 
     __slots__ = ("lengths",)
 
+    columns = 1
+
     def __init__(self, items: list[Any]) -> None:
         self.lengths = list(map(len, items))
 
-    def same(self, items: list[Any]) -> bool:
+    def same(self, items: list[Any]) -> bool:  # noqa: D102
         return list(map(len, items)) == self.lengths
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:
+    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
         return (list(chain.from_iterable(items)),)
 
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
+        made = copy(self)
+        made.lengths = self.lengths[start:stop]
+        first = sum(self.lengths[:start])
+        return made, ((first, first + sum(made.lengths)),) * self.columns
 
-class _Dicts(_Sequences):
+
+class Dicts(Sequences):
     """Dicts: their lengths, and the keys and the values of all of them."""
 
     __slots__ = ()
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:
+    columns = 2
+
+    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
         values = chain.from_iterable(map(dict.values, items))
         return list(chain.from_iterable(items)), list(values)
 
 
-class _Sets(_Sequences):
+class _Sets(Sequences):
     """Sets: their members in the order in which they were when they were remembered."""
 
     __slots__ = ("all", "members")
@@ -164,6 +208,13 @@ class _Sets(_Sequences):
         if parts != self.all:
             parts = list(chain.from_iterable(map(_in_order, self.members, items)))
         return (parts,)
+
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
+        made, below = super().cut(start, stop)
+        assert isinstance(made, _Sets)
+        made.members = self.members[start:stop]
+        made.all = self.all[slice(*below[0])]
+        return made, below
 
 
 def _in_order(members: tuple[Any, ...], live: Iterable[Any]) -> list[Any]:
@@ -187,12 +238,19 @@ def _split_of(kind: type) -> Callable[[Any], object]:
                 computed.add(name)
             elif isinstance(attribute, MemberDescriptorType):
                 slots.add(name)
-    if not computed and not hasattr(kind, "__parameters__"):
-        if not slots:
-            return attrgetter("__dict__")
-        if slots == {*_MODEL}:
+    plain = not computed and not hasattr(kind, "__parameters__")
+    if slots == {*_MODEL}:
+        if plain:
             return attrgetter("__dict__", *_MODEL)
+        return partial(_model_state, computed=_ORIGIN | computed)
+    if plain and not slots:
+        return attrgetter("__dict__")
     return partial(_state, computed=_ORIGIN | computed)
+
+
+def _model_state(value: Any, computed: frozenset[str]) -> tuple[Any, ...]:
+    own, *others = attrgetter("__dict__", *_MODEL)(value)
+    return {name: part for name, part in own.items() if name not in computed}, *others
 
 
 def _state(value: object, computed: frozenset[str] = _ORIGIN) -> list[dict[str, Any] | None]:
@@ -207,14 +265,14 @@ def _state(value: object, computed: frozenset[str] = _ORIGIN) -> list[dict[str, 
 _GetGroup = Callable[[list[Any]], Group]
 
 _GROUPS: dict[type, _GetGroup] = {
-    **dict.fromkeys(SIMPLE, _Equal),
-    **dict.fromkeys((list, tuple), _Sequences),
+    **dict.fromkeys(SIMPLE, Equal),
+    **dict.fromkeys((list, tuple), Sequences),
     **dict.fromkeys((set, frozenset), _Sets),
     **dict.fromkeys((complex, range), partial(_Signed, repr)),
-    dict: _Dicts,
+    dict: Dicts,
     float: _Floats,
-    bytearray: partial(_Split, bytes),
-    slice: partial(_Split, lambda value: [value.start, value.stop, value.step]),
+    bytearray: partial(Split, bytes),
+    slice: partial(Split, lambda value: [value.start, value.stop, value.step]),
 }
 
 
@@ -227,11 +285,11 @@ def group_of(kind: type) -> _GetGroup:
     if standard is not None:
         if standard.tag == "numpy":
             return partial(_Signed, lambda value: (value.dtype.str, value.tobytes()))
-        return partial(_Split if standard.tag in CONTAINERS else _Signed, standard.split)
+        return partial(Split if standard.tag in CONTAINERS else _Signed, standard.split)
     if issubclass(kind, enum.Enum):
         return partial(_Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return partial(_Split, lambda value: [_state(value), tuple(value)])
+        return partial(Split, lambda value: [_state(value), tuple(value)])
     if is_dataclass(kind) or hasattr(kind, "__pydantic_fields_set__"):
-        return partial(_Split, _split_of(kind))
-    return partial(_Split, content_of(kind)) if is_subclass(kind) else Identical
+        return partial(Split, _split_of(kind))
+    return partial(Split, content_of(kind)) if is_subclass(kind) else Identical

@@ -1,0 +1,349 @@
+"""What changed in a value since it was remembered, as changes of the tree in which it is stored.
+
+Paths lead through the tree of plain JSON values that the codec writes, not through the value: so no
+class is needed to apply changes, and whatever the codec takes apart can be changed in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from pocoflow.values.changes.columns import lay_out
+from pocoflow.values.changes.groups import Dicts, Equal, Sequences, Split
+from pocoflow.values.changes.parts import (
+    Chunks,
+    Opened,
+    Part,
+    old_items,
+    opened,
+    part_matches,
+    reopened,
+)
+from pocoflow.values.encoding import TAG, is_utf8
+from pocoflow.values.kinds import Parts
+from pocoflow.values.objects import family_of
+
+__all__ = ["Change", "Difference", "Operation"]
+
+Operation: TypeAlias = Literal["set", "append", "splice", "delete"]
+
+_Path: TypeAlias = tuple[str | int, ...]
+
+_MAX_DEPTH = 100
+_LONG = 100
+"""A text of so many characters may be appended to; a shorter one is set."""
+
+_FEW = 8
+"""More parts than these are set one by one only if they are not the most of a container."""
+
+_TRIES = 1000
+"""How many elements may have been dropped where a list is taken for a window that moved on."""
+
+
+class Change(NamedTuple):
+    """One place that changed.
+
+    Attributes:
+        path: Where in the stored tree: keys of objects and numbers of elements.
+        operation: ``set`` a part; ``append`` to a list or a text; ``splice`` a list: the value
+            is the start, how many elements go and those that come; ``delete`` a part of an object,
+            if it is there.
+        value: The new value, elements or text.
+        grows: Whether it is more of it, and in the place of nothing.
+    """
+
+    path: _Path
+    operation: Operation
+    value: Any
+    grows: bool = False
+
+
+class Difference:
+    """Compares a value with a remembered one; ``found`` has the changes in their order."""
+
+    def __init__(self) -> None:
+        self.found: list[Change] = []
+
+    def part(self, part: Part, value: Any, path: _Path = ()) -> Part:
+        """Find what changed in a part; how it is remembered from now on.
+
+        Raises:
+            Exception: The value cannot be taken apart, as its own code fails.
+        """
+        known = len(self.found)
+        made = self._inside(part, value, path) if len(path) < _MAX_DEPTH else None
+        if made is not None:
+            return made
+        del self.found[known:]
+        self.found.append(Change(path, "set", value))
+        return lay_out([value])
+
+    def _inside(self, part: Part, value: Any, path: _Path) -> Part | None:
+        kind = type(value)
+        if kind is str:
+            return self._text(part, value, path)
+        before = opened(part)
+        if before is None or before.kind is not kind:
+            return None
+        if kind is list:
+            chunks = self._sequence(before.below[0], value, path)
+            return None if chunks is None else reopened(kind, value, chunks)
+        if kind is tuple:
+            chunks = self._sequence(before.below[0], list(value), (*path, "value"))
+            return None if chunks is None else reopened(kind, value, chunks)
+        if isinstance(before.group, Dicts):
+            return self._mapping(before, value, path)
+        if isinstance(before.group, Split):
+            return self._object(before, value, path)
+        return None
+
+    def _text(self, part: Part, value: str, path: _Path) -> Part | None:
+        group = None if isinstance(part, Opened) else part.groups[0][1]
+        if not isinstance(group, Equal) or type(group.items[0]) is not str:
+            return None
+        old = group.items[0]
+        if len(old) < _LONG or not value.startswith(old) or not is_utf8(value):
+            return None
+        self.found.append(Change(path, "append", value[len(old) :], True))
+        return lay_out([value])
+
+    # -- lists ----------------------------------------------------------------------------------
+
+    def _sequence(self, chunks: Chunks, items: list[Any], path: _Path) -> Chunks | None:
+        old, new = chunks.size, len(items)
+        first = chunks.first(items, min(old, new))
+        if first == old:
+            return self._appended(chunks, items, old, path)
+        last = chunks.last(items, min(old, new) - first)
+        gone, come = old - first - last, new - first - last
+        moved = self._moved(chunks, items, first, gone, come)
+        if moved:
+            self._splice(path, items, first, moved, first, old)
+            kept = gone - moved
+            self._splice(path, items, first + kept, 0, first + come, first + kept + last, False)
+            return (
+                chunks.cut(0, first)
+                .joined(
+                    chunks.cut(first + moved, first + gone),
+                    _laid_out(items[first + kept : first + come]),
+                    chunks.cut(old - last, old),
+                )
+                .packed(items)
+            )
+        if come < gone:
+            self._splice(path, items, first, gone, first + come, old)
+            middle = _laid_out(items[first : first + come])
+        else:
+            made = self._elements(chunks, items, first, first + gone, lambda at: (*path, at))
+            if made is None:
+                return None
+            self._splice(path, items, first + gone, 0, first + come, first + gone + last)
+            middle = made.joined(_laid_out(items[first + gone : first + come]))
+        ends = chunks.cut(0, first), chunks.cut(old - last, old)
+        return ends[0].joined(middle, ends[1]).packed(items)
+
+    def _appended(self, chunks: Chunks, items: list[Any], old: int, path: _Path) -> Chunks:
+        if old == len(items):
+            return chunks
+        self.found.append(Change(path, "append", items[old:], True))
+        return chunks.grown(items, old)
+
+    def _splice(
+        self,
+        path: _Path,
+        items: list[Any],
+        start: int,
+        count: int,
+        stop: int,
+        length: int,
+        grows: bool = True,
+    ) -> None:
+        """Elements before ``stop`` come in the place of ``count`` ones of a list so long."""
+        come = items[start:stop]
+        if come and not count and start == length:
+            self.found.append(Change(path, "append", come, grows))
+        elif come or count:
+            grows = grows and not count
+            self.found.append(Change(path, "splice", (start, count, come), grows))
+
+    def _moved(self, chunks: Chunks, items: list[Any], first: int, gone: int, come: int) -> int:
+        """How many elements were dropped, if those behind them are still there in a row."""
+        for dropped in range(max(1, gone - come), min(gone, _TRIES)):
+            at = first + dropped
+            if chunks.cut(at, at + 1).matches(items[first : first + 1]) and chunks.cut(
+                at, first + gone
+            ).matches(items[first : first + gone - dropped]):
+                return dropped
+        return 0
+
+    def _elements(
+        self,
+        chunks: Chunks,
+        items: list[Any],
+        start: int,
+        stop: int,
+        path_of: Callable[[int], _Path],
+    ) -> Chunks | None:
+        """Find what changed in elements of which there are as many as before."""
+        made, done = Chunks.of(), start
+        places = chunks.differing(items, start, stop) if start < stop else []
+        if len(places) > _FEW and len(places) > chunks.size // 2:
+            return None
+        for place in places:
+            part = self.part(chunks.cut(place, place + 1).parts[0], items[place], path_of(place))
+            made = made.joined(chunks.cut(done, place), Chunks.of(part))
+            done = place + 1
+        return made.joined(chunks.cut(done, stop))
+
+    # -- dicts ----------------------------------------------------------------------------------
+
+    def _mapping(self, before: Opened, value: dict[Any, Any], path: _Path) -> Part | None:
+        keys, values = before.below
+        new, items = list(value), list(value.values())
+        if keys.matches(new):
+            if TAG in value or not _are_texts(new):
+                found = self._values(values, items, lambda at: (*path, "value", 2 * at + 1))
+            else:
+                found = self._values(values, items, lambda at: (*path, new[at]))
+            return None if found is None else reopened(dict, value, keys, found)
+        old = old_items(keys)
+        if old is None or not _are_texts(old) or not _are_texts(new) or TAG in {*old, *new}:
+            return None
+        return self._keys(before, value, old, path)
+
+    def _keys(
+        self, before: Opened, value: dict[str, Any], old: list[str], path: _Path
+    ) -> Part | None:
+        """Find what changed in a dict of which keys are gone or new."""
+        keys, values = before.below
+        new, items = list(value), list(value.values())
+        kept = 0
+        stay_keys, stay_values = keys, values
+        gone = []
+        for key in old:
+            if kept < len(new) and new[kept] == key:
+                kept += 1
+            else:
+                gone.append(key)
+        if len(gone) > _FEW and len(gone) > len(old) // 2:
+            return None
+        if gone:
+            stay_keys, stay_values = _without(keys, values, old, set(gone))
+        self.found += [Change((*path, key), "delete", None) for key in gone]
+        found = self._values(stay_values, items[:kept], lambda at: (*path, new[at]))
+        if found is None:
+            return None
+        self.found += [Change((*path, key), "set", value[key], not gone) for key in new[kept:]]
+        return reopened(
+            dict,
+            value,
+            stay_keys.grown(new, kept),
+            found.grown(items, kept),
+        )
+
+    def _values(
+        self, chunks: Chunks, items: list[Any], path_of: Callable[[int], _Path]
+    ) -> Chunks | None:
+        made = self._elements(chunks, items, 0, len(items), path_of)
+        return None if made is None else made.packed(items)
+
+    # -- objects --------------------------------------------------------------------------------
+
+    def _object(self, before: Opened, value: Any, path: _Path) -> Part | None:
+        """Find what changed in a container of the standard library or an object of a class."""
+        kind = before.kind
+        inner = before.below[0].parts[0]
+        state = before.group.parts([value])[0][0]
+        split = _splitter(kind)
+        if split is None or split[0] == "subclass":
+            if type(state) is not dict:
+                return None
+            part = self._whole_of(inner, state, path)
+        elif split[0] == "dataclass":
+            split[1](value)
+            part = self._state(inner, state, path)
+        elif split[0] == "model":
+            part = self._model(inner, state, split[1](value), path)
+        else:
+            return None
+        return None if part is None else Opened(kind, before.group, (Chunks.of(part),))
+
+    def _whole_of(self, part: Part, state: Any, path: _Path) -> Part | None:
+        """Find what changed in a dict that must not be set as a whole."""
+        if part_matches(part, state):
+            return part
+        before = opened(part)
+        if type(state) is not dict or before is None or not isinstance(before.group, Dicts):
+            return None
+        return self._mapping(before, state, path)
+
+    def _state(self, part: Part, state: Any, path: _Path) -> Part | None:
+        if type(state) is dict:
+            return self._whole_of(part, state, (*path, "value"))
+        return self._several(part, state, [(*path, "value")] * len(state))
+
+    def _several(self, part: Part, state: Any, paths: list[_Path]) -> Part | None:
+        """Find what changed in the dicts of which a state consists."""
+        before = opened(part)
+        if before is None or not isinstance(before.group, Sequences):
+            return None
+        chunks, found = before.below[0], []
+        for place, own in enumerate(state):
+            made = self._whole_of(chunks.cut(place, place + 1).parts[0], own, paths[place])
+            if made is None:
+                return None
+            found.append(made)
+        return reopened(type(state), state, Chunks.of(*found))
+
+    def _model(self, part: Part, state: Any, parts: Parts, path: _Path) -> Part | None:
+        if type(state) is not tuple:
+            return None
+        before = opened(part)
+        if before is None:
+            return None
+        chunks = before.below[0]
+        own, names, *others = (chunks.cut(place, place + 1).parts[0] for place in range(4))
+        made = self._whole_of(own, state[0], (*path, "value"))
+        if made is None:
+            return None
+        if not part_matches(names, state[1]):
+            given = parts.get("set")
+            self.found.append(Change((*path, "set"), "delete" if given is None else "set", given))
+            names = lay_out([state[1]])
+        for place, name in enumerate(("extra", "private")):
+            if not part_matches(others[place], state[2 + place]):
+                others[place] = self.part(others[place], state[2 + place], (*path, name))
+        return reopened(tuple, state, Chunks.of(made, names, *others))
+
+
+def _laid_out(items: list[Any]) -> Chunks:
+    return Chunks.of(lay_out(items)) if items else Chunks.of()
+
+
+def _are_texts(keys: list[Any]) -> bool:
+    """Whether a dict of such keys is stored as an object."""
+    return set(map(type, keys)) <= {str} and is_utf8("".join(keys))
+
+
+def _without(keys: Chunks, values: Chunks, old: list[str], gone: set[str]) -> tuple[Chunks, Chunks]:
+    """The chunks of keys and values but for some keys."""
+    made = Chunks.of(), Chunks.of()
+    start = 0
+    for place, key in enumerate([*old, None]):
+        if key is None or key in gone:
+            if start < place:
+                made = (
+                    made[0].joined(keys.cut(start, place)),
+                    made[1].joined(values.cut(start, place)),
+                )
+            start = place + 1
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _splitter(kind: type) -> tuple[str, Any] | None:
+    """The family of a class, and what refuses an instance that could not be stored."""
+    family = family_of(kind)
+    return None if family is None else (family.tag, family.prepare(kind))

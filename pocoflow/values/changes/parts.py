@@ -1,0 +1,221 @@
+"""A remembered value, opened along the way to what changed in it.
+
+A part that never changed is one item of a column. Where something changed the containers around it
+are opened: each keeps its own parts in :class:`Chunks`, of which only those that changed are laid
+out again. So a change costs what changed and one comparison of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from pocoflow.values.changes.columns import Column, cut, lay_out, matches, weight
+from pocoflow.values.changes.groups import Equal, Group, Sequences, Split, group_of
+
+__all__ = [
+    "Chunks",
+    "Opened",
+    "Part",
+    "old_items",
+    "opened",
+    "part_matches",
+    "part_weight",
+    "reopened",
+]
+
+_MANY = 40
+"""So many chunks are put together again."""
+
+
+class Opened(NamedTuple):
+    """One value whose parts are kept apart."""
+
+    kind: type
+    group: Group
+    below: tuple[Chunks, ...]
+
+    def matches(self, value: Any) -> bool:
+        """Whether a value is the same."""
+        if type(value) is not self.kind or not self.group.same([value]):
+            return False
+        parts = self.group.parts([value])
+        return all(one.matches(own) for one, own in zip(self.below, parts, strict=True))
+
+
+Part: TypeAlias = Column | Opened
+
+
+def part_matches(part: Part, value: Any) -> bool:
+    """Whether a value is the same as a remembered one."""
+    return part.matches(value) if isinstance(part, Opened) else matches(part, [value])
+
+
+def part_weight(part: Part) -> int:
+    """How many parts it has, on all levels."""
+    if isinstance(part, Opened):
+        return 1 + sum(one.weight for one in part.below)
+    return weight(part)
+
+
+def opened(part: Part) -> Opened | None:
+    """A remembered value with its parts kept apart, or ``None`` if it has none."""
+    if isinstance(part, Opened):
+        return part
+    kind, group, below = part.groups[0]
+    if not isinstance(group, Sequences | Split):
+        return None
+    return Opened(kind, group, tuple(Chunks.of(one) for one in below))
+
+
+def reopened(kind: type, value: Any, *below: Chunks) -> Opened:
+    """The same container with other parts."""
+    return Opened(kind, group_of(kind)([value]), below)
+
+
+class Chunks(NamedTuple):
+    """Items in a row, in chunks: columns of many, or one opened item."""
+
+    sizes: tuple[int, ...]
+    parts: tuple[Part, ...]
+    weights: tuple[int, ...]
+
+    @classmethod
+    def of(cls, *parts: Part) -> Chunks:
+        """Those of some parts."""
+        sizes = (1 if isinstance(one, Opened) else len(one.kinds) for one in parts)
+        found = [(size, one, part_weight(one)) for size, one in zip(sizes, parts, strict=True)]
+        found = [one for one in found if one[0]]
+        return cls(*zip(*found, strict=True)) if found else cls((), (), ())
+
+    @property
+    def size(self) -> int:
+        """How many items there are."""
+        return sum(self.sizes)
+
+    @property
+    def weight(self) -> int:
+        """How many parts there are, on all levels."""
+        return sum(self.weights)
+
+    def matches(self, items: list[Any]) -> bool:
+        """Whether items are the same."""
+        if len(items) != self.size:
+            return False
+        at = 0
+        for size, part in zip(self.sizes, self.parts, strict=True):
+            if isinstance(part, Opened):
+                same = part.matches(items[at])
+            else:
+                same = matches(part, items[at : at + size] if size < len(items) else items)
+            if not same:
+                return False
+            at += size
+        return True
+
+    def cut(self, start: int, stop: int) -> Chunks:
+        """Those of a few items in a row."""
+        if start == 0 and stop == self.size:
+            return self
+        found, at = [], 0
+        for size, part, own in zip(self.sizes, self.parts, self.weights, strict=True):
+            first, last = max(start - at, 0), min(stop - at, size)
+            at += size
+            if first >= last:
+                continue
+            if isinstance(part, Opened) or last - first == size:
+                found.append((size, part, own))
+            else:
+                piece = cut(part, first, last)
+                found.append((last - first, piece, weight(piece)))
+        return Chunks(*zip(*found, strict=True)) if found else Chunks((), (), ())
+
+    def joined(self, *others: Chunks) -> Chunks:
+        """These and others behind them."""
+        sizes, parts, weights = self
+        for other in others:
+            sizes, parts, weights = (
+                sizes + other.sizes,
+                parts + other.parts,
+                weights + other.weights,
+            )
+        return Chunks(sizes, parts, weights)
+
+    def grown(self, items: list[Any], start: int) -> Chunks:
+        """These with all items from ``start`` on behind them, which are laid out.
+
+        Chunks at the end are merged when what comes has grown as heavy: of items that come one by
+        one, each is laid out again only as many times as the logarithm of their number.
+        """
+        if start == len(items):
+            return self
+        come = lay_out(items[start:])
+        at, last = len(self.sizes), weight(come)
+        while at and self.weights[at - 1] <= 4 * last:
+            at -= 1
+            last += self.weights[at]
+        kept = Chunks(self.sizes[:at], self.parts[:at], self.weights[:at])
+        merged = come if at == len(self.sizes) else lay_out(items[kept.size :])
+        return kept.joined(Chunks.of(merged)).packed(items)
+
+    def packed(self, items: list[Any]) -> Chunks:
+        """The same, for these very items, in few chunks."""
+        return self if len(self.sizes) <= _MANY else self._few(items)
+
+    def _few(self, items: list[Any]) -> Chunks:
+        """Neighbours are laid out together, but for what is opened and heavy."""
+        made, at, since, limit = Chunks((), (), ()), 0, 0, self.weight // 8
+        for size, part, own in zip(self.sizes, self.parts, self.weights, strict=True):
+            if isinstance(part, Opened) and own > limit:
+                light = Chunks.of(lay_out(items[since:at]))
+                made = made.joined(light, Chunks((size,), (part,), (own,)))
+                since = at + size
+            at += size
+        return made.joined(Chunks.of(lay_out(items[since:])))
+
+    def first(self, items: list[Any], most: int) -> int:
+        """How many items are the same at the beginning, at most so many."""
+        return _agreed(lambda low, high: self.cut(low, high).matches(items[low:high]), most)
+
+    def last(self, items: list[Any], most: int) -> int:
+        """How many are the same at the end."""
+        n, m = self.size, len(items)
+        return _agreed(
+            lambda low, high: self.cut(n - high, n - low).matches(items[m - high : m - low]), most
+        )
+
+    def differing(self, items: list[Any], low: int, high: int) -> list[int]:
+        """Which of as many items between two places are not the same."""
+        if self.cut(low, high).matches(items[low:high]):
+            return []
+        if high - low == 1:
+            return [low]
+        half = (low + high) // 2
+        return self.differing(items, low, half) + self.differing(items, half, high)
+
+
+def _agreed(same: Callable[[int, int], bool], most: int) -> int:
+    """How many agree, counted from one end; ``same(low, high)`` tells it of those in between."""
+    if same(0, most):
+        return most
+    low, high = 0, most
+    while high - low > 1:
+        half = (low + high) // 2
+        if same(low, half):
+            low = half
+        else:
+            high = half
+    return low
+
+
+def old_items(chunks: Chunks) -> list[Any] | None:
+    """The remembered items themselves, if they are of one immutable kind."""
+    found: list[Any] = []
+    for part in chunks.parts:
+        if isinstance(part, Opened) or len(part.groups) != 1:
+            return None
+        group = part.groups[0][1]
+        if not isinstance(group, Equal):
+            return None
+        found += group.items
+    return found

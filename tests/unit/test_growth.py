@@ -1,0 +1,353 @@
+"""A step costs what it changed, at any depth, and every step can be restored."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import sqlite3
+from collections import defaultdict, deque
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, strategies as st
+from pydantic import BaseModel
+
+from pocoflow import (
+    END,
+    AskNode,
+    Flow,
+    Node,
+    Parallel,
+    Question,
+    RunPaused,
+    Store,
+    WorkflowDB,
+    fields,
+    node,
+    values as codec,
+)
+from pocoflow.db.run_reports import export_run, stored_values
+from pocoflow.values.changes import apply
+
+STEPS = 40
+SAID = "something said " * 20
+
+
+class Message(BaseModel):
+    content: str = ""
+
+
+class Talk(BaseModel):
+    title: str = ""
+    messages: list[Message] = []
+
+
+class Topic(BaseModel):
+    it: Talk = Talk()
+
+
+@dataclasses.dataclass
+class Notes:
+    lines: list[Any] = dataclasses.field(default_factory=list)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database that is not there yet."""
+    return tmp_path / "runs.db"
+
+
+Change = Callable[[Any, int], object]
+
+GROWING: dict[str, tuple[Any, Change]] = {
+    "list": ([], lambda it, _: [*it, {"content": SAID}]),
+    "dict": ({}, lambda it, step: {**it, f"key {step}": SAID}),
+    "list in a dict": ({"list": []}, lambda it, _: it["list"].append([SAID])),
+    "text": ("", lambda it, _: it + SAID),
+    "text in a list": ([1, ""], lambda it, _: it.append(it.pop() + SAID)),
+    "window": ([], lambda it, step: [*it, f"{step} {SAID}"][-10:]),
+    "window behind a prompt": ([1], lambda it, step: [1, *[*it[1:], f"{step} {SAID}"][-10:]]),
+    "key that is no text": ({1: []}, lambda it, _: it[1].append(SAID)),
+    "keys with quotes": ({'"\\': {"$.a": []}}, lambda it, _: it['"\\']["$.a"].append(SAID)),
+    "dataclass": (Notes(), lambda it, _: it.lines.append(SAID)),
+    "deque": (deque(maxlen=99), lambda it, _: it.append(SAID)),
+    "list for each": (defaultdict(list), lambda it, step: it[f"{step % 3}"].append(SAID)),
+    "models": (Talk(), lambda it, _: it.messages.append(Message(content=SAID))),
+    "a copy of a model": (
+        Talk(),
+        lambda it, _: it.model_copy(update={"messages": [*it.messages, Message(content=SAID)]}),
+    ),
+}
+
+
+class Turn(Node):
+    """Changes the value by a step; once, in the middle, it fails before it has done so."""
+
+    def __init__(self, change: Change, steps: int, fails_at: int | None = None) -> None:
+        super().__init__()
+        self.change, self.steps, self.fails_at = change, steps, fails_at
+        self.expected: list[Any] = []
+        self.then("again", self).then("done", END)
+
+    def post(self, store: Store[Any], prep: None, result: None) -> str:
+        step = len(self.expected)
+        if step == self.fails_at:
+            self.fails_at = None
+            raise OSError("once")
+        made = self.change(store["it"], step)
+        if made is not None:
+            store["it"] = made
+        self.expected.append(copy.deepcopy(store["it"]))
+        return "again" if step + 1 < self.steps else "done"
+
+
+def written(path: Path) -> int:
+    """How many characters of values are stored."""
+    with closing(sqlite3.connect(path)) as raw:
+        return int(raw.execute("SELECT sum(length(value)) FROM pf_values").fetchone()[0])
+
+
+def views(path: Path) -> list[Any]:
+    """What the documented view says of the value after each step, its changes put in."""
+    with closing(sqlite3.connect(path)) as raw:
+        found = raw.execute("SELECT store_json FROM pf_checkpoints ORDER BY step").fetchall()
+    made = []
+    for (text,) in found:
+        tree = json.loads(text)["it"]
+        if type(tree) is dict and tree.get("$type") == "changed":
+            tree = apply(tree["value"], tree["changes"])
+        made.append(tree)
+    return made
+
+
+@pytest.mark.parametrize("name", GROWING)
+@pytest.mark.parametrize("schema", [None, dict[str, Any]({"it": object})], ids=["untyped", "typed"])
+def test_a_step_is_stored_as_what_it_changed(path: Path, name: str, schema: Any) -> None:
+    """A step costs what it changed, whichever container that is in, and every step is restored."""
+    initial, change = GROWING[name]
+    turn = Turn(change, STEPS, fails_at=STEPS // 2)
+    flow = Flow(start=turn, db_path=path, run_id="r", schema=schema, strict=False)
+    with pytest.raises(OSError, match="once"):
+        flow.run({"it": copy.deepcopy(initial)})
+    flow.resume("r")
+
+    db = WorkflowDB(path)
+    trees = [codec.encode(one) for one in turn.expected]
+    for step, value in enumerate(turn.expected):
+        assert db.load_checkpoint("r", step)["it"] == value
+        assert json.loads(db.store_json("r", step))["it"] == trees[step]
+        assert stored_values(db, "r", step)["it"].read() == trees[step]
+        short, whole = (stored_values(db, "r", step, limit)["it"] for limit in (50, None))
+        assert (short.text[:40], short.size) == (whole.text[:40], whole.size)
+    assert views(path) == trees
+    assert written(path) < 2 * STEPS * (len(SAID) + 60) + len(SAID) * 10
+    fork = flow.fork("r", step=STEPS // 2)
+    assert db.load_checkpoint(fork, -1)["it"] == turn.expected[STEPS // 2]
+    assert len(export_run(db, "r")["steps"]) == STEPS + 1
+
+
+def test_a_typed_model_grows(path: Path) -> None:
+    """A list in a model that is a field of the schema is stored by what was appended."""
+    turn = Turn(lambda it, _: it.messages.append(Message(content=SAID)), STEPS)
+    Flow(start=turn, db_path=path, run_id="r", schema=Topic).run(Topic())
+
+    db = WorkflowDB(path)
+    for step, value in enumerate(turn.expected):
+        assert db.load_checkpoint("r", step, schema=Topic).state.it == value
+    assert written(path) < 2 * STEPS * (len(SAID) + 100)
+
+
+def test_a_whole_value_follows_changes_that_outweigh_it(path: Path) -> None:
+    """However often something is changed, little more than the value is read for a step."""
+    turn = Turn(lambda it, step: it.update(n=f"{step} {SAID}"), 60)
+    initial = {"it": {"n": 0, "rest": "x" * 3000}}
+    Flow(start=turn, db_path=path, run_id="r").run(initial)
+
+    with closing(sqlite3.connect(path)) as raw:
+        sizes = raw.execute("SELECT op, length(value) FROM pf_values ORDER BY step").fetchall()
+    since = 0
+    for op, size in sizes:
+        since = since + size if op == 4 else 0
+        assert since < 3 * 3400
+    assert sum(op == 0 for op, _ in sizes) < 8
+
+
+def test_small_values_are_stored_whole(path: Path) -> None:
+    """What people look at in the tables stays plain JSON."""
+    turn = Turn(lambda it, step: it.update(n=step), 5)
+    Flow(start=turn, db_path=path, run_id="r").run({"it": {"n": 0, "m": [1]}})
+
+    assert export_run(WorkflowDB(path), "r")["steps"][3]["set"] == {"it": {"n": 2, "m": [1]}}
+
+
+def test_a_part_that_cannot_be_stored_costs_itself(path: Path) -> None:
+    """A value with a part that cannot be stored is written whole and restored without it."""
+    live = object()
+    turn = Turn(lambda it, step: it.update({f"k{step}": SAID if step else live}), 4)
+    turn.expected = []
+    Flow(start=turn, db_path=path, run_id="r").run({"it": {"a": SAID * 3}})
+
+    found = WorkflowDB(path).load_checkpoint("r", 3)["it"]
+    assert list(found) == ["a", "k0", "k1", "k2", "k3"]
+    assert type(found["k0"]) is codec.NotSaved
+    assert found["k3"] == SAID
+
+
+def test_a_class_with_other_fields_is_written_whole_once(path: Path) -> None:
+    """A value that is stored in another way than it would be now is not changed in part."""
+    turn = Turn(lambda it, step: it["notes"].lines.append(SAID), 12, fails_at=6)
+    flow = Flow(start=turn, db_path=path, run_id="r")
+    with pytest.raises(OSError, match="once"):
+        flow.run({"it": {"notes": Notes()}})
+    with closing(sqlite3.connect(path)) as raw, raw:
+        # As if the class had had another field when this was written.
+        raw.execute("UPDATE pf_value SET value = replace(value, '\"lines\":[]', '\"lines\": []')")
+    flow.resume("r")
+
+    db = WorkflowDB(path)
+    for step, value in enumerate(turn.expected):
+        assert db.load_checkpoint("r", step)["it"] == value
+
+
+def test_damaged_changes_are_told(path: Path) -> None:
+    """Changes that do not fit what is stored are told with the key, and not made up for."""
+    turn = Turn(lambda it, _: it["list"].append(SAID), 6)
+    Flow(start=turn, db_path=path, run_id="r").run({"it": {"list": [SAID, SAID]}})
+    for damage in ("[1]", '[[["nowhere"],"append",[1]]]', '[[["list"],"add",[1]]]', "{}", "[["):
+        with closing(sqlite3.connect(path)) as raw, raw:
+            raw.execute("UPDATE pf_value SET value = ?, blob = NULL WHERE op = 4", (damage,))
+        with pytest.raises(ValueError, match="'it' cannot be read"):
+            WorkflowDB(path).load_checkpoint("r", 5)
+
+
+leaves = st.sampled_from([None, True, 1, 1.5, -0.0, "", "a", "\ud800", "x" * 300, b"b", (1, [2])])
+keys = st.sampled_from(["a", "b", '"', "$type", 1, ""])
+values: st.SearchStrategy[Any] = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(keys, inner, max_size=4)
+        | st.builds(Notes, st.lists(inner, max_size=3))
+        | st.lists(inner.map(str), max_size=3).map(
+            lambda texts: Talk(messages=[Message(content=text) for text in texts])
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any) -> list[Any]:
+    """The containers in a value, itself included, that can be changed in place."""
+    if isinstance(value, tuple):
+        return [part for one in value for part in places(one)]
+    if not isinstance(value, list | dict | Notes | Talk | Message):
+        return []
+    inner: Any = value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif not isinstance(value, list):
+        inner = vars(value).values()
+    return [value, *(part for one in inner for part in places(one))]
+
+
+def mutate(part: Any, new: Any, how: int) -> None:
+    """Change a container in one of many ways."""
+    if isinstance(part, Notes):
+        part.lines = [*part.lines, new]
+    elif isinstance(part, Talk):
+        part.messages = [*part.messages[how % 2 :], Message(content=repr(new))]
+    elif isinstance(part, Message):
+        part.content += "more"
+    elif isinstance(part, dict):
+        key = [*part, "new", how][how % (len(part) + 2)]
+        if how % 3 == 0:
+            part[key] = part.pop(key, new)
+        elif how % 3 == 1:
+            part.pop(key, None)
+        else:
+            part[key] = new
+    elif how % 4 == 0 or not part:
+        part.append(new)
+    elif how % 4 == 1:
+        part[how % len(part)] = new
+    elif how % 4 == 2:
+        part[:1] = []
+    else:
+        part.insert(how % len(part), new)
+
+
+@given(
+    value=values,
+    rounds=st.lists(
+        st.lists(st.tuples(st.integers(0, 50), values, st.integers(0, 50)), max_size=2),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_law_of_restoring(tmp_path_factory: Any, value: Any, rounds: Any) -> None:
+    """Every checkpoint read back equals a deep copy that was taken at that step."""
+
+    def change(it: Any, step: int) -> None:
+        for where, new, how in rounds[step]:
+            found = places(it)
+            mutate(found[where % len(found)], copy.deepcopy(new), how)
+
+    path = tmp_path_factory.mktemp("law") / "runs.db"
+    turn = Turn(change, len(rounds))
+    # Beside it what makes it long enough to be stored by its changes.
+    Flow(start=turn, db_path=path, run_id="r").run({"it": [value, "x" * 2000]})
+
+    with WorkflowDB(path) as db:
+        for step, expected in enumerate(turn.expected):
+            found = db.load_checkpoint("r", step)["it"]
+            assert codec.dumps(found) == codec.dumps(expected)
+
+
+class Shared(BaseModel):
+    log: dict[str, list[str]] = {"a": [SAID, SAID], "b": []}
+    other: dict[str, list[str]] = {"a": [SAID, SAID]}
+
+
+def test_branches_that_are_resumed_have_what_changed(path: Path) -> None:
+    """A branch that changes something in depth, pauses and is resumed, has all of it."""
+    S = fields(Shared)
+    rounds = {"log": 0}
+
+    @node
+    def write(store: Store[Shared]) -> Literal["again", "ask"]:
+        rounds["log"] += 1
+        store.state.log["b"].append(f"{rounds['log']} {SAID}")
+        return "again" if rounds["log"] < 5 else "ask"
+
+    class Confirm(AskNode[bool, str]):
+        def prep(self, store: Store[Any]) -> Question[bool]:
+            store["log"]["b"].append("asked")
+            return Question("Well?")
+
+        def post(self, store: Store[Any], question: object, answer: bool) -> str:
+            store["log"]["b"].append(str(answer))
+            return "default"
+
+    @node(writes=S.other)
+    def beside(other: dict[str, list[str]]) -> dict[str, list[str]]:
+        return {**other, "c": ["c"]}
+
+    confirm = Confirm()
+    branch = Flow(start=write, flow_name="branch")
+    branch.then(write.when("again"), write)
+    branch.then(write.when("ask"), confirm)
+    flow = Flow(start=Parallel(branch, beside), schema=Shared, db_path=path, run_id="r")
+    with pytest.raises(RunPaused):
+        flow.run(Shared())
+    flow.answer("r", confirm.reply(True))
+    flow.resume("r")
+
+    db = WorkflowDB(path)
+    state = db.load_checkpoint("r", db.get_checkpoints("r")[-1]["step"], schema=Shared).state
+    said = [f"{number} {SAID}" for number in range(1, 6)]
+    assert state.log == {"a": [SAID, SAID], "b": [*said, "asked", "True"]}
+    assert state.other == {"a": [SAID, SAID], "c": ["c"]}
