@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     except CommandError as exc:
         return _report(exc.prog or _prog(arguments), str(exc), exc.code)
     except PocoflowError as exc:
-        return _report(_prog(arguments), str(exc), 1)
+        return _report(_prog(arguments), str(exc), getattr(exc, "code", 1))
 
 
 def _run(arguments: Sequence[str]) -> int:

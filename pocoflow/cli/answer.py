@@ -15,7 +15,6 @@ from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_da
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
-from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import utc_now
 from pocoflow.db.question_rows import Asked, refuse_closed, refuse_late
@@ -24,6 +23,7 @@ from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
 from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, form_of
+from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs
 
 __all__ = ["register"]
 

@@ -15,10 +15,10 @@ from pocoflow.check.report_formats import FORMATS
 from pocoflow.check.rules import RULES
 from pocoflow.cli.database import open_database
 from pocoflow.cli.output import CommandError
-from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest
+from pocoflow.views.targets import TARGET_HELP, load_flow
 
 __all__ = ["register"]
 

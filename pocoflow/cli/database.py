@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from pocoflow.views.targets import DATABASE, check_there, command
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -24,9 +22,6 @@ __all__ = [
     "open_database",
 ]
 
-DATABASE = "pocoflow.db"
-"""The database of a command that is given none."""
-
 RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
 
 _CANDIDATES = 10
@@ -35,16 +30,6 @@ _CANDIDATES = 10
 def add_database(parser: argparse.ArgumentParser) -> None:
     """Add ``--db`` to the arguments of a command."""
     parser.add_argument("--db", metavar="PATH", default=DATABASE, help=f"the database ({DATABASE})")
-
-
-def check_there(path: str | os.PathLike[str]) -> None:
-    """Refuse a database that would have to be made.
-
-    Raises:
-        CommandError: There is no such file.
-    """
-    if not Path(path).exists():
-        raise CommandError(f"there is no database {os.fspath(path)}; name it with --db PATH")
 
 
 def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
@@ -60,12 +45,6 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
         return WorkflowDB(path, read_only=read_only)
     except DatabaseFileError as exc:
         raise CommandError(str(exc)) from exc
-
-
-def command(*words: str, path: str | None) -> str:
-    """A command of ours, ready to be pasted; with its database, unless that is the default."""
-    given = [] if path in (None, DATABASE) else ["--db", str(path)]
-    return printable(shlex.join(["pocoflow", *words, *given]))
 
 
 def find_run(db: WorkflowDB, given: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import argparse
 
 from pocoflow.address import Address
 from pocoflow.check.findings import Finding
-from pocoflow.cli.target import TARGET_HELP, load_flow
 from pocoflow.graph.graph import Graph
+from pocoflow.views.targets import TARGET_HELP, load_flow
 
 __all__ = ["register"]
 

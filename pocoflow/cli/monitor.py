@@ -8,15 +8,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from pocoflow.cli.database import DATABASE
 from pocoflow.cli.output import CommandError
-from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
-from pocoflow.flow.flow import Flow
+from pocoflow.views.targets import add_page
 
-__all__ = ["page_arguments", "register"]
+__all__ = ["register"]
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +24,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "but for the answers to what runs ask; with --flow, runs of that flow can be resumed, "
         "forked and cancelled."
     )
-    _add_page(parser)
+    add_page(parser)
     parser.add_argument(
         "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
     )
@@ -41,26 +38,6 @@ def register(parser: argparse.ArgumentParser) -> None:
         "with this port, such as that of a proxy; may be repeated",
     )
     parser.set_defaults(execute=run_monitor)
-
-
-def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "db",
-        metavar="DB",
-        nargs="?",
-        default=DATABASE,
-        help=f"the database ({DATABASE}); it need not be there yet",
-    )
-    parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
-    add_relocations(parser)
-
-
-def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flow[Any]]]:
-    """What the page was started with: its database, its flow, and what loads that."""
-    parser = argparse.ArgumentParser(add_help=False)
-    _add_page(parser)
-    given, _ = parser.parse_known_args(arguments)
-    return given.db, given.flow or "", lambda: owner_of_runs(given)
 
 
 def _port(text: str) -> int:

@@ -7,8 +7,8 @@ import argparse
 from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import one_line, printable, width
-from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.errors import PocoflowError, RunPaused
+from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs
 
 __all__ = ["register"]
 

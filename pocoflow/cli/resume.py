@@ -11,10 +11,10 @@ from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.database import RUN_HELP, command, find_run
 from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.cli.target import TARGET_HELP, add_relocations, owner_of_runs
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
+from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs
 
 __all__ = ["go_on", "register"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow.db.rows import is_anything, read_json
+from pocoflow.db.rows import is_anything, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import (
     APPENDED,
@@ -29,6 +29,7 @@ __all__ = [
     "flow_counts",
     "forks",
     "node_began",
+    "read_names",
     "runs_beginning",
     "stored_values",
     "waiting",

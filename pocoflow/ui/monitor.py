@@ -15,8 +15,6 @@ from typing import Any
 import streamlit as st
 from streamlit import config
 
-from pocoflow.cli.monitor import page_arguments
-from pocoflow.cli.output import CommandError
 from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.guard import is_own
@@ -24,6 +22,7 @@ from pocoflow.ui.place import Place
 from pocoflow.ui.runlist import show_runs
 from pocoflow.ui.runview import show_export, show_run
 from pocoflow.ui.tables import database_facts
+from pocoflow.views.targets import TargetError, page_arguments
 
 __all__ = ["render_workflow_monitor"]
 
@@ -132,7 +131,7 @@ def _load(arguments: list[str], load: Callable[[], Flow[Any]]) -> Flow[Any] | No
 
     try:
         return load_once(arguments)
-    except CommandError as exc:
+    except TargetError as exc:
         notice(str(exc), title="The flow cannot be used", tone="red", key="flow-error")
         return None
 

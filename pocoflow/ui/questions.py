@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from pocoflow.cli.database import command
 from pocoflow.db import WorkflowDB
 from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.question_rows import Asked
@@ -23,6 +22,7 @@ from pocoflow.ui.place import Place
 from pocoflow.ui.tables import question_facts
 from pocoflow.ui.text import LONG, cut, visible
 from pocoflow.views.forms import Field, form_of
+from pocoflow.views.targets import command
 
 __all__ = ["show_answers", "show_open"]
 

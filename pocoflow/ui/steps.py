@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from pocoflow.address import plain
-from pocoflow.db.rows import read_names
+from pocoflow.db.run_reports import read_names
 from pocoflow.graph.fingerprint import Names
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Finding the flow that a command names: ``package.module:flow`` or ``path/file.py:flow``."""
+"""What a command names: a database, and the flow ``module:flow`` or ``path/file.py:flow``."""
 
 from __future__ import annotations
 
@@ -7,30 +7,91 @@ import importlib
 import importlib.util
 import inspect
 import os
+import shlex
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
-from pocoflow.cli.database import check_there
-from pocoflow.cli.output import CommandError
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.starting import importing
-from pocoflow.messages import closest
+from pocoflow.messages import closest, escape
 from pocoflow.nodes.base import Node
 
-__all__ = ["TARGET_HELP", "add_relocations", "load_flow", "owner_of_runs"]
+__all__ = [
+    "DATABASE",
+    "TARGET_HELP",
+    "TargetError",
+    "add_page",
+    "add_relocations",
+    "check_there",
+    "command",
+    "load_flow",
+    "owner_of_runs",
+    "page_arguments",
+]
+
+DATABASE = "pocoflow.db"
+"""The database of a command that is given none."""
 
 TARGET_HELP = (
     "the flow: package.module:name or path/file.py:name, where name is a flow, or a function "
     "without parameters that makes one"
 )
+
+
+class TargetError(PocoflowError):
+    """What a command names is not there, or not what it is taken for.
+
+    Attributes:
+        code: The exit code of the command.
+    """
+
+    code = 2
+
+
+def check_there(path: str | os.PathLike[str]) -> None:
+    """Refuse a database that would have to be made.
+
+    Raises:
+        TargetError: There is no such file.
+    """
+    if not Path(path).exists():
+        raise TargetError(f"there is no database {os.fspath(path)}; name it with --db PATH")
+
+
+def command(*words: str, path: str | None) -> str:
+    """A command of ours, ready to be pasted; with its database, unless that is the default."""
+    given = [] if path in (None, DATABASE) else ["--db", str(path)]
+    return escape(shlex.join(["pocoflow", *words, *given]))
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Add what the page of the monitor is of: its database, and perhaps a flow."""
+    parser.add_argument(
+        "db",
+        metavar="DB",
+        nargs="?",
+        default=DATABASE,
+        help=f"the database ({DATABASE}); it need not be there yet",
+    )
+    parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
+    add_relocations(parser)
+
+
+def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flow[Any]]]:
+    """What the page was started with: its database, its flow, and what loads that."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_page(parser)
+    given, _ = parser.parse_known_args(arguments)
+    return given.db, given.flow or "", lambda: owner_of_runs(given)
 
 
 def add_relocations(parser: argparse.ArgumentParser) -> None:
@@ -57,14 +118,14 @@ def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
     """The flow that a command acts on stored runs with, with its database.
 
     Raises:
-        CommandError: The target is not a flow, or there is no database.
+        TargetError: The target is not a flow, or there is no database.
     """
     flow = load_flow(args.flow)
     aliases = {old: _load_class(new) for old, new in args.alias}
     if args.db is not None:
         check_there(args.db)
     elif flow.db_path is None:
-        raise CommandError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
+        raise TargetError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
     elif isinstance(flow.db_path, str | os.PathLike):
         check_there(flow.db_path)
     return flow.using(db_path=args.db, formerly=args.flow_was, aliases=aliases)
@@ -81,16 +142,16 @@ def _load_class(target: str) -> type:
     """Import a module and take a class from it.
 
     Raises:
-        CommandError: The target cannot be understood or imported, or is not a class.
+        TargetError: The target cannot be understood or imported, or is not a class.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise CommandError(
+        raise TargetError(
             f"{target!r} does not name a class: write package.module:Name or path/file.py:Name"
         )
     found = _attribute(_import(place), place, name)
     if not isinstance(found, type):
-        raise CommandError(f"{target} is {_kind(found)}, not a class")
+        raise TargetError(f"{target} is {_kind(found)}, not a class")
     return found
 
 
@@ -98,11 +159,11 @@ def load_flow(target: str) -> Flow[Any]:
     """Import a module and take a flow from it.
 
     Raises:
-        CommandError: The target cannot be understood or imported, or is not a flow.
+        TargetError: The target cannot be understood or imported, or is not a flow.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise CommandError(
+        raise TargetError(
             f"{target!r} does not name a flow: write package.module:flow or path/file.py:flow"
         )
     try:
@@ -112,9 +173,9 @@ def load_flow(target: str) -> Flow[Any]:
             if inspect.isroutine(found):
                 found = _make(found, target)
     except DefinitionError as exc:
-        raise CommandError(str(exc)) from exc
+        raise TargetError(str(exc)) from exc
     if not isinstance(found, Flow):
-        raise CommandError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
+        raise TargetError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
     return found
 
 
@@ -123,7 +184,7 @@ def _import(place: str) -> ModuleType:
     if place.endswith(".py"):
         file = Path(place).resolve()
         if not file.is_file():
-            raise CommandError(f"there is no file {place}")
+            raise TargetError(f"there is no file {place}")
         root, module = _importable(file)
     else:
         root = Path.cwd()
@@ -132,7 +193,7 @@ def _import(place: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as exc:
-        raise CommandError(f"cannot import {place}: {_error(exc)}") from exc
+        raise TargetError(f"cannot import {place}: {_error(exc)}") from exc
 
 
 def _importable(file: Path) -> tuple[Path, str]:
@@ -149,7 +210,7 @@ def _attribute(module: ModuleType, place: str, name: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             near = closest(part, _makers(found, module))
-            raise CommandError(f"{place} has no {name!r}{near}{_flows(module)}")
+            raise TargetError(f"{place} has no {name!r}{near}{_flows(module)}")
         found = getattr(found, part)
     return found
 
@@ -158,13 +219,13 @@ def _make(function: Any, target: str) -> object:
     try:
         inspect.signature(function).bind()
     except (TypeError, ValueError) as exc:
-        raise CommandError(
+        raise TargetError(
             f"{target} is a function that cannot be called without arguments: {exc}"
         ) from exc
     try:
         return function()
     except (Exception, SystemExit) as exc:
-        raise CommandError(f"{target} failed: {_error(exc)}") from exc
+        raise TargetError(f"{target} failed: {_error(exc)}") from exc
 
 
 def _makers(owner: Any, module: ModuleType) -> Iterator[str]:
@@ -199,7 +260,7 @@ def _error(exc: BaseException) -> str:
         if not frame.filename.startswith("<frozen") and frame.filename not in _OWN
     ]
     # The last line of the user's own, where it is not all in a library.
-    shown = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or frames
+    shown = [frame for frame in frames if not frame.filename.startswith(_libraries())] or frames
     return f"{text} ({shown[-1].filename}, line {shown[-1].lineno})" if shown else text
 
 
@@ -214,10 +275,11 @@ def _of_model(exc: BaseException) -> str:
 
 
 _OWN = {__file__, importlib.__file__}
-_LIBRARIES = tuple(
-    os.path.join(folder, "")
-    for folder in {
-        str(Path(__file__).parents[1]),
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    }
-)
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """The folders of this library, and of all that is installed."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = {str(Path(__file__).parents[1]), *map(sysconfig.get_path, names)}
+    return tuple(os.path.join(folder, "") for folder in folders)
