@@ -374,9 +374,9 @@ class RunRecorder(LineRecorder):
                 if known is None:
                     raise run.lost(raw)
                 run.is_over = True
-                row, described = Row(Kind.CANCELLED, 0, run.steps), NO_ERROR
+                row = Row(Kind.CANCELLED, 0, run.steps)
+                described = Described(*describe_error(error))
                 if status == "failed":
-                    described = Described(*describe_error(error))
                     row = Row(Kind.FAILED, 0, run.steps, error=described)
                     if node is not None:
                         took = int(elapsed * 1e6)

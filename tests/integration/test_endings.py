@@ -521,7 +521,21 @@ ENDINGS = [
         UnhandledActionError,
         "'nowhere'",
     ),
-    failed("`StopIteration` in a node", Ends.stops_iteration, RuntimeError, "StopIteration"),
+    failed(
+        "`StopIteration` in a node",
+        Ends.stops_iteration,
+        StopIteration,
+        "StopIteration",
+        modes=(RUN, BACKGROUND, MEMORY),
+    ),
+    failed(
+        "`StopIteration` in a node, where a coroutine cannot raise it",
+        Ends.stops_iteration,
+        StopIteration,
+        "StopIteration",
+        caller=RuntimeError,
+        modes=(ASYNC,),
+    ),
     failed(
         "`exec` awaits what somebody else cancelled",
         Ends.awaits_what_was_cancelled,
