@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.flat import DataFlow, Spot, Way
@@ -21,22 +22,24 @@ __all__ = ["Data", "Missing", "check_data"]
 _SHOWN = 12
 
 
-class Missing:
+class Missing(NamedTuple):
     """A key that some path reads before anything wrote it.
 
     Attributes:
         key: The key.
         spot: The node that reads it.
         place: Where in the source.
-        is_caught: Whether an edge leads on from the error.
     """
 
-    __slots__ = ("is_caught", "key", "place", "spot")
+    key: str
+    spot: Spot
+    place: Place
 
-    def __init__(self, key: str, spot: Spot, place: Place) -> None:
-        self.key, self.spot, self.place = key, spot, place
-        kinds = [kind for way in spot.ways if way.catch is not None for kind in way.catch.kinds]
-        self.is_caught = any(issubclass(MissingKeyError, kind) for kind in kinds)
+    @property
+    def is_caught(self) -> bool:
+        """Whether an edge leads on from the error."""
+        caught = [way.catch.kinds for way in self.spot.ways if way.catch is not None]
+        return any(issubclass(MissingKeyError, kinds) for kinds in caught)
 
 
 class Data:

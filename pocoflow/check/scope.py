@@ -6,18 +6,18 @@ import ast
 import builtins
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from types import CellType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from pocoflow.check.node_effects import Value
-from pocoflow.check.source import Function, Module, bindings_of, definition_of, module_named
+from pocoflow.check.source import PLAIN, Function, Module, bindings_of, definition_of, module_named
 
 __all__ = ["Given", "Owner", "Scope", "Sort", "Target"]
 
 _UNKNOWN = object()
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
-_PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
 
 
 class Sort(Enum):
@@ -192,11 +192,11 @@ class Scope:
         match node:
             case ast.Constant(value=constant):
                 return None if constant is ... else Value(constant)
-            case ast.Name(id=name):
-                return self._named(name)
-            case ast.Attribute(attr=name):
-                found = self._attribute(node)
-                return Value(found) if isinstance(found, _PLAIN) else None
+            case ast.Name(id=name) if name in self._given or name in self._locals:
+                return self._local(name)
+            case ast.Name() | ast.Attribute():
+                found = self.object(node)
+                return Value(found) if isinstance(found, PLAIN) else None
             case ast.Call(func=called):
                 made = _MADE.get(self.called(called))
                 return None if made is None else Value(kind=made)
@@ -213,33 +213,25 @@ class Scope:
             case _:
                 return None
 
-    def _named(self, name: str) -> Value | None:
-        if name in self._given or name in self._locals:
-            value = self._single(name)
-            if isinstance(value, ast.expr):
-                found: Value | None = self._guarded(name, self.value, value)
-                is_mutable = found is not None and isinstance(found.constant, (list, dict, set))
-                return None if is_mutable else found
-            return value if isinstance(value, Value) else None
-        found = self._free(name)
-        return Value(found) if isinstance(found, _PLAIN) and self._is_fixed(name) else None
+    def _local(self, name: str) -> Value | None:
+        value = self._single(name)
+        if isinstance(value, ast.expr):
+            found: Value | None = self._guarded(name, self.value, value)
+            is_mutable = found is not None and isinstance(found.constant, (list, dict, set))
+            return None if is_mutable else found
+        return value if isinstance(value, Value) else None
 
     def _free(self, name: str) -> Any:
-        """What a name stands for that is not one of the function's own."""
+        """What a name always stands for that is not one of the function's own."""
         if name in self._closure:
-            try:
-                return self._closure[name].cell_contents
-            except ValueError:
-                return _UNKNOWN
-        if name in self._locals:
-            return _UNKNOWN
-        names = self.function.__globals__
-        return names.get(name, getattr(builtins, name, _UNKNOWN))
+            with suppress(ValueError):  # of an empty cell
+                return self._closure[name].cell_contents if self._is_fixed(name) else _UNKNOWN
+        found = self.function.__globals__.get(name, getattr(builtins, name, _UNKNOWN))
+        is_fixed = name not in self._locals and self._module.keeps(name, found)
+        return found if is_fixed else _UNKNOWN
 
     def _is_fixed(self, name: str) -> bool:
-        """Whether a name outside of the function never stands for something else."""
-        if name not in self._closure:
-            return self._module.is_constant(name)
+        """Whether a name of a function around this one never stands for something else."""
         around = self._module.around(self.node)
         while around is not None:
             arguments = around.args
@@ -252,34 +244,25 @@ class Scope:
             around = self._module.around(around)
         return False
 
-    def _attribute(self, node: ast.Attribute) -> Any:
-        """An attribute of the node, of a class or of a module, if it stays the same."""
-        name = node.attr
-        if self.sort(node.value) is Sort.SELF:
-            return self.owner.attribute(name) if self.owner.is_constant(name) else _UNKNOWN
-        owner = self.object(node.value)
-        if isinstance(owner, ModuleType):
-            module = module_named(owner.__name__)
-            fixed = module is not None and module.is_constant(name)
-            return vars(owner).get(name, _UNKNOWN) if fixed else _UNKNOWN
-        if not isinstance(owner, type) or self._module.rebinds(name):
-            return _UNKNOWN
-        return _static(owner, name)
-
     # -- functions ------------------------------------------------------------------------------
 
     def object(self, node: ast.expr) -> Any:
-        """The module, class or function that an expression stands for, or ``_UNKNOWN``."""
+        """What an expression outside of the function always stands for, or ``_UNKNOWN``."""
         match node:
             case ast.Name(id=name) if name not in self._given and name not in self._bound:
                 return self._free(name)
+            case ast.Attribute(value=value, attr=name) if self.sort(value) is Sort.SELF:
+                return self.owner.attribute(name) if self.owner.is_constant(name) else _UNKNOWN
             case ast.Attribute(value=value, attr=name):
                 owner = self.object(value)
                 if isinstance(owner, ModuleType):
-                    return vars(owner).get(name, _UNKNOWN)
-                return _static(owner, name) if isinstance(owner, type) else _UNKNOWN
+                    module, found = module_named(owner.__name__), vars(owner).get(name, _UNKNOWN)
+                    return found if module is None or module.keeps(name, found) else _UNKNOWN
+                if isinstance(owner, type) and not self._module.rebinds(name):
+                    return _static(owner, name)
             case _:
-                return _UNKNOWN
+                pass
+        return _UNKNOWN
 
     def called(self, node: ast.expr) -> Any:
         """The builtin, or the class, that is called; ``None`` if it is something else."""
@@ -296,7 +279,6 @@ class Scope:
         found, first = self.object(node), None
         if isinstance(node, ast.Attribute):
             if self.sort(node.value) is Sort.SELF:
-                found = self.owner.attribute(node.attr)
                 first = None if node.attr in self.owner.own else Sort.SELF
             elif _is_super(node.value):
                 owner = self.owner.defines(self.function)

@@ -6,11 +6,13 @@ import ast
 import linecache
 import sys
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 __all__ = [
+    "PLAIN",
     "Function",
     "Module",
     "bindings_of",
@@ -21,6 +23,9 @@ __all__ = [
 ]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
+"""What a constant is."""
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -80,11 +85,15 @@ class Module:
         """Whether an attribute of this name is set somewhere, other than in an ``__init__``."""
         return attribute in self._attributes
 
-    def is_constant(self, name: str) -> bool:
-        """Whether a name of the module is bound once, and not in a loop."""
+    def keeps(self, name: str, value: object) -> bool:
+        """Whether a name of the module always stands for a value: it is not bound again.
+
+        A constant that is not bound in the source may be set by anybody.
+        """
         if self._bound is None:
             self._bound = bindings_of(self.tree.body)
-        return name not in self._globals and len(self._bound.get(name, ())) == 1
+        count = 2 if name in self._globals else len(self._bound.get(name, ()))
+        return count == 1 or (count == 0 and not isinstance(value, PLAIN))
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.check.control import Chart, Does, Lacks, Step
@@ -48,6 +49,7 @@ Takes: TypeAlias = tuple[type[BaseException], ...] | None
 """The exceptions that a handler takes; ``None`` if that is not known."""
 
 
+@dataclass
 class Around:
     """A block around the statements that are read: what leaves it comes by here first.
 
@@ -58,17 +60,11 @@ class Around:
         head, breaks: Of a loop: where it goes on, and what leaves it.
     """
 
-    def __init__(
-        self,
-        landings: Sequence[tuple[int, Takes]] = (),
-        *,
-        is_handler: bool = False,
-        last: Sequence[ast.stmt] = (),
-        head: int | None = None,
-    ) -> None:
-        self.landings, self.is_handler = landings, is_handler
-        self.last, self.head = last, head
-        self.breaks: list[int] = []
+    landings: Sequence[tuple[int, Takes]] = ()
+    is_handler: bool = False
+    last: Sequence[ast.stmt] = ()
+    head: int | None = None
+    breaks: list[int] = field(default_factory=list)
 
     def takes(self, errors: Sequence[type[BaseException]]) -> bool:
         """Whether some of these errors are handled here, perhaps."""

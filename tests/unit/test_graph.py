@@ -17,7 +17,7 @@ from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, key, node
 from pocoflow.errors import DefinitionError, UnhandledActionError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import Conflict, GraphEdge
-from pocoflow.nodes.definitions import type_arguments
+from pocoflow.nodes.annotations import type_arguments
 from pocoflow.nodes.edges import Branch
 
 
@@ -404,10 +404,10 @@ def test_a_nested_flow_declares_the_actions_that_can_end_it() -> None:
 
 def test_type_arguments_are_found_through_generic_bases() -> None:
     """``Prep``, ``Exec`` and ``Post`` are those that a class or its bases gave."""
-    assert type_arguments(Derived) == (bytes, int, Literal["left", "right"])
-    assert type_arguments(ByArgument) == (str, float, Literal["good", "bad"])
-    prep, _, post = type_arguments(Untold)
-    assert (prep, post) == (type_arguments(Node)[0], type_arguments(Node)[2])
+    assert type_arguments(Derived, Node) == (bytes, int, Literal["left", "right"])
+    assert type_arguments(ByArgument, Node) == (str, float, Literal["good", "bad"])
+    prep, _, post = type_arguments(Untold, Node)
+    assert (prep, post) == (type_arguments(Node, Node)[0], type_arguments(Node, Node)[2])
 
 
 def test_a_node_knows_where_it_is_defined() -> None:
