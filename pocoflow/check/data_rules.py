@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.flat import DataFlow, Spot, Way
-from pocoflow.check.node_effects import Effects, Place
+from pocoflow.check.node_effects import Effects, Exit, Place
 from pocoflow.check.subject import Subject
 from pocoflow.errors import MissingKeyError
 from pocoflow.graph.graph import GraphNode
@@ -20,6 +20,8 @@ from pocoflow.nodes.parallel import Spread
 __all__ = ["Data", "Missing", "check_data"]
 
 _SHOWN = 12
+
+_ANYTHING = Exit(unknown=True)
 
 
 class Missing(NamedTuple):
@@ -55,6 +57,7 @@ class Data:
 
     def __init__(self, subject: Subject, initial: frozenset[str]) -> None:
         self._subject = subject
+        self._initial = initial
         self._unneeding: dict[int, Effects] = {}
         self.flow = DataFlow(subject.walk, self._of, subject.exit, initial)
 
@@ -64,13 +67,15 @@ class Data:
 
         Left out is what the schema lacks, of which PF201 says it better; what it requires and no
         node writes where the flow does not say what it is given; and what branches have for
-        themselves.
+        themselves, and what only errors set.
         """
         subject = self._subject
         if subject.outputs is not None:
             return tuple(key for key in subject.outputs if not subject.fields.lacks(key))
         spreads = [place.node for _, place in subject.nodes if isinstance(place.node, Spread)]
         own = {key for node in spreads for key in (*node.private, getattr(node, "item", None))}
+        effects = self.flow.effects.values()
+        own |= {key for key in self._caught if not any(key in one.writes for one in effects)}
         every = subject.inputs is not None
         required = [key for key in subject.fields.required if key not in own]
         return tuple(key for key in required if every or key in self.written)
@@ -86,7 +91,8 @@ class Data:
         written = {key for place in aside for key in subject.effects(place).writes}
         wanted = {key for key in self.wanted if key in self.written or key not in written}
         given = frozenset(() if subject.inputs is not None else self.inputs)
-        bits, flow = self.flow.keys.of, self.flow
+        flow = self.calm
+        bits = flow.keys.of
         for spot in subject.walk.spots if wanted else ():
             for way, (kept, added) in flow.behind[spot].items():
                 if way.target is None and not self._is_excused(spot, way):
@@ -167,9 +173,21 @@ class Data:
             found.setdefault((id(spot.place.node), key), Missing(key, spot, place))
         return list(found.values())
 
-    def path(self, key: str, spot: Spot) -> tuple[str, str | None]:
+    @cached_property
+    def calm(self) -> DataFlow:
+        """The flow, but that behind an error nothing is missing, unless outputs are declared."""
+        subject, walk = self._subject, self._subject.walk
+        if subject.outputs is not None or not any(way.catch for s in walk.spots for way in s.ways):
+            return self.flow
+
+        def out(spot: Spot, way: Way) -> Exit:
+            return subject.exit(spot, way) if way.catch is None else _ANYTHING
+
+        return DataFlow(walk, self._of, out, self._initial)
+
+    def path(self, key: str, spot: Spot, flow: DataFlow) -> tuple[str, str | None]:
         """A path to a node on which a key is not there, as text, and who removes it there."""
-        steps, removed = self.flow.path(key, spot)
+        steps, removed = flow.path(key, spot)
         parts = [steps[0][0].name]
         for one, action in steps[1:]:
             parts += ["->" if action == "default" else f"-{action}->", one.name]
@@ -216,7 +234,7 @@ def _removed(subject: Subject) -> Iterator[Finding]:
 
 def _read_before(subject: Subject, flow: Data, one: Missing) -> Finding:
     inputs = subject.inputs or ()
-    path, removed = flow.path(one.key, one.spot)
+    path, removed = flow.path(one.key, one.spot, flow.flow)
     why = "nothing on it writes the field"
     if removed is not None:
         why = f"{removed!r} removes it"
@@ -242,7 +260,7 @@ def _read_before(subject: Subject, flow: Data, one: Missing) -> Finding:
 
 def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Finding:
     """A key that is not set at an end; an error where somebody counts on it."""
-    path, removed = flow.path(key, spot)
+    path, removed = flow.path(key, spot, flow.calm)
     path += " -> END" if way.action == "default" else f" -{way.action or '*'}-> END"
     why = "" if key in flow.written else ", and no node writes it"
     why = why if removed is None else f"; {removed!r} removes it"

@@ -446,10 +446,10 @@ def test_the_target_of_an_error_can_be_reached() -> None:
 def test_what_branches_read_and_write_is_known() -> None:
     """What a branch reads must be there before the fork; what it writes is there after the join."""
     fork = Parallel(summarise, name="fork")
-    flow: Flow[Article] = Flow(fork, schema=Article, inputs=(A.document,))
+    flow: Flow[Article] = Flow(fork, schema=Article, inputs=(A.document, A.reason))
     flow.then(fork, show)
     assert codes(flow) == []
-    bare: Flow[Article] = Flow(fork, schema=Article, inputs=())
+    bare: Flow[Article] = Flow(fork, schema=Article, inputs=(A.reason,))
     bare.then(fork, show)
     assert codes(bare) == ["PF301"]
     early: Flow[Article] = Flow(show, schema=Article)

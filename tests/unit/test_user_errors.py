@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, WorkflowDB, key
+from pocoflow.errors import InvalidValueError
 from pocoflow.failure import Failure
 
 
@@ -348,7 +349,7 @@ def test_a_generator_of_the_users_is_not_taken_for_ours() -> None:
 
 
 def test_a_validator_may_raise_a_frozen_error() -> None:
-    """An error of a schema's validator that takes no note arrives."""
+    """An error of a validator is told with its field, whatever it is made of; it is the cause."""
 
     class Strict(BaseModel):
         n: int = 0
@@ -365,5 +366,6 @@ def test_a_validator_may_raise_a_frozen_error() -> None:
             store["n"] = 1
             return "default"
 
-    with pytest.raises(FrozenError):
+    with pytest.raises(InvalidValueError, match="field 'n': .* raised FrozenError") as caught:
         Flow(Write(), schema=Strict).run({})
+    assert isinstance(caught.value.__cause__, FrozenError)
