@@ -1,4 +1,7 @@
-"""Logging under ``pocoflow.*`` on dd-logging: silent until it is set up.
+"""Logging under ``pocoflow.*`` on dd-logging.
+
+Where nothing is set up, Python's handler of last resort prints what matters to standard error:
+warnings, but for the events of a run, whose errors are raised.
 
 The loggers are ``pocoflow.store``, ``pocoflow.node``, ``pocoflow.flow``, ``pocoflow.db`` and
 ``pocoflow.runner``; the engine logs as ``pocoflow.flow``.
@@ -19,8 +22,6 @@ from pocoflow.messages import escape
 __all__ = ["ROOT", "disable_logging", "get_logger", "setup_logging"]
 
 ROOT = "pocoflow"
-
-logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 _NO_NAME = re.compile(r"[\x00-\x1f\x7f/\\:]+")
 _NO_MODEL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -94,7 +95,7 @@ def setup_logging(
 
 
 def disable_logging() -> None:
-    """Close and remove every handler of ``pocoflow``; it is silent again."""
+    """Close and remove every handler of ``pocoflow``; from then on it is silent."""
     import dd_logging
 
     dd_logging.disable_logging(ROOT)

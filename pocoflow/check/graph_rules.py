@@ -26,7 +26,7 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.failures import Failure
 
-__all__ = ["check_graph"]
+__all__ = ["check_graph", "check_namesakes"]
 
 
 def check_graph(subject: Subject) -> Iterator[Finding]:
@@ -37,8 +37,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         yield from _unhandled(subject, level)
         yield from _conflicts(subject, level)
         yield from _caught(subject, level)
-        if subject.stored:
-            yield from _namesakes(subject, level)
+    yield from check_namesakes(subject)
     yield from _lacking(subject)
     yield from _endless(subject)
     yield from _strays(subject)
@@ -161,8 +160,10 @@ def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
         )
 
 
-def _namesakes(subject: Subject, level: Level) -> Iterator[Finding]:
-    for name in level.graph.namesakes():
+def check_namesakes(subject: Subject) -> Iterator[Finding]:
+    """Nodes of one name, where there is a database."""
+    found = [(level, name) for level in subject.levels for name in level.graph.namesakes()]
+    for level, name in found if subject.stored else ():
         those = [one for one in level.graph.nodes.values() if one.node.name == name]
         yield subject.finding(
             "PF107",

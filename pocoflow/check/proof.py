@@ -10,7 +10,7 @@ from pathlib import Path
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.findings import Finding, in_order, show
-from pocoflow.check.graph_rules import check_graph
+from pocoflow.check.graph_rules import check_graph, check_namesakes
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.silence import Silencer, Used, needless
 from pocoflow.check.storage_rules import check_storage
@@ -87,8 +87,8 @@ class Proof:
             check_storage(subject),
             check_links(subject),
         )
-        found = [one for rule in rules for _, one in self._tried((None, one) for one in rule)]
-        return [*found, *others, *self.clashes]
+        found = [one for rule in rules for one in self._kept(rule)]
+        return [*found, *others, *self._clashes]
 
     def _tried(
         self, found: Iterable[tuple[Missing | None, Finding]]
@@ -126,9 +126,17 @@ class Proof:
         return found
 
     @cached_property
-    def clashes(self) -> list[Finding]:
+    def _clashes(self) -> list[Finding]:
         """What several branches write, which a run notices only when all have been paid for."""
-        return [one for _, one in self._tried((None, one) for one in check_branches(self._subject))]
+        return self._kept(check_branches(self._subject))
+
+    @property
+    def remarks(self) -> list[Finding]:
+        """What is told before every run, also of a flow of which nothing else is looked at."""
+        return [*self._kept(check_namesakes(self._subject)), *self._clashes]
+
+    def _kept(self, found: Iterable[Finding]) -> list[Finding]:
+        return [one for _, one in self._tried((None, one) for one in found)]
 
     @cached_property
     def _errors(self) -> list[Finding]:

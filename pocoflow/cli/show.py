@@ -95,6 +95,11 @@ def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "events", *_timeline(events))
     if questions:
         yield from ("", "questions", *history(questions))
+    remarks = [(_title(event), event["note"]) for event in events if _is_remark(event)]
+    if remarks:
+        yield from ("", "remarks")
+    for title, remark in remarks:
+        yield from (f"  {title}", *_indented(remark))
     for event in events:
         if event["traceback"] and event["event"] != "flow_error":
             yield from ("", _title(event), *_indented(event["traceback"]))
@@ -160,15 +165,18 @@ def _what(event: Mapping[str, Any]) -> str:
         parts.append(f"attempt {attempts} failed" if attempts else "failed")
     elif attempts is not None and attempts > 1:
         parts.append(f"{attempts} attempts")
-    if event["error_msg"]:
-        parts.append(short_error(event))
+    parts += filter(None, (short_error(event), event["note"]))
     return one_line(", ".join(parts), _WIDTH)
+
+
+def _is_remark(event: Mapping[str, Any]) -> bool:
+    return event["note"] is not None and event["event"] != "node_ask"
 
 
 def _title(event: Mapping[str, Any]) -> str:
     attempt = f", attempt {event['attempt']}" if event["attempt"] else ""
-    node = one_line(event["node_name"] or "", 40)
-    return f"{printable(event['event'])} in step {event['step']}, {node}{attempt}"
+    node = f" in step {event['step']}, {one_line(event['node_name'] or '', 40)}"
+    return f"{printable(event['event'])}{node if event['node_name'] else ''}{attempt}"
 
 
 def _indented(text: str) -> list[str]:

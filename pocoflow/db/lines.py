@@ -27,7 +27,6 @@ from pocoflow.errors import (
     RunLostError,
 )
 from pocoflow.graph.unfinished import ALONE, Finished, Identity, Tried, Unfinished
-from pocoflow.logging import get_logger
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
@@ -38,7 +37,6 @@ from pocoflow.values.failures import describe_error, escaped
 
 __all__ = ["BranchRecorder", "LineRecorder"]
 
-_log = get_logger("db")
 
 _END = ("", None)
 
@@ -70,7 +68,6 @@ class LineRecorder:
         self._is_open = False  # whether there is more than that of the step
         self._input: str | None = None
         self._knows_input = False
-        self._told: set[str] = set()
         self._items: list[_Item] = []
         self._items_error: DatabaseError | None = None
         self._written = 0
@@ -107,6 +104,7 @@ class LineRecorder:
         self._is_open = True
         own = store.schema
         values = ValueWriter(f"run {self.run_id!r}", 0, self._run.keys, fork)
+        values.told = self._values.told
         values.classes = self._values.classes.within(schema_types(own), field_types(own))
         return BranchRecorder(self, values, context, store, numbers, stored)
 
@@ -145,15 +143,11 @@ class LineRecorder:
         try:
             return codec.dumps(result)
         except NotStorableError as exc:
-            if node not in self._told:
-                self._told.add(node)
-                _log.warning(
-                    "run %r: the result of exec of node %r cannot be stored and would be computed "
-                    "again after a crash: %s",
-                    self.run_id,
-                    node,
-                    exc,
-                )
+            self._values.remark(
+                f"node {node}",
+                f"the result of exec of node {node!r} cannot be stored and would be computed again "
+                f"after a crash: {exc}",
+            )
         return None
 
     def journal_item(self, step: int, node: str, result: Any, item: Identity) -> None:
@@ -303,8 +297,7 @@ class LineRecorder:
             self.take_input(tried.given)
         else:
             number, mark = tried.item
-            note = f"item {number}: {described.error_msg}"
-            facts |= {"item": number, "note": note, "mark": mark}
+            facts |= {"item": number, "mark": mark}
         self._refuse_late()
         with self._writing(step) as raw:
             self._put_input(raw, step)
@@ -322,8 +315,7 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
-        note, failure = finished.note, finished.failure
+        step, node, path, action, attempts, elapsed, following, following_path, failure = finished
         changes = self._values.changes(self._recorded())
         run = self._run
         shown = escaped(action)
@@ -343,7 +335,7 @@ class LineRecorder:
                 int(elapsed * 1e6),
                 attempts,
                 *(placed((*following_path, following)) if following else _END),
-                None if note is None else escaped(note),
+                self._values.note,
                 None if shown == action else stored_text(action),
             )
             last, asked = run.append_step(raw, self._result, row, error)
@@ -355,6 +347,10 @@ class LineRecorder:
             run.last, run.steps = last, step + 1
             self._db.connection.at_end(partial(self._finished, step, last, changes, following))
         return step, asked
+
+    def remark(self, text: str) -> None:
+        """Put what people should know on record with the next row."""
+        self._values.remarks.append(text)
 
     def _close(self, raw: sqlite3.Connection, last: int) -> None:
         """Remove what was on record of the step, and of the branches in it, until now."""

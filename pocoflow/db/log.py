@@ -308,4 +308,4 @@ def append_foreign(
     raw.execute(QUERIES["append_foreign"], given)
 
 
-_NOTHING = dict.fromkeys(("node", "path", "action", "elapsed", "event", "message"))
+_NOTHING = dict.fromkeys(("node", "path", "action", "elapsed", "event", "message", "note"))

@@ -249,17 +249,17 @@ WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 -- name: append_foreign
 -- A row from whoever may not have the run: an event, an answer, a checkpoint.
 INSERT INTO pf_log (
-    id, kind, line, steps, step, at, node, path, action, elapsed, event, error_msg
+    id, kind, line, steps, step, at, node, path, action, elapsed, event, error_msg, note
 ) VALUES (
     (SELECT coalesce(max(id), :first) + 1 FROM pf_log WHERE id >= :first AND id < :end),
     :kind, 0,
     coalesce((SELECT steps FROM pf_log WHERE id >= :first AND id < :end ORDER BY id DESC LIMIT 1), 0),
-    :step, :at, :node, :path, :action, :elapsed, :event, :message
+    :step, :at, :node, :path, :action, :elapsed, :event, :message, :note
 );
 
 -- name: first_row
-INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path)
-VALUES (?, ?, 0, 0, -1, ?, ?, ?);
+INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path, note)
+VALUES (?, ?, 0, 0, -1, ?, ?, ?, ?);
 
 -- name: last_row
 SELECT id, steps, ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;

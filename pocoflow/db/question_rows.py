@@ -104,7 +104,7 @@ def keep_answer(
         if taken is not None:
             told = escaped(f"{given.text}, by {given.by}" if given.by else given.text)
             node, path = placed(one.path)
-            facts = {"node": node, "path": path, "message": told}
+            facts = {"node": node, "path": path, "note": told}
             append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)
             return
     for known in questions_of(connection, run_no):

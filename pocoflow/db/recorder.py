@@ -136,7 +136,8 @@ class RunRecorder(LineRecorder):
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._hold()
                 kind = Kind.START if owned else Kind.FORKED
-                raw.execute(QUERIES["first_row"], (run.first, kind, micros(), *placed(first)))
+                facts = (run.first, kind, micros(), *placed(first), self._values.note)
+                raw.execute(QUERIES["first_row"], facts)
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
                 self._db.connection.at_end(accept, undone=self.let_go)
@@ -266,7 +267,8 @@ class RunRecorder(LineRecorder):
             facts = (now.flow_name, now.node.text, number, utc_now(), run.run_no)
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
-            run.last = run.append(raw, Row(Kind.RESUMED, 0, run.steps, following=now.node.names))
+            about = Row(Kind.RESUMED, 0, run.steps, following=now.node.names)
+            run.last = run.append(raw, about._replace(note=self._values.note))
         self._values.accept(made)
 
     def settle(self, found: Unfinished) -> Unfinished:
@@ -382,7 +384,7 @@ class RunRecorder(LineRecorder):
                         took = int(elapsed * 1e6)
                         where = node.names
                         row = row._replace(step=step, place=where, attempt=attempts, elapsed=took)
-                run.append(raw, row)
+                run.append(raw, row._replace(note=self._values.note))
                 self._finish(raw, status, None if node is None else node.text, described)
         except DatabaseError as exc:
             _log.exception(

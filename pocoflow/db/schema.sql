@@ -184,12 +184,14 @@ SELECT
     END AS event,
     l.action AS action,
     l.elapsed / 1000.0 AS elapsed_ms,
-    coalesce(l.note, l.error_msg) AS error_msg,
+    iif(l.kind = 7 AND l.item IS NOT NULL, 'item ' || l.item || ': ', '') || l.error_msg
+        AS error_msg,
     l.ts AS ts,
     l.attempt AS attempt,
     l.error_type AS error_type,
     l.traceback AS traceback,
-    l.path AS path
+    l.path AS path,
+    l.note AS note
 FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
 WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16)
 UNION ALL
@@ -207,7 +209,8 @@ SELECT
     NULL,
     iif(l.kind = 12, l.error_type, NULL),
     iif(l.kind = 12, l.traceback, NULL),
-    iif(l.kind = 12, NULL, l.next_path)
+    iif(l.kind = 12, NULL, l.next_path),
+    NULL
 FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
 WHERE (l.kind = 12 AND l.node IS NOT NULL)
     OR (l.kind IN (0, 1, 2, 11) AND (l.next_node <> '' OR (l.next_node = '' AND l.line = 0)));

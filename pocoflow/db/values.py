@@ -20,6 +20,7 @@ from pocoflow.store.store import Store
 from pocoflow.store.watch import Values, Watch
 from pocoflow.values.changes import Change as Place, Frozen, difference, freeze, put_together
 from pocoflow.values.encoding import is_utf8, to_json
+from pocoflow.values.failures import escaped
 
 __all__ = [
     "APPENDED",
@@ -121,7 +122,8 @@ class ValueWriter:
         self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
         self._sizes: dict[str, Size] = {}
-        self._told: set[str] = set()
+        self.told: set[str] = set()
+        self.remarks: list[str] = []
         self.classes = codec.Classes()
 
     def changes(self, store: Recorded) -> list[Change]:
@@ -199,9 +201,19 @@ class ValueWriter:
         return text, not marks
 
     def _tell(self, key: str, part: str, reason: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            _log.warning("%s: %sstore key %r is not saved: %s", self._owner, part, key, reason)
+        self.remark(f"key {key}", f"{part}store key {key!r} is not saved: {reason}")
+
+    def remark(self, about: str, text: str) -> None:
+        """Log what people should know, once for a run, and put it on record with the next row."""
+        if about not in self.told:
+            self.told.add(about)
+            _log.warning("%s: %s", self._owner, text)
+            self.remarks.append(text)
+
+    @property
+    def note(self) -> str | None:
+        """The remarks that are not on record yet; they are until :meth:`accept`."""
+        return escaped("\n".join(self.remarks)) if self.remarks else None
 
     def encoded(self, value: Any, what: str, classes: codec.Classes) -> str:
         """The text of a value; says so, once, if a class in it will not be found again.
@@ -216,16 +228,12 @@ class ValueWriter:
 
     def tell_strangers(self, strangers: set[type], what: str, classes: codec.Classes) -> None:
         """Say, once, that classes in a value will not be found again."""
-        for name in sorted(codec.strange_names(strangers, classes) - self._told):
-            self._told.add(name)
-            _log.warning(
-                "%s: %s holds an instance of %s, which cannot be found by that name when it is "
-                "read back: define the class at the top level of a module, or name it, as in "
-                "Flow(..., aliases={%r: <class>})",
-                self._owner,
-                what,
-                name,
-                name,
+        for name in sorted(codec.strange_names(strangers, classes)):
+            self.remark(
+                f"class {name}",
+                f"{what} holds an instance of {name}, which cannot be found by that name when it "
+                "is read back: define the class at the top level of a module, or name it, as in "
+                f"Flow(..., aliases={{{name!r}: <class>}})",
             )
 
     def _deletions(self, store: Recorded) -> list[Change]:
@@ -266,6 +274,7 @@ class ValueWriter:
 
     def accept(self, changes: Iterable[Change]) -> None:
         """Remember the changes as stored; called once their transaction is committed."""
+        self.remarks.clear()
         for change in changes:
             self._unsaved.pop(change.key, None)
             self._sizes.pop(change.key, None)

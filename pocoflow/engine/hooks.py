@@ -85,8 +85,9 @@ class Hooks:
             self.registered.setdefault(kind, []).append(listener)
 
     def listeners(self) -> Mapping[str, tuple[Listener, ...]]:
-        """Who is told in a run that begins now: the callbacks, and the log where it is enabled."""
-        logged = _logged(tuple(map(_log.isEnabledFor, _LEVELS)))
+        """Who is told in a run that begins now: the callbacks, and the log where it is set up."""
+        levels = _LEVELS if _log.hasHandlers() else ()
+        logged = _logged(tuple(map(_log.isEnabledFor, levels)))
         # A copy, as another thread may register more.
         registered = self.registered.copy()
         if not registered:

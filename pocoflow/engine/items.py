@@ -13,11 +13,9 @@ from pocoflow.engine.line import Line
 from pocoflow.errors import NotStorableError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.unfinished import Identity
-from pocoflow.logging import get_logger
 
 __all__ = ["ItemNumbers", "digest_of", "tell_gone"]
 
-_log = get_logger("flow")
 
 _DIGEST_BYTES = 12
 _AGAIN = "."
@@ -121,11 +119,8 @@ def tell_gone(run: Line, place: GraphNode, numbers: ItemNumbers) -> None:
     """Say which items something is kept of that nobody asks for any more."""
     if gone := numbers.gone:
         shown = ", ".join(map(str, gone[:10])) + (", ..." if len(gone) > 10 else "")
-        _log.warning(
-            "run %r: node %r had finished, asked or begun %d items that are not among its items "
-            "now, so that is not used (their numbers: %s)",
-            run.context.run_id,
-            label(place.name, run.context.path),
-            len(gone),
-            shown,
+        run.remark(
+            f"run {run.context.run_id!r}: node {label(place.name, run.context.path)!r} had "
+            f"finished, asked or begun {len(gone)} items that are not among its items now, so that "
+            f"is not used (their numbers: {shown})"
         )

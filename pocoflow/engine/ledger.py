@@ -95,6 +95,9 @@ class Ledger(Protocol):
             InvalidValueError: A value was changed in place into something that does not fit.
         """
 
+    def remark(self, text: str, /) -> None:
+        """Keep what people should know, with the next row."""
+
     def pause(self, node: str, /) -> Sequence[Asked] | None:
         """Record that the run waits for answers.
 

@@ -124,6 +124,11 @@ class Line:
             return function(*arguments)
         return (yield Call(function, arguments))
 
+    def remark(self, text: str) -> None:
+        """Log what people should know of the run, and put it on record."""
+        _log.warning("%s", text)
+        self.ledger.remark(text)
+
     def emit(self, context: RunContext, value: object) -> None:
         """Tell listeners what a node emits."""
         self.tell("emit", context.node, context.step, value, context.item, context.path)

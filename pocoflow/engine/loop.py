@@ -30,7 +30,6 @@ from pocoflow.errors import (
 )
 from pocoflow.graph.graph import GraphNode, Stand, catch, enter, follow, label
 from pocoflow.graph.unfinished import ALONE, Finished
-from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["steps"]
 
-_log = get_logger("flow")
 
 _LOOK_EVERY = 50
 
@@ -118,7 +116,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if on_start is not None:
             run.tell("node_start", place.name, step, context.path)
 
-        path, note, failure, following, phases = context.path, None, None, None, None
+        path, failure, following, phases = context.path, None, None, None
         visiting = Visiting(run, place, middleware_of(run)) if wraps else None
         try:
             if visiting is not None:
@@ -195,14 +193,14 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 action = _action(place, (yield from visiting.leave(action)))
         except Skipped as skipped:
             action = _action(place, skipped.action)
-            following, note = _cross(run, place, action)
+            following = _cross(run, place, action)
         except Exception as exc:
             failure = own(exc)
             if visiting is not None:
                 failure, action = yield from _within(visiting, failure)
                 if failure is None:
                     action = _action(place, action)
-                    following, note = _cross(run, place, action)
+                    following = _cross(run, place, action)
             if failure is not None:
                 phase, caught = context.phase, _caught(run, place, failure)
                 if caught is None:
@@ -218,7 +216,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         else:
             following = place.targets.get(action, place.fallback)
             if following is None or following.inner is not None:
-                following, note = _cross(run, place, action)
+                following = _cross(run, place, action)
         if watch is not None:
             # What nobody touched is looked at in a while: it may have changed by another name.
             ends = following is None or following.spreads or step % _LOOK_EVERY == 0
@@ -230,7 +228,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if counts:
             name = None if following is None else following.name
             facts = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
-            row = Finished(*facts, note, failure)
+            row = Finished(*facts, failure)
             if storage is None:
                 step, asked = ledger.step(row)
             else:
@@ -280,11 +278,12 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
     return stand.place
 
 
-def _cross(run: Line, place: GraphNode, action: str) -> tuple[GraphNode | None, str | None]:
-    """Where a run goes at the end or the beginning of a nested flow, and what to note about it."""
+def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
+    """Where a run goes at the end or the beginning of a nested flow."""
     stand = follow(place, action, run.frames)
-    note = None if stand.unhandled is None else _unhandled(run, stand.unhandled, action)
-    return _go_on(run, stand), note
+    if stand.unhandled is not None:
+        _unhandled(run, stand.unhandled, action)
+    return _go_on(run, stand)
 
 
 def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
@@ -325,7 +324,7 @@ def _action(place: GraphNode, action: object) -> str:
     )
 
 
-def _unhandled(run: Line, place: GraphNode, action: str) -> str:
+def _unhandled(run: Line, place: GraphNode, action: str) -> None:
     text = (
         f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
         f"which has no edge{closest(action, place.actions)}; the run ends here "
@@ -333,5 +332,4 @@ def _unhandled(run: Line, place: GraphNode, action: str) -> str:
     )
     if run.strict:
         raise UnhandledActionError(text)
-    _log.warning("%s", text)
-    return text
+    run.remark(text)

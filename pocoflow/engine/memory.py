@@ -54,6 +54,9 @@ class NullLedger:
         """Refuse: nobody could answer what is not kept."""
         raise NotImplementedError("a question needs a ledger that keeps it")
 
+    def remark(self, text: str) -> None:
+        """Keep nothing."""
+
     def pause(self, node: str) -> NoReturn:
         """Refuse: a run that has asked nothing waits for nothing."""
         raise NotImplementedError("a pause needs a ledger that keeps it")

@@ -862,6 +862,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             recorder = line.ledger = RunRecorder(database, line.context.run_id, classes)
             leaf, path = place.first()
             first, described = Address(path, leaf.name), self._fingerprint(graph)
+            for text in self._proofs.remarks:
+                recorder.remark(text)
             recorder.begin(store, self.flow_name, token, first, described)
         return line, database
 
@@ -975,13 +977,6 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             if opened is not self._database:
                 opened.close()
                 return self._database
-            for name in graph.namesakes():
-                _log.warning(
-                    "flow %r has several nodes of the name %r: give them a name= of their own, or "
-                    "a run cannot be told where to go on after the code has changed",
-                    self.flow_name,
-                    name,
-                )
         return self._database
 
 

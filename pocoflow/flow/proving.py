@@ -23,11 +23,16 @@ Find: TypeAlias = "Callable[[], tuple[Graph, Proof]]"
 
 
 class Proofs:
-    """The proofs of a flow, each made once for a wiring."""
+    """The proofs of a flow, each made once for a wiring.
+
+    Attributes:
+        remarks: What was logged of the wiring, for the record of each run.
+    """
 
     def __init__(self) -> None:
         self._of: tuple[Graph, dict[Any, Proof]] | None = None
         self._told: Graph | None = None
+        self.remarks: tuple[str, ...] = ()
         self._last: tuple[object, object, object, Proof] | None = None
 
     def find(self, graph: Graph, facts: tuple[object, ...], make: Callable[[], Subject]) -> Proof:
@@ -69,12 +74,16 @@ class Proofs:
             proof.check((*store, *store.unsaved))
 
     def _tell(self, graph: Graph, proof: Proof) -> None:
-        """Log what branches may clash in, once for a wiring, before any of them is paid for."""
+        """Log what a run notices too late, once for a wiring: what branches may clash in."""
         if self._told is not graph:
             self._told = graph
-            for one in () if proof.is_refused else proof.clashes:
-                text = f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}"
-                _log.warning("%s: %s. Fix: %s", text, one.message, one.fix)
+            self.remarks = tuple(
+                f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}: {one.message}. "
+                f"Fix: {one.fix}"
+                for one in (() if proof.is_refused else proof.remarks)
+            )
+            for text in self.remarks:
+                _log.warning("%s", text)
 
 
 def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:

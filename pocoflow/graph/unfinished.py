@@ -60,7 +60,6 @@ class Finished(NamedTuple):
         elapsed: Seconds that it took.
         following: The node that comes next; ``None`` if this is the end.
         following_path: The names around that.
-        note: What a reader of the events should know, such as an action without an edge.
         failure: The error that ended the step and was caught.
     """
 
@@ -72,7 +71,6 @@ class Finished(NamedTuple):
     elapsed: float
     following: str | None
     following_path: tuple[str, ...]
-    note: str | None
     failure: Exception | None
 
 

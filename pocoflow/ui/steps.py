@@ -150,8 +150,9 @@ def _end(step: Step | None, status: str, time: datetime) -> None:
 
 
 def describe(event: Event) -> str:
-    """The error of an event or a run in one line; of its class the name without the module."""
+    """The error or the remark of an event or a run; of a class the name without the module."""
     kind, message = event.get("error_type") or "", str(event.get("error_msg") or "")
+    message = message or event.get("note") or ""
     if kind in ("", "Interrupted", message):
         return message
     return f"{kind.rpartition('.')[2]}: {message}"

@@ -740,8 +740,8 @@ def test_events_tell_of_questions(path: Path) -> None:
     flow.answer(paused.run_id, approve.reply(True, by="ann"))
     with WorkflowDB(path) as db:
         events_kept = {e["event"]: e for e in db.get_events(paused.run_id)}
-    assert events_kept["node_ask"]["error_msg"] == "Publish?"
-    assert events_kept["answer"]["error_msg"] == "true, by ann"
+    assert events_kept["node_ask"]["note"] == "Publish?"
+    assert events_kept["answer"]["note"] == "true, by ann"
 
 
 def test_nothing_is_left_behind(path: Path) -> None:

@@ -907,7 +907,7 @@ def test_a_refusal_has_the_place_of_the_definition() -> None:
         "from pocoflow import node; from pocoflow.node import Node",
         "from pocoflow.node import Node; from pocoflow import node",
         "import pocoflow.node; from pocoflow.node import Node; node = pocoflow.node",
-        "import pocoflow.nodes.decorator; from pocoflow.node import Node; from pocoflow import node",
+        "import pocoflow.nodes.decorator; from pocoflow import Node, node",
         "import importlib; importlib.import_module('pocoflow.node'); from pocoflow import *",
     ],
     ids=[

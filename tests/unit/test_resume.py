@@ -886,7 +886,7 @@ def test_changes_elsewhere_in_the_graph_are_logged(
     assert now.flow.resume(run_id)["x"] == 3
     assert now.log[-1] == "D.post"
     told = warned(caplog)
-    assert f"run {run_id!r} goes on under changed code" in told
+    assert f"run {run_id!r}: it goes on under changed code" in told
     for line in ("node 'C' is gone", "node 'D' is new", "edge 'B' - 'go' -> 'D' is new"):
         assert line in told
     with WorkflowDB(path) as db:

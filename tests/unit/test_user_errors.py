@@ -366,6 +366,6 @@ def test_a_validator_may_raise_a_frozen_error() -> None:
             store["n"] = 1
             return "default"
 
-    with pytest.raises(InvalidValueError, match="field 'n': .* raised FrozenError") as caught:
+    with pytest.raises(InvalidValueError, match=r"field 'n': .* raised FrozenError") as caught:
         Flow(Write(), schema=Strict).run({})
     assert isinstance(caught.value.__cause__, FrozenError)

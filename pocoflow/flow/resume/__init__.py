@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from pocoflow.address import Address
@@ -93,16 +93,15 @@ class StoredRun:
             amended = [] if found.prepared else _defined_anew(stored, self.store, changes)
             renamed = places.renamed if resuming.rename else None
             now = Standing(flow_name, node, self._fingerprint, renamed, amended)
+            said = [*_remarks(places.changed, changes, node.text, found), *_unreadable(self.store)]
+            for text in said:
+                recorder.remark(text)
             recorder.go_on(self.store, stored, found, now)
         except BaseException:
             recorder.let_go()
             raise
-        _tell(self._run_id, places.changed, changes, node.text, found)
-        for key, mark in self.store.unsaved.items():
-            if mark.text is not None:
-                _log.warning(
-                    "run %r: key %r cannot be read here: %s", self._run_id, key, mark.reason
-                )
+        for text in said:
+            _log.warning("run %r: %s", self._run_id, text)
         return found
 
     def _usable(self, found: Unfinished) -> Unfinished:
@@ -196,21 +195,21 @@ def fork_run(
     return new_id
 
 
-def _tell(
-    run_id: str,
-    changed: list[str],
-    changes: Mapping[str, Any],
-    coming: str,
-    found: Unfinished,
-) -> None:
-    """Log what whoever resumes a run should know."""
+def _remarks(
+    changed: list[str], changes: Mapping[str, Any], coming: str, found: Unfinished
+) -> Iterator[str]:
+    """What whoever resumes a run should know."""
     if changed:
-        _log.warning("run %r goes on under changed code: %s", run_id, "; ".join(changed))
+        yield f"it goes on under changed code: {'; '.join(changed)}"
     if changes and (found.results or found.branches):
-        _log.warning(
-            "run %r: what is finished of node %r is kept as it was before %s changed; fork() "
-            "begins the node anew",
-            run_id,
-            coming,
-            ", ".join(map(repr, changes)),
+        keys = ", ".join(map(repr, changes))
+        yield (
+            f"what is finished of node {coming!r} is kept as it was before {keys} changed; fork() "
+            "begins the node anew"
         )
+
+
+def _unreadable(store: Store[Any]) -> Iterator[str]:
+    for key, mark in store.unsaved.items():
+        if mark.text is not None:
+            yield f"key {key!r} cannot be read here: {mark.reason}"
