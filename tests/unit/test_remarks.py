@@ -122,9 +122,9 @@ def test_a_fact_is_seen_once_and_is_on_record(tmp_path: Path) -> None:
 
 
 SETUPS = {
-    "import logging; logging.basicConfig()": 1,
+    "logging.basicConfig()": 1,
     "logging.getLogger('pocoflow').addHandler(logging.NullHandler())": 0,
-    "from pocoflow.logging import *; disable_logging()": 0,
+    "disable_logging()": 0,
     "setup_logging('x')": 0,
     "setup_logging('x', console=True)": 1,
     "logging.basicConfig(level='ERROR')": 0,
@@ -141,7 +141,9 @@ for logger in (logging.getLogger(), logging.getLogger("pocoflow")):
 """
     bodies = [f"{how}\nflow = Flow(Put(threading.Lock()))" for how in SETUPS]
     script = f"{HEAD}BODIES = {bodies!r}\n{RUN}".replace("    GIVEN =", "    exec(FORGET); GIVEN =")
-    done = run_script(f"import logging\nFORGET = {forget!r}\n{script}", tmp_path)
+    done = run_script(
+        f"import logging\nfrom pocoflow.logging import *\nFORGET = {forget!r}\n{script}", tmp_path
+    )
     printed = [text.count("not saved") for text in done.stderr.split("====\n")[:-1]]
     assert dict(zip(SETUPS, printed, strict=True)) == SETUPS
 
