@@ -35,6 +35,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   │   └── OtherFlowError
     │   ├── RunCancelled
     │   ├── RunPaused
+    │   ├── RunFailedError
     │   ├── DeadlineError            TimeoutError
     │   ├── QuestionExpiredError     TimeoutError
     │   └── NoRunError
@@ -88,6 +89,7 @@ __all__ = [
     "RunCancelled",
     "RunError",
     "RunExistsError",
+    "RunFailedError",
     "RunLostError",
     "RunNotFoundError",
     "RunPaused",
@@ -284,6 +286,22 @@ class RunPaused(RunError):
         self.run_id = run_id
         self.questions = tuple(questions)
         super().__init__(*args)
+
+
+class RunFailedError(RunError):
+    """A run that somebody else runs has failed; its own exception is in its process.
+
+    Attributes:
+        run_id: The run.
+        error_type: The class of the exception that ended it, with its module.
+        traceback: Its traceback, as text.
+    """
+
+    def __init__(
+        self, message: str = "", run_id: str = "", error_type: str = "", traceback: str = ""
+    ) -> None:
+        self.run_id, self.error_type, self.traceback = run_id, error_type, traceback
+        super().__init__(message)
 
 
 class QuestionExpiredError(RunError, TimeoutError):

@@ -19,6 +19,7 @@ from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
+from pocoflow.db.handle import StoredRunHandle
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
@@ -212,6 +213,14 @@ class WorkflowDB(Questions, Checkpoints):
                 break
             last = rows[-1]["run_no"]
         return found[:limit]
+
+    def handle(self, run_id: str) -> StoredRunHandle:
+        """A handle to a run, in whatever process it is: its status, its end, and a way to stop it.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        return StoredRunHandle(self, run_id)
 
     def request_cancel(self, run_id: str) -> bool:
         """Ask a run, in whatever process it is, to stop after the step that it is at.
