@@ -181,6 +181,67 @@ def chain() -> Work:
     )
 
 
+def short(steps: int) -> Work:
+    return Work(
+        f"short-{steps}",
+        f"Runs of {steps} steps, of nodes of four classes",
+        "What a run costs beside its steps. A new flow is made "
+        "of four new nodes, wired, validated and run once.",
+        {"runs": 2000 // steps, "steps": steps},
+        (Metric("us", "us per run", 1), CPU),
+        (HAND, POCOFLOW, Entry("by_pocoflow", "a new flow")),
+        function="short",
+        fixed=frozenset({"steps"}),
+    )
+
+
+def typed() -> Work:
+    return Work(
+        "typed",
+        "A typed step in memory",
+        "The loop of the first work under a Pydantic schema of five fields, one of them a list of "
+        "two texts: as a class, and as functions (two, of which each is a step).",
+        {"steps": 1000},
+        (US, CPU),
+        (HAND, Entry("by_pocoflow", "class"), Entry("by_pocoflow", "function")),
+    )
+
+
+def phases(kind: str, title: str, what: str, *entries: Entry) -> Work:
+    return Work(
+        kind,
+        title,
+        f"The loop of the first work. {what}",
+        {"steps": 1000},
+        (US, CPU),
+        (HAND, *entries),
+        function=kind.replace("-", "_"),
+    )
+
+
+RUN, RUN_ASYNC = Entry("by_pocoflow", "run"), Entry("by_pocoflow", "run_async")
+
+
+def every_phase() -> tuple[Work, ...]:
+    return (
+        phases(
+            "awaited",
+            "A step of three asynchronous phases",
+            "Each phase is async def; none of them waits for anything.",
+            RUN,
+            RUN_ASYNC,
+        ),
+        phases("async-node", "An AsyncNode under run", "Only exec_async is awaited.", RUN),
+        phases(
+            "beside",
+            "Synchronous phases under run_async",
+            "They are called in threads, off the event loop.",
+            RUN_ASYNC,
+        ),
+        phases("limited", "A synchronous exec with a timeout", "Nobody waits for that long.", RUN),
+    )
+
+
 def stored(synchronous: Synchronous) -> Work:
     full = synchronous == "FULL"
     survives = "a power cut" if full else "a killed process"
@@ -539,6 +600,10 @@ def all_works() -> dict[str, Work]:
     works = (
         memory(),
         chain(),
+        short(10),
+        short(100),
+        typed(),
+        *every_phase(),
         stored("NORMAL"),
         stored("FULL"),
         large("NORMAL"),

@@ -90,6 +90,22 @@ def chain(task: Task) -> Measures:
     return {**clock.each(size), "build_us": building.wall / size * 1e6}
 
 
+def short(task: Task) -> Measures:
+    runs, steps = task.sizes["runs"], task.sizes["steps"]
+    nodes = {f"n{number}": (prep, work, post) for number in range(4)}
+    edges = {f"n{number}": {"again": f"n{(number + 1) % 4}"} for number in range(4)}
+    store: dict[str, Any] = {}
+    with Clock() as clock:
+        for _ in range(runs):
+            store = {"n": 0, "steps": steps}
+            run(nodes, edges, "n0", store)
+    expect(store["n"], steps, "steps")
+    return clock.each(runs)
+
+
+typed = awaited = async_node = beside = limited = memory
+
+
 # -- with sqlite3 ---------------------------------------------------------------------------------
 
 TABLES = """
@@ -410,6 +426,12 @@ def reads(raw: sqlite3.Connection, count: int) -> Measures:
 WORKERS = {
     "memory": memory,
     "chain": chain,
+    "short": short,
+    "typed": typed,
+    "awaited": awaited,
+    "async_node": async_node,
+    "beside": beside,
+    "limited": limited,
     "stored": stored,
     "large": large,
     "chat": chat,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from benchmarks.contenders import alone
 from benchmarks.contenders.common import attempts, in_processes
@@ -25,7 +28,18 @@ from benchmarks.task import (
     stalls,
     timed,
 )
-from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
+from pocoflow import (
+    END,
+    AsyncNode,
+    BatchNode,
+    Flow,
+    Node,
+    Store,
+    WorkflowDB,
+    context,
+    fields,
+    node,
+)
 
 
 class Add(Node[int, int, Literal["again", "done"]]):
@@ -114,6 +128,129 @@ def chain(task: Task) -> Measures:
         flow.run(store)
     expect(store["n"], size, "nodes")
     return {**clock.each(size), "build_us": building.wall / size * 1e6}
+
+
+class AddOne(Add):
+    pass
+
+
+class AddTwo(Add):
+    pass
+
+
+class AddThree(Add):
+    pass
+
+
+def in_turn() -> Flow[Any]:
+    """A flow of nodes of four classes, which take turns."""
+    nodes: list[Add] = [Add(), AddOne(), AddTwo(), AddThree()]
+    for one, following in pairwise([*nodes, nodes[0]]):
+        one.then("again", following).then("done", END)
+    return Flow(nodes[0], flow_name="benchmark")
+
+
+def short(task: Task) -> Measures:
+    runs, steps = task.sizes["runs"], task.sizes["steps"]
+    flow, is_new = in_turn(), task.variant == "a new flow"
+    store = {"n": 0, "steps": steps}
+    flow.run(store)
+    with Clock() as clock:
+        for _ in range(runs):
+            store = {"n": 0, "steps": steps}
+            (in_turn() if is_new else flow).run(store)
+    expect(store["n"], steps, "steps")
+    return clock.each(runs)
+
+
+class Counted(BaseModel):
+    n: int
+    steps: int
+    name: str = "benchmark"
+    share: float = 0.5
+    texts: list[str] = ["one text", "another"]
+
+
+_COUNTED = fields(Counted)
+
+
+@node(writes=_COUNTED.n)
+def add_one(n: int) -> int:
+    return n + 1
+
+
+@node
+def enough(n: int, steps: int) -> Literal["again", "done"]:
+    return "again" if n < steps else "done"
+
+
+def typed(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+    if task.variant == "class":
+        add = Add()
+        add.then("again", add).then("done", END)
+        flow = Flow(add, schema=Counted, max_steps=steps)
+    else:
+        flow = Flow(add_one, schema=Counted, max_steps=steps * 2)
+        flow.then(add_one, enough)
+        flow.then(enough.when("again"), add_one).then(enough.when("done"), END)
+    flow.run(Store({"n": 0, "steps": 1}, Counted))
+    with Clock() as clock:
+        done = flow.run(Store({"n": 0, "steps": steps}, Counted))
+    expect(done["n"], steps, "steps")
+    return clock.each(steps if task.variant == "class" else steps * 2)
+
+
+class AddAwaited(Node[int, int, str]):
+    """Adds one, in asynchronous phases."""
+
+    async def prep(self, store: Store[Any]) -> int:
+        return int(store["n"])
+
+    async def exec(self, n: int) -> int:
+        return n + 1
+
+    async def post(self, store: Store[Any], n: int, result: int) -> str:
+        store["n"] = result
+        return "again" if result < store["steps"] else "done"
+
+
+class AddAsync(AsyncNode[int, int, str]):
+    """Adds one, and awaits that."""
+
+    def prep(self, store: Store[Any]) -> int:
+        return int(store["n"])
+
+    async def exec_async(self, n: int) -> int:
+        return n + 1
+
+    def post(self, store: Store[Any], n: int, result: int) -> str:
+        store["n"] = result
+        return "again" if result < store["steps"] else "done"
+
+
+class AddInTime(Add):
+    timeout = 60.0
+
+
+def phases_of(kind: type[Node[int, int, Any]]) -> Callable[[Task], Measures]:
+    def measure(task: Task) -> Measures:
+        steps, node_ = task.sizes["steps"], kind()
+        node_.then("again", node_).then("done", END)
+        flow, store = Flow(node_, max_steps=steps, flow_name="benchmark"), {"n": 0, "steps": steps}
+        with Clock() as clock:
+            if task.variant == "run":
+                flow.run(store)
+            else:
+                asyncio.run(flow.run_async(store))
+        expect(store["n"], steps, "steps")
+        return clock.each(steps)
+
+    return measure
+
+
+awaited, async_node = phases_of(AddAwaited), phases_of(AddAsync)
+beside, limited = phases_of(Add), phases_of(AddInTime)
 
 
 # -- with a database ------------------------------------------------------------------------------
@@ -311,6 +448,12 @@ def many(task: Task) -> Measures:
 WORKERS = {
     "memory": memory,
     "chain": chain,
+    "short": short,
+    "typed": typed,
+    "awaited": awaited,
+    "async_node": async_node,
+    "beside": beside,
+    "limited": limited,
     "stored": stored,
     "large": large,
     "chat": chat,

@@ -54,7 +54,8 @@ def run_suite(out: Path, *options: str) -> tuple[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     "works",
     [
-        "memory,chain,stored-full,large-normal,chat-normal,awaits,journaled",
+        "memory,chain,short-10,typed,awaited,async-node,beside,limited",
+        "stored-full,large-normal,chat-normal,awaits,journaled",
         "blocking,import,processes-full,lists,check,validation",
         "peak,slowest,many,long,big",
     ],
@@ -77,7 +78,8 @@ def test_the_tests_know_every_work() -> None:
     """The test above leaves out the monitor, and the works that another setting is tested of."""
     known = all_works()
     assert {name for name, work in known.items() if work.by_name} == {"monitor"}
-    assert len(known) == 18 + len(["stored", "large", "chat", "processes"]) + len(["monitor"])
+    twice = ["short", "stored", "large", "chat", "processes"]
+    assert len(known) == 24 + len(twice) + len(["monitor"])
 
 
 def test_a_peer_that_cannot_take_part_is_reported(tmp_path: Path) -> None:
