@@ -1,13 +1,15 @@
-"""The threads that a run calls into, one for each call that may block."""
+"""The threads that a run calls into, one at a time for each call that may block."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias
 
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.nodes.context import current
@@ -36,19 +38,49 @@ class Work:
 
 
 def in_thread(work: Callable[[], Any]) -> Future[Any]:
-    """Do something that does not raise, in a daemon thread of its own.
+    """Do something that does not raise, in a daemon thread that does nothing else meanwhile.
 
-    Not a pool: a call that outlives its timeout must neither occupy a worker nor keep the
-    interpreter from leaving.
+    Not a pool of so many: a call that outlives its timeout must neither keep others waiting nor the
+    interpreter from leaving. A thread that has nothing to do waits a while for the next call.
     """
     future: Future[Any] = Future()
-
-    def run() -> None:
-        if future.set_running_or_notify_cancel():
-            future.set_result(work())
-
-    threading.Thread(target=run, name="pocoflow-call", daemon=True).start()
+    try:
+        calls = _idle.pop()
+    except IndexError:
+        calls = SimpleQueue()
+        threading.Thread(target=_serve, args=(calls,), name="pocoflow-call", daemon=True).start()
+    calls.put((future, work))
     return future
+
+
+_Calls: TypeAlias = "SimpleQueue[tuple[Future[Any], Callable[[], Any]]]"
+
+_IDLE = 2.0
+"""So many seconds without a call end a thread."""
+
+_idle: list[_Calls] = []
+"""The calls of the threads that wait for some."""
+
+
+def _serve(calls: _Calls) -> None:
+    while True:
+        try:
+            future, work = calls.get(timeout=_IDLE)
+        except Empty:
+            try:
+                _idle.remove(calls)
+            except ValueError:
+                continue  # somebody has taken it, and the call is on its way
+            return
+        outcome = work() if future.set_running_or_notify_cancel() else None
+        _idle.append(calls)  # before who waits goes on, and calls again
+        if not future.cancelled():
+            future.set_result(outcome)
+        del future, work, outcome
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # the threads are not on this side
 
 
 async def to_its_end(tried: Awaitable[Any], give_up: Callable[[], bool] | None = None) -> Any:
