@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
 from pocoflow import (
@@ -108,6 +108,7 @@ def attempt(flow: Flow[Any], items: list[Any], first: bool) -> Store[Any] | None
 
 
 @KINDS
+@settings(max_examples=settings().max_examples // 3)  # each is some runs with a database
 @given(
     lists=st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=3),
     broken=st.lists(st.sets(st.integers(0, 4)), max_size=2),
