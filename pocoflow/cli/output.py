@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from pocoflow.messages import escape as printable
+from pocoflow.views.runs import parse_time
 
 __all__ = [
     "CommandError",
@@ -72,15 +73,6 @@ def table(rows: Iterable[Sequence[str]], right: Sequence[int] = (), gap: str = "
         ).rstrip()
         for row in cells
     ]
-
-
-def parse_time(text: object) -> datetime | None:
-    """A time of the database; ``None`` if there is none or it cannot be read."""
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def moment(time: datetime | None) -> str:

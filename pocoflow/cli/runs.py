@@ -18,9 +18,10 @@ from pocoflow.cli.output import (
     table,
     width,
 )
-from pocoflow.cli.show import as_json, seconds, short_error, show_run
+from pocoflow.cli.show import as_json, show_run
 from pocoflow.db import STATUSES
 from pocoflow.db.run_reports import waiting
+from pocoflow.views.runs import describe, seconds, waits_for
 
 __all__ = ["register"]
 
@@ -141,7 +142,5 @@ def _listed(run: Mapping[str, Any], questions: int) -> tuple[str, ...]:
 def _note(run: Mapping[str, Any], questions: int) -> str:
     """What there is to say of the node that a run is at."""
     if run["status"] == "failed":
-        return short_error(run)
-    if run["status"] == "paused" and questions:
-        return f"waits for {questions} answer{'' if questions == 1 else 's'}"
-    return "can go on" if run["status"] == "paused" else ""
+        return describe(run)
+    return waits_for(questions) if run["status"] == "paused" else ""

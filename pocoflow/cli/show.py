@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from pocoflow.cli.asked import history
@@ -13,8 +12,9 @@ from pocoflow.cli.database import command, find_run, open_database
 from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table
 from pocoflow.db import WorkflowDB
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
+from pocoflow.views.runs import describe, finished, seconds
 
-__all__ = ["as_json", "seconds", "short_error", "show_run"]
+__all__ = ["as_json", "show_run"]
 
 _WIDTH = 100
 _READ = 100_000
@@ -65,26 +65,6 @@ _COLUMNS = {
 }
 
 
-def seconds(run: Mapping[str, Any]) -> float | None:
-    """How long a run took, or has taken if it still runs."""
-    started, ended = parse_time(run["started_at"]), parse_time(run["completed_at"])
-    if ended is None and run["status"] == "running":
-        ended = datetime.now(UTC)
-    if started is None or ended is None or run["status"] == "queued":
-        return None
-    return (ended - started).total_seconds()
-
-
-def short_error(row: Mapping[str, Any]) -> str:
-    """The error of a run or an event, with the class of its exception but not its module."""
-    return _error(row, (row["error_type"] or "").rpartition(".")[2])
-
-
-def _error(row: Mapping[str, Any], kind: str | None) -> str:
-    message = row["error_msg"] or ""
-    return f"{kind}: {message}" if kind and kind not in ("Interrupted", message) else message
-
-
 # -- as text --------------------------------------------------------------------------------------
 
 
@@ -118,8 +98,8 @@ def _row(run: Mapping[str, Any], items: int) -> Iterator[str]:
         "time": duration(seconds(run)),
         "steps": str(run["total_steps"]),
         "node": run["current_node"],
-        "items": f"{items:,} {'is' if items == 1 else 'are'} finished" if items else "",
-        "error": _error(run, run["error_type"]),
+        "items": finished(items),
+        "error": describe(run, module=True),
         "forked": f"from step {run['parent_step']} of {run['parent_run_id']}"
         if run["parent_run_id"]
         else "",
@@ -165,7 +145,7 @@ def _what(event: Mapping[str, Any]) -> str:
         parts.append(f"attempt {attempts} failed" if attempts else "failed")
     elif attempts is not None and attempts > 1:
         parts.append(f"{attempts} attempts")
-    parts += filter(None, (short_error(event), event["note"]))
+    parts += filter(None, (describe(event), event["note"]))
     return one_line(", ".join(parts), _WIDTH)
 
 

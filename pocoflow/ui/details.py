@@ -10,9 +10,10 @@ from typing import Any
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue
 from pocoflow.ui.pages_data import Changed
-from pocoflow.ui.steps import Step, describe, parse
+from pocoflow.ui.steps import Step, parse
 from pocoflow.ui.tables import NAME, Block, column, table
 from pocoflow.ui.text import cut, visible
+from pocoflow.views.runs import describe
 
 __all__ = ["answers_table", "changes_table", "events_table", "steps_table", "store_table"]
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from pocoflow.address import plain
 from pocoflow.db.run_reports import read_names
 from pocoflow.graph.fingerprint import Names
+from pocoflow.views.runs import describe, parse_time
 
 __all__ = [
     "Attempt",
@@ -93,11 +94,7 @@ class Error:
 
 def parse(text: object) -> datetime:
     """A time of the database; the beginning of time if it cannot be read."""
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return parse_time(text) or datetime.min.replace(tzinfo=UTC)
 
 
 def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> list[Step]:
@@ -147,15 +144,6 @@ def _end(step: Step | None, status: str, time: datetime) -> None:
     if step is not None:
         step.status, step.ended = status, time
         step.attempts[-1].ended = time
-
-
-def describe(event: Event) -> str:
-    """The error or the remark of an event or a run; of a class the name without the module."""
-    kind, message = event.get("error_type") or "", str(event.get("error_msg") or "")
-    message = message or event.get("note") or ""
-    if kind in ("", "Interrupted", message):
-        return message
-    return f"{kind.rpartition('.')[2]}: {message}"
 
 
 def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:

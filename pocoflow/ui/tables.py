@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import FlowCounts
-from pocoflow.ui.steps import describe, parse
 from pocoflow.ui.text import cut, visible
+from pocoflow.views.runs import describe, finished, seconds, waits_for
 
 __all__ = [
     "NAME",
@@ -85,9 +85,7 @@ def duration(run: Mapping[str, Any]) -> Any:
     """How long a run took, or since when it runs."""
     if run["status"] == "running" and run["started_at"]:
         return {"kind": "since", "value": run["started_at"]}
-    if not run["started_at"] or not run["completed_at"] or run["status"] == "queued":
-        return None
-    return (parse(run["completed_at"]) - parse(run["started_at"])).total_seconds()
+    return seconds(run)
 
 
 def _node(run: Mapping[str, Any]) -> Any:
@@ -95,16 +93,10 @@ def _node(run: Mapping[str, Any]) -> Any:
     if run.get("node_began"):
         return [name, {"kind": "text", "value": "·"}, {"kind": "since", "value": run["node_began"]}]
     if run["status"] == "paused":
-        return [name, {"kind": "text", "value": f"· {_waits(run.get('questions', 0))}"}]
+        return [name, {"kind": "text", "value": f"· {waits_for(run.get('questions', 0))}"}]
     if run["status"] == "failed" and run["error_msg"]:
         return [name, {"kind": "text", "value": cut(f"· {describe(run)}", 80)}]
     return name
-
-
-def _waits(questions: int) -> str:
-    if not questions:
-        return "can go on"
-    return f"waits for {questions} answer{'' if questions == 1 else 's'}"
 
 
 def database_facts(path: str) -> Block:
@@ -192,13 +184,13 @@ def run_facts(
     label = "Last node" if run["status"] == "completed" else "Current node"
     facts.append([label, "text", cut(run["current_node"] or "", NAME)])
     if items:
-        facts.append(["Items", "text", f"{items:,} {'is' if items == 1 else 'are'} finished"])
+        facts.append(["Items", "text", finished(items)])
     if began is not None:
         facts.append(["In this node for", "since", began])
     if run["status"] == "running" and run["cancel_requested"]:
         facts.append(["Cancel", "text", "asked to stop after this step"])
     if run["status"] == "paused" or questions:
-        facts.append(["Questions", "text", _waits(questions)])
+        facts.append(["Questions", "text", waits_for(questions)])
     if run["parent_run_id"]:
         parent = f"{cut(run['parent_run_id'], NAME)}, step {run['parent_step']}"
         facts.append(["Forked from", "code", parent])

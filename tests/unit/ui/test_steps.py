@@ -12,7 +12,8 @@ from pocoflow import Flow, Node, Parallel, Store, WorkflowDB
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import resume_snippet
-from pocoflow.ui.steps import describe, parse, steps_of, walk
+from pocoflow.ui.steps import parse, steps_of, walk
+from pocoflow.views.runs import describe
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

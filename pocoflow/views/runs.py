@@ -1,0 +1,47 @@
+"""What command line and monitor say of a run alike: times, errors, what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["describe", "finished", "parse_time", "seconds", "waits_for"]
+
+
+def parse_time(text: object) -> datetime | None:
+    """A time of the database; ``None`` if there is none or it cannot be read."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def seconds(run: Mapping[str, Any]) -> float | None:
+    """How long a run took, or has taken if it still runs."""
+    started, ended = parse_time(run["started_at"]), parse_time(run["completed_at"])
+    if ended is None and run["status"] == "running":
+        ended = datetime.now(UTC)
+    if started is None or ended is None or run["status"] == "queued":
+        return None
+    return (ended - started).total_seconds()
+
+
+def describe(row: Mapping[str, Any], *, module: bool = False) -> str:
+    """The error of an event or a run in one line; ``module`` keeps that of its class."""
+    kind, message = row.get("error_type") or "", str(row.get("error_msg") or "")
+    kind = kind if module else kind.rpartition(".")[2]
+    return message if kind in ("", "Interrupted", message) else f"{kind}: {message}"
+
+
+def waits_for(questions: int) -> str:
+    """What a paused run is waiting for."""
+    if not questions:
+        return "can go on"
+    return f"waits for {questions} answer{'' if questions == 1 else 's'}"
+
+
+def finished(items: int) -> str:
+    """How many items are finished of the batch that a run is at; empty for none."""
+    return f"{items:,} {'is' if items == 1 else 'are'} finished" if items else ""
