@@ -8,7 +8,7 @@ from typing import Any
 
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
-from pocoflow.engine.effects import Effect, Gather, Job
+from pocoflow.engine.effects import Effect, Job
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -165,20 +165,12 @@ def map_items(run: Line, place: GraphNode, items: Any) -> Generator[Effect, Any,
     batch = _Batch(run, place, items)
     if batch.keeps:
         yield from run.compute(batch.look_at)
-    run.context.cancellation.add_callback(batch.stop.request)
     try:
-        jobs = batch.jobs(items)
-        if batch.concurrency == 1:
-            for job in jobs:
-                yield from job
-        else:
-            yield Gather(jobs, batch.concurrency, batch.on_loop, batch.stop.request)
+        yield from run.gather(batch.jobs(items), batch.concurrency, batch.on_loop, batch.stop)
     except BaseException:
         if not run.on_loop:
             run.ledger.write_items()  # that of a thread whose commit a Ctrl-C has interrupted
         raise
-    finally:
-        run.context.cancellation.remove_callback(batch.stop.request)
     tell_gone(run, place, batch.numbers)
     if batch.is_waiting:
         raise Paused

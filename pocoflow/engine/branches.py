@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.effects import Effect, Gather, Job, Steps
+from pocoflow.engine.effects import Effect, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -38,16 +38,10 @@ def run_branches(
     node = cast(Spread, place.node)
     fork = _Fork(run, place, node, loop)
     yield from fork.begin(given)
-    run.context.cancellation.add_callback(fork.stop.request)
+    limit = len(node.branches) if node.limit is None else node.limit
     try:
-        limit = len(node.branches) if node.limit is None else node.limit
-        if limit == 1:
-            for job in fork.jobs():
-                yield from job
-        else:
-            yield Gather(fork.jobs(), limit, fork.on_loop, fork.stop.request)
+        yield from run.gather(fork.jobs(), limit, fork.on_loop, fork.stop)
     finally:
-        run.context.cancellation.remove_callback(fork.stop.request)
         run.step = run.finished = run.context.step = fork.numbers.following
     if fork.is_waiting:
         raise Paused

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from pocoflow.engine.effects import Call, Commit, Effect
+from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
-from pocoflow.nodes.context import RunContext
+from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
@@ -128,6 +128,20 @@ class Line:
         """Log what people should know of the run, and put it on record."""
         _log.warning("%s", text)
         self.ledger.remark(text)
+
+    def gather(
+        self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Cancellation
+    ) -> Generator[Effect, Any, None]:
+        """Carry out jobs, at most so many at once; ``stop`` is asked for if the run is."""
+        self.context.cancellation.add_callback(stop.request)
+        try:
+            if limit == 1:
+                for job in jobs:
+                    yield from job
+            else:
+                yield Gather(jobs, limit, on_loop, stop.request)
+        finally:
+            self.context.cancellation.remove_callback(stop.request)
 
     def emit(self, context: RunContext, value: object) -> None:
         """Tell listeners what a node emits."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from time import perf_counter
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
@@ -35,9 +35,6 @@ from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
 from pocoflow.store.watch import Watch, check_in_place
 from pocoflow.values.failures import Failure
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["steps"]
 

@@ -13,7 +13,7 @@ from pocoflow.errors import AnswerError, DecodeError, ResumeError
 from pocoflow.flow.resume.relocation import Places
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
-from pocoflow.nodes.annotations import read_hints
+from pocoflow.nodes.annotations import read_hints, type_arguments
 from pocoflow.nodes.answer_types import answer_type
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
@@ -192,11 +192,10 @@ def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
 
 
 def _returned(node: Node[Any, Any, Any], phases: Iterable[str], argument: int) -> list[object]:
-    """What phases of a class return, and a type argument of its bases."""
+    """What phases of a class return, and a type argument of the node."""
     kind: Any = type(node)
     found = [
         read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
     ]
-    for base in getattr(kind, "__orig_bases__", ()):
-        found += getattr(base, "__args__", ())[argument : argument + 1]
+    found.append(type_arguments(kind, Node)[argument])
     return [hint for hint in found if hint is not None]
