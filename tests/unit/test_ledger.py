@@ -67,7 +67,7 @@ class Run:
 
 def finished(step: int, following: str | None, node: str = "first", *path: str) -> Finished:
     """A step of a node."""
-    return Finished(step, node, path, "default", 1, 0.5, following, path, None, None)
+    return Finished(step, node, path, "default", 1, 0.5, following, path, None)
 
 
 def opened(kind: str, folder: Path) -> Iterator[Run]:
@@ -103,6 +103,7 @@ def test_everything_that_finishes_may_be_told(any_run: Run) -> None:
     ledger.journal_item(0, "first", "result", Identity(0, "mark"))
     ledger.write_items()
     ledger.begin_items(0, {1: "other"})
+    ledger.remark("what people should know")
     ledger.journal(0, "first", "result")
     assert ledger.step(finished(0, "second")) == (0, False)
     assert ledger.step(finished(1, "third", "second")) == (1, False)
