@@ -333,18 +333,20 @@ class Connection:
             return self.file.as_uri() + mode
         left = {name: identify(name) for name in (self._log, f"{self.file}-shm")}
         try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             for name, what in left.items():
                 # Of a file that was moved away or removed, and is still in use.
                 if what is not None and identify(name) == what:
                     os.unlink(name)
-        except FileExistsError:
-            # It is not opened here, see above.
-            refuse_second_name(self.file, self.label, read_only=False)
         except OSError as exc:
             folder = self.file.parent
-            why = exc.strerror if folder.is_dir() else f"there is no folder {folder}"
+            if isinstance(exc, FileExistsError) and folder.is_dir():
+                # It is not opened here, see above.
+                refuse_second_name(self.file, self.label, read_only=False)
+                return os.fspath(self.file)
+            why = exc.strerror if folder.is_dir() else f"{folder} cannot be made: {exc.strerror}"
             raise DatabaseFileError(f"cannot open database {self.label}: {why}") from exc
         return os.fspath(self.file)
 

@@ -111,13 +111,14 @@ class WorkflowDB(Questions, Checkpoints):
     # -- runs -----------------------------------------------------------------------------------
 
     def create_run(self, run_id: str, flow_name: str = "") -> None:
-        """Record a run that something else executes; its status is ``"queued"``.
+        """Record a run that something else executes; it reads ``"running"`` until it is updated.
 
         Raises:
             DefinitionError: The id, or the name, is nothing that can be stored.
             RunExistsError: The id is used already.
         """
-        self.insert_run({"run_id": run_id, "flow_name": flow_name, "started_at": utc_now()})
+        row = {"run_id": run_id, "flow_name": flow_name, "status": "running"}
+        self.insert_run(row | {"started_at": utc_now()})
 
     def insert_run(self, row: Mapping[str, Any], raw: sqlite3.Connection | None = None) -> int:
         """Insert a run, in the caller's transaction if it has one, and return its number.

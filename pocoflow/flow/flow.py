@@ -193,7 +193,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     # -- wiring -------------------------------------------------------------------------------
 
     @two_arguments
-    def then(self, source: str | Source, target: NodeLike[Any] | End, /) -> Self:
+    def then(self, source: str | Source, target: NodeLike[Any] | End | None, /) -> Self:
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
         The edge belongs to this flow, so a node serves in many of them; where the node has one of

@@ -14,6 +14,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.logging import get_logger
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
+    END,
     Branch,
     Catch,
     Edge,
@@ -24,6 +25,7 @@ from pocoflow.nodes.edges import (
 from pocoflow.nodes.porting import (
     Elsewhere,
     check_called,
+    check_keywords,
     check_phases,
     keyword_only,
     not_a_node,
@@ -51,13 +53,13 @@ FieldT = TypeVar("FieldT")
 
 
 def check_target(owner: str, target: object) -> NodeLike[Any] | End:
-    """The target of an edge, or an error that begins with ``owner``.
+    """The target of an edge, ``None`` being ``END``, or an error that begins with ``owner``.
 
     Raises:
         DefinitionError: It is neither a node nor ``END``.
     """
-    if isinstance(target, End):
-        return target
+    if target is None or isinstance(target, End):
+        return END
     if isinstance(target, Node):
         note_part(target)
         return target
@@ -103,6 +105,8 @@ class NodeLike(Generic[PostT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         node = super().__new__(cls)
+        if cls.is_flow and kwargs:
+            check_keywords(cls, kwargs)
         try:
             # Set here and not in __init__, so that a subclass may leave out super().__init__().
             node._name = None
@@ -119,7 +123,9 @@ class NodeLike(Generic[PostT]):
         return node
 
     @two_arguments
-    def then(self, action: PostT | Literal["*", "default"], target: NodeLike[Any] | End, /) -> Self:
+    def then(
+        self, action: PostT | Literal["*", "default"], target: NodeLike[Any] | End | None, /
+    ) -> Self:
         """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
 
         The edge belongs to the node, in every flow. ``flow.then`` writes one for a single flow.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache, wraps
 from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast
 
 from pocoflow.errors import DefinitionError
-from pocoflow.messages import short
+from pocoflow.messages import closest, short
 from pocoflow.values.callables import is_generator
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Elsewhere",
     "NotOfFlows",
     "check_called",
+    "check_keywords",
     "check_phases",
     "hidden_node",
     "keyword_only",
@@ -180,7 +181,7 @@ def _own(kind: type) -> list[type]:
 
 
 def check_phases(node: Any) -> None:
-    """Refuse a phase that is a generator: nobody would run it.
+    """Refuse a phase that cannot be called as it is, or is a generator: nobody would run it.
 
     The ``prep`` of a batch may be one: it gives the items.
 
@@ -189,6 +190,9 @@ def check_phases(node: Any) -> None:
     """
     for phase in (*_PHASES, "exec_async"):
         function = getattr(node, phase, None)
+        plain = getattr(function, "__func__", function)
+        if inspect.isfunction(plain) and not hasattr(plain, "__wrapped__"):
+            _check_arguments(type(node).__name__, phase, plain, plain is not function)
         gives_items = phase == "prep" and node.is_batch
         if function is None or not is_generator(function, asynchronous=gives_items or None):
             continue
@@ -201,6 +205,51 @@ def check_phases(node: Any) -> None:
             f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
             "decorator that makes a list of it does without functools.wraps)"
         )
+
+
+_MEANT = {"name": "flow_name", "db": "db_path", "database": "db_path", "path": "db_path"}
+
+
+def check_keywords(kind: Any, given: Collection[str]) -> None:
+    """Refuse arguments that a flow does not take, with the one that was probably meant.
+
+    Raises:
+        DefinitionError: There are some.
+    """
+    parameters = inspect.signature(kind.__init__).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return
+    for name in given:
+        if name not in parameters:
+            known = list(parameters)[1:]
+            meant = _MEANT.get(name)
+            near = f"; did you mean {meant!r}?" if meant in known else closest(name, known)
+            raise DefinitionError(
+                f"{kind.__name__}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
+            )
+
+
+_GIVEN = {
+    "prep": ("store",),
+    "post": ("store", "prep_result", "exec_result"),
+    "exec_fallback": ("prep_result", "exc"),
+}
+
+
+@lru_cache(maxsize=1024)
+def _check_arguments(owner: str, phase: str, function: Any, is_bound: bool) -> None:
+    given = _GIVEN.get(phase, ("prep_result",))
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters)
+    try:
+        signature.bind(*(["self"] if is_bound else []), *given)
+    except TypeError as exc:
+        code = function.__code__
+        raise DefinitionError(
+            f"{owner}.{phase} ({code.co_filename}:{code.co_firstlineno}) takes "
+            f"({', '.join(parameters)}), and is called with ({', '.join(given)}): {exc}; write "
+            f"def {phase}({', '.join(('self', *given))})"
+        ) from None
 
 
 @lru_cache(maxsize=1024)

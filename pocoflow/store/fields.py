@@ -73,6 +73,13 @@ class Reference:
     def _compare(self, other: object) -> NoReturn:
         self._misused("cannot be compared: it stands for a value that only a run has")
 
+    def _compute(self, other: object = None) -> NoReturn:
+        self._misused("cannot be computed with: it stands for a value that only a run has")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _compute
+    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _compute
+    __and__ = __rand__ = __or__ = __ror__ = __neg__ = __abs__ = __int__ = __float__ = _compute
+
     __lt__ = __le__ = __gt__ = __ge__ = _compare
 
     def __copy__(self) -> Self:

@@ -121,7 +121,7 @@ grade.then("good", "publish")  # type: ignore[arg-type]  # ty: ignore[invalid-ar
 grade.then("good", "END")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then("good", End)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 grade.then("god", END)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-grade.then("good", None)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+grade.then("good", None)
 grade.then("good")  # type: ignore[call-arg]  # ty: ignore[missing-argument]
 grade.then(publish)  # type: ignore[call-arg, arg-type]  # ty: ignore[invalid-argument-type, missing-argument]
 grade.then(publish, "good")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -346,7 +346,7 @@ flow.then(decide.when("god"), publish)  # type: ignore[arg-type]  # ty: ignore[i
 flow.then(summarise, "grade")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.then(summarise, Classic)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.then(Classic, summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-flow.then(summarise, None)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.then(summarise, None)
 flow.then(END, summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.then(5, summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.then(summarise)  # type: ignore[call-arg]  # ty: ignore[missing-argument]

@@ -171,7 +171,7 @@ def test_a_run_can_be_kept_by_hand_from_its_row_to_its_last_status(db: WorkflowD
     db.update_run("by-hand", status="failed", total_steps=1, error_msg="no paper")
 
     assert created is not None
-    assert created["status"] == "queued"
+    assert created["status"] == "running"
     assert created["flow_name"] == "report"
     run = db.get_run("by-hand")
     assert run is not None
@@ -572,7 +572,7 @@ def test_update_run_refuses_unknown_columns_and_statuses(db: WorkflowDB) -> None
 
     run = db.get_run("r")
     assert run is not None
-    assert run["status"] == "queued"
+    assert run["status"] == "running"
 
 
 def test_a_wrong_setting_is_refused(path: Path) -> None:
@@ -740,13 +740,17 @@ def test_a_folder_in_its_place_is_refused(tmp_path: Path, read_only: bool) -> No
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    """A path into a folder that is not there is refused by name; no folder is made."""
-    path = tmp_path / "nowhere" / "runs.db"
-    with pytest.raises(DatabaseFileError, match="there is no folder") as caught:
-        WorkflowDB(path)
-    assert str(path) in str(caught.value)
+def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    """As for snapshots; a folder that cannot be made is told, and to look makes none."""
+    path = tmp_path / "new" / "folder" / "runs.db"
+    with pytest.raises(DatabaseFileError, match="there is no database"):
+        WorkflowDB(path, read_only=True)
     assert not path.parent.exists()
+    with WorkflowDB(path) as made:
+        assert made.list_runs() == []
+    with pytest.raises(DatabaseFileError, match=r"cannot be made") as caught:
+        WorkflowDB(path / "below" / "runs.db")
+    assert str(path / "below") in str(caught.value)
 
 
 def test_a_flow_with_a_bad_database_runs_no_node(tmp_path: Path) -> None:
