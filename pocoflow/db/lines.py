@@ -40,6 +40,8 @@ __all__ = ["BranchRecorder", "LineRecorder"]
 
 _END = ("", None)
 
+_APPEND_RESULT = QUERIES["append_result"]
+
 _Item: TypeAlias = tuple[int, int, str, str]
 
 
@@ -131,13 +133,24 @@ class LineRecorder:
         if text is None:
             return
         with _told_of("exec of node {!r} has finished", node), self._late():
-            run, connection = self._run, self._db.connection
-            if self._is_begun and self._input is None and not connection.is_shared:
-                self._result = run.append_result(connection, self.line, step, node, text)
+            if self._is_begun and self._input is None and not self._db.connection.is_shared:
+                self._result = self._append_result(step, node, text)
                 return
             with self._writing(step) as raw:
                 self._put_input(raw, step)
                 self._result = self._put(raw, Kind.RESULT, step, place=(node,), data=text)
+
+    def _append_result(self, step: int, node: str, text: str) -> int:
+        """Append a result in a transaction of its own; the row's number."""
+        run, connection = self._run, self._db.connection
+        with connection.alone:
+            row = (run.end, self.line, run.steps, step, micros(), node, text)
+            cursor = connection.append(_APPEND_RESULT, (*row, run.run_no, run.fence, run.last))
+            if cursor.rowcount != 1:
+                with connection.transaction() as raw:
+                    raise run.lost(raw)
+            run.last = int(cursor.lastrowid or 0)
+            return run.last
 
     def _encoded(self, node: str, result: Any) -> str | None:
         try:

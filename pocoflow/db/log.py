@@ -6,16 +6,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
 from pocoflow.db.rows import is_begin, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
-
-if TYPE_CHECKING:
-    from pocoflow.db.connection import Connection
 
 __all__ = [
     "ENDS_STEP",
@@ -32,7 +29,7 @@ __all__ = [
 ]
 
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
-_APPEND_RESULT, _END_STEP = QUERIES["append_result"], QUERIES["end_step"]
+_END_STEP = QUERIES["end_step"]
 
 
 class Kind(IntEnum):
@@ -224,23 +221,6 @@ class RunLog:
             if not run["owned"]:
                 raw.execute(QUERIES["works_on"], (self.run_no,))
         return int(cursor.lastrowid or 0), asked
-
-    def append_result(
-        self, connection: Connection, line: int, step: int, node: str, data: str
-    ) -> int:
-        """Append the result of an ``exec``, in a transaction of its own; the row's number.
-
-        Raises:
-            RunLostError: Somebody else has the run now, or it is not there as it was left.
-        """
-        with connection.alone:
-            row = (self.end, line, self.steps, step, micros(), node, data)
-            cursor = connection.append(_APPEND_RESULT, (*row, self.run_no, self.fence, self.last))
-            if cursor.rowcount != 1:
-                with connection.transaction() as raw:
-                    raise self.lost(raw)
-            self.last = int(cursor.lastrowid or 0)
-            return self.last
 
     def append(self, raw: sqlite3.Connection, row: Row) -> int:
         """Append any other row, in the caller's transaction; its number.
