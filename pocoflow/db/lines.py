@@ -32,11 +32,14 @@ from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.store.branch_view import BranchRecord, BranchStore
 from pocoflow.store.schema import field_types, schema_types
+from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import describe_error, escaped
 
 __all__ = ["BranchRecorder", "LineRecorder"]
 
+
+_LOOK_EVERY = 50
 
 _END = ("", None)
 
@@ -65,6 +68,7 @@ class LineRecorder:
         self._run = log
         self._values = values
         self._store: Recorded | None = None
+        self._looks_at_all = True  # after a beginning or a split into branches
         self._result = 0  # the row of the result of exec, if that is all that is on record
         self._since = 0  # the row of the last step of this line
         self._is_open = False  # whether there is more than that of the step
@@ -103,7 +107,7 @@ class LineRecorder:
             numbers: Gives its steps their numbers.
             stored: How it stood, if it is resumed.
         """
-        self._is_open = True
+        self._is_open = self._looks_at_all = True
         own = store.schema
         values = ValueWriter(f"run {self.run_id!r}", 0, self._run.keys, fork)
         values.told = self._values.told
@@ -329,7 +333,7 @@ class LineRecorder:
             DatabaseError: The database cannot be written.
         """
         step, node, path, action, attempts, elapsed, following, following_path, failure = finished
-        changes = self._values.changes(self._recorded())
+        changes = self._changes(following is None or step % _LOOK_EVERY == 0)
         run = self._run
         shown = escaped(action)
         kind = Kind.STEP if failure is None else Kind.CAUGHT
@@ -364,6 +368,14 @@ class LineRecorder:
     def remark(self, text: str) -> None:
         """Put what people should know on record with the next row."""
         self._values.remarks.append(text)
+
+    def _changes(self, whole: bool) -> list[Change]:
+        """What a step changed; what nobody has touched since is looked at in a while."""
+        store = self._recorded()
+        touched = store if isinstance(store, Store) else None
+        if touched is not None and not self._looks_at_all and not whole:
+            return self._values.changes(store, touched)
+        return self._values.changes(store)
 
     def _close(self, raw: sqlite3.Connection, last: int) -> None:
         """Remove what was on record of the step, and of the branches in it, until now."""
@@ -408,6 +420,9 @@ class LineRecorder:
     ) -> None:
         """A step is committed."""
         self._values.accept(changes)
+        if isinstance(self._store, Store):
+            self._store.take_touched()
+            self._looks_at_all = False
         self._since, self._result = last, 0
         self._is_open, self._knows_input, self._input = False, False, None
 

@@ -118,6 +118,7 @@ class RunRecorder(LineRecorder):
             DatabaseError: The database cannot be written.
         """
         self._store = store
+        store.track()
         changes = self._values.changes(store)
         run, owned = self._run, bool(row.get("owned"))
         try:
@@ -243,6 +244,7 @@ class RunRecorder(LineRecorder):
             DatabaseError: The database cannot be written.
         """
         self._store = store
+        store.track()
         run = self._run
         self._since = unfinished.row
         self._is_open, self._knows_input = True, bool(unfinished.prepared)

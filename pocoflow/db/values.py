@@ -126,14 +126,19 @@ class ValueWriter:
         self.remarks: list[str] = []
         self.classes = codec.Classes()
 
-    def changes(self, store: Recorded) -> list[Change]:
+    def changes(self, store: Recorded, touched: Store[Any] | None = None) -> list[Change]:
         """What the next commit has to write.
+
+        Args:
+            store: The values.
+            touched: That store, if only what somebody has touched in it is looked at.
 
         Raises:
             InvalidValueError: A value was changed in place into something that does not fit.
         """
         found = []
-        for key, value, before in self._watch.changed(store):
+        items = store.items() if touched is None else touched.touched()
+        for key, value, before in self._watch.changed_among(items):
             store.recheck(key)
             change = self._change(key, value, None if key in self._unsaved else before)
             if change is not None:
@@ -141,7 +146,7 @@ class ValueWriter:
         for key, mark in store.unsaved.items():
             if self._unsaved.get(key) != mark:
                 found.append(_unsaved(key, mark))
-        return found + self._deletions(store)
+        return found + self._deletions(store, touched)
 
     def _change(self, key: str, value: Any, before: Frozen | str | None) -> Change | None:
         try:
@@ -236,8 +241,12 @@ class ValueWriter:
                 f"Flow(..., aliases={{{name!r}: <class>}})",
             )
 
-    def _deletions(self, store: Recorded) -> list[Change]:
-        gone = [*self._watch.gone(store), *(k for k in self._unsaved if k not in store)]
+    def _deletions(self, store: Recorded, touched: Store[Any] | None) -> list[Change]:
+        if touched is None:
+            gone = self._watch.gone(store)
+        else:
+            gone = [key for key in touched.gone() if key in self._watch]
+        gone += [key for key in self._unsaved if key not in store]
         return [
             Change(key, DELETED, None) for key in dict.fromkeys(gone) if key not in store.unsaved
         ]

@@ -86,6 +86,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     _schema: Schema | None
     _accepted: dict[str, str]
     _touched: set[str]
+    _tracked: bool
     _plain: bool
 
     @overload
@@ -152,6 +153,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             _schema=None,
             _accepted=dict(under or {}),
             _touched=set(),
+            _tracked=False,
             _plain=True,
         )
         self._enter(initial, schema)
@@ -171,6 +173,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _hold(self, values: Mapping[str, Any], schema: Schema | None) -> None:
         self._data.update(values)
+        self._touched.update(values)
         if schema is not self._schema:
             self._schema = schema
         if schema is not None:
@@ -179,7 +182,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _set_plain(self) -> None:
         """Note whether a write has nothing to look at, and nobody to tell."""
-        watched = self._observers or self._unsaved or self._accepted
+        watched = self._observers or self._unsaved or self._accepted or self._tracked
         if (plain := self._schema is None and not watched) is not self._plain:
             self._plain = plain
 
@@ -249,6 +252,24 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """Keys of a restored checkpoint whose values could not be stored, with the reason."""
         return self._unsaved
 
+    def track(self) -> None:
+        """Note from now on which keys somebody reads, also where there is no schema."""
+        self._tracked = True
+        self._set_plain()
+
+    def touched(self) -> list[tuple[str, Any]]:
+        """The keys that somebody read or wrote since :meth:`take_touched`, with their values."""
+        data, touched = self._data, frozenset(self._touched)
+        return [
+            (key, data[key])
+            for key in (touched if len(touched) == 1 else data)
+            if key in touched and key in data
+        ]
+
+    def gone(self) -> list[str]:
+        """Those of them that are not there, in any order."""
+        return [key for key in frozenset(self._touched) if key not in self._data]
+
     def take_touched(self) -> list[tuple[str, Any]]:
         """The keys that somebody read or wrote since the last call, with their values."""
         touched, self._touched = self._touched, set()
@@ -279,6 +300,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             old = self._data.pop(key)
         except KeyError:
             raise self._missing(key) from None
+        self._touched.add(key)
         self._tell(key, old, None)
 
     def update(

@@ -48,8 +48,14 @@ class Watch:
 
     def changed(self, store: Values) -> Iterator[tuple[str, Any, Frozen | str | None]]:
         """Every key whose value differs: ``(key, value, the remembered text or parts)``."""
+        return self.changed_among(store.items())
+
+    def changed_among(
+        self, items: Iterable[tuple[str, Any]]
+    ) -> Iterator[tuple[str, Any, Frozen | str | None]]:
+        """As :meth:`changed`, of some keys and their values."""
         known = self._known
-        for key, value in store.items():
+        for key, value in items:
             before = known.get(key, _NOTHING)
             if before is value and type(value) in _PLAIN:
                 continue

@@ -31,6 +31,7 @@ from pocoflow import (
     values as codec,
 )
 from pocoflow.db.run_reports import export_run, stored_values
+from pocoflow.store.watch import Watch
 from pocoflow.values.changes import apply
 
 STEPS = 40
@@ -351,3 +352,107 @@ def test_branches_that_are_resumed_have_what_changed(path: Path) -> None:
     said = [f"{number} {SAID}" for number in range(1, 6)]
     assert state.log == {"a": [SAID, SAID], "b": [*said, "asked", "True"]}
     assert state.other == {"a": [SAID, SAID], "c": ["c"]}
+
+
+def test_what_nobody_touched_is_not_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step looks at the keys that it has read or written; at all of them once in a while."""
+    looked: list[int] = []
+    among = Watch.changed_among
+
+    def counted(watch: Watch, items: Any) -> Any:
+        found = list(items)
+        looked.append(len(found))
+        return among(watch, found)
+
+    turn = Turn(lambda it, _: it.append(1), 60)
+    flow = Flow(start=turn, db_path=path, run_id="r")
+    monkeypatch.setattr(Watch, "changed_among", counted)
+    flow.run({"it": [], **{f"other {number}": [number] for number in range(30)}})
+
+    assert looked.count(1) == 60 - 3  # not the beginning, the first, the 50th and the last
+    assert looked.count(31) == 4
+
+
+@pytest.mark.parametrize("how", ["read", "state", "get", "values", "parameter", "update", "pop"])
+def test_whatever_reaches_a_value_touches_it(path: Path, how: str) -> None:
+    """Whichever way a node came to a value, what it changed in it is on record with its step."""
+
+    class State(BaseModel):
+        it: list[int] = []
+        turn: int = 0
+
+    @node
+    def by_parameter(it: list[int]) -> Literal["again", "done"]:
+        it.append(1)
+        return "again" if len(it) < 3 else "done"
+
+    class Reach(Node):
+        def post(self, store: Store[State], prep: None, result: None) -> str:
+            if how == "read":
+                store["it"].append(1)
+            elif how == "state":
+                store.state.it.append(1)
+            elif how == "get":
+                store.get("it", []).append(1)
+            elif how == "values":
+                next(value for value in store.values() if isinstance(value, list)).append(1)
+            elif how == "update":
+                store.update(it=[*store["it"], 1])
+            else:
+                it = store.pop("it")
+                store["it"] = [*it, 1]
+            return "again" if len(store._data["it"]) < 3 else "done"
+
+    first: Any = by_parameter if how == "parameter" else Reach()
+    flow = Flow(start=first, schema=State, db_path=path, run_id="r")
+    flow.then(first.when("again"), first)
+    flow.then(first.when("done"), END)
+    flow.run(State())
+
+    db = WorkflowDB(path)
+    for step in range(3):
+        assert db.load_checkpoint("r", step)["it"] == [1] * (step + 1)
+
+
+def test_another_name_of_an_untouched_value_is_found_in_a_while(path: Path) -> None:
+    """What is changed by a name that somebody kept is on record at the end, and every 50 steps."""
+    kept: list[int] = []
+
+    class Keeps(Node):
+        def post(self, store: Store[Any], prep: None, result: None) -> str:
+            store["turn"] += 1
+            kept.append(store["turn"])
+            return "again" if store["turn"] < 104 else "done"
+
+    keeps = Keeps()
+    keeps.then("again", keeps).then("done", END)
+    Flow(start=keeps, db_path=path, run_id="r", max_steps=200).run({"turn": 0, "kept": kept})
+
+    db = WorkflowDB(path)
+    for step in (50, 100, 103):
+        assert len(db.load_checkpoint("r", step)["kept"]) == step + 1
+
+
+def test_deleted_keys_are_gone_with_their_step(path: Path) -> None:
+    """A key that a step removed is not in its checkpoint, and those after it keep their order."""
+
+    class Moves(Node):
+        def post(self, store: Store[Any], prep: None, result: None) -> str:
+            store.get("z")
+            del store["a"]
+            store["y"], store["z"] = 1, 2
+            return "again" if "b" not in store else "done"
+
+    class Next(Node):
+        def post(self, store: Store[Any], prep: None, result: None) -> str:
+            store["b"] = store.pop("y")
+            return "default"
+
+    moves, last = Moves(), Next()
+    moves.then("again", last)
+    last.then("default", Turn(lambda it, _: it.append(1), 1))
+    Flow(start=moves, db_path=path, run_id="r").run({"a": 0, "it": []})
+
+    db = WorkflowDB(path)
+    assert list(db.load_checkpoint("r", 0).items()) == [("it", []), ("y", 1), ("z", 2)]
+    assert list(db.load_checkpoint("r", 1).items()) == [("it", []), ("z", 2), ("b", 1)]
