@@ -19,13 +19,13 @@ from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
-from pocoflow.db.handle import StoredRunHandle
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
 from pocoflow.db.rows import STATUSES
 from pocoflow.db.sql import INTERRUPTED, QUERIES
+from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import (
     DatabaseError,
     DefinitionError,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pocoflow import AskNode, Flow, Node, Question, RunCancelled, RunPaused, Store, WorkflowDB
-from pocoflow.db.handle import StoredRunHandle
+from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import RunFailedError, RunNotFoundError
 
 
