@@ -184,7 +184,7 @@ def test_a_finalizer_takes_no_lock(tmp_path: Path) -> None:
 
 def db_transaction(connection: Connection) -> AbstractContextManager[object]:
     """The transaction of a connection."""
-    return connection.transaction()  # type: ignore[attr-defined]
+    return connection.transaction()
 
 
 def test_a_request_to_cancel_may_come_in_the_middle_of_another(tmp_path: Path) -> None:
