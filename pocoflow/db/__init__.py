@@ -1,5 +1,6 @@
 """The database of runs, events and checkpoints: one SQLite file."""
 
-from pocoflow.db.workflow import STATUSES, CheckpointRow, WorkflowDB
+from pocoflow.db.rows import STATUSES, Status
+from pocoflow.db.workflow import CheckpointRow, WorkflowDB
 
-__all__ = ["STATUSES", "CheckpointRow", "WorkflowDB"]
+__all__ = ["STATUSES", "CheckpointRow", "Status", "WorkflowDB"]

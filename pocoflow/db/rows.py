@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from pocoflow.address import names_of
 from pocoflow.errors import DatabaseFileError, DecodeError
 
 __all__ = [
     "STATUSES",
+    "Status",
     "checked",
     "is_anything",
     "is_changes",
@@ -24,7 +25,9 @@ __all__ = [
     "read_names",
 ]
 
-STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled")
+Status: TypeAlias = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
+
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 _Fits: TypeAlias = Callable[[Any], bool]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pocoflow.errors import RunCancelled, RunFailedError, RunNotFoundError, RunPaused
 
 if TYPE_CHECKING:
+    from pocoflow.db.rows import Status
     from pocoflow.db.workflow import WorkflowDB
     from pocoflow.store.store import Store
 
@@ -31,9 +32,9 @@ class StoredRunHandle:
         self._database = database
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """The run's status now, as :meth:`WorkflowDB.get_run` has it."""
-        return str(self._row()["status"])
+        return cast("Status", self._row()["status"])
 
     @property
     def is_done(self) -> bool:

@@ -23,7 +23,7 @@ from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
-from pocoflow.db.rows import STATUSES
+from pocoflow.db.rows import STATUSES, Status
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import (
@@ -175,7 +175,7 @@ class WorkflowDB(Questions, Checkpoints):
         self,
         limit: int = 100,
         *,
-        status: str | None = None,
+        status: Status | None = None,
         flow_name: str | None = None,
         text: str | None = None,
         since: str | None = None,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, get_args
+from typing import ClassVar, Literal, TypeAlias, get_args
 
+from pocoflow.nodes.context import Phase
 from pocoflow.nodes.question import Question
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 class FlowStarted:
     """A run began, or went on after a resume."""
 
-    kind: ClassVar[str] = "flow_start"
+    kind: ClassVar[Literal["flow_start"]] = "flow_start"
     run_id: str
     flow_name: str
     step: int
@@ -44,7 +45,7 @@ class FlowStarted:
 class NodeStarted:
     """A step began: ``prep`` of the node comes next."""
 
-    kind: ClassVar[str] = "node_start"
+    kind: ClassVar[Literal["node_start"]] = "node_start"
     run_id: str
     node: str
     step: int
@@ -55,7 +56,7 @@ class NodeStarted:
 class NodeRetried:
     """An attempt of ``exec`` failed and another one follows after ``delay`` seconds."""
 
-    kind: ClassVar[str] = "node_retry"
+    kind: ClassVar[Literal["node_retry"]] = "node_retry"
     run_id: str
     node: str
     step: int
@@ -70,7 +71,7 @@ class NodeRetried:
 class ItemEnded:
     """An item of a batch has its result (or, where the node collects, its exception)."""
 
-    kind: ClassVar[str] = "item_end"
+    kind: ClassVar[Literal["item_end"]] = "item_end"
     run_id: str
     node: str
     step: int
@@ -83,7 +84,7 @@ class ItemEnded:
 class Emitted:
     """A node has shown progress: what it gave to ``context().emit(value)``."""
 
-    kind: ClassVar[str] = "emit"
+    kind: ClassVar[Literal["emit"]] = "emit"
     run_id: str
     node: str
     step: int
@@ -99,7 +100,7 @@ class NodeAsked:
     ``number`` is the question's, as in the database.
     """
 
-    kind: ClassVar[str] = "node_ask"
+    kind: ClassVar[Literal["node_ask"]] = "node_ask"
     run_id: str
     node: str
     step: int
@@ -116,7 +117,7 @@ class NodeEnded:
     ``elapsed`` is the time of the three phases with all attempts and delays, in seconds.
     """
 
-    kind: ClassVar[str] = "node_end"
+    kind: ClassVar[Literal["node_end"]] = "node_end"
     run_id: str
     node: str
     step: int
@@ -134,11 +135,11 @@ class NodeFailed:
     for this error leads on, so that the step is finished and the run has not failed.
     """
 
-    kind: ClassVar[str] = "node_error"
+    kind: ClassVar[Literal["node_error"]] = "node_error"
     run_id: str
     node: str
     step: int
-    phase: str
+    phase: Phase
     attempts: int
     elapsed: float
     error: BaseException
@@ -150,7 +151,7 @@ class NodeFailed:
 class FlowEnded:
     """A run completed after ``steps`` steps."""
 
-    kind: ClassVar[str] = "flow_end"
+    kind: ClassVar[Literal["flow_end"]] = "flow_end"
     run_id: str
     flow_name: str
     steps: int
@@ -160,7 +161,7 @@ class FlowEnded:
 class FlowFailed:
     """A run ended with an exception after ``steps`` finished steps."""
 
-    kind: ClassVar[str] = "flow_error"
+    kind: ClassVar[Literal["flow_error"]] = "flow_error"
     run_id: str
     flow_name: str
     steps: int
@@ -171,7 +172,7 @@ class FlowFailed:
 class FlowCancelled:
     """A run was cancelled after ``steps`` finished steps."""
 
-    kind: ClassVar[str] = "flow_cancelled"
+    kind: ClassVar[Literal["flow_cancelled"]] = "flow_cancelled"
     run_id: str
     flow_name: str
     steps: int
@@ -181,7 +182,7 @@ class FlowCancelled:
 class FlowPaused:
     """A run waits for the answers to its open ``questions``, after ``steps`` finished steps."""
 
-    kind: ClassVar[str] = "flow_pause"
+    kind: ClassVar[Literal["flow_pause"]] = "flow_pause"
     run_id: str
     flow_name: str
     steps: int

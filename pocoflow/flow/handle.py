@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -29,6 +29,7 @@ from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
+    from pocoflow.db.rows import Status
 
 __all__ = ["RunHandle"]
 
@@ -90,7 +91,7 @@ class RunHandle(Generic[StateT]):
         return self._outcome.done()
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """The run's status, read live from the database if the flow has one that can be read.
 
         One of ``running``, ``paused``, ``completed``, ``failed`` and ``cancelled``.
@@ -102,7 +103,7 @@ class RunHandle(Generic[StateT]):
                 _log.debug("run %r: its status could not be read: %s", self.run_id, exc)
             else:
                 if row is not None:
-                    return str(row["status"])
+                    return cast("Status", row["status"])
         if not self._outcome.done():
             return "running"
         error = self._outcome.exception()

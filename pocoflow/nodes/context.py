@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from pocoflow.errors import NoRunError, RunCancelled, RunError
 from pocoflow.nodes.resources import NO_RESOURCES, find_resource
 
-__all__ = ["Cancellation", "RunContext", "context"]
+__all__ = ["Cancellation", "Phase", "RunContext", "context"]
+
+Phase: TypeAlias = Literal["prep", "exec", "post", "commit"]
+"""What of a node is at work."""
 
 T = TypeVar("T")
 
@@ -127,7 +130,7 @@ class RunContext:
         self.step = 0
         self.branches: tuple[tuple[int, int], ...] = ()
         self.count = 0
-        self.phase = "prep"
+        self.phase: Phase = "prep"
         self.attempt = 1
         self.item: int | None = None
         self.mark = ""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pocoflow.address import plain
-from pocoflow.db import WorkflowDB
+from pocoflow.db import Status, WorkflowDB
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
@@ -68,7 +68,7 @@ class Filters:
 
     text: str = ""
     flow: str | None = None
-    status: str | None = None
+    status: Status | None = None
     within: timedelta | None = None
 
 

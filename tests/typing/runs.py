@@ -1,11 +1,11 @@
 """What type checkers know about runs, handles and stored runs. Never executed."""
 
 import asyncio
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
+from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB, context
 from pocoflow.events import Event
 
 
@@ -56,7 +56,9 @@ assert_type(untyped.run(article), Store[Any])
 handle = flow.run_background({"document": "..."})
 _ = assert_type(handle, RunHandle[Article])
 assert_type(handle.run_id, str)
-assert_type(handle.status, str)
+assert_type(
+    handle.status, Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
+)
 assert_type(handle.is_done, bool)
 assert_type(handle.store, Store[Article])
 assert_type(handle.wait(), Store[Article])
@@ -166,3 +168,13 @@ flow.using("other.db")  # type: ignore[call-arg]  # ty: ignore[too-many-position
 flow.using(max_steps=5)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
 flow.fork("run-1", "2")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 forked: Store[Article] = flow.fork("run-1")  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+
+# Words of a fixed set: a misspelt one can never be equal, which strict checks report.
+handle = flow.run_background({})
+never = handle.status == "complete"  # type: ignore[comparison-overlap]
+WorkflowDB("x.db").list_runs(status="complete")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+never = context().phase == "exce"  # type: ignore[comparison-overlap]
+for told in flow.stream({}):
+    never = told.kind == "node_started"  # type: ignore[comparison-overlap]
+    if told.kind == "node_error":
+        assert_type(told.phase, Literal["prep", "exec", "post", "commit"])
