@@ -188,6 +188,8 @@ _Write = Callable[[_Writer, Any, int], Any]
 
 
 def _text(value: object, careful: bool, strangers: set[type] | None, depth: int) -> str:
+    if type(value) is int:
+        return int.__repr__(value)
     tree = _tree(value, careful, strangers, depth=depth)
     try:
         text = _json(tree)
