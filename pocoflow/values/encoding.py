@@ -187,8 +187,12 @@ def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
 _Write = Callable[[_Writer, Any, int], Any]
 
 
+# Whole numbers that every reader of JSON takes as they are.
+_EVERYBODYS = 1 << 53
+
+
 def _text(value: object, careful: bool, strangers: set[type] | None, depth: int) -> str:
-    if type(value) is int:
+    if type(value) is int and -_EVERYBODYS < value < _EVERYBODYS:
         return int.__repr__(value)
     tree = _tree(value, careful, strangers, depth=depth)
     try:
