@@ -188,9 +188,8 @@ def try_again(
         raise error
     with _DealingWith(error):
         last = (given if place.is_bare else copied(given), error)
-        result: Any = (
-            node.exec_fallback(*last) if inline else (yield Call(node.exec_fallback, last))
-        )
+        here = inline or place.is_bare  # it only raises
+        result: Any = node.exec_fallback(*last) if here else (yield Call(node.exec_fallback, last))
         if result.__class__ is CoroutineType:
             result = yield Await(result)
     return result

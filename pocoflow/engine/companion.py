@@ -196,18 +196,19 @@ class CompanionLoop:
 
     def end_tasks(self, token: str) -> None:
         """Cancel what a run has left, and let it clean up."""
-        import asyncio
-
-        async def finish() -> None:
-            while rest := self._tasks.pop(token, None):
-                running = [task for task in rest if task is not asyncio.current_task()]
-                for task in running:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
-
         if token in self._tasks:
             # Outside of the run's context, or it would be one of its tasks.
-            Context().run(self.submit, finish()).result()
+            Context().run(self.submit, self.finish(token)).result()
+
+    async def finish(self, token: str) -> None:
+        """The same, on the loop."""
+        import asyncio
+
+        while rest := self._tasks.pop(token, None):
+            running = [task for task in rest if task is not asyncio.current_task()]
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def close(self) -> None:
         """Cancel what is left, let it clean up, and end the thread."""

@@ -74,8 +74,13 @@ def _drive_in(context: RunContext, steps: Steps, apart: bool) -> None:
         companion.close()
 
 
-async def drive_async(context: RunContext, steps: Steps) -> None:
+async def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> None:
     """Run to the end on the caller's event loop.
+
+    Args:
+        context: The run's context.
+        steps: The step loop.
+        keeps: Whether what an await gives counts that makes nothing of a cancellation.
 
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
@@ -87,7 +92,7 @@ async def drive_async(context: RunContext, steps: Steps) -> None:
         expire = context.cancellation.expire
         timer = asyncio.get_running_loop().call_later(context.cancellation.deadline, expire)
     try:
-        await _drive_on_loop(steps, _LoopDriver(copy_context(), guarded=True))
+        await _drive_on_loop(steps, _LoopDriver(copy_context(), guarded=True, keeps=keeps))
     finally:
         if timer is not None:
             timer.cancel()
@@ -254,9 +259,9 @@ class _LoopDriver(_Driver):
     ``guarded`` ends a wait when the run is cancelled; the jobs of a batch are ended by their batch.
     """
 
-    def __init__(self, line: Context, *, guarded: bool) -> None:
+    def __init__(self, line: Context, *, guarded: bool, keeps: bool = True) -> None:
         super().__init__(line)
-        self._guarded = guarded
+        self._guarded, self._keeps = guarded, keeps
 
     async def carry_out(self, effect: Effect) -> Any:
         if isinstance(effect, Commit):
@@ -271,7 +276,9 @@ class _LoopDriver(_Driver):
         if isinstance(effect, Visit):
             return await self._visit(effect)
         waiting = self._waiting(effect)
-        return await (until_cancelled(waiting) if self._guarded else waiting)
+        if not self._guarded:
+            return await waiting
+        return await until_cancelled(waiting, keeps=self._keeps)
 
     async def _visit(self, effect: Visit) -> Any:
         import asyncio

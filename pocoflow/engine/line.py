@@ -42,8 +42,8 @@ class Line:
         inline: Whether synchronous code may be called in the driver's own thread.
         on_loop: Whether an event loop drives it that others share, so that no commit may hold it
             up.
-        only_awaits: Whether nothing in it may block: all its phases are asynchronous, it writes
-            nothing and no hook is called.
+        only_awaits: Whether nothing in it may block but its commits: all its phases are
+            asynchronous, and no hook is called.
         listeners: Who is told of events, by kind of event.
         ledger: What is told of its steps.
         snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.

@@ -58,7 +58,7 @@ def steps(run: Line) -> Steps:
     try:
         run.tell("flow_start", run.context.flow_name, run.step)
         try:
-            if run.only_awaits and run.inline:
+            if run.only_awaits and run.inline and run.ledger.storage is None:
                 run.inline, run.on_loop = False, True
                 yield OnLoop(_loop(run))
             else:

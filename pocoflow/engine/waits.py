@@ -60,8 +60,11 @@ def wait(future: Future[Any], timeout: float | None) -> Any:
         future.cancel()
 
 
-async def until_cancelled(waiting: Awaitable[Any]) -> Any:
-    """Await it in this task; a cancellation of the run ends the wait, not the task."""
+async def until_cancelled(waiting: Awaitable[Any], *, keeps: bool = True) -> Any:
+    """Await it in this task; a cancellation of the run ends the wait, not the task.
+
+    If what is awaited makes nothing of that, its result is kept, or the run cancelled all the same.
+    """
     import asyncio
 
     cancellation = current.get().cancellation
@@ -82,6 +85,8 @@ async def until_cancelled(waiting: Awaitable[Any]) -> Any:
         result = await waiting
         if interrupted and task is not None:
             task.uncancel()  # what was awaited took the interruption for itself
+            if not keeps:
+                raise cancelled()
         return result
     except asyncio.CancelledError:
         if task is None:

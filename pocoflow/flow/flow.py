@@ -852,10 +852,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         run_id, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (self.run_id or run_id, token), store, objects)
         database = self._open_database(graph)
-        if database is None:
-            hears = line.snapshot is not None or bool(self._hooks.registered)
-            line.only_awaits = graph.only_awaits and not hears
-        else:
+        hears = line.snapshot is not None or bool(self._hooks.registered)
+        line.only_awaits = graph.only_awaits and not hears
+        if database is not None:
             from pocoflow.db.recorder import RunRecorder
 
             classes = classes_of(store.schema, aliases=self.aliases)

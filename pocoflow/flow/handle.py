@@ -17,14 +17,15 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.cleanup import leave
-from pocoflow.engine.companion import on_shared_loop
-from pocoflow.engine.drivers import drive
+from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
+from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
+from pocoflow.nodes.context import current
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class RunHandle(Generic[StateT]):
         self._is_read = is_read  # by a stream, without which nobody wants the run
         self._outcome: Future[None] = Future()
         self._apart = on_shared_loop()
+        _begun.add(self)
+        if run.only_awaits and not self._apart:
+            self._begin_on(Companion(run.context.token).loop())
+            return
         # In a copy of the caller's context, as everywhere else where the engine changes threads.
         thread = threading.Thread(
             target=copy_context().run,
@@ -61,7 +66,6 @@ class RunHandle(Generic[StateT]):
             name=f"pocoflow-{self.run_id}",
             daemon=True,
         )
-        _begun.add(self)
         try:
             thread.start()
         except Exception as exc:
@@ -71,6 +75,25 @@ class RunHandle(Generic[StateT]):
             # A Ctrl-C; the thread may run already, and nobody gets the handle to it.
             run.context.cancellation.request()
             raise
+
+    def _begin_on(self, loop: CompanionLoop) -> None:
+        """Run on the loop that all such runs share, without a thread."""
+        run, around = self._run, copy_context()
+        run.inline, run.on_loop = False, True
+        around.run(current.set, run.context)
+
+        async def work() -> None:
+            try:
+                try:
+                    await drive_async(run.context, steps(run), keeps=False)
+                finally:
+                    await loop.finish(run.context.token)
+            except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+                self._outcome.set_exception(exc)
+            else:
+                self._outcome.set_result(None)
+
+        around.run(loop.submit, work())
 
     def _work(self, work: Steps) -> None:
         try:
@@ -184,6 +207,7 @@ class RunHandle(Generic[StateT]):
             self._outcome.exception(max(0.0, until - time.monotonic()))
         except TimeoutError:
             text = f"run {self.run_id!r} was cancelled, and the program ended before its node did"
+            self._run.on_loop = False  # which nobody waits for any more
             exhaust(fail(self._run, RunCancelled(text)))
 
     def _abandon(self) -> None:

@@ -272,9 +272,10 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def take_touched(self) -> list[tuple[str, Any]]:
         """The keys that somebody read or wrote since the last call, with their values."""
-        touched, self._touched = self._touched, set()
         data = self._data
-        return [(key, data[key]) for key in touched if key in data]
+        touched = [(key, data[key]) for key in self._touched if key in data]
+        self._touched.clear()
+        return touched
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -340,6 +341,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """
         reducers = self._schema.reducers if self._schema is not None else ()
         own = self._schema.definitions if self._schema is not None else {}
+        if not reducers and not under:
+            self.apply(results, ())
+            return
         known = under or {}
         self.apply(
             {key: value for key, value in results.items() if key not in reducers},
@@ -364,6 +368,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
+        if increments == () and not accepted:
+            self._write(dict(values))
+            return
         given = self._increments(increments, accepted)
         self._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
 

@@ -511,6 +511,8 @@ def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
+        if thread.name == "pocoflow-loop":
+            continue  # that of the process, for all tests
         thread.join(WAIT)
         assert not thread.is_alive(), thread.name
 
@@ -539,3 +541,27 @@ def test_a_handle_may_be_used_from_many_threads(db_path: Path | None) -> None:
         for future in [pool.submit(use, call) for call in EVERY_CALL]:
             future.result(WAIT)
     assert handle.status == "completed"
+
+
+def test_runs_that_only_await_share_one_loop_and_no_thread_is_made_for_each(
+    db_path: Path | None,
+) -> None:
+    """Fifty of them at once cost at most four threads: the loop, and one that commits."""
+    all_are_here = threading.Semaphore(0)
+    may_go_on = threading.Event()
+
+    class Waits(AsyncNode):
+        async def exec_async(self, prep_result: object) -> None:
+            all_are_here.release()
+            while not may_go_on.is_set():  # noqa: ASYNC110 - set in another thread
+                await asyncio.sleep(0.01)
+
+    before = threading.active_count()
+    flow = Flow(Waits(), db_path=db_path)
+    handles = [flow.run_background() for _ in range(50)]
+    assert all(all_are_here.acquire(timeout=WAIT) for _ in handles)
+    assert threading.active_count() - before <= 4
+    may_go_on.set()
+    for handle in handles:
+        handle.wait(WAIT)
+    assert {handle.status for handle in handles} == {"completed"}
