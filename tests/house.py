@@ -32,7 +32,7 @@ DESIGN = PACKAGE.parent / "docs" / "design.md"
 GROUND = ("_version", "address", "cleanup", "errors", "logging", "messages")
 """The files beside the rooms."""
 
-FACES = ("events", "failure", "node", "reducers", "runner")
+FACES = ("events", "failure", "function", "middleware", "node", "reducers", "runner")
 """Documented import paths of what lives in a room."""
 
 _BETWEEN = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
@@ -80,7 +80,12 @@ def kernel() -> dict[str, int]:
 def names() -> Counter[str]:
     """How many modules have a name; commands of the command line, and packages, aside."""
     files = (file.relative_to(PACKAGE) for file in modules())
-    kept = (one for one in files if one.parts[0] != "cli" and not one.stem.startswith("__"))
+    kept = (
+        one
+        for one in files
+        if one.parts[0] not in ("cli", *(f"{face}.py" for face in FACES))
+        and not one.stem.startswith("__")
+    )
     return Counter(one.stem for one in kept)
 
 

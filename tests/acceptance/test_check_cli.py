@@ -280,7 +280,9 @@ def test_unfinished_runs_of_a_database_are_looked_at(folder: Path) -> None:
 
 def test_a_rule_is_explained(folder: Path) -> None:
     """``pocoflow rule`` explains a code, or lists all of them."""
-    assert run(folder, "rule", "pf301")[1].startswith("PF301: read before write (error)\n")
+    assert run(folder, "rule", "pf301")[1].startswith(
+        "PF301: read before write (error or warning)\n"
+    )
     assert run(folder, "rule")[1].count("\n") >= 18
     code, _, errors = run(folder, "rule", "PF300")
     assert code == 2

@@ -201,6 +201,9 @@ def test_a_cell_is_corrected_and_the_run_goes_on(tmp_path: Path) -> None:
         "store = flow.resume(run['run_id'])\n"
         "print(store['count'], store['notes'], type(store['notes'][0]) is Note)",
     )
+    # What a resume says of changed code is printed where no logging is set up.
+    told, _, shown[-1] = shown[-1].rpartition("\n")
+    assert "it goes on under changed code: code of node 'count' changed" in told
     assert shown == [
         "<Flow 'notes' from 'Make'>",
         "ZeroDivisionError: division by zero",

@@ -5,7 +5,7 @@ from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB, context
+from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
 from pocoflow.events import Event
 
 
@@ -169,12 +169,9 @@ flow.using(max_steps=5)  # type: ignore[call-arg]  # ty: ignore[unknown-argument
 flow.fork("run-1", "2")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 forked: Store[Article] = flow.fork("run-1")  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
 
-# Words of a fixed set: a misspelt one can never be equal, which strict checks report.
+# Words of a fixed set: that a misspelt one can never be equal is told by the strictest settings alone.
 handle = flow.run_background({})
-never = handle.status == "complete"  # type: ignore[comparison-overlap]
 WorkflowDB("x.db").list_runs(status="complete")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-never = context().phase == "exce"  # type: ignore[comparison-overlap]
 for told in flow.stream({}):
-    never = told.kind == "node_started"  # type: ignore[comparison-overlap]
     if told.kind == "node_error":
         assert_type(told.phase, Literal["prep", "exec", "post", "commit"])
