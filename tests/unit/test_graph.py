@@ -135,7 +135,7 @@ def test_a_source_that_is_no_node_is_refused_with_its_place(source: Any) -> None
     assert ("pass an instance" in str(caught.value)) == isinstance(source, type)
 
 
-@pytest.mark.parametrize("target", [5, None, Step, "b", step("a").when("x")], ids=str)
+@pytest.mark.parametrize("target", [5, Step, "b", step("a").when("x")], ids=str)
 def test_a_target_that_is_no_node_is_refused_with_its_place(target: Any) -> None:
     """Edges of nodes and of flows refuse it alike."""
     a: Any = step("a")
