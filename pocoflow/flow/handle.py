@@ -23,6 +23,7 @@ from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
+from pocoflow.engine.outcomes import own
 from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import current
@@ -89,7 +90,7 @@ class RunHandle(Generic[StateT]):
                 finally:
                     await loop.finish(run.context.token)
             except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
-                self._outcome.set_exception(exc)
+                self._outcome.set_exception(own(exc))
             else:
                 self._outcome.set_result(None)
 
