@@ -35,6 +35,12 @@ _IDLE = 5.0
 _PATIENCE = 0.5
 """A run that was cancelled waits so many seconds for its commit."""
 
+_HOLD = 0.2
+"""So many seconds a task that was cancelled holds its loop up until the end of its run is written.
+
+Who cancels tasks may leave the process at once: uvicorn raises the signal that stopped it again.
+"""
+
 
 class Unopened:
     """Storage that the first commit opens."""
@@ -51,13 +57,14 @@ class Unopened:
 class _Waiting:
     """One commit, and who waits for it."""
 
-    __slots__ = ("effect", "future", "given_up", "is_done", "outcome")
+    __slots__ = ("done", "effect", "future", "given_up", "is_done", "outcome")
 
     def __init__(self, effect: Commit, future: asyncio.Future[None] | None) -> None:
         self.effect = effect
         self.future = future
         self.outcome: Any = None
         self.is_done = False
+        self.done: threading.Event | None = None
         self.given_up = future is None
 
     def __call__(self) -> None:
@@ -104,7 +111,12 @@ async def commit(effect: Commit, *, guarded: bool = False) -> Any:
     def hurry() -> None:
         loop.call_soon_threadsafe(loop.call_later, _PATIENCE, waiting.give_up)
 
+    task = asyncio.current_task()
+    if effect.is_last and task is not None and task.cancelling():
+        waiting.done = threading.Event()
     _submit(waiting)
+    if waiting.done is not None:
+        waiting.done.wait(_HOLD)
     if effect.is_last:
         loop.call_later(_PATIENCE, waiting.give_up)
     elif cancellation is not None:
@@ -181,6 +193,8 @@ def _carry_out(waiting: Sequence[_Waiting]) -> None:
     loops: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for one in waiting:
         one.is_done = True
+        if one.done is not None:
+            one.done.set()
         if one.future is not None:
             loops.setdefault(one.future.get_loop(), []).append(one)
         one.tell()
