@@ -124,7 +124,7 @@ def test_list_finds_what_reads_as_failed_behind_what_runs(tmp_path: Path) -> Non
         assert [run["run_id"] for run in failed] == ["dead-2", "dead-1"]
         assert [run["run_id"] for run in running] == ["alive-2", "alive-1"]
         with pytest.raises(ValueError, match=r"a status is one of .*, not 'faild'"):
-            db.list_runs(status="faild")
+            db.list_runs(status="faild")  # type: ignore[arg-type]
 
 
 class Gone(Exception):

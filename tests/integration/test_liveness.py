@@ -201,7 +201,7 @@ def test_a_run_in_another_thread_of_this_process_is_alive(
     finally:
         node.go.set()
     handle.wait()
-    assert handle.status == "completed"
+    assert str(handle.status) == "completed"
     assert status(name, read_only=read_only) == ("completed", None)
 
 

@@ -90,7 +90,7 @@ def test_a_run_in_the_background_is_watched_and_waited_for(db_path: Path | None)
     gate.released.set()
     assert handle.wait(timeout=WAIT) is store
     assert store == {"x": 1, "gate": "done"}
-    assert handle.status == "completed"
+    assert str(handle.status) == "completed"
     assert (done_while_running, handle.is_done) == (False, True)
     assert handle.wait() is store
     assert repr(handle) == f"<RunHandle {handle.run_id!r} completed>"
