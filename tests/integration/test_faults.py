@@ -500,7 +500,7 @@ def test_the_time_of_day_is_only_ever_written_down() -> None:
     readers = set()
     root = Path(pocoflow.__file__).parent
     for file in root.rglob("*.py"):
-        if file.relative_to(root).parts[0] in ("cli", "ui"):
+        if file.relative_to(root).parts[0] in ("cli", "ui", "views"):  # what shows runs
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
