@@ -2,6 +2,7 @@
 
 import gc
 import unittest
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -23,3 +24,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     kind: Any = getattr(item, "cls", None)
     if kind is not None and issubclass(kind, unittest.TestCase):
         gc.collect()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape a lone surrogate: xdist cannot send one, and would tell no failure at all."""
+    report = yield
+    report.sections = [(name, _sendable(text)) for name, text in report.sections]
+    if report.longrepr is not None and not _is_sendable(report.longreprtext):
+        report.longrepr = _sendable(report.longreprtext)
+    return report
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_sendable(text: str) -> bool:
+    return _sendable(text) == text

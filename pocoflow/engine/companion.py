@@ -94,12 +94,10 @@ class LineTask:
         self._given_up: set[int] = set()
         self._ended = Context().run(loop.submit, self._serve())
 
-    def submit(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> Future[Any]:
-        """Await the coroutine that a function gives, whose result is an outcome."""
-        future: Future[Any] = Future()
+    def submit(self, begin: Callable[[], Coroutine[Any, Any, Any]], future: Future[Any]) -> None:
+        """Await the coroutine that a function gives, whose result is an outcome for the future."""
         future.set_running_or_notify_cancel()
         self._loop.call(self._queue.put_nowait, (begin, future))
-        return future
 
     def give_up(self, future: Future[Any], close: Callable[[], object]) -> None:
         """Cancel what nobody waits for any more; what has not begun is closed and never does."""

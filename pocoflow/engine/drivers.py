@@ -237,8 +237,10 @@ class _ThreadDriver(_Driver):
             current.set(here)
             return awaited(work())
 
-        future = task.submit(begin)
+        future: Future[Any] = Future()
         try:
+            # In here: what a Ctrl-C finds begun must be given up, also before anybody waits.
+            task.submit(begin, future)
             return opened(wait(future, None))
         finally:
             if not future.done():

@@ -94,9 +94,19 @@ def log_size(path: Path) -> int:
     return path.with_name(f"{path.name}-wal").stat().st_size
 
 
+_earlier: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_earlier_tests() -> None:
+    """What another test left open does not count."""
+    _earlier.clear()
+    _earlier.update(threading.enumerate())
+
+
 def threads() -> int:
-    """How many threads of this process copy a log."""
-    return sum(thread.name == "pocoflow-wal" for thread in threading.enumerate())
+    """How many threads copy a log that this test has opened."""
+    return sum(one.name == "pocoflow-wal" for one in set(threading.enumerate()) - _earlier)
 
 
 def run(code: str, *arguments: object) -> subprocess.Popen[str]:
