@@ -156,9 +156,11 @@ class Terminal:
 
     def __init__(self, folder: Path, *words: str) -> None:
         self._end, other = os.openpty()
-        # The session of the command is ruled by this terminal, so that Ctrl-C reaches it.
+        # The session of the command is ruled by this terminal, so that Ctrl-C reaches it, also
+        # where the tests run in the background of a shell, which ignores SIGINT for them.
         rule = (
-            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "signal.signal(signal.SIGINT, signal.SIG_DFL); "
             "os.execv(sys.executable, [sys.executable, '-W', 'error', '-m', 'pocoflow', "
             "*sys.argv[1:]])"
         )
