@@ -279,16 +279,18 @@ def test_the_first_failure_cancels_the_other_branches(driver: str) -> None:
 @DRIVERS
 def test_a_failure_stops_synchronous_branches_between_steps(driver: str) -> None:
     """A branch in a thread can look for the cancellation, and begins no further step."""
-    failed = threading.Event()
+    begun, failed = threading.Event(), threading.Event()
     done: list[str] = []
 
     class Fail(Node):
         def exec(self, prepared: Any) -> None:
+            assert begun.wait(WAIT)
             failed.set()
             raise ValueError("no luck")
 
     class Long(Node):
         def exec(self, prepared: Any) -> None:
+            begun.set()
             assert failed.wait(WAIT)
             stopped = threading.Event()
             context().cancellation.add_callback(stopped.set)
