@@ -18,13 +18,15 @@ from pocoflow.db.names import refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.rows import checked
 from pocoflow.db.shield import Shield
-from pocoflow.db.wal import LOG_LIMIT, Backfill, is_any_at_work, rest_all
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import get_logger
 
-__all__ = ["Connection", "Synchronous", "close_all"]
+__all__ = ["LOG_LIMIT", "Connection", "Synchronous", "close_all"]
 
 _log = get_logger("db")
+
+LOG_LIMIT = 16 << 20
+"""A log that a slow reader made larger than so many bytes is cut to that when it begins anew."""
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
@@ -52,8 +54,7 @@ def _before_fork() -> None:
     # for ever: so let no thread be there, if that can be had before long.
     until = time.monotonic() + _FORK_PATIENCE
     while time.monotonic() < until:
-        rest_all()
-        if _lock_all() and not is_any_at_work():
+        if _lock_all():
             return
         _unlock_all()
 
@@ -176,15 +177,12 @@ class Connection:
         self._is_old = False
         self._identity: _Names = ()
         self._shield: Shield | None = None
-        self._backfill: Backfill | None = None
         self._ends: _Ends | None = None
         self._group: _Group | None = None
         with _guard:
             _open_ones.add(self)
         with self._lock, self._translated():
             self._open()
-        if self.file is not None and not read_only:
-            self._backfill = Backfill.share(self.file, identify(self.file))
 
     # -- opening and closing --------------------------------------------------------------------
 
@@ -388,22 +386,14 @@ class Connection:
         """Close the connection; using it again raises :class:`DatabaseError`."""
         with self._lock:
             raw, self._raw = self._raw, None
-            backfill, self._backfill = self._backfill, None
-            try:
-                if backfill is not None:
-                    backfill.close()
-            finally:
-                self._close(raw)
-
-    def _close(self, raw: sqlite3.Connection | None) -> None:
-        if raw is not None and self._pid != os.getpid():
-            _abandoned.append(raw)
-        elif raw is not None and self._shield is not None:
-            shield, self._shield = self._shield, None
-            with shield.closing():
+            if raw is not None and self._pid != os.getpid():
+                _abandoned.append(raw)
+            elif raw is not None and self._shield is not None:
+                shield, self._shield = self._shield, None
+                with shield.closing():
+                    raw.close()
+            elif raw is not None:
                 raw.close()
-        elif raw is not None:
-            raw.close()
 
     def _current(self) -> sqlite3.Connection:
         if self._raw is None:
@@ -430,12 +420,9 @@ class Connection:
             try:
                 raw = self._current()
                 self._check_there()
-                cursor = raw.execute(sql, parameters)
+                return raw.execute(sql, parameters)
             except sqlite3.Error as exc:
                 raise self._explain(exc) from exc
-            if self._backfill is not None:
-                self._backfill.committed()
-            return cursor
 
     @contextmanager
     def transaction(self, *, patient: bool = True) -> Iterator[sqlite3.Connection]:
@@ -547,8 +534,6 @@ class Connection:
     def _commit(self, raw: sqlite3.Connection) -> None:
         self._check_there()
         raw.execute("COMMIT")
-        if self._backfill is not None:
-            self._backfill.committed()
 
     def _roll_back(self, raw: sqlite3.Connection, ends: _Ends, exc: BaseException) -> None:
         if raw.in_transaction:
@@ -577,8 +562,6 @@ class Connection:
         with self._lock, self._translated():
             self.migrate()
             raw = self._current()
-            if self._backfill is not None:
-                self._backfill.rest()  # or it might be at what follows VACUUM
             raw.execute("VACUUM")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -514,7 +514,6 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 from pocoflow import Flow, Node, WorkflowDB
 from pocoflow.cleanup import finish
-from pocoflow.db.wal import rest_all
 
 class Step(Node):
     def post(self, store, prepared, result):
@@ -542,7 +541,6 @@ with WorkflowDB(sys.argv[1], synchronous="NORMAL") as db:
     for number in range(20):
         flow.run_background({}).wait()
     finish()  # databases of flows that are garbage are closed
-    rest_all()  # the thread that copies the log has files of its own open as it works
     # SQLite keeps the descriptor of a closed connection for the next one while another is open.
     assert descriptors() <= before + 2, (before, descriptors())
     print(len(db.list_runs(1000)), "runs")
