@@ -50,7 +50,9 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ __all__ = [
     "DecodeError",
     "DefinitionError",
     "FlowValidationError",
+    "Gap",
     "HookError",
     "IncompleteStoreError",
     "InvalidValueError",
@@ -84,6 +87,7 @@ __all__ = [
     "PocoflowError",
     "QuestionExpiredError",
     "ReferenceMisuseError",
+    "Remedy",
     "ResourceError",
     "ResumeError",
     "RunCancelled",
@@ -101,12 +105,52 @@ __all__ = [
 ]
 
 
+class Gap(StrEnum):
+    """What the command of a remedy leaves open, as only whoever prints it may know it."""
+
+    RUN = "RUN"
+    FLOW = "FLOW"
+    DB = "DB"
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One way out of an error.
+
+    Attributes:
+        what: What to do, in words.
+        python: How it is written in Python, with what is to be filled in between ``<`` and ``>``.
+        command: The words of the command that does it, after ``pocoflow``; a :class:`Gap` stands
+            for the run, for where the flow is, and for the database.
+    """
+
+    what: str
+    python: str = ""
+    command: tuple[str, ...] = ()
+
+    @classmethod
+    def of_resuming(cls, what: str, run_id: str, arguments: str = "", *options: str) -> Remedy:
+        """To resume a run: with these arguments in Python, with these options by the command."""
+        python = f"flow.resume({run_id!r}{arguments and ', '}{arguments})"
+        return cls(what, python, ("resume", run_id, Gap.FLOW, *options))
+
+
 class PocoflowError(Exception):
     """Base of every exception of this library.
 
     Its text is its first argument. ``KeyError`` would show the ``repr`` of it, with the quotes and
     escapes of a key; our messages are sentences, so they are shown as they are.
+
+    Attributes:
+        remedies: What can be done about it, for programs; people read of it in the text.
     """
+
+    remedies: tuple[Remedy, ...] = ()
+
+    def __init__(self, *args: object, remedies: Iterable[Remedy] = ()) -> None:
+        super().__init__(*args)
+        if given := tuple(remedies):
+            self.remedies = given
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
@@ -121,7 +165,17 @@ class MissingKeyError(StoreError, KeyError, AttributeError):
 
 
 class MissingInputError(MissingKeyError):
-    """A run was started without an input: a key that a node reads and that no node makes first."""
+    """A run was started without an input: a key that a node reads and that no node makes first.
+
+    Attributes:
+        keys: The keys that are missing.
+    """
+
+    def __init__(
+        self, *args: object, keys: Iterable[str] = (), remedies: Iterable[Remedy] = ()
+    ) -> None:
+        self.keys = tuple(keys)
+        super().__init__(*args, remedies=remedies)
 
 
 class NotSavedError(MissingKeyError):
@@ -169,7 +223,7 @@ class DecodeError(CodecError, ValueError):
 
     def about(self, what: str) -> DecodeError:
         """The same error, saying what it is about."""
-        return type(self)(f"{what}: {self}")
+        return type(self)(f"{what}: {self}", remedies=self.remedies)
 
 
 class UnknownClassError(DecodeError):
@@ -181,7 +235,12 @@ class UnknownClassError(DecodeError):
 
     def __init__(self, *args: object, class_name: str = "") -> None:
         self.class_name = class_name
-        super().__init__(*args)
+        remedy = Remedy(
+            "if the class has another name now",
+            f"flow.resume(<run>, aliases={{{class_name!r}: <class>}})",
+            ("resume", Gap.RUN, Gap.FLOW, "--alias", f"{class_name}=MODULE:CLASS"),
+        )
+        super().__init__(*args, remedies=[remedy] if class_name else [])
 
     def about(self, what: str) -> UnknownClassError:
         """The same error, saying what it is about."""
@@ -205,7 +264,8 @@ class FlowValidationError(DefinitionError):
 
     def __init__(self, *args: object, findings: Sequence[Finding] = ()) -> None:
         self.findings = tuple(findings)
-        super().__init__(*args)
+        fixes = dict.fromkeys(one.fix for one in self.findings if one.fix)
+        super().__init__(*args, remedies=map(Remedy, fixes))
 
 
 class HookError(DefinitionError, TypeError):
@@ -267,7 +327,9 @@ class OtherFlowError(ResumeError):
     def __init__(self, *args: object, run_id: str = "", flow_name: str = "") -> None:
         self.run_id = run_id
         self.flow_name = flow_name
-        super().__init__(*args)
+        was = f"flow_was={flow_name!r}", "--flow-was", flow_name
+        renamed = Remedy.of_resuming("if the flow was renamed", run_id, *was)
+        super().__init__(*args, remedies=[renamed] if flow_name else [])
 
 
 class RunCancelled(RunError):
@@ -285,7 +347,20 @@ class RunPaused(RunError):
     def __init__(self, *args: object, run_id: str = "", questions: Sequence[int] = ()) -> None:
         self.run_id = run_id
         self.questions = tuple(questions)
-        super().__init__(*args)
+        super().__init__(
+            *args,
+            remedies=[
+                *(
+                    Remedy(
+                        f"answer question {number}",
+                        f"flow.answer_json({run_id!r}, <answer>, question={number})",
+                        ("answer", run_id, "--flow", Gap.FLOW, "--question", str(number)),
+                    )
+                    for number in self.questions
+                ),
+                Remedy.of_resuming("then go on", run_id),
+            ],
+        )
 
 
 class RunFailedError(RunError):

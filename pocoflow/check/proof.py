@@ -17,7 +17,7 @@ from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
-from pocoflow.errors import FlowValidationError, MissingInputError
+from pocoflow.errors import FlowValidationError, MissingInputError, Remedy
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest
 
@@ -190,7 +190,9 @@ class Proof:
             raise self._refusal(in_order([*self._errors, *unwritten]))
         missing = [key for key in self.inputs if key in lacking]
         if missing:
-            raise MissingInputError(self._say(missing, keys))
+            given = ", ".join(f"{key!r}: <value>" for key in missing)
+            remedy = Remedy("put it into the store", f"flow.run({{{given}}})")
+            raise MissingInputError(self._say(missing, keys), keys=missing, remedies=[remedy])
 
     def _refusal(self, found: list[Finding]) -> FlowValidationError:
         count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"

@@ -12,7 +12,6 @@ from typing import Any
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
 from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_database
-from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.db import WorkflowDB
@@ -23,7 +22,7 @@ from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
 from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, form_of
-from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs
+from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
 
 __all__ = ["register"]
 
@@ -118,7 +117,7 @@ def answer(args: argparse.Namespace) -> int:
             flow.check_owner(args.run_id)
             return _answer(_Desk(db, flow, by), args, args.db)
         except (AnswerError, OtherFlowError) as exc:
-            lines = (str(exc), *in_commands(exc, args.run_id, args.flow, args.db, db.path))
+            lines = (str(exc), *remedies(exc, args.run_id, args.flow, db.path, args.db))
             raise CommandError("\n".join(lines), code=1) from exc
     path = args.db or DATABASE
     with open_database(path, read_only=False) as db:

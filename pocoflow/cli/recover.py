@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 
 from pocoflow.cli.asked import PAUSED
-from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
-from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs
+from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
 
 __all__ = ["register"]
 
@@ -34,8 +33,8 @@ def recover(args: argparse.Namespace) -> int:
     for run_id, error in outcomes.items():
         line = printable(f"{run_id}  {_ended(run_id, error)}")
         print(line if room is None else one_line(line, room))
-        if isinstance(error, PocoflowError):
-            for hint in in_commands(error, run_id, args.flow, args.db, database):
+        if isinstance(error, PocoflowError) and not _is_paused(run_id, error):
+            for hint in remedies(error, run_id, args.flow, database, args.db):
                 print(f"  {hint}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")

@@ -9,12 +9,11 @@ from typing import Any
 
 from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.database import RUN_HELP, command, find_run
-from pocoflow.cli.hints import in_commands
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
-from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs
+from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
 
 __all__ = ["go_on", "register"]
 
@@ -88,7 +87,7 @@ def go_on(
         print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
         return PAUSED
     except PocoflowError as exc:
-        lines = (str(exc), *in_commands(exc, run_id, target, path, database))
+        lines = (str(exc), *remedies(exc, run_id, target, database, path))
         raise CommandError("\n".join(lines), code=1) from exc
     except Exception as exc:
         raise CommandError(

@@ -20,7 +20,7 @@ from pocoflow import values as codec
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
 from pocoflow.db.values import write_value
-from pocoflow.errors import DatabaseFileError, NotStorableError
+from pocoflow.errors import DatabaseFileError, NotStorableError, Remedy
 
 __all__ = ["Layout", "copy_of_old", "create", "layout_of", "migrate", "protect"]
 
@@ -241,7 +241,14 @@ def _refuse_running(raw: sqlite3.Connection, label: str) -> None:
         f"database {label} was written by pocoflow 0.2.1, and a run of it reads as running "
         f"({shown}): a process of 0.2.1 could not go on once the file has the layout of this "
         f"version. If none is at work any more, '{command}' records such runs as interrupted and "
-        "migrates the file; until then it is only read"
+        "migrates the file; until then it is only read",
+        remedies=[
+            Remedy(
+                "if none is at work any more",
+                f"WorkflowDB({label!r}).migrate(close_running=True)",
+                ("migrate-db", "--close-running", label),
+            )
+        ],
     )
 
 

@@ -23,6 +23,8 @@ from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     AnsweredError,
     DatabaseError,
+    Gap,
+    Remedy,
     ResumeError,
     RunNotFoundError,
 )
@@ -195,7 +197,14 @@ class RunRecorder(LineRecorder):
             if self._status == "completed":
                 raise TakenError(
                     f"run {self.run_id!r} is completed, so there is nothing to resume; fork() "
-                    "makes a new run from any of its steps"
+                    "makes a new run from any of its steps",
+                    remedies=[
+                        Remedy(
+                            "fork it",
+                            f"flow.fork({self.run_id!r}, <step>)",
+                            ("monitor", Gap.DB, "--flow", Gap.FLOW),
+                        )
+                    ],
                 )
             if recovering:
                 self._refuse_changed(raw, row["flow_name"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from pocoflow.address import plain
 from pocoflow.db import WorkflowDB
 from pocoflow.db.question_rows import choose, refuse_closed
-from pocoflow.errors import AnswerError
+from pocoflow.errors import AnswerError, Gap, Remedy
+from pocoflow.flow.resume.relocation import renaming
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.messages import short
 from pocoflow.nodes.answer_types import AnswerType, answer_type
@@ -84,7 +86,8 @@ def answer_json(
     if kind is None:
         raise AnswerError(
             f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
-            f"have: {_WITHOUT_CODE}"
+            f"have: {_WITHOUT_CODE}",
+            remedies=_without_code(one),
         )
     text, unfit = kind.from_json(value), _unfit(known, one)
     return database.keep_answer(one, text, by, instead_of=unfit)
@@ -129,6 +132,16 @@ _WITHOUT_CODE = (
 )
 
 
+def _without_code(one: Asked) -> Iterator[Remedy]:
+    number, run_id = one.question, one.run_id
+    yield Remedy(
+        f"answer question {number} by the schema",
+        f"flow.database.answer_json({run_id!r}, <answer>, question={number})",
+        ("answer", run_id, "--question", str(number), "--db", Gap.DB),
+    )
+    yield renaming(run_id, one.path[-1])
+
+
 def _refuse_stranger(graph: Graph, node: Any, strange: list[Asked]) -> None:
     """Say why a node has asked nothing, if that is another reason than that it has not asked.
 
@@ -143,7 +156,8 @@ def _refuse_stranger(graph: Graph, node: Any, strange: list[Asked]) -> None:
     if strange:
         raise AnswerError(
             f"node {node.name!r} has asked nothing under its name; what is open was asked by nodes "
-            f"that this flow does not have, {describe_open(strange)}: {_WITHOUT_CODE}"
+            f"that this flow does not have, {describe_open(strange)}: {_WITHOUT_CODE}",
+            remedies=[remedy for one in strange for remedy in _without_code(one)],
         )
 
 

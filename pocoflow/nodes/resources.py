@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar, cast, get_origin
 
-from pocoflow.errors import DefinitionError, ResourceError
+from pocoflow.errors import DefinitionError, Remedy, ResourceError
 from pocoflow.messages import short, type_label
 from pocoflow.store.fields import Reference
 
@@ -126,7 +126,11 @@ def find_resource(given: Mapping[Any, object], name: object) -> object:
 def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError:
     return ResourceError(
         f"{who} {name!r}, which the run was not given: pass resources={{key: object}} to run or "
-        f"resume (given: {', '.join(map(repr, given)) or 'none'})"
+        f"resume (given: {', '.join(map(repr, given)) or 'none'})",
+        remedies=[
+            Remedy("give it to a new run", "flow.run(<store>, resources={<key>: <object>})"),
+            Remedy("give it to a stored run", "flow.resume(<run>, resources={<key>: <object>})"),
+        ],
     )
 
 

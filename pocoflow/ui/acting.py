@@ -52,7 +52,7 @@ def _stopping(place: Place, view: RunView) -> None:
             type="primary",
             key=place.name("cancel"),
             on_click=_act,
-            args=(place, lambda: _cancel(place.path, run_id)),
+            args=(place, run_id, lambda: _cancel(place.path, run_id)),
             help=f"It stops {_when(is_paused)}, and can be resumed.",
         )
     else:
@@ -105,7 +105,7 @@ def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> 
             type="primary",
             key=place.name("resume"),
             on_click=_act,
-            args=(place, lambda: _resume(flow, run_id)),
+            args=(place, run_id, lambda: _resume(flow, run_id)),
         )
         return
     changes = st.text_area(
@@ -119,16 +119,16 @@ def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> 
         type="primary",
         key=place.name("fork"),
         on_click=_act,
-        args=(place, lambda: _fork(place, flow, run_id, step, changes)),
+        args=(place, run_id, lambda: _fork(place, flow, run_id, step, changes)),
     )
 
 
-def _act(place: Place, what: Callable[[], str]) -> None:
+def _act(place: Place, run_id: str, what: Callable[[], str]) -> None:
     """Do it, remember what to say of it, and draw the monitor again."""
     try:
         said = ("green", what())
     except (PocoflowError, ValueError) as exc:
-        said = ("red", str(exc))
+        said = ("red", place.told(exc, run_id))
     st.session_state[place.name("said")] = (*said, place.now() + _SAID_FOR)
     place.redraw()
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
+from pocoflow.views.targets import remedies
 
 __all__ = ["Place"]
 
@@ -39,8 +40,14 @@ class Place:
         try:
             self.flow.check_owner(run_id)
         except PocoflowError as exc:
-            return str(exc)
+            return self.told(exc, run_id)
         return ""
+
+    def told(self, exc: Exception, run_id: str) -> str:
+        """An error with what can be done about it, a line for each."""
+        if not isinstance(exc, PocoflowError):
+            return str(exc)
+        return "\n".join((str(exc), *remedies(exc, run_id, self.reference, self.path, self.path)))
 
     def name(self, part: str) -> str:
         """The name of a widget, a fragment or a query parameter of this monitor."""

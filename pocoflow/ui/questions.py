@@ -194,8 +194,8 @@ def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None
         said = ("green", f"Question {one.question} is answered.")
     except (PocoflowError, ValueError) as exc:
         # The form is still there to show it, unless somebody else was quicker.
-        st.session_state[refused] = str(exc)
-        said = ("red", f"Your answer was not taken: {exc}") if _is_gone(place, one) else None
+        told = st.session_state[refused] = place.told(exc, one.run_id)
+        said = ("red", f"Your answer was not taken: {told}") if _is_gone(place, one) else None
     if said is not None:
         st.session_state[place.name("heard")] = (*said, place.now() + _SAID_FOR)
     place.redraw()
@@ -252,7 +252,7 @@ def _resume(place: Place, flow: Flow[Any], run_id: str) -> None:
         _ = flow.resume_background(run_id)
         said = ("green", "It goes on, in the process of this monitor.")
     except PocoflowError as exc:
-        said = ("red", str(exc))
+        said = ("red", place.told(exc, run_id))
     st.session_state[place.name("heard")] = (*said, place.now() + _SAID_FOR)
     place.redraw()
 

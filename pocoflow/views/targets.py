@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pocoflow.errors import DefinitionError, PocoflowError
+from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.starting import importing
 from pocoflow.messages import closest, escape
@@ -36,6 +36,7 @@ __all__ = [
     "load_flow",
     "owner_of_runs",
     "page_arguments",
+    "remedies",
 ]
 
 DATABASE = "pocoflow.db"
@@ -71,6 +72,29 @@ def command(*words: str, path: str | None) -> str:
     """A command of ours, ready to be pasted; with its database, unless that is the default."""
     given = [] if path in (None, DATABASE) else ["--db", str(path)]
     return escape(shlex.join(["pocoflow", *words, *given]))
+
+
+def remedies(
+    exc: PocoflowError, run_id: str, target: str, db: str, path: str | None
+) -> Iterator[str]:
+    """A line for each way out of an error, with the command that takes it, if one does.
+
+    Args:
+        exc: The error.
+        run_id: The run that it is about.
+        target: Where the flow is; empty if that is not known.
+        db: The database of the flow.
+        path: The database, if one has to be named.
+    """
+    known = {Gap.RUN: run_id, Gap.DB: db, Gap.FLOW: target or Gap.FLOW}
+    for one in exc.remedies:
+        words = [known[word] if isinstance(word, Gap) else word for word in one.command]
+        gaps = [word for word in one.command if isinstance(word, Gap)]
+        if words:
+            takes_path = Gap.FLOW in gaps and Gap.DB not in gaps
+            yield f"{one.what}: {command(*words, path=path if takes_path else None)}"
+        elif one.python:
+            yield f"{one.what}, in Python: {one.python}"
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:

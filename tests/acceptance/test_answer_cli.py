@@ -382,7 +382,7 @@ def test_an_answer_that_does_not_fit_any_more_is_replaced(folder: Path) -> None:
         command(folder, "answer", "r", "--question", number, "--value", "true")
     change_the_type(folder)
     code, _, errors = command(folder, "resume", "r", "asking.py:many")
-    named = "answer with: pocoflow answer r --flow asking.py:many"
+    named = "answer it anew: pocoflow answer r --flow asking.py:many --question 1"
     assert (code, errors.splitlines()[-1]) == (1, named)
     assert "with --flow" in command(folder, "answer", "r", "--value", '"c"')[2]
     answering = ("answer", "r", "--flow", "asking.py:many", "--value", '"c"')
@@ -408,11 +408,12 @@ def test_who_asked_has_another_name_now(folder: Path) -> None:
     (folder / "asking.py").write_text(renamed, encoding="utf-8")
     answering = ("answer", "r", "--value", "true")
     code, _, errors = command(folder, *answering, "--flow", "asking.py:many")
+    resuming = "pocoflow resume r asking.py:many"
     assert (code, errors.splitlines()[1:]) == (
         1,
         [
-            "answer by the schema with: pocoflow answer r --db runs.db",
-            "rename with: pocoflow resume r asking.py:many --rename OLD=NEW",
+            "answer question 2 by the schema: pocoflow answer r --question 2 --db runs.db",
+            f"if 'permit' has another name now: {resuming} --rename permit=NEW",
         ],
     )
     assert command(folder, *answering)[0] == 0

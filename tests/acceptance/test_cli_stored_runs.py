@@ -211,7 +211,8 @@ def test_what_no_command_can_do_is_said(folder: Path, capsys: pytest.CaptureFixt
     program("-c", "from calling import flow; flow.run_id = 'r'; flow.run({})")
     assert main(["resume", "r", "calling.py:flow"]) == 1
     hint = capsys.readouterr().err.splitlines()[-1]
-    assert hint == "no command has resources=; in Python: flow.resume('r', resources=...)"
+    call = "flow.resume(<run>, resources={<key>: <object>})"
+    assert hint == f"give it to a stored run, in Python: {call}"
 
 
 OWNED = """
@@ -237,7 +238,7 @@ def test_what_a_run_lacks_can_be_given_by_a_command(
     (folder / "owned.py").write_text(OWNED.replace("OWNER = None", "OWNER = 1"), encoding="utf-8")
     assert main(["resume", "r", "owned.py:flow"]) == 1
     hint = capsys.readouterr().err.splitlines()[-1]
-    assert hint == "give a value with: pocoflow resume r owned.py:flow --set KEY=JSON"
+    assert hint == "give a value: pocoflow resume r owned.py:flow --set owner=JSON"
     assert main(["resume", "r", "owned.py:flow", "--set", 'owner="ann"']) == 0
 
 
@@ -252,18 +253,18 @@ def test_what_a_message_says_of_python_is_said_as_a_command(
     assert main(["resume", "r", "renamed.py:flow"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert "rename={'Ask': <new name>}" in lines[0]
-    assert lines[-1] == "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW"
+    renaming = "if 'Ask' has another name now: pocoflow resume r renamed.py:flow --rename Ask=NEW"
+    assert lines[-1] == renaming
     with WorkflowDB("runs.db") as db:
         db.update_run("r", error_type="Interrupted")
     assert main(["recover", "renamed.py:flow", "--db", "./runs.db"]) == 1
     told, hint = capsys.readouterr().out.splitlines()
     assert told.endswith("pass rename={'Ask': <new name>}")
-    rename = "rename with: pocoflow resume r renamed.py:flow --rename OLD=NEW --db ./runs.db"
-    assert hint.strip() == rename
+    assert hint.strip() == f"{renaming} --db ./runs.db"
     assert main(["resume", "r", "asking:flow"]) == 0
     assert main(["resume", "r", "asking:flow"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "fork with: pocoflow monitor runs.db --flow asking:flow"
+    assert lines[-1] == "fork it: pocoflow monitor runs.db --flow asking:flow"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pocoflow.db.recorder import RunRecorder, Standing
 from pocoflow.errors import MissingInputError, ResumeError
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
-from pocoflow.flow.resume.relocation import Places
+from pocoflow.flow.resume.relocation import Places, giving
 from pocoflow.flow.starting import Resumable, Resuming, new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
 from pocoflow.graph.graph import Graph, GraphNode
@@ -127,7 +127,9 @@ class StoredRun:
             prove(nodes[-1], tuple(nodes[:-1]), self.store)
         except MissingInputError as exc:
             raise MissingInputError(
-                f"run {run_id!r} cannot go on: {exc}; a resumed run gets it with changes={{...}}"
+                f"run {run_id!r} cannot go on: {exc}; a resumed run gets it with changes={{...}}",
+                keys=exc.keys,
+                remedies=[giving(run_id, exc.keys)],
             ) from exc
         return places, nodes, stored
 

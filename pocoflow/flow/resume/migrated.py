@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.errors import ResumeError, StoreError
+from pocoflow.flow.resume.relocation import giving
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 
@@ -36,7 +37,8 @@ def under_schema(
         raise ResumeError(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
             "model a validator that reads the old values (mode='before'), or the field a new value "
-            f"with changes={{...}}{changed}"
+            f"with changes={{...}}{changed}",
+            remedies=[giving(run_id, ["KEY"])],
         ) from exc
     store.update(changes)
     return store

@@ -9,7 +9,7 @@ from typing import Any
 from pocoflow import values as codec
 from pocoflow.db.values import WHOLE, read_values
 from pocoflow.engine.asking import Waiting
-from pocoflow.errors import AnswerError, DecodeError, ResumeError
+from pocoflow.errors import AnswerError, DecodeError, Gap, Remedy, ResumeError
 from pocoflow.flow.resume.relocation import Places
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
@@ -162,7 +162,14 @@ def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int,
             raise ResumeError(
                 f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
                 "it was given under another type, or checked by its JSON schema alone; flow.answer "
-                "and flow.answer_json take another one in its place"
+                "and flow.answer_json take another one in its place",
+                remedies=[
+                    Remedy(
+                        "answer it anew",
+                        f"flow.answer_json({one.run_id!r}, <answer>, question={one.question})",
+                        ("answer", one.run_id, "--flow", Gap.FLOW, "--question", str(one.question)),
+                    )
+                ],
             ) from exc
     return found
 
@@ -173,7 +180,14 @@ def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
         now = "works on several items" if alone else "has one result"
         raise ResumeError(
             f"run {run_id!r}: node {node.name!r} {was} when it was run before, and {now} now, so "
-            "what is finished of it cannot be used; fork() makes a new run that begins it anew"
+            "what is finished of it cannot be used; fork() makes a new run that begins it anew",
+            remedies=[
+                Remedy(
+                    "fork it",
+                    f"flow.fork({run_id!r})",
+                    ("monitor", Gap.DB, "--flow", Gap.FLOW),
+                )
+            ],
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from pocoflow.address import Address, Numbered, plain
-from pocoflow.errors import ResumeError
+from pocoflow.errors import Remedy, ResumeError
 from pocoflow.graph.fingerprint import (
     Fingerprint,
     Names,
@@ -20,7 +20,7 @@ from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest
 
-__all__ = ["Places"]
+__all__ = ["Places", "giving", "renaming"]
 
 _log = get_logger("flow")
 
@@ -139,7 +139,8 @@ class Places:
         return ResumeError(
             f"run {self.run_id!r} stands before node {_text(names)!r}, and "
             f"{within} has no node {name!r}{closest(name, known) or '.'} If it has another name "
-            f"now, pass rename={{{names[number]!r}: <new name>}}{self.listed}"
+            f"now, pass rename={{{names[number]!r}: <new name>}}{self.listed}",
+            remedies=[renaming(self.run_id, names[number])],
         )
 
     def _refuse_another(self, names: Names, found: list[GraphNode]) -> None:
@@ -152,7 +153,8 @@ class Places:
             raise ResumeError(
                 f"run {self.run_id!r} stands before node {before!r}, which was {old['class']} and "
                 f"is {new['class']} now; if that is the node to go on with, pass "
-                f"rename={{{name!r}: {found[-1].name!r}}}{self.listed}"
+                f"rename={{{name!r}: {found[-1].name!r}}}{self.listed}",
+                remedies=[renaming(self.run_id, name, found[-1].name)],
             )
 
     def _still_to_do(self, found: Unfinished) -> Mapping[str, str]:
@@ -185,6 +187,23 @@ class Places:
                 )
             return {}
         return {old: new for old, new in self._rename.items() if old in had}
+
+
+def renaming(run_id: str, old: str, new: str | None = None) -> Remedy:
+    """To resume a run whose node has another name now; ``None`` if nobody knows which."""
+    option = f"{old}={new or 'NEW'}"
+    if old.startswith("{") or option.count("=") > 1:
+        option = json.dumps({old: new or "NEW"})
+    value = "<new name>" if new is None else repr(new)
+    what = f"if {old!r} has another name now"
+    return Remedy.of_resuming(what, run_id, f"rename={{{old!r}: {value}}}", "--rename", option)
+
+
+def giving(run_id: str, keys: Iterable[str]) -> Remedy:
+    """To resume a run with values for these keys of its store."""
+    values = ", ".join(f"{key!r}: <value>" for key in keys)
+    options = (word for key in keys for word in ("--set", f"{key}=JSON"))
+    return Remedy.of_resuming("give a value", run_id, f"changes={{{values}}}", *options)
 
 
 def _definitions(nodes: Mapping[Names, Mapping[str, str]]) -> dict[Names, str]:
