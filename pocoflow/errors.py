@@ -36,6 +36,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── RunCancelled
     │   ├── RunPaused
     │   ├── RunFailedError
+    │   ├── ThreadBusyError
     │   ├── DeadlineError            TimeoutError
     │   ├── QuestionExpiredError     TimeoutError
     │   └── NoRunError
@@ -98,6 +99,7 @@ __all__ = [
     "RunNotFoundError",
     "RunPaused",
     "StoreError",
+    "ThreadBusyError",
     "UnhandledActionError",
     "UnknownClassError",
     "UnknownFieldError",
@@ -377,6 +379,20 @@ class RunFailedError(RunError):
     ) -> None:
         self.run_id, self.error_type, self.traceback = run_id, error_type, traceback
         super().__init__(message)
+
+
+class ThreadBusyError(RunError):
+    """A run of a run thread is open, so that no other one of it begins.
+
+    Attributes:
+        run_id: The open run.
+        thread: The run thread.
+        status: ``"queued"``, ``"running"``, ``"paused"`` or ``"interrupted"``.
+    """
+
+    def __init__(self, *args: object, run_id: str = "", thread: str = "", status: str = "") -> None:
+        self.run_id, self.thread, self.status = run_id, thread, status
+        super().__init__(*args)
 
 
 class QuestionExpiredError(RunError, TimeoutError):

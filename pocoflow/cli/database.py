@@ -16,7 +16,9 @@ __all__ = [
     "DATABASE",
     "RUN_HELP",
     "add_database",
+    "add_filters",
     "check_there",
+    "chosen",
     "command",
     "find_run",
     "open_database",
@@ -30,6 +32,32 @@ _CANDIDATES = 10
 def add_database(parser: argparse.ArgumentParser) -> None:
     """Add ``--db`` to the arguments of a command."""
     parser.add_argument("--db", metavar="PATH", default=DATABASE, help=f"the database ({DATABASE})")
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add ``--flow``, ``--thread`` and ``--label`` to the arguments of a command on several runs."""
+    parser.add_argument("--flow", metavar="F", help="only runs of this flow")
+    parser.add_argument("--thread", metavar="T", help="only runs of this run thread")
+    parser.add_argument(
+        "--label",
+        metavar="KEY=VALUE",
+        type=_label,
+        action="append",
+        default=[],
+        help="only runs that have this label; may be repeated",
+    )
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not (key and found and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in user=ann")
+    return key, value
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """What these arguments say, for ``list_runs`` and ``prune``."""
+    return {"flow_name": args.flow, "thread": args.thread, "labels": dict(args.label)}
 
 
 def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:

@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from pocoflow.cli.database import add_database, open_database
+from pocoflow.cli.database import add_database, add_filters, chosen, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.retention import ENDED
@@ -22,7 +22,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow prune``."""
     parser.description = (
         "Remove runs that have ended, with their events and checkpoints. A run that is alive is "
-        "never removed. Say which with --older-than, --keep, or both."
+        "never removed, nor is the last completed run of a run thread. Say which with "
+        "--older-than, --keep, or both."
     )
     parser.add_argument(
         "--older-than",
@@ -40,7 +41,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="only runs of this status (completed, failed, cancelled); may be repeated",
     )
-    parser.add_argument("--flow", metavar="F", help="only runs of this flow")
+    add_filters(parser)
     parser.add_argument("--dry-run", action="store_true", help="say how many, and remove nothing")
     parser.add_argument(
         "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
@@ -54,15 +55,15 @@ def prune(args: argparse.Namespace) -> int:
     if args.older_than is None and args.keep is None:
         raise CommandError("say which runs: --older-than AGE, --keep N, or both")
     path = Path(args.db)
-    chosen = {"status": args.status} if args.status else {}
+    which = {"status": args.status} if args.status else {}
     with open_database(args.db, read_only=False) as db:
         before = path.stat().st_size
         removed = db.prune(
             older_than=args.older_than,
             keep=args.keep,
-            flow_name=args.flow,
             dry_run=args.dry_run,
-            **chosen,
+            **chosen(args),
+            **which,
         )
         what = f"{removed} run{'' if removed == 1 else 's'}"
         stays = "" if args.status else _stays(db, args.flow)

@@ -7,7 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pocoflow.cli.database import RUN_HELP, add_database, find_run, open_database
+from pocoflow.cli.database import (
+    RUN_HELP,
+    add_database,
+    add_filters,
+    chosen,
+    find_run,
+    open_database,
+)
 from pocoflow.cli.output import (
     CommandError,
     cut_last,
@@ -21,7 +28,7 @@ from pocoflow.cli.output import (
 from pocoflow.cli.show import as_json, show_run
 from pocoflow.db import STATUSES
 from pocoflow.db.run_reports import waiting
-from pocoflow.views.runs import describe, seconds, waits_for
+from pocoflow.views.runs import describe, labels_of, seconds, waits_for
 
 __all__ = ["register"]
 
@@ -43,7 +50,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         choices=STATUSES,
         help=f"only runs of this status: {', '.join(STATUSES)}",
     )
-    listing.add_argument("--flow", metavar="F", help="only runs of this flow")
+    add_filters(listing)
     listing.set_defaults(execute=list_runs)
 
     showing = parts.add_parser(
@@ -60,7 +67,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "cancel",
         help="ask a run to stop",
         description="Ask a run, in whatever process it is, to stop after the step that it is at; "
-        "one that is paused is cancelled at once. It can be resumed.",
+        "one that nobody runs, as it is queued, paused or interrupted, is cancelled at once. It "
+        "can be resumed.",
     )
     cancelling.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     cancelling.set_defaults(execute=cancel_run)
@@ -87,16 +95,17 @@ def _count(text: str) -> int:
 
 
 def cancel_run(args: argparse.Namespace) -> int:
-    """Ask a run to stop, or cancel one that is paused; 1 if it is neither running nor paused."""
+    """Ask a run to stop, or cancel one that nobody runs; 1 if it has ended."""
     with open_database(args.db) as db:
         run = find_run(db, args.run_id)
     run_id = run["run_id"]
-    if run["status"] not in ("running", "paused"):
+    waits = run["status"] in ("queued", "paused") or run["error_type"] == "Interrupted"
+    if run["status"] != "running" and not waits:
         raise CommandError(f"run {run_id!r} is {run['status']}, not running", code=1)
     with open_database(args.db, read_only=False) as db:
         asked = db.request_cancel(run_id)
-    done = "is cancelled" if run["status"] == "paused" else "was asked to stop after its step"
-    told = done if asked else "has just gone on" if run["status"] == "paused" else "has just ended"
+    done = "is cancelled" if waits else "was asked to stop after its step"
+    told = done if asked else "has just gone on" if waits else "has just ended"
     print(f"run {printable(run_id)} {told}")
     return 0
 
@@ -107,7 +116,7 @@ def cancel_run(args: argparse.Namespace) -> int:
 def list_runs(args: argparse.Namespace) -> int:
     """Print the newest runs."""
     with open_database(args.db) as db:
-        runs = db.list_runs(args.limit + 1, status=args.status, flow_name=args.flow)
+        runs = db.list_runs(args.limit + 1, status=args.status, **chosen(args))
         is_paused = any(run["status"] == "paused" for run in runs)
         questions = waiting(db) if is_paused else {}
     listed = [(run, questions.get(run["run_id"], 0)) for run in runs[: args.limit]]
@@ -118,7 +127,9 @@ def list_runs(args: argparse.Namespace) -> int:
     if not runs:
         kind = f"{args.status} runs" if args.status else "runs"
         flow = f" of flow {printable(args.flow)}" if args.flow is not None else ""
-        print(f"no {kind}{flow} in {printable(args.db)}")
+        thread = f" of run thread {printable(args.thread)}" if args.thread is not None else ""
+        labels = f" with {printable(labels_of(dict(args.label)))}" if args.label else ""
+        print(f"no {kind}{flow}{thread}{labels} in {printable(args.db)}")
         return 0
     head = ("RUN", "STATUS", "STARTED (UTC)", "TIME", "STEPS", "NODE")
     rows = cut_last([head, *(_listed(*one) for one in listed)], width())

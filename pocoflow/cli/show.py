@@ -12,7 +12,7 @@ from pocoflow.cli.database import command, find_run, open_database
 from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table
 from pocoflow.db import WorkflowDB
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
-from pocoflow.views.runs import describe, finished, seconds
+from pocoflow.views.runs import describe, finished, labels_of, seconds
 
 __all__ = ["as_json", "show_run"]
 
@@ -62,6 +62,8 @@ _COLUMNS = {
     "error": "error_msg",
     "parent_run_id": "parent_run_id",
     "parent_step": "parent_step",
+    "thread": "thread",
+    "labels": "labels",
 }
 
 
@@ -92,6 +94,8 @@ def _row(run: Mapping[str, Any], items: int) -> Iterator[str]:
     facts = {
         "run": run["run_id"],
         "flow": run["flow_name"],
+        "thread": run["thread"],
+        "labels": labels_of(run["labels"]),
         "status": run["status"],
         "started": _utc(run["started_at"]),
         "ended": _utc(run["completed_at"]),

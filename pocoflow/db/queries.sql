@@ -3,11 +3,40 @@
 -- name: insert_run
 INSERT INTO pf_run (
     run_id, flow_name, status, started_at, current_node, owned, fence, token, store_name,
-    parent_run_id, parent_step, graph_no
+    parent_run_id, parent_step, graph_no, thread, inputs
 ) VALUES (
     :run_id, :flow_name, :status, :started_at, :current_node, :owned, :fence, :token, :store_name,
-    :parent_run_id, :parent_step, :graph_no
+    :parent_run_id, :parent_step, :graph_no, :thread, :inputs
 );
+
+-- name: insert_label
+INSERT INTO pf_labels (run_no, key, value) VALUES (?, ?, ?);
+
+-- name: open_in_thread
+-- A run that keeps others of its run thread from beginning.
+SELECT run_no, run_id, status FROM pf_run
+WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows)) AND (
+    status IN ('queued', 'running', 'paused')
+    OR (status = 'failed' AND error_type = 'Interrupted')
+) AND run_no <> :besides
+ORDER BY run_no LIMIT 1;
+
+-- name: last_completed
+-- The run whose last store the next run of its run thread begins with.
+SELECT run_no, run_id, total_steps FROM pf_run
+WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
+    AND status = 'completed'
+ORDER BY run_no DESC LIMIT 1;
+
+-- name: later_in_thread
+-- A run that has begun after another one of its run thread.
+SELECT run_id FROM pf_run
+WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
+    AND run_no > :run_no AND status <> 'queued'
+LIMIT 1;
+
+-- name: thread_of_run
+SELECT thread, flow_name FROM pf_run WHERE run_no = ?;
 
 -- name: insert_graph
 INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
@@ -79,9 +108,12 @@ UPDATE pf_run SET
     status = 'paused', completed_at = NULL, total_steps = ?, current_node = ?, owned = 0
 WHERE run_no = ?;
 
--- name: cancel_paused
+-- name: cancel_waiting
+-- What nobody runs is cancelled at once: a run that is queued, paused or interrupted.
 UPDATE pf_run SET status = 'cancelled', completed_at = ?, cancel_requested = 1
-WHERE run_no = ? AND status = 'paused' RETURNING total_steps;
+WHERE run_no = ? AND (
+    status IN ('queued', 'paused') OR (status = 'failed' AND error_type = 'Interrupted')
+) RETURNING total_steps;
 
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
@@ -103,35 +135,83 @@ WHERE flow_name = :flow AND run_no = coalesce(:run_no, run_no) AND (
 ORDER BY run_no;
 
 -- name: run_by_id
-SELECT * FROM pf_runs WHERE run_id = ?;
+SELECT r.*, (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no)
+    AS labels
+FROM pf_runs AS r WHERE run_id = ?;
 
 -- name: runs_newest_first
--- A list has the beginnings of long texts only.
-SELECT
-    run_id, flow_name, status, started_at, completed_at, total_steps,
-    substr(current_node, 1, 1000) AS current_node, substr(error_msg, 1, 20000) AS error_msg,
-    error_type, substr(traceback, 1, 20000) AS traceback, run_no, owned, fence, token, store_name,
-    cancel_requested, parent_run_id, parent_step, graph_no
-FROM pf_runs ORDER BY run_no DESC LIMIT ?;
+SELECT r.*,
+    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
+FROM pf_listed AS r ORDER BY run_no DESC LIMIT ?;
 
 -- name: runs_matching
--- A page of the runs before one, newest first; NULL matches every status, flow, start or text.
-SELECT
-    run_id, flow_name, status, started_at, completed_at, total_steps,
-    substr(current_node, 1, 1000) AS current_node, substr(error_msg, 1, 20000) AS error_msg,
-    error_type, substr(traceback, 1, 20000) AS traceback, run_no, owned, fence, token, store_name,
-    cancel_requested, parent_run_id, parent_step, graph_no
-FROM pf_runs
+-- A page of the runs before one, newest first; NULL matches every status, flow, start, text or label.
+SELECT r.*,
+    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
+FROM pf_listed AS r
 WHERE run_no < :before
     AND (:status IS NULL OR status IN (:status, :or_status))
     AND (:flow IS NULL OR flow_name = :flow)
+    AND (:thread IS NULL OR thread = :thread)
     AND (:since IS NULL OR started_at >= :since)
     AND (:text IS NULL OR instr(lower(
         run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
         || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
-        || coalesce(parent_run_id, '')
+        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
     ), lower(:text)))
+    AND NOT EXISTS (
+        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+            SELECT 1 FROM pf_labels AS l
+            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
+        )
+    )
 ORDER BY run_no DESC LIMIT :limit;
+
+-- name: runs_of_thread
+-- The same of a run thread, by its index.
+SELECT r.*,
+    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
+FROM pf_listed AS r
+WHERE thread = :thread AND run_no < :before
+    AND (:status IS NULL OR status IN (:status, :or_status))
+    AND (:flow IS NULL OR flow_name = :flow)
+    AND (:thread IS NULL OR thread = :thread)
+    AND (:since IS NULL OR started_at >= :since)
+    AND (:text IS NULL OR instr(lower(
+        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
+        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
+        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
+    ), lower(:text)))
+    AND NOT EXISTS (
+        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+            SELECT 1 FROM pf_labels AS l
+            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
+        )
+    )
+ORDER BY run_no DESC LIMIT :limit;
+
+-- name: runs_labelled
+-- The same of a label, by its index.
+SELECT r.*,
+    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
+FROM pf_labels AS f CROSS JOIN pf_listed AS r ON r.run_no = f.run_no
+WHERE f.key = :key AND f.value = :value AND f.run_no < :before
+    AND (:status IS NULL OR status IN (:status, :or_status))
+    AND (:flow IS NULL OR flow_name = :flow)
+    AND (:thread IS NULL OR thread = :thread)
+    AND (:since IS NULL OR started_at >= :since)
+    AND (:text IS NULL OR instr(lower(
+        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
+        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
+        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
+    ), lower(:text)))
+    AND NOT EXISTS (
+        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+            SELECT 1 FROM pf_labels AS l
+            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
+        )
+    )
+ORDER BY f.run_no DESC LIMIT :limit;
 
 -- name: request_cancel
 -- Ask whoever runs the run to stop after the step that it is at.
@@ -401,14 +481,27 @@ WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= 
 ORDER BY k.line, k.key_no, v.step;
 
 -- name: runs_to_prune
--- Every run or those of a flow, newest first, with the time when something last happened in it.
+-- The runs that match, newest first, with the time when something last happened in each; not the last
+-- completed one of a run thread, with whose store the next one begins.
 SELECT run_no, status, owned, coalesce(
     completed_at,
     (SELECT ts FROM pf_log WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
     started_at,
     ''
 ) AS last
-FROM pf_run WHERE :flow IS NULL OR flow_name = :flow
+FROM pf_run AS r
+WHERE (:flow IS NULL OR flow_name = :flow) AND (:thread IS NULL OR thread = :thread)
+    AND NOT EXISTS (
+        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+            SELECT 1 FROM pf_labels AS l
+            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
+        )
+    )
+    AND (thread IS NULL OR status <> 'completed' OR EXISTS (
+        SELECT 1 FROM pf_run AS n
+        WHERE n.thread = r.thread AND n.run_no > r.run_no AND n.flow_name = r.flow_name
+            AND n.status = 'completed'
+    ))
 ORDER BY run_no DESC;
 
 -- name: delete_unused_graphs

@@ -17,6 +17,7 @@ from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, placed
 from pocoflow.db.positions import read_unfinished
 from pocoflow.db.question_rows import Answer, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
+from pocoflow.db.run_threads import UNNAMED, Named, refuse_resume
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import INITIAL, Change, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
@@ -90,11 +91,14 @@ class RunRecorder(LineRecorder):
         token: str,
         first: Address,
         graph: str,
+        named: Named = UNNAMED,
     ) -> None:
         """Create the run with its initial store and its first position, and take its lock.
 
         Raises:
             RunExistsError: The run id is used already.
+            ThreadBusyError: A run of its thread is open.
+            ThreadMovedError: One has completed since, so that it has to begin with another store.
             DatabaseError: The database cannot be written.
         """
         row = {
@@ -104,7 +108,7 @@ class RunRecorder(LineRecorder):
             "owned": 1,
             "token": token,
         }
-        self.create(store, {**row, "flow_name": flow_name}, first.names, graph)
+        self.create(store, {**row, "flow_name": flow_name}, first.names, graph, named)
 
     def create(
         self,
@@ -112,11 +116,14 @@ class RunRecorder(LineRecorder):
         row: Mapping[str, Any],
         first: Sequence[str],
         graph: str | None,
+        named: Named = UNNAMED,
     ) -> None:
         """Create the run's row, initial store and position in one transaction.
 
         Raises:
             RunExistsError: The run id is used already.
+            ThreadBusyError: A run of its thread is open.
+            ThreadMovedError: As :meth:`begin`.
             DatabaseError: The database cannot be written.
         """
         self._store = store
@@ -130,11 +137,14 @@ class RunRecorder(LineRecorder):
                     "run_id": self.run_id,
                     "store_name": stored_text(store.name),
                     "fence": fence,
+                    "thread": named.thread,
+                    "inputs": named.inputs,
                     **row,
                 }
                 if graph is not None:
                     given["graph_no"] = _graph_number(raw, graph)
                 run.take(self._db.insert_run(given, raw), fence)
+                named.enter(raw, run.run_no)
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._hold()
@@ -158,17 +168,20 @@ class RunRecorder(LineRecorder):
                 "file was restored; end that process"
             )
 
-    def claim(self, *, recovering: bool = False) -> Unfinished:
+    def claim(self, *, recovering: bool = False, flows: Sequence[str] = ()) -> Unfinished:
         """Take the lock of a stored run that this process wants to go on with, and read where.
 
         From here on no other process can go on with it; :meth:`go_on` or :meth:`let_go` follows.
 
         Args:
             recovering: Only if it is still one of ``runs_to_recover``.
+            flows: The names that its flow has and had.
 
         Raises:
             RunNotFoundError: There is no such run.
             TakenError: It is completed, or alive in this or another process.
+            ResumeError: A later run of its run thread has begun.
+            ThreadBusyError: Another run of its run thread is open.
         """
         run = self._run
         run.take(self._db.number(self.run_id), 0)
@@ -178,13 +191,13 @@ class RunRecorder(LineRecorder):
                 "when nobody runs it"
             )
         try:
-            self._fence_off(recovering)
+            self._fence_off(recovering, flows)
             return self.unfinished()
         except BaseException:
             self.let_go()
             raise
 
-    def _fence_off(self, recovering: bool) -> None:
+    def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:
         """Turn away whoever claimed the run before; its lock may have been lost with the file."""
         run = self._run
         with self._db.writing() as raw:
@@ -208,6 +221,7 @@ class RunRecorder(LineRecorder):
                 )
             if recovering:
                 self._refuse_changed(raw, row["flow_name"])
+            refuse_resume(raw, row, (*flows, row["flow_name"]))
             fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
             run.take(run.run_no, fence)
             run.look(raw)

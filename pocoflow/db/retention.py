@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from pocoflow.db.connection import Connection
@@ -25,22 +25,22 @@ def prune(
     older_than: timedelta | None,
     keep: int | None,
     statuses: Iterable[str],
-    flow_name: str | None,
+    wanted: Mapping[str, str | None],
     dry_run: bool,
 ) -> int:
     """Remove runs with all that belongs to them; how many. Never one that lives.
 
     A few at a time, so that runs that are working meanwhile need not wait.
     """
-    wanted = frozenset(statuses)
+    of_status = frozenset(statuses)
     latest = None if older_than is None else (datetime.now(UTC) - older_than).isoformat()
-    found = _kept(_matching(connection, locks, wanted, flow_name), keep)
+    found = _kept(_matching(connection, locks, of_status, wanted), keep)
     numbers = [row["run_no"] for row in found if latest is None or row["last"] < latest]
     if dry_run:
         return len(numbers)
     removed = 0
     for first in range(0, len(numbers), _AT_A_TIME):
-        removed += _remove(connection, locks, numbers[first : first + _AT_A_TIME], wanted)
+        removed += _remove(connection, locks, numbers[first : first + _AT_A_TIME], of_status)
     if removed:
         with connection.transaction() as raw:
             raw.execute(QUERIES["delete_unused_graphs"])
@@ -48,11 +48,14 @@ def prune(
 
 
 def _matching(
-    connection: Connection, locks: RunLocks, wanted: frozenset[str], flow_name: str | None
+    connection: Connection,
+    locks: RunLocks,
+    statuses: frozenset[str],
+    wanted: Mapping[str, str | None],
 ) -> Iterator[sqlite3.Row]:
-    """The runs of these statuses and this flow, the newest first."""
-    for row in connection.rows(QUERIES["runs_to_prune"], {"flow": flow_name}):
-        if _status(row, locks) in wanted:
+    """The runs of these statuses that match, the newest first."""
+    for row in connection.rows(QUERIES["runs_to_prune"], dict(wanted)):
+        if _status(row, locks) in statuses:
             yield row
 
 

@@ -73,7 +73,7 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
     ),
     **dict.fromkeys(
         (
-            *("started_at", "completed_at", "current_node", "error_msg", "error_type"),
+            *("started_at", "completed_at", "current_node", "error_msg", "error_type", "thread"),
             *("traceback", "parent_run_id", "node_name", "action", "value", "deadline"),
             *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
             *("path", "node", "next_node", "next_path", "note", "mark", "data", "event"),

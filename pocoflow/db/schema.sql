@@ -14,7 +14,9 @@ CREATE TABLE pf_graphs (
 -- whatever the clock says; the number of a run that was removed is never given to another one.
 -- owned: the run was started by a process that holds the lock of this run while it lives, so a reader
 -- can tell a live run from a dead one. fence rises with every process that takes the run; a commit
--- under an older number is refused. token: 128 random bits, the stem of idempotency keys.
+-- under an older number is refused. token: 128 random bits, the stem of idempotency keys. thread: the
+-- run thread of its flow that it belongs to. inputs: a digest of what it was started with, of a run
+-- whose id was given; empty if that could not be stored.
 CREATE TABLE pf_run (
     run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id           TEXT NOT NULL UNIQUE,
@@ -36,7 +38,9 @@ CREATE TABLE pf_run (
     store_name       TEXT NOT NULL DEFAULT '',
     parent_run_id    TEXT,
     parent_step      INTEGER,
-    graph_no         INTEGER REFERENCES pf_graphs (graph_no)
+    graph_no         INTEGER REFERENCES pf_graphs (graph_no),
+    thread           TEXT,
+    inputs           TEXT
 );
 
 CREATE INDEX pf_run_by_status ON pf_run (status, run_no);
@@ -44,6 +48,24 @@ CREATE INDEX pf_run_by_status ON pf_run (status, run_no);
 CREATE INDEX pf_run_by_flow ON pf_run (flow_name, status);
 
 CREATE INDEX pf_run_by_parent ON pf_run (parent_run_id) WHERE parent_run_id IS NOT NULL;
+
+CREATE INDEX pf_run_by_thread ON pf_run (thread, run_no) WHERE thread IS NOT NULL;
+
+-- The runs that keep others of their run thread from beginning.
+CREATE INDEX pf_run_open ON pf_run (thread) WHERE thread IS NOT NULL AND (
+    status IN ('queued', 'running', 'paused')
+    OR (status = 'failed' AND error_type = 'Interrupted')
+);
+
+-- What runs are found by.
+CREATE TABLE pf_labels (
+    run_no INTEGER NOT NULL REFERENCES pf_run (run_no) ON DELETE CASCADE,
+    key    TEXT NOT NULL,
+    value  TEXT NOT NULL,
+    PRIMARY KEY (run_no, key)
+) WITHOUT ROWID;
+
+CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 
 -- The log of the runs, a row a commit. id is run_no * 2^32 + a sequence that only grows. kind is one
 -- of those in log.py. line numbers the lines of execution of a run: 0 is the run itself, the others
@@ -165,8 +187,17 @@ SELECT
             AND coalesce(nullif(l.next_node, ''), l.node) IS NOT NULL ORDER BY l.id DESC LIMIT 1
     ), current_node) ELSE current_node END AS current_node,
     error_msg, error_type, traceback, run_no, owned, token, store_name, cancel_requested,
-    parent_run_id, parent_step, graph_no, fence
+    parent_run_id, parent_step, graph_no, fence, thread
 FROM pf_run AS r;
+
+-- The same for lists, which have the beginnings of long texts only.
+CREATE VIEW pf_listed AS
+SELECT
+    run_id, flow_name, status, started_at, completed_at, total_steps,
+    substr(current_node, 1, 1000) AS current_node, substr(error_msg, 1, 20000) AS error_msg,
+    error_type, substr(traceback, 1, 20000) AS traceback, run_no, owned, fence, token, store_name,
+    cancel_requested, parent_run_id, parent_step, graph_no, thread
+FROM pf_runs;
 
 -- The events. A row of the log is one or two: the second says what began, or ended, with it.
 CREATE VIEW pf_events AS

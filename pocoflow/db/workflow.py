@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import weakref
@@ -23,7 +24,7 @@ from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
-from pocoflow.db.rows import STATUSES, Status
+from pocoflow.db.rows import STATUSES, Status, is_object, read_json
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import (
@@ -180,6 +181,8 @@ class WorkflowDB(Questions, Checkpoints):
         text: str | None = None,
         since: str | None = None,
         before: int | None = None,
+        thread: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
         """The newest runs, last created first. A run whose process is gone reads as failed.
 
@@ -187,27 +190,34 @@ class WorkflowDB(Questions, Checkpoints):
             limit: At most so many runs.
             status: Only runs that read as this one of ``STATUSES``.
             flow_name: Only runs of this flow.
-            text: Only runs with this in their id, flow, current node, error or parent's id;
-                upper and lower case ASCII letters are the same.
+            text: Only runs with this in their id, flow, current node, error, parent's id or run
+                thread; upper and lower case ASCII letters are the same.
             since: Only runs started at or after this ISO-8601 time in UTC.
             before: Only runs created before the run of this ``run_no``: the page that follows.
+            thread: Only runs of this run thread; of all flows, unless ``flow_name`` is given.
+            labels: Only runs that have all of these.
 
         Raises:
             ValueError: There is no such status.
         """
         if status is not None and status not in STATUSES:
             raise ValueError(f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}")
-        if (status, flow_name, text, since, before) == (None,) * 5:
+        if (status, flow_name, text, since, before, thread, labels or None) == (None,) * 7:
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
         # What is stored as running may read as failed, so it is looked at for both.
         stored = ("running", status) if status == "failed" else (status, status)
         wanted = {"status": stored[0], "or_status": stored[1], "flow": flow_name, "limit": limit}
-        wanted |= {"text": text, "since": since}
+        wanted |= {"text": text, "since": since, "thread": thread}
+        wanted["labels"] = json.dumps(dict(labels or {}))
+        query = "runs_matching" if thread is None else "runs_of_thread"
+        if labels and thread is None:
+            query = "runs_labelled"
+            wanted["key"], wanted["value"] = next(iter(labels.items()))
         found: list[dict[str, Any]] = []
         last = (1 << 63) - 1 if before is None else before
         while len(found) < limit:
-            rows = self.connection.rows(QUERIES["runs_matching"], {**wanted, "before": last})
+            rows = self.connection.rows(QUERIES[query], {**wanted, "before": last})
             runs = map(self._truthful, rows)
             found += [run for run in runs if status is None or run["status"] == status]
             if len(rows) < limit:
@@ -226,37 +236,38 @@ class WorkflowDB(Questions, Checkpoints):
     def request_cancel(self, run_id: str) -> bool:
         """Ask a run, in whatever process it is, to stop after the step that it is at.
 
-        A paused run, which nobody runs, is cancelled at once.
+        A run that nobody runs, as it is queued, paused or was interrupted, is cancelled at once.
 
         Returns:
-            Whether the run was running, and so was asked, or paused.
+            Whether the run was one of these, or running, and so was asked.
 
         Raises:
             RunNotFoundError: There is no such run.
         """
-        status = (self.get_run(run_id) or {}).get("status")
-        if status not in ("running", "paused"):
+        run = self.get_run(run_id) or {}
+        waits = run.get("status") in ("queued", "running", "paused")
+        if not waits and run.get("error_type") != "Interrupted":
             self.number(run_id)  # says so if there is no such run
             return False
         with self.writing() as raw:
             # It may have paused, or gone on, since we looked.
             asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
-            return asked or self._cancel_paused(raw, run_id)
+            return asked or self._cancel_waiting(raw, run_id)
 
-    def _cancel_paused(self, raw: sqlite3.Connection, run_id: str) -> bool:
+    def _cancel_waiting(self, raw: sqlite3.Connection, run_id: str) -> bool:
         now, number = utc_now(), self.number(run_id)
-        row = raw.execute(QUERIES["cancel_paused"], (now, number)).fetchone()
+        row = raw.execute(QUERIES["cancel_waiting"], (now, number)).fetchone()
         if row is None:
             return False
         append_foreign(raw, number, Kind.CANCELLED, row[0])
         return True
 
     def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
-        run = dict(row)
+        run = _run(row)
         if run["owned"] and run["status"] == "running" and not self.locks.is_held(run["run_no"]):
             # Between our read and our look at the lock the run may have ended by itself.
             again = self.connection.row(QUERIES["run_by_id"], (run["run_id"],))
-            run = dict(again) if again is not None else run
+            run = _run(again) if again is not None else run
             if run["owned"] and run["status"] == "running":
                 run.update(status="failed", error_msg=INTERRUPTED, error_type="Interrupted")
                 self._persist_interrupted(run)
@@ -297,17 +308,22 @@ class WorkflowDB(Questions, Checkpoints):
         keep: int | None = None,
         status: str | Iterable[str] = ENDED,
         flow_name: str | None = None,
+        thread: str | None = None,
+        labels: Mapping[str, str] | None = None,
         dry_run: bool = False,
     ) -> int:
         """Remove old runs with their events and checkpoints; a run that lives is never removed.
 
-        The file keeps its size, and new runs use the room: :meth:`vacuum` gives it back.
+        Nor is the last completed run of a run thread, with whose store the next one begins. The
+        file keeps its size, and new runs use the room: :meth:`vacuum` gives it back.
 
         Args:
             older_than: Only runs in which nothing has happened for so long.
             keep: Only runs beyond the newest ``keep`` that match ``status`` and ``flow_name``.
             status: Only runs that read as one of these; those that have ended, by default.
             flow_name: Only runs of this flow.
+            thread: Only runs of this run thread.
+            labels: Only runs that have all of these.
             dry_run: Remove nothing.
 
         Returns:
@@ -332,7 +348,7 @@ class WorkflowDB(Questions, Checkpoints):
             older_than=older_than,
             keep=keep,
             statuses=statuses,
-            flow_name=flow_name,
+            wanted={"flow": flow_name, "thread": thread, "labels": json.dumps(dict(labels or {}))},
             dry_run=dry_run,
         )
 
@@ -418,7 +434,16 @@ _NEW_RUN: dict[str, Any] = {
     "parent_run_id": None,
     "parent_step": None,
     "graph_no": None,
+    "thread": None,
+    "inputs": None,
 }
+
+
+def _run(row: sqlite3.Row) -> dict[str, Any]:
+    run = dict(row)
+    if "labels" in run:
+        run["labels"] = read_json(run["labels"], is_object, f"the labels of run {run['run_id']!r}")
+    return run
 
 
 def _close(connection: Connection, locks: RunLocks) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
@@ -16,6 +17,7 @@ from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
+from pocoflow.errors import ThreadBusyError
 from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.stream import stream, stream_async
 from pocoflow.store.store import Store
@@ -41,15 +43,17 @@ class Execution(Generic[StateT]):
         start: Writes the beginning.
         home: Where the run is kept; ``None`` if it is not, and nothing in ``start`` may block.
         shared: Whether the beginning may share a transaction with what other runs commit.
+        waits: Whether to wait while another run of its thread is open.
     """
 
     start: Callable[[], Begun]
     home: Callable[[], Storage | None]
     shared: bool
+    waits: bool = False
 
     def run(self) -> Store[StateT]:
         """Run to the end in this thread."""
-        line, _ = self.start()
+        line, _ = self._started()
         drive(line.context, steps(line))
         return line.store
 
@@ -61,17 +65,39 @@ class Execution(Generic[StateT]):
 
     def background(self) -> RunHandle[StateT]:
         """Run in a daemon thread."""
-        return RunHandle(*self.start())
+        return RunHandle(*self._started())
 
     def stream(self) -> Generator[Event, None, None]:
         """Run in a thread and give the events."""
-        return stream(*self.start())
+        return stream(*self._started())
 
     def stream_async(self) -> AsyncGenerator[Event, None]:
         """Run on the caller's event loop and give the events."""
         return stream_async(self._begin)
 
+    def _started(self) -> Begun:
+        if not self.waits:
+            return self.start()
+        pauses = _pauses()
+        while True:
+            try:
+                return self.start()
+            except ThreadBusyError:
+                time.sleep(next(pauses))
+
     async def _begin(self) -> Line:
+        import asyncio
+
+        pauses = _pauses()
+        while True:
+            try:
+                return await self._begin_now()
+            except ThreadBusyError:
+                if not self.waits:
+                    raise
+                await asyncio.sleep(next(pauses))
+
+    async def _begin_now(self) -> Line:
         if (storage := self.home()) is None:
             line, _ = self.start()
         else:
@@ -89,6 +115,14 @@ class Execution(Generic[StateT]):
 
     def _start(self, begun: list[Line]) -> None:
         begun.append(self.start()[0])
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two looks whether another run has ended."""
+    pause = 0.002
+    while True:
+        yield pause
+        pause = min(2 * pause, 0.1)
 
 
 def _end(begun: Iterable[Line], exc: BaseException) -> None:

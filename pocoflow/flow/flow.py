@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overload
 
 from pydantic import BaseModel
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, Unpack
 
 from pocoflow.address import Address, check_name
 from pocoflow.engine.commits import Unopened
@@ -32,6 +32,7 @@ from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
 from pocoflow.flow.execution import Begun, Execution
 from pocoflow.flow.handle import RunHandle
+from pocoflow.flow.naming import BY_ITSELF, RunKeywords, RunName, digest, inputs_of
 from pocoflow.flow.proving import Proofs, names_of
 from pocoflow.flow.starting import (
     Resumable,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
     from pocoflow.db.question_rows import Asked
+    from pocoflow.db.run_threads import Named
     from pocoflow.engine.event_types import Event
     from pocoflow.nodes.question import Reply
 
@@ -113,8 +115,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
             by a cancellation, and fails. That of a nested flow does not count.
-        run_id: Id of the next runs, for a caller who has ids of his own; made anew for each run
-            by default.
+        run_id: Id of the next run, for one run at a time: what is set here is the same for all that
+            start. ``run(..., run_id=)`` gives a run an id of its own.
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
         aliases: Classes of stored values that have other names now, or that no module has, by those
             that are on record: ``{"old_module:Name": Name}``.
@@ -341,6 +343,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *,
         resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
+        **named: Unpack[RunKeywords],
     ) -> Store[StateT]:
         """Run to the end in this thread.
 
@@ -350,6 +353,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             resume_from: Begin at this node instead of the start.
             resources: Live objects, never stored: ``{client: Client()}``, where ``client`` is what
                 ``resource(Client, "name")`` returned.
+            **named: How the run is addressed; all but ``run_id`` need a database. ``run_id``: its
+                id; one is made by default. ``thread``: its run thread. It begins with the store
+                with which the last completed run of the thread ended, with ``store``, a dict or a
+                model, on top: of a model the fields that were set, of a field with a reducer an
+                increment. ``labels``: texts by name that the run is found by. ``if_busy``: what to
+                do while another run of the thread is queued, running, paused or interrupted:
+                ``"refuse"`` (the default), or ``"wait"`` until it has ended.
 
         Returns:
             The store of the run.
@@ -360,11 +370,12 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             ResourceError: A function node asks for a resource that is missing or of another type.
             InvalidValueError: The store does not fit the schema.
             RunExistsError: ``run_id`` is used already.
+            ThreadBusyError: Another run of the thread is open.
             MaxStepsError: The run needed more than ``max_steps`` steps.
             DeadlineError: It took longer than ``deadline`` seconds.
             Exception: Whatever a node raised, as it was raised.
         """
-        return self._new(store, resume_from, resources).run()
+        return self._new(store, resume_from, resources, named).run()
 
     async def run_async(
         self,
@@ -372,6 +383,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *,
         resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
+        **named: Unpack[RunKeywords],
     ) -> Store[StateT]:
         """Run to the end on the caller's event loop; like :meth:`run` in everything else.
 
@@ -379,7 +391,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
         the run.
         """
-        return await self._new(store, resume_from, resources).run_async()
+        return await self._new(store, resume_from, resources, named).run_async()
 
     def run_background(
         self,
@@ -387,13 +399,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *,
         resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
+        **named: Unpack[RunKeywords],
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
 
         The run is in the database, as ``running``, when this returns. If the interpreter exits
         before the run has ended, the run ends with it and reads as interrupted.
         """
-        return self._new(store, resume_from, resources).background()
+        return self._new(store, resume_from, resources, named).background()
 
     def stream(
         self,
@@ -401,6 +414,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *,
         resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
+        **named: Unpack[RunKeywords],
     ) -> Generator[Event, None, None]:
         """Start a run in a thread and give its events as they happen; else like :meth:`run`.
 
@@ -408,7 +422,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         reader without a bound and without slowing the run down. Leaving the loop early cancels the
         run. An exception that ends the run is raised after its last event.
         """
-        return self._new(store, resume_from, resources).stream()
+        return self._new(store, resume_from, resources, named).stream()
 
     def stream_async(
         self,
@@ -416,9 +430,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *,
         resume_from: NodeLike[Any] | None = None,
         resources: Mapping[Any, object] | None = None,
+        **named: Unpack[RunKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
-        return self._new(store, resume_from, resources).stream_async()
+        return self._new(store, resume_from, resources, named).stream_async()
 
     @property
     def graph(self) -> Graph:
@@ -803,7 +818,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         flow_was: str | None,
     ) -> Resuming:
         known = {**self.aliases, **(aliases or {})}
-        return Resuming(changes or {}, rename or {}, tuple(types), known, flow_was)
+        names = tuple(filter(None, (self.flow_name, *self.formerly, flow_was)))
+        return Resuming(changes or {}, rename or {}, tuple(types), known, flow_was, names)
 
     def _recovering(
         self,
@@ -825,10 +841,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         given: StoreLike[StateT],
         resume_from: NodeLike[Any] | None,
         resources: Mapping[Any, object] | None,
+        named: RunKeywords,
     ) -> Execution[StateT]:
         refuse_while_importing(self.flow_name)
-        start = partial(self._begin, given, resume_from, resources)
-        return Execution(start, self._home, shared=True)
+        name = RunName.of(named) if named else BY_ITSELF
+        if self.db_path is None and named:
+            name.refuse_without_database(self.flow_name)
+        start = partial(self._begin, given, resume_from, resources, name)
+        return Execution(start, self._home, shared=True, waits=name.if_busy == "wait")
 
     def _old(
         self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
@@ -843,19 +863,27 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         given: StoreLike[StateT],
         resume_from: NodeLike[Any] | None,
         resources: Mapping[Any, object] | None,
+        name: RunName,
     ) -> Begun:
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
-        store = open_store(given, self.schema, self.flow_name)
+        named, run_id = None, name.run_id or self.run_id
+        if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
+            named = self._named(name, given, run_id)
+        if named is None or named.thread is None:
+            store = open_store(given, self.schema, self.flow_name)
+        else:
+            store = self._next_store(given, named)
         self._prove(place, (), store)
-        run_id, token = new_run_id(self.flow_name)
-        line = self._line(graph, place, (self.run_id or run_id, token), store, objects)
+        made, token = new_run_id(self.flow_name)
+        line = self._line(graph, place, (run_id or made, token), store, objects)
         database = self._open_database(graph)
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
         if database is not None:
             from pocoflow.db.recorder import RunRecorder
+            from pocoflow.db.run_threads import UNNAMED, ThreadMovedError
 
             classes = classes_of(store.schema, aliases=self.aliases)
             recorder = line.ledger = RunRecorder(database, line.context.run_id, classes)
@@ -863,8 +891,33 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             first, described = Address(path, leaf.name), self._fingerprint(graph)
             for text in self._proofs.remarks:
                 recorder.remark(text)
-            recorder.begin(store, self.flow_name, token, first, described)
+            facts = (store, self.flow_name, token, first, described, named or UNNAMED)
+            try:
+                recorder.begin(*facts)
+            except ThreadMovedError:
+                return self._begin(given, resume_from, resources, name)
         return line, database
+
+    def _named(self, name: RunName, given: object, run_id: str | None) -> Named:
+        """What is put on record of how a run is addressed."""
+        from pocoflow.db.run_threads import Named, last_run
+
+        inputs = None if run_id is None else digest(given)
+        named = Named(name.labels, inputs, name.thread, (self.flow_name, *self.formerly))
+        if name.thread is None:
+            return named
+        return replace(named, last=last_run(self.database.connection, named))
+
+    def _next_store(self, given: object, named: Named) -> Store[Any]:
+        """The store of the next run of a thread."""
+        from pocoflow.flow.resume.migrated import next_store
+
+        inputs = inputs_of(given, self.flow_name)
+        schema: object = self.schema
+        if schema is None and isinstance(given, BaseModel):
+            schema = type(given)
+        classes = classes_of(schema, aliases=self.aliases)
+        return next_store(self.database, named.last, schema, self.flow_name, inputs, classes)
 
     def _reopen(
         self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None

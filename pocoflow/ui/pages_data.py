@@ -64,12 +64,27 @@ def open_database(path: str) -> WorkflowDB:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which runs are looked at; ``""`` and ``None`` mean all of them."""
+    """Which runs are looked at; ``""`` and ``None`` mean all of them.
+
+    ``found_by`` is a run thread, or labels as ``key=value`` with commas between them.
+    """
 
     text: str = ""
     flow: str | None = None
     status: Status | None = None
     within: timedelta | None = None
+    found_by: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels that runs have to have."""
+        pairs = (one.partition("=") for one in self.found_by.split(","))
+        return {key.strip(): value.strip() for key, sign, value in pairs if sign}
+
+    @property
+    def thread(self) -> str | None:
+        """The run thread that they have to be of."""
+        return None if self.labels else self.found_by.strip() or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,8 @@ def read_page(
         text=filters.text or None,
         since=since,
         before=before,
+        thread=filters.thread,
+        labels=filters.labels,
     )
     runs = rows[:size]
     open_questions = waiting(database)

@@ -109,7 +109,15 @@ def _filters(place: Place, flows: list[str]) -> Filters:
             bind="query-params",
             width=200,
         )
-    return Filters(text or "", flow, status, _WITHIN[within])
+        found_by = st.text_input(
+            "Run thread or label",
+            key=place.name("by"),
+            placeholder="ann, or user=ann",
+            on_change=first_page,
+            bind="query-params",
+            width=200,
+        )
+    return Filters(text or "", flow, status, _WITHIN[within], found_by or "")
 
 
 def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:

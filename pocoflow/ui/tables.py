@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import FlowCounts
 from pocoflow.ui.text import cut, visible
-from pocoflow.views.runs import describe, finished, seconds, waits_for
+from pocoflow.views.runs import describe, finished, labels_of, seconds, waits_for
 
 __all__ = [
     "NAME",
@@ -191,6 +191,8 @@ def run_facts(
         facts.append(["Cancel", "text", "asked to stop after this step"])
     if run["status"] == "paused" or questions:
         facts.append(["Questions", "text", waits_for(questions)])
+    facts.append(["Run thread", "code", cut(run["thread"] or "", NAME)])
+    facts.append(["Labels", "text", cut(labels_of(run["labels"]), 200)])
     if run["parent_run_id"]:
         parent = f"{cut(run['parent_run_id'], NAME)}, step {run['parent_step']}"
         facts.append(["Forked from", "code", parent])

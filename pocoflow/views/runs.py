@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["describe", "finished", "parse_time", "seconds", "waits_for"]
+__all__ = ["describe", "finished", "labels_of", "parse_time", "seconds", "waits_for"]
 
 
 def parse_time(text: object) -> datetime | None:
@@ -33,6 +33,11 @@ def describe(row: Mapping[str, Any], *, module: bool = False) -> str:
     kind, message = row.get("error_type") or "", str(row.get("error_msg") or "")
     kind = kind if module else kind.rpartition(".")[2]
     return message if kind in ("", "Interrupted", message) else f"{kind}: {message}"
+
+
+def labels_of(labels: Mapping[str, str]) -> str:
+    """The labels of a run in one line: ``user=ann, kind=chat``."""
+    return ", ".join(f"{key}={value}" for key, value in labels.items())
 
 
 def waits_for(questions: int) -> str:

@@ -175,3 +175,13 @@ WorkflowDB("x.db").list_runs(status="complete")  # type: ignore[arg-type]  # ty:
 for told in flow.stream({}):
     if told.kind == "node_error":
         assert_type(told.phase, Literal["prep", "exec", "post", "commit"])
+
+# How a run is addressed: the same keywords at every way to start.
+named = {"user": "ann"}
+assert_type(flow.run(article, run_id="a", thread="t", labels=named, if_busy="wait"), Store[Article])
+addressed = flow.run_background(article, run_id=None, thread=None)
+assert_type(addressed, RunHandle[Article])
+flow.run(article, run_id=5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.run(article, run_idd="a")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+flow.stream(article, if_busy="queue")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.stream_async(article, labels=["user"])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

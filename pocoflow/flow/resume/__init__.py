@@ -82,7 +82,8 @@ class StoredRun:
         """
         recorder, resuming = self.recorder, self._resuming
         changes = resuming.changes
-        claimed = self._usable(recorder.claim(recovering=resuming.recovering))
+        claimed = recorder.claim(recovering=resuming.recovering, flows=resuming.names)
+        claimed = self._usable(claimed)
         try:
             self.token = (self._db.get_run(self._run_id) or {})["token"]
             places, nodes, stored = self._read(claimed, prove)

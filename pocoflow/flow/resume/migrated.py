@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from pocoflow.db import WorkflowDB
+from pocoflow.db.run_threads import LastRun
 from pocoflow.errors import ResumeError, StoreError
 from pocoflow.flow.resume.relocation import giving
 from pocoflow.store.missing import Unsaved
+from pocoflow.store.schema import make_schema
 from pocoflow.store.store import Store
+from pocoflow.values import Classes
 
-__all__ = ["under_schema"]
+__all__ = ["next_store", "under_schema"]
+
+
+def next_store(
+    database: WorkflowDB,
+    last: LastRun,
+    schema: object,
+    name: str,
+    inputs: Mapping[str, Any],
+    classes: Classes,
+) -> Store[Any]:
+    """The store that a run of a run thread begins with.
+
+    That with which the last run ended, or an empty one, with the inputs on top: where a field has a
+    reducer and a value, the input is an increment. What could not be saved is unset.
+
+    Args:
+        database: Where the thread is.
+        last: The last completed run of it.
+        schema: The schema of the flow.
+        name: The name of a store that is made here.
+        inputs: What the run is given.
+        classes: The classes of the stored values.
+
+    Raises:
+        ResumeError: What is stored does not fit the schema as it is now.
+        StoreError: An input does not fit.
+    """
+    if last.run_no:
+        stored = database.load_store(last.run_id, last.step, classes)
+        lost = [key for key, mark in stored.unsaved.items() if mark.text is None]
+        store = under_schema(last.run_id, stored, schema, {}, unset=lost)
+    else:
+        store = Store.over({}, schema, name)
+    made = make_schema(schema)
+    reduced = {} if made is None else {key: inputs[key] for key in made.reducers if key in inputs}
+    increments = [(key, one) for key, one in reduced.items() if key in store]
+    given = dict(increments)
+    store.apply({key: one for key, one in inputs.items() if key not in given}, increments)
+    return store
 
 
 def under_schema(
-    run_id: str, stored: Store[Any], schema: object, changes: Mapping[str, Any], changed: str = ""
+    run_id: str,
+    stored: Store[Any],
+    schema: object,
+    changes: Mapping[str, Any],
+    changed: str = "",
+    *,
+    unset: Collection[str] = (),
 ) -> Store[Any]:
     """The stored values under the schema as it is now, migrated by it if need be, and changed.
 
@@ -24,13 +73,15 @@ def under_schema(
         schema: The schema.
         changes: Values to set; what they replace need not fit the schema.
         changed: What has changed since the run was started, for the end of a message.
+        unset: Keys that could not be saved, and are as if they had never been there.
 
     Raises:
         ResumeError: What is stored does not fit.
         InvalidValueError: A change does not fit.
     """
     values = {key: value for key, value in stored.as_dict().items() if key not in changes}
-    unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in changes}
+    unset = {*changes, *unset}
+    unsaved = {key: mark for key, mark in stored.unsaved.items() if key not in unset}
     try:
         store = _rebuilt(stored, values, unsaved, schema, changes)
     except StoreError as exc:

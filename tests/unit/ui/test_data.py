@@ -130,6 +130,22 @@ def test_filters_narrow_a_page(tmp_path: Path) -> None:
         assert [run["run_id"] for run in page.runs] == ["unwanted", "wanted"]
 
 
+def test_a_run_thread_and_labels_narrow_a_page(tmp_path: Path) -> None:
+    """What is typed is a run thread, or labels where it has the form of some."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        flow = Flow(Node(), db_path=db)
+        flow.run({}, run_id="a", thread="t", labels={"user": "ann", "kind": "x"})
+        flow.run({}, run_id="b", thread="u", labels={"user": "ann"})
+        for typed, wanted in {
+            "t": ["a"],
+            " user=ann": ["b", "a"],
+            "user=ann, kind=x": ["a"],
+            "user=bob": [],
+        }.items():
+            page = read_page(db, Filters(found_by=typed), None, 10, NOW)
+            assert [run["run_id"] for run in page.runs] == wanted
+
+
 def test_changes_between_two_steps_are_told_by_kind() -> None:
     """Who compares two steps sees what came, went, grew and changed."""
 

@@ -1,0 +1,150 @@
+"""Run threads: sequences of runs of a flow, each beginning with the store of the one before."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pocoflow.db.connection import Connection
+from pocoflow.db.sql import QUERIES
+from pocoflow.errors import ResumeError, RunError, ThreadBusyError
+
+__all__ = ["UNNAMED", "LastRun", "Named", "ThreadMovedError", "last_run", "refuse_resume"]
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The last completed run of a run thread.
+
+    Attributes:
+        run_no: Its number; 0 if there is none.
+        run_id: Its id.
+        step: Its last step.
+    """
+
+    run_no: int = 0
+    run_id: str = ""
+    step: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the row of a run that begins says of it.
+
+    Attributes:
+        labels: What it is found by.
+        inputs: A digest of what it was started with; empty if that could not be stored, ``None`` if
+            nobody is going to ask.
+        thread: Its run thread.
+        flows: The names that its flow has and had, whose runs are those of the thread.
+        last: The run with whose store it begins.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    inputs: str | None = None
+    thread: str | None = None
+    flows: Sequence[str] = ()
+    last: LastRun = field(default_factory=LastRun)
+
+    def enter(self, raw: sqlite3.Connection, run_no: int) -> None:
+        """Put it on record of a run, in the transaction that has just inserted that.
+
+        Raises:
+            ThreadBusyError: Another run of the thread is open.
+            ThreadMovedError: ``last`` is not the last completed run of it any more.
+        """
+        if self.labels:
+            rows = [(run_no, *label) for label in self.labels.items()]
+            raw.executemany(QUERIES["insert_label"], rows)
+        if self.thread is None:
+            return
+        _refuse_open(self, raw.execute(*_open_query(self, run_no)).fetchone())
+        row = raw.execute(*_last_query(self)).fetchone()
+        if (0 if row is None else row["run_no"]) != self.last.run_no:
+            raise ThreadMovedError(f"a run of run thread {self.thread!r} has just completed")
+
+
+UNNAMED = Named()
+
+
+class ThreadMovedError(RunError):
+    """A run of a thread has completed since the store of the next one was made."""
+
+
+def last_run(connection: Connection, named: Named) -> LastRun:
+    """The last completed run of a run thread.
+
+    Raises:
+        ThreadBusyError: A run of the thread is open.
+    """
+    _refuse_open(named, connection.row(*_open_query(named)))
+    row = connection.row(*_last_query(named))
+    if row is None:
+        return LastRun()
+    return LastRun(row["run_no"], row["run_id"], row["total_steps"] - 1)
+
+
+def refuse_resume(
+    raw: sqlite3.Connection, run: Mapping[str, Any] | sqlite3.Row, flows: Sequence[str]
+) -> None:
+    """Refuse to go on with a run that has ended, and after which another one of its thread began.
+
+    Args:
+        raw: The connection, in a transaction.
+        run: The row of the run.
+        flows: The names that its flow has and had.
+
+    Raises:
+        ResumeError: One has begun.
+        ThreadBusyError: One is open.
+    """
+    interrupted = run["status"] == "failed" and run["error_type"] == "Interrupted"
+    if run["thread"] is None or interrupted or run["status"] not in ("failed", "cancelled"):
+        return
+    named = Named(thread=run["thread"], flows=flows)
+    wanted = {**_wanted(named), "run_no": run["run_no"]}
+    later = raw.execute(QUERIES["later_in_thread"], wanted).fetchone()
+    if later is not None:
+        raise ResumeError(
+            f"run {run['run_id']!r} is {run['status']}, and run {later[0]!r} of its run thread "
+            f"{named.thread!r} has begun after it, without what it would write; start a new run of "
+            "the thread, or fork() this one, which is then of no thread"
+        )
+    _refuse_open(named, raw.execute(*_open_query(named, run["run_no"])).fetchone())
+
+
+def _wanted(named: Named) -> dict[str, Any]:
+    return {"thread": named.thread, "flows": json.dumps(list(named.flows))}
+
+
+def _open_query(named: Named, besides: int = 0) -> tuple[str, dict[str, Any]]:
+    return QUERIES["open_in_thread"], {**_wanted(named), "besides": besides}
+
+
+def _last_query(named: Named) -> tuple[str, dict[str, Any]]:
+    return QUERIES["last_completed"], _wanted(named)
+
+
+def _refuse_open(named: Named, row: sqlite3.Row | None) -> None:
+    if row is None:
+        return
+    run_id, status = row["run_id"], row["status"]
+    stands = "interrupted" if status == "failed" else status
+    raise ThreadBusyError(
+        f"run thread {named.thread!r} has an open run, {run_id!r}, which is {stands}; one run of a "
+        "thread follows the other: wait for it with if_busy='wait', or end it: "
+        f"{_REMEDIES.get(stands, '').format(run_id)}db.request_cancel({run_id!r}) cancels it",
+        run_id=run_id,
+        thread=named.thread or "",
+        status=stands,
+    )
+
+
+_REMEDIES = {
+    "interrupted": "flow.resume({0!r}) goes on with it, ",
+    "queued": "flow.resume({0!r}) runs it, ",
+    "paused": "flow.answer({0!r}, ...) and flow.resume({0!r}) go on with it, ",
+}

@@ -1,0 +1,157 @@
+"""How a caller addresses the run that he starts: its id, its run thread, its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from pocoflow.address import check_name
+from pocoflow.errors import DefinitionError, NotStorableError
+from pocoflow.messages import closest, short
+from pocoflow.store.store import Store
+
+__all__ = ["BY_ITSELF", "Busy", "RunKeywords", "RunName", "check_labels", "digest", "inputs_of"]
+
+Busy = Literal["refuse", "wait"]
+
+
+class RunKeywords(TypedDict, total=False, closed=True):
+    """What every way to start a run takes to address it; :meth:`Flow.run` explains them."""
+
+    run_id: str | None
+    thread: str | None
+    labels: Mapping[str, str] | None
+    if_busy: Busy
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """What was said of a run that is to start.
+
+    Attributes:
+        run_id: Its id; ``None`` makes one.
+        thread: The run thread that it belongs to.
+        labels: What it is found by.
+        if_busy: What to do while a run of the thread is open.
+    """
+
+    run_id: str | None = None
+    thread: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    if_busy: Busy = "refuse"
+
+    @classmethod
+    def of(cls, given: RunKeywords) -> Self:
+        """What was given by keywords.
+
+        Raises:
+            TypeError: There is no such keyword.
+            DefinitionError: A value makes no sense.
+        """
+        for key in given:
+            if key not in RunKeywords.__annotations__:
+                known = ("store", "resume_from", "resources", *RunKeywords.__annotations__)
+                raise TypeError(
+                    f"a run is started without a keyword argument {key!r}{closest(key, known)} "
+                    f"(there are: {', '.join(known)})"
+                )
+        run_id, thread = given.get("run_id"), given.get("thread")
+        for what, name in (("run_id", run_id), ("thread", thread)):
+            if name is not None:
+                check_name(f"{what}=", name)
+        labels = given.get("labels") or {}
+        check_labels("labels", labels)
+        busy = given.get("if_busy", "refuse")
+        _check_choice("if_busy", busy, get_args(Busy))
+        if busy == "wait" and thread is None:
+            raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
+        return cls(run_id, thread, dict(labels), busy)
+
+    def refuse_without_database(self, flow_name: str) -> None:
+        """Refuse what has no effect where no runs are kept.
+
+        Raises:
+            DefinitionError: There is some.
+        """
+        for what, given in (("thread", self.thread), ("labels", self.labels)):
+            if given:
+                raise DefinitionError(
+                    f"flow {flow_name!r} keeps no runs, so {what}={short(given)} has no effect: "
+                    "give it a db_path"
+                )
+
+
+BY_ITSELF = RunName()
+"""A run of which nothing was said."""
+
+
+def check_labels(what: str, labels: object) -> None:
+    """Refuse what is no mapping of names to texts.
+
+    Raises:
+        DefinitionError: It is none.
+    """
+    if not isinstance(labels, Mapping):
+        raise DefinitionError(f"{what}={short(labels)}: a dict of texts, as in {{'user': 'ann'}}")
+    for key, value in labels.items():
+        check_name("the key of a label", key)
+        check_name(f"label {key!r}", value)
+
+
+def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise DefinitionError(f"{what} is {' or '.join(map(repr, choices))}, not {short(given)}")
+
+
+def inputs_of(given: object, flow_name: str) -> dict[str, Any]:
+    """What a run of a thread is given on top of the store that it begins with.
+
+    Raises:
+        DefinitionError: It is a ``Store``, or nothing that a run may be given.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, BaseModel):
+        given = given.model_copy(deep=True)
+        return {name: getattr(given, name) for name in given.model_fields_set}
+    if isinstance(given, Store) or not isinstance(given, Mapping):
+        raise DefinitionError(
+            f"flow {flow_name!r}: a run of a thread begins with the store of the run before, and "
+            f"takes its inputs as a dict or an instance of the schema, not {short(given)}"
+        )
+    return dict(given)
+
+
+def digest(given: object) -> str:
+    """A digest of what a run is started with; empty if that cannot be stored."""
+    import hashlib
+    import json
+
+    from pocoflow.values import dumps
+
+    if isinstance(given, BaseModel):
+        given = {name: getattr(given, name) for name in given.model_fields_set}
+    values = dict(given) if isinstance(given, Mapping) else {}
+    try:
+        tree = _ordered(json.loads(dumps(values)))
+    except NotStorableError:
+        return ""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def _ordered(tree: Any) -> Any:
+    """The same with the elements of sets, which have no order, in one."""
+    from json import dumps
+
+    if isinstance(tree, list):
+        return [_ordered(one) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    made = {key: _ordered(one) for key, one in tree.items()}
+    if made.get("$type") in ("set", "frozenset"):
+        made["value"] = sorted(made["value"], key=lambda one: dumps(one, sort_keys=True))
+    return made
