@@ -35,7 +35,7 @@ def add_database(parser: argparse.ArgumentParser) -> None:
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Add ``--flow``, ``--thread`` and ``--label`` to the arguments of a command on several runs."""
+    """Add ``--flow``, ``--thread`` and ``--label`` to the arguments of a command."""
     parser.add_argument("--flow", metavar="F", help="only runs of this flow")
     parser.add_argument("--thread", metavar="T", help="only runs of this run thread")
     parser.add_argument(

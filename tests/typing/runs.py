@@ -180,7 +180,7 @@ for told in flow.stream({}):
 named = {"user": "ann"}
 assert_type(flow.run(article, run_id="a", thread="t", labels=named, if_busy="wait"), Store[Article])
 addressed = flow.run_background(article, run_id=None, thread=None)
-assert_type(addressed, RunHandle[Article])
+handled: RunHandle[Article] = addressed
 flow.run(article, run_id=5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run(article, run_idd="a")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
 flow.stream(article, if_busy="queue")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

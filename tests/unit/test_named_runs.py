@@ -155,7 +155,7 @@ def test_an_id_that_is_used_is_refused(chat: Flow[Chat]) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(chat: Flow[Chat], named: Any, said: str) -> None:
-    """An id, a thread and labels are texts that can be stored; a choice is one of those there are."""
+    """An id, a thread and labels are texts that can be stored; a choice is one there is."""
     with pytest.raises(DefinitionError, match=said):
         chat.run({"messages": ["a"]}, **named)
 
