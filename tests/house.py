@@ -36,6 +36,13 @@ FACES = ("events", "failure", "function", "middleware", "node", "reducers", "run
 """Documented import paths of what lives in a room."""
 
 _BETWEEN = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+_DOCUMENTED_NAMES = {
+    *("_replace", "_asdict", "_fields", "_make"),  # of named tuples
+    *("_name_", "_value_"),  # of enums
+    "_getframe",  # of sys
+}
+"""What Python documents in spite of its underscore."""
+
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -96,7 +103,7 @@ def private() -> list[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Attribute) or not re.match(r"_[a-z]", node.attr):
                 continue
-            if node.attr in ("_replace", "_asdict", "_fields", "_make"):  # of named tuples
+            if node.attr in _DOCUMENTED_NAMES:
                 continue
             owner = node.value
             mine = isinstance(owner, ast.Name) and owner.id in ("self", "cls", "other", "made")

@@ -64,10 +64,9 @@ def _lock_all() -> bool:
     _guard.acquire()
     _locked.locks.append(_guard)
     for connection in list(_open_ones):
-        lock = connection._lock
-        if not lock.acquire(timeout=0.05):
+        if not connection.alone.acquire(timeout=0.05):
             return False
-        _locked.locks.append(lock)
+        _locked.locks.append(connection.alone)
     return True
 
 
@@ -82,7 +81,7 @@ def _after_fork_in_child() -> None:
     _guard = threading.RLock()
     _locked.locks.clear()
     for connection in _open_ones:
-        connection._lock = threading.RLock()
+        connection.alone = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -150,6 +149,9 @@ class Connection:
     Nothing here opens an existing database file beside SQLite: on POSIX, closing any descriptor of
     a file drops the process's locks on it, and SQLite would not know. Another process could then
     take the write-ahead log away from under an open connection.
+
+    Attributes:
+        alone: Keeps other threads away from the connection, as a context manager.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class Connection:
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._lock = threading.RLock()
+        self.alone = threading.RLock()
         self._raw: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._seen: _Look | None = None
@@ -181,7 +183,7 @@ class Connection:
         self._group: _Group | None = None
         with _guard:
             _open_ones.add(self)
-        with self._lock, self._translated():
+        with self.alone, self._translated():
             self._open()
 
     # -- opening and closing --------------------------------------------------------------------
@@ -263,7 +265,7 @@ class Connection:
 
         ``None`` if it has the layout of this version already.
         """
-        with self._lock, self._translated():
+        with self.alone, self._translated():
             self._current()
             if not self._is_old or self.file is None:
                 return None
@@ -384,7 +386,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; using it again raises :class:`DatabaseError`."""
-        with self._lock:
+        with self.alone:
             raw, self._raw = self._raw, None
             if raw is not None and self._pid != os.getpid():
                 _abandoned.append(raw)
@@ -413,7 +415,7 @@ class Connection:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
             DatabaseFileError: The file is full, read-only, damaged or gone.
         """
-        with self._lock:
+        with self.alone:
             if self._group is not None or self._is_old:
                 with self.transaction() as raw:
                     return raw.execute(sql, parameters)
@@ -435,7 +437,7 @@ class Connection:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
             DatabaseFileError: The file is full, read-only, damaged or gone.
         """
-        with self._lock:
+        with self.alone:
             raw = self._current()
             if self._is_old:
                 self.migrate()
@@ -481,7 +483,7 @@ class Connection:
         What one of them has begun and not finished is undone, and nothing of the others. If it
         cannot be committed, each is called once more, for a transaction of its own.
         """
-        with self._lock:
+        with self.alone:
             if len(commits) == 1 or self._is_old or not self._in_one(commits):
                 for call in commits:
                     call()
@@ -548,18 +550,13 @@ class Connection:
         return (self.file, self._identity[0]) if self.file is not None else id(self)
 
     @property
-    def alone(self) -> threading.RLock:
-        """Keeps other threads away from the connection, as a context manager."""
-        return self._lock
-
-    @property
     def is_shared(self) -> bool:
         """Whether what is written now is committed together with what others write."""
         return self._group is not None
 
     def vacuum(self) -> None:
         """Write the file anew, without the room that is not used."""
-        with self._lock, self._translated():
+        with self.alone, self._translated():
             self.migrate()
             raw = self._current()
             raw.execute("VACUUM")
@@ -579,7 +576,7 @@ class Connection:
             return []
 
     def _rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any]) -> list[sqlite3.Row]:
-        with self._lock, self._translated():
+        with self.alone, self._translated():
             self._current()
             if not self.read_only and not self._is_old:
                 self._check_there()

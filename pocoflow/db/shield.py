@@ -39,11 +39,11 @@ class Shield:
         """The one of a database in WAL mode that SQLite has just opened."""
         with _guard:
             identity = identify(file)
-            shared = _shields.setdefault(identity, cls(file, identity))
-            if not shared.users:
-                shared._raise()
-            shared.users += 1
-        return shared
+            made = _shields.setdefault(identity, cls(file, identity))
+            if not made.users:
+                made._raise()
+            made.users += 1
+        return made
 
     def _raise(self) -> None:
         self.forget()
@@ -64,8 +64,8 @@ class Shield:
             yield
         finally:
             with _guard:
-                for shield in list(_shields.values()):
-                    shield._drop()
+                for other in list(_shields.values()):
+                    other._drop()
 
     def _drop(self) -> None:
         # A connection that is not ours would lose its locks, so what it needs is closed later.

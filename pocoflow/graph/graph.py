@@ -364,9 +364,9 @@ class Graph:
         Only what the actions of its nodes can lead to counts, whatever edges there are.
         """
         if self._final is None:
-            for graph in self.inner_first():
-                if graph._final is None:
-                    graph._final = (graph._ends(),)
+            for other in self.inner_first():
+                if other._final is None:
+                    other._final = (other._ends(),)
         return None if self._final is None else self._final[0]
 
     def inner_first(self) -> Iterator[Graph]:

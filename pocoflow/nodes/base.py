@@ -104,23 +104,23 @@ class NodeLike(Generic[PostT]):
     _replaced: list[tuple[Edge[Any], Edge[Any]]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
-        node = super().__new__(cls)
+        made = super().__new__(cls)
         if cls.is_flow and kwargs:
             check_keywords(cls, kwargs)
         try:
             # Set here and not in __init__, so that a subclass may leave out super().__init__().
-            node._name = None
-            node._edges = {}
-            node._replaced = []
+            made._name = None
+            made._edges = {}
+            made._replaced = []
         except Exception as exc:
             raise DefinitionError(
                 f"{cls.__name__} refuses to be written to ({type(exc).__name__}): a node is given "
                 "its name and its edges, so it cannot be frozen; use @dataclass(eq=False)"
             ) from exc
         check_called(cast(Any, cls))
-        check_phases(node)
-        check_settings(node)
-        return node
+        check_phases(made)
+        check_settings(made)
+        return made
 
     @two_arguments
     def then(

@@ -305,7 +305,4 @@ def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
     for key in deleted:
         del store[key]
     # What a branch had set in an earlier process, and nobody could store, is missed by name.
-    lost = {key: mark for key, mark in unsaved.items() if key not in store}
-    if lost:
-        store._unsaved.update(lost)
-        store._set_plain()
+    store.miss({key: mark for key, mark in unsaved.items() if key not in store})

@@ -99,9 +99,13 @@ class FieldRef(Reference):
     def __init__(self, field: StoreField) -> None:
         object.__setattr__(self, "_field", field)
 
-    __eq__ = Reference._compare
-    __ne__ = Reference._compare
     __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> NoReturn:
+        self._compare(other)
+
+    def __ne__(self, other: object) -> NoReturn:
+        self._compare(other)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         self._misused("cannot be written to: it stands for a value that only a run has")

@@ -132,9 +132,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             UnknownFieldError: ``data`` has a key that the schema's model does not have.
             InvalidValueError: A value does not fit; ``data`` is left as it was.
         """
-        store: Store[Any] = cls.__new__(cls)
-        store._setup(data, name, dict(data), make_schema(schema), under)
-        return store
+        made: Store[Any] = cls.__new__(cls)
+        made._setup(data, name, dict(data), make_schema(schema), under)
+        return made
 
     def _setup(
         self,
@@ -598,16 +598,21 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         Raises:
             StoreError: A value does not fit the schema, and its own validators cannot read it.
         """
-        store = cls({}, None, name)
-        store._unsaved.update(unsaved)
-        made = make_schema(schema)
+        made = cls({}, None, name)
+        made._unsaved.update(unsaved)
+        checks = make_schema(schema)
         known = dict.fromkeys(data, UNKNOWN) if under is None else dict(under)
-        if made is None:
-            store._accepted = known
+        if checks is None:
+            made._accepted = known
         else:
-            data = made.take(store._label, data, known, unsaved)
-        store._hold(data, made)
-        return store
+            data = checks.take(made._label, data, known, unsaved)
+        made._hold(data, checks)
+        return made
+
+    def miss(self, unsaved: Mapping[str, Unsaved]) -> None:
+        """Miss values by name that could not be stored, and are not there."""
+        self._unsaved.update(unsaved)
+        self._set_plain()
 
     # -- messages -----------------------------------------------------------------------------
 

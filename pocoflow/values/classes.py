@@ -82,7 +82,7 @@ class Classes:
         """
         if name in self._aliases:
             return self._aliases[name]
-        known = self._known()
+        known = self.known()
         found = known.get(name) or _loaded(name) or _of_script(name, known)
         found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
         if found is None:
@@ -104,10 +104,11 @@ class Classes:
         except UnknownClassError:
             return False
 
-    def _known(self) -> Mapping[str, type]:
+    def known(self) -> Mapping[str, type]:
+        """The classes that it was given, and all that is found from them, by name."""
         if self._index is None:
             own = _index(self._given)
-            self._index = own if self._around is None else {**self._around._known(), **own}
+            self._index = own if self._around is None else {**self._around.known(), **own}
         return self._index
 
 

@@ -33,10 +33,10 @@ __all__ = [
 class Frozen:
     """A value as it was when it was remembered. It never changes; what is in it is private."""
 
-    __slots__ = ("_part",)
+    __slots__ = ("part",)
 
     def __init__(self, part: Part) -> None:
-        self._part = part
+        self.part = part
 
 
 def freeze(value: object) -> Frozen:
@@ -51,7 +51,7 @@ def is_same(frozen: Frozen, value: object) -> bool:
     where the codec would refuse the value. It is never ``True`` for values that differ.
     """
     try:
-        return part_matches(frozen._part, value)
+        return part_matches(frozen.part, value)
     except Exception:  # noqa: BLE001 - its own code failed, or another thread changes it now
         return False
 
@@ -64,7 +64,7 @@ def difference(frozen: Frozen, value: object) -> tuple[list[Change], Frozen] | N
     """
     found = Difference()
     try:
-        part = found.part(frozen._part, value)
+        part = found.part(frozen.part, value)
     except Exception:  # noqa: BLE001 - it cannot be stored, or another thread changes it now
         return None
     if any(not one.path and one.operation == "set" for one in found.found):
