@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 # ``pytest --hypothesis-profile=long`` tries thousands where a whole test run tries some.
 _HOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("long", _HOW, max_examples=2000)
-settings.register_profile("short", _HOW, max_examples=50)
+settings.register_profile("short", _HOW, max_examples=25)
 settings.load_profile("short")
 
 

@@ -10,7 +10,6 @@ import re
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,7 +20,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.cleanup import finish
 from pocoflow.db.sql import QUERIES
@@ -116,20 +114,6 @@ def raw_rows(path: Path, sql: str, *parameters: object) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(path)) as raw:
         raw.row_factory = sqlite3.Row
         return [dict(row) for row in raw.execute(sql, parameters)]
-
-
-def in_another_process(code: str, *arguments: object) -> str:
-    """What a short program prints; it finds the same package that this process uses."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def descriptors() -> int:
@@ -907,28 +891,6 @@ def test_read_only_works_in_a_folder_that_cannot_be_written(path: Path, tmp_path
 # -- several openings ---------------------------------------------------------------------------
 
 
-def test_a_second_opening_in_the_process_does_not_take_the_log_from_the_first(path: Path) -> None:
-    """What a first connection commits is seen by others after a second one was opened here.
-
-    On POSIX, closing any descriptor of a file drops the locks that SQLite holds on it; another
-    process would then delete the log under the first connection at its close.
-    """
-    listing = (
-        "import sys\nfrom pocoflow import WorkflowDB\n"
-        "with WorkflowDB(sys.argv[1]) as db: print([r['run_id'] for r in db.list_runs()])"
-    )
-    with WorkflowDB(path) as first:
-        first.create_run("one")
-        with WorkflowDB(path) as second, WorkflowDB(path, read_only=True) as reader:
-            assert in_another_process(listing, path) == "['one']\n"
-            first.create_run("two")
-            assert in_another_process(listing, path) == "['two', 'one']\n"
-            assert len(second.list_runs()) == len(reader.list_runs()) == 2
-        first.create_run("three")
-        assert in_another_process(listing, path) == "['three', 'two', 'one']\n"
-    assert raw_rows(path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-
-
 def test_threads_share_one_database(db: WorkflowDB) -> None:
     """Threads may use one WorkflowDB at once: every run of theirs is there and complete."""
     failures: list[BaseException] = []
@@ -1024,48 +986,6 @@ def test_a_database_that_is_dropped_closes_itself(path: Path) -> None:
     chat_flow(path).run(chat_store())
     collect()
     assert descriptors() == before
-
-
-def test_descriptors_do_not_grow_with_flows_runs_and_failures(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """200 flows, half of them failing, leave as many descriptors as none."""
-    caplog.set_level(logging.CRITICAL, "pocoflow")  # pytest keeps what is logged, and its traceback
-
-    class Fail(Node):
-        def exec(self, prep: None) -> None:
-            raise OSError("no")
-
-    def both() -> None:
-        Flow(start=Last(), db_path=path).run({})
-        with pytest.raises(OSError, match="no"):
-            Flow(start=Fail(), db_path=path).run({})
-
-    both()
-    collect()
-    before = descriptors()
-    peak = 0
-    for number in range(100):
-        both()
-        if number % 10 == 0:
-            collect()
-        peak = max(peak, descriptors())
-    collect()
-
-    assert descriptors() == before
-    assert peak - before <= 12 * 10
-    with WorkflowDB(path) as db:
-        assert len(db.list_runs(limit=1000)) == 202
-
-
-def test_one_flow_keeps_a_fixed_number_of_descriptors(path: Path) -> None:
-    """200 runs of one flow use one connection."""
-    flow = Flow(start=Last(), db_path=WorkflowDB(path, synchronous="NORMAL"))
-    before = descriptors()
-    for _ in range(200):
-        flow.run({})
-    # The log, its index and its lock; the database and the log again.
-    assert descriptors() - before <= 5
 
 
 def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None:

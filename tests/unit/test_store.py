@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import UserDict
@@ -379,42 +376,6 @@ def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path)
     with pytest.raises(OSError, match="folder"):
         Store({"a": 1}).snapshot(tmp_path / "folder")
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
-
-
-_WRITER = """
-import sys
-from pocoflow import Store
-
-number = 0
-while True:
-    number += 1
-    Store({"first": number, "filler": "x" * 300_000, "last": number}).snapshot(sys.argv[1])
-    if number == 1:
-        print("written", flush=True)
-"""
-
-
-@pytest.mark.parametrize("reads", [0, 1, 7])
-def test_a_process_killed_while_it_writes_leaves_a_readable_snapshot(
-    tmp_path: Path, reads: int
-) -> None:
-    """``kill -9`` in the middle of a snapshot leaves the old file or the new one, whole."""
-    path = tmp_path / "s.json"
-    writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "written\n"
-        for _ in range(reads):
-            store = Store.restore(path)
-            assert store["first"] == store["last"]
-        writer.send_signal(signal.SIGKILL)
-    finally:
-        writer.kill()
-        writer.communicate()
-    store = Store.restore(path)
-    assert store["first"] == store["last"] >= 1
 
 
 def test_a_value_that_cannot_be_stored_is_named_when_it_is_read(tmp_path: Path) -> None:
