@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from operator import and_, or_
 from typing import NamedTuple
 
 from pocoflow.check.control import Keys, solve
 from pocoflow.check.node_effects import Effects, Exit, Place, place_at
-from pocoflow.graph.graph import GraphNode, Stand, after_catch, enter, follow, label
+from pocoflow.graph.graph import (
+    GraphNode,
+    IsSpent,
+    Stand,
+    after_catch,
+    enter,
+    follow,
+    label,
+)
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 from pocoflow.nodes.parallel import FAILED, FanOut, Spread
 
@@ -28,6 +36,7 @@ class Way(NamedTuple):
         ending: The action with which it ends a nested flow or the run; ``None`` if not known.
         catch: What the edge was written with, if errors take it.
         is_unhandled: Whether it ends a flow although the node has edges, and none for the action.
+        kept: How many of the nested flows around the node it does not leave.
     """
 
     action: str | None
@@ -35,6 +44,7 @@ class Way(NamedTuple):
     ending: str | None = None
     catch: Catch | None = None
     is_unhandled: bool = False
+    kept: int = 0
 
 
 class Spot:
@@ -85,7 +95,7 @@ class Walk:
             spot.ways = list(self._ways(spot))
 
     def _spot(self, stand: Stand) -> Spot | None:
-        place, frames, _ = stand
+        place, frames = stand.place, stand.frames
         if place is None:
             return None
         key = (id(place), *map(id, frames)) if frames else (id(place),)
@@ -99,7 +109,7 @@ class Walk:
         place, frames = spot.place, spot.frames
         declared = place.declared
         for action in place.targets if declared is None else declared:
-            yield self._way(action, follow(place, action, frames), action)
+            yield from self._leads(action, place, action, frames)
         if declared is None:
             yield from self._others(place, frames)
         yield from self._errors(place, "", frames)
@@ -114,18 +124,27 @@ class Walk:
             *outer, place = frames
             frames = tuple(outer)
             for action in place.targets:
-                yield self._way(None, follow(place, action, frames), action)
-        yield self._way(None, follow(place, None, frames), None)
+                yield from self._leads(None, place, action, frames)
+        yield from self._leads(None, place, None, frames)
 
-    def _way(self, action: str | None, stand: Stand, ending: str | None) -> Way:
-        unhandled = stand.unhandled is not None
-        return Way(action, self._spot(stand), ending, is_unhandled=unhandled)
+    def _leads(
+        self,
+        action: str | None,
+        place: GraphNode,
+        ending: str | None,
+        frames: tuple[GraphNode, ...],
+    ) -> Iterator[Way]:
+        """Where an action leads, whether or not the limits of edges on the way are reached."""
+        for stand in _each_stand(lambda is_spent: follow(place, ending, frames, is_spent)):
+            unhandled = stand.unhandled is not None
+            yield Way(action, self._spot(stand), ending, None, unhandled, stand.kept)
 
     def _errors(self, place: GraphNode, where: str, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
         """Where errors lead that a node, or a nested flow, catches."""
         for one in place.catches:
-            target = self._spot(after_catch(one, frames))
-            yield Way(one.catch.label + where, target, DEFAULT_ACTION, one.catch)
+            for stand in _each_stand(partial(after_catch, place, one, frames)):
+                action, target = one.catch.label + where, self._spot(stand)
+                yield Way(action, target, DEFAULT_ACTION, one.catch, kept=stand.kept)
 
     def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
         """Whether a way leads from a node to one of some others."""
@@ -167,6 +186,28 @@ class Walk:
             steps.append((at, before[2]))
             at, here, _ = before
         return [(at, None), *reversed(steps)]
+
+
+def _each_stand(lead: Callable[[IsSpent], Stand]) -> Iterator[Stand]:
+    """Where something leads, for all that the limits on its way may say."""
+    waiting: list[tuple[bool, ...]] = [()]
+    for known in waiting:  # grows while it is walked through
+        yield lead(_answers(known, waiting))
+
+
+def _answers(known: tuple[bool, ...], others: list[tuple[bool, ...]]) -> IsSpent:
+    """Says so of the limits that it is asked for, in this order; what else might be is noted."""
+    given = list(known)
+    asked = iter(known)
+
+    def is_spent(*_: object) -> bool:
+        answer = next(asked, None)
+        if answer is None:
+            others.append((*given, True))
+            given.append(False)
+        return bool(answer)
+
+    return is_spent
 
 
 class DataFlow:

@@ -9,6 +9,7 @@ from operator import or_
 from types import FunctionType
 from typing import Any
 
+from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
@@ -37,6 +38,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
         yield from _unhandled(subject, level)
         yield from _conflicts(subject, level)
         yield from _caught(subject, level)
+        yield from check_limits(subject, level)
     yield from check_namesakes(subject)
     yield from _lacking(subject)
     yield from _endless(subject)
@@ -68,7 +70,8 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
         place = level.graph.nodes[edge.source]
         declared = place.declared
         actions = subject.returned(place) if declared is None else declared
-        if edge.is_error or actions is None or edge.action in (ANY_ACTION, *actions):
+        is_other = edge.is_error or edge.is_after
+        if is_other or actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         name = label(place.name, level.path)
         yield subject.finding(
@@ -145,7 +148,7 @@ def _edge(place: GraphNode, action: str, target: str = "...") -> str:
 
 def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
     for kept, dropped in level.graph.conflicts:
-        places = [f"{one.target or 'END'} ({one.file}:{one.line})" for one in (kept, dropped)]
+        places = [f"{_target(one)} ({one.file}:{one.line})" for one in (kept, dropped)]
         disagree = kept.written != dropped.written
         who = "the flow and the node disagree on" if disagree else "two edges for"
         rule = "the flow's counts" if disagree else "the later counts"
@@ -158,6 +161,11 @@ def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
             # To write an edge of a node again is the documented way to lead it elsewhere.
             severity="warning" if dropped.written == kept.written == "node" else "error",
         )
+
+
+def _target(edge: GraphEdge) -> str:
+    limit = "" if edge.at_most is None else f", at most {edge.at_most}"
+    return f"{edge.target or 'END'}{limit}"
 
 
 def check_namesakes(subject: Subject) -> Iterator[Finding]:
@@ -264,7 +272,7 @@ _ENDS = {"input", "exit", "quit", "next", "anext"}
 
 
 def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
-    edges = {(e.source, e.action): e for e in level.graph.edges if e.is_error}
+    edges = {(e.source, e.action): e for e in level.graph.edges if e.is_error and not e.is_after}
     for place in level.graph.nodes.values():
         taken: tuple[type[Exception], ...] = ()
         for one in place.catches:

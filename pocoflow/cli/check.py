@@ -89,6 +89,10 @@ def check(args: argparse.Namespace) -> int:
     text = FORMATS[args.format](report)
     if text:
         print(text)
+    if args.format == "text":
+        for target, flow in flows.items():
+            if flow.graph.is_limited:
+                print(f"{target}: {flow.bound()}")
     every = [one for found in report.values() for one in found]
     return 1 if any(is_strict or one.severity == "error" for one in every) else 0
 

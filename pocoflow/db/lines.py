@@ -15,7 +15,7 @@ from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, placed
+from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
@@ -332,7 +332,8 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        step, node, path, action, attempts, elapsed, following, following_path, failure = finished
+        step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
+        failure, taken = finished.failure, finished.taken
         changes = self._changes(following is None or step % _LOOK_EVERY == 0)
         run = self._run
         shown = escaped(action)
@@ -353,6 +354,7 @@ class LineRecorder:
                 attempts,
                 *(placed((*following_path, following)) if following else _END),
                 self._values.note,
+                dump_taken(taken) if taken and following else None,
                 None if shown == action else stored_text(action),
             )
             last, asked = run.append_step(raw, self._result, row, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -10,9 +11,10 @@ from typing import Any, NamedTuple
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
-from pocoflow.db.rows import is_begin, read_json, read_names
+from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
+from pocoflow.graph.graph import TakenEdge
 
 __all__ = [
     "ENDS_STEP",
@@ -23,9 +25,11 @@ __all__ = [
     "RunLog",
     "append_foreign",
     "data_of",
+    "dump_taken",
     "names_at",
     "placed",
     "read_begin",
+    "read_taken",
 ]
 
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
@@ -119,6 +123,23 @@ def names_at(node: str | None, path: str | None) -> tuple[str, ...]:
     return (node,) if node else ()
 
 
+def dump_taken(taken: Sequence[TakenEdge]) -> str | None:
+    """How often edges with limits were taken, as the log has it."""
+    return json.dumps(taken) if taken else None
+
+
+def read_taken(text: str | None) -> tuple[TakenEdge, ...]:
+    """How often edges with limits were taken, from the log.
+
+    Raises:
+        DecodeError: The text does not say.
+    """
+    if text is None:
+        return ()
+    found = read_json(text, is_taken, "how often edges with limits were taken")
+    return tuple((depth, source, action, count) for depth, source, action, count in found)
+
+
 NO_ERROR = Described()
 
 _NOWHERE = (None, None)
@@ -195,7 +216,7 @@ class RunLog:
             raw: The connection, in a transaction or not.
             replaced: The row of its result, whose place it takes if nothing came after that.
             row: ``kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node,
-                next_path, note, data``.
+                next_path, note, mark, data``.
             error: The error that ended the step and was caught.
 
         Returns:

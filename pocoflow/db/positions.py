@@ -9,7 +9,7 @@ from typing import Any
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import Begin, Kind, data_of, names_at, read_begin
+from pocoflow.db.log import Begin, Kind, data_of, names_at, read_begin, read_taken
 from pocoflow.db.question_rows import questions_of
 from pocoflow.db.rows import is_input, read_json
 from pocoflow.db.sql import QUERIES, row_ids
@@ -127,6 +127,7 @@ class _Reader:
             count=rows.count,
             names=() if is_new else names_at(last["next_node"], last["next_path"]) or None,
             action=DEFAULT_ACTION if is_new else _action(last),
+            taken=() if is_new else read_taken(last["mark"]),
             row=last["id"],
             results=results,
             items=items,

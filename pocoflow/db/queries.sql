@@ -287,8 +287,8 @@ WHERE run_no = ?;
 -- if somebody else has the run, has asked it to stop or has taken it for interrupted.
 UPDATE pf_log SET
     kind = ?, line = ?, steps = ?, step = ?, at = ?, node = ?, path = ?, action = ?, elapsed = ?,
-    attempt = ?, next_node = ?, next_path = ?, note = ?, data = ?, error_type = ?, error_msg = ?,
-    traceback = ?
+    attempt = ?, next_node = ?, next_path = ?, note = ?, mark = ?, data = ?, error_type = ?,
+    error_msg = ?, traceback = ?
 WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
     SELECT 1 FROM pf_run WHERE run_no = ? AND fence = ? AND cancel_requested = 0 AND owned = 1
 );
@@ -298,11 +298,11 @@ WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
 -- there; nor, unless it must, if somebody has asked the run to stop or has taken it for interrupted.
 INSERT INTO pf_log (
     id, kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path,
-    note, data, error_type, error_msg, traceback
+    note, mark, data, error_type, error_msg, traceback
 )
 SELECT
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
     AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
@@ -338,8 +338,8 @@ INSERT INTO pf_log (
 );
 
 -- name: first_row
-INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path, note)
-VALUES (?, ?, 0, 0, -1, ?, ?, ?, ?);
+INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path, note, mark)
+VALUES (?, ?, 0, 0, -1, ?, ?, ?, ?, ?);
 
 -- name: last_row
 SELECT id, steps, ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
@@ -404,11 +404,11 @@ SELECT count(*) FROM pf_log WHERE id >= ? AND id < ? AND kind = 4;
 SELECT ts FROM pf_log WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
 
 -- name: next_places
-SELECT id, next_node, next_path FROM pf_log
+SELECT id, next_node, next_path, mark FROM pf_log
 WHERE id >= ? AND id < ? AND next_node IS NOT NULL AND kind IN (0, 1, 2, 16);
 
 -- name: rename_next
-UPDATE pf_log SET next_node = ?, next_path = ? WHERE id = ?;
+UPDATE pf_log SET next_node = ?, next_path = ?, mark = ? WHERE id = ?;
 
 -- name: insert_key
 INSERT INTO pf_key (run_no, key_no, line, key) VALUES (?, ?, ?, ?);

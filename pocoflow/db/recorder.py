@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pocoflow.address import Address
 from pocoflow.db.clock import micros, new_fence, utc_now
 from pocoflow.db.lines import LineRecorder
-from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, placed
+from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.positions import read_unfinished
 from pocoflow.db.question_rows import Answer, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
@@ -108,13 +108,14 @@ class RunRecorder(LineRecorder):
             "owned": 1,
             "token": token,
         }
-        self.create(store, {**row, "flow_name": flow_name}, first.names, graph, named)
+        start = Unfinished(names=first.names)
+        self.create(store, {**row, "flow_name": flow_name}, start, graph, named)
 
     def create(
         self,
         store: Store[Any],
         row: Mapping[str, Any],
-        first: Sequence[str],
+        start: Unfinished,
         graph: str | None,
         named: Named = UNNAMED,
     ) -> None:
@@ -149,7 +150,8 @@ class RunRecorder(LineRecorder):
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._hold()
                 kind = Kind.START if owned else Kind.FORKED
-                facts = (run.first, kind, micros(), *placed(first), self._values.note)
+                note, mark = self._values.note, dump_taken(start.taken)
+                facts = (run.first, kind, micros(), *placed(start.names or ()), note, mark)
                 raw.execute(QUERIES["first_row"], facts)
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pocoflow.address import dump_names
-from pocoflow.db.log import names_at, placed
+from pocoflow.db.log import dump_taken, names_at, placed, read_taken
 from pocoflow.db.rows import read_names
 from pocoflow.db.sql import QUERIES, row_ids
+from pocoflow.graph.graph import TakenEdge
 
-__all__ = ["Renamed", "rename_places"]
+__all__ = ["Renamed", "rename_places", "rename_taken"]
 
 Renamed: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
 """From the names of the flows and branches around a node, and its own, to those that they have."""
+
+
+def rename_taken(
+    taken: Sequence[TakenEdge], names: tuple[str, ...], renamed: Renamed
+) -> tuple[TakenEdge, ...]:
+    """Put what is on record of edges with limits under the names of now.
+
+    Args:
+        taken: How often each was taken.
+        names: The names around the node that comes next, and its own.
+        renamed: Gives the names that nodes have now.
+    """
+    return tuple(
+        (depth, renamed((*names[:depth], source))[-1], action, count)
+        for depth, source, action, count in taken
+    )
 
 
 def rename_places(raw: sqlite3.Connection, run_no: int, renamed: Renamed) -> None:
@@ -23,11 +40,12 @@ def rename_places(raw: sqlite3.Connection, run_no: int, renamed: Renamed) -> Non
     Two nodes may have changed their names: with old names among the new ones, nobody could tell
     later which of the two a name means.
     """
-    for number, node, path in raw.execute(QUERIES["next_places"], row_ids(run_no)).fetchall():
-        names = names_at(node, path)
+    for number, node, path, mark in raw.execute(QUERIES["next_places"], row_ids(run_no)).fetchall():
+        names, taken = names_at(node, path), read_taken(mark)
         now = renamed(names) if names else names
-        if now != names:
-            raw.execute(QUERIES["rename_next"], (*placed(now), number))
+        there = rename_taken(taken, names, renamed)
+        if now != names or there != taken:
+            raw.execute(QUERIES["rename_next"], (*placed(now), dump_taken(there), number))
     for number, path in raw.execute(QUERIES["places_of_questions"], (run_no,)).fetchall():
         now = renamed(read_names(path, "the path of a position"))
         raw.execute(QUERIES["rename_question"], (dump_names(now), number))

@@ -21,6 +21,7 @@ __all__ = [
     "is_names",
     "is_object",
     "is_path",
+    "is_taken",
     "read_json",
     "read_names",
 ]
@@ -219,6 +220,14 @@ def is_changes(value: object) -> bool:
 def is_begin(value: object) -> bool:
     """Three numbers: the line that a branch began in, the step there, and which branch it is."""
     return isinstance(value, list) and [type(one) for one in value] == [int, int, int]
+
+
+def is_taken(value: object) -> bool:
+    """How often edges with limits were taken: how deep, the source, the action, the number."""
+    return isinstance(value, list) and all(
+        isinstance(one, list) and [type(part) for part in one] == [int, str, str, int]
+        for one in value
+    )
 
 
 def is_input(value: object) -> bool:

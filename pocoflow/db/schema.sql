@@ -73,7 +73,10 @@ CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 -- is the number of the step, and as long as that is not finished the number of steps of its line
 -- before it. at is in microseconds since 1970, 0 if nobody knows. node is the node's name, and where
 -- flows or branches are around it what people read; path then holds all the names, as a JSON list.
--- next_node and next_path say where the line goes on: an empty node is its end. data is what a
+-- next_node and next_path say where the line goes on: an empty node is its end. There mark says how often
+-- edges with limits were taken: a JSON list of lists, each with how many flows and branches are around the
+-- edge, the name of its source, its action, and how often; of an item it is what tells it from others.
+-- data is what a
 -- result or a prepared value needs to be taken up again; of the beginning of a branch it is a list:
 -- the line that it branched off, the number of the step there, and which branch of it this is. A
 -- result is replaced by the row of its step, or removed with it.

@@ -12,7 +12,7 @@ from pocoflow.engine.effects import Effect, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import GraphNode, Taken, label
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.nodes.context import Cancellation, current
 from pocoflow.nodes.counting import Numbers
@@ -154,6 +154,8 @@ class _Fork:
             prefix=prefix,
             wraps=run.wraps,
         )
+        if graph.is_limited:
+            inner.taken = Taken(len(prefix), () if saved is None else saved.taken)
         if run.wraps:
             inner.middleware = graph.middleware.within(middleware_of(run))
         if saved is not None and saved.pending is not None:

@@ -12,7 +12,7 @@ from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import DatabaseError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import GraphNode, IsSpent, Taken
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import Cancellation, RunContext
@@ -60,6 +60,7 @@ class Line:
         prefix: The path that a branch begins with.
         middleware: What the flow, or what is around the branch, has around visits and attempts.
         wraps: Whether it, or a flow inside of it, has some.
+        taken: Counts edges that have limits; ``None`` if there are none.
     """
 
     context: RunContext
@@ -84,8 +85,14 @@ class Line:
     prefix: tuple[str, ...] = ()
     middleware: Middleware = NO_MIDDLEWARE
     wraps: bool = False
+    taken: Taken | None = None
     on_loop: bool = False
     only_awaits: bool = False
+
+    @property
+    def is_spent(self) -> IsSpent | None:
+        """Says whether an edge was taken as often as it may be; ``None`` if none has a limit."""
+        return None if self.taken is None else self.taken.is_spent
 
     def elapsed(self) -> float:
         """Seconds since the current step began; 0 if nobody asked for times."""

@@ -79,7 +79,7 @@ def steps(run: Line) -> Steps:
 
 def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     context, store, inline, wraps = run.context, run.store, run.inline, run.wraps
-    cancellation, ledger = context.cancellation, run.ledger
+    cancellation, ledger, taken = context.cancellation, run.ledger, run.taken
     keeps, counts = ledger.keeps, ledger.counts
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = counts or on_end is not None
@@ -91,7 +91,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         check_in_place(store, watch)
     place = run.start
     if place.inner is not None or run.frames:
-        place = _go_on(run, enter(place, run.frames)) or place
+        kept = len(run.frames)
+        place = _go_on(run, enter(place, run.frames)._replace(kept=kept)) or place
     step, last = run.step, run.max_steps
     action: Any = DEFAULT_ACTION
     began, phase, unfinished = 0.0, "", run.unfinished
@@ -211,8 +212,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 visiting.close()
             raise
         else:
-            following = place.targets.get(action, place.fallback)
-            if following is None or following.inner is not None:
+            following = place.straight.get(action, place.straight_fallback)
+            if following is None:
                 following = _cross(run, place, action)
         if watch is not None:
             # What nobody touched is looked at in a while: it may have changed by another name.
@@ -225,7 +226,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if counts:
             name = None if following is None else following.name
             facts = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
-            row = Finished(*facts, failure)
+            row = Finished(*facts, failure, () if taken is None else taken.counts)
             if storage is None:
                 step, asked = ledger.step(row)
             else:
@@ -270,6 +271,8 @@ def _spread(run: Line, place: GraphNode, prepared: Any) -> Generator[Effect, Any
 
 def _go_on(run: Line, stand: Stand) -> GraphNode | None:
     """Note the nested flows around the node that comes next."""
+    if run.taken is not None:
+        run.taken.leave(stand.kept)
     run.frames[:] = stand.frames
     run.context.path = (*run.prefix, *(frame.name for frame in stand.frames))
     return stand.place
@@ -277,7 +280,7 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
 
 def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
     """Where a run goes at the end or the beginning of a nested flow."""
-    stand = follow(place, action, run.frames)
+    stand = follow(place, action, run.frames, run.is_spent)
     if stand.unhandled is not None:
         _unhandled(run, stand.unhandled, action)
     return _go_on(run, stand)
@@ -288,7 +291,7 @@ def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNo
     context = run.context
     if context.phase == "commit" or context.is_stopped_by(error) or run.cannot_write(error):
         return None
-    found = catch(place, error, run.frames)
+    found = catch(place, error, run.frames, run.is_spent)
     if found is None:
         return None
     caught, stand = found

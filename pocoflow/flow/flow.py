@@ -44,13 +44,13 @@ from pocoflow.flow.starting import (
     refuse_while_importing,
     snapshots,
 )
-from pocoflow.graph.graph import Graph, GraphNode, graphs_in
+from pocoflow.graph.graph import Graph, GraphNode, Taken, graphs_in
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.edges import End, users_line
+from pocoflow.nodes.edges import UNSET, End, users_line
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phases, two_arguments
 from pocoflow.nodes.question import Question
@@ -61,7 +61,7 @@ from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
-    from pocoflow.check import Proof, Subject
+    from pocoflow.check import Bound, Endless, Proof, Subject
     from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
     from pocoflow.db.question_rows import Asked
@@ -195,7 +195,15 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     # -- wiring -------------------------------------------------------------------------------
 
     @two_arguments
-    def then(self, source: str | Source, target: NodeLike[Any] | End | None, /) -> Self:
+    def then(
+        self,
+        source: str | Source,
+        target: NodeLike[Any] | End | None,
+        /,
+        *,
+        at_most: int | None = None,
+        then: NodeLike[Any] | End | None = UNSET,
+    ) -> Self:
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
         The edge belongs to this flow, so a node serves in many of them; where the node has one of
@@ -203,8 +211,12 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         as in ``flow.then("ok", b)``, it is :meth:`Node.then`: this flow is a node of another one.
 
         Args:
-            source: A node, for its default action, or ``node.when(action)``.
+            source: A node, for its default action, or ``node.when(action)``, or
+                ``node.catch(errors)``.
             target: The node that comes next, or ``END``.
+            at_most: How often the edge is taken, counted from the beginning of the run or, in a
+                nested flow or a parallel branch, of that; a resume goes on counting.
+            then: Where the edge leads from then on, a node or ``END``; needed with ``at_most``.
 
         Returns:
             This flow, so that its edges chain.
@@ -214,7 +226,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         frame = sys._getframe(2)  # behind two_arguments
         add = self._add_edge if isinstance(source, str) else self._own_edges.add
-        add(source, target, frame.f_code.co_filename, frame.f_lineno)
+        add(source, target, (frame.f_code.co_filename, frame.f_lineno), (at_most, then))
         return self
 
     def use(
@@ -499,6 +511,18 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     def proof(self) -> Proof:
         """All that validation knows of the flow: the findings, and what was silenced."""
         return self._proof(self.graph.start, (), self.schema)
+
+    def bound(self) -> Bound | Endless:
+        """What one run comes to at most, as the limits of edges, batches and retries have it.
+
+        Returns:
+            A ``Bound``, with ``steps``, with ``calls`` of ``exec``, all attempts counted, and with
+            what comes for ``each`` item of nodes that work on items. Where a loop has no limit, an
+            ``Endless``, whose ``steps`` and ``calls`` are ``None``, and which has the ``loop``.
+        """
+        from pocoflow.check import bound_of
+
+        return bound_of(self.graph)
 
     def __repr__(self) -> str:
         return f"<Flow {self.flow_name!r} from {self.start.name!r}>"
@@ -934,6 +958,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
         line.step = line.finished = found.steps
+        if graph.is_limited:
+            line.taken = Taken(0, found.taken)
         return line, database
 
     def _prove(self, place: GraphNode, frames: tuple[GraphNode, ...], store: Store[Any]) -> None:
@@ -996,6 +1022,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             listeners=self._hooks.listeners(),
             middleware=graph.middleware,
             wraps=graph.wraps,
+            taken=Taken() if graph.is_limited else None,
         )
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(store, self.checkpoint_dir)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
+from pocoflow.graph.wiring import GraphEdge
 from pocoflow.nodes.base import Node
 from pocoflow.store.schema import make_schema
 
@@ -20,6 +21,7 @@ __all__ = [
     "edges_of",
     "fields_of",
     "is_same_definition",
+    "limits_of",
     "nodes_of",
 ]
 
@@ -27,7 +29,9 @@ Fingerprint = dict[str, Any]
 """``{"start": name, "nodes": [{"path", "class", "code"}], "edges": [[...]], "schema": {...}}``
 
 ``path`` holds the names of the flows around a node, and its own; an edge is the path of its source,
-the action, and the path of its target, ``null`` for the end.
+the action, and the path of its target, ``null`` for the end. A flow that has edges with limits also
+has ``"limits"``: the path of the source, the action, how often it is taken, and the path of the
+target after that, which is among the edges, too.
 """
 
 Names = tuple[str, ...]
@@ -49,11 +53,7 @@ def describe(graph: Graph, schema: object) -> str:
         ],
         "edges": sorted(
             (
-                [
-                    [*path, edge.source],
-                    edge.action,
-                    None if edge.target is None else [*path, edge.target],
-                ]
+                [[*path, edge.source], edge.action, _target(path, edge)]
                 for path, level in graph.levels()
                 for edge in level.edges
             ),
@@ -61,7 +61,19 @@ def describe(graph: Graph, schema: object) -> str:
         ),
         "schema": fields_of(schema),
     }
+    limits = [
+        [[*path, edge.source], edge.action, edge.at_most, _target(path, edge)]
+        for path, level in graph.levels()
+        for edge in level.edges
+        if edge.is_after
+    ]
+    if limits:
+        document["limits"] = sorted(limits, key=json.dumps)
     return json.dumps(document, sort_keys=True)
+
+
+def _target(path: Names, edge: GraphEdge) -> list[str] | None:
+    return None if edge.target is None else [*path, edge.target]
 
 
 def class_label(node: Node[Any, Any, Any]) -> str:
@@ -89,6 +101,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old_edges, new_edges = edges_of(before), edges_of(now)
     lines += _edge_lines("is gone", old_edges, new_edges)
     lines += _edge_lines("is new", new_edges, old_edges)
+    old_limits, new_limits = limits_of(before), limits_of(now)
+    lines += [
+        f"edge {_text(edge[0])!r} - {edge[1]!r} has {_said(new_limits, edge)}, had "
+        f"{_said(old_limits, edge)}"
+        for edge in {**old_limits, **new_limits}
+        if old_limits.get(edge) != new_limits.get(edge)
+    ]
     lines += _field_lines(before["schema"], now["schema"])
     return lines
 
@@ -117,6 +136,20 @@ def edges_of(document: Mapping[str, Any]) -> list[tuple[Names, str, Names | None
         (tuple(source), action, None if target is None else tuple(target))
         for source, action, target in document["edges"]
     ]
+
+
+def limits_of(document: Mapping[str, Any]) -> dict[tuple[Names, str], tuple[int, Names | None]]:
+    """The limits of a fingerprint, by source and action: how often, and the target after that."""
+    return {
+        (tuple(source), action): (at_most, None if target is None else tuple(target))
+        for source, action, at_most, target in document.get("limits", ())
+    }
+
+
+def _said(
+    limits: Mapping[tuple[Names, str], tuple[int, Names | None]], edge: tuple[Names, str]
+) -> str:
+    return f"a limit of {limits[edge][0]}" if edge in limits else "no limit"
 
 
 def _text(names: Names) -> str:

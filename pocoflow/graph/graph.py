@@ -29,6 +29,7 @@ __all__ = [
     "GraphCatch",
     "GraphNode",
     "Stand",
+    "Taken",
     "after_catch",
     "catch",
     "enter",
@@ -42,6 +43,18 @@ _Node: TypeAlias = NodeLike[Any]
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
 _QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.function")
+
+
+class GraphLimit(NamedTuple):
+    """The limit of an edge.
+
+    Attributes:
+        at_most: How often the edge is taken in one entry of its flow.
+        then: The graph node where it leads after that; ``None`` is ``END``.
+    """
+
+    at_most: int
+    then: GraphNode | None
 
 
 class GraphCatch(NamedTuple):
@@ -67,6 +80,10 @@ class GraphNode:
         node: The node itself; the picture never changes it.
         targets: The next graph node by action, ``"*"`` left out; ``None`` is ``END``.
         fallback: Where ``"*"`` leads; ``None`` if nowhere, or to ``END``.
+        limits: The limits of its edges, by action, ``"*"`` included, or by the label of errors.
+        straight: The next graph node by action, where there is no more to look at: it is a node
+            that works itself, and the edge has no limit; else ``None``.
+        straight_fallback: The same for any other action.
         catches: Where its errors lead, in the order in which the edges were written.
         ends: The actions that lead to ``END``, ``"*"`` included.
         is_open: Whether an action without an edge is unhandled: the node has edges, none for
@@ -98,6 +115,7 @@ class GraphNode:
         "is_bare",
         "is_batch",
         "is_open",
+        "limits",
         "name",
         "node",
         "post_on_loop",
@@ -105,6 +123,8 @@ class GraphNode:
         "promised",
         "reachable",
         "spreads",
+        "straight",
+        "straight_fallback",
         "targets",
     )
 
@@ -114,6 +134,9 @@ class GraphNode:
         self.node = node
         self.targets: dict[str, GraphNode | None] = {}
         self.fallback: GraphNode | None = None
+        self.limits: dict[str, GraphLimit] = {}
+        self.straight: dict[str, GraphNode | None] = {}
+        self.straight_fallback: GraphNode | None = None
         self.catches: tuple[GraphCatch, ...] = ()
         self.ends: tuple[str, ...] = ()
         self.is_open = False
@@ -149,18 +172,28 @@ class GraphNode:
         is_plain = self.is_bare and self.node.max_retries == 1 and self.node.timeout is None
         return is_plain and not (self.spreads or self.exec_async or self.prep_on_loop)
 
-    def connect(self, action: str, target: GraphNode | None) -> None:
+    def connect(
+        self, action: str, target: GraphNode | None, limit: GraphLimit | None = None
+    ) -> None:
         """Draw an edge from here; for the graph alone, while it is being drawn."""
+        if limit is not None:
+            self.limits[action] = limit
+        is_straight = target is not None and target.inner is None and limit is None
+        straight = target if is_straight else None
         if action == ANY_ACTION:
-            self.fallback = target
+            self.fallback, self.straight_fallback = target, straight
         else:
-            self.targets[action] = target
+            self.targets[action], self.straight[action] = target, straight
         if target is None:
             self.ends = (*self.ends, action)
         self.is_open = bool(self.targets) and not self._catches_all
 
-    def connect_errors(self, catch: Catch, target: GraphNode | None) -> None:
+    def connect_errors(
+        self, catch: Catch, target: GraphNode | None, limit: GraphLimit | None
+    ) -> None:
         """Draw an edge that errors take; for the graph alone, while it is being drawn."""
+        if limit is not None:
+            self.limits[catch.label] = limit
         self.catches = (*self.catches, GraphCatch(catch.kinds, target, catch))
 
     def catching(self, error: BaseException) -> GraphCatch | None:
@@ -169,8 +202,8 @@ class GraphNode:
 
     def first(self) -> tuple[GraphNode, tuple[str, ...]]:
         """The node where work begins: itself, or the start of the flow that it is; and the path."""
-        place, frames, _ = enter(self)
-        return place or self, tuple(frame.name for frame in frames)
+        stand = enter(self)
+        return stand.place or self, tuple(frame.name for frame in stand.frames)
 
     def next(self, action: str | None) -> GraphNode | None:
         """Where an action leads in this graph; ``None`` ends it.
@@ -178,6 +211,17 @@ class GraphNode:
         An action of ``None`` is any that has no edge here.
         """
         return self.fallback if action is None else self.targets.get(action, self.fallback)
+
+    def edge_of(self, action: str | None) -> str:
+        """The action for which the edge that an action takes was written."""
+        return action if action is not None and action in self.targets else ANY_ACTION
+
+    def leads(self, action: str | None) -> Iterator[GraphNode | None]:
+        """Each of the nodes where an action may lead in this graph, limits included."""
+        yield self.next(action)
+        limit = self.limits.get(self.edge_of(action))
+        if limit is not None:
+            yield limit.then
 
     @property
     def actions(self) -> list[str]:
@@ -213,11 +257,61 @@ class Stand(NamedTuple):
         place: The node that works next; ``None`` where the run ends.
         frames: The nested flows around it, outermost first.
         unhandled: The node whose action has no edge, where that led out of its flow.
+        kept: How many of the nested flows around the node before it were not left.
     """
 
     place: GraphNode | None
     frames: tuple[GraphNode, ...] = ()
     unhandled: GraphNode | None = None
+    kept: int = 0
+
+
+IsSpent: TypeAlias = Callable[[int, str, str, int], bool]
+"""Called with how many nested flows are around an edge with a limit, the name of its source, its
+action and how often it is taken: whether it was taken so often. If not, it is taken now.
+"""
+
+
+TakenEdge: TypeAlias = tuple[int, str, str, int]
+"""How many flows and branches are around an edge, its source, its action, how often it was taken.
+"""
+
+
+class Taken:
+    """How often a line has taken edges that have limits, since it came into their flows.
+
+    Args:
+        around: How many flows and branches are around the line.
+        counts: How often each was taken: how many flows and branches are around the edge, the name
+            of its source, its action, and the number.
+    """
+
+    __slots__ = ("_around", "_counts")
+
+    def __init__(self, around: int = 0, counts: Iterable[TakenEdge] = ()) -> None:
+        self._around = around
+        self._counts = {one[:3]: one[3] for one in counts}
+
+    def is_spent(self, depth: int, source: str, action: str, at_most: int) -> bool:
+        """Whether an edge was taken as often as it may be; if not, it is counted."""
+        edge = (self._around + depth, source, action)
+        count = self._counts.get(edge, 0)
+        if count >= at_most:
+            return True
+        self._counts[edge] = count + 1
+        return False
+
+    def leave(self, kept: int) -> None:
+        """Forget the edges of nested flows that were left."""
+        innermost = self._around + kept
+        if any(depth > innermost for depth, _, _ in self._counts):
+            known = self._counts.items()
+            self._counts = {edge: count for edge, count in known if edge[0] <= innermost}
+
+    @property
+    def counts(self) -> tuple[TakenEdge, ...]:
+        """How often each was taken, as it is put on record."""
+        return tuple((*edge, count) for edge, count in self._counts.items())
 
 
 def enter(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Stand:
@@ -229,13 +323,26 @@ def enter(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Stand:
     return Stand(place, tuple(around))
 
 
-def follow(place: GraphNode, action: str | None, frames: Sequence[GraphNode] = ()) -> Stand:
+def follow(
+    place: GraphNode,
+    action: str | None,
+    frames: Sequence[GraphNode] = (),
+    is_spent: IsSpent | None = None,
+) -> Stand:
     """Where an action of a node leads, out of the nested flows that it ends and into the next.
 
-    The action that ends a nested flow is the action of its node in the flow around it.
+    The action that ends a nested flow is the action of its node in the flow around it. Without
+    ``is_spent``, limits do not count.
     """
     depth, unhandled = len(frames), None
-    while (following := place.next(action)) is None:
+    while True:
+        following = place.next(action)
+        if is_spent is not None and (edge := place.edge_of(action)) in place.limits:
+            limit = place.limits[edge]
+            if is_spent(depth, place.name, edge, limit.at_most):
+                following = limit.then
+        if following is not None:
+            break
         if unhandled is None and place.is_open and action not in place.targets:
             unhandled = place
         if not depth:
@@ -244,12 +351,15 @@ def follow(place: GraphNode, action: str | None, frames: Sequence[GraphNode] = (
         place = frames[depth]
     around = tuple(frames[:depth])
     if following.inner is None:
-        return Stand(following, around, unhandled)
-    return enter(following, around)._replace(unhandled=unhandled)
+        return Stand(following, around, unhandled, depth)
+    return enter(following, around)._replace(unhandled=unhandled, kept=depth)
 
 
 def catch(
-    place: GraphNode, error: BaseException, frames: Sequence[GraphNode] = ()
+    place: GraphNode,
+    error: BaseException,
+    frames: Sequence[GraphNode] = (),
+    is_spent: IsSpent | None = None,
 ) -> tuple[GraphCatch, Stand] | None:
     """Where an error of a node leads, and the edge that catches it; ``None`` if none does.
 
@@ -261,14 +371,26 @@ def catch(
             return None
         depth -= 1
         place = frames[depth]
-    return found, after_catch(found, frames[:depth])
+    return found, after_catch(place, found, frames[:depth], is_spent)
 
 
-def after_catch(caught: GraphCatch, frames: Sequence[GraphNode]) -> Stand:
+def after_catch(
+    place: GraphNode,
+    caught: GraphCatch,
+    frames: Sequence[GraphNode],
+    is_spent: IsSpent | None = None,
+) -> Stand:
     """Where an edge for errors leads; one to ``END`` ends a nested flow with the default action."""
-    if caught.target is not None:
-        return enter(caught.target, frames)
-    return follow(frames[-1], DEFAULT_ACTION, frames[:-1]) if frames else Stand(None)
+    target, edge = caught.target, caught.catch.label
+    if is_spent is not None and edge in place.limits:
+        limit = place.limits[edge]
+        if is_spent(len(frames), place.name, edge, limit.at_most):
+            target = limit.then
+    if target is not None:
+        return enter(target, frames)._replace(kept=len(frames))
+    if not frames:
+        return Stand(None)
+    return follow(frames[-1], DEFAULT_ACTION, frames[:-1], is_spent)
 
 
 class Graph:
@@ -288,6 +410,7 @@ class Graph:
             included, each with the name of the first that does.
         middleware: What the flow has around visits of nodes and attempts.
         wraps: Whether it, or a flow inside of it, has some.
+        is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
     """
 
     __slots__ = (
@@ -297,6 +420,7 @@ class Graph:
         "conflicts",
         "edges",
         "is_async",
+        "is_limited",
         "middleware",
         "nodes",
         "only_awaits",
@@ -327,6 +451,10 @@ class Graph:
         )
         self.only_awaits: bool = all(
             place.inner.only_awaits if place.inner is not None else place.only_awaits
+            for place in self.nodes.values()
+        )
+        self.is_limited: bool = any(
+            bool(place.limits) or (place.inner is not None and place.inner.is_limited)
             for place in self.nodes.values()
         )
         self._final: tuple[tuple[str, ...] | None] | None = None
@@ -386,10 +514,12 @@ class Graph:
             actions = tuple(place.targets) if declared is None else declared
             if declared is None and place.fallback is None:
                 return None
-            leads: list[tuple[str, GraphNode | None]] = [(one, place.next(one)) for one in actions]
-            if declared is None:
-                leads.append((ANY_ACTION, place.fallback))
-            leads += [(DEFAULT_ACTION, one.target) for one in place.catches]
+            given = [*actions, *((ANY_ACTION,) if declared is None else ())]
+            leads = [(one, target) for one in given for target in place.leads(one)]
+            for one in place.catches:
+                limit = place.limits.get(one.catch.label)
+                ends = (one.target,) if limit is None else (one.target, limit.then)
+                leads += [(DEFAULT_ACTION, target) for target in ends]
             for action, target in leads:
                 if target is None:
                     found[action] = None
@@ -439,12 +569,7 @@ class Graph:
                     for name, place in graph.nodes.items()
                 ],
                 [
-                    DrawnEdge(
-                        edge.source,
-                        "" if edge.action == DEFAULT_ACTION else edge.action,
-                        edge.target,
-                        edge.is_error,
-                    )
+                    DrawnEdge(edge.source, edge.label, edge.target, edge.is_error)
                     for edge in graph.edges
                 ],
             )
@@ -479,21 +604,33 @@ class Graph:
         for place in self.nodes.values():
             flow_edges = own.of(place.node)
             for action, edge in {**place.node.edges, **flow_edges}.items():
-                target = None if isinstance(edge.target, End) else self._by_node[id(edge.target)]
+                target, limit = self._drawn(edge.target), edge.limit
+                drawn = (
+                    None if limit is None else GraphLimit(limit.at_most, self._drawn(limit.then))
+                )
                 if edge.catch is None:
-                    place.connect(action, target)
+                    place.connect(action, target, drawn)
                 else:
-                    place.connect_errors(edge.catch, target)
-                yield self._edge(place, edge, "flow" if action in flow_edges else "node")
+                    place.connect_errors(edge.catch, target, drawn)
+                written: Writer = "flow" if action in flow_edges else "node"
+                one = self._edge(place, edge, written)
+                yield one
+                if drawn is not None:
+                    then = None if drawn.then is None else drawn.then.name
+                    yield one._replace(target=then, is_after=True)
+
+    def _drawn(self, target: NodeLike[Any] | End) -> GraphNode | None:
+        return None if isinstance(target, End) else self._by_node[id(target)]
 
     def _edge(self, place: GraphNode, edge: Edge, written: Writer) -> GraphEdge:
         name = None
         if not isinstance(edge.target, End):
             known = self._by_node.get(id(edge.target))
             name = edge.target.name if known is None else known.name
-        return GraphEdge(
-            place.name, edge.action, name, edge.file, edge.line, written, edge.catch is not None
-        )
+        is_error, limit = edge.catch is not None, edge.limit
+        at_most = None if limit is None else limit.at_most
+        facts = (edge.file, edge.line, written, is_error, at_most)
+        return GraphEdge(place.name, edge.action, name, *facts)
 
     def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
         for node, before, after in own.replaced:
@@ -505,7 +642,7 @@ class Graph:
             node_edges = place.node.edges
             for action, kept in own.of(place.node).items():
                 edge = node_edges.get(action)
-                if edge is not None and kept.target is not edge.target:
+                if edge is not None and not kept.leads_like(edge):
                     yield Conflict(self._edge(place, kept, "flow"), self._edge(place, edge, "node"))
 
 
@@ -616,8 +753,9 @@ def _closure(starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]) ->
             if flow_edges := own.of(node):
                 edges = {**edges, **flow_edges}
             for edge in edges.values():
-                if not isinstance(edge.target, End) and id(edge.target) not in found:
-                    found.add(id(edge.target))
-                    queue.append(edge.target)
+                for target in edge.targets:
+                    if not isinstance(target, End) and id(target) not in found:
+                        found.add(id(target))
+                        queue.append(target)
             position += 1
     return queue

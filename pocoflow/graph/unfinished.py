@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pocoflow.address import Address
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import GraphNode, TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
 from pocoflow.store.branch_view import BranchValues
@@ -61,6 +61,7 @@ class Finished(NamedTuple):
         following: The node that comes next; ``None`` if this is the end.
         following_path: The names around that.
         failure: The error that ended the step and was caught.
+        taken: How often edges with limits were taken, in the flows where the line is now.
     """
 
     step: int
@@ -72,6 +73,7 @@ class Finished(NamedTuple):
     following: str | None
     following_path: tuple[str, ...]
     failure: Exception | None
+    taken: Sequence[TakenEdge] = ()
 
 
 class Begun(NamedTuple):
@@ -103,6 +105,7 @@ class Unfinished:
         names: The node that comes next, after the names of the flows around it; empty for the first
             one of a branch, ``None`` at the end of the line.
         action: The action of the last step.
+        taken: How often edges with limits were taken, in the flows where the line is.
         row: The row of the log after which the step began.
         results: Results of its ``exec`` that are finished, by item.
         items: What is known of its items, by number.
@@ -123,6 +126,7 @@ class Unfinished:
     count: int = 0
     names: tuple[str, ...] | None = ()
     action: str = DEFAULT_ACTION
+    taken: Sequence[TakenEdge] = ()
     row: int = 0
     results: Mapping[int, Any] = field(default_factory=dict)
     items: Mapping[int, Begun] = field(default_factory=dict)

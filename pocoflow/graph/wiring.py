@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
-from pocoflow.nodes.base import Node, NodeLike, check_target, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
+from pocoflow.nodes.base import Node, NodeLike, check_target, make_limit, note_part
+from pocoflow.nodes.edges import DEFAULT_ACTION, UNSET, Branch, Catch, Edge, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
     AttemptMiddleware,
@@ -57,6 +57,8 @@ class GraphEdge(NamedTuple):
         line: The line in it.
         written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
         is_error: Whether errors take it.
+        at_most: How often it is taken before ``then=`` counts; ``None`` if it has no limit.
+        is_after: Whether it is where a limited edge leads when it was taken so often.
     """
 
     source: str
@@ -66,6 +68,17 @@ class GraphEdge(NamedTuple):
     line: int
     written: Writer
     is_error: bool = False
+    at_most: int | None = None
+    is_after: bool = False
+
+    @property
+    def label(self) -> str:
+        """What is written at it in a drawing."""
+        action = "" if self.action == DEFAULT_ACTION else self.action
+        if self.at_most is None:
+            return action
+        limit = f"{'after' if self.is_after else 'at most'} {self.at_most}"
+        return f"{action}, {limit}" if action else limit
 
 
 class Conflict(NamedTuple):
@@ -123,31 +136,40 @@ class FlowEdges:
         self.middleware = Middleware(visits, attempts).within(self.middleware)
         wiring_changed()
 
-    def add(self, source: object, target: object, file: str, line: int) -> None:
-        """Write an edge.
+    def add(
+        self,
+        source: object,
+        target: object,
+        place: tuple[str, int],
+        limit: tuple[object, object] = (None, UNSET),
+    ) -> None:
+        """Write an edge; ``limit`` is how often it is taken, and where it leads then.
 
         Raises:
             DefinitionError: ``source`` is neither a node nor ``node.when(...)`` nor
-                ``node.catch(...)``, or ``target`` is neither a node nor ``END``.
+                ``node.catch(...)``, ``target`` is neither a node nor ``END``, or the limit lacks a
+                part or has no effect.
         """
+        written = f"{place[0]}:{place[1]}"
         branch = Branch(source, DEFAULT_ACTION) if isinstance(source, Node) else source
         if not isinstance(branch, (Branch, Catch)):
             raise DefinitionError(
-                f"flow.then(source, target) at {file}:{line}: the source must be a node, "
+                f"flow.then(source, target) at {written}: the source must be a node, "
                 f"node.when(action) or node.catch(errors), not {not_a_node(source)}"
             )
         node: NodeLike[Any] = branch.node
         catch = branch if isinstance(branch, Catch) else None
         action = branch.action if isinstance(branch, Branch) else branch.label
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
-        where = f"flow.then({node.name}.{shown}, target) at {file}:{line}"
-        edge = Edge(action, check_target(where, target), file, line, catch)
+        where = f"flow.then({node.name}.{shown}, target) at {written}"
+        end = check_target(where, target)
+        edge = Edge(action, end, *place, catch, make_limit(where, end, *limit))
         note_part(node)
         known = self.of(node)
         before = known.get(action)
         if not known:
             self.sources.append(node)
-        elif before is not None and before.target is not edge.target:
+        elif before is not None and not before.leads_like(edge):
             self.replaced.append((node, before, edge))
         self._by_node[id(node)] = MappingProxyType({**known, action: edge})
         wiring_changed()

@@ -12,13 +12,16 @@ from typing_extensions import TypeVar
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.logging import get_logger
+from pocoflow.messages import short
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
     END,
+    UNSET,
     Branch,
     Catch,
     Edge,
     End,
+    Limit,
     make_catch,
     wiring_changed,
 )
@@ -37,7 +40,16 @@ from pocoflow.nodes.settings import RetryOn, check_settings
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
-__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "NodeLike", "check_target", "note_part"]
+__all__ = [
+    "AskNode",
+    "AsyncNode",
+    "BatchNode",
+    "Node",
+    "NodeLike",
+    "check_target",
+    "make_limit",
+    "note_part",
+]
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
@@ -64,6 +76,40 @@ def check_target(owner: str, target: object) -> NodeLike[Any] | End:
         note_part(target)
         return target
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
+
+
+def make_limit(
+    owner: str, target: NodeLike[Any] | End, at_most: object, then: object
+) -> Limit[NodeLike[Any]] | None:
+    """The limit of an edge, or an error that begins with ``owner``; ``None`` for one without.
+
+    Raises:
+        DefinitionError: One of the arguments is missing, makes no sense or has no effect.
+    """
+    if at_most is None and then is UNSET:
+        return None
+    if then is UNSET:
+        raise DefinitionError(
+            f"{owner}: at_most={short(at_most)} needs then=: where the run goes when the edge was "
+            "taken so often, a node or END"
+        )
+    if type(at_most) is not int or at_most < 1:
+        raise DefinitionError(
+            f"{owner}: at_most={short(at_most)}: it is how often the edge is taken before then= "
+            "counts, a whole number of at least 1"
+        )
+    end = check_target(f"{owner}, then={short(then)}", then)
+    if isinstance(target, End):
+        raise DefinitionError(
+            f"{owner}: an edge to END is taken once, so at_most={at_most} does nothing: leave "
+            "at_most and then out"
+        )
+    if end is target:
+        raise DefinitionError(
+            f"{owner}: then={target.name} is the target itself, so at_most={at_most} does nothing: "
+            "name another node, or END"
+        )
+    return Limit(at_most, end)
 
 
 def note_part(node: NodeLike[Any]) -> None:
@@ -124,35 +170,52 @@ class NodeLike(Generic[PostT]):
 
     @two_arguments
     def then(
-        self, action: PostT | Literal["*", "default"], target: NodeLike[Any] | End | None, /
+        self,
+        action: PostT | Literal["*", "default"],
+        target: NodeLike[Any] | End | None,
+        /,
+        *,
+        at_most: int | None = None,
+        then: NodeLike[Any] | End | None = UNSET,
     ) -> Self:
         """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
 
         The edge belongs to the node, in every flow. ``flow.then`` writes one for a single flow.
 
+        Args:
+            action: The action.
+            target: The node that comes next, or ``END``.
+            at_most: How often the edge is taken, counted from the beginning of the run or, in a
+                nested flow or a parallel branch, of that; a resume goes on counting.
+            then: Where the edge leads from then on, a node or ``END``; needed with ``at_most``.
+
         Returns:
             This node, so that its edges chain: ``a.then("ok", b).then("error", c)``.
 
         Raises:
-            DefinitionError: ``action`` is not a non-empty string, or ``target`` is neither a node
-                nor ``END``.
+            DefinitionError: ``action`` is not a non-empty string, ``target`` is neither a node nor
+                ``END``, or the limit lacks a part or has no effect.
         """
         frame = sys._getframe(2)  # behind two_arguments
-        self._add_edge(action, target, frame.f_code.co_filename, frame.f_lineno)
+        place = (frame.f_code.co_filename, frame.f_lineno)
+        self._add_edge(action, target, place, (at_most, then))
         return self
 
-    def _add_edge(self, action: object, target: object, file: str, line: int) -> None:
+    def _add_edge(
+        self, action: object, target: object, place: tuple[str, int], limit: tuple[object, object]
+    ) -> None:
         if not isinstance(action, str) or not action:
             swapped = ": the action comes first" if isinstance(target, str) else ""
             raise DefinitionError(
                 f"{self.name}.then(action, target): the action must be a non-empty string, "
                 f"not {action!r}{swapped}"
             )
-        end = check_target(f"{self.name}.then({action!r}, target) at {file}:{line}", target)
-        edge = Edge(str.__str__(action), end, file, line)
+        where = f"{self.name}.then({action!r}, target) at {place[0]}:{place[1]}"
+        end = check_target(where, target)
+        edge = Edge(str.__str__(action), end, *place, limit=make_limit(where, end, *limit))
         before = self._edges.get(edge.action)
         # New containers, so that a copy of a node that shares them is not wired along with it.
-        if before is not None and before.target is not target:
+        if before is not None and not before.leads_like(edge):
             self._replaced = [*self._replaced, (before, edge)]
             _warn_replaced(self, before, edge)
         self._edges = {**self._edges, edge.action: edge}

@@ -19,10 +19,12 @@ __all__ = [
     "ANY_ACTION",
     "DEFAULT_ACTION",
     "END",
+    "UNSET",
     "Branch",
     "Catch",
     "Edge",
     "End",
+    "Limit",
     "make_catch",
     "users_line",
     "wiring_changed",
@@ -86,6 +88,23 @@ class Catch:
         return [kind.__qualname__ for kind in self.kinds]
 
 
+UNSET: Final[Any] = object()
+"""The default of an argument that ``None`` means something to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Generic[NodeT]):
+    """How often an edge is taken while a run is in the flow of the edge, and what comes after.
+
+    Attributes:
+        at_most: How often.
+        then: Where the edge leads from then on.
+    """
+
+    at_most: int
+    then: NodeT | End
+
+
 @dataclass(frozen=True, slots=True)
 class Edge(Generic[NodeT]):
     """An edge as it was written: where it leads and where in the source it stands.
@@ -98,6 +117,19 @@ class Edge(Generic[NodeT]):
     file: str
     line: int
     catch: Catch | None = None
+    limit: Limit[NodeT] | None = None
+
+    @property
+    def targets(self) -> tuple[NodeT | End, ...]:
+        """Where it may lead."""
+        return (self.target,) if self.limit is None else (self.target, self.limit.then)
+
+    def leads_like(self, other: Edge[NodeT]) -> bool:
+        """Whether another edge leads to the same nodes, as often."""
+        mine, theirs = (
+            (*map(id, one.targets), one.limit and one.limit.at_most) for one in (self, other)
+        )
+        return mine == theirs
 
 
 class _Wiring:

@@ -78,13 +78,13 @@ def two_arguments(method: MethodT) -> MethodT:
 
     @wraps(method)
     def checked(self: Any, *given: Any, **named: Any) -> Any:
-        if len(given) != 2 or named:
+        if len(given) != 2 or named.keys() - {"at_most", "then"}:
             kind = "flow" if self.is_flow else "node"
             raise TypeError(
                 f"{kind}.then takes two arguments, by position: node.then('default', target), or "
-                "flow.then(source, target)"
+                "flow.then(source, target); to limit the edge, at_most= and then= with them"
             )
-        return method(self, *given)
+        return method(self, *given, **named)
 
     return cast(MethodT, checked)
 

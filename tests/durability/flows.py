@@ -36,6 +36,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from pocoflow import (
+    END,
     AskNode,
     AsyncNode,
     BatchNode,
@@ -603,6 +604,29 @@ def _subflow(ledger: Ledger) -> NodeLike[Any]:
     return sub
 
 
+def _limits(ledger: Ledger) -> NodeLike[Any]:
+    work, trip, last = Work(ledger), Trip(ledger), Work(ledger, "Last")
+    inner: Flow[Any] = Flow(work, flow_name="inner")
+    inner.then(work, work, at_most=2, then=END)
+    outer: Flow[Any] = Flow(inner, flow_name="outer")
+    outer.then(inner, trip)
+    outer.then(trip, inner, at_most=1, then=END)
+    outer.then(trip.catch(ValueError), inner, at_most=3, then=last)
+    return outer
+
+
+def _limits_aside(ledger: Ledger) -> NodeLike[Any]:
+    each = Branch(ledger, "Each", "number", "number")
+    each.then("default", each, at_most=3, then=END)
+    many = FanOut(each, each=fields(Tally).numbers, as_=fields(Tally).number, concurrency=2)
+    one = Branch(ledger, "One", "start", "left")
+    one.then("default", one, at_most=2, then=Branch(ledger, "Two", "left", "left"))
+    both = Parallel(one, Branch(ledger, "Three", "start", "right"), name="Both")
+    both.then("default", many)
+    many.then("default", both, at_most=1, then=Join(ledger))
+    return both
+
+
 def _flow(start: NodeLike[Any]) -> Flow[Any]:
     """A flow that works on what its caller hands in."""
     return Flow(start, flow_name="outer", schema=Inner)
@@ -677,9 +701,14 @@ SHAPES: dict[str, Shape] = {
     "asking": Shape(_asking, lambda: {"x": 1, "round": 0, "results": []}, asks=True),
     "asking side by side": Shape(_asking_aside, dict, Tally, ordered=False, asks=True),
     "subflow": Shape(_subflow, dict, Outer, ordered=False),
+    "limits": Shape(_limits, lambda: {"x": 0}),
+    "limits in branches": Shape(_limits_aside, lambda: {"numbers": [1, 2]}, Tally, ordered=False),
 }
 
-CONCURRENT = ("batch in threads", "batch of tasks", "parallel", "asking side by side")
+CONCURRENT = (
+    *("batch in threads", "batch of tasks", "parallel", "asking side by side"),
+    "limits in branches",
+)
 """Where, at any instant, other items or branches may be between a paid call and its commit."""
 
 LONG = Shape(lambda ledger: _again(Many(ledger)), lambda: {"x": 1, "round": 0})

@@ -194,7 +194,7 @@ def fork_run(
         "parent_step": last,
     }
     text = None if graph is None else json.dumps(graph, sort_keys=True)
-    RunRecorder(database, new_id, classes).create(store, given, parent.names, text)
+    RunRecorder(database, new_id, classes).create(store, given, parent, text)
     return new_id
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pocoflow import values as codec
+from pocoflow.db.renaming import rename_taken
 from pocoflow.db.values import WHOLE, read_values
 from pocoflow.engine.asking import Waiting
 from pocoflow.errors import AnswerError, DecodeError, Gap, Remedy, ResumeError
@@ -74,6 +75,7 @@ class Reader:
         return replace(
             found,
             places=tuple(nodes),
+            taken=rename_taken(found.taken, found.names or (), self._places.renamed),
             results=results,
             prepared=self.prepared(found, leaf, classes),
             branches=self._branches(found, leaf, depth, classes, under),
