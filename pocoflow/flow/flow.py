@@ -32,10 +32,18 @@ from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
 from pocoflow.flow.execution import Begun, Execution
 from pocoflow.flow.handle import RunHandle
-from pocoflow.flow.naming import BY_ITSELF, RunKeywords, RunName, digest, inputs_of
+from pocoflow.flow.naming import (
+    BY_ITSELF,
+    RunKeywords,
+    RunName,
+    digest,
+    inputs_of,
+    refuse_unknown,
+)
 from pocoflow.flow.proving import Proofs, names_of
 from pocoflow.flow.starting import (
     Resumable,
+    ResumeKeywords,
     Resuming,
     check_database,
     names_before,
@@ -532,17 +540,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
     # -- stored runs --------------------------------------------------------------------------
 
-    def resume(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
-    ) -> Store[StateT]:
+    def resume(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
         """Go on with a stored run: the same run, at the node that comes next, to its end.
 
         A finished ``exec`` is not called again: its result is taken from the database. ``prep`` of
@@ -551,14 +549,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         Args:
             run_id: A run that failed, was cancelled or interrupted, or a fork.
-            changes: Values to set first, such as those that could not be saved.
-            rename: New names of nodes: ``{"Summarise": "Summarize"}``.
-            types: Classes of stored values that neither the schema nor a loaded module has.
-            aliases: Classes that have other names now, by those that are on record:
-                ``{"old_module:Name": Name}``.
-            flow_was: The name that the flow had when the run was started, if that was another one;
-                ``Flow(formerly=...)`` says so once for all.
-            resources: As in :meth:`run`; they are not stored, so they are given again.
+            how: ``changes``, values to set first, such as those that could not be saved;
+                ``rename``, new names of nodes, ``{"Summarise": "Summarize"}``; ``types``, classes
+                of stored values that neither the schema nor a loaded module has; ``aliases``,
+                classes that have other names now, by those that are on record,
+                ``{"old_module:Name": Name}``; ``flow_was``, the name that the flow had when the run
+                was started, if that was another one (``Flow(formerly=...)`` says so once for all);
+                ``resources``, as in :meth:`run`: they are not stored, so they are given again.
 
         Returns:
             The store of the run.
@@ -571,68 +568,27 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: The flow has no ``db_path``.
             Exception: As :meth:`run`.
         """
-        resuming = self._resuming(changes, rename, types, aliases, flow_was)
-        return self._old(run_id, resuming, resources).run()
+        return self._again(run_id, how).run()
 
-    async def resume_async(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
-    ) -> Store[StateT]:
+    async def resume_async(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
         """Like :meth:`resume`, on the caller's event loop."""
-        resuming = self._resuming(changes, rename, types, aliases, flow_was)
-        return await self._old(run_id, resuming, resources).run_async()
+        return await self._again(run_id, how).run_async()
 
-    def resume_background(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
-    ) -> RunHandle[StateT]:
+    def resume_background(self, run_id: str, **how: Unpack[ResumeKeywords]) -> RunHandle[StateT]:
         """Like :meth:`resume`, in a daemon thread."""
-        resuming = self._resuming(changes, rename, types, aliases, flow_was)
-        return self._old(run_id, resuming, resources).background()
+        return self._again(run_id, how).background()
 
     def resume_stream(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
+        self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> Generator[Event, None, None]:
         """Like :meth:`resume`, as an iterator of events like :meth:`stream`."""
-        resuming = self._resuming(changes, rename, types, aliases, flow_was)
-        return self._old(run_id, resuming, resources).stream()
+        return self._again(run_id, how).stream()
 
     def resume_stream_async(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
+        self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`resume_stream`, on the caller's event loop."""
-        resuming = self._resuming(changes, rename, types, aliases, flow_was)
-        return self._old(run_id, resuming, resources).stream_async()
+        return self._again(run_id, how).stream_async()
 
     def can_resume(
         self,
@@ -873,6 +829,17 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             name.refuse_without_database(self.flow_name)
         start = partial(self._begin, given, resume_from, resources, name)
         return Execution(start, self._home, shared=True, waits=name.if_busy == "wait")
+
+    def _again(self, run_id: str, how: ResumeKeywords) -> Execution[StateT]:
+        refuse_unknown("resumed", how, ResumeKeywords.__annotations__)
+        resuming = self._resuming(
+            how.get("changes"),
+            how.get("rename"),
+            how.get("types", ()),
+            how.get("aliases"),
+            how.get("flow_was"),
+        )
+        return self._old(run_id, resuming, how.get("resources"))
 
     def _old(
         self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None

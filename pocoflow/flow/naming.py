@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
@@ -14,7 +14,16 @@ from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.messages import closest, short
 from pocoflow.store.store import Store
 
-__all__ = ["BY_ITSELF", "Busy", "RunKeywords", "RunName", "check_labels", "digest", "inputs_of"]
+__all__ = [
+    "BY_ITSELF",
+    "Busy",
+    "RunKeywords",
+    "RunName",
+    "check_labels",
+    "digest",
+    "inputs_of",
+    "refuse_unknown",
+]
 
 Busy = Literal["refuse", "wait"]
 
@@ -52,13 +61,8 @@ class RunName:
             TypeError: There is no such keyword.
             DefinitionError: A value makes no sense.
         """
-        for key in given:
-            if key not in RunKeywords.__annotations__:
-                known = ("store", "resume_from", "resources", *RunKeywords.__annotations__)
-                raise TypeError(
-                    f"a run is started without a keyword argument {key!r}{closest(key, known)} "
-                    f"(there are: {', '.join(known)})"
-                )
+        others = ("store", "resume_from", "resources")
+        refuse_unknown("started", given, (*others, *RunKeywords.__annotations__))
         run_id, thread = given.get("run_id"), given.get("thread")
         for what, name in (("run_id", run_id), ("thread", thread)):
             if name is not None:
@@ -83,6 +87,20 @@ class RunName:
                     f"flow {flow_name!r} keeps no runs, so {what}={short(given)} has no effect: "
                     "give it a db_path"
                 )
+
+
+def refuse_unknown(done: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse keywords of a run that there are not.
+
+    Raises:
+        TypeError: There are some.
+    """
+    for key in given:
+        if key not in known:
+            raise TypeError(
+                f"a run is {done} without a keyword argument {key!r}{closest(key, known)} "
+                f"(there are: {', '.join(known)})"
+            )
 
 
 BY_ITSELF = RunName()

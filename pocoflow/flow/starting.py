@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
@@ -21,6 +22,7 @@ from pocoflow.store.store import Store
 
 __all__ = [
     "Resumable",
+    "ResumeKeywords",
     "Resuming",
     "check_database",
     "importing",
@@ -85,6 +87,17 @@ def refuse_while_importing(flow_name: str) -> None:
     )
     _Importing.refused.append(said)
     raise DefinitionError(said)
+
+
+class ResumeKeywords(TypedDict, total=False, closed=True):
+    """What every way to resume a run takes; :meth:`Flow.resume` explains them."""
+
+    changes: Mapping[str, Any] | None
+    rename: Mapping[str, str] | None
+    types: Iterable[type]
+    aliases: Mapping[str, type] | None
+    flow_was: str | None
+    resources: Mapping[Any, object] | None
 
 
 @dataclass(frozen=True, slots=True)
