@@ -184,6 +184,6 @@ handled: RunHandle[Article] = addressed
 flow.run(article, run_id=5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run(article, run_idd="a")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
 flow.resume("run-1", renam={})  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
-flow.resume_background("run-1", changes=["a"])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.resume("run-1", changes=["a"])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.stream(article, if_busy="queue")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.stream_async(article, labels=["user"])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
