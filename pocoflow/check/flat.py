@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import pairwise
 from operator import and_, or_
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from pocoflow.check.control import Keys, solve
 from pocoflow.check.node_effects import Effects, Exit, Place, place_at
@@ -47,20 +47,36 @@ class Way(NamedTuple):
     kept: int = 0
 
 
+LimitedEdge: TypeAlias = tuple[int, str, str]
+"""How many nested flows are around an edge with a limit, the name of its source, its action."""
+
+_NONE: frozenset[LimitedEdge] = frozenset()
+
+_MANY = 10_000
+
+
 class Spot:
     """A node that works, at its place in the flow and the nested flows around it.
 
     Attributes:
         place: The node in its graph.
         frames: The nested flows around it, outermost first.
+        taken: The edges with limits that were taken on the way there: no other has reached its
+            limit.
         ways: The ways on.
     """
 
-    __slots__ = ("frames", "place", "ways")
+    __slots__ = ("frames", "place", "taken", "ways")
 
-    def __init__(self, place: GraphNode, frames: tuple[GraphNode, ...]) -> None:
+    def __init__(
+        self,
+        place: GraphNode,
+        frames: tuple[GraphNode, ...],
+        taken: frozenset[LimitedEdge] = _NONE,
+    ) -> None:
         self.place = place
         self.frames = frames
+        self.taken = taken
         self.ways: list[Way] = []
 
     @property
@@ -85,66 +101,97 @@ class Walk:
     """
 
     def __init__(self, place: GraphNode, frames: Sequence[GraphNode] = ()) -> None:
-        self._known: dict[tuple[int, ...], Spot] = {}
+        # By place, and there by the edges with limits that were taken.
+        self._known: dict[tuple[int, ...], dict[frozenset[LimitedEdge], Spot]] = {}
         self.spots: list[Spot] = []
         start = enter(place, frames)
-        self.start = Spot(start.place or place, start.frames)
-        self._known[id(self.start.place), *map(id, start.frames)] = self.start
-        self.spots.append(self.start)
+        self.start = self._at(start.place or place, start.frames, _NONE)
         for spot in self.spots:  # grows while it is walked through
             spot.ways = list(self._ways(spot))
 
-    def _spot(self, stand: Stand) -> Spot | None:
-        place, frames = stand.place, stand.frames
-        if place is None:
+    def _spot(self, stand: Stand, taken: frozenset[LimitedEdge]) -> Spot | None:
+        if stand.place is None:
             return None
+        if taken:
+            taken = frozenset(edge for edge in taken if edge[0] <= stand.kept)
+        return self._at(stand.place, stand.frames, taken)
+
+    def _at(
+        self, place: GraphNode, frames: tuple[GraphNode, ...], taken: frozenset[LimitedEdge]
+    ) -> Spot:
         key = (id(place), *map(id, frames)) if frames else (id(place),)
-        spot = self._known.get(key)
+        here = self._known.setdefault(key, {})
+        spot = here.get(taken)
         if spot is None:
-            spot = self._known[key] = Spot(place, frames)
+            spot = here[taken] = Spot(place, frames, taken)
             self.spots.append(spot)
         return spot
+
+    def alike(self, spot: Spot) -> Collection[Spot]:
+        """The same place, whichever edges with limits were taken on the way there."""
+        frames = spot.frames
+        return self._known[id(spot.place), *map(id, frames)].values()
 
     def _ways(self, spot: Spot) -> Iterator[Way]:
         place, frames = spot.place, spot.frames
         declared = place.declared
         for action in place.targets if declared is None else declared:
-            yield from self._leads(action, place, action, frames)
+            yield from self._leads(spot, action, place, action, frames)
         if declared is None:
-            yield from self._others(place, frames)
-        yield from self._errors(place, "", frames)
+            yield from self._others(spot)
+        yield from self._errors(spot, place, "", frames)
         for depth in range(len(frames) - 1, -1, -1):
             frame = frames[depth]
             if frame.catches:
-                yield from self._errors(frame, f" in {frame.name}", frames[:depth])
+                yield from self._errors(spot, frame, f" in {frame.name}", frames[:depth])
 
-    def _others(self, place: GraphNode, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
+    def _others(self, spot: Spot) -> Iterator[Way]:
         """Where any action leads that has no edge at the node: the flows around may have one."""
+        place, frames = spot.place, spot.frames
         while place.fallback is None and frames:
             *outer, place = frames
             frames = tuple(outer)
             for action in place.targets:
-                yield from self._leads(None, place, action, frames)
-        yield from self._leads(None, place, None, frames)
+                yield from self._leads(spot, None, place, action, frames)
+        yield from self._leads(spot, None, place, None, frames)
 
     def _leads(
         self,
+        spot: Spot,
         action: str | None,
         place: GraphNode,
         ending: str | None,
         frames: tuple[GraphNode, ...],
     ) -> Iterator[Way]:
         """Where an action leads, whether or not the limits of edges on the way are reached."""
-        for stand in _each_stand(lambda is_spent: follow(place, ending, frames, is_spent)):
+        lead = partial(follow, place, ending, frames)
+        for stand, taken in self._each_stand(lead, spot.taken):
             unhandled = stand.unhandled is not None
-            yield Way(action, self._spot(stand), ending, None, unhandled, stand.kept)
+            yield Way(action, self._spot(stand, taken), ending, None, unhandled, stand.kept)
 
-    def _errors(self, place: GraphNode, where: str, frames: tuple[GraphNode, ...]) -> Iterator[Way]:
+    def _errors(
+        self, spot: Spot, place: GraphNode, where: str, frames: tuple[GraphNode, ...]
+    ) -> Iterator[Way]:
         """Where errors lead that a node, or a nested flow, catches."""
         for one in place.catches:
-            for stand in _each_stand(partial(after_catch, place, one, frames)):
-                action, target = one.catch.label + where, self._spot(stand)
+            lead = partial(after_catch, place, one, frames)
+            for stand, taken in self._each_stand(lead, spot.taken):
+                action, target = one.catch.label + where, self._spot(stand, taken)
                 yield Way(action, target, DEFAULT_ACTION, one.catch, kept=stand.kept)
+
+    def _each_stand(
+        self, lead: Callable[[IsSpent], Stand], taken: frozenset[LimitedEdge]
+    ) -> Iterator[tuple[Stand, frozenset[LimitedEdge]]]:
+        """Where something leads, whether or not limits on its way are reached, and what it takes.
+
+        Where that makes very many of few places, any edge may have been taken.
+        """
+        knows_all = len(self.spots) - len(self._known) < _MANY
+        waiting: list[tuple[bool, ...]] = [()]
+        for given in waiting:  # grows while it is walked through
+            more = _Answers(given, taken, knows_all, waiting)
+            stand = lead(more.is_spent)
+            yield stand, taken | more.taken if knows_all else taken
 
     def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
         """Whether a way leads from a node to one of some others."""
@@ -188,26 +235,44 @@ class Walk:
         return [(at, None), *reversed(steps)]
 
 
-def _each_stand(lead: Callable[[IsSpent], Stand]) -> Iterator[Stand]:
-    """Where something leads, for all that the limits on its way may say."""
-    waiting: list[tuple[bool, ...]] = [()]
-    for known in waiting:  # grows while it is walked through
-        yield lead(_answers(known, waiting))
+class _Answers:
+    """Says of the edges with limits that are asked for, one after the other, if they are spent.
 
+    Args:
+        given: What it says where both is possible, in this order; of more edges, that they are not.
+        before: The edges that were taken before; no other one can be spent.
+        knows_all: Whether those are all.
+        others: Gets what else it might say.
 
-def _answers(known: tuple[bool, ...], others: list[tuple[bool, ...]]) -> IsSpent:
-    """Says so of the limits that it is asked for, in this order; what else might be is noted."""
-    given = list(known)
-    asked = iter(known)
+    Attributes:
+        taken: The edges that are taken now.
+    """
 
-    def is_spent(*_: object) -> bool:
-        answer = next(asked, None)
-        if answer is None:
-            others.append((*given, True))
-            given.append(False)
-        return bool(answer)
+    def __init__(
+        self,
+        given: tuple[bool, ...],
+        before: frozenset[LimitedEdge],
+        knows_all: bool,
+        others: list[tuple[bool, ...]],
+    ) -> None:
+        self._said, self._next = given, 0
+        self._before, self._knows_all, self._others = before, knows_all, others
+        self.taken: frozenset[LimitedEdge] = _NONE
 
-    return is_spent
+    def is_spent(self, depth: int, source: str, action: str, at_most: int) -> bool:
+        edge = (depth, source, action)
+        was_taken = edge in self._before
+        if self._knows_all and (not was_taken or at_most == 1):
+            answer = was_taken
+        else:
+            if self._next == len(self._said):
+                self._others.append((*self._said, True))
+                self._said = (*self._said, False)
+            answer = self._said[self._next]
+            self._next += 1
+        if not answer:
+            self.taken |= {edge}
+        return answer
 
 
 class DataFlow:
@@ -319,8 +384,10 @@ class DataFlow:
     def is_read(self, spot: Spot, key: str) -> bool:
         """Whether some path may read a key after a node has written it, or ends with it."""
         bit = self.keys.of((key,))
-        return not spot.ways or any(
-            way.target is None or self.live[way.target] & bit for way in spot.ways
+        return any(
+            not one.ways
+            or any(way.target is None or self.live[way.target] & bit for way in one.ways)
+            for one in self.walk.alike(spot)
         )
 
     def writers_after(self, spot: Spot, key: str) -> list[str]:

@@ -2,11 +2,12 @@
 
 import random
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel
 
-from pocoflow import END, BatchNode, FanOut, Flow, Node, Parallel, key, node
+from pocoflow import END, BatchNode, FanOut, Flow, Node, Parallel, fields, key, node
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.nodes.edges import End
 
@@ -85,6 +86,50 @@ def test_a_loop_that_goes_on_by_its_then_has_no_bound() -> None:
     flow = Flow(one)
     flow.then(one, one, at_most=3, then=two).then(two, one)
     assert flow.bound().steps is None
+
+
+class Article(BaseModel):
+    """What a flow writes about."""
+
+    topic: str
+    text: str
+    notes: str
+
+
+A = fields(Article)
+
+
+@pytest.mark.parametrize("at_most", [1, 3])
+def test_where_a_limit_leads_its_edge_was_taken(at_most: int) -> None:
+    """What the rounds of a loop have written may be read where its limit leads."""
+
+    @node(writes=A.text)
+    def write(topic: str) -> str:
+        return topic
+
+    @node
+    def grade(text: str) -> Literal["good", "bad"]:
+        return "bad" if text else "good"
+
+    @node(writes=A.notes)
+    def revise(text: str) -> str:
+        return f"more than {text}"
+
+    @node
+    def give_up(notes: str) -> None:
+        assert notes
+
+    @node(writes=A.notes)
+    def praise() -> str:
+        return "good"
+
+    flow = Flow(start=write, schema=Article)
+    flow.then(write, grade).then(revise, write).then(grade.when("good"), praise)
+    flow.then(grade.when("bad"), revise, at_most=at_most, then=give_up)
+    assert flow.validate() == []
+    assert flow.run({"topic": "tea"})["notes"] == "more than tea"
+    flow.then(revise, END)
+    assert [one.code for one in flow.validate() if one.severity == "error"] == ["PF105", "PF112"]
 
 
 ACTIONS = ("a", "b", "c")
