@@ -74,14 +74,13 @@ class Checkpoints(RunsFile):
         """
         run_no = self.number(run_id)
         given = store if isinstance(store, Store) else Store(store)
-        plain = codec.Classes()
         first, end = row_ids(run_no)
         with self.writing() as raw:
             later = raw.execute(QUERIES["next_step"], (first, end, step)).fetchone()[0]
-            following = None if later is None else self._read(run_no, later, "", None, plain)
+            following = None if later is None else self._untyped(run_no, later)
             self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
-            writer.load(raw, run_no, self._read(run_no, step, "", None, plain), step)
+            writer.load(raw, run_no, self._untyped(run_no, step), step)
             raw.execute(QUERIES["delete_step"], (first, end, step))
             append_foreign(raw, run_no, Kind.CHECKPOINT, step, node=escaped(node_name))
             changes = writer.changes(given)
@@ -215,21 +214,18 @@ class Checkpoints(RunsFile):
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         name = str(key_of(row["store_name"])) if row else ""
         under = (self.get_graph(run_id) or {}).get("schema")
-        return self._read(run_no, step, name, schema, classes, pending, under)
+        rows = self._values_at(run_no, step)
+        return read_store([*rows, *pending], self._about(step), name, schema, classes, under)
 
-    def _read(
-        self,
-        run_no: int,
-        step: int,
-        name: str,
-        schema: Any,
-        classes: codec.Classes,
-        pending: Iterable[Sequence[Any]] = (),
-        under: Mapping[str, str] | None = None,
-    ) -> Store[Any]:
-        rows = self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
-        about = f"database {self.path}, step {step}"
-        return read_store([*rows, *pending], about, name, schema, classes, under)
+    def _values_at(self, run_no: int, step: int) -> list[sqlite3.Row]:
+        return self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
+
+    def _about(self, step: int) -> str:
+        return f"database {self.path}, step {step}"
+
+    def _untyped(self, run_no: int, step: int) -> Store[Any]:
+        rows = self._values_at(run_no, step)
+        return read_store(rows, self._about(step), "", None, codec.Classes())
 
     def get_graph(self, run_id: str) -> dict[str, Any] | None:
         """What the run's flow looked like when it was last started or resumed, or ``None``.

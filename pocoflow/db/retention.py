@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from pocoflow.db.connection import Connection
+from pocoflow.db.file import RunsFile
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.sql import QUERIES
 
@@ -19,8 +20,7 @@ _AT_A_TIME = 100
 
 
 def prune(
-    connection: Connection,
-    locks: RunLocks,
+    file: RunsFile,
     *,
     older_than: timedelta | None,
     keep: int | None,
@@ -34,6 +34,7 @@ def prune(
     """
     of_status = frozenset(statuses)
     latest = None if older_than is None else (datetime.now(UTC) - older_than).isoformat()
+    connection, locks = file.connection, file.locks
     found = _kept(_matching(connection, locks, of_status, wanted), keep)
     numbers = [row["run_no"] for row in found if latest is None or row["last"] < latest]
     if dry_run:

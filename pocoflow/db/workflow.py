@@ -343,8 +343,7 @@ class WorkflowDB(Questions, Checkpoints):
             raise ValueError(f"prune: older_than={older_than}, keep={keep}: not below zero")
         self._refuse_read_only()
         return prune(
-            self.connection,
-            self.locks,
+            self,
             older_than=older_than,
             keep=keep,
             statuses=statuses,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
@@ -50,33 +50,7 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
         walk: Where the run has been.
         dark: Whether it is shown on a dark page.
     """
-    colours = _DARK if dark else _LIGHT
-    names, edges = _in_order(graph), edges_of(graph)
-    ids = {name: f"n{number}" for number, name in enumerate(names)}
-    flows = {_flow_of(name, ids) for name in names} - {()}
-    ink = colours[""][2]
-    lines = [
-        "digraph run {",
-        '    bgcolor="transparent"; compound=true; rankdir=TB; nodesep=0.35; ranksep=0.45',
-        '    node [shape=box, style="rounded,filled", fontname="sans-serif", fontsize=12]',
-        f'    edge [fontname="sans-serif", fontsize=10, color="{ink}", fontcolor="{ink}"]',
-        f'    begin [shape=circle, width=0.14, label="", fillcolor="{ink}", color="{ink}"]',
-    ]
-    lines += _boxes(names, flows, ids, walk, colours)
-    entry = _Entry(names, flows, walk)
-    lines.append(f"    begin -> {entry.arrow(ids, (graph['start'],))}")
-    ends = False
-    for source, action, target in edges:
-        if source not in ids or (target is not None and target not in ids):
-            continue
-        if target is None and _flow_of(source, ids):
-            continue  # the flow around it goes on with its own edge
-        ends = ends or target is None
-        count = walk.taken.get((source, action, target), 0)
-        lines.append(_edge(source, action, target, count, ids, entry, colours))
-    if ends:
-        lines.append(f'    finish [shape=doublecircle, width=0.12, label="", color="{ink}"]')
-    return "\n".join([*lines, "}"]) + "\n"
+    return _Drawing(graph, walk, _DARK if dark else _LIGHT).text()
 
 
 def _in_order(graph: Mapping[str, Any]) -> list[Names]:
@@ -95,102 +69,116 @@ def _in_order(graph: Mapping[str, Any]) -> list[Names]:
     return [*found, *(name for name in nodes if name not in found)]
 
 
-def _flow_of(name: Names, known: Iterable[Names]) -> Names:
-    """The nested flow around a node; ``()`` if there is none."""
-    return name[:-1] if name[:-1] in known else ()
+class _Drawing:
+    """One picture."""
 
-
-class _Entry:
-    """Where an edge to or from a nested flow is drawn: its box, and a node inside."""
-
-    def __init__(self, names: list[Names], flows: set[Names], walk: Walk) -> None:
+    def __init__(
+        self,
+        graph: Mapping[str, Any],
+        walk: Walk,
+        colours: Mapping[str, tuple[str, str, str]],
+    ) -> None:
+        self._graph, self._walk, self._colours = graph, walk, colours
+        self._ids = {name: f"n{number}" for number, name in enumerate(_in_order(graph))}
+        # Of each nested flow, the node inside that edges to or from its box are drawn at.
         self._inside: dict[Names, Names] = {}
+        flows = {self._flow_of(name) for name in self._ids} - {()}
         for flow in sorted(flows, key=len, reverse=True):
-            inner = [name for name in names if name[: len(flow)] == flow != name]
+            inner = [name for name in self._ids if name[: len(flow)] == flow != name]
             first = walk.first_inside.get(flow, inner[0])
             self._inside[flow] = self._inside.get(first, first)
 
-    def node(self, name: Names) -> Names:
-        return self._inside.get(name, name)
+    def text(self) -> str:
+        ink = self._colours[""][2]
+        lines = [
+            "digraph run {",
+            '    bgcolor="transparent"; compound=true; rankdir=TB; nodesep=0.35; ranksep=0.45',
+            '    node [shape=box, style="rounded,filled", fontname="sans-serif", fontsize=12]',
+            f'    edge [fontname="sans-serif", fontsize=10, color="{ink}", fontcolor="{ink}"]',
+            f'    begin [shape=circle, width=0.14, label="", fillcolor="{ink}", color="{ink}"]',
+        ]
+        lines += self._boxes(())
+        start = (self._graph["start"],)
+        box = f" [{self._box('lhead', start)}]" if start in self._inside else ""
+        lines.append(f"    begin -> {self._at(start)}{box}")
+        ends = False
+        for source, action, target in edges_of(self._graph):
+            if source not in self._ids or (target is not None and target not in self._ids):
+                continue
+            if target is None and self._flow_of(source):
+                continue  # the flow around it goes on with its own edge
+            ends = ends or target is None
+            lines.append(self._edge(source, action, target))
+        if ends:
+            lines.append(f'    finish [shape=doublecircle, width=0.12, label="", color="{ink}"]')
+        return "\n".join([*lines, "}"]) + "\n"
 
-    def arrow(self, ids: Mapping[Names, str], name: Names) -> str:
-        box = f" [lhead=cluster_{ids[name]}]" if name in self._inside else ""
-        return ids[self.node(name)] + box
+    def _flow_of(self, name: Names) -> Names:
+        """The nested flow around a node; ``()`` if there is none."""
+        return name[:-1] if name[:-1] in self._ids else ()
 
+    def _at(self, name: Names) -> str:
+        return self._ids[self._inside.get(name, name)]
 
-def _boxes(
-    names: list[Names],
-    flows: set[Names],
-    ids: Mapping[Names, str],
-    walk: Walk,
-    colours: Mapping[str, tuple[str, str, str]],
-    inside: Names = (),
-) -> list[str]:
-    lines: list[str] = []
-    for name in names:
-        if _flow_of(name, ids) != inside:
-            continue
-        title = _quoted(name[-1])
-        if name not in flows:
-            lines.append(f"    {ids[name]} [{_node(name, title, walk, colours)}]")
-            continue
+    def _box(self, end: str, flow: Names) -> str:
+        return f"{end}=cluster_{self._ids[flow]}"
+
+    def _boxes(self, inside: Names) -> list[str]:
+        lines: list[str] = []
+        for name, own in self._ids.items():
+            if self._flow_of(name) != inside:
+                continue
+            if name not in self._inside:
+                lines.append(f"    {own} [{self._node(name)}]")
+                continue
+            status = self._walk.status.get(name, "")
+            _, line, ink = self._colours.get(status, self._colours[""])
+            about = f" {_SIGNS.get(status, '')} {status}" if status else ""
+            lines.append(f"    subgraph cluster_{own} {{")
+            lines.append(
+                f'    label="{_quoted(name[-1])}{about}"; style=rounded; color="{line}"; '
+                f'fontcolor="{ink}"; fontname="sans-serif"; fontsize=11'
+            )
+            lines += self._boxes(name)
+            lines.append("    }")
+        return lines
+
+    def _node(self, name: Names) -> str:
+        title, walk = _quoted(name[-1]), self._walk
         status = walk.status.get(name, "")
-        _, line, ink = colours.get(status, colours[""])
-        about = f" {_SIGNS.get(status, '')} {status}" if status else ""
-        lines.append(f"    subgraph cluster_{ids[name]} {{")
-        lines.append(
-            f'    label="{title}{about}"; style=rounded; color="{line}"; fontcolor="{ink}"; '
-            'fontname="sans-serif"; fontsize=11'
+        fill, line, ink = self._colours.get(status, self._colours[""])
+        visits = walk.visits.get(name, 0)
+        sign = _SIGNS.get(status, "")
+        about = " ".join(filter(None, [sign, status, f"×{visits}" if visits > 1 else ""]))
+        is_current = name == walk.current
+        if is_current:
+            about = f"{about} · here" if about else "here"
+        questions = walk.questions.get(name, 0)
+        if questions:
+            about += f"\\n{questions} question{'' if questions == 1 else 's'}"
+        label = f"{title}\\n{about}" if about else title
+        pen = ", penwidth=3" if is_current else ""
+        dashed = "" if visits or is_current else ', style="rounded,filled,dashed"'
+        return (
+            f'label="{label}", fillcolor="{fill}", color="{line}", fontcolor="{ink}"{pen}{dashed}'
         )
-        lines += _boxes(names, flows, ids, walk, colours, name)
-        lines.append("    }")
-    return lines
 
-
-def _node(name: Names, title: str, walk: Walk, colours: Mapping[str, tuple[str, str, str]]) -> str:
-    status = walk.status.get(name, "")
-    fill, line, ink = colours.get(status, colours[""])
-    visits = walk.visits.get(name, 0)
-    sign = _SIGNS.get(status, "")
-    about = " ".join(filter(None, [sign, status, f"×{visits}" if visits > 1 else ""]))
-    is_current = name == walk.current
-    if is_current:
-        about = f"{about} · here" if about else "here"
-    questions = walk.questions.get(name, 0)
-    if questions:
-        about += f"\\n{questions} question{'' if questions == 1 else 's'}"
-    label = f"{title}\\n{about}" if about else title
-    pen = ", penwidth=3" if is_current else ""
-    dashed = "" if visits or is_current else ', style="rounded,filled,dashed"'
-    return f'label="{label}", fillcolor="{fill}", color="{line}", fontcolor="{ink}"{pen}{dashed}'
-
-
-def _edge(
-    source: Names,
-    action: str,
-    target: Names | None,
-    count: int,
-    ids: Mapping[Names, str],
-    entry: _Entry,
-    colours: Mapping[str, tuple[str, str, str]],
-) -> str:
-    label = "" if action == "default" else _quoted(action)
-    if count:
-        label = f"{label} ×{count}".strip()
-    settings = [f'label=" {label} "'] if label else []
-    if count:
-        line = colours["completed"][1]
-        settings += [f'color="{line}"', "penwidth=2"]
-    else:
-        settings.append("style=dashed")
-    if entry.node(source) != source:
-        settings.append(f"ltail=cluster_{ids[source]}")
-    head = "finish"
-    if target is not None:
-        head = ids[entry.node(target)]
-        if entry.node(target) != target:
-            settings.append(f"lhead=cluster_{ids[target]}")
-    return f"    {ids[entry.node(source)]} -> {head} [{', '.join(settings)}]"
+    def _edge(self, source: Names, action: str, target: Names | None) -> str:
+        count = self._walk.taken.get((source, action, target), 0)
+        label = "" if action == "default" else _quoted(action)
+        if count:
+            label = f"{label} ×{count}".strip()
+        settings = [f'label=" {label} "'] if label else []
+        if count:
+            settings += [f'color="{self._colours["completed"][1]}"', "penwidth=2"]
+        else:
+            settings.append("style=dashed")
+        if source in self._inside:
+            settings.append(self._box("ltail", source))
+        if target in self._inside:
+            settings.append(self._box("lhead", target))
+        head = "finish" if target is None else self._at(target)
+        return f"    {self._at(source)} -> {head} [{', '.join(settings)}]"
 
 
 def _quoted(text: str) -> str:

@@ -120,27 +120,29 @@ class Difference:
         gone, come = old - first - last, new - first - last
         moved = self._moved(chunks, items, first, gone, come)
         if moved:
-            self._splice(path, items, first, moved, first, old)
+            self._splice(path, first, moved, [], old)
             kept = gone - moved
-            self._splice(path, items, first + kept, 0, first + come, first + kept + last, False)
+            new_ones = items[first + kept : first + come]
+            self._splice(path, first + kept, 0, new_ones, first + kept + last, grows=False)
             return (
                 chunks.cut(0, first)
                 .joined(
                     chunks.cut(first + moved, first + gone),
-                    _laid_out(items[first + kept : first + come]),
+                    _laid_out(new_ones),
                     chunks.cut(old - last, old),
                 )
                 .packed(items)
             )
         if come < gone:
-            self._splice(path, items, first, gone, first + come, old)
+            self._splice(path, first, gone, items[first : first + come], old)
             middle = _laid_out(items[first : first + come])
         else:
             made = self._elements(chunks, items, first, first + gone, lambda at: (*path, at))
             if made is None:
                 return None
-            self._splice(path, items, first + gone, 0, first + come, first + gone + last)
-            middle = made.joined(_laid_out(items[first + gone : first + come]))
+            new_ones = items[first + gone : first + come]
+            self._splice(path, first + gone, 0, new_ones, first + gone + last)
+            middle = made.joined(_laid_out(new_ones))
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
         return ends[0].joined(middle, ends[1]).packed(items)
 
@@ -153,15 +155,13 @@ class Difference:
     def _splice(
         self,
         path: _Path,
-        items: list[Any],
         start: int,
         count: int,
-        stop: int,
+        come: list[Any],
         length: int,
         grows: bool = True,
     ) -> None:
-        """Elements before ``stop`` come in the place of ``count`` ones of a list so long."""
-        come = items[start:stop]
+        """Elements come in the place of ``count`` ones of a list so long."""
         if come and not count and start == length:
             self.found.append(Change(path, "append", come, grows))
         elif come or count:
