@@ -34,8 +34,6 @@ from typing_extensions import is_typeddict
 from pocoflow.check.findings import Severity
 from pocoflow.nodes.annotations import Unknown, plain
 
-__all__ = ["clash", "fits", "fits_field", "members"]
-
 _NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
 _VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 

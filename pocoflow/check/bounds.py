@@ -13,8 +13,6 @@ from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
 from pocoflow.nodes.parallel import FanOut
 
-__all__ = ["Bound", "Endless", "bound_of", "check_limits"]
-
 
 @dataclass(frozen=True, slots=True)
 class Bound:

@@ -14,8 +14,6 @@ from pocoflow.nodes.annotations import plain
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.subflow import Subflow
 
-__all__ = ["check_branches"]
-
 
 class _Written(NamedTuple):
     """Where a branch writes a key.

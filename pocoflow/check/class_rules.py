@@ -31,8 +31,6 @@ from pocoflow.nodes.base import BatchNode, Node
 from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.signature import definition_place
 
-__all__ = ["check_class", "hints_of"]
-
 _VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 _PHASES = ("prep", "exec", "exec_async", "post", "exec_fallback")
 _SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")

@@ -14,8 +14,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pocoflow.check.node_effects import Place
 
-__all__ = ["Chart", "Does", "Keys", "Lacks", "State", "Step", "solve"]
-
 PlaceT = TypeVar("PlaceT", bound=Hashable)
 KnownT = TypeVar("KnownT")
 

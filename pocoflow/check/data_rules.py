@@ -17,8 +17,6 @@ from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
 
-__all__ = ["Data", "Missing", "check_data"]
-
 _SHOWN = 12
 
 _ANYTHING = Exit(unknown=True)

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Finding", "Severity", "in_order", "show"]
-
 Severity: TypeAlias = Literal["error", "warning"]
 """An error stops a run; a warning does not."""
 

@@ -23,8 +23,6 @@ from pocoflow.graph.graph import (
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 from pocoflow.nodes.parallel import FAILED, FanOut, Spread
 
-__all__ = ["DataFlow", "Spot", "Walk", "Way", "effects_of_branches"]
-
 
 class Way(NamedTuple):
     """A way on from a node.

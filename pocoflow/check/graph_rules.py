@@ -27,8 +27,6 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.failures import Failure
 
-__all__ = ["check_graph", "check_namesakes"]
-
 
 def check_graph(subject: Subject) -> Iterator[Finding]:
     """Every finding of the family PF1."""

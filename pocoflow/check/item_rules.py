@@ -15,8 +15,6 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import FanOut
 from pocoflow.nodes.signature import definition_place
 
-__all__ = ["check_items"]
-
 _NO_ITEMS = (int, float, complex, str, bytes, NoneType)
 """What is no list to a node that works on items, although the characters of a text are items."""
 

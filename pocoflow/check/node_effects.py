@@ -7,20 +7,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = [
-    "NOWHERE",
-    "UNKNOWN",
-    "Effects",
-    "Exit",
-    "Lacking",
-    "Place",
-    "Places",
-    "Value",
-    "Write",
-    "join",
-    "place_at",
-]
-
 
 class Place(NamedTuple):
     """Where something is done to the store.

@@ -21,8 +21,6 @@ from pocoflow.errors import FlowValidationError, MissingInputError, Remedy
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest
 
-__all__ = ["Proof"]
-
 _log = get_logger("check")
 
 

@@ -12,8 +12,6 @@ from pocoflow._version import __version__
 from pocoflow.check.findings import Finding, show
 from pocoflow.check.rules import RULES
 
-__all__ = ["FORMATS", "Report", "to_github", "to_json", "to_sarif", "to_text"]
-
 Report = Mapping[str, Sequence[Finding]]
 """The findings by target, such as ``"app.flows:article"``."""
 

@@ -15,8 +15,6 @@ from pocoflow.store.reducing import metadata_of, reducers_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
 
-__all__ = ["Fields"]
-
 _READS_ANYTHING = ("before", "plain", "wrap")
 
 

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from pocoflow.check.node_effects import Value
 from pocoflow.check.source import PLAIN, Function, Module, bindings_of, definition_of, module_named
 
-__all__ = ["Given", "Owner", "Scope", "Sort", "Target"]
-
 _UNKNOWN = object()
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
 

@@ -18,8 +18,6 @@ from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
 
-__all__ = ["Silencer", "Used", "needless"]
-
 _COMMENT = re.compile(r"#\s*pocoflow:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
 
 

@@ -11,17 +11,6 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
-__all__ = [
-    "PLAIN",
-    "Function",
-    "Module",
-    "bindings_of",
-    "definition_of",
-    "inner_parts",
-    "module_named",
-    "pairs_of",
-]
-
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)

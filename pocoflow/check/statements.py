@@ -15,8 +15,6 @@ from pocoflow.check.source import inner_parts, pairs_of
 from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
-__all__ = ["Statements"]
-
 _JUMPS = (ast.Return, ast.Break, ast.Continue)
 _SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack)
 

@@ -25,8 +25,6 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
-__all__ = ["check_storage", "not_storable"]
-
 _PLAIN: tuple[Any, ...] = (str, int, float, bool, types.NoneType, list, dict)
 _CODE: tuple[Any, ...] = (Callable, types.FunctionType, types.ModuleType, types.CoroutineType)
 

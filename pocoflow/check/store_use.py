@@ -17,8 +17,6 @@ from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, W
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.statements import Statements
 
-__all__ = ["Around", "read_source"]
-
 _Sites = list[tuple[Step, State, bool]]
 
 

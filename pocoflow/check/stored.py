@@ -8,8 +8,6 @@ from typing import Any
 from pocoflow.check.findings import Finding
 from pocoflow.errors import FlowValidationError
 
-__all__ = ["cannot_go_on"]
-
 
 def cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Finding:
     """The finding on a run whose rehearsal raised ``exc``."""

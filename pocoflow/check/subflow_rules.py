@@ -12,8 +12,6 @@ from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.subflow import Link, Subflow
 
-__all__ = ["check_links", "subflows_of"]
-
 
 def check_links(subject: Subject) -> Iterator[Finding]:
     """What is wrong with the links of each subflow."""

@@ -25,8 +25,6 @@ from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
 
-__all__ = ["Level", "Subject"]
-
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 _BASES: tuple[Any, ...] = (Node, AsyncNode, BatchNode)
 

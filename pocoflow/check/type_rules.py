@@ -24,8 +24,6 @@ from pocoflow.store.fields import StoreField
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
-__all__ = ["check_types"]
-
 
 def check_types(subject: Subject) -> Iterator[Finding]:
     """Every finding of the family PF2."""

@@ -14,8 +14,6 @@ from pocoflow.check.scope import Owner, Scope, Sort, Target
 from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
-__all__ = ["GENERATOR", "Around", "Return", "Takes", "Uses"]
-
 _DEPTH, _STEPS = 8, 6000  # how far calls are followed
 _KEYED: dict[str, tuple[Does, ...]] = {
     "get": ("look",),

@@ -24,8 +24,6 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import PocoflowError
 from pocoflow.messages import closest
 
-__all__ = ["COMMANDS", "Command", "main", "make_parser"]
-
 
 class Command(NamedTuple):
     """One command: the module that has it, and its line in ``pocoflow --help``."""

@@ -24,8 +24,6 @@ from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, form_of
 from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
 
-__all__ = ["register"]
-
 _OVER = ("completed", "cancelled")
 
 

@@ -10,8 +10,6 @@ from pocoflow.cli.output import moment, one_line, parse_time, printable, table
 from pocoflow.db.clock import utc_now
 from pocoflow.db.question_rows import Asked
 
-__all__ = ["PAUSED", "history", "show_paused", "show_question", "table_of"]
-
 PAUSED = 3
 """The exit code of a command whose run waits for answers."""
 

@@ -20,8 +20,6 @@ from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest
 from pocoflow.views.targets import TARGET_HELP, load_flow
 
-__all__ = ["register"]
-
 _SETTINGS = ("flows", "select", "ignore", "strict")
 
 

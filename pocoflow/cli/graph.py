@@ -9,8 +9,6 @@ from pocoflow.check.findings import Finding
 from pocoflow.graph.graph import Graph
 from pocoflow.views.targets import TARGET_HELP, load_flow
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow graph``."""

@@ -7,8 +7,6 @@ import argparse
 from pocoflow.cli.database import DATABASE, open_database
 from pocoflow.cli.output import printable
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow migrate-db``."""

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pocoflow.cli.output import CommandError
 from pocoflow.views.targets import add_page
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow monitor``."""

@@ -11,8 +11,6 @@ from typing import Any
 from pocoflow.cli.output import one_line, printable
 from pocoflow.views.forms import UNSET, Field
 
-__all__ = ["ask", "prepare"]
-
 _DEFAULT = 40
 
 _WORDS = {

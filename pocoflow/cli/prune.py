@@ -13,8 +13,6 @@ from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.retention import ENDED
 from pocoflow.db.run_reports import flow_counts
 
-__all__ = ["register"]
-
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

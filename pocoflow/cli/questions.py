@@ -9,8 +9,6 @@ from pocoflow.cli.asked import table_of
 from pocoflow.cli.database import add_database, find_run, open_database
 from pocoflow.cli.output import printable
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow questions``."""

@@ -9,8 +9,6 @@ from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow recover``."""

@@ -15,8 +15,6 @@ from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
 from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
 
-__all__ = ["go_on", "register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow resume``."""

@@ -8,8 +8,6 @@ from pocoflow.check.rules import RULES, show_rule
 from pocoflow.cli.output import CommandError, table
 from pocoflow.messages import closest
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow rule``."""

@@ -30,8 +30,6 @@ from pocoflow.db import STATUSES
 from pocoflow.db.run_reports import waiting
 from pocoflow.views.runs import describe, labels_of, seconds, waits_for
 
-__all__ = ["register"]
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow runs``."""

@@ -14,8 +14,6 @@ from pocoflow.db import WorkflowDB
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 from pocoflow.views.runs import describe, finished, labels_of, seconds
 
-__all__ = ["as_json", "show_run"]
-
 _WIDTH = 100
 _READ = 100_000
 _VALUE = 200

@@ -14,8 +14,6 @@ from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.copies import stored_copy
 
-__all__ = ["INCREMENTS", "BranchRecord", "BranchStore", "BranchValues", "Writes", "merge"]
-
 INCREMENTS = "$increments"
 """The key under which the increments of a branch are recorded."""
 

@@ -14,8 +14,6 @@ from pydantic import BaseModel
 from pocoflow.errors import DefinitionError, ReferenceMisuseError
 from pocoflow.messages import closest, short
 
-__all__ = ["FieldRef", "Reference", "References", "StoreField", "field_of", "fields", "key"]
-
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 References: TypeAlias = tuple[Any, ...] | list[Any]

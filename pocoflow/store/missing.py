@@ -16,8 +16,6 @@ from pocoflow.errors import (
 from pocoflow.messages import closest
 from pocoflow.store.schema import Schema
 
-__all__ = ["Unsaved", "check_complete", "missing_key"]
-
 
 class Unsaved(NamedTuple):
     """Why the value of a key is not there after it was stored.

@@ -31,20 +31,6 @@ from pocoflow.messages import short
 from pocoflow.values.changes import freeze, is_same
 from pocoflow.values.failures import add_note
 
-__all__ = [
-    "Reducer",
-    "add",
-    "append",
-    "extend",
-    "increments_between",
-    "item",
-    "latest",
-    "merge",
-    "metadata_of",
-    "reduced",
-    "reducers_of",
-]
-
 _OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
 _MARKS = ("pydantic.", "pydantic_core.", "annotated_types", "typing_extensions")
 

@@ -13,9 +13,6 @@ from pocoflow import values as codec
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.store.missing import Unsaved
 
-__all__ = ["Snapshot", "read_snapshot", "write_snapshot"]
-
-
 ENCODING = 1
 """The version of the encoding of values; a snapshot without one is of 0.2.1."""
 

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-__all__ = ["State"]
-
 _UNSET = object()
 
 

@@ -36,8 +36,6 @@ from pocoflow.values.callables import is_async
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
 
-__all__ = ["Observer", "Store"]
-
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from pocoflow.store.store import Store
 from pocoflow.values.changes import Frozen, freeze, is_same
 
-__all__ = ["Values", "Watch", "check_in_place"]
-
 # Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
 _PLAIN = frozenset({str, int, bool, bytes, NoneType})
 

@@ -17,8 +17,6 @@ from pocoflow.ui.pages_data import RunView
 from pocoflow.ui.place import Place
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 
-__all__ = ["show_acting"]
-
 _SAID_FOR = timedelta(seconds=15)
 
 

@@ -15,8 +15,6 @@ import streamlit as st
 from pocoflow.ui.tables import Block
 from pocoflow.ui.text import visible
 
-__all__ = ["notice", "show"]
-
 _HERE = Path(__file__).parent
 
 _component = st.components.v2.component(

@@ -15,8 +15,6 @@ from pocoflow.ui.tables import NAME, Block, column, table
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import describe
 
-__all__ = ["answers_table", "changes_table", "events_table", "steps_table", "store_table"]
-
 _MOST_ROWS = 400
 """Rows of steps or events that are shown, the last ones."""
 

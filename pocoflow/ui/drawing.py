@@ -9,8 +9,6 @@ from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
 
-__all__ = ["draw_graph"]
-
 _WIDEST = 40
 
 # Fill, line and text by state; dark pages get dark fills.

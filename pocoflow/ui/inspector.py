@@ -15,8 +15,6 @@ from pocoflow.ui.pages_data import RunView, changes_between, store_text
 from pocoflow.ui.place import Place
 from pocoflow.ui.text import LONG, SHORT, cut, pretty, visible
 
-__all__ = ["show_store"]
-
 
 def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     """The store after a step: its keys, what changed, and the whole as JSON."""

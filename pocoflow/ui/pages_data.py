@@ -18,18 +18,6 @@ from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.graph.fingerprint import edges_of
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
-__all__ = [
-    "Changed",
-    "Filters",
-    "RunView",
-    "RunsPage",
-    "changes_between",
-    "open_database",
-    "read_page",
-    "read_run",
-    "store_text",
-]
-
 _opened: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
 _guard = threading.Lock()
 

@@ -12,8 +12,6 @@ from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.views.targets import remedies
 
-__all__ = ["Place"]
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

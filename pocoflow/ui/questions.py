@@ -24,8 +24,6 @@ from pocoflow.ui.text import LONG, cut, visible
 from pocoflow.views.forms import Field, form_of
 from pocoflow.views.targets import command
 
-__all__ = ["show_answers", "show_open"]
-
 _MOST = 5
 _PLACES = 100
 _LONG_TEXT = 80

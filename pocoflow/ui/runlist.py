@@ -14,8 +14,6 @@ from pocoflow.ui.pages_data import Filters, open_database, read_page
 from pocoflow.ui.place import Place
 from pocoflow.ui.tables import flows_table, runs_table, summary
 
-__all__ = ["show_runs"]
-
 PAGE = 50
 
 _WITHIN = {

@@ -21,8 +21,6 @@ from pocoflow.ui.questions import show_answers, show_open
 from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, cut, visible
 
-__all__ = ["TABS", "show_export", "show_run"]
-
 TABS = ("Graph", "Timeline", "Questions", "Errors", "Store", "Resume")
 
 _MOST_ERRORS = 20

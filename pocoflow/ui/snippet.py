@@ -16,8 +16,6 @@ from typing import Any
 from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 
-__all__ = ["cancel_snippet", "is_reference", "resume_snippet"]
-
 _FLOW_CLASS = "pocoflow.flow.flow:Flow"
 _PASTE = "# Paste it below the definitions of: {names}."
 

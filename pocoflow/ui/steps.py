@@ -12,18 +12,6 @@ from pocoflow.db.run_reports import read_names
 from pocoflow.graph.fingerprint import Names
 from pocoflow.views.runs import describe, parse_time
 
-__all__ = [
-    "Attempt",
-    "Edge",
-    "Error",
-    "Step",
-    "Walk",
-    "errors_of",
-    "parse",
-    "steps_of",
-    "walk",
-]
-
 Event: TypeAlias = Mapping[str, Any]
 Edge: TypeAlias = tuple[Names, str, Names | None]
 """Source, action, target; a target of ``None`` is the end of the run."""

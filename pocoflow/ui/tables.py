@@ -11,19 +11,6 @@ from pocoflow.db.run_reports import FlowCounts
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import describe, finished, labels_of, seconds, waits_for
 
-__all__ = [
-    "NAME",
-    "Block",
-    "column",
-    "database_facts",
-    "flows_table",
-    "question_facts",
-    "run_facts",
-    "runs_table",
-    "summary",
-    "table",
-]
-
 Block: TypeAlias = dict[str, Any]
 """What ``blocks.js`` is given."""
 

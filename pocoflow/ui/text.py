@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import unicodedata
 
-__all__ = ["LONG", "SHORT", "cut", "pretty", "visible"]
-
 SHORT = 240
 """How many characters of a value a table shows."""
 

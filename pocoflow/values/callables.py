@@ -8,8 +8,6 @@ from inspect import unwrap
 from types import FunctionType, MethodType
 from typing import Any
 
-__all__ = ["is_async", "is_generator"]
-
 
 def _called(function: Any) -> Any:
     """The function behind partials, bound methods and objects that can be called."""

@@ -16,8 +16,6 @@ from pydantic import BaseModel
 from pocoflow.errors import UnknownClassError
 from pocoflow.values.objects import family_of
 
-__all__ = ["NO_ALIASES", "Classes", "is_found", "name_of", "strange_names"]
-
 NO_ALIASES: Mapping[str, type] = {}
 
 _MAIN = "__main__"

@@ -13,8 +13,6 @@ from pydantic import BaseModel
 from pocoflow.values.kinds import CONTAINERS, kind_of
 from pocoflow.values.objects import family_of
 
-__all__ = ["copied", "stored_copy"]
-
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
 _FLAT = frozenset({list, dict})
 _OPEN = object()

@@ -12,8 +12,6 @@ from pocoflow.values.kinds import KINDS, Parts
 from pocoflow.values.marks import MARK, NotSaved
 from pocoflow.values.objects import FAMILIES
 
-__all__ = ["decode", "loads"]
-
 _SHOWN = 80
 
 _LONG = 100_000

@@ -15,8 +15,6 @@ from pocoflow.values.marks import MARK, NotSaved, mark_of
 from pocoflow.values.objects import Family, family_of
 from pocoflow.values.refusal import Refusal, Step, TooDeep, reason_for, type_name
 
-__all__ = ["MAX_DEPTH", "TAG", "dumps", "encode", "has_marks", "is_utf8", "keep", "to_json"]
-
 TAG = "$type"
 """The reserved key of an object that says what it is."""
 

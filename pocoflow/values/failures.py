@@ -6,8 +6,6 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["Failure", "Shown", "add_note", "describe_error", "escaped"]
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:

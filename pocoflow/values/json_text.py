@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-__all__ = ["read_json", "write_json"]
-
 _DEEPEST = 100
 
 

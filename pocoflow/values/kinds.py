@@ -19,8 +19,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from pocoflow.values.refusal import Refusal
 
-__all__ = ["CONTAINERS", "KINDS", "Kind", "Parts", "kind_of", "required"]
-
 Parts = dict[str, Any]
 T = TypeVar("T")
 

@@ -6,8 +6,6 @@ from typing import ClassVar, NoReturn
 
 from pocoflow.errors import NotSavedError
 
-__all__ = ["MARK", "NotSaved", "mark_of"]
-
 MARK = "unsaved"
 """The tag of a part that could not be stored."""
 

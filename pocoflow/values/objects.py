@@ -23,8 +23,6 @@ from pocoflow.errors import DecodeError
 from pocoflow.values.kinds import Parts, required
 from pocoflow.values.refusal import Refusal
 
-__all__ = ["FAMILIES", "Family", "content_of", "family_of", "is_subclass"]
-
 _FIELDS_SET = "__pydantic_fields_set__"
 _EXTRA = "__pydantic_extra__"
 _PRIVATE = "__pydantic_private__"

@@ -11,8 +11,6 @@ from typing import Any
 
 from pocoflow.errors import NotStorableError
 
-__all__ = ["Refusal", "Step", "TooDeep", "reason_for", "type_name"]
-
 _SHOWN_STEPS = 12
 _SHOWN_KEY = 60
 _RESOURCE = "give it to the run as a resource"

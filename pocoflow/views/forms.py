@@ -11,8 +11,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pocoflow.values.json_text import read_json
 
-__all__ = ["UNSET", "Field", "Kind", "Unset", "form_of"]
-
 Kind: TypeAlias = Literal["bool", "choice", "integer", "number", "text", "object", "json"]
 """What kind of thing is asked for; ``json`` is whatever has no better word."""
 

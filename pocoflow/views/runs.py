@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["describe", "finished", "labels_of", "parse_time", "seconds", "waits_for"]
-
 
 def parse_time(text: object) -> datetime | None:
     """A time of the database; ``None`` if there is none or it cannot be read."""

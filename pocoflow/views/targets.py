@@ -25,20 +25,6 @@ from pocoflow.flow.starting import importing
 from pocoflow.messages import closest, escape
 from pocoflow.nodes.base import Node
 
-__all__ = [
-    "DATABASE",
-    "TARGET_HELP",
-    "TargetError",
-    "add_page",
-    "add_relocations",
-    "check_there",
-    "command",
-    "load_flow",
-    "owner_of_runs",
-    "page_arguments",
-    "remedies",
-]
-
 DATABASE = "pocoflow.db"
 """The database of a command that is given none."""
 

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from pocoflow.check.findings import Severity
 
-__all__ = ["PRELUDE", "RULES", "Rule", "rules_page", "show_rule"]
-
 _FORM = re.compile(
     r"# (?P<code>PF\d+): (?P<title>.+)\n\n"
     r"(?P<what>.+) \((?P<severities>(?P<severity>error|warning).*)\)\n\n"

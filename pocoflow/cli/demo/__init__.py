@@ -28,8 +28,6 @@ from pocoflow.cli.demo.passages import WORD
 from pocoflow.cli.demo.progress import Progress
 from pocoflow.cli.output import CommandError
 
-__all__ = ["read_text", "register", "run_demo"]
-
 _MAX_BYTES = 200_000
 
 

@@ -9,8 +9,6 @@ from pydantic import BaseModel
 
 from pocoflow.cli.output import one_line
 
-__all__ = ["Entry", "Kind", "ReadingCard", "Written", "render_card"]
-
 Kind: TypeAlias = Literal["dialogue", "narration"]
 
 

@@ -41,8 +41,6 @@ from pocoflow.cli.demo.passages import (
 from pocoflow.cli.output import one_line
 from pocoflow.nodes.base import ExecT, PostT, PrepT
 
-__all__ = ["MAX_PASSAGES", "build_flow"]
-
 MAX_PASSAGES = 6
 
 

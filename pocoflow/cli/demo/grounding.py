@@ -11,16 +11,6 @@ from pocoflow import PocoflowError
 from pocoflow.cli.demo.passages import WORD
 from pocoflow.cli.output import one_line
 
-__all__ = [
-    "CheckError",
-    "check_name",
-    "check_rewrite",
-    "content_words",
-    "object_with",
-    "only_checks",
-    "read_field",
-]
-
 _NOT = re.compile(r"\b(?:not|no|never|nor|nothing|none|nobody|without)\b|n[’']t\b", re.IGNORECASE)
 _PERSON = re.compile(r"\b(?:I|me|my|we|us|our|you|your)\b", re.IGNORECASE)
 _SENTENCES = re.compile(r"[.!?][”’\"')]*\s+\S")

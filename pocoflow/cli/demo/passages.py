@@ -6,18 +6,6 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-__all__ = [
-    "LINE",
-    "PASSAGE",
-    "WORD",
-    "as_sentence",
-    "first_words",
-    "is_speech",
-    "size_of",
-    "split_lines",
-    "split_passages",
-]
-
 # Sizes of texts are in bytes of UTF-8: what a text costs a model grows with them.
 PASSAGE = 900  # at most, in a passage
 _SHORT = 160  # a paragraph shorter than this goes with the next one

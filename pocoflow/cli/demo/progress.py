@@ -10,8 +10,6 @@ from pocoflow import Flow, Store
 from pocoflow.cli.demo.card import ReadingCard
 from pocoflow.cli.output import duration, one_line, printable
 
-__all__ = ["Progress"]
-
 _CLEAR = "\r\x1b[K"
 
 

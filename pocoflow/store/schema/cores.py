@@ -12,15 +12,6 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-__all__ = [
-    "UNKNOWN",
-    "fields_only",
-    "has_validators",
-    "items_of",
-    "own_validators",
-    "types_only",
-]
-
 UNKNOWN = "?"
 """The definition of a field under which nobody knows any more that a value was accepted."""
 

@@ -25,8 +25,6 @@ from pocoflow.store.reducing import metadata_of, reducers_of
 from pocoflow.store.schema.cores import UNKNOWN, has_validators, types_only
 from pocoflow.values import has_marks
 
-__all__ = ["DictSchema"]
-
 
 class DictSchema:
     """A ``{"key": type}`` dict as the schema of a store; keys outside it are allowed."""

@@ -14,8 +14,6 @@ from typing import Any
 
 from pocoflow.values.changes.groups import SIMPLE, Group, Identical, group_of
 
-__all__ = ["Column", "cut", "lay_out", "matches", "weight"]
-
 _MAX_LEVELS = 2000
 
 # What is so deep, or has so many parts on a level that are the same ones again and again, may

@@ -25,8 +25,6 @@ from pocoflow.values.encoding import TAG, is_utf8
 from pocoflow.values.kinds import Parts
 from pocoflow.values.objects import family_of
 
-__all__ = ["Change", "Difference", "Operation"]
-
 Operation: TypeAlias = Literal["set", "append", "splice", "delete"]
 
 _Path: TypeAlias = tuple[str | int, ...]

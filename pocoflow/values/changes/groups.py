@@ -16,18 +16,6 @@ from typing import Any
 from pocoflow.values.kinds import CONTAINERS, kind_of
 from pocoflow.values.objects import content_of, is_subclass
 
-__all__ = [
-    "SIMPLE",
-    "Dicts",
-    "Equal",
-    "Group",
-    "Identical",
-    "Never",
-    "Sequences",
-    "Split",
-    "group_of",
-]
-
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
 

@@ -13,17 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 from pocoflow.values.changes.columns import Column, cut, lay_out, matches, weight
 from pocoflow.values.changes.groups import Equal, Group, Sequences, Split, group_of
 
-__all__ = [
-    "Chunks",
-    "Opened",
-    "Part",
-    "old_items",
-    "opened",
-    "part_matches",
-    "part_weight",
-    "reopened",
-]
-
 _MANY = 40
 """So many chunks are put together again."""
 

@@ -11,8 +11,6 @@ from pocoflow.errors import DecodeError
 from pocoflow.values.encoding import to_json
 from pocoflow.values.kinds import required
 
-__all__ = ["apply", "put_together"]
-
 
 def put_together(whole: str, changes: Iterable[str]) -> str:
     """The text of a value, of which lists of changes are stored, too.

@@ -8,8 +8,6 @@ from typing import Any, Protocol, TypeAlias
 
 from pocoflow.errors import PocoflowError
 
-__all__ = ["LanguageModel", "ModelError", "NoModelError", "OnToken", "Prompt", "read_piece"]
-
 OnToken: TypeAlias = Callable[[str], object]
 """Told each piece of an answer as it arrives."""
 

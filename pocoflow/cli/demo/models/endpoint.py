@@ -13,8 +13,6 @@ from typing import IO, Any
 
 from pocoflow.cli.demo.models.chat import ModelError, NoModelError, OnToken, Prompt, read_piece
 
-__all__ = ["OPENAI", "OpenAICompatible"]
-
 OPENAI = "https://api.openai.com/v1"
 
 

