@@ -21,21 +21,18 @@ from typing import (
     Never,
     NewType,
     NoReturn,
-    TypeVar,
     Union,
     get_args,
     get_origin,
 )
 
-import typing_extensions
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
 from pocoflow.check.findings import Severity
-from pocoflow.nodes.annotations import Unknown, plain
+from pocoflow.nodes.annotations import Unknown, is_variable, plain
 
 _NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
-_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 
 
 def fits(given: Any, wanted: Any) -> bool:
@@ -149,7 +146,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 def _is_open(kind: Any) -> bool:
     """Whether it says nothing that could be proved wrong."""
-    if isinstance(kind, (Unknown, ForwardRef, str, *_VARIABLES)):
+    if isinstance(kind, (Unknown, ForwardRef, str)) or is_variable(kind):
         return True
     if not isinstance(kind, type):
         return False

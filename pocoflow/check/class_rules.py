@@ -10,9 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, NamedTuple, TypeVar, get_args
-
-import typing_extensions
+from typing import Any, NamedTuple, get_args
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding
@@ -23,6 +21,7 @@ from pocoflow.nodes.annotations import (
     answered,
     awaited,
     is_unknown,
+    is_variable,
     plain,
     read_hints,
     type_arguments,
@@ -31,7 +30,6 @@ from pocoflow.nodes.base import BatchNode, Node
 from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.signature import definition_place
 
-_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 _PHASES = ("prep", "exec", "exec_async", "post", "exec_fallback")
 _SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")
 _CALLED_ELSEWHERE = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
@@ -160,7 +158,7 @@ def _declared(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
         ("post", "Exec", 2),
     ):
         phase, argument = phases.get(name), arguments[label]
-        if phase is None or isinstance(argument, _VARIABLES):
+        if phase is None or is_variable(argument):
             continue
         if number is None:
             verb, hint = "returns", phase.returns

@@ -27,6 +27,7 @@ __all__ = [
     "answered",
     "awaited",
     "is_unknown",
+    "is_variable",
     "plain",
     "read_hints",
     "type_arguments",
@@ -35,6 +36,14 @@ __all__ = [
 _ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
 if sys.version_info >= (3, 12):
     _ALIASES += (typing.TypeAliasType,)
+
+
+_VARIABLES: tuple[type, ...] = (typing.TypeVar, typing_extensions.TypeVar)
+
+
+def is_variable(hint: Any) -> bool:
+    """Whether it is a type variable, which stands for whatever it is given."""
+    return isinstance(hint, _VARIABLES)
 
 
 class Unknown:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
-import typing_extensions
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from pocoflow.errors import AnswerError, DefinitionError
 from pocoflow.messages import short, type_label
-from pocoflow.nodes.annotations import answered, awaited, is_unknown, read_hints, type_arguments
+from pocoflow.nodes.annotations import (
+    answered,
+    awaited,
+    is_unknown,
+    is_variable,
+    read_hints,
+    type_arguments,
+)
 from pocoflow.nodes.base import AskNode, BatchNode, Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.json_text import read_json, write_json
 
 __all__ = ["AnswerType", "answer_type", "asks"]
-
-_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 
 
 class AnswerType:
@@ -132,7 +136,7 @@ def _hint(node: Node[Any, Any, Any]) -> Any:
         argument = type_arguments(type(node), AskNode)[0]
     elif isinstance(node, BatchNode):
         argument = type_arguments(type(node), BatchNode)[1]
-    return Any if isinstance(argument, _VARIABLES) else argument
+    return Any if is_variable(argument) else argument
 
 
 @lru_cache(maxsize=1024)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 from functools import lru_cache
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
-import typing_extensions
-
-from pocoflow.nodes.annotations import actions_of, plain, read_hints, type_arguments
+from pocoflow.nodes.annotations import actions_of, is_variable, plain, read_hints, type_arguments
 from pocoflow.nodes.base import AskNode, BatchNode, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
@@ -23,8 +21,6 @@ __all__ = [
     "place_of",
     "promised_actions",
 ]
-
-_VARIABLES: tuple[type, ...] = (TypeVar, typing_extensions.TypeVar)
 
 
 def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
@@ -67,7 +63,7 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
     if not has_own_post(kind):
         return (DEFAULT_ACTION,), False
     for hint in (read_hints(kind.post).get("return"), type_arguments(kind, Node)[2]):
-        if hint is None or isinstance(hint, _VARIABLES):
+        if hint is None or is_variable(hint):
             continue
         try:
             found = actions_of(hint)

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from threading import TIMEOUT_MAX
-from typing import Any, Final, Generic, cast, final
+from typing import Any, Final, Generic, final
 
 from typing_extensions import TypeVar
 
 from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
+from pocoflow.nodes.settings import is_time
 
 __all__ = [
     "NO_DEFAULT",
@@ -73,7 +73,7 @@ class Question(Generic[AnswerT_co]):
         given: tuple[object, object] = (self.text, self.deadline)
         if not isinstance(given[0], str) or not given[0].strip():
             raise DefinitionError(f"Question(text={self.text!r}): the text of the question")
-        if given[1] is not None and not _is_time(given[1]):
+        if given[1] is not None and not is_time(given[1]):
             raise DefinitionError(
                 f"Question(deadline={self.deadline!r}): a number of seconds above 0"
             )
@@ -97,11 +97,6 @@ class Reply(Generic[AnswerT]):
     node: Any
     answer: AnswerT
     by: str | None = None
-
-
-def _is_time(seconds: object) -> bool:
-    numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
 
 
 @dataclass(frozen=True, slots=True)

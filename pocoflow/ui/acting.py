@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
 from pocoflow.db import WorkflowDB
-from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice
 from pocoflow.ui.pages_data import RunView
 from pocoflow.ui.place import Place
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 
-_SAID_FOR = timedelta(seconds=15)
-
 
 def show_acting(place: Place, view: RunView) -> None:
     """What can be done with the run as it stands."""
-    tone, text, until = st.session_state.get(place.name("said"), ("blue", "", place.now()))
-    if place.now() < until:
-        notice(text, tone=tone, key=place.name("said-text"))
+    place.said("said")
     if view.run["status"] in ("running", "paused"):
         _stopping(place, view)
     if view.run["status"] == "running":
@@ -49,8 +42,8 @@ def _stopping(place: Place, view: RunView) -> None:
             "Cancel the run",
             type="primary",
             key=place.name("cancel"),
-            on_click=_act,
-            args=(place, run_id, lambda: _cancel(place.path, run_id)),
+            on_click=place.act,
+            args=("said", run_id, lambda: _cancel(place.path, run_id)),
             help=f"It stops {_when(is_paused)}, and can be resumed.",
         )
     else:
@@ -102,8 +95,8 @@ def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> 
             "Resume the run",
             type="primary",
             key=place.name("resume"),
-            on_click=_act,
-            args=(place, run_id, lambda: _resume(flow, run_id)),
+            on_click=place.act,
+            args=("said", run_id, lambda: resume_here(flow, run_id)),
         )
         return
     changes = st.text_area(
@@ -116,22 +109,13 @@ def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> 
         "Fork and run",
         type="primary",
         key=place.name("fork"),
-        on_click=_act,
-        args=(place, run_id, lambda: _fork(place, flow, run_id, step, changes)),
+        on_click=place.act,
+        args=("said", run_id, lambda: _fork(place, flow, run_id, step, changes)),
     )
 
 
-def _act(place: Place, run_id: str, what: Callable[[], str]) -> None:
-    """Do it, remember what to say of it, and draw the monitor again."""
-    try:
-        said = ("green", what())
-    except (PocoflowError, ValueError) as exc:
-        said = ("red", place.told(exc, run_id))
-    st.session_state[place.name("said")] = (*said, place.now() + _SAID_FOR)
-    place.redraw()
-
-
-def _resume(flow: Flow[Any], run_id: str) -> str:
+def resume_here(flow: Flow[Any], run_id: str) -> str:
+    """Go on with a run in this process, and say so."""
     _ = flow.resume_background(run_id)
     return "It goes on, in the process of this monitor."
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import streamlit as st
 
 from pocoflow.ui.tables import Block
 from pocoflow.ui.text import visible
+
+Tone: TypeAlias = Literal["red", "yellow", "blue", "green", "gray", "quote", "plain"]
 
 _HERE = Path(__file__).parent
 
@@ -46,7 +48,7 @@ def notice(
     *text: str,
     key: str,
     title: str = "",
-    tone: Literal["red", "yellow", "blue", "green", "gray", "quote", "plain"] = "blue",
+    tone: Tone = "blue",
 ) -> None:
     """Put a message on the page, as plain text."""
     role = "alert" if tone == "red" else "status"

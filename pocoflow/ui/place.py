@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import streamlit as st
 
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
+from pocoflow.ui.blocks import Tone, notice
 from pocoflow.views.targets import remedies
+
+_SAID_FOR = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,24 @@ class Place:
     def redraw(self) -> None:
         """Draw this monitor again, and nothing else of the page; for callbacks."""
         st.rerun(self.name("monitor"))
+
+    def say(self, where: str, tone: Tone, text: str) -> None:
+        """Show what came of a click for a while, where :meth:`said` is called with that name."""
+        st.session_state[self.name(where)] = (tone, text, self.now() + _SAID_FOR)
+
+    def said(self, where: str) -> None:
+        """Show what is to be said there, unless that was a while ago."""
+        tone, text, until = st.session_state.get(self.name(where), ("blue", "", self.now()))
+        if self.now() < until:
+            notice(text, tone=tone, key=self.name(f"{where}-text"))
+
+    def act(self, where: str, run_id: str, what: Callable[[], str]) -> None:
+        """Do something to a run, say there what came of it, and draw the monitor again."""
+        try:
+            self.say(where, "green", what())
+        except (PocoflowError, ValueError) as exc:
+            self.say(where, "red", self.told(exc, run_id))
+        self.redraw()
 
     @staticmethod
     def now() -> datetime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, Literal
 
 import streamlit as st
@@ -14,6 +13,7 @@ from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
+from pocoflow.ui.acting import resume_here
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.details import answers_table
 from pocoflow.ui.entries import EMPTY, NO, YES, answer_of, label_of, prefilled
@@ -28,14 +28,11 @@ _MOST = 5
 _PLACES = 100
 _LONG_TEXT = 80
 _HIGH = 1200
-_SAID_FOR = timedelta(seconds=30)
 
 
 def show_open(place: Place, view: RunView) -> None:
     """What a run asks, with a form for each question; and how it goes on when all is answered."""
-    tone, text, until = st.session_state.get(place.name("heard"), ("blue", "", place.now()))
-    if place.now() < until:
-        notice(text, tone=tone, key=place.name("heard-text"))
+    place.said("heard")
     waiting = [one for one in view.open if not one.is_late(place.now().isoformat())]
     late = len(view.open) - len(waiting)
     for one in _placed(view, waiting[:_MOST]):
@@ -182,20 +179,18 @@ def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None
     st.session_state[place.name("answered-by")] = by
     refused = place.name(f"refused.{one.question}")
     st.session_state.pop(refused, None)
-    said: tuple[str, str] | None
     try:
         answer = answer_of(form, entered)
         wrong = misfits(one.schema, answer)
         if wrong:
             raise ValueError("\n".join(wrong))
         _keep(place.path, flow, one, answer, by or None)
-        said = ("green", f"Question {one.question} is answered.")
+        place.say("heard", "green", f"Question {one.question} is answered.")
     except (PocoflowError, ValueError) as exc:
         # The form is still there to show it, unless somebody else was quicker.
         told = st.session_state[refused] = place.told(exc, one.run_id)
-        said = ("red", f"Your answer was not taken: {told}") if _is_gone(place, one) else None
-    if said is not None:
-        st.session_state[place.name("heard")] = (*said, place.now() + _SAID_FOR)
+        if _is_gone(place, one):
+            place.say("heard", "red", f"Your answer was not taken: {told}")
     place.redraw()
 
 
@@ -231,8 +226,8 @@ def _go_on(place: Place, view: RunView, late: int) -> None:
             "Go on with the run",
             type="primary",
             key=place.name("go-on"),
-            on_click=_resume,
-            args=(place, flow, run_id),
+            on_click=place.act,
+            args=("heard", run_id, lambda: resume_here(flow, run_id)),
             help="It runs in the process of this monitor.",
         )
         return
@@ -243,16 +238,6 @@ def _go_on(place: Place, view: RunView, late: int) -> None:
         key=place.name("can-go-on"),
     )
     st.code(command("resume", run_id, "FLOW", path=place.path), language="bash")
-
-
-def _resume(place: Place, flow: Flow[Any], run_id: str) -> None:
-    try:
-        _ = flow.resume_background(run_id)
-        said = ("green", "It goes on, in the process of this monitor.")
-    except PocoflowError as exc:
-        said = ("red", place.told(exc, run_id))
-    st.session_state[place.name("heard")] = (*said, place.now() + _SAID_FOR)
-    place.redraw()
 
 
 def show_answers(place: Place, view: RunView) -> None:

@@ -7,86 +7,31 @@ types: an ``int`` is fine for a ``float``, ``"3"`` is not for an ``int``, and ``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
-from pocoflow.store.reducing import Reducer
 from pocoflow.store.schema.models import UNKNOWN, ModelSchema
 
 if TYPE_CHECKING:
+    from pocoflow.store.schema.dicts import DictSchema
     from pocoflow.values import Classes
 
 __all__ = ["UNKNOWN", "Schema", "classes_of", "field_types", "make_schema", "schema_types"]
 
 
-class Schema(Protocol):
-    """The part of a store that knows its fields."""
+Schema: TypeAlias = "ModelSchema | DictSchema"
+"""The part of a store that knows its fields.
 
-    @property
-    def source(self) -> object:
-        """The model class or the dict that the user gave."""
-
-    @property
-    def label(self) -> str:
-        """What to call it in an error message."""
-
-    @property
-    def reducers(self) -> Mapping[str, Reducer]:
-        """The reducers that fields declare, by field."""
-
-    def names(self) -> Iterable[str]:
-        """The fields, in the order of their definition."""
-
-    @property
-    def definitions(self) -> Mapping[str, str]:
-        """All that defines each field, as text that is the same in every process."""
-
-    def enter(
-        self, owner: str, given: Mapping[str, Any], without: Iterable[str], /
-    ) -> dict[str, Any]:
-        """Return what a store begins with, validated once, and defaults but those ``without``."""
-
-    def check(
-        self,
-        owner: str,
-        data: Mapping[str, Any],
-        changes: Mapping[str, Any],
-        accepted: Collection[str] = (),
-        /,
-    ) -> dict[str, Any]:
-        """Return the values to store if ``changes`` are written over ``data``, or raise.
-
-        Those of ``accepted`` are values already, which no validator of a field sees again.
-        """
-
-    def increment(self, owner: str, key: str, update: Any, /) -> Any:
-        """Return what a reducer is to be given, validated, or raise."""
-
-    def hold(self, owner: str, data: Mapping[str, Any], keys: Iterable[str], /) -> None:
-        """Raise if accepted values do not fit types and constraints, as they were changed."""
-
-    def take(
-        self,
-        owner: str,
-        values: Mapping[str, Any],
-        under: Mapping[str, str],
-        without: Iterable[str],
-        /,
-    ) -> dict[str, Any]:
-        """Take over values accepted under other definitions, or unknown ones, or raise."""
-
-    def missing(self, data: Mapping[str, Any], /) -> list[str]:
-        """The fields that must be set and are not."""
-
-    def together(self, owner: str, data: Mapping[str, Any], /) -> None:
-        """Raise if accepted values do not fit together."""
-
-    def model(self, owner: str, data: Mapping[str, Any], /) -> BaseModel | None:
-        """The model of data that lacks no field; ``None`` under a dict of types."""
+Attributes:
+    source: The model class or the dict that the user gave.
+    label: What to call it in an error message.
+    reducers: The reducers that fields declare, by field.
+    definitions: All that defines each field, as text that is the same in every process.
+"""
 
 
 def make_schema(given: object) -> Schema | None:
