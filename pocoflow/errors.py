@@ -390,9 +390,16 @@ class ThreadBusyError(RunError):
         status: ``"queued"``, ``"running"``, ``"paused"`` or ``"interrupted"``.
     """
 
-    def __init__(self, *args: object, run_id: str = "", thread: str = "", status: str = "") -> None:
+    def __init__(
+        self,
+        *args: object,
+        run_id: str = "",
+        thread: str = "",
+        status: str = "",
+        remedies: Iterable[Remedy] = (),
+    ) -> None:
         self.run_id, self.thread, self.status = run_id, thread, status
-        super().__init__(*args)
+        super().__init__(*args, remedies=remedies)
 
 
 class QuestionExpiredError(RunError, TimeoutError):

@@ -1,6 +1,6 @@
 """The documented import path of the events of a run."""
 
-from pocoflow.engine.event_types import (
+from pocoflow.graph.event_types import (
     Emitted,
     Event,
     FlowCancelled,
@@ -8,6 +8,7 @@ from pocoflow.engine.event_types import (
     FlowFailed,
     FlowPaused,
     FlowStarted,
+    Followed,
     ItemEnded,
     NodeAsked,
     NodeEnded,
@@ -24,6 +25,7 @@ __all__ = [
     "FlowFailed",
     "FlowPaused",
     "FlowStarted",
+    "Followed",
     "ItemEnded",
     "NodeAsked",
     "NodeEnded",

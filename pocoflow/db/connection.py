@@ -604,6 +604,23 @@ class Connection:
         self._open()
         old.close()
 
+    def version(self) -> tuple[int, int] | None:
+        """What is another one after every commit to the file; ``None`` if nobody knows.
+
+        Waits for nobody: nobody knows while a thread of this process is at the connection.
+        """
+        if self._seen is not None or self._is_old or not self.alone.acquire(blocking=False):
+            return None
+        try:
+            raw = self._current()
+            if raw.in_transaction:
+                return None
+            return raw.execute("PRAGMA data_version").fetchone()[0], raw.total_changes
+        except sqlite3.Error:
+            return None
+        finally:
+            self.alone.release()
+
     def row(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         """The first row of a read, or ``None``."""
         rows = self.rows(sql, parameters)

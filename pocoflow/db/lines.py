@@ -298,7 +298,8 @@ class LineRecorder:
             if item is not None:
                 self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
-            self._put(raw, Kind.ASKED, step, place=place.names, note=escaped(question.text))
+            told = {"note": escaped(question.text), "data": str(number)}
+            self._put(raw, Kind.ASKED, step, place=place.names, **told)
         self._is_open = True
         return int(number or 0)
 

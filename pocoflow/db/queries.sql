@@ -35,8 +35,8 @@ WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
     AND run_no > :run_no AND status <> 'queued'
 LIMIT 1;
 
--- name: thread_of_run
-SELECT thread, flow_name FROM pf_run WHERE run_no = ?;
+-- name: inputs_of_run
+SELECT flow_name, inputs FROM pf_run WHERE run_id = ?;
 
 -- name: insert_graph
 INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (graph) DO NOTHING;
@@ -85,6 +85,10 @@ RETURNING question;
 -- name: take_answer
 -- A run goes on with what this question has now: its answer, or none until its deadline.
 UPDATE pf_questions SET taken = 1 WHERE question = ?;
+
+-- name: open_in_run
+SELECT question FROM pf_questions WHERE run_no = ? AND closed = 0 AND answer IS NULL
+ORDER BY question;
 
 -- name: open_by_run
 -- How many questions wait for an answer, by the run that can still go on.
@@ -374,6 +378,12 @@ DELETE FROM pf_log WHERE id >= ? AND id < ? AND step = ? AND kind = 15;
 -- The last step of the run's own line at or before a row; what comes after it is not finished.
 SELECT * FROM pf_log
 WHERE id >= ? AND id <= ? AND line = 0 AND kind IN (0, 1, 2, 16) ORDER BY id DESC LIMIT 1;
+
+-- name: rows_from
+SELECT * FROM pf_log WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
+
+-- name: run_standing
+SELECT status, error_type FROM pf_run WHERE run_no = ?;
 
 -- name: rows_between
 SELECT * FROM pf_log WHERE id > ? AND id <= ? ORDER BY id;

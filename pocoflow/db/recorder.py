@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -363,7 +364,9 @@ class RunRecorder(LineRecorder):
         with self._db.connection.transaction() as raw:
             if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
-            run.append(raw, Row(Kind.PAUSED, 0, run.steps))
+            waits = raw.execute(QUERIES["open_in_run"], (run.run_no,)).fetchall()
+            numbers = json.dumps([row[0] for row in waits])
+            run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
         asked = questions_of(self._db.connection, run.run_no)
         self.let_go()

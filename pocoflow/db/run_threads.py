@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.sql import QUERIES
-from pocoflow.errors import ResumeError, RunError, ThreadBusyError
+from pocoflow.errors import Remedy, ResumeError, RunError, RunExistsError, ThreadBusyError
 
-__all__ = ["UNNAMED", "LastRun", "Named", "ThreadMovedError", "last_run", "refuse_resume"]
+__all__ = [
+    "UNNAMED",
+    "LastRun",
+    "Named",
+    "ThreadMovedError",
+    "is_started",
+    "last_run",
+    "refuse_resume",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,32 @@ class Named:
 
 
 UNNAMED = Named()
+
+
+def is_started(connection: Connection, run_id: str, named: Named) -> bool:
+    """Whether there is a run of an id, of the flow and with the inputs that are given.
+
+    Raises:
+        RunExistsError: There is one of another flow, or with other inputs.
+    """
+    row = connection.row(QUERIES["inputs_of_run"], (run_id,))
+    if row is None:
+        return False
+    why = ""
+    if row["flow_name"] not in named.flows:
+        why = f"it is of flow {row['flow_name']!r}"
+    elif not named.inputs or row["inputs"] == "":
+        why = "what it is started with cannot be stored, so nobody knows whether it is the same"
+    elif row["inputs"] is None:
+        why = "what it was started with is not on record, as its id was not given by its caller"
+    elif row["inputs"] != named.inputs:
+        why = "it was started with other inputs"
+    if why:
+        raise RunExistsError(
+            f"run {run_id!r} of database {connection.label} cannot be joined: {why}; give this run "
+            "an id of its own"
+        )
+    return True
 
 
 class ThreadMovedError(RunError):
@@ -133,18 +167,30 @@ def _refuse_open(named: Named, row: sqlite3.Row | None) -> None:
         return
     run_id, status = row["run_id"], row["status"]
     stands = "interrupted" if status == "failed" else status
+    ways = [make(run_id) for make in _REMEDIES.get(stands, ())]
+    cancel = f"db.request_cancel({run_id!r})"
+    ways.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
     raise ThreadBusyError(
         f"run thread {named.thread!r} has an open run, {run_id!r}, which is {stands}; one run of a "
         "thread follows the other: wait for it with if_busy='wait', or end it: "
-        f"{_REMEDIES.get(stands, '').format(run_id)}db.request_cancel({run_id!r}) cancels it",
+        f"{' or '.join(one.python for one in ways)}",
         run_id=run_id,
         thread=named.thread or "",
         status=stands,
+        remedies=ways,
     )
 
 
-_REMEDIES = {
-    "interrupted": "flow.resume({0!r}) goes on with it, ",
-    "queued": "flow.resume({0!r}) runs it, ",
-    "paused": "flow.answer({0!r}, ...) and flow.resume({0!r}) go on with it, ",
+def _resume(run_id: str) -> Remedy:
+    return Remedy.of_resuming("go on with it", run_id)
+
+
+def _answer(run_id: str) -> Remedy:
+    return Remedy("answer it", f"flow.answer({run_id!r}, <reply>)", ("answer", run_id))
+
+
+_REMEDIES: Mapping[str, Sequence[Callable[[str], Remedy]]] = {
+    "interrupted": (_resume,),
+    "queued": (_resume,),
+    "paused": (_answer, _resume),
 }

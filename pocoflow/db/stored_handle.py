@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+from pocoflow.db.following import Glances
 from pocoflow.errors import RunCancelled, RunFailedError, RunNotFoundError, RunPaused
 
 if TYPE_CHECKING:
+    from pocoflow.db.following import Until
     from pocoflow.db.rows import Status
     from pocoflow.db.workflow import WorkflowDB
+    from pocoflow.graph.event_types import Followed
     from pocoflow.store.store import Store
 
 __all__ = ["StoredRunHandle"]
 
-_FIRST, _LONGEST = 0.02, 0.5
-"""Seconds between two looks: at first, and when nothing has happened for a while."""
+_SOON, _LONGEST = 0.02, 0.5
+"""Seconds between two looks: whether something was committed, and at the process of the run."""
 
 
 class StoredRunHandle:
     """One run, in whatever process it is: its status, its end, and a way to stop it.
 
+    Args:
+        database: Where it is.
+        run_id: The run's id.
+        load: Gives the store as it was after a step; plain values by default.
+
     Attributes:
         run_id: The run's id.
     """
 
-    def __init__(self, database: WorkflowDB, run_id: str) -> None:
+    def __init__(
+        self,
+        database: WorkflowDB,
+        run_id: str,
+        load: Callable[[str, int], Store[Any]] | None = None,
+    ) -> None:
         database.number(run_id)  # says so if there is no such run
         self.run_id = run_id
         self._database = database
+        self._load = database.load_checkpoint if load is None else load
 
     @property
     def status(self) -> Status:
@@ -54,8 +68,9 @@ class StoredRunHandle:
             RunFailedError: It failed, or was interrupted.
             RunNotFoundError: It was removed meanwhile.
         """
+        looks = _Looks(self._database)
         for pause in self._pauses(timeout):
-            if self.is_done:
+            if looks.are_due() and self.is_done:
                 break
             time.sleep(pause)
         return self._end()
@@ -67,11 +82,30 @@ class StoredRunHandle:
     async def _waiting(self) -> Store[Any]:
         import asyncio
 
+        looks = _Looks(self._database)
         for pause in self._pauses(None):
-            if await asyncio.to_thread(lambda: self.is_done):
+            if looks.are_due() and await asyncio.to_thread(lambda: self.is_done):
                 break
             await asyncio.sleep(pause)
         return await asyncio.to_thread(self._end)
+
+    @property
+    def store(self) -> Store[Any]:
+        """The store as it is after the last step that is committed.
+
+        Raises:
+            RunNotFoundError: The run was removed.
+        """
+        steps = self._database.get_checkpoints(self.run_id)
+        return self._load(self.run_id, steps[-1]["step"] if steps else -1)
+
+    def follow(self, after: int = -1, until: Until = "end") -> Generator[Followed, None, None]:
+        """The committed events of the run, as :meth:`WorkflowDB.follow` gives them."""
+        return self._database.follow(self.run_id, after, until)
+
+    def follow_async(self, after: int = -1, until: Until = "end") -> AsyncGenerator[Followed, None]:
+        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        return self._database.follow_async(self.run_id, after, until)
 
     def cancel(self) -> bool:
         """Ask the run to stop, as :meth:`WorkflowDB.request_cancel` does."""
@@ -79,16 +113,14 @@ class StoredRunHandle:
 
     def _pauses(self, timeout: float | None) -> Iterator[float]:
         until = None if timeout is None else time.monotonic() + timeout
-        pause = _FIRST
         while True:
             left = _LONGEST if until is None else until - time.monotonic()
-            yield max(0.0, min(pause, left))
+            yield max(0.0, min(_SOON, left))
             if left <= 0:
                 raise TimeoutError(
                     f"run {self.run_id!r} is {self.status} after {timeout:g} seconds; wait again, "
                     "or cancel() it"
                 )
-            pause = min(2 * pause, _LONGEST)
 
     def _row(self) -> dict[str, Any]:
         row = self._database.get_run(self.run_id)
@@ -109,8 +141,22 @@ class StoredRunHandle:
             told = ": ".join(filter(None, (row["error_type"], row["error_msg"])))
             about = row["error_type"] or "", row["traceback"] or ""
             raise RunFailedError(f"run {run_id!r} failed: {told}", run_id, *about)
-        steps = self._database.get_checkpoints(run_id)
-        return self._database.load_checkpoint(run_id, steps[-1]["step"] if steps else -1)
+        return self.store
 
     def __repr__(self) -> str:
         return f"<StoredRunHandle {self.run_id!r} {self.status}>"
+
+
+class _Looks:
+    """When to look at a run again: something was committed, or its process may have died unseen."""
+
+    def __init__(self, database: WorkflowDB) -> None:
+        self._glances, self._next = Glances(database), 0.0
+
+    def are_due(self) -> bool:
+        """Whether to look now; waits for nobody."""
+        now = time.monotonic()
+        if not self._glances.changed() and now < self._next:
+            return False
+        self._next = now + _LONGEST
+        return True

@@ -20,6 +20,7 @@ from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
+from pocoflow.db.following import Following
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
@@ -55,7 +56,7 @@ _SETTABLE = (
 )
 
 
-class WorkflowDB(Questions, Checkpoints):
+class WorkflowDB(Questions, Checkpoints, Following):
     """Runs, their events and their checkpoints in one SQLite file.
 
     The file is created (private, mode 0600) if it is not there. One that version 0.2.1 wrote is

@@ -17,7 +17,7 @@ from pocoflow.values.callables import is_async
 from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
-    from pocoflow.engine.event_types import NodeFailed
+    from pocoflow.graph.event_types import NodeFailed
 
 __all__ = ["Hooks"]
 
@@ -77,7 +77,7 @@ class Hooks:
         Raises:
             HookError: It cannot be called with an event and a store, or it is ``async``.
         """
-        from pocoflow.engine.event_types import KINDS
+        from pocoflow.graph.event_types import KINDS
 
         wanted = "flow.subscribe(listener) calls listener(event, store)"
         _check_shape(wanted, listener, "event, store")

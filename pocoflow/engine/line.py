@@ -178,6 +178,6 @@ class Line:
 @cache
 def _kinds() -> Mapping[str, Any]:
     """The classes of events; not imported before somebody listens."""
-    from pocoflow.engine.event_types import KINDS
+    from pocoflow.graph.event_types import KINDS
 
     return KINDS

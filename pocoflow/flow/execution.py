@@ -18,21 +18,25 @@ from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.errors import ThreadBusyError
-from pocoflow.flow.handle import RunHandle
-from pocoflow.flow.stream import stream, stream_async
+from pocoflow.flow.handle import JoinedHandle, RunHandle
+from pocoflow.flow.stream import joined, stream, stream_async
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
-    from pocoflow.engine.event_types import Event
+    from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.graph.event_types import Event
 
-__all__ = ["Begun", "Execution"]
+__all__ = ["Begun", "Execution", "Started"]
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 
 Begun: TypeAlias = "tuple[Line, WorkflowDB | None]"
 """A run that is on record as running, if there is a database, and that."""
+
+Started: TypeAlias = "Begun | StoredRunHandle"
+"""A run that has begun here, or one that somebody else has started and that is joined."""
 
 
 @dataclass(slots=True)
@@ -46,36 +50,43 @@ class Execution(Generic[StateT]):
         waits: Whether to wait while another run of its thread is open.
     """
 
-    start: Callable[[], Begun]
+    start: Callable[[], Started]
     home: Callable[[], Storage | None]
     shared: bool
     waits: bool = False
 
     def run(self) -> Store[StateT]:
         """Run to the end in this thread."""
-        line, _ = self._started()
+        started = self._started()
+        if not isinstance(started, tuple):
+            return started.wait()
+        line, _ = started
         drive(line.context, steps(line))
         return line.store
 
     async def run_async(self) -> Store[StateT]:
         """Run to the end on the caller's event loop."""
         line = await self._begin()
+        if not isinstance(line, Line):
+            return await line
         await drive_async(line.context, steps(line))
         return line.store
 
     def background(self) -> RunHandle[StateT]:
         """Run in a daemon thread."""
-        return RunHandle(*self._started())
+        started = self._started()
+        return RunHandle(*started) if isinstance(started, tuple) else JoinedHandle(started)
 
     def stream(self) -> Generator[Event, None, None]:
         """Run in a thread and give the events."""
-        return stream(*self._started())
+        started = self._started()
+        return stream(*started) if isinstance(started, tuple) else joined(started)
 
     def stream_async(self) -> AsyncGenerator[Event, None]:
         """Run on the caller's event loop and give the events."""
         return stream_async(self._begin)
 
-    def _started(self) -> Begun:
+    def _started(self) -> Started:
         if not self.waits:
             return self.start()
         pauses = _pauses()
@@ -85,7 +96,7 @@ class Execution(Generic[StateT]):
             except ThreadBusyError:
                 time.sleep(next(pauses))
 
-    async def _begin(self) -> Line:
+    async def _begin(self) -> Line | StoredRunHandle:
         import asyncio
 
         pauses = _pauses()
@@ -97,11 +108,11 @@ class Execution(Generic[StateT]):
                     raise
                 await asyncio.sleep(next(pauses))
 
-    async def _begin_now(self) -> Line:
+    async def _begin_now(self) -> Line | StoredRunHandle:
         if (storage := self.home()) is None:
-            line, _ = self.start()
+            started = self.start()
         else:
-            begun: list[Line] = []
+            begun: list[Started] = []
             try:
                 start = partial(self._start, begun)
                 await commit(Commit(storage, start, shared=self.shared))
@@ -109,12 +120,15 @@ class Execution(Generic[StateT]):
                 # Cancelled while the run was being written: it is on record, so it needs an end.
                 await commit(Commit(storage, partial(_end, begun, exc), is_last=True))
                 raise
-            line = begun[-1]
+            started = begun[-1]
+        if not isinstance(started, tuple):
+            return started
+        line, _ = started
         line.inline, line.on_loop = False, True
         return line
 
-    def _start(self, begun: list[Line]) -> None:
-        begun.append(self.start()[0])
+    def _start(self, begun: list[Started]) -> None:
+        begun.append(self.start())
 
 
 def _pauses() -> Iterator[float]:
@@ -125,6 +139,7 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, 0.1)
 
 
-def _end(begun: Iterable[Line], exc: BaseException) -> None:
+def _end(begun: Iterable[Started], exc: BaseException) -> None:
     for one in begun:
-        exhaust(fail(one, exc))
+        if isinstance(one, tuple):
+            exhaust(fail(one[0], exc))

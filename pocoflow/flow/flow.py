@@ -29,8 +29,15 @@ from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
 from pocoflow.engine.hooks import Hooks
 from pocoflow.engine.line import Line, Listener
-from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
-from pocoflow.flow.execution import Begun, Execution
+from pocoflow.errors import (
+    DefinitionError,
+    OtherFlowError,
+    RunExistsError,
+    RunNotFoundError,
+    RunPaused,
+    ThreadBusyError,
+)
+from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.naming import (
     BY_ITSELF,
@@ -72,9 +79,11 @@ if TYPE_CHECKING:
     from pocoflow.check import Bound, Endless, Proof, Subject
     from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
+    from pocoflow.db.following import Until
     from pocoflow.db.question_rows import Asked
     from pocoflow.db.run_threads import Named
-    from pocoflow.engine.event_types import Event
+    from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.graph.event_types import Event, Followed
     from pocoflow.nodes.question import Reply
 
     _Base = NodeLike
@@ -389,7 +398,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             MissingInputError: The store lacks an input of the flow; no node has run.
             ResourceError: A function node asks for a resource that is missing or of another type.
             InvalidValueError: The store does not fit the schema.
-            RunExistsError: ``run_id`` is used already.
+            RunExistsError: ``run_id`` is used already; where runs are joined, by a run of another
+                flow or with other inputs.
+            RunFailedError: The run that was joined has failed.
             ThreadBusyError: Another run of the thread is open.
             MaxStepsError: The run needed more than ``max_steps`` steps.
             DeadlineError: It took longer than ``deadline`` seconds.
@@ -634,6 +645,33 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         self._refuse_other(self.database, run_id, Resuming(flow_was=flow_was))
 
+    def follow(
+        self, run_id: str, after: int = -1, until: Until = "end"
+    ) -> Generator[Followed, None, None]:
+        """The committed events of a stored run, as :meth:`WorkflowDB.follow` gives them.
+
+        The run may be at work in any process, and need not have been started by this one.
+
+        Args:
+            run_id: The run.
+            after: The number of the last event that is known already.
+            until: ``"pause"`` ends it when the run waits for answers, too.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+            DefinitionError: The flow has no ``db_path``.
+        """
+        self.check_owner(run_id)
+        return self.database.follow(run_id, after, until)
+
+    def follow_async(
+        self, run_id: str, after: int = -1, until: Until = "end"
+    ) -> AsyncGenerator[Followed, None]:
+        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        self.check_owner(run_id)
+        return self.database.follow_async(run_id, after, until)
+
     def recover(
         self,
         *,
@@ -855,13 +893,17 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         resume_from: NodeLike[Any] | None,
         resources: Mapping[Any, object] | None,
         name: RunName,
-    ) -> Begun:
+    ) -> Started:
         graph = self.graph
         objects = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
             named = self._named(name, given, run_id)
+            if name.joins and (joined := self._joined(name, named)) is not None:
+                return joined
+            if name.thread is not None:
+                named = self._in_thread(named)
         if named is None or named.thread is None:
             store = open_store(given, self.schema, self.flow_name)
         else:
@@ -885,19 +927,47 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             facts = (store, self.flow_name, token, first, described, named or UNNAMED)
             try:
                 recorder.begin(*facts)
-            except ThreadMovedError:
-                return self._begin(given, resume_from, resources, name)
+            except (ThreadBusyError, ThreadMovedError, RunExistsError) as exc:
+                # Somebody else was there first, with this run or another one of its thread.
+                if isinstance(exc, ThreadMovedError):
+                    return self._begin(given, resume_from, resources, name)
+                if named is None or not name.joins:
+                    raise
+                if (joined := self._joined(name, named)) is None:
+                    raise
+                return joined
         return line, database
 
     def _named(self, name: RunName, given: object, run_id: str | None) -> Named:
         """What is put on record of how a run is addressed."""
-        from pocoflow.db.run_threads import Named, last_run
+        from pocoflow.db.run_threads import Named
 
         inputs = None if run_id is None else digest(given)
-        named = Named(name.labels, inputs, name.thread, (self.flow_name, *self.formerly))
-        if name.thread is None:
-            return named
+        return Named(name.labels, inputs, name.thread, (self.flow_name, *self.formerly))
+
+    def _in_thread(self, named: Named) -> Named:
+        """The same with the run of the thread that goes before."""
+        from pocoflow.db.run_threads import last_run
+
         return replace(named, last=last_run(self.database.connection, named))
+
+    def _joined(self, name: RunName, named: Named) -> StoredRunHandle | None:
+        """A handle to the run that has the id already, if there is one."""
+        from pocoflow.db.run_threads import is_started
+        from pocoflow.db.stored_handle import StoredRunHandle
+
+        run_id, database = name.run_id or "", self.database
+        if not is_started(database.connection, run_id, named):
+            return None
+        return StoredRunHandle(database, run_id, self._load)
+
+    def _load(self, run_id: str, step: int) -> Store[Any]:
+        """The store of a stored run after a step, under the schema of this flow."""
+        from pocoflow.flow.resume.migrated import under_schema
+
+        classes = classes_of(self.schema, aliases=self.aliases)
+        stored = self.database.load_store(run_id, step, classes)
+        return under_schema(run_id, stored, self.schema, {})
 
     def _next_store(self, given: object, named: Named) -> Store[Any]:
         """The store of the next run of a thread."""

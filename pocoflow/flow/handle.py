@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
@@ -24,16 +24,19 @@ from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.engine.outcomes import own
-from pocoflow.errors import DatabaseError, RunCancelled, RunPaused
+from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import current
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
+    from pocoflow.db.following import Until
     from pocoflow.db.rows import Status
+    from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.graph.event_types import Followed
 
-__all__ = ["RunHandle"]
+__all__ = ["JoinedHandle", "RunHandle"]
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
@@ -183,6 +186,26 @@ class RunHandle(Generic[StateT]):
         await ended.wait()
         return self.wait()
 
+    def follow(self, after: int = -1, until: Until = "end") -> Generator[Followed, None, None]:
+        """The committed events of the run, as :meth:`WorkflowDB.follow` gives them.
+
+        Raises:
+            DefinitionError: The flow has no ``db_path``.
+        """
+        return self._kept().follow(self.run_id, after, until)
+
+    def follow_async(self, after: int = -1, until: Until = "end") -> AsyncGenerator[Followed, None]:
+        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        return self._kept().follow_async(self.run_id, after, until)
+
+    def _kept(self) -> WorkflowDB:
+        if self._database is None:
+            raise DefinitionError(
+                f"run {self.run_id!r} is not kept, so nothing of it is committed: give its flow a "
+                "db_path to follow it, or stream() it"
+            )
+        return self._database
+
     def cancel(self) -> None:
         """Ask the run to stop: between two nodes, or at once in a retry delay or an await.
 
@@ -219,6 +242,47 @@ class RunHandle(Generic[StateT]):
 
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id!r} {self.status}>"
+
+
+class JoinedHandle(RunHandle[StateT]):
+    """A run that was started before, in whatever process: waited for in a thread.
+
+    Its ``store`` is that of the last committed step when it was joined, and the last one once the
+    run has ended.
+    """
+
+    def __init__(self, joined: StoredRunHandle) -> None:
+        self.run_id = joined.run_id
+        self.store = joined.store
+        self._joined = joined
+        self._outcome = Future()
+        name = f"pocoflow-join-{self.run_id}"
+        threading.Thread(target=self._wait, name=name, daemon=True).start()
+
+    def _wait(self) -> None:
+        try:
+            self.store = self._joined.wait()
+        except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+            self._outcome.set_exception(exc)
+        else:
+            self._outcome.set_result(None)
+
+    @property
+    def status(self) -> Status:
+        """The run's status, read live from the database."""
+        return self._joined.status
+
+    def follow(self, after: int = -1, until: Until = "end") -> Generator[Followed, None, None]:
+        """The committed events of the run, as :meth:`WorkflowDB.follow` gives them."""
+        return self._joined.follow(after, until)
+
+    def follow_async(self, after: int = -1, until: Until = "end") -> AsyncGenerator[Followed, None]:
+        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        return self._joined.follow_async(after, until)
+
+    def cancel(self) -> None:
+        """Ask the run to stop, in whatever process it is."""
+        self._joined.cancel()
 
 
 _PATIENCE = 0.5

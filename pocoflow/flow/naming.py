@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 Busy = Literal["refuse", "wait"]
+Exists = Literal["refuse", "join"]
 
 
 class RunKeywords(TypedDict, total=False, closed=True):
@@ -34,6 +35,7 @@ class RunKeywords(TypedDict, total=False, closed=True):
     run_id: str | None
     thread: str | None
     labels: Mapping[str, str] | None
+    if_exists: Exists
     if_busy: Busy
 
 
@@ -45,12 +47,14 @@ class RunName:
         run_id: Its id; ``None`` makes one.
         thread: The run thread that it belongs to.
         labels: What it is found by.
+        joins: Whether a run that has the id and the inputs is the one that is meant.
         if_busy: What to do while a run of the thread is open.
     """
 
     run_id: str | None = None
     thread: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    joins: bool = False
     if_busy: Busy = "refuse"
 
     @classmethod
@@ -69,11 +73,14 @@ class RunName:
                 check_name(f"{what}=", name)
         labels = given.get("labels") or {}
         check_labels("labels", labels)
-        busy = given.get("if_busy", "refuse")
+        exists, busy = given.get("if_exists", "refuse"), given.get("if_busy", "refuse")
+        _check_choice("if_exists", exists, get_args(Exists))
+        if exists == "join" and run_id is None:
+            raise DefinitionError("if_exists='join' joins the run of run_id=, so give one")
         _check_choice("if_busy", busy, get_args(Busy))
         if busy == "wait" and thread is None:
             raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
-        return cls(run_id, thread, dict(labels), busy)
+        return cls(run_id, thread, dict(labels), exists == "join", busy)
 
     def refuse_without_database(self, flow_name: str) -> None:
         """Refuse what has no effect where no runs are kept.
@@ -81,7 +88,9 @@ class RunName:
         Raises:
             DefinitionError: There is some.
         """
-        for what, given in (("thread", self.thread), ("labels", self.labels)):
+        joins = "join" if self.joins else None
+        facts = (("thread", self.thread), ("labels", self.labels), ("if_exists", joins))
+        for what, given in facts:
             if given:
                 raise DefinitionError(
                     f"flow {flow_name!r} keeps no runs, so {what}={short(given)} has no effect: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from pocoflow.flow.handle import RunHandle
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
-    from pocoflow.engine.event_types import Event
+    from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.graph.event_types import Event
 
-__all__ = ["stream", "stream_async"]
+__all__ = ["joined", "stream", "stream_async"]
 
 
 def stream(run: Line, database: WorkflowDB | None) -> Generator[Event, None, None]:
@@ -49,8 +51,19 @@ def _until_done(
     handle.wait()
 
 
+def joined(handle: StoredRunHandle) -> Generator[Event, None, None]:
+    """Give the committed events of a run that somebody else has started, from the first on.
+
+    Raises:
+        RunError: The run did not complete; after its last event.
+    """
+    for one in handle.follow(until="pause"):
+        yield one.event
+    handle.wait()
+
+
 async def stream_async(
-    begin: Callable[[], Awaitable[Line]],
+    begin: Callable[[], Awaitable[Line | StoredRunHandle]],
 ) -> AsyncGenerator[Event, None]:
     """Run on the caller's event loop, as a task of its own, and give the events as they happen.
 
@@ -60,6 +73,12 @@ async def stream_async(
     import asyncio
 
     run = await begin()
+    if not isinstance(run, Line):
+        async with aclosing(run.follow_async(until="pause")) as followed:
+            async for one in followed:
+                yield one.event
+        await run
+        return
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
 
@@ -84,6 +103,6 @@ async def stream_async(
 def _with(
     listeners: Mapping[str, Sequence[Listener]], listener: Listener
 ) -> dict[str, Sequence[Listener]]:
-    from pocoflow.engine.event_types import KINDS
+    from pocoflow.graph.event_types import KINDS
 
     return {kind: (*listeners.get(kind, ()), listener) for kind in KINDS}

@@ -98,10 +98,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a row in every table."""
     path = tmp_path_factory.mktemp("good") / "g.db"
     for run_id in ("r", "s"):
-        made = flow(path)
-        made.run_id = run_id
+        named = {"user": run_id}
         with pytest.raises(RunPaused):
-            made.run({"log": ["a" * 1000]})
+            flow(path).run({"log": ["a" * 1000]}, run_id=run_id, labels=named, thread=run_id)
     with closing(sqlite3.connect(path)) as raw:
         last = raw.execute("SELECT max(id) FROM pf_log WHERE id >> 32 = 1").fetchone()[0]
         raw.executemany(
@@ -117,7 +116,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 READS: dict[str, Callable[[WorkflowDB], object]] = {
     "list_runs": lambda db: db.list_runs(),
     "list_runs by status": lambda db: db.list_runs(status="failed", text="r"),
+    "list_runs by label": lambda db: db.list_runs(labels={"user": "r"}, thread="r"),
     "get_run": lambda db: db.get_run("r"),
+    "follow": lambda db: list(db.follow("r", until="pause")),
     "get_events": lambda db: db.get_events("r"),
     "get_checkpoints": lambda db: [dict(row) for row in db.get_checkpoints("r")],
     "load_checkpoint": lambda db: db.load_checkpoint("r", 1, schema=State).as_dict(),
@@ -184,7 +185,18 @@ def damaged(good: Path, path: Path, table: str) -> Iterator[str]:
             yield f"{column}, {name}"
 
 
-TABLES = (*("pf_graphs", "pf_run", "pf_log", "pf_key", "pf_value", "pf_blob", "pf_questions"),)
+TABLES = (
+    *(
+        "pf_graphs",
+        "pf_run",
+        "pf_log",
+        "pf_key",
+        "pf_value",
+        "pf_blob",
+        "pf_questions",
+        "pf_labels",
+    ),
+)
 
 
 def test_every_table_is_damaged(good: Path) -> None:

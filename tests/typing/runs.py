@@ -174,7 +174,7 @@ handle = flow.run_background({})
 WorkflowDB("x.db").list_runs(status="complete")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 for told in flow.stream({}):
     if told.kind == "node_error":
-        assert_type(told.phase, Literal["prep", "exec", "post", "commit"])
+        assert_type(told.phase, Literal["prep", "exec", "post", "commit"] | None)
 
 # How a run is addressed: the same keywords at every way to start.
 named = {"user": "ann"}

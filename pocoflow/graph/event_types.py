@@ -22,6 +22,7 @@ __all__ = [
     "FlowFailed",
     "FlowPaused",
     "FlowStarted",
+    "Followed",
     "ItemEnded",
     "NodeAsked",
     "NodeEnded",
@@ -54,14 +55,17 @@ class NodeStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeRetried:
-    """An attempt of ``exec`` failed and another one follows after ``delay`` seconds."""
+    """An attempt of ``exec`` failed and another one follows after ``delay`` seconds.
+
+    ``delay`` is ``None`` where it is not on record: in an event that is followed.
+    """
 
     kind: ClassVar[Literal["node_retry"]] = "node_retry"
     run_id: str
     node: str
     step: int
     attempt: int
-    delay: float
+    delay: float | None
     error: Exception
     path: tuple[str, ...] = ()
     item: int | None = None
@@ -132,14 +136,15 @@ class NodeFailed:
     """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
 
     ``commit`` is the check, after ``post``, of what was changed in place. ``is_caught``: an edge
-    for this error leads on, so that the step is finished and the run has not failed.
+    for this error leads on, so that the step is finished and the run has not failed. ``phase`` is
+    ``None`` where it is not on record: in an event that is followed.
     """
 
     kind: ClassVar[Literal["node_error"]] = "node_error"
     run_id: str
     node: str
     step: int
-    phase: Phase
+    phase: Phase | None
     attempts: int
     elapsed: float
     error: BaseException
@@ -203,6 +208,22 @@ Event: TypeAlias = (
     | FlowCancelled
     | FlowPaused
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A committed event of a run that is followed.
+
+    Attributes:
+        number: Its number in the run, by which the run is followed on from it; it only grows.
+        at: When it happened, as ISO-8601 text in UTC.
+        event: What happened. An exception in it is a ``RunFailedError`` with what is on record.
+    """
+
+    number: int
+    at: str
+    event: Event
+
 
 KINDS: Mapping[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}
 """The classes by kind."""
