@@ -501,12 +501,20 @@ class BranchRecorder(LineRecorder):
         return self._run.steps
 
     def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
-        run, context, parent = self._run, self._context, self._parent
-        if isinstance(parent, BranchRecorder) and not parent.line:
-            # The line that this one branches off is on record before it.
-            undo = partial(parent._go_back, run.last, run.steps, 0, parent._since, parent._result)
+        run, around = self._run, []
+        parent = self._parent
+        while isinstance(parent, BranchRecorder) and not parent.line:
+            around.append(parent)
+            parent = parent._parent
+        # The line that a line branches off is on record before it.
+        for one in reversed(around):
+            undo = partial(one._go_back, run.last, run.steps, 0, one._since, one._result)
             self._db.connection.at_end(undone=undo)
-            parent._begin_line(raw, step, ())
+            one._put_line(raw, step, ())
+        self._put_line(raw, step, place)
+
+    def _put_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
+        run, context, parent = self._run, self._context, self._parent
         self.line = self._values.line = next(run.lines)
         began, number = context.branches[-1]
         self._since = self._put(

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.effects import Effect, Job, Steps
+from pocoflow.engine.effects import Effect, Inside, Job, Steps
 from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -112,7 +112,7 @@ class _Fork:
         current.set(inner.context)
         try:
             inner.context.check_cancelled()
-            yield from self.loop(inner)
+            yield Inside(self.loop(inner))
             store = cast(BranchStore, inner.store)
             self.ends[index] = BranchEnd(start.name, store, inner.action)
         except Paused:

@@ -27,6 +27,7 @@ from pocoflow.engine.effects import (
     Effect,
     Gather,
     Job,
+    Nest,
     OnLoop,
     Sleep,
     Steps,
@@ -102,17 +103,18 @@ async def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) 
 
 def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
     raised: BaseException | None = None
+    nest = Nest(steps)
     try:
-        effect = driver.go_on(next, steps)
+        effect = driver.go_on(nest.send, None)
         while True:
             try:
                 value = driver.carry_out(effect)
             except GeneratorExit as exc:
-                effect = driver.go_on(steps.throw, Carried(exc))
+                effect = driver.go_on(nest.throw, Carried(exc))
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
-                effect = driver.go_on(steps.throw, exc)
+                effect = driver.go_on(nest.throw, exc)
             else:
-                effect = driver.go_on(steps.send, value)
+                effect = driver.go_on(nest.send, value)
     except StopIteration:
         return
     except (RuntimeError, Carried) as exc:
@@ -125,25 +127,26 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
 
 
 async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
+    nest = Nest(steps)
     try:
-        effect = driver.go_on(next, steps)
+        effect = driver.go_on(nest.send, None)
         while True:
             try:
                 value = await driver.carry_out(effect)
             except GeneratorExit as exc:
-                _leave(steps, exc)
+                _leave(nest, exc)
                 raise
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
-                effect = driver.go_on(steps.throw, exc)
+                effect = driver.go_on(nest.throw, exc)
             else:
-                effect = driver.go_on(steps.send, value)
+                effect = driver.go_on(nest.send, value)
     except StopIteration:
         return
     except Carried as exc:
         raise exc.error from None
 
 
-def _leave(steps: Steps, exc: GeneratorExit) -> None:
+def _leave(steps: Nest, exc: GeneratorExit) -> None:
     """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
     with suppress(StopIteration, GeneratorExit):
         effect = steps.throw(exc)

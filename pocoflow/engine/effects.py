@@ -11,7 +11,9 @@ __all__ = [
     "Commit",
     "Effect",
     "Gather",
+    "Inside",
     "Job",
+    "Nest",
     "OnLoop",
     "Sleep",
     "Steps",
@@ -129,6 +131,56 @@ class Gather:
         self.stop = stop
 
 
-Effect: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop | Visit
+class Inside:
+    """Carry out steps in the place of those that ask for it, which go on afterwards.
+
+    As ``yield from`` does, but however deep it goes; a :class:`Nest` does it, no driver.
+    """
+
+    __slots__ = ("steps",)
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+
+Effect: TypeAlias = Await | Sleep | Call | Commit | Gather | Inside | OnLoop | Visit
 Steps: TypeAlias = Generator[Effect, Any, None]
 Job: TypeAlias = Generator[Effect, Any, None]
+
+
+class Nest:
+    """Steps, and those inside of them, as one generator; without recursion."""
+
+    __slots__ = ("_around", "_steps")
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._around: list[Steps] = []
+
+    def send(self, value: object) -> Effect:
+        """Go on with what the driver found out."""
+        return self._go_on(self._steps.send, value)
+
+    def throw(self, exc: BaseException) -> Effect:
+        """Go on with an error."""
+        return self._go_on(self._steps.throw, exc)
+
+    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Effect:
+        while True:
+            try:
+                effect = step(value)
+                value = None
+            except BaseException as exc:
+                value = None  # no cycle through this frame
+                if not self._around:
+                    raise
+                self._steps = self._around.pop()
+                step = self._steps.send
+                if not isinstance(exc, StopIteration):
+                    step, value = self._steps.throw, exc
+            else:
+                if not isinstance(effect, Inside):
+                    return effect
+                self._around.append(self._steps)
+                self._steps = effect.steps
+                step = self._steps.send

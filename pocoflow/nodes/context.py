@@ -44,13 +44,19 @@ class Cancellation:
 
         Takes no lock: a signal handler or a finalizer may ask, too.
         """
-        self.requested = True
-        while self._callbacks:
-            try:
-                callback, _ = self._callbacks.popitem()
-            except KeyError:
-                return  # another thread calls the last one
-            callback()
+        asked = [self]
+        for one in asked:
+            one.requested = True
+            while one._callbacks:
+                try:
+                    callback, _ = one._callbacks.popitem()
+                except KeyError:
+                    break  # another thread calls the last one
+                inner = getattr(callback, "__self__", None)
+                if isinstance(inner, Cancellation):  # of branches, however deep they are
+                    asked.append(inner)
+                else:
+                    callback()
 
     def expire(self) -> None:
         """Ask the run to stop because its deadline has passed."""

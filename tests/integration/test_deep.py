@@ -2,12 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, Parallel, Subflow, bind, fields, node
+from pocoflow import (
+    Flow,
+    Node,
+    Parallel,
+    RunCancelled,
+    RunHandle,
+    Subflow,
+    bind,
+    context,
+    fields,
+    node,
+)
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.fingerprint import describe
 
@@ -73,7 +85,7 @@ def test_a_thousand_levels_are_proved_and_drawn(
     assert "louder" in describe(flow.graph, Text)
 
 
-@pytest.mark.parametrize("make", [alone, between])
+@pytest.mark.parametrize("make", [alone, between, on_its_own, in_parallel])
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_a_thousand_nested_flows_run(
     make: Callable[[Flow[Any], int], Flow[Any]], is_kept: bool, tmp_path: Path
@@ -82,6 +94,49 @@ def test_a_thousand_nested_flows_run(
     inner = nested(make, DEEP - 1)
     flow = Flow(inner, schema=Text, db_path=tmp_path / "runs.db" if is_kept else None)
     assert flow.run({"text": "a"})["text"] == "a!"
+
+
+@pytest.mark.parametrize("make", [on_its_own, in_parallel])
+def test_branches_deeper_than_the_stack_fail_and_are_resumed(
+    make: Callable[[Flow[Any], int], Flow[Any]], tmp_path: Path
+) -> None:
+    """An error comes out of all of them, and a resume goes into all of them again."""
+
+    @node(writes=T.text, name="once")
+    def fails_once(text: str) -> str:
+        if not (tmp_path / "failed").exists():
+            (tmp_path / "failed").touch()
+            raise OSError("down")
+        return text + "!"
+
+    inner: Flow[Any] = Flow(fails_once, schema=Text)
+    for number in range(DEEP // 2):
+        inner = make(inner, number)
+    flow = Flow(inner, schema=Text, db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="down"):
+        flow.run({"text": "a"})
+    assert flow.resume("r")["text"] == "a!"
+
+
+def test_a_thousand_levels_are_cancelled() -> None:
+    """The request gets through to the innermost one."""
+    begun, asked = Event(), Event()
+
+    @node
+    def waits() -> None:
+        begun.set()
+        asked.wait()
+        context().check_cancelled()
+
+    inner: Flow[Any] = Flow(waits, schema=Text)
+    for number in range(DEEP):
+        inner = in_parallel(inner, number)
+    handle: RunHandle[Any] = inner.run_background({"text": "a"})
+    begun.wait()
+    handle.cancel()
+    asked.set()
+    with pytest.raises(RunCancelled):
+        handle.wait()
 
 
 def test_a_deep_flow_that_contains_itself_is_told() -> None:

@@ -163,7 +163,7 @@ class Places:
         Raises:
             ResumeError: One is about a node that nobody knows.
         """
-        if not self._before:
+        if not self._before or not self._rename:
             return self._rename
         # A fork of an early step may stand before a name that the flow of its parent's last resume
         # did not have any more.
@@ -212,7 +212,11 @@ def _definitions(nodes: Mapping[Names, Mapping[str, str]]) -> dict[Names, str]:
 
 def _known(places: Iterable[Names]) -> set[str]:
     """What nodes, and those around them, may be called in a renaming."""
-    paths = {names[:depth] for names in places for depth in range(1, len(names) + 1)}
+    paths: set[Names] = set()
+    for names in places:
+        while names and names not in paths:
+            paths.add(names)
+            names = names[:-1]
     return {names[-1] for names in paths} | {_text(names) for names in paths}
 
 
