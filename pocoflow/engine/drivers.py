@@ -24,7 +24,7 @@ from pocoflow.engine.effects import (
     Await,
     Call,
     Commit,
-    Effect,
+    Driven,
     Gather,
     Job,
     Nest,
@@ -169,7 +169,7 @@ class _Driver:
     def __init__(self, line: Context) -> None:
         self._line = line
 
-    def go_on(self, step: Callable[[Any], Effect], value: Any) -> Effect:
+    def go_on(self, step: Callable[[Any], Driven], value: Any) -> Driven:
         """Let the step loop go on to its next effect."""
         effect = self._line.run(step, value)
         current.set(self._line[current])  # for what is waited for here
@@ -194,7 +194,7 @@ class _ThreadDriver(_Driver):
         self._companion = companion
         self._task: LineTask | None = None
 
-    def carry_out(self, effect: Effect) -> Any:
+    def carry_out(self, effect: Driven) -> Any:
         if isinstance(effect, Sleep):
             return sleep(effect.seconds)
         if isinstance(effect, Await):
@@ -268,7 +268,7 @@ class _LoopDriver(_Driver):
         super().__init__(line)
         self._guarded, self._keeps = guarded, keeps
 
-    async def carry_out(self, effect: Effect) -> Any:
+    async def carry_out(self, effect: Driven) -> Any:
         if isinstance(effect, Commit):
             return await commit(effect, guarded=self._guarded)
         if isinstance(effect, Call) and current.get().phase != "exec":
@@ -332,7 +332,7 @@ class _AwayDriver(_LoopDriver):
         """Let nothing follow what is awaited now."""
         self.is_given_up = True
 
-    async def carry_out(self, effect: Effect) -> Any:
+    async def carry_out(self, effect: Driven) -> Any:
         import asyncio
 
         assert not isinstance(effect, Commit | OnLoop | Visit)  # of a run that only awaits

@@ -9,6 +9,7 @@ __all__ = [
     "Await",
     "Call",
     "Commit",
+    "Driven",
     "Effect",
     "Gather",
     "Inside",
@@ -143,7 +144,10 @@ class Inside:
         self.steps = steps
 
 
-Effect: TypeAlias = Await | Sleep | Call | Commit | Gather | Inside | OnLoop | Visit
+Driven: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop | Visit
+"""What a driver carries out."""
+
+Effect: TypeAlias = Driven | Inside
 Steps: TypeAlias = Generator[Effect, Any, None]
 Job: TypeAlias = Generator[Effect, Any, None]
 
@@ -157,15 +161,15 @@ class Nest:
         self._steps = steps
         self._around: list[Steps] = []
 
-    def send(self, value: object) -> Effect:
+    def send(self, value: object) -> Driven:
         """Go on with what the driver found out."""
         return self._go_on(self._steps.send, value)
 
-    def throw(self, exc: BaseException) -> Effect:
+    def throw(self, exc: BaseException) -> Driven:
         """Go on with an error."""
         return self._go_on(self._steps.throw, exc)
 
-    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Effect:
+    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven:
         while True:
             try:
                 effect = step(value)
