@@ -9,6 +9,7 @@ from typing import get_args
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 _MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
+_OBJECT = re.compile(r"<[^>]*")
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -61,9 +62,15 @@ def type_label(expected: object) -> str:
 
 def definition_label(hint: object, metadata: Iterable[object], validators: Iterable[str]) -> str:
     """All that defines a field, the same in every process: ``Annotated[int, Ge(ge=0)]``."""
-    more = [*(short(one, 400) for one in metadata), *validators]
+    # A class may be found in another module in another process; text of metadata stays as it is.
+    parts = (_OBJECT.sub(_without_modules, short(one, 400)) for one in metadata)
+    more = [*parts, *validators]
     label = _MODULES.sub("", type_label(hint))
     return f"Annotated[{', '.join((label, *more))}]" if more else label
+
+
+def _without_modules(found: re.Match[str]) -> str:
+    return _MODULES.sub("", found[0])
 
 
 def is_same_field(definition: str | None, other: str | None) -> bool:

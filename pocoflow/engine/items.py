@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain, count
-from typing import Any
 
 from pocoflow.engine.line import Line
 from pocoflow.errors import NotStorableError
@@ -29,24 +27,10 @@ def digest_of(item: object) -> str:
         from pocoflow import values as codec
 
         try:
-            text = codec.dumps(item)
+            text = codec.identity(item)
         except NotStorableError:
             return ""
-        if 'set"' in text:
-            # The order of a set depends on the process.
-            text = json.dumps(_ordered(json.loads(text)))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def _ordered(tree: Any) -> Any:
-    if isinstance(tree, list):
-        return [_ordered(part) for part in tree]
-    if not isinstance(tree, dict):
-        return tree
-    parts = {key: _ordered(part) for key, part in tree.items()}
-    if parts.get("$type") in ("set", "frozenset"):
-        parts["value"] = sorted(parts["value"], key=json.dumps)
-    return parts
 
 
 class ItemNumbers:

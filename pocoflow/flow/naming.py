@@ -158,27 +158,13 @@ def digest(given: object) -> str:
     import hashlib
     import json
 
-    from pocoflow.values import dumps
+    from pocoflow.values import identity
 
     if isinstance(given, BaseModel):
         given = {name: getattr(given, name) for name in given.model_fields_set}
     values = dict(given) if isinstance(given, Mapping) else {}
     try:
-        tree = _ordered(json.loads(dumps(values)))
+        tree = json.loads(identity(values))
     except NotStorableError:
         return ""
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
-
-
-def _ordered(tree: Any) -> Any:
-    """The same with the elements of sets, which have no order, in one."""
-    from json import dumps
-
-    if isinstance(tree, list):
-        return [_ordered(one) for one in tree]
-    if not isinstance(tree, dict):
-        return tree
-    made = {key: _ordered(one) for key, one in tree.items()}
-    if made.get("$type") in ("set", "frozenset"):
-        made["value"] = sorted(made["value"], key=lambda one: dumps(one, sort_keys=True))
-    return made

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from pocoflow.values.classes import NO_ALIASES, Classes, strange_names
 from pocoflow.values.decoding import decode, loads
-from pocoflow.values.encoding import MAX_DEPTH, dumps, encode, has_marks, keep
+from pocoflow.values.encoding import MAX_DEPTH, dumps, encode, has_marks, identity, keep
 from pocoflow.values.marks import NotSaved
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "dumps",
     "encode",
     "has_marks",
+    "identity",
     "keep",
     "loads",
     "strange_names",

@@ -88,7 +88,7 @@ class Classes:
             is_loaded = module in sys.modules or "<locals>" in name
             raise UnknownClassError(
                 f"class {name} is not known here: supply it, as in "
-                f"types=[{_without_modules(name).rpartition('.')[2]}] or, if it has another name "
+                f"types=[{without_modules(name).rpartition('.')[2]}] or, if it has another name "
                 f"now, aliases={{{name!r}: <class>}}"
                 + ("" if is_loaded else f"; or import {module} first, if it is still there"),
                 class_name=name,
@@ -145,13 +145,14 @@ def strange_names(kinds: Iterable[type], classes: Classes) -> set[str]:
 
 def _relocated(name: str, hints: Iterable[object]) -> type | None:
     """The one class of that name in another module, if there is one, and only one."""
-    wanted = _without_modules(name)
+    wanted = without_modules(name)
     known = _index(hints, libraries=False).items()
-    found = {id(kind): kind for other, kind in known if _without_modules(other) == wanted}
+    found = {id(kind): kind for other, kind in known if without_modules(other) == wanted}
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-def _without_modules(name: str) -> str:
+def without_modules(name: str) -> str:
+    """The name of a class, and of those that it is parametrised with, wherever they are defined."""
     return _MODULE.sub("", name)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pocoflow.errors import NotStorableError
 from pocoflow.messages import describe
-from pocoflow.values.classes import is_found, name_of
+from pocoflow.values.classes import is_found, name_of, without_modules
 from pocoflow.values.kinds import KINDS, Kind, Parts, kind_of
 from pocoflow.values.marks import MARK, NotSaved, mark_of
 from pocoflow.values.objects import Family, family_of
@@ -53,13 +53,29 @@ def dumps(value: object, strangers: set[type] | None = None, depth: int = 0) -> 
         return _text(value, True, strangers, depth)
 
 
+def identity(value: object) -> str:
+    """Return a text by which a value is known again, in every process.
+
+    It is that of :func:`dumps` without what depends on the process: the order of sets, and the
+    modules of classes. That of a script is ``__main__`` when it is started, and has a name of its
+    own when it is imported.
+
+    Raises:
+        NotStorableError: As for :func:`dumps`.
+    """
+    try:
+        return _text(value, False, None, 0, known_again=True)
+    except ValueError:
+        return _text(value, True, None, 0, known_again=True)
+
+
 def encode(value: object) -> Any:
     """Return the tree of plain JSON values whose text :func:`dumps` would return.
 
     Raises:
         NotStorableError: As for :func:`dumps`.
     """
-    return _tree(value, True, None)
+    return _tree(value, _Writer(True, None))
 
 
 def keep(
@@ -83,7 +99,7 @@ def keep(
     except NotStorableError as exc:
         if not exc.path:
             raise
-    tree = _tree(value, True, strangers, lossy=True)
+    tree = _tree(value, _Writer(True, strangers, lossy=True))
     marks = list(_named_marks(tree, name))
     return _json(tree), marks
 
@@ -102,10 +118,17 @@ def has_marks(value: object) -> bool:
 class _Writer(dict[type, "_Write"]):
     """The functions for the types seen so far, and which values are written as they are."""
 
-    def __init__(self, careful: bool, strangers: set[type] | None, lossy: bool = False) -> None:
+    def __init__(
+        self,
+        careful: bool,
+        strangers: set[type] | None,
+        lossy: bool = False,
+        known_again: bool = False,
+    ) -> None:
         self.careful = careful
         self.strangers = strangers
         self.lossy = lossy
+        self.known_again = known_again
         self.plain = _SIMPLE if careful else _OPTIMISTIC
 
     def __missing__(self, kind: type) -> _Write:
@@ -124,7 +147,8 @@ class _Writer(dict[type, "_Write"]):
             return _refuse
         if self.strangers is not None and not is_found(kind):
             self.strangers.add(kind)
-        return _write_object(family, kind)
+        name = name_of(kind)
+        return _write_object(family, kind, without_modules(name) if self.known_again else name)
 
 
 def _marking(write: _Write) -> _Write:
@@ -189,10 +213,16 @@ _Write = Callable[[_Writer, Any, int], Any]
 _EVERYBODYS = 1 << 53
 
 
-def _text(value: object, careful: bool, strangers: set[type] | None, depth: int) -> str:
+def _text(
+    value: object,
+    careful: bool,
+    strangers: set[type] | None,
+    depth: int,
+    known_again: bool = False,
+) -> str:
     if type(value) is int and -_EVERYBODYS < value < _EVERYBODYS:
         return int.__repr__(value)
-    tree = _tree(value, careful, strangers, depth=depth)
+    tree = _tree(value, _Writer(careful, strangers, known_again=known_again), depth)
     try:
         text = _json(tree)
     except RecursionError:
@@ -252,14 +282,7 @@ def _list_of(entries: list[Any]) -> list[Any]:
     return entries
 
 
-def _tree(
-    value: object,
-    careful: bool,
-    strangers: set[type] | None,
-    lossy: bool = False,
-    depth: int = 0,
-) -> Any:
-    writer = _Writer(careful, strangers, lossy)
+def _tree(value: object, writer: _Writer, depth: int = 0) -> Any:
     kind = type(value)
     try:
         return value if kind in writer.plain else writer[kind](writer, value, depth + 1)
@@ -400,14 +423,15 @@ def _write_standard(kind: Kind) -> _Write:
             if name not in ("", "value"):
                 refusal.came_from(value, Step.ATTRIBUTE, name)
             raise
+        if unordered and writer.known_again:
+            tree["value"].sort(key=to_json)
         return tree
 
     return write
 
 
-def _write_object(family: Family, kind: type) -> _Write:
+def _write_object(family: Family, kind: type, name: str) -> _Write:
     split: Callable[[Any], Parts] = family.prepare(kind)
-    name = name_of(kind)
 
     def write(writer: _Writer, value: Any, depth: int) -> Any:
         tree: dict[str, Any] = {TAG: family.tag, "class": name}

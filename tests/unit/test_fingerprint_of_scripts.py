@@ -1,6 +1,61 @@
 """A flow is the same flow whether its file was started as a script or imported."""
 
+from typing import Any
+
+import pytest
+
+from pocoflow.flow.naming import digest
 from pocoflow.graph.fingerprint import Fingerprint, differences
+from pocoflow.store.schema.models import definitions_of
+from pocoflow.values import identity
+
+TYPES = """
+import functools
+from enum import Enum
+from typing import Annotated, Generic, TypeVar
+from pydantic import AfterValidator, BaseModel, Field
+
+class Source(BaseModel):
+    name: str
+
+class Colour(Enum):
+    RED = 1
+    BLUE = 2
+
+T = TypeVar("T")
+
+class Page(BaseModel, Generic[T]):
+    item: T
+
+class Check:
+    def __call__(self, value):
+        return value
+
+    @classmethod
+    def named(cls, value, kind=None):
+        return value
+
+class State(BaseModel):
+    one: Annotated[Source, AfterValidator(Check())]
+    two: Annotated[list[Page[Source]], AfterValidator(Check.named)]
+    three: Annotated[Colour | None, AfterValidator(functools.partial(Check.named, kind=Source))]
+    four: Annotated[str, Field(pattern="^app.txt$")]
+
+VALUES = {
+    "model": Source(name="a"),
+    "generic": [Page[Source](item=Source(name="b"))],
+    "set": {Colour.RED, Colour.BLUE},
+    "dict": {Colour.RED: Source(name="c")},
+    "nested": {"in": (frozenset({Colour.BLUE, Colour.RED}), None)},
+}
+"""
+
+
+def types_in(module: str) -> dict[str, Any]:
+    """What a module of that name defines."""
+    namespace: dict[str, Any] = {"__name__": module}
+    exec(TYPES, namespace)  # noqa: S102 - the text above
+    return namespace
 
 
 def flow_of(label: str) -> Fingerprint:
@@ -23,3 +78,29 @@ def test_another_class_or_module_is_a_difference() -> None:
     assert differences(flow_of("__main__:Ask"), flow_of("app:Tell")) == [
         "node 'Ask' was __main__:Ask, is app:Tell"
     ]
+
+
+def test_a_field_is_the_same_field_wherever_its_classes_are_defined() -> None:
+    """No validator sees accepted values again because a script is imported; text is compared."""
+    script, imported = types_in("__main__"), types_in("tools.app")
+    assert definitions_of(script["State"]) == definitions_of(imported["State"])
+    assert "^app.txt$" in definitions_of(script["State"])["four"]
+
+
+@pytest.mark.parametrize("name", types_in("app")["VALUES"])
+def test_a_value_is_known_again_wherever_its_class_is_defined(name: str) -> None:
+    """Neither the module of a class nor the order of a set is part of what an item is."""
+    script, imported = (types_in(one)["VALUES"][name] for one in ("__main__", "tools.app"))
+    assert identity(script) == identity(imported)
+    assert digest({"key": script}) == digest({"key": imported}) != ""
+
+
+def test_what_differs_in_more_than_a_module_is_not_the_same() -> None:
+    """Another class, another member, another value: another item."""
+    found = types_in("app")
+    source, colour, page = found["Source"], found["Colour"], found["Page"]
+    values = [
+        *(source(name="a"), source(name="b"), {"name": "a"}, colour.RED, colour.BLUE, "RED", 1),
+        *(page[source](item=source(name="a")), page[str](item="a"), [source(name="a")]),
+    ]
+    assert len({identity(value) for value in values}) == len(values)
