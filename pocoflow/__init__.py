@@ -8,7 +8,7 @@ import importlib
 import typing
 
 from pocoflow._version import __version__
-from pocoflow.errors import PocoflowError, RunCancelled, RunPaused
+from pocoflow.errors import PocoflowError, Retry, RunCancelled, RunPaused
 from pocoflow.flow import Flow
 from pocoflow.node import AskNode, AsyncNode, BatchNode, Node
 from pocoflow.nodes.context import RunContext, context
@@ -40,6 +40,7 @@ __all__ = [
     "Parallel",
     "PocoflowError",
     "Question",
+    "Retry",
     "RunCancelled",
     "RunContext",
     "RunHandle",

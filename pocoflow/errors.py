@@ -24,6 +24,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   └── ReferenceMisuseError     TypeError, AttributeError
     ├── AnswerError                  ValueError
     │   └── AnsweredError
+    ├── Retry
     ├── RunError                     RuntimeError
     │   ├── MaxStepsError
     │   ├── UnhandledActionError
@@ -91,6 +92,7 @@ __all__ = [
     "Remedy",
     "ResourceError",
     "ResumeError",
+    "Retry",
     "RunCancelled",
     "RunError",
     "RunExistsError",
@@ -284,6 +286,25 @@ class AnswerError(PocoflowError, ValueError):
 
 class AnsweredError(AnswerError):
     """The question was answered already; the first answer counts."""
+
+
+class Retry(PocoflowError):
+    """Raised by ``exec``: what it has got is of no use, and another attempt may give something.
+
+    It is worth another attempt whatever ``retry_on`` says, and counts in ``max_retries``; after the
+    last attempt it is raised, falls back or is caught as any other exception.
+
+    Args:
+        message: What is wrong, as the next attempt finds it in ``context().errors``.
+        keep: Whether the last journaled call, too, gives the next attempt what it returned.
+    """
+
+    def __init__(self, message: str = "", *, keep: bool = False) -> None:
+        self.keep = keep
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, {"keep": self.keep}
 
 
 class RunError(PocoflowError, RuntimeError):

@@ -32,7 +32,7 @@ DESIGN = PACKAGE.parent / "docs" / "design.md"
 GROUND = ("_version", "address", "cleanup", "errors", "logging", "messages")
 """The files beside the rooms."""
 
-FACES = ("events", "failure", "function", "middleware", "node", "reducers", "runner")
+FACES = ("events", "failure", "function", "middleware", "node", "parsing", "reducers", "runner")
 """Documented import paths of what lives in a room."""
 
 _BETWEEN = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}

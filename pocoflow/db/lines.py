@@ -26,7 +26,7 @@ from pocoflow.errors import (
     NotStorableError,
     RunLostError,
 )
-from pocoflow.graph.unfinished import ALONE, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import ALONE, Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
@@ -45,7 +45,8 @@ _END = ("", None)
 
 _APPEND_RESULT = QUERIES["append_result"]
 
-_Item: TypeAlias = tuple[int, int, str, str]
+_Waiting: TypeAlias = tuple[int, Kind, dict[str, Any]]
+"""The row of an item or a call that is to be written: its step, its kind and the rest."""
 
 
 class LineRecorder:
@@ -74,7 +75,7 @@ class LineRecorder:
         self._is_open = False  # whether there is more than that of the step
         self._input: str | None = None
         self._knows_input = False
-        self._items: list[_Item] = []
+        self._items: list[_Waiting] = []
         self._items_error: DatabaseError | None = None
         self._written = 0
         self._items_guard = threading.Lock()
@@ -176,9 +177,54 @@ class LineRecorder:
         text = self._encoded(node, result)
         if text is None:
             return
-        row = (step, item.number, text, item.mark)
+        facts = {"item": item.number, "data": text, "mark": item.mark}
+        told = _told_of("exec of item {} of node {!r} has finished", item.number, node)
+        self._write(told, (step, Kind.ITEM, facts))
+
+    def call(self, step: int, called: Called) -> None:
+        """Commit what a call returned, with those of threads that wait for their commits, too.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        for prepared in called.given:
+            self.take_input(prepared)
+        node = called.place.node
+        try:
+            text = codec.dumps(called.result)
+        except NotStorableError as exc:
+            name = called.key.rsplit(" ", 2)[0]
+            self._values.remark(
+                f"call {name} of node {node}",
+                f"the result of call {name} of node {node!r} cannot be stored, so that the call "
+                f"is made again after a crash: {exc}",
+            )
+            return
+        facts = {
+            "place": called.place.names,
+            "attempt": called.attempt,
+            "elapsed": int(called.elapsed * 1e6),
+            "note": called.key,
+            "data": f"~{text}" if called.awaited else text,
+            **_of_item(called.item),
+        }
+        told = _told_of("a call of node {!r} has returned", node)
+        self._write(told, (step, Kind.CALL, facts))
+
+    def call_again(self, step: int, key: str, item: Identity | None) -> None:
+        """Commit that a call is to be made again.
+
+        Raises:
+            DatabaseError: The database cannot be written.
+        """
+        self._refuse_late()
+        with self._writing(step) as raw:
+            self._put(raw, Kind.CALL, step, note=key, **_of_item(item))
+
+    def _write(self, told: _told_of, row: _Waiting) -> None:
+        """Commit a row, here or together with those of other threads."""
         if self._db.connection.is_shared:
-            with _told_of("exec of item {} of node {!r} has finished", item.number, node):
+            with told:
                 self._put_items([row])
             return
         with self._items_guard:
@@ -205,7 +251,7 @@ class LineRecorder:
             if not rows:
                 return
             try:
-                with _told_of("exec of {} items has finished", len(rows)):
+                with _told_of("{} items or calls have finished", len(rows)):
                     self._put_items(rows)
             except DatabaseError as exc:
                 self._items_error = exc
@@ -215,12 +261,12 @@ class LineRecorder:
                 del self._items[: len(rows)]
                 self._written += len(rows)
 
-    def _put_items(self, rows: Sequence[_Item]) -> None:
+    def _put_items(self, rows: Sequence[_Waiting]) -> None:
         self._is_open = True
         with self._late(), self._writing(rows[0][0]) as raw:
             self._put_input(raw, rows[0][0])
-            for step, item, text, mark in rows:
-                self._put(raw, Kind.ITEM, step, item=item, data=text, mark=mark)
+            for step, kind, facts in rows:
+                self._put(raw, kind, step, **facts)
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
@@ -310,15 +356,15 @@ class LineRecorder:
             DatabaseError: The database cannot be written.
         """
         described = Described(*describe_error(tried.error))
-        facts: dict[str, Any] = {"place": tried.place.names, "attempt": tried.attempt}
+        item = _of_item(tried.item)
+        facts: dict[str, Any] = {"place": tried.place.names, "attempt": tried.attempt, **item}
         if tried.item is None:
             self.take_input(tried.given)
-        else:
-            number, mark = tried.item
-            facts |= {"item": number, "mark": mark}
         self._refuse_late()
         with self._writing(step) as raw:
             self._put_input(raw, step)
+            if tried.again:
+                self._put(raw, Kind.CALL, step, note=tried.again, **item)
             self._put(raw, Kind.RETRY, step, error=described, **facts)
 
     # -- a step -------------------------------------------------------------------------------
@@ -390,8 +436,9 @@ class LineRecorder:
     def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
         """A transaction that appends rows; nothing is remembered of one that is undone."""
         run = self._run
-        known = (run.last, run.steps, self.line, self._since, self._result)
         with self._db.connection.transaction() as raw:
+            # In here, where no other thread appends a row of the run.
+            known = (run.last, run.steps, self.line, self._since, self._result)
             self._db.connection.at_end(undone=partial(self._go_back, *known))
             if not self.line:
                 self._begin_line(raw, step, place)
@@ -532,6 +579,11 @@ class BranchRecorder(LineRecorder):
         super()._finished(step, last, changes, following)
         self._context.count += 1
         self._numbers.following = max(self._numbers.following, step + 1)
+
+
+def _of_item(item: Identity | None) -> dict[str, Any]:
+    """The columns that say which item a row is about."""
+    return {} if item is None else {"item": item.number, "mark": item.mark}
 
 
 class _Late:

@@ -56,6 +56,7 @@ class Kind(IntEnum):
     EVENT = 14
     CHECKPOINT = 15
     FORKED = 16
+    CALL = 18
 
 
 ENDS_STEP = (Kind.START, Kind.STEP, Kind.CAUGHT, Kind.FORKED)

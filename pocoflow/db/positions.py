@@ -19,6 +19,7 @@ from pocoflow.errors import CheckpointNotFoundError, DecodeError
 from pocoflow.graph.unfinished import ALONE, Begun, Unfinished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
+from pocoflow.values.failures import Failure
 
 __all__ = ["read_unfinished"]
 
@@ -107,7 +108,9 @@ class _Reader:
         rows, own = self._lines[line], self._values.get(line, ())
         last = rows.last
         is_new = last["kind"] == Kind.LINE
-        results, items, changes = {}, {}, []
+        results, changes = {}, []
+        items: dict[int, Begun] = {}
+        calls: dict[int, dict[str, str]] = {}
         prepared: tuple[str, ...] = ()
         for row in rows.open:
             kind, item = row["kind"], ALONE if row["item"] is None else row["item"]
@@ -118,7 +121,16 @@ class _Reader:
             elif kind == Kind.RETRY:
                 # Whoever goes on with a run that has failed for good has all attempts again.
                 again = row["id"] > self._failed
-                items[item] = Begun(row["mark"], row["attempt"] if again else 0)
+                tried = items.get(item, _NEW).errors if again else ()
+                tried = (*tried, _failure(row)) if again else ()
+                items[item] = Begun(row["mark"], row["attempt"] if again else 0, tried)
+            elif kind == Kind.CALL:
+                known = calls.setdefault(item, {})
+                known.pop(row["note"], None)
+                if row["data"] is not None:
+                    known[row["note"]] = row["data"]
+                if item != ALONE:
+                    items.setdefault(item, Begun(row["mark"], 0))
             elif kind == Kind.PREPARED:
                 text, found = read_json(row["data"], is_input, "what prep of a node gave")
                 prepared, changes = (text,), [(key, op, value) for key, op, value in found]
@@ -132,6 +144,7 @@ class _Reader:
             results=results,
             items=items,
             asked=self._asked.get(line, {}),
+            calls=calls,
             prepared=prepared,
             changes=changes,
             keys={key_of(key): key_no for key, key_no, _, _ in own},
@@ -143,6 +156,14 @@ class _Reader:
             steps=self._steps,
             read_at=self._now,
         )
+
+
+_NEW = Begun("", 0)
+
+
+def _failure(row: sqlite3.Row) -> Failure:
+    shown = (row["error_type"] or "", row["error_msg"] or "", row["traceback"] or "")
+    return Failure(row["node"] or "", *shown)
 
 
 def _action(row: sqlite3.Row) -> str:

@@ -350,7 +350,7 @@ SELECT id, steps, ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT
 
 -- name: remove_open
 -- What was on record of a step that is finished now, and of the branches in it.
-DELETE FROM pf_log WHERE id > ? AND id < ? AND kind IN (3, 4, 5, 6) AND (line = ? OR ? = 0);
+DELETE FROM pf_log WHERE id > ? AND id < ? AND kind IN (3, 4, 5, 6, 18) AND (line = ? OR ? = 0);
 
 -- name: remove_input
 -- What prep of a step had given, which is to run again.

@@ -79,7 +79,9 @@ CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 -- data is what a
 -- result or a prepared value needs to be taken up again; of the beginning of a branch it is a list:
 -- the line that it branched off, the number of the step there, and which branch of it this is. A
--- result is replaced by the row of its step, or removed with it.
+-- result is replaced by the row of its step, or removed with it; so are journaled calls, whose note is
+-- what a call is known by, and whose data what it returned (after a ~ if that was awaited), or nothing
+-- if it is to be made again.
 CREATE TABLE pf_log (
     id         INTEGER PRIMARY KEY,
     kind       INTEGER NOT NULL,
@@ -227,7 +229,7 @@ SELECT
     l.path AS path,
     l.note AS note
 FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
-WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16)
+WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18)
 UNION ALL
 SELECT
     l.id * 2 + 1,

@@ -31,12 +31,16 @@ def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[
         context = current.get()
         which = (context.path, context.step, context.attempt, context.item)
         call = Attempt(place.node, place.name, *which, given)
-        around = wrapped(middleware, call, lambda: _attempt(place, call.given, inline))
-        return (yield from around)
-    return (yield from _attempt(place, given, inline))
+        around = wrapped(middleware, call, lambda: _attempt(run, place, call.given, inline))
+        result = yield from around
+    else:
+        result = yield from _attempt(run, place, given, inline)
+    if run.unfinished is not None or run.calls is not None:
+        run.tell_unused(current.get())
+    return result
 
 
-def _attempt(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
     """One attempt of ``exec``, which may need a thread, a timeout or the event loop.
 
     It works on a copy where something may follow that has to begin with the same: another attempt,
@@ -45,6 +49,8 @@ def _attempt(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, An
     node = place.node
     alone = node.max_retries == 1 and node.timeout is None and place.is_bare
     if place.has_exec and not alone:
+        if not place.is_batch:
+            run.given = (run.step, given)
         given = copied(given)
     if node.timeout is not None:
         return (yield from _limited(place, given, node.timeout))
@@ -153,7 +159,10 @@ def try_again(
 ) -> Generator[Effect, Any, Any]:
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
     node = place.node
+    calls = run.calls_of(context)
+    item = None if context.item is None else Identity(context.item, context.mark)
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
+        calls.check_record(context)
         with _DealingWith(error):
             retries = wants_retry(node, error)
         if not retries:
@@ -161,9 +170,9 @@ def try_again(
         context.check_cancelled()  # no attempt follows, so none is announced
         delay = retry_wait(node, context.attempt)
         context.phase = "commit"
-        item = None if context.item is None else Identity(context.item, context.mark)
         where = Address(context.path, place.name)
-        tried = Tried(where, context.attempt, error, item, given)
+        again = calls.fail(context.attempt, error)
+        tried = Tried(where, context.attempt, error, item, given, again)
         yield from run.commit(inline, run.ledger.retry, run.step, tried)
         context.phase = "exec"
         run.tell(
@@ -186,6 +195,10 @@ def try_again(
             error = own(exc)
     if context.is_stopped_by(error):
         raise error
+    calls.check_record(context)
+    if again := calls.fail(context.attempt, error):
+        # Also a resume, which begins with the first attempt, makes it again.
+        yield from run.commit(inline, run.ledger.call_again, run.step, again, item)
     with _DealingWith(error):
         last = (given if place.is_bare else copied(given), error)
         here = inline or place.is_bare  # it only raises

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
+from pocoflow.engine.calls import digest_of
 from pocoflow.engine.effects import Effect, Inside, Job, Steps
-from pocoflow.engine.items import ItemNumbers, digest_of, tell_gone
+from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.graph.graph import GraphNode, Taken, label
@@ -112,6 +113,7 @@ class _Fork:
         current.set(inner.context)
         try:
             inner.context.check_cancelled()
+            inner.context.calls_of = inner.calls_of
             yield Inside(self.loop(inner))
             store = cast(BranchStore, inner.store)
             self.ends[index] = BranchEnd(start.name, store, inner.action)
@@ -125,6 +127,7 @@ class _Fork:
                 raise
             self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
+            inner.context.calls_of = None
             current.set(around)  # no token: a call that was given up may have kept its context
 
     def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:

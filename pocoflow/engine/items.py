@@ -4,33 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
-from hashlib import blake2b
 from itertools import chain, count
 
 from pocoflow.engine.line import Line
-from pocoflow.errors import NotStorableError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.unfinished import Identity
 
-__all__ = ["ItemNumbers", "digest_of", "tell_gone"]
+__all__ = ["ItemNumbers", "tell_gone"]
 
-
-_DIGEST_BYTES = 12
 _AGAIN = "."
-
-
-def digest_of(item: object) -> str:
-    """What tells an item from others, the same in every process; empty if it cannot be stored."""
-    if type(item) is str:
-        text = f"str {item}"  # nothing that the codec writes begins so
-    else:
-        from pocoflow import values as codec
-
-        try:
-            text = codec.identity(item)
-        except NotStorableError:
-            return ""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class ItemNumbers:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Storage
-from pocoflow.graph.unfinished import Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
@@ -73,6 +73,12 @@ class Ledger(Protocol):
 
     def write_items(self) -> None:
         """Record the items that wait for it."""
+
+    def call(self, step: int, called: Called, /) -> None:
+        """Record what a journaled call returned, together with what others return meanwhile."""
+
+    def call_again(self, step: int, key: str, item: Identity | None, /) -> None:
+        """Record that what a journaled call returned is not given any more."""
 
     def retry(self, step: int, tried: Tried, /) -> None:
         """Record a failed attempt that another one follows: a resume counts it."""

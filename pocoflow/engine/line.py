@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
 from typing import Any, TypeAlias
 
+from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import GraphNode, IsSpent, Taken
-from pocoflow.graph.unfinished import Unfinished
+from pocoflow.graph.unfinished import ALONE, Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
@@ -27,6 +29,8 @@ Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
 
 _log = get_logger("flow")
+
+_guard = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -61,6 +65,9 @@ class Line:
         middleware: What the flow, or what is around the branch, has around visits and attempts.
         wraps: Whether it, or a flow inside of it, has some.
         taken: Counts edges that have limits; ``None`` if there are none.
+        given: The number of a step, and what ``prep`` gave there, as it gave it.
+        calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
+            first.
     """
 
     context: RunContext
@@ -88,6 +95,8 @@ class Line:
     taken: Taken | None = None
     on_loop: bool = False
     only_awaits: bool = False
+    given: tuple[int, Any] | None = None
+    calls: tuple[int, dict[int, ExecCalls]] | None = None
 
     @property
     def is_spent(self) -> IsSpent | None:
@@ -97,6 +106,30 @@ class Line:
     def elapsed(self) -> float:
         """Seconds since the current step began; 0 if nobody asked for times."""
         return perf_counter() - self.began if self.began else 0.0
+
+    def calls_of(self, context: RunContext) -> ExecCalls:
+        """The journaled calls of the ``exec`` that a context is of."""
+        item = ALONE if context.item is None else context.item
+        known = self.calls
+        if known is not None and known[0] == self.step and item in known[1]:
+            return known[1][item]
+        with _guard:
+            if self.calls is None or self.calls[0] != self.step:
+                self.calls = (self.step, {})
+            begun = self.calls[1]
+            if item not in begun:
+                assert self.place is not None  # its exec asks
+                given = self.given
+                same = () if given is None or given[0] != self.step else (given[1],)
+                facts = (self.ledger, self.step, self.place, context)
+                begun[item] = ExecCalls(*facts, self.unfinished, same)
+            return begun[item]
+
+    def tell_unused(self, context: RunContext) -> None:
+        """Say which calls on record ``exec`` has not asked for, now that it has ended."""
+        unused = self.calls_of(context).unused(context.attempt)
+        if unused is not None:
+            self.remark(f"run {context.run_id!r}: {unused}")
 
     def cannot_write(self, error: BaseException) -> bool:
         """Whether an error says that the record of the run, or of a branch of it, has failed."""

@@ -55,6 +55,7 @@ def steps(run: Line) -> Steps:
     if run.listeners.get("emit"):
         run.context.emitter = run.emit
     paused: RunPaused | None = None
+    run.context.calls_of = run.calls_of
     try:
         run.tell("flow_start", run.context.flow_name, run.step)
         try:
@@ -71,6 +72,8 @@ def steps(run: Line) -> Steps:
         if late is not None:
             raise late from exc
         raise
+    finally:
+        run.context.calls_of = None
     if paused is not None:
         run.tell("flow_pause", run.context.flow_name, run.finished, paused.questions)
         raise paused
@@ -153,7 +156,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if result.__class__ is CoroutineType:
                             result = yield Await(result)
                     elif (
-                        direct and node.max_retries == 1 and node.timeout is None and place.is_bare
+                        direct
+                        and unfinished is None
+                        and node.max_retries == 1
+                        and node.timeout is None
+                        and place.is_bare
                     ):
                         result = node.exec(prepared)
                         if result.__class__ is CoroutineType:

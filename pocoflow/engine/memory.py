@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pocoflow.graph.unfinished import Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.store.branch_view import BranchStore
@@ -45,6 +45,12 @@ class NullLedger:
         """Keep nothing."""
 
     def write_items(self) -> None:
+        """Keep nothing."""
+
+    def call(self, step: int, called: Called) -> None:
+        """Keep nothing."""
+
+    def call_again(self, step: int, key: str, item: Identity | None) -> None:
         """Keep nothing."""
 
     def retry(self, step: int, tried: Tried) -> None:

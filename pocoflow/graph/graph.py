@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, unwrap
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
@@ -41,6 +42,8 @@ __all__ = [
 _Node: TypeAlias = NodeLike[Any]
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
+
+_CALLS = frozenset({"call", "calling"})
 
 _QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.function")
 
@@ -97,7 +100,8 @@ class GraphNode:
         branches: The graphs of the branches of a parallel node, of which each begins with a branch.
         is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
         spreads: Whether it is a batch or has branches.
-        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed.
+        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
+            in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
         exec_async: Whether ``exec`` is ``async def``.
         prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
@@ -153,6 +157,7 @@ class GraphNode:
             return  # it has no phases
         self.has_exec = type(node).exec is not Node.exec
         self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
+        self.is_bare = self.is_bare and not _makes_calls(node)
         # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
         self.prep_on_loop = _is_quick(node.prep)
         self.exec_async = _is_async(getattr(node.exec, "__func__", node.exec))
@@ -658,6 +663,22 @@ def _is_quick(phase: Any) -> bool:
     owner = getattr(phase, "__self__", None)
     works = isinstance(owner, FunctionNode) and owner.signature.takes_store
     return getattr(phase, "__module__", "") in _QUICK and not works
+
+
+def _makes_calls(node: Any) -> bool:
+    """Whether the code of its ``exec`` shows that it makes journaled calls."""
+    functions: list[Any] = [getattr(type(node), name, None) for name in ("exec", "exec_async")]
+    if isinstance(node, FunctionNode):
+        functions = [node.signature.function]
+    codes = [getattr(unwrap(one), "__code__", None) for one in functions if one is not None]
+    found = [_names_in(code) for code in codes if code is not None]
+    return any("context" in names and not _CALLS.isdisjoint(names) for names in found)
+
+
+@lru_cache(maxsize=4096)
+def _names_in(code: CodeType) -> frozenset[str]:
+    inside = (_names_in(one) for one in code.co_consts if isinstance(one, CodeType))
+    return frozenset(code.co_names).union(*inside)
 
 
 @lru_cache(maxsize=4096)

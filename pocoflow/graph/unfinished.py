@@ -11,8 +11,10 @@ from pocoflow.graph.graph import GraphNode, TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
 from pocoflow.store.branch_view import BranchValues
+from pocoflow.values import Classes
+from pocoflow.values.failures import Failure
 
-__all__ = ["ALONE", "NOTHING", "Begun", "Finished", "Identity", "Tried", "Unfinished"]
+__all__ = ["ALONE", "NOTHING", "Begun", "Called", "Finished", "Identity", "Tried", "Unfinished"]
 
 ALONE = -1
 """The number of what ``exec`` of a node that is not a batch works on."""
@@ -39,6 +41,7 @@ class Tried(NamedTuple):
         error: What it raised.
         item: The item, if it is one of several.
         given: What ``prep`` gave.
+        again: The key of the journaled call that is made again, if there is one.
     """
 
     place: Address
@@ -46,6 +49,31 @@ class Tried(NamedTuple):
     error: Exception
     item: Identity | None
     given: Any
+    again: str = ""
+
+
+class Called(NamedTuple):
+    """A journaled call that has returned.
+
+    Attributes:
+        place: The node whose ``exec`` made it.
+        key: What it is known by in the step, or item.
+        result: What it returned.
+        awaited: Whether that was awaited.
+        attempt: The attempt of ``exec`` that made it.
+        elapsed: Seconds that it took.
+        item: The item, if ``exec`` works on one of several.
+        given: What ``prep`` gave, as the only element, if it is as ``prep`` gave it.
+    """
+
+    place: Address
+    key: str
+    result: Any
+    awaited: bool
+    attempt: int
+    elapsed: float
+    item: Identity | None
+    given: tuple[Any, ...]
 
 
 class Finished(NamedTuple):
@@ -82,10 +110,12 @@ class Begun(NamedTuple):
     Attributes:
         mark: What tells it from others; empty if it cannot be stored.
         attempts: How many attempts of ``exec`` have failed on it.
+        errors: What they raised.
     """
 
     mark: str
     attempts: int
+    errors: tuple[Failure, ...] = ()
 
 
 _NO_VALUES = BranchValues({}, {}, [], {})
@@ -110,6 +140,9 @@ class Unfinished:
         results: Results of its ``exec`` that are finished, by item.
         items: What is known of its items, by number.
         asked: Its questions, by item.
+        calls: What its journaled calls have returned, as text, by item and key. The text of what
+            was awaited begins with ``~``.
+        classes: The classes of that.
         prepared: What ``prep`` gave, as the only element, if that is on record.
         changes: What ``prep`` had changed by then: key, operation, text.
         keys: The numbers of the keys that a branch has of its own.
@@ -131,6 +164,8 @@ class Unfinished:
     results: Mapping[int, Any] = field(default_factory=dict)
     items: Mapping[int, Begun] = field(default_factory=dict)
     asked: Mapping[int, Asked] = field(default_factory=dict)
+    calls: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    classes: Classes | None = None
     prepared: tuple[Any, ...] = ()
     changes: Sequence[tuple[str, int, str | None]] = ()
     keys: Mapping[str, int] = field(default_factory=dict)

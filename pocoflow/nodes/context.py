@@ -2,6 +2,7 @@
 
 There is one context variable for it in the whole library. It is carried into the threads and tasks
 that the engine starts; later features add to :class:`RunContext` instead of inventing their own.
+What a node pays for inside of ``exec`` it calls through it: ``context().call(llm, prompt)``.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
-from pocoflow.errors import NoRunError, RunCancelled, RunError
+from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
+from pocoflow.messages import short
 from pocoflow.nodes.resources import NO_RESOURCES, find_resource
+from pocoflow.nodes.settings import is_time
+from pocoflow.values.failures import Failure
 
-__all__ = ["Cancellation", "Phase", "RunContext", "context"]
+__all__ = ["Calling", "Calls", "Cancellation", "Phase", "RunContext", "context"]
 
 Phase: TypeAlias = Literal["prep", "exec", "post", "commit"]
 """What of a node is at work."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Cancellation:
@@ -74,6 +81,49 @@ class Cancellation:
         self._callbacks.pop(callback, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """Settings of a journaled call; ``context().calling(...)`` makes it.
+
+    Attributes:
+        context: That of the ``exec`` which makes the call.
+        timeout: Seconds that an attempt of the call may take, or ``None``.
+        max_retries: How many attempts it may take. The waits between them, and which exceptions
+            deserve another one, are those of the node.
+        name: What the call is known by, in the place of the name of the function.
+    """
+
+    context: RunContext
+    timeout: float | None = None
+    max_retries: int = 1
+    name: str | None = None
+
+    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Like :meth:`RunContext.call`, with these settings."""
+        context = self.context
+        result: R = context.calls.make(context, function, args, kwargs, self)
+        return result
+
+
+class Calls(Protocol):
+    """The journaled calls of one ``exec``, and the attempts of it that have failed."""
+
+    @property
+    def errors(self) -> tuple[Failure, ...]:
+        """What the attempts before this one have raised."""
+
+    def make(
+        self,
+        context: RunContext,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        settings: Calling | None,
+        /,
+    ) -> Any:
+        """Make a call, or give what it returned before."""
+
+
 class RunContext:
     """The run, step and attempt that the calling code belongs to.
 
@@ -100,11 +150,14 @@ class RunContext:
         resources: The objects that the run was given; ``context()[key]`` gets one.
         emitter: Who gets what is emitted; ``None`` if nobody listens.
         given_up: Why nobody waits any more for the attempt that has this context, if so.
+        calls_of: Gives the journaled calls of the ``exec`` that a context is of; ``None`` outside
+            of a run.
     """
 
     __slots__ = (
         "attempt",
         "branches",
+        "calls_of",
         "cancellation",
         "count",
         "emitter",
@@ -145,6 +198,7 @@ class RunContext:
         self.resources = resources
         self.emitter: Callable[[RunContext, object], object] | None = None
         self.given_up: RunError | None = None
+        self.calls_of: Callable[[RunContext], Calls] | None = None
 
     def __getitem__(self, key: T) -> T:
         """The object that the run was given for ``key = resource(Class, name)``.
@@ -159,7 +213,7 @@ class RunContext:
         item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         item.node, item.path, item.step = self.node, self.path, self.step
         item.phase, item.item, item.emitter = "exec", number, self.emitter
-        item.mark = mark
+        item.mark, item.calls_of = mark, self.calls_of
         item.branches, item.count = self.branches, self.count
         return item
 
@@ -176,6 +230,91 @@ class RunContext:
     def for_attempt(self) -> RunContext:
         """The context of an attempt that may be given up while it goes on."""
         return copy(self)
+
+    @property
+    def calls(self) -> Calls:
+        """The journaled calls of the ``exec`` that is at work.
+
+        Raises:
+            RunError: None is: this is ``prep`` or ``post``, or no part of a run.
+        """
+        if self.given_up is not None:
+            self.check_wanted()
+        if self.calls_of is None or self.phase != "exec":
+            raise RunError(
+                f"context().call and context().errors work in exec of a node, and this is "
+                f"{self.phase} of node {self.node!r} (run {self.run_id!r}, step {self.step})"
+            )
+        return self.calls_of(self)
+
+    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call something that costs, so that what it returned is on record before this returns.
+
+        After a crash or a resume ``exec`` runs again, and each call in it that had returned gives
+        what it returned then. So it is after an attempt that a call has failed; after one that
+        failed by itself, the last call is made again, as its answer was of no use, and those before
+        it are not (``Retry(keep=True)`` keeps that one, too).
+
+        A call is known by the name of its function, its arguments (``self`` does not count), and
+        how many equal ones were made before it in this attempt. ``exec`` may make several at once,
+        in threads or tasks.
+
+        Args:
+            function: A function; if it is asynchronous, the call is to be awaited.
+            args: Its arguments, which can be stored.
+            kwargs: Its keyword arguments, likewise.
+
+        Returns:
+            What it returned. What cannot be stored is returned, too, and the log says so: after a
+            crash it is called again.
+
+        Raises:
+            DefinitionError: The function has no name, or its annotation says that it returns what
+                cannot be stored; it is not called.
+            NotStorableError: An argument cannot be stored; it is not called.
+            RunError: It is called outside of ``exec``.
+            DatabaseError: The database cannot be written, which ends the run.
+        """
+        result: R = self.calls.make(self, function, args, kwargs, None)
+        return result
+
+    def calling(
+        self, *, timeout: float | None = None, max_retries: int = 1, name: str | None = None
+    ) -> Calling:
+        """Settings of a journaled call: ``context().calling(timeout=30).call(llm, prompt)``.
+
+        Args:
+            timeout: Seconds that an attempt of it may take; a ``NodeTimeoutError`` after that.
+            max_retries: How many attempts it may take, with the waits of the node between them.
+            name: What it is known by; needed for a lambda, and where functions of one name, or
+                methods of several objects, are called with the same arguments.
+
+        Raises:
+            DefinitionError: A setting makes no sense.
+        """
+        if timeout is not None and not is_time(timeout):
+            raise DefinitionError(
+                f"context().calling(timeout={short(timeout)}): it is a number of seconds above 0, "
+                "or None"
+            )
+        if type(max_retries) is not int or max_retries < 1:
+            raise DefinitionError(
+                f"context().calling(max_retries={short(max_retries)}): it counts the attempts, so "
+                "it is a whole number of at least 1"
+            )
+        given: object = name
+        if given is not None and (type(given) is not str or not given):
+            raise DefinitionError(f"context().calling(name={short(name)}): it is a text")
+        return Calling(self, timeout, max_retries, name)
+
+    @property
+    def errors(self) -> tuple[Failure, ...]:
+        """What the attempts of this ``exec`` before this one have raised, also before a crash.
+
+        Raises:
+            RunError: It is asked for outside of ``exec``.
+        """
+        return self.calls.errors
 
     def check_wanted(self) -> None:
         """Do nothing if the run still waits for this attempt.

@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, TypeAlias, cast
 
 from pocoflow.address import check_name
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, Retry
 
 __all__ = ["RetryOn", "check_settings", "is_time", "retry_wait", "wants_retry"]
 
@@ -94,7 +94,9 @@ def _check_batch(node: Any) -> None:
 
 
 def wants_retry(node: Any, exc: Exception) -> bool:
-    """Whether ``retry_on`` of the node lets this exception have another attempt."""
+    """Whether an exception has another attempt: a ``Retry``, or by ``retry_on`` of the node."""
+    if isinstance(exc, Retry):
+        return True
     retry_on = node.retry_on
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)

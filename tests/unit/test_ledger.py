@@ -16,7 +16,7 @@ from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import RunLostError
-from pocoflow.graph.unfinished import ALONE, Begun, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import ALONE, Begun, Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import NewQuestion
@@ -70,6 +70,11 @@ def finished(step: int, following: str | None, node: str = "first", *path: str) 
     return Finished(step, node, path, "default", 1, 0.5, following, path, None)
 
 
+def called(key: str, result: object, item: Identity | None = None, *given: object) -> Called:
+    """A journaled call that has returned."""
+    return Called(HERE, key, result, False, 1, 0.5, item, given)
+
+
 def opened(kind: str, folder: Path) -> Iterator[Run]:
     """A run with a ledger of that kind."""
     Run.numbers = Numbers(0)
@@ -102,6 +107,8 @@ def test_everything_that_finishes_may_be_told(any_run: Run) -> None:
     ledger.retry(0, Tried(HERE, 1, ValueError("no"), None, "given"))
     ledger.journal_item(0, "first", "result", Identity(0, "mark"))
     ledger.write_items()
+    ledger.call(0, called("ask a 0", "result"))
+    ledger.call_again(0, "ask a 0", None)
     ledger.begin_items(0, {1: "other"})
     ledger.remark("what people should know")
     ledger.journal(0, "first", "result")
@@ -149,7 +156,12 @@ def test_items_are_there_by_number(run: Run) -> None:
     run.ledger.begin_items(0, {2: "m2"})
     found = run.unfinished()
     assert found.results == {0: '"done"'}
-    assert found.items == {0: Begun("m0", 0), 1: Begun("m1", 2), 2: Begun("m2", 0)}
+    first, second, third = (found.items[number] for number in range(3))
+    assert (first, third) == (Begun("m0", 0), Begun("m2", 0))
+    assert (second.mark, second.attempts) == ("m1", 2)
+    assert [(one.node, one.type_name, one.message) for one in second.errors] == [
+        ("first", "ValueError", "no")
+    ]
     run.ledger.step(finished(0, "second"))
     assert not run.unfinished().items
 
@@ -174,6 +186,40 @@ def test_a_run_that_has_failed_has_all_its_attempts_again(run: Run) -> None:
     run.ledger.end("failed", ValueError("no"), 0, HERE, 2, 0.5)
     found = run.unfinished()
     assert (found.items[ALONE].attempts, found.prepared) == (0, ('"given"',))
+    assert not found.items[ALONE].errors
+
+
+def test_a_call_is_there_until_its_step_is_finished(run: Run) -> None:
+    """What it returned is found by its key and item, with what ``prep`` gave."""
+    run.ledger.call(0, called("ask a 0", {"a": 1}, None, ["input"]))
+    run.ledger.call(0, called("ask b 0", "b")._replace(awaited=True))
+    run.ledger.call(0, called("ask a 0", "of an item", Identity(3, "m3")))
+    found = run.unfinished()
+    alone = {"ask a 0": '{"a":1}', "ask b 0": '~"b"'}
+    assert found.calls == {ALONE: alone, 3: {"ask a 0": '"of an item"'}}
+    assert (found.prepared, found.items) == (('["input"]',), {3: Begun("m3", 0)})
+    run.ledger.journal(0, "first", "result")
+    run.ledger.step(finished(0, "second"))
+    assert not run.unfinished().calls
+
+
+def test_a_call_that_is_made_again_is_not_there(run: Run) -> None:
+    """Neither after an attempt that another one follows, nor after the last one."""
+    for key in ("ask a 0", "ask b 0", "ask c 0"):
+        run.ledger.call(0, called(key, key))
+    run.ledger.retry(0, Tried(HERE, 1, ValueError("no"), None, "given", "ask b 0"))
+    run.ledger.call_again(0, "ask c 0", None)
+    assert run.unfinished().calls == {ALONE: {"ask a 0": '"ask a 0"'}}
+    run.ledger.call(0, called("ask b 0", "anew"))
+    assert run.unfinished().calls[ALONE]["ask b 0"] == '"anew"'
+
+
+def test_a_result_of_a_call_that_cannot_be_stored_is_no_row(run: Run) -> None:
+    """What people should know of it is on record with the next row."""
+    run.ledger.call(0, called("ask a 0", object()))
+    run.ledger.step(finished(0, "second"))
+    notes = [row["note"] for row in run.db.get_events("r") if row["note"]]
+    assert ["the result of call ask" in note for note in notes] == [True]
 
 
 def test_a_question_waits_until_its_step_is_finished(run: Run) -> None:
@@ -262,6 +308,8 @@ def test_whoever_has_lost_the_run_writes_nothing(run: Run) -> None:
     before = len(run.db.connection.rows("SELECT id FROM pf_log"))
     with pytest.raises(RunLostError):
         run.ledger.journal(0, "first", "result")
+    with pytest.raises(RunLostError):
+        run.ledger.call(0, called("ask a 0", "result"))
     with pytest.raises(RunLostError):
         run.ledger.step(finished(0, "second"))
     assert len(run.db.connection.rows("SELECT id FROM pf_log")) == before

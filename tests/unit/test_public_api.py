@@ -129,7 +129,8 @@ def drawn() -> Iterator[tuple[str, list[str]]]:
     above: list[str] = []
     for text in inspect.cleandoc(errors.__doc__ or "").splitlines():
         match = re.fullmatch(
-            r"    ((?:[│ ]   )*(?:[├└]── )?)(\w+Error|RunCancelled|RunPaused) *([\w, ]*)", text
+            r"    ((?:[│ ]   )*(?:[├└]── )?)(\w+Error|Retry|RunCancelled|RunPaused) *([\w, ]*)",
+            text,
         )
         if match is None:
             continue

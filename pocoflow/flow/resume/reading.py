@@ -76,6 +76,7 @@ class Reader:
             found,
             places=tuple(nodes),
             taken=rename_taken(found.taken, found.names or (), self._places.renamed),
+            classes=classes,
             results=results,
             prepared=self.prepared(found, leaf, classes),
             branches=self._branches(found, leaf, depth, classes, under),

@@ -1,0 +1,489 @@
+"""Journaled calls: what ``exec`` pays for is on record before it goes on with it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from contextvars import copy_context
+from functools import partial
+from hashlib import blake2b
+from inspect import isawaitable
+from itertools import count
+from json.encoder import encode_basestring
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from pocoflow import values as codec
+from pocoflow.address import Address
+from pocoflow.engine.commits import commit
+from pocoflow.engine.effects import Commit
+from pocoflow.engine.ledger import Ledger
+from pocoflow.engine.outcomes import opened
+from pocoflow.engine.threads import Work, in_thread
+from pocoflow.engine.waits import sleep, wait
+from pocoflow.errors import (
+    DatabaseError,
+    DecodeError,
+    DefinitionError,
+    NodeTimeoutError,
+    NotStorableError,
+    Retry,
+)
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.unfinished import ALONE, NOTHING, Called, Identity, Unfinished
+from pocoflow.messages import type_label
+from pocoflow.nodes.annotations import awaited, read_hints
+from pocoflow.nodes.context import Calling, RunContext, current
+from pocoflow.nodes.settings import retry_wait, wants_retry
+from pocoflow.values.callables import is_async
+from pocoflow.values.copies import copied
+from pocoflow.values.failures import Failure
+
+__all__ = ["ExecCalls", "digest_of"]
+
+_DIGEST_BYTES = 12
+
+
+def digest_of(item: object) -> str:
+    """What tells an item from others, the same in every process; empty if it cannot be stored."""
+    if type(item) is str:
+        return _digest(f"str {item}")  # nothing that the codec writes begins so
+    try:
+        return _digest(codec.identity(item))
+    except NotStorableError:
+        return ""
+
+
+def _digest(text: str) -> str:
+    """A text of 24 characters that stands for another one."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+class _Function(NamedTuple):
+    """What is known of a function.
+
+    Attributes:
+        name: What calls of it are known by.
+        is_async: Whether a call of it is awaited.
+    """
+
+    name: str
+    is_async: bool
+
+
+class _Call(NamedTuple):
+    """A call that is made now."""
+
+    context: RunContext
+    settings: Calling | None
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    name: str
+    key: Hashable
+
+
+class ExecCalls:
+    """The calls of one ``exec``: of a step, or of one of its items."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        step: int,
+        place: GraphNode,
+        context: RunContext,
+        found: Unfinished | None,
+        given: tuple[Any, ...],
+    ) -> None:
+        """Begin with what is on record.
+
+        Args:
+            ledger: Where calls are put on record.
+            step: The number of the step.
+            place: The node.
+            context: That of the ``exec``.
+            found: What is on record of the step, if it is one that was resumed.
+            given: What ``prep`` gave, if it is as ``prep`` gave it.
+        """
+        self._ledger, self._step, self._node, self._given = ledger, step, place.node, given
+        self._place = Address(context.path, place.name)
+        self._item = None if context.item is None else Identity(context.item, context.mark)
+        number = ALONE if context.item is None else context.item
+        found = found or NOTHING
+        self._classes = found.classes or codec.Classes()
+        begun = found.items.get(number)
+        self._errors: list[Exception | Failure] = [] if begun is None else [*begun.errors]
+        # What calls have returned: on record when the step began, and in this process.
+        self._texts: dict[Hashable, str] = dict(found.calls.get(number, {}).items())
+        self._values: dict[Hashable, Any] = {}
+        self._awaited: set[Hashable] = set()
+        self._keeps, self._remembers = ledger.keeps, place.node.max_retries > 1
+        self._guard = threading.Lock()
+        self._begin(0)
+        self._broken: DatabaseError | None = None
+
+    def _begin(self, attempt: int) -> None:
+        # None of these needs a lock where threads make calls at the same time.
+        self._made: dict[Hashable, Iterator[int]] = {}
+        self._used: set[Hashable] = set()
+        self._in_flight: set[Hashable] = set()
+        self._raised: list[BaseException] = []
+        self._last: Hashable = None
+        self._attempt = attempt
+
+    # -- a call -----------------------------------------------------------------------------------
+
+    def make(  # noqa: C901, PLR0915 - the hot path of a call
+        self,
+        context: RunContext,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        settings: Calling | None,
+    ) -> Any:
+        """Make a call, or give what it returned before."""
+        if context.cancellation.requested or context.given_up is not None:
+            context.check_cancelled()
+        about = _FUNCTIONS.get(_id_of(function))
+        if about is None or (settings is not None and settings.name is not None):
+            while isinstance(bound := function, partial):
+                arguments = (*bound.args, *arguments)
+                function, keywords = bound.func, {**bound.keywords, **keywords}
+            about = self._about_function(function, settings)
+        base = self._key(about.name, arguments, keywords)
+        if context.attempt != self._attempt:
+            with self._guard:
+                if context.attempt != self._attempt:
+                    self._begin(context.attempt)
+        counter = self._made.get(base) or self._made.setdefault(base, count())
+        key = f"{base} {next(counter)}" if base.__class__ is str else (base, next(counter))
+        if key in self._values or key in self._texts:
+            return self._give(key, function, about.name)
+        self._in_flight.add(key)
+        if about.is_async:
+            return self._await(
+                _Call(context, settings, function, arguments, keywords, about.name, key)
+            )
+        began = perf_counter() if self._keeps else 0.0
+        outside = current.get(None) is None  # in a thread that ``exec`` has started
+        token = current.set(context) if outside else None
+        try:
+            if settings is None:
+                result = function(*arguments, **keywords)
+            else:
+                result = self._tried(
+                    _Call(context, settings, function, arguments, keywords, about.name, key)
+                )
+        except BaseException as exc:
+            self._failed(key, exc)
+            raise
+        finally:
+            if token is not None:
+                current.reset(token)
+        if result.__class__ is not str and isawaitable(result):
+            call = _Call(context, settings, function, arguments, keywords, about.name, key)
+            return self._await(call, result)
+        if context.given_up is not None:
+            context.check_wanted()
+        if self._keeps:
+            try:
+                called = self._called(context.attempt, key, result, False, began)
+                self._ledger.call(self._step, called)
+            except DatabaseError as exc:
+                self._broken = exc
+                raise
+        if self._remembers:
+            self._values[key] = copied(result)
+        self._used.add(key)
+        self._in_flight.discard(key)
+        self._last = key
+        return result
+
+    def _give(self, key: Hashable, function: Callable[..., Any], name: str) -> Any:
+        """What a call has returned before."""
+        is_awaited = key in self._awaited
+        if key in self._values:
+            value = copied(self._values[key])
+        else:
+            text = self._texts[key]
+            is_awaited, text = text.startswith("~"), text.removeprefix("~")
+            hint = awaited(read_hints(function).get("return"))
+            classes = self._classes if hint is None else self._classes.of((hint,))
+            try:
+                value = codec.loads(text, classes)
+            except DecodeError as exc:
+                raise exc.about(f"{self._about(name)}: what it returned cannot be read") from exc
+        self._used.add(key)
+        self._last = key
+        return _again(value) if is_awaited else value
+
+    def _tried(self, call: _Call) -> Any:
+        attempt, timeout = 1, None if call.settings is None else call.settings.timeout
+        while True:
+            try:
+                if timeout is None:
+                    return call.function(*call.arguments, **call.keywords)
+                return self._bounded(call, timeout)
+            except Exception as exc:
+                delay = self._delay(call, attempt, exc)
+                if delay is None:
+                    raise
+            sleep(delay)
+            call.context.check_cancelled()
+            attempt += 1
+
+    def _bounded(self, call: _Call, timeout: float) -> Any:
+        work = Work(copy_context(), partial(call.function, **call.keywords), call.arguments)
+        try:
+            outcome = wait(in_thread(work), timeout)
+        except NodeTimeoutError:
+            raise self._timed_out(call.name, timeout) from None
+        return opened(outcome)
+
+    async def _await(self, call: _Call, waiting: Awaitable[Any] | None = None) -> Any:
+        context, began = call.context, perf_counter()
+        try:
+            result = await self._tried_async(call, waiting)
+        except BaseException as exc:
+            self._failed(call.key, exc)
+            raise
+        context.check_wanted()
+        if (storage := self._ledger.storage) is not None:
+            called = self._called(context.attempt, call.key, result, True, began)
+            try:
+                await commit(Commit(storage, self._ledger.call, (self._step, called)))
+            except DatabaseError as exc:
+                self._broken = exc
+                raise
+        if self._remembers:
+            self._awaited.add(call.key)
+            self._values[call.key] = copied(result)
+        self._used.add(call.key)
+        self._in_flight.discard(call.key)
+        self._last = call.key
+        return result
+
+    async def _tried_async(self, call: _Call, waiting: Awaitable[Any] | None) -> Any:
+        timeout = None if call.settings is None else call.settings.timeout
+        if call.settings is None:
+            if waiting is not None:
+                return await waiting
+            return await call.function(*call.arguments, **call.keywords)
+        import asyncio
+
+        attempt = 1
+        while True:
+            bound = asyncio.timeout(timeout)
+            try:
+                async with bound:
+                    if waiting is None:
+                        waiting = call.function(*call.arguments, **call.keywords)
+                    return await waiting
+            except Exception as exc:  # noqa: BLE001 - retry_on decides
+                error = exc
+                if timeout is not None and isinstance(exc, TimeoutError) and bound.expired():
+                    error = self._timed_out(call.name, timeout)
+                delay = self._delay(call, attempt, error)
+                if delay is None:
+                    raise error  # noqa: B904 - the same, or its timeout
+            await asyncio.sleep(delay)
+            call.context.check_cancelled()
+            waiting, attempt = None, attempt + 1
+
+    def _delay(self, call: _Call, attempt: int, error: Exception) -> float | None:
+        """Seconds before another attempt of a call; ``None`` if there is none."""
+        attempts = 1 if call.settings is None else call.settings.max_retries
+        stopped = call.context.is_stopped_by(error)
+        if stopped or attempt >= attempts or not wants_retry(self._node, error):
+            return None
+        return retry_wait(self._node, attempt)
+
+    def _timed_out(self, name: str, timeout: float) -> NodeTimeoutError:
+        return NodeTimeoutError(
+            f"{self._about(name)} took longer than its timeout of {timeout:g} seconds"
+        )
+
+    def _called(
+        self, attempt: int, key: Hashable, result: Any, is_awaited: bool, began: float
+    ) -> Called:
+        took = perf_counter() - began
+        facts = (self._place, str(key), result, is_awaited, attempt, took)
+        return Called(*facts, self._item, self._given)
+
+    def _failed(self, key: Hashable, error: BaseException) -> None:
+        self._raised.append(error)
+        self._in_flight.discard(key)
+
+    # -- what a call is known by ------------------------------------------------------------------
+
+    def _about_function(self, function: Any, settings: Calling | None) -> _Function:
+        """What is known of a function.
+
+        Raises:
+            DefinitionError: No call of it can be put on record.
+        """
+        inner = getattr(function, "__func__", function)
+        given = None if settings is None else settings.name
+        name = given or _name(inner)
+        hint = awaited(read_hints(inner).get("return"))
+        if name.endswith("<lambda>"):
+            raise DefinitionError(
+                f"{self._about('a lambda')} has no name that it could be known by after a crash: "
+                "call a function, or give it one, context().calling(name=...).call(...)"
+            )
+        if hint is not None:
+            from pocoflow.check.storage_rules import not_storable
+
+            if (bad := not_storable(hint)) is not None:
+                raise DefinitionError(
+                    f"{self._about(name)}: it returns {type_label(bad)}, which cannot be stored: "
+                    "return what can be, such as the text of an answer, or call it without "
+                    "context().call"
+                )
+        about = _Function(name, is_async(function))
+        if given is None and (known_by := _id_of(function)) is not None:
+            if len(_FUNCTIONS) >= _MOST:
+                _FUNCTIONS.clear()
+            _FUNCTIONS[known_by] = about
+        return about
+
+    def _key(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Hashable:
+        """What a call shares with its equals alone."""
+        if not keywords and _TEXT.issuperset(map(type, arguments)):
+            if not self._keeps:
+                return (name, *arguments)
+            text = ",".join(map(encode_basestring, arguments))
+        else:
+            parts = [self._text(name, f"{place + 1}", one) for place, one in enumerate(arguments)]
+            for key in sorted(keywords):
+                parts.append(f"{key}={self._text(name, repr(key), keywords[key])}")
+            text = ",".join(parts)
+        return f"{name} {_digest(text)}"
+
+    def _text(self, name: str, which: str, argument: object) -> str:
+        try:
+            return codec.identity(argument)
+        except NotStorableError as exc:
+            said = "cannot be stored, so that nobody could tell this call from others after a crash"
+            exc.args = (f"{self._about(name)}: argument {which} {said}; {exc}",)
+            raise
+
+    def _about(self, name: str) -> str:
+        return f"context().call({name}) in exec of node {self._place.text!r}"
+
+    # -- attempts ---------------------------------------------------------------------------------
+
+    @property
+    def errors(self) -> tuple[Failure, ...]:
+        """What the attempts before this one have raised."""
+        for place, one in enumerate(self._errors):
+            if not isinstance(one, Failure):
+                where = label(self._place.node, self._place.path)
+                self._errors[place] = Failure.of(where, one)
+        return tuple(one for one in self._errors if isinstance(one, Failure))
+
+    def check_record(self, context: RunContext) -> None:
+        """Do nothing if every call that has returned could be put on record.
+
+        Raises:
+            DatabaseError: One could not, which ends the run.
+        """
+        if self._broken is not None:
+            context.phase = "commit"
+            raise self._broken
+
+    def fail(self, attempt: int, error: Exception) -> str:
+        """Note how an attempt failed; the key of the call that is made again, if one is.
+
+        Args:
+            attempt: Which one.
+            error: What it raised.
+        """
+        self._errors.append(error)
+        last, self._last = self._last, None
+        kept = isinstance(error, Retry) and error.keep
+        if attempt != self._attempt or last is None or kept or self._is_of_call(error):
+            return ""
+        self._values.pop(last, None)
+        self._texts.pop(last, None)
+        return last if isinstance(last, str) else ""
+
+    def _is_of_call(self, error: BaseException) -> bool:
+        """Whether a call has raised it, or was not over when the attempt was given up."""
+        if isinstance(error, NodeTimeoutError) and self._in_flight:
+            return True
+        seen: set[int] = set()
+        left: list[BaseException | None] = [error]
+        while left:
+            one = left.pop()
+            if one is None or id(one) in seen:
+                continue
+            if any(one is raised for raised in self._raised):
+                return True
+            seen.add(id(one))
+            left += [one.__cause__, one.__context__]
+            if isinstance(one, BaseExceptionGroup):
+                left += one.exceptions
+        return False
+
+    def unused(self, attempt: int) -> str | None:
+        """What to say of calls on record that the end of ``exec`` has not asked for."""
+        used = self._used if attempt == self._attempt else set()
+        left = {**self._texts, **self._values}.keys() - used
+        names = [_name_of(key) for key in left]
+        self._texts.clear()
+        self._values.clear()
+        if not names:
+            return None
+        shown = ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common(5))
+        where = self._place.text
+        item = "" if self._item is None else f", item {self._item.number}"
+        return (
+            f"exec of node {where!r}{item} (step {self._step}) has not asked for {len(names)} "
+            f"of the calls that had returned before: {shown}; it makes other calls than it did, "
+            "or with other arguments"
+        )
+
+
+_MOST = 4096
+
+_TEXT = frozenset({str})
+
+_FUNCTIONS: dict[Hashable, _Function] = {}
+"""What is known of functions that were called, as long as these are not too many."""
+
+
+def _id_of(function: Any) -> Hashable:
+    """What a function has in common with those that are made by the same code."""
+    try:
+        return function.__code__, function.__qualname__, function.__module__
+    except AttributeError:
+        return None
+
+
+def _name(function: Any) -> str:
+    named = function if hasattr(function, "__qualname__") else type(function)
+    module = named.__module__ or "builtins"
+    return f"{_main() if module == '__main__' else module}.{named.__qualname__}"
+
+
+def _name_of(key: Hashable) -> str:
+    """The name of the function of a call."""
+    if isinstance(key, tuple):
+        return str(key[0][0])
+    return str(key).rsplit(" ", maxsplit=2)[0]
+
+
+async def _again(value: Any) -> Any:
+    return value
+
+
+def _main() -> str:
+    """The name under which the script that was started is imported by others."""
+    main = sys.modules["__main__"]
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        return str(spec.name)
+    return Path(getattr(main, "__file__", None) or "__main__").stem

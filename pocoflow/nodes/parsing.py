@@ -1,0 +1,100 @@
+"""What a language model has answered, as a value: ``parse(Recipe, answer)``."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from pocoflow.errors import Retry
+
+__all__ = ["parse"]
+
+T = TypeVar("T")
+
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_CUT = re.compile(r"(-|t|tr|tru|f|fa|fal|fals|n|nu|nul)?\s*\Z")
+_BEGIN = re.compile(r"[{\[]")
+
+_PROBLEMS, _BEGINNINGS, _SHOWN = 5, 100, 40
+"""At most so many problems are said, beginnings tried, characters shown."""
+
+_AGAIN = "Answer with the whole corrected JSON"
+
+
+def parse(kind: type[T], text: str) -> T:
+    """Read the JSON in an answer of a language model, and validate it.
+
+    Fences around it, and words before and after it, are left out.
+
+    Args:
+        kind: A Pydantic model, or any other type that Pydantic validates.
+        text: The answer.
+
+    Raises:
+        Retry: There is no JSON, it was cut off, or it does not fit; the message says so in words
+            that the model understands, so that the next attempt can pass it on.
+    """
+    found = _json(text)
+    try:
+        given: Any = kind
+        result: T = _adapter(given).validate_json(found)
+    except ValidationError as exc:
+        said = [_problem(one) for one in exc.errors(include_url=False)[:_PROBLEMS]]
+        more = exc.error_count() - len(said)
+        said += [f"and {more} more"] if more else []
+        raise Retry(f"the answer does not fit: {'; '.join(said)}. {_AGAIN}") from exc
+    return result
+
+
+def _problem(error: Any) -> str:
+    place = ".".join(map(str, error["loc"]))
+    return f"{place}: {error['msg']}" if place else str(error["msg"])
+
+
+@lru_cache(maxsize=256)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _json(text: str) -> str:
+    """The JSON in a text: in its first fence that has some, else the longest in it."""
+    decode = JSONDecoder().raw_decode
+    fenced = [one.group(1) for one in _FENCE.finditer(text)]
+    failed: tuple[str, JSONDecodeError] | None = None
+    for part in (*fenced, text):
+        try:
+            if decode(stripped := part.strip())[1] == len(stripped):
+                return stripped
+        except JSONDecodeError:
+            pass
+        found, end = "", 0
+        for begin in [one.start() for one in _BEGIN.finditer(part)][:_BEGINNINGS]:
+            if begin < end:
+                continue
+            try:
+                end = decode(part, begin)[1]
+            except JSONDecodeError as exc:
+                failed = failed or (part[begin:].rstrip(), exc)
+            else:
+                found = max(found, part[begin:end], key=len)
+        if found:
+            return found
+    if failed is None:
+        shown = text.strip()[:_SHOWN]
+        raise Retry(f"there is no JSON in the answer, which begins with {shown!r}. {_AGAIN}")
+    raise Retry(_said(*failed)) from failed[1]
+
+
+def _said(text: str, error: JSONDecodeError) -> str:
+    """What is wrong with a text that is no JSON."""
+    if error.msg.startswith("Unterminated string") or _CUT.match(error.doc, error.pos):
+        return (
+            f"the JSON in the answer was cut off: it ends with {text[-_SHOWN:]!r}. Answer with all "
+            "of it, and make it shorter if need be"
+        )
+    near = error.doc[max(error.pos - _SHOWN // 2, 0) :][:_SHOWN]
+    return f"the JSON in the answer is wrong: {error.msg}, near {near!r}. {_AGAIN}"

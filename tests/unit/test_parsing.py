@@ -1,0 +1,76 @@
+"""``parse``: the JSON in an answer of a model, or a message that the model understands."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from pydantic import BaseModel
+
+from pocoflow import Retry
+from pocoflow.parsing import parse
+
+
+class Recipe(BaseModel):
+    """What the model is asked for."""
+
+    title: str
+    minutes: int
+    on: date | None = None
+
+
+GOOD = '{"title": "Soup [hot]", "minutes": 20, "on": "2026-01-02"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        f"  \n{GOOD}\n",
+        f"```json\n{GOOD}\n```",
+        f"```\n{GOOD}```",
+        f"```json\n{GOOD}",
+        f"Here you are [1]:\n\n```json\n{GOOD}\n```\nEnjoy {{it}}!",
+        f"As [1] says, {GOOD} is {{good}}.",
+        f"```python\nprint()\n```\n{GOOD}",
+    ],
+)
+def test_json_is_found_in_what_is_around_it(text: str) -> None:
+    """Fences, words and other brackets do not matter."""
+    assert parse(Recipe, text) == Recipe(title="Soup [hot]", minutes=20, on=date(2026, 1, 2))
+
+
+def test_any_type_that_pydantic_validates_is_read() -> None:
+    """A list of models, a number, a text."""
+    assert parse(list[Recipe], f"[{GOOD}]")[0].minutes == 20
+    assert parse(int, "7") == 7
+    assert parse(str, '"seven"') == "seven"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("I cannot.", "there is no JSON in the answer, which begins with 'I cannot.'"),
+        ("", "there is no JSON in the answer"),
+        ('{"title": "Soup", "min', "the JSON in the answer was cut off: it ends with"),
+        ('```json\n{"title": "Soup",\n', "the JSON in the answer was cut off"),
+        ('{"title": "Soup" "minutes": 2}', "the JSON in the answer is wrong: Expecting ',' del"),
+        ("{'title': 'Soup'}", "the JSON in the answer is wrong: Expecting property name"),
+        ('{"title": "Soup"}', "the answer does not fit: minutes: Field required"),
+        ('{"title": 1, "minutes": "x"}', "title: Input should be a valid string; minutes: Input"),
+        ("[]", "does not fit: Input should be an object"),
+    ],
+)
+def test_what_is_wrong_is_said_to_the_model(text: str, said: str) -> None:
+    """As the message of a ``Retry``, which does not keep the answer."""
+    with pytest.raises(Retry) as raised:
+        parse(Recipe, text)
+    assert said in str(raised.value)
+    assert not raised.value.keep
+
+
+def test_of_many_problems_the_first_are_said() -> None:
+    """A message that goes into a prompt does not grow without end."""
+    with pytest.raises(Retry, match="and 15 more") as raised:
+        parse(list[Recipe], f"[{','.join(['{}'] * 10)}]")
+    assert len(str(raised.value)) < 500
