@@ -33,7 +33,7 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
-from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
+from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait, withdrawn
 from pocoflow.nodes.context import RunContext, current
@@ -423,7 +423,7 @@ async def _gather_beside(effect: Gather, line: Context) -> None:
     import asyncio
 
     try:
-        await asyncio.to_thread(_gather_apart, effect, line)
+        opened(await asyncio.to_thread(tried, _gather_apart, effect, line))
     except asyncio.CancelledError:
         effect.stop()
         raise

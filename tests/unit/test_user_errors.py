@@ -138,9 +138,11 @@ def raising(phase: str, kind: type[BaseException], is_async: bool, **settings: A
         raises()
 
     methods: dict[str, Any] = {phase: raises_async if is_async else raises}
-    base: Any = BatchNode if phase == "item" else Node
-    if phase == "item":
-        methods = {"exec": methods["item"], "prep": lambda self, store: [1, 2]}
+    base: Any = BatchNode if phase in ("item", "items") else Node
+    if base is BatchNode:
+        # "items": two at once
+        methods = {"exec": methods[phase], "prep": lambda self, store: [1, 2]}
+        settings.setdefault("concurrency", 2 if phase == "items" else 1)
     elif phase == "exec_fallback":
 
         def fail(*_: Any) -> NoReturn:
@@ -162,7 +164,7 @@ def outcome(go: Callable[[Any], Any], flow: Flow[Any], kind: type[BaseException]
     return error
 
 
-@pytest.mark.parametrize("phase", ["prep", "exec", "exec_fallback", "post", "item"])
+@pytest.mark.parametrize("phase", ["prep", "exec", "exec_fallback", "post", "item", "items"])
 @KINDS
 @HOW
 @WAYS
@@ -188,7 +190,7 @@ def test_an_error_arrives_at_whoever_waits(kind: type[Exception], is_async: bool
     assert type(outcome(run_background, flow, kind)) is kind
 
 
-@pytest.mark.parametrize("phase", ["prep", "exec", "exec_fallback", "post", "item"])
+@pytest.mark.parametrize("phase", ["prep", "exec", "exec_fallback", "post", "item", "items"])
 @KINDS
 @HOW
 @WAYS
@@ -285,7 +287,7 @@ def test_an_error_in_a_branch_arrives(
 
 
 @pytest.mark.parametrize("kind", [Harsh, GeneratorExit, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("phase", ["prep", "exec", "exec_fallback", "post", "item"])
+@pytest.mark.parametrize("phase", ["prep", "exec", "exec_fallback", "post", "item", "items"])
 @pytest.mark.parametrize("timeout", [None, 30.0])
 def test_what_is_no_exception_ends_the_run_as_it_is(
     kind: type[BaseException], phase: str, timeout: float | None, tmp_path: Path
