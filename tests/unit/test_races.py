@@ -337,7 +337,7 @@ def test_a_branch_that_begins_with_several_questions_begins_once(
 ) -> None:
     """Items that ask at the same instant in the first node of a branch log one start of it."""
     ask = LineRecorder.ask
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def together(recorder: LineRecorder, *facts: Any) -> int:
         both.wait()  # neither has committed before the other one is here, too
@@ -613,7 +613,7 @@ def test_a_run_that_is_removed_while_it_is_claimed_is_not_found(
 
 def test_the_first_runs_of_a_flow_share_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that begin the first runs of a flow at once keep them all in the same database."""
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     class Together(WorkflowDB):
         def __init__(self, path: Any) -> None:

@@ -503,7 +503,7 @@ def test_a_snapshot_can_be_written_over_another_stores_file_from_many_threads(
     ready = threading.Barrier(4)
 
     def write(number: int) -> None:
-        ready.wait(10)
+        ready.wait(60)
         for _ in range(5):
             Store({"first": number, "filler": "x" * 10_000, "last": number}).snapshot(path)
 
