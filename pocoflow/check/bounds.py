@@ -34,11 +34,13 @@ class Bound:
         )
         return f"at most {_said(self.steps, self.calls)}{more}"
 
-    def _and(self, other: Bound, times: int = 1) -> Bound:
+    def plus(self, other: Bound, times: int = 1) -> Bound:
+        """Both, the other one so many times."""
         steps, calls = self.steps + times * other.steps, self.calls + times * other.calls
         return Bound(steps, calls, {**self.each, **other.each})
 
-    def _or(self, other: Bound) -> Bound:
+    def at_worst(self, other: Bound) -> Bound:
+        """One of the two, whichever comes to more."""
         steps, calls = max(self.steps, other.steps), max(self.calls, other.calls)
         return Bound(steps, calls, {**self.each, **other.each})
 
@@ -95,10 +97,10 @@ def _weight(place: GraphNode, path: tuple[str, ...], known: Mapping[int, Bound])
     if place.branches:
         inside = Bound()
         for graph in place.branches:
-            inside = inside._and(known[id(graph)])
+            inside = inside.plus(known[id(graph)])
         if isinstance(place.node, FanOut):
             return Bound(1, 0, {name: (inside.steps, inside.calls), **inside.each})
-        return Bound(1)._and(inside)
+        return Bound(1).plus(inside)
     calls = place.node.max_retries if place.has_exec else 0
     return Bound(1, 0, {name: (0, calls)}) if place.is_batch else Bound(1, calls)
 
@@ -131,8 +133,8 @@ class _Loops:
             for name in nodes:
                 for other in self._ahead[name]:
                     if other not in nodes:
-                        after = after._or(best[other])
-            total = here._and(after)
+                        after = after.at_worst(best[other])
+            total = here.plus(after)
             best.update(dict.fromkeys(nodes, total))
         return total
 
@@ -153,13 +155,13 @@ class _Loops:
         for name in order:
             after = Bound()
             for other in free[name]:
-                after = after._or(way[other])
-            way[name] = self._weights[name]._and(after)
+                after = after.at_worst(way[other])
+            way[name] = self._weights[name].plus(after)
         total = Bound()
         for one in way.values():
-            total = total._or(one)
+            total = total.at_worst(one)
         for edge in limited:
-            total = total._and(way[str(edge.target)], edge.at_most or 0)
+            total = total.plus(way[str(edge.target)], edge.at_most or 0)
         return total
 
 
