@@ -5,26 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, get_args
+
+from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from pocoflow.address import names_of
 from pocoflow.errors import DatabaseFileError, DecodeError
-
-__all__ = [
-    "STATUSES",
-    "Status",
-    "checked",
-    "is_anything",
-    "is_changes",
-    "is_graph",
-    "is_input",
-    "is_names",
-    "is_object",
-    "is_path",
-    "is_taken",
-    "read_json",
-    "read_names",
-]
 
 Status: TypeAlias = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
@@ -182,13 +170,50 @@ def is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def is_names(value: object) -> bool:
-    """A list of texts."""
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _of(shape: Any) -> _Fits:
+    """Whether a value is of a type; JSON has lists where that has tuples."""
+    adapter = cache(lambda: TypeAdapter(shape))  # made when it is needed first
+
+    def fits(value: object) -> bool:
+        try:
+            adapter().validate_python(value)
+        except ValidationError:
+            return False
+        return True
+
+    return fits
 
 
-def is_path(value: object) -> bool:
-    """A list of names, and of names with numbers."""
+_Place: TypeAlias = Annotated[list[StrictStr], Field(min_length=1)]
+_Change: TypeAlias = tuple[StrictStr, Annotated[StrictInt, Field(ge=0, le=4)], StrictStr | None]
+_Node = TypedDict("_Node", {"class": StrictStr, "code": StrictStr, "path": _Place})
+
+
+class _Graph(TypedDict):
+    start: StrictStr
+    nodes: list[_Node]
+    edges: list[tuple[_Place, StrictStr, _Place | None]]
+    schema: NotRequired[dict[str, Any] | None]
+
+
+is_mark = _of(tuple[StrictStr, StrictStr])
+"""The type of a value that was not saved, and the reason."""
+
+is_begin = _of(tuple[StrictInt, StrictInt, StrictInt])
+"""The line that a branch began in, the step there, and which branch it is."""
+
+is_taken = _of(list[tuple[StrictInt, StrictStr, StrictStr, StrictInt]])
+"""How often edges with limits were taken: how deep, the source, the action, the number."""
+
+is_input = _of(tuple[StrictStr, list[_Change]])
+"""What ``prep`` gave, and what it changed: key, operation and text."""
+
+is_graph = _of(_Graph)
+"""What a flow looked like."""
+
+
+def _is_path(value: object) -> bool:
+    """A list of names, and of names with numbers; asked for each row that is inside of a flow."""
     return isinstance(value, list) and all(
         isinstance(one, str)
         or (isinstance(one, list) and [type(part) for part in one] == [str, int])
@@ -202,72 +227,4 @@ def read_names(text: object, what: str) -> tuple[str, ...]:
     Raises:
         DecodeError: They are none.
     """
-    return names_of(read_json(text, is_path, what))
-
-
-def is_changes(value: object) -> bool:
-    """Changes of a store: lists of key, operation and text."""
-    return isinstance(value, list) and all(
-        isinstance(one, list)
-        and len(one) == 3
-        and isinstance(one[0], str)
-        and one[1] in (0, 1, 2, 3, 4)
-        and _text_or_null(one[2])
-        for one in value
-    )
-
-
-def is_begin(value: object) -> bool:
-    """Three numbers: the line that a branch began in, the step there, and which branch it is."""
-    return isinstance(value, list) and [type(one) for one in value] == [int, int, int]
-
-
-def is_taken(value: object) -> bool:
-    """How often edges with limits were taken: how deep, the source, the action, the number."""
-    return isinstance(value, list) and all(
-        isinstance(one, list) and [type(part) for part in one] == [int, str, str, int]
-        for one in value
-    )
-
-
-def is_input(value: object) -> bool:
-    """What ``prep`` gave, and what it changed."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and is_changes(value[1])
-    )
-
-
-def is_graph(value: object) -> bool:
-    """What a flow looked like."""
-    if not isinstance(value, dict) or not isinstance(value.get("start"), str):
-        return False
-    nodes, edges, schema = (value.get(part) for part in ("nodes", "edges", "schema"))
-    return (
-        isinstance(nodes, list)
-        and all(
-            isinstance(one, dict)
-            and isinstance(one.get("class"), str)
-            and isinstance(one.get("code"), str)
-            and is_names(one.get("path"))
-            and one["path"]
-            for one in nodes
-        )
-        and isinstance(edges, list)
-        and all(map(_is_edge, edges))
-        and isinstance(schema, dict | None)
-    )
-
-
-def _is_edge(value: object) -> bool:
-    if not isinstance(value, list) or len(value) != 3:
-        return False
-    source, action, target = value
-    return (
-        is_names(source)
-        and bool(source)
-        and isinstance(action, str)
-        and (target is None or (is_names(target) and bool(target)))
-    )
+    return names_of(read_json(text, _is_path, what))

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from pocoflow import values as codec
-from pocoflow.db.rows import checked, is_names, read_json
+from pocoflow.db.rows import checked, is_mark, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.logging import get_logger
@@ -524,5 +524,5 @@ def read_mark(text: object, what: str) -> tuple[str, str]:
     Raises:
         DecodeError: The text does not say so.
     """
-    found = read_json(text, lambda mark: is_names(mark) and len(mark) == 2, what)
+    found = read_json(text, is_mark, what)
     return found[0], found[1]
