@@ -2,6 +2,7 @@
 
 from pocoflow.graph.event_types import (
     Emitted,
+    EmittedVoid,
     Event,
     FlowCancelled,
     FlowEnded,
@@ -19,6 +20,7 @@ from pocoflow.graph.event_types import (
 
 __all__ = [
     "Emitted",
+    "EmittedVoid",
     "Event",
     "FlowCancelled",
     "FlowEnded",

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any, Literal, TypeAlias
 
+from pocoflow.db.emitting import MOST_VALUES
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import Kind, names_at
 from pocoflow.db.question_rows import questions_of
@@ -15,6 +16,8 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import key_of
 from pocoflow.errors import DefinitionError, RunFailedError, RunNotFoundError
 from pocoflow.graph.event_types import (
+    Emitted,
+    EmittedVoid,
     Event,
     FlowCancelled,
     FlowEnded,
@@ -30,6 +33,7 @@ from pocoflow.graph.event_types import (
 )
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
+from pocoflow.values import decode
 
 __all__ = ["Following", "Glances", "Until"]
 
@@ -167,6 +171,9 @@ class _Follower:
 
     def _events(self, row: sqlite3.Row, sequence: int) -> Iterator[tuple[int, Event]]:
         """The events of a row of the log, with their numbers."""
+        if row["kind"] == Kind.EMITTED:
+            yield from self._emitted(row, 2 * sequence)
+            return
         make = _MAKE.get(row["kind"])
         made = () if make is None else make(self, row)
         for second, event in enumerate(made):
@@ -228,6 +235,20 @@ class _Follower:
     def _cancelled(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
         return (FlowCancelled(self._run_id, self._flow, row["steps"]),)
 
+    def _emitted(self, row: sqlite3.Row, last: int) -> Iterator[tuple[int, Event]]:
+        """Values that a node has emitted; the numbers before its own are theirs, too."""
+        node, path = _place(row)
+        trees = read_json(row["data"], _is_list, "emitted values")
+        first = last - 2 * (len(trees) - 1)
+        for index, tree in enumerate(trees):
+            facts = (self._run_id, node, row["step"], decode(tree), row["item"], path)
+            yield first + 2 * index, Emitted(*facts)
+
+    def _void(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+        ranges = read_json(row["data"], _is_ranges, "the numbers of emitted values")
+        numbers = (one for first, last in ranges for one in range(first, last + 1, 2))
+        return (EmittedVoid(self._run_id, tuple(numbers)),)
+
     def _following(self, row: sqlite3.Row, step: int) -> Event | None:
         names = names_at(row["next_node"], row["next_path"])
         return NodeStarted(self._run_id, names[-1], step, names[:-1]) if names else None
@@ -242,6 +263,20 @@ def _place(row: sqlite3.Row) -> tuple[str, tuple[str, ...]]:
     return names[-1], names[:-1]
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def _is_ranges(value: object) -> bool:
+    """A list of the first and the last number of rows of values."""
+    return isinstance(value, list) and all(
+        isinstance(one, list)
+        and [type(number) for number in one] == [int, int]
+        and 0 <= one[1] - one[0] < 2 * MOST_VALUES
+        for one in value
+    )
+
+
 _MAKE: dict[int, Any] = {
     Kind.START: _Follower._started,
     Kind.RESUMED: _Follower._started,
@@ -253,4 +288,5 @@ _MAKE: dict[int, Any] = {
     Kind.PAUSED: _Follower._paused,
     Kind.FAILED: _Follower._failed,
     Kind.CANCELLED: _Follower._cancelled,
+    Kind.VOID: _Follower._void,
 }

@@ -15,7 +15,8 @@ from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
+from pocoflow.db.emitting import ValueRange, append_emitted, mark_void
+from pocoflow.db.log import NO_ERROR, Described, Emitter, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.workflow import WorkflowDB
@@ -78,6 +79,7 @@ class LineRecorder:
         self._items: list[_Waiting] = []
         self._items_error: DatabaseError | None = None
         self._written = 0
+        self._emitted: dict[int | None, list[ValueRange]] = {}  # by the attempts that are at work
         self._items_guard = threading.Lock()
         self._items_writing = threading.Lock()
 
@@ -138,7 +140,8 @@ class LineRecorder:
         if text is None:
             return
         with _told_of("exec of node {!r} has finished", node), self._late():
-            if self._is_begun and self._input is None and not self._db.connection.is_shared:
+            is_alone = not self._run.emitted and not self._db.connection.is_shared
+            if self._is_begun and self._input is None and is_alone:
                 self._result = self._append_result(step, node, text)
                 return
             with self._writing(step) as raw:
@@ -366,6 +369,48 @@ class LineRecorder:
             if tried.again:
                 self._put(raw, Kind.CALL, step, note=tried.again, **item)
             self._put(raw, Kind.RETRY, step, error=described, **facts)
+            self._put_void(raw, step, None if tried.item is None else tried.item.number)
+
+    # -- what nodes emit ----------------------------------------------------------------------
+
+    @property
+    def emits(self) -> bool:
+        """Whether what nodes emit is recorded."""
+        return self._run.emitted is not None
+
+    def emit(self, context: RunContext, value: object) -> None:
+        """Have an emitted value written within 50 ms, and before the commit that it belongs to.
+
+        Raises:
+            NotStorableError: It cannot be stored.
+        """
+        text, names = codec.dumps(value), (*context.path, context.node)
+        emitter = Emitter(context.step, names, context.phase, context.attempt, context.item)
+        if self._run.emitted is not None:
+            self._run.emitted.add(self, emitter, text)
+
+    def put_emitted(self, raw: sqlite3.Connection, emitter: Emitter, texts: Sequence[str]) -> None:
+        """Write values, in the caller's transaction.
+
+        Raises:
+            RunLostError: Somebody else has the run now.
+        """
+        run = self._run
+        if not self._is_begun:
+            undo = partial(self._go_back, run.last, run.steps, 0, self._since, self._result)
+            self._db.connection.at_end(undone=undo)
+            self._begin_line(raw, emitter.step, ())
+        row = append_emitted(raw, run, self.line, emitter, texts)
+        if emitter.phase == "exec":
+            rows = self._emitted.setdefault(emitter.item, [])
+            rows.append(row)
+            self._db.connection.at_end(undone=partial(rows.remove, row))
+
+    def _put_void(self, raw: sqlite3.Connection, step: int, item: int | None) -> None:
+        """Mark what an attempt has emitted, as another one follows."""
+        if rows := self._emitted.get(item):
+            mark_void(raw, self._run, self.line, step, rows)
+            self._db.connection.at_end(partial(self._emitted.pop, item))
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -442,6 +487,8 @@ class LineRecorder:
             self._db.connection.at_end(undone=partial(self._go_back, *known))
             if not self.line:
                 self._begin_line(raw, step, place)
+            if run.emitted:
+                run.emitted.write(raw)
             yield raw
 
     def _go_back(self, last: int, steps: int, line: int, since: int, result: int) -> None:
@@ -474,6 +521,8 @@ class LineRecorder:
             self._store.take_touched()
             self._looks_at_all = False
         self._since, self._result = last, 0
+        if self._emitted:
+            self._emitted.clear()
         self._is_open, self._knows_input, self._input = False, False, None
 
     def _refuse_late(self) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
@@ -20,7 +20,10 @@ __all__ = [
     "ENDS_STEP",
     "Begin",
     "Described",
+    "Emitter",
     "Kind",
+    "PendingValues",
+    "PutsEmitted",
     "Row",
     "RunLog",
     "append_foreign",
@@ -57,6 +60,8 @@ class Kind(IntEnum):
     CHECKPOINT = 15
     FORKED = 16
     CALL = 18
+    EMITTED = 20
+    VOID = 21
 
 
 ENDS_STEP = (Kind.START, Kind.STEP, Kind.CAUGHT, Kind.FORKED)
@@ -164,6 +169,35 @@ class Row(NamedTuple):
     data: str | None = None
 
 
+class Emitter(NamedTuple):
+    """What emits: a phase of a step, an attempt of ``exec``, on an item if it is one of several."""
+
+    step: int
+    names: tuple[str, ...]
+    phase: str
+    attempt: int
+    item: int | None
+
+
+class PutsEmitted(Protocol):
+    """Writes emitted values of its line."""
+
+    def put_emitted(self, raw: sqlite3.Connection, emitter: Emitter, texts: Sequence[str]) -> None:
+        """Write values, in the caller's transaction."""
+
+
+class PendingValues(Protocol):
+    """Emitted values of a run that are not written yet; true if there are some."""
+
+    def __bool__(self) -> bool: ...
+
+    def add(self, recorder: PutsEmitted, emitter: Emitter, text: str) -> None:
+        """Have a value written soon."""
+
+    def write(self, raw: sqlite3.Connection) -> None:
+        """Write them all, in the caller's transaction."""
+
+
 class RunLog:
     """The log of one run in this process, shared by the run and its branches.
 
@@ -179,6 +213,7 @@ class RunLog:
             after a Ctrl-C, must not write a step any more.
         keys: Numbers the keys of its stores.
         lines: Numbers its branches.
+        emitted: What nodes emit and is to be written; ``None`` if it is not recorded.
     """
 
     def __init__(self, database: str, run_id: str) -> None:
@@ -192,6 +227,7 @@ class RunLog:
         self.is_over = False
         self.keys: Iterator[int] = count()
         self.lines: Iterator[int] = count(1)
+        self.emitted: PendingValues | None = None
 
     def take(self, run_no: int, fence: int) -> None:
         """Know which run it is, and under which fence this process has it."""

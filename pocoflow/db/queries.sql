@@ -330,6 +330,25 @@ SELECT (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1), 3, ?, 
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 
+-- name: append_emitted
+-- Values that a node has emitted. The row takes as many numbers as there are values, and has the last.
+INSERT INTO pf_log (
+    id, kind, line, steps, step, item, at, node, path, attempt, event, data
+)
+SELECT
+    ? + (SELECT id FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM pf_run
+WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+
+-- name: mark_void
+UPDATE pf_log SET mark = 'void' WHERE id = ?;
+
+-- name: emitted_since
+-- Values of steps that may not be finished, which no earlier attempt has left.
+SELECT id, line, item, event, json_array_length(data) AS size FROM pf_log
+WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;
+
 -- name: append_foreign
 -- A row from whoever may not have the run: an event, an answer, a checkpoint.
 INSERT INTO pf_log (

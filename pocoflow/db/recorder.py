@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pocoflow.address import Address
 from pocoflow.db.clock import micros, new_fence, utc_now
+from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.positions import read_unfinished
@@ -30,7 +31,7 @@ from pocoflow.errors import (
     ResumeError,
     RunNotFoundError,
 )
-from pocoflow.graph.unfinished import Unfinished
+from pocoflow.graph.unfinished import ALONE, Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.question import Asked
 from pocoflow.store.store import Store
@@ -297,7 +298,30 @@ class RunRecorder(LineRecorder):
             run.steps = unfinished.steps
             about = Row(Kind.RESUMED, 0, run.steps, following=now.node.names)
             run.last = run.append(raw, about._replace(note=self._values.note))
+            self._void_unfinished(raw, unfinished)
         self._values.accept(made)
+
+    def _void_unfinished(self, raw: sqlite3.Connection, unfinished: Unfinished) -> None:
+        """Mark what was emitted by what is called again."""
+        run = self._run
+        lines = {line.line: line for line in unfinished.lines()}
+        again: dict[int, list[ValueRange]] = {}
+        for row in raw.execute(QUERIES["emitted_since"], (unfinished.row, run.end)).fetchall():
+            line = lines.get(row["line"])
+            if line is None or row["id"] <= line.row:
+                continue
+            item = ALONE if row["item"] is None else row["item"]
+            stays = row["event"] == "exec" and item in line.results
+            if not stays and not (row["event"] == "prep" and line.prepared):
+                last = 2 * (row["id"] - run.first)
+                found = ValueRange(row["id"], last - 2 * (row["size"] - 1), last)
+                again.setdefault(row["line"], []).append(found)
+        for number, rows in again.items():
+            mark_void(raw, run, number, lines[number].count, rows)
+
+    def record_emitted(self) -> None:
+        """Record what nodes emit from now on."""
+        self._run.emitted = EmittedValues(self._run, self._db.connection)
 
     def settle(self, found: Unfinished) -> Unfinished:
         """Let the defaults count of the questions that were not answered before their deadlines.
@@ -364,6 +388,8 @@ class RunRecorder(LineRecorder):
         with self._db.connection.transaction() as raw:
             if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
+            if run.emitted:
+                run.emitted.write(raw)
             waits = raw.execute(QUERIES["open_in_run"], (run.run_no,)).fetchall()
             numbers = json.dumps([row[0] for row in waits])
             run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
@@ -406,6 +432,8 @@ class RunRecorder(LineRecorder):
                 if known is None:
                     raise run.lost(raw)
                 run.is_over = True
+                if run.emitted:
+                    run.emitted.write(raw)
                 row = Row(Kind.CANCELLED, 0, run.steps)
                 described = Described(*describe_error(error))
                 if status == "failed":

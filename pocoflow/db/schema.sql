@@ -82,6 +82,9 @@ CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 -- result is replaced by the row of its step, or removed with it; so are journaled calls, whose note is
 -- what a call is known by, and whose data what it returned (after a ~ if that was awaited), or nothing
 -- if it is to be made again.
+-- Emitted values are a list of several; the row takes as many numbers, and has the last. event is then
+-- the phase that emitted them, and mark void once the attempt was given up and the next one began; a row
+-- of its own says so then, whose data has the numbers of the first and last event of each of these rows.
 CREATE TABLE pf_log (
     id         INTEGER PRIMARY KEY,
     kind       INTEGER NOT NULL,
@@ -229,7 +232,7 @@ SELECT
     l.path AS path,
     l.note AS note
 FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
-WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18)
+WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18, 20, 21)
 UNION ALL
 SELECT
     l.id * 2 + 1,

@@ -161,6 +161,8 @@ class _Fork:
             inner.taken = Taken(len(prefix), () if saved is None else saved.taken)
         if run.wraps:
             inner.middleware = graph.middleware.within(middleware_of(run))
+        if context.emitter is not None:
+            context.emitter = inner.emit
         if saved is not None and saved.pending is not None:
             store.take_back(*saved.pending)
         return inner

@@ -40,6 +40,17 @@ class Ledger(Protocol):
     def counts(self) -> bool:
         """Whether it has to be told of finished steps; if not, nothing that it is told matters."""
 
+    @property
+    def emits(self) -> bool:
+        """Whether it has to be told what nodes emit."""
+
+    def emit(self, context: RunContext, value: object, /) -> None:
+        """Record what a node emits, soon and before what it belongs to; waits for nothing.
+
+        Raises:
+            NotStorableError: It cannot be stored.
+        """
+
     def branch(
         self,
         context: RunContext,

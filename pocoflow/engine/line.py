@@ -184,7 +184,9 @@ class Line:
             self.context.cancellation.remove_callback(stop.request)
 
     def emit(self, context: RunContext, value: object) -> None:
-        """Tell listeners what a node emits."""
+        """Record what a node emits, if the flow has asked for it, and tell listeners."""
+        if self.ledger.emits:
+            self.ledger.emit(context, value)
         self.tell("emit", context.node, context.step, value, context.item, context.path)
 
     def tell(self, kind: str, *facts: Any) -> None:

@@ -52,7 +52,7 @@ def steps(run: Line) -> Steps:
         MaxStepsError: ``max_steps`` was reached.
         Exception: Whatever a node raised, as it was raised, with a note on where.
     """
-    if run.listeners.get("emit"):
+    if run.listeners.get("emit") or run.ledger.emits:
         run.context.emitter = run.emit
     paused: RunPaused | None = None
     run.context.calls_of = run.calls_of

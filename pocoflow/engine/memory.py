@@ -20,6 +20,10 @@ class NullLedger:
     storage = None
     keeps = False
     counts = False
+    emits = False
+
+    def emit(self, context: RunContext, value: object) -> None:
+        """Keep nothing."""
 
     def branch(
         self,

@@ -137,6 +137,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
         aliases: Classes of stored values that have other names now, or that no module has, by those
             that are on record: ``{"old_module:Name": Name}``.
+        record_emitted: Record what nodes emit, so that whoever follows a run from elsewhere gets
+            it, with at most one commit more each 50 ms. What cannot be stored is refused by
+            ``emit``. Needs a database.
 
     Raises:
         DefinitionError: An argument makes no sense.
@@ -159,6 +162,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         run_id: str | None = None,
         formerly: Iterable[str] = (),
         aliases: Mapping[str, type] | None = None,
+        record_emitted: bool = False,
     ) -> None:
         given: object = start
         if not isinstance(given, Node):
@@ -187,6 +191,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.run_id = run_id
         self.formerly = names_before(formerly)
         self.aliases = dict(aliases or {})
+        self.record_emitted = record_emitted
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self.db_path = db_path
         self._database: WorkflowDB | None = None
@@ -863,8 +868,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Execution[StateT]:
         refuse_while_importing(self.flow_name)
         name = RunName.of(named) if named else BY_ITSELF
-        if self.db_path is None and named:
-            name.refuse_without_database(self.flow_name)
+        if self.db_path is None and (named or self.record_emitted):
+            name.refuse_without_database(self.flow_name, self.record_emitted)
         start = partial(self._begin, given, resume_from, resources, name)
         return Execution(start, self._home, shared=True, waits=name.if_busy == "wait")
 
@@ -920,6 +925,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
             classes = classes_of(store.schema, aliases=self.aliases)
             recorder = line.ledger = RunRecorder(database, line.context.run_id, classes)
+            if self.record_emitted:
+                recorder.record_emitted()
             leaf, path = place.first()
             first, described = Address(path, leaf.name), self._fingerprint(graph)
             for text in self._proofs.remarks:
@@ -994,6 +1001,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *frames, place = found.places
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
+        if self.record_emitted:
+            stored.recorder.record_emitted()
         line.step = line.finished = found.steps
         if graph.is_limited:
             line.taken = Taken(0, found.taken)

@@ -82,7 +82,7 @@ class RunName:
             raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
         return cls(run_id, thread, dict(labels), exists == "join", busy)
 
-    def refuse_without_database(self, flow_name: str) -> None:
+    def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.
 
         Raises:
@@ -90,7 +90,7 @@ class RunName:
         """
         joins = "join" if self.joins else None
         facts = (("thread", self.thread), ("labels", self.labels), ("if_exists", joins))
-        for what, given in facts:
+        for what, given in (*facts, ("record_emitted", records)):
             if given:
                 raise DefinitionError(
                     f"flow {flow_name!r} keeps no runs, so {what}={short(given)} has no effect: "

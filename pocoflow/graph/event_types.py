@@ -16,6 +16,7 @@ from pocoflow.nodes.question import Question
 
 __all__ = [
     "Emitted",
+    "EmittedVoid",
     "Event",
     "FlowCancelled",
     "FlowEnded",
@@ -95,6 +96,18 @@ class Emitted:
     value: object
     item: int | None = None
     path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedVoid:
+    """What an attempt has emitted does not count: it was given up, and the next one has begun.
+
+    ``numbers`` are those of the events; of a run that is followed, as nobody else knows them.
+    """
+
+    kind: ClassVar[Literal["emit_void"]] = "emit_void"
+    run_id: str
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,7 @@ Event: TypeAlias = (
     | NodeStarted
     | NodeRetried
     | Emitted
+    | EmittedVoid
     | ItemEnded
     | NodeAsked
     | NodeEnded

@@ -328,10 +328,12 @@ class RunContext:
     def emit(self, value: object) -> None:
         """Show progress, a token, a partial result: an :class:`~pocoflow.events.Emitted` event.
 
-        Whoever streams the run or subscribes to its events gets the value, at once and in order;
-        it is not stored. Any thread may call it; costs next to nothing if nobody listens.
+        Whoever streams the run or subscribes to its events gets the value, at once and in order.
+        It is not stored, unless the flow says so with ``record_emitted=True``: then whoever follows
+        the run gets it, too. Any thread may call it; costs next to nothing if nobody listens.
 
         Raises:
+            NotStorableError: It is to be recorded, and cannot be stored.
             RunError: The attempt that calls it was given up, at its timeout or with its run.
         """
         self.check_wanted()
