@@ -1,5 +1,6 @@
 """Flows in flows, a thousand deep: drawn, proved, described and run, with no end of the stack."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -98,9 +99,10 @@ def test_a_thousand_nested_flows_run(
 
 @pytest.mark.parametrize("make", [on_its_own, in_parallel])
 def test_branches_deeper_than_the_stack_fail_and_are_resumed(
-    make: Callable[[Flow[Any], int], Flow[Any]], tmp_path: Path
+    make: Callable[[Flow[Any], int], Flow[Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error comes out of all of them, and a resume goes into all of them again."""
+    caplog.set_level(logging.CRITICAL, "pocoflow")  # each level logs its error with the traceback
 
     @node(writes=T.text, name="once")
     def fails_once(text: str) -> str:
