@@ -7,9 +7,9 @@ parameter writes to the store itself, so it is called in ``post``: one commit, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, Literal, ParamSpec
+from typing import Any, Generic, Literal, ParamSpec, overload
 
 from typing_extensions import TypeVar
 
@@ -18,7 +18,7 @@ from pocoflow.messages import short
 from pocoflow.nodes.base import ExecT, Node, PostT
 from pocoflow.nodes.context import context
 from pocoflow.nodes.edges import DEFAULT_ACTION
-from pocoflow.nodes.question import Reply
+from pocoflow.nodes.question import Question, Reply
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.signature import Signature
@@ -26,7 +26,9 @@ from pocoflow.store.store import Store
 
 __all__ = ["EachNode", "FunctionNode", "function_node"]
 
-P = ParamSpec("P")
+# Contravariant, so that FunctionNode[[str], ...], as a factory returns it, is any function that can
+# be called with a text. mypy takes every ParamSpec so, and has no way to say it.
+P = ParamSpec("P", contravariant=True)  # type: ignore[misc]  # noqa: PLC0105
 CallT = TypeVar("CallT")
 AnswerT = TypeVar("AnswerT", default=Any)
 
@@ -112,7 +114,23 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 ) from None
         return self._declared
 
-    def reply(self, answer: ExecT, /, *, by: str | None = None) -> Reply[ExecT]:
+    @overload
+    def reply(
+        self: FunctionNode[..., AnswerT | Question[AnswerT], AnswerT, Any],
+        answer: AnswerT,
+        /,
+        *,
+        by: str | None = None,
+    ) -> Reply[AnswerT]: ...
+    @overload
+    def reply(
+        self: FunctionNode[..., Coroutine[Any, Any, AnswerT | Question[AnswerT]], AnswerT, Any],
+        answer: AnswerT,
+        /,
+        *,
+        by: str | None = None,
+    ) -> Reply[AnswerT]: ...
+    def reply(self, answer: Any, /, *, by: str | None = None) -> Reply[Any]:
         """An answer for ``flow.answer(run_id, node.reply(answer))``, if the function asks."""
         return Reply(self, answer, by)
 

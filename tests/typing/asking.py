@@ -38,6 +38,11 @@ def route(draft: str) -> Question[Literal["yes", "no"]]:
     return Question("Which way?")
 
 
+@node(writes=A.ok)
+def plain(draft: str) -> bool:
+    return bool(draft)
+
+
 @node(each=A.calls, writes=A.oks)
 def each(call: str) -> bool | Question[bool]:
     return Question(f"Call {call}?") if call else False
@@ -71,11 +76,12 @@ flow.answer("run", approve.reply(True))
 flow.then(approve, route).then(route.when("yes"), each)
 
 # A wrong answer is an error where it is written.
-approve.reply("yes")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-approve_some.reply("yes")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-approve_later.reply("yes")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-route.reply("maybe")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+approve.reply("yes")  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
+approve_some.reply("yes")  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
+approve_later.reply("yes")  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
+route.reply("maybe")  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
 each.reply("yes")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+plain.reply(True)  # type: ignore[misc]  # ty: ignore[no-matching-overload]
 Approve().reply("yes")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.answer("run", True)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 

@@ -376,3 +376,37 @@ def wrong_value(document: str) -> None:
 
 node("summarise")  # type: ignore[call-overload]  # ty: ignore[no-matching-overload]
 flow.run(resources=[llm])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
+# -- factories ------------------------------------------------------------------------------------
+
+# The type of a node that a factory returns can be written, by the types of the parameters alone.
+
+
+def shortener(limit: int, target: str) -> FunctionNode[[str], str, str, Literal["default"]]:
+    @node(writes=target, name=f"shorten_{limit}")
+    def shorten(text: str) -> str:
+        return text[:limit]
+
+    return shorten
+
+
+def decider(limit: int) -> FunctionNode[..., Any, Any, Literal["long", "short"]]:
+    @node
+    def decide(document: str) -> Literal["long", "short"]:
+        return "long" if len(document) > limit else "short"
+
+    return decide
+
+
+def other_parameter(target: str) -> FunctionNode[[int], str, str, Literal["default"]]:
+    @node(writes=target)
+    def shorten(text: str) -> str:
+        return text
+
+    return shorten  # type: ignore[return-value]  # ty: ignore[invalid-explicit-return]
+
+
+assert_type(shortener(3, A.summary)("text"), str)
+decider(3).when("long")
+decider(3).when("log")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
