@@ -15,6 +15,7 @@ from collections import ChainMap
 from collections.abc import Callable
 from datetime import datetime, time, timedelta, timezone
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from pocoflow.values.refusal import Refusal
@@ -116,18 +117,8 @@ def _bare(value: Any) -> Any:
 _FACTORIES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        bool,
-        bytearray,
-        bytes,
-        complex,
-        dict,
-        float,
-        int,
-        list,
-        str,
-        tuple,
-        set,
-        frozenset,
+        *(bool, int, float, complex, str, bytes, bytearray),
+        *(dict, list, tuple, set, frozenset),
     )
 }
 
@@ -261,16 +252,27 @@ _EXACT = frozenset(f"{order}{name}" for order in "<>" for name in ("f2", "f4", "
 _DTYPE = re.compile(r"[<>|=](?:b1|[iuf][1248]|f1[26]|c8|c16|c24|c32|[SU]\d+|[mM]8(?:\[\d*\w+\])?)")
 
 
-def _from_text(cls: Any, value: object) -> Any:
-    return cls(required(str, value))
+def _from(kind: type) -> Callable[..., Any]:
+    """The class, called with the one part, which is of that type."""
+    return lambda cls, value: cls(required(kind, value))
 
 
-def _from_list(cls: Any, value: object) -> Any:
-    return cls(*required(list, value))
+_from_text = _from(str)
 
 
 def _by_text(module: str, *names: str) -> tuple[Kind, ...]:
     return tuple(Kind(name, module, _value(str), _from_text) for name in names)
+
+
+def _by_fields(module: str, name: str, *fields: str) -> Kind:
+    """One that is made of its attributes, in that order."""
+    get = attrgetter(*fields)
+    return Kind(
+        name,
+        module,
+        _value(lambda value: list(get(value))),
+        lambda cls, value: cls(*required(list, value)),
+    )
 
 
 def _urls(module: str, *names: str) -> tuple[Kind, ...]:
@@ -309,16 +311,9 @@ _BUILTINS = (
         )
         for name in ("set", "frozenset")
     ),
-    Kind("complex", "builtins", _value(lambda value: [value.real, value.imag]), _from_list),
-    *(
-        Kind(
-            name,
-            "builtins",
-            _value(lambda value: [value.start, value.stop, value.step]),
-            _from_list,
-        )
-        for name in ("range", "slice")
-    ),
+    _by_fields("builtins", "complex", "real", "imag"),
+    _by_fields("builtins", "range", "start", "stop", "step"),
+    _by_fields("builtins", "slice", "start", "stop", "step"),
     Kind("ellipsis", "types", lambda value: {}, lambda cls: ..., "EllipsisType"),
 )
 
@@ -329,10 +324,7 @@ _CONTAINERS = (
         lambda value: {"value": list(value), "maxlen": value.maxlen},
         lambda cls, value, maxlen: cls(required(list, value), maxlen),
     ),
-    *(
-        Kind(name, "collections", _value(_bare), lambda cls, value: cls(required(dict, value)))
-        for name in ("OrderedDict", "Counter")
-    ),
+    *(Kind(name, "collections", _value(_bare), _from(dict)) for name in ("OrderedDict", "Counter")),
     Kind("defaultdict", "collections", _split_defaultdict, _join_defaultdict),
     Kind("ChainMap", "collections", _split_chainmap, lambda cls, value: ChainMap(*value)),
     Kind(
@@ -362,12 +354,7 @@ _TIMES = (
     Kind("timezone", "datetime", _split_timezone, _join_timezone),
     Kind("ZoneInfo", "zoneinfo", _split_zoneinfo, _from_text),
     # What Pydantic makes of a text with an offset.
-    Kind(
-        "TzInfo",
-        "pydantic_core",
-        _value(lambda value: value.__reduce__()[1][0]),
-        lambda cls, value: cls(required(int, value)),
-    ),
+    Kind("TzInfo", "pydantic_core", _value(lambda value: value.__reduce__()[1][0]), _from(int)),
 )
 
 _URLS = (
@@ -389,12 +376,7 @@ KINDS: dict[str, Kind] = {
         *_CONTAINERS,
         *_TIMES,
         *_by_text("decimal", "Decimal"),
-        Kind(
-            "Fraction",
-            "fractions",
-            _value(lambda value: [value.numerator, value.denominator]),
-            _from_list,
-        ),
+        _by_fields("fractions", "Fraction", "numerator", "denominator"),
         Kind("UUID", "uuid", _split_uuid, _join_uuid),
         *_by_text("pathlib", "PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath"),
         *_by_text("ipaddress", "IPv4Address", "IPv4Network", "IPv4Interface"),
@@ -402,15 +384,8 @@ KINDS: dict[str, Kind] = {
         Kind("numpy", "numpy", _split_scalar, _join_scalar, "generic"),
         *_urls("pydantic.networks", *_URLS.split()),
         *_urls("pydantic_core", "Url", "MultiHostUrl"),
-        Kind(
-            "NameEmail",
-            "pydantic.networks",
-            _value(lambda value: [value.name, value.email]),
-            _from_list,
-        ),
-        Kind(
-            "ByteSize", "pydantic.types", _value(int), lambda cls, value: cls(required(int, value))
-        ),
+        _by_fields("pydantic.networks", "NameEmail", "name", "email"),
+        Kind("ByteSize", "pydantic.types", _value(int), _from(int)),
     )
 }
 """The rows by tag."""
