@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cached_property
 from typing import Any, cast
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pocoflow.check.findings import Severity
 from pocoflow.errors import InvalidValueError, PocoflowError
-from pocoflow.store.reducing import metadata_of, reducers_of
+from pocoflow.store.reducing import metadata_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
 
@@ -119,14 +119,7 @@ class Fields:
 
     def reduces(self, name: str) -> bool:
         """Whether a field has a reducer, so that what is written to it is added to it."""
-        if name not in self:
-            return False
-        hint = self.type_of(name)
-        if self.model is None:
-            metadata: Iterable[object] = metadata_of(hint)
-        else:
-            metadata = self.model.model_fields[name].metadata
-        return name in reducers_of([(name, hint, metadata)])
+        return self._checked is not None and name in self._checked.reducers
 
     @cached_property
     def _converted(self) -> frozenset[str]:
