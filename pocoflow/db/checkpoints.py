@@ -23,8 +23,6 @@ from pocoflow.values.changes import apply
 from pocoflow.values.encoding import TAG, to_json
 from pocoflow.values.failures import escaped
 
-__all__ = ["CheckpointRow", "Checkpoints"]
-
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 

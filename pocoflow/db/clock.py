@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["later", "micros", "new_fence", "utc_now"]
-
 
 def utc_now() -> str:
     """The current time as ISO-8601 text in UTC, as every time in the database is written."""

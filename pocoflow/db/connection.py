@@ -21,8 +21,6 @@ from pocoflow.db.shield import Shield
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import get_logger
 
-__all__ = ["LOG_LIMIT", "Connection", "Synchronous", "close_all"]
-
 _log = get_logger("db")
 
 LOG_LIMIT = 16 << 20

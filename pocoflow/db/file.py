@@ -10,8 +10,6 @@ from pocoflow.db.locks import RunLocks
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.messages import closest
 
-__all__ = ["RunsFile"]
-
 
 class RunsFile:
     """A file of runs.

@@ -21,8 +21,6 @@ from referencing.jsonschema import EMPTY_REGISTRY
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import AnswerError
 
-__all__ = ["check_json", "misfits"]
-
 # A format is what the type that it stands for takes, as no resume goes on with anything else.
 _TYPES = {
     "date": date,

@@ -21,8 +21,6 @@ from pathlib import Path
 from pocoflow.cleanup import leave
 from pocoflow.db import oslocks
 
-__all__ = ["RunLocks"]
-
 
 class _LockFile:
     """The locks that this process has beside one database."""

@@ -22,8 +22,6 @@ from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
 from pocoflow.db.values import write_value
 from pocoflow.errors import DatabaseFileError, NotStorableError, Remedy
 
-__all__ = ["Layout", "copy_of_old", "create", "layout_of", "migrate", "protect"]
-
 _OLD_COLUMNS = {
     "pf_runs": (
         *("run_id", "flow_name", "status", "started_at", "completed_at", "total_steps"),

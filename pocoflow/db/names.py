@@ -10,8 +10,6 @@ from pathlib import Path
 from pocoflow.db.shield import is_open_somewhere
 from pocoflow.errors import DatabaseFileError
 
-__all__ = ["refuse_second_name"]
-
 
 def refuse_second_name(file: Path, label: str, *, read_only: bool) -> None:
     """Refuse a database file that has more than one name.

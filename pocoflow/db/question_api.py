@@ -16,8 +16,6 @@ from pocoflow.db.question_rows import (
 from pocoflow.errors import AnswerError
 from pocoflow.values.json_text import write_json
 
-__all__ = ["Questions"]
-
 
 class Questions(RunsFile):
     """What runs have asked, and the answers."""

@@ -12,8 +12,6 @@ from pocoflow.db.rows import read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.graph.graph import TakenEdge
 
-__all__ = ["Renamed", "rename_places", "rename_taken"]
-
 Renamed: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
 """From the names of the flows and branches around a node, and its own, to those that they have."""
 

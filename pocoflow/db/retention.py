@@ -11,8 +11,6 @@ from pocoflow.db.file import RunsFile
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.sql import QUERIES
 
-__all__ = ["ENDED", "prune"]
-
 ENDED = ("completed", "failed", "cancelled")
 """The statuses of runs that nobody waits for."""
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from pocoflow.db import oslocks
 from pocoflow.db.oslocks import Identity, identify
 
-__all__ = ["Shield", "is_open_somewhere"]
-
 
 class Shield:
     """Keeps other processes from taking a database for one that nobody has open.

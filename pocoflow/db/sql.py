@@ -6,8 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["INTERRUPTED", "QUERIES", "VERSION", "row_ids", "schema_statements"]
-
 VERSION = 2
 """The layout's version, kept in ``PRAGMA user_version``."""
 

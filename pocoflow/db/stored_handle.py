@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pocoflow.graph.event_types import Followed
     from pocoflow.store.store import Store
 
-__all__ = ["StoredRunHandle"]
-
 _SOON, _LONGEST = 0.02, 0.5
 """Seconds between two looks: whether something was committed, and at the process of the run."""
 

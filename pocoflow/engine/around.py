@@ -12,8 +12,6 @@ from pocoflow.errors import RunError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.middleware import Around, Middleware, Visit
 
-__all__ = ["Skipped", "Visiting", "middleware_of", "wrapped"]
-
 _GO_ON: Any = object()
 
 

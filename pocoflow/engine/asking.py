@@ -18,8 +18,6 @@ from pocoflow.graph.unfinished import Identity
 from pocoflow.nodes.context import current
 from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question
 
-__all__ = ["Paused", "Waiting", "ask", "is_waiting"]
-
 
 class Paused(BaseException):
     """Nothing is left to do in a run, or a parallel branch, before a question is answered.

@@ -22,8 +22,6 @@ from pocoflow.nodes.context import current
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Unopened", "begin_commit", "commit"]
-
 _log = get_logger("flow")
 
 _AT_ONCE = 500

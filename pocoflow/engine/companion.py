@@ -17,8 +17,6 @@ from pocoflow.nodes.context import current
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Companion", "CompanionLoop", "LineTask", "on_shared_loop"]
-
 
 class _Shared:
     """The loop of the process."""

@@ -41,8 +41,6 @@ from pocoflow.nodes.context import RunContext, current
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["drive", "drive_async"]
-
 
 def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
     """Run to the end in this thread.

@@ -5,23 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
-__all__ = [
-    "Await",
-    "Call",
-    "Commit",
-    "Driven",
-    "Effect",
-    "Gather",
-    "Inside",
-    "Job",
-    "Nest",
-    "OnLoop",
-    "Sleep",
-    "Steps",
-    "Storage",
-    "Visit",
-]
-
 
 class Await:
     """Wait for a coroutine, at most ``timeout`` seconds, and send its result."""

@@ -19,8 +19,6 @@ from pocoflow.values.failures import Shown
 if TYPE_CHECKING:
     from pocoflow.graph.event_types import NodeFailed
 
-__all__ = ["Hooks"]
-
 _log = get_logger("flow")
 
 # Per event: what the callback takes, and how the event is turned into that.

@@ -10,8 +10,6 @@ from pocoflow.engine.line import Line
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.unfinished import Identity
 
-__all__ = ["ItemNumbers", "tell_gone"]
-
 _AGAIN = "."
 
 

@@ -7,8 +7,6 @@ from contextvars import Context
 from types import coroutine
 from typing import Any, TypeVar, cast
 
-__all__ = ["Carried", "Raised", "awaited", "opened", "own", "tried", "within"]
-
 
 class Carried(BaseException):
     """Carries a GeneratorExit of the user's into a generator, which would take it for its end."""

@@ -14,8 +14,6 @@ from typing import Any, TypeAlias
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.nodes.context import current
 
-__all__ = ["Work", "in_thread", "to_its_end"]
-
 
 class Work:
     """A call in a context, whose outcome is a value; it knows whether it has left the context."""

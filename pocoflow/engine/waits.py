@@ -10,8 +10,6 @@ from typing import Any
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 from pocoflow.nodes.context import current
 
-__all__ = ["bounded", "cancelled", "sleep", "until_cancelled", "wait", "withdrawn"]
-
 
 def _alarm() -> tuple[Callable[[], None], Callable[[float | None], bool]]:
     """What ends a wait, and what waits; not an ``Event``, as a signal handler may end it."""

@@ -16,8 +16,6 @@ from pocoflow.messages import short
 from pocoflow.nodes.answer_types import AnswerType, answer_type
 from pocoflow.nodes.question import Asked, Reply, describe_open
 
-__all__ = ["answer", "answer_json", "asker", "questions_now"]
-
 
 def questions_now(database: WorkflowDB, graph: Graph, run_id: str) -> list[Asked]:
     """The questions of a run as its flow sees them.

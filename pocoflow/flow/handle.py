@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Followed
 
-__all__ = ["JoinedHandle", "RunHandle"]
-
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 _log = get_logger("runner")

@@ -15,8 +15,6 @@ from pocoflow.store.store import Store
 if TYPE_CHECKING:
     from pocoflow.check import Proof, Subject
 
-__all__ = ["Proofs", "names_of"]
-
 _log = get_logger("flow")
 
 Find: TypeAlias = "Callable[[], tuple[Graph, Proof]]"

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Event
 
-__all__ = ["joined", "stream", "stream_async"]
-
 
 def stream(run: Line, database: WorkflowDB | None) -> Generator[Event, None, None]:
     """Start the run in a thread and give its events as they happen.

@@ -21,18 +21,6 @@ from typing_extensions import Format, get_annotations
 
 from pocoflow.nodes.question import Question
 
-__all__ = [
-    "Unknown",
-    "actions_of",
-    "answered",
-    "awaited",
-    "is_unknown",
-    "is_variable",
-    "plain",
-    "read_hints",
-    "type_arguments",
-]
-
 _ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
 if sys.version_info >= (3, 12):
     _ALIASES += (typing.TypeAliasType,)

@@ -21,8 +21,6 @@ from pocoflow.nodes.base import AskNode, BatchNode, Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.json_text import read_json, write_json
 
-__all__ = ["AnswerType", "answer_type", "asks"]
-
 
 class AnswerType:
     """What a node asks for.

@@ -6,8 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Numbers"]
-
 
 class Numbers:
     """Gives the steps of a run their numbers, in the order in which its branches commit them."""

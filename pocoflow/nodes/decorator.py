@@ -15,8 +15,6 @@ from pocoflow.nodes.question import Question
 from pocoflow.nodes.settings import RetryOn
 from pocoflow.nodes.signature import read_signature
 
-__all__ = ["node"]
-
 P = ParamSpec("P")
 WrittenT = TypeVar("WrittenT")
 ActionT = TypeVar("ActionT", bound=str | None)

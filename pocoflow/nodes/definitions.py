@@ -14,14 +14,6 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.signature import definition_place
 
-__all__ = [
-    "class_place",
-    "declared_actions",
-    "has_own_post",
-    "place_of",
-    "promised_actions",
-]
-
 
 def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
     """The actions that a node can return; ``None`` if its definition does not tell.

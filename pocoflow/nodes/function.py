@@ -24,8 +24,6 @@ from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.signature import Signature
 from pocoflow.store.store import Store
 
-__all__ = ["EachNode", "FunctionNode", "function_node"]
-
 # Contravariant, so that FunctionNode[[str], ...], as a factory returns it, is any function that can
 # be called with a text. mypy takes every ParamSpec so, and has no way to say it.
 P = ParamSpec("P", contravariant=True)  # type: ignore[misc]  # noqa: PLC0105

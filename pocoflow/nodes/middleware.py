@@ -26,17 +26,6 @@ from pocoflow.messages import short
 from pocoflow.store.store import Store
 from pocoflow.values.callables import is_generator
 
-__all__ = [
-    "NO_MIDDLEWARE",
-    "Around",
-    "Attempt",
-    "AttemptMiddleware",
-    "Middleware",
-    "Visit",
-    "VisitMiddleware",
-    "check_middleware",
-]
-
 Around: TypeAlias = Generator[Any, Any, Any]
 """What a middleware returns: it yields ``None`` to go on, or a coroutine to await it."""
 

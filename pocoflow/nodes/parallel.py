@@ -19,17 +19,6 @@ from pocoflow.store.fields import FieldRef, References, StoreField, field_of
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
-__all__ = [
-    "FAILED",
-    "NO_ITEM",
-    "BranchEnd",
-    "FanOut",
-    "Parallel",
-    "Spread",
-    "Start",
-    "reference_of",
-]
-
 ItemT = TypeVar("ItemT")
 EndT = TypeVar("EndT", bound=str | None, default=Any)
 

@@ -11,8 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from pocoflow.errors import Retry
 
-__all__ = ["parse"]
-
 T = TypeVar("T")
 
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)

@@ -14,16 +14,6 @@ from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
 from pocoflow.nodes.settings import is_time
 
-__all__ = [
-    "NO_DEFAULT",
-    "Asked",
-    "NewQuestion",
-    "NoDefault",
-    "Question",
-    "Reply",
-    "describe_open",
-]
-
 AnswerT = TypeVar("AnswerT", default=Any)
 AnswerT_co = TypeVar("AnswerT_co", covariant=True, default=Any)
 

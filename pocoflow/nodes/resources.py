@@ -15,8 +15,6 @@ from pocoflow.errors import DefinitionError, Remedy, ResourceError
 from pocoflow.messages import short, type_label
 from pocoflow.store.fields import Reference
 
-__all__ = ["NO_RESOURCES", "Resource", "check_resources", "find_resource", "resource"]
-
 T = TypeVar("T")
 
 NO_RESOURCES: Mapping[Any, object] = MappingProxyType({})

@@ -25,8 +25,6 @@ from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields
 from pocoflow.store.store import Store
 from pocoflow.values.callables import is_generator
 
-__all__ = ["Parameter", "Signature", "definition_place", "read_signature"]
-
 _ADVICE = "a node is a function defined with def or async def"
 
 

@@ -13,8 +13,6 @@ from pocoflow.nodes.parallel import BranchEnd, Spread, Start, reference_of
 from pocoflow.store.fields import StoreField
 from pocoflow.store.store import Store
 
-__all__ = ["Bound", "Link", "Subflow", "bind"]
-
 T = TypeVar("T")
 
 

@@ -14,8 +14,6 @@ from pocoflow.store.schema import make_schema
 from pocoflow.store.store import Store
 from pocoflow.values import Classes
 
-__all__ = ["next_store", "under_schema"]
-
 
 def next_store(
     database: WorkflowDB,

@@ -22,8 +22,6 @@ from pocoflow.nodes.question import Asked
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.schema import field_types, schema_types
 
-__all__ = ["Reader"]
-
 
 class Reader:
     """Reads the lines of a stored run under the code as it is now.

@@ -20,8 +20,6 @@ from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest
 
-__all__ = ["Places", "giving", "renaming"]
-
 _log = get_logger("flow")
 
 
