@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.flat import DataFlow, Spot, Way
+from pocoflow.check.flat import DataFlow, Spot, Way, path_text
 from pocoflow.check.node_effects import Effects, Exit, Place
 from pocoflow.check.subject import Subject
 from pocoflow.errors import MissingKeyError
@@ -16,8 +16,6 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
-
-_SHOWN = 12
 
 _ANYTHING = Exit(unknown=True)
 
@@ -186,12 +184,7 @@ class Data:
     def path(self, key: str, spot: Spot, flow: DataFlow) -> tuple[str, str | None]:
         """A path to a node on which a key is not there, as text, and who removes it there."""
         steps, removed = flow.path(key, spot)
-        parts = [steps[0][0].name]
-        for one, action in steps[1:]:
-            parts += ["->" if action == "default" else f"-{action}->", one.name]
-        if len(parts) > 2 * _SHOWN:
-            parts = [*parts[:_SHOWN], "...", *parts[-_SHOWN:]]
-        return " ".join(parts), removed
+        return path_text([(one.name, action) for one, action in steps]), removed
 
 
 def _ends_early(place: GraphNode, action: str | None) -> bool:

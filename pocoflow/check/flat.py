@@ -23,6 +23,8 @@ from pocoflow.graph.graph import (
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 from pocoflow.nodes.parallel import FAILED, FanOut, Spread
 
+_SHOWN = 12
+
 
 class Way(NamedTuple):
     """A way on from a node.
@@ -137,11 +139,16 @@ class Walk:
             yield from self._leads(spot, action, place, action, frames)
         if declared is None:
             yield from self._others(spot)
-        yield from self._errors(spot, place, "", frames)
-        for depth in range(len(frames) - 1, -1, -1):
-            frame = frames[depth]
-            if frame.catches:
-                yield from self._errors(spot, frame, f" in {frame.name}", frames[:depth])
+        caught: tuple[type[Exception], ...] = ()
+        for depth in range(len(frames), -1, -1):
+            catching = place if depth == len(frames) else frames[depth]
+            where = "" if catching is place else f" in {catching.name}"
+            for one in catching.catches:
+                # What is caught further inside does not come here.
+                if not all(issubclass(kind, caught) for kind in one.kinds):
+                    lead = partial(after_catch, catching, one, frames[:depth])
+                    yield from self._caught(spot, one.catch, where, lead)
+                caught += one.kinds
 
     def _others(self, spot: Spot) -> Iterator[Way]:
         """Where any action leads that has no edge at the node: the flows around may have one."""
@@ -167,15 +174,13 @@ class Walk:
             unhandled = stand.unhandled is not None
             yield Way(action, self._spot(stand, taken), ending, None, unhandled, stand.kept)
 
-    def _errors(
-        self, spot: Spot, place: GraphNode, where: str, frames: tuple[GraphNode, ...]
+    def _caught(
+        self, spot: Spot, catch: Catch, where: str, lead: Callable[[IsSpent], Stand]
     ) -> Iterator[Way]:
         """Where errors lead that a node, or a nested flow, catches."""
-        for one in place.catches:
-            lead = partial(after_catch, place, one, frames)
-            for stand, taken in self._each_stand(lead, spot.taken):
-                action, target = one.catch.label + where, self._spot(stand, taken)
-                yield Way(action, target, DEFAULT_ACTION, one.catch, kept=stand.kept)
+        for stand, taken in self._each_stand(lead, spot.taken):
+            target = self._spot(stand, taken)
+            yield Way(catch.label + where, target, DEFAULT_ACTION, catch, kept=stand.kept)
 
     def _each_stand(
         self, lead: Callable[[IsSpent], Stand], taken: frozenset[LimitedEdge]
@@ -271,6 +276,16 @@ class _Answers:
         if not answer:
             self.taken |= {edge}
         return answer
+
+
+def path_text(steps: Sequence[tuple[str, str | None]]) -> str:
+    """A path as text: the names of its nodes, each with the action that leads to it."""
+    parts = [steps[0][0]]
+    for name, action in steps[1:]:
+        parts += ["->" if action == DEFAULT_ACTION else f"-{action}->", name]
+    if len(parts) > 2 * _SHOWN:
+        parts = [*parts[:_SHOWN], "...", *parts[-_SHOWN:]]
+    return " ".join(parts)
 
 
 class DataFlow:

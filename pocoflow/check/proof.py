@@ -12,6 +12,7 @@ from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph, check_namesakes
 from pocoflow.check.item_rules import check_items
+from pocoflow.check.order_rules import check_order
 from pocoflow.check.silence import Silencer, Used, needless
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_links, subflows_of
@@ -84,6 +85,7 @@ class Proof:
             check_items(subject),
             check_storage(subject),
             check_links(subject),
+            check_order(subject),
         )
         found = [one for rule in rules for one in self._kept(rule)]
         return [*found, *others, *self._clashes]

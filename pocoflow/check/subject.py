@@ -79,6 +79,7 @@ class Subject:
         ignore: The codes of findings that are not to be told.
         ends_in_time: Whether a run has a deadline.
         is_watched: Whether somebody looks at the store between the nodes.
+        is_new: Whether the run begins where it begins, and has not come there before.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -98,6 +99,7 @@ class Subject:
     ignore: tuple[str, ...] = ()
     ends_in_time: bool = False
     is_watched: bool = False
+    is_new: bool = True
 
     def __post_init__(self) -> None:
         self.fields = Fields(self.schema)
@@ -165,6 +167,8 @@ class Subject:
         if self.fields or self.inputs is not None:
             return True
         if any(edge.written == "flow" for level in self.levels for edge in level.graph.edges):
+            return True
+        if any(level.graph.rules for level in self.levels):
             return True
         kinds: set[Any] = {type(place.node) for _, place in self.nodes}
         return any(map(_is_typed, kinds))

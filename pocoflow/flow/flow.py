@@ -60,12 +60,13 @@ from pocoflow.flow.starting import (
     snapshots,
 )
 from pocoflow.graph.graph import Graph, GraphNode, Taken, graphs_in
+from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.edges import UNSET, End, users_line
+from pocoflow.nodes.edges import UNSET, Branch, End, users_line
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phases, two_arguments
 from pocoflow.nodes.question import Question
@@ -250,6 +251,38 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         add = self._add_edge if isinstance(source, str) else self._own_edges.add
         add(source, target, (frame.f_code.co_filename, frame.f_lineno), (at_most, then))
         return self
+
+    def require(self, node: NodeLike[Any] | Branch, /) -> Require[Self]:
+        """Begin a rule: ``flow.require(approve).before(publish)``, or ``.after(pay)``.
+
+        Validation proves it on every path of the flow: nested flows, branches in any order, and
+        edges for errors included. A path that breaks it is an error, which stops each run before
+        its first node. Where the path ends with an error that no edge catches, a cancellation,
+        the deadline or ``max_steps``, nothing is required any more.
+
+        Args:
+            node: What has to be visited: a node or a flow, or ``node.when(action)`` for a visit
+                that ends with the action. A visit that an error ends does not count.
+
+        Raises:
+            DefinitionError: It is neither.
+        """
+        what = visited("flow.require", node)
+        half = OrderRule("require", what, what, where=users_line())
+        return Require(self, what, self._own_edges.begin_rule(half))
+
+    def forbid(self, node: NodeLike[Any], /) -> Forbid[Self]:
+        """Begin a rule: ``flow.forbid(send).after(refuse)``; proved as those of :meth:`require`.
+
+        Args:
+            node: What must not be visited: a node or a flow.
+
+        Raises:
+            DefinitionError: It is neither.
+        """
+        what = visited("flow.forbid", node, with_action=False)
+        half = OrderRule("forbid", what, what, where=users_line())
+        return Forbid(self, what, self._own_edges.begin_rule(half))
 
     def use(
         self,
@@ -913,7 +946,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             store = open_store(given, self.schema, self.flow_name)
         else:
             store = self._next_store(given, named)
-        self._prove(place, (), store)
+        self._prove(place, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
         database = self._open_database(graph)
@@ -1008,22 +1041,39 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             line.taken = Taken(0, found.taken)
         return line, database
 
-    def _prove(self, place: GraphNode, frames: tuple[GraphNode, ...], store: Store[Any]) -> None:
+    def _prove(
+        self,
+        place: GraphNode,
+        frames: tuple[GraphNode, ...],
+        store: Store[Any],
+        *,
+        is_new: bool = False,
+    ) -> None:
         schema = store.schema if isinstance(store.schema, type) else self.schema
         # One graph may be inside of several flows, so a place in it is not all that counts.
-        where = frames or place
+        where: object = frames or place
+        graph = self.graph
+        if place is not graph.start:
+            where = (where, is_new)
 
         def find() -> tuple[Graph, Proof]:
-            return self.graph, self._proof(place, frames, schema)
+            return graph, self._proof(place, frames, schema, is_new=is_new)
 
         self._proofs.stop(where, schema, self.db_path, store, find)
 
-    def _proof(self, place: GraphNode, frames: tuple[GraphNode, ...], schema: object) -> Proof:
+    def _proof(
+        self,
+        place: GraphNode,
+        frames: tuple[GraphNode, ...],
+        schema: object,
+        *,
+        is_new: bool = True,
+    ) -> Proof:
         graph, stored = self.graph, self.db_path is not None
         strays = () if self._is_part else tuple(self._edges.values())
         # Hooks are given the store, and checkpoints have it.
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
-        known_by = (self.inputs, self.outputs, stored, watched, bool(strays))
+        known_by = (self.inputs, self.outputs, stored, watched, bool(strays), is_new)
         outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at)
 
         def make() -> Subject:
@@ -1043,6 +1093,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 ignore=self.ignore,
                 ends_in_time=self.deadline is not None,
                 is_watched=watched,
+                is_new=is_new,
             )
 
         # The proof keeps the schema, so its id stays its own.

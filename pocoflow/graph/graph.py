@@ -23,7 +23,7 @@ from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
 
 if TYPE_CHECKING:
-    from pocoflow.graph.render import Picture
+    from pocoflow.graph.render import DrawnRule, Picture
 
 __all__ = [
     "Graph",
@@ -414,6 +414,7 @@ class Graph:
         resources: What the nodes that can be reached take from the run, those of nested flows
             included, each with the name of the first that does.
         middleware: What the flow has around visits of nodes and attempts.
+        rules: What the flow says of the order of visits.
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
     """
@@ -430,6 +431,7 @@ class Graph:
         "nodes",
         "only_awaits",
         "resources",
+        "rules",
         "start",
         "wraps",
     )
@@ -450,6 +452,7 @@ class Graph:
         within = (graph for place in self.nodes.values() for graph in place.within)
         self.wraps: bool = own.middleware != NO_MIDDLEWARE or any(graph.wraps for graph in within)
         self.conflicts = tuple(self._conflicts(own))
+        self.rules = tuple(own.rules)
         self.is_async: bool = all(
             all(graph.is_async for graph in place.within) if place.within else place.exec_async
             for place in self.nodes.values()
@@ -577,8 +580,32 @@ class Graph:
                     DrawnEdge(edge.source, edge.label, edge.target, edge.is_error)
                     for edge in graph.edges
                 ],
+                graph.drawn_rules(),
             )
         return drawn[id(self)]
+
+    def find(self, node: _Node) -> tuple[tuple[str, ...], GraphNode] | None:
+        """A node in here or inside of one of its nodes, with the names around it."""
+        return next(
+            (
+                (path, place)
+                for path, graph in self.levels()
+                for place in graph.nodes.values()
+                if place.node is node
+            ),
+            None,
+        )
+
+    def drawn_rules(self) -> list[DrawnRule]:
+        """The rules of the flow as they are drawn."""
+        from pocoflow.graph.render import DrawnRule
+
+        found = []
+        for rule in self.rules:
+            ends = [(*one[0], one[1].name) for one in map(self.find, rule.drawn) if one is not None]
+            if len(ends) == 2:
+                found.append(DrawnRule(ends[0], rule.label, ends[1], rule.kind == "never after"))
+        return found
 
     # -- drawing --------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["DrawnEdge", "Picture", "to_dot", "to_mermaid"]
+__all__ = ["DrawnEdge", "DrawnRule", "Picture", "to_dot", "to_mermaid"]
 
 
 class DrawnEdge(NamedTuple):
@@ -24,6 +25,22 @@ class DrawnEdge(NamedTuple):
     is_error: bool = False
 
 
+class DrawnRule(NamedTuple):
+    """A rule about the order of visits as it is drawn: a dotted line between two nodes.
+
+    Attributes:
+        first: The names of the nodes around the one that it begins at, and its own.
+        label: What is written at it.
+        second: Those of the one that it ends at.
+        forbids: Whether it ends with a cross.
+    """
+
+    first: tuple[str, ...]
+    label: str
+    second: tuple[str, ...]
+    forbids: bool = False
+
+
 class Picture(NamedTuple):
     """A graph as it is drawn.
 
@@ -31,11 +48,13 @@ class Picture(NamedTuple):
         start: The name of the node where it begins.
         nodes: The names of its nodes, each with the pictures of the graphs inside of it.
         edges: Its edges.
+        rules: What is said of the order of its visits.
     """
 
     start: str
     nodes: Sequence[tuple[str, Sequence[Picture]]]
     edges: Sequence[DrawnEdge]
+    rules: Sequence[DrawnRule] = ()
 
 
 # Fill and stroke of a marked node, by severity; any other severity is drawn as the last.
@@ -72,6 +91,14 @@ class _Level:
         self.start = picture.start
         self.boxes: dict[str, _Box] = {}
         self.edges = picture.edges
+        self.rules = picture.rules
+
+    def box(self, names: tuple[str, ...]) -> _Box:
+        """A node of it, or inside of one of its nodes."""
+        level = self
+        for name, inner in pairwise(names):
+            level = next(one for one in level.boxes[name].levels if inner in one.boxes)
+        return level.boxes[names[-1]]
 
     @property
     def suffix(self) -> str:
@@ -146,6 +173,10 @@ def _mermaid_level(level: _Level, indent: str) -> _Lines:
         arrow = f'{line}|"{_mermaid_label(edge.label)}"|' if edge.label else line
         target = f"finish{level.suffix}" if edge.target is None else boxes[edge.target].id
         yield f"{indent}{boxes[edge.source].id} {arrow} {target}"
+    for rule in level.rules:
+        line = "-.-x" if rule.forbids else "-.-o"
+        first, second = level.box(rule.first), level.box(rule.second)
+        yield f'{indent}{first.id} {line}|"{_mermaid_label(rule.label)}"| {second.id}'
     if ends:
         yield f"{indent}finish{level.suffix}((( )))"
 
@@ -179,6 +210,11 @@ def _dot_level(level: _Level, indent: str, marks: Mapping[str, str]) -> _Lines:
         shown += ["style=dashed"] if edge.is_error else []
         target = finish if edge.target is None else level.boxes[edge.target]
         yield f"{indent}{source.first().id} -> {_dot_arrow(source, target, shown)}"
+    for rule in level.rules:
+        first, second = level.box(rule.first), level.box(rule.second)
+        look = [f'label="{_dot_label(rule.label)}"', "style=dotted", "constraint=false"]
+        look.append(f"arrowhead={'tee' if rule.forbids else 'odot'}")
+        yield f"{indent}{first.first().id} -> {_dot_arrow(first, second, look)}"
     if ends:
         yield f'{indent}{finish} [shape=doublecircle, width=0.15, label=""]'
 

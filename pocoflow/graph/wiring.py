@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
+from pocoflow.graph.order import OrderRule
 from pocoflow.nodes.base import Node, NodeLike, check_target, make_limit, note_part
 from pocoflow.nodes.edges import DEFAULT_ACTION, UNSET, Branch, Catch, Edge, wiring_changed
 from pocoflow.nodes.middleware import (
@@ -105,6 +106,7 @@ class FlowEdges:
         sources: The nodes that have an edge here.
         replaced: Edges that were written over, as (source, before, after).
         middleware: What wraps visits of nodes and attempts of the flow.
+        rules: What the flow says of the order of visits.
     """
 
     def __init__(self) -> None:
@@ -113,13 +115,14 @@ class FlowEdges:
         self.sources: list[NodeLike[Any]] = []
         self.replaced: list[tuple[NodeLike[Any], Edge, Edge]] = []
         self.middleware = NO_MIDDLEWARE
+        self.rules: list[OrderRule] = []
 
     def copy(self) -> FlowEdges:
         """The same edges, to which others can be added."""
         other = FlowEdges()
         other._by_node = dict(self._by_node)
         other.sources, other.replaced = [*self.sources], [*self.replaced]
-        other.middleware = self.middleware
+        other.middleware, other.rules = self.middleware, [*self.rules]
         return other
 
     def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:
@@ -135,6 +138,17 @@ class FlowEdges:
         attempts = () if attempt is None else (attempt,)
         self.middleware = Middleware(visits, attempts).within(self.middleware)
         wiring_changed()
+
+    def begin_rule(self, half: OrderRule) -> Callable[[OrderRule], None]:
+        """Note the first half of a rule; what is returned notes the whole of it."""
+        self.rules.append(half)
+        wiring_changed()
+
+        def add(rule: OrderRule) -> None:
+            self.rules[:] = [*(one for one in self.rules if one is not half), rule]
+            wiring_changed()
+
+        return add
 
     def add(
         self,

@@ -1,0 +1,436 @@
+"""Rules that flows state about the order of visits, proved on every path.
+
+A rule is an automaton with two states that reads what happens: ``a``, what it requires or forbids,
+and ``b``, what that is before or after. It is followed together with the flow, breadth first, so
+that the path of a finding is a shortest one. Of parallel branches, steps may come in any order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import NamedTuple, TypeAlias
+
+from pocoflow.check.findings import Finding
+from pocoflow.check.flat import Spot, Walk, Way, path_text
+from pocoflow.check.subject import Level, Subject
+from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.order import OrderRule, Visited
+from pocoflow.nodes.edges import ANY_ACTION
+from pocoflow.nodes.parallel import FAILED, FanOut, Spread
+from pocoflow.nodes.subflow import Subflow
+
+Path: TypeAlias = tuple[tuple[str, str | None], ...]
+"""The names of nodes, each with the action that leads to it."""
+
+
+class _State(NamedTuple):
+    """What is known of a rule.
+
+    Attributes:
+        value: ``before``: whether what is required was visited; ``after``: whether it has still to
+            be; ``never after``: whether it is forbidden from now on.
+        touched: Whether the branch has had a say in that.
+    """
+
+    value: bool
+    touched: bool = False
+
+
+@dataclass(slots=True)
+class _Explored:
+    """All that may happen in a flow or a branch.
+
+    Attributes:
+        ends: The states in which it may end, each with the action; ``None`` if not known.
+        inside: The states in which it may be stopped.
+        failing: The states in which an error may leave it.
+        first: A way to each of the things that may happen in it.
+        broken: A way on which the rule is broken, if there is one.
+    """
+
+    ends: set[tuple[_State, str | None]] = field(default_factory=set)
+    inside: set[_State] = field(default_factory=set)
+    failing: set[_State] = field(default_factory=set)
+    first: dict[str, Path] = field(default_factory=dict)
+    broken: Path | None = None
+
+
+class _Outcome(NamedTuple):
+    """The states behind a node.
+
+    Attributes:
+        ended: Where it ended, each with the action; ``None`` if not known.
+        collected: Where failures of its branches were collected.
+        raised: Where it raised an error.
+        inside: Where it was stopped.
+    """
+
+    ended: set[tuple[_State, str | None]]
+    collected: set[_State]
+    raised: set[_State]
+    inside: set[_State]
+
+    def on(self, place: GraphNode, way: Way) -> set[_State]:
+        """The states in which a node may be left on one of its ways."""
+        if way.catch is not None:
+            return self.raised
+        if way.action == FAILED and _collects(place):
+            return self.collected
+        return {
+            one
+            for one, action in self.ended
+            if None in (action, way.action) or action == way.action
+        }
+
+
+def check_order(subject: Subject) -> Iterator[Finding]:
+    """A finding for each rule that a path breaks, or that is about nothing in its flow."""
+    for level in subject.levels:
+        for rule in level.graph.rules:
+            idle = _idle(level.graph, rule)
+            if idle is None:
+                start = level.graph.start
+                if level.graph is subject.graph and subject.is_new:
+                    start = subject.place or start
+                yield from _broken(subject, level, rule, Walk(start))
+            else:
+                yield subject.finding("PF114", *idle, where=rule.where)
+
+
+def _broken(subject: Subject, level: Level, rule: OrderRule, walk: Walk) -> Iterator[Finding]:
+    found = _Proof(rule).explore(walk, False, is_whole=True).broken
+    if found is None:
+        return
+    what, other = rule.what, rule.other
+    said = {
+        "before": f"{other} can come without {what} before it",
+        "after": f"the flow can end without {what} after {other}",
+        "never after": f"{what} can come after {other}",
+    }[rule.kind]
+    if rule.each:
+        said = f"{other} can come without {what} since the last {other}"
+    steps = [(label(name, level.path) if name != "END" else name, action) for name, action in found]
+    last = next((name for name, _ in reversed(steps) if name != "END"), None)
+    yield subject.finding(
+        "PF113",
+        f"the rule {rule} is broken on the path {path_text(steps)}: {said}",
+        "lead that path another way, or change the rule",
+        node=last,
+        where=rule.where,
+    )
+
+
+def _idle(graph: Graph, rule: OrderRule) -> tuple[str, str] | None:
+    """What is wrong with a rule that says nothing of its flow, and how to fix it."""
+    if rule.kind in ("require", "forbid"):
+        ways = ".after(node)" if rule.kind == "forbid" else ".before(node) or .after(node)"
+        return f"the rule {rule} does not say when", f"go on with {ways}"
+    for one in (rule.what, rule.other):
+        found = graph.find(one.node)
+        if found is None:
+            return (
+                f"the rule {rule} is about {one.node.name!r}, which is not in this flow",
+                "write the edges that lead to it, or take the rule out",
+            )
+        actions = found[1].declared
+        if one.action is not None and actions is not None and one.action not in actions:
+            said = f"the rule {rule} is about an action that {one.node.name!r} never returns"
+            return f"{said} (it returns: {', '.join(map(repr, actions))})", "write one of those"
+    return None
+
+
+_Here: TypeAlias = tuple[Spot, _State]
+
+
+class _States:
+    """The states in which a rule may be at each place of a walk, breadth first.
+
+    Args:
+        read: Gives the state after something has happened; ``None`` if that breaks the rule.
+        must_be_done: Whether nothing may be left to be done at an end.
+        start: The state in which the walk begins.
+
+    Attributes:
+        found: What was found until now.
+        queue: Where to go on.
+    """
+
+    def __init__(
+        self, read: Callable[[_State, str], _State | None], must_be_done: bool, start: _State
+    ) -> None:
+        self._read, self._must_be_done = read, must_be_done
+        self._came: dict[_Here, tuple[_Here, str] | None] = {}
+        self.found = _Explored(inside={start})
+        self.queue: deque[_Here] = deque()
+
+    def path(self, here: _Here | None) -> Path:
+        """A shortest path to a place."""
+        steps: list[tuple[str, str | None]] = []
+        while here is not None:
+            before = self._came[here]
+            steps.append((here[0].name, None if before is None else before[1]))
+            here = None if before is None else before[0]
+        return tuple(reversed(steps))
+
+    def go(self, source: _Here | None, way: Way, state: _State, happens: str) -> None:
+        """Go one way, on which some things happen."""
+        found, target, action = self.found, way.target, way.action or ANY_ACTION
+        name = "END" if target is None else target.name
+        step = (name, None if source is None else action)
+        for one in happens:
+            found.first.setdefault(one, (*self.path(source), step))
+            after = self._read(state, one)
+            if after is None:
+                found.broken = found.broken or (*self.path(source), step)
+                return
+            state = after
+        if target is None:
+            found.ends.add((state, way.ending))
+            if self._must_be_done and state.value:
+                found.broken = found.broken or (*self.path(source), step)
+        elif (target, state) not in self._came:
+            here = (target, state)
+            self._came[here] = None if source is None else (source, action)
+            self.queue.append(here)
+
+
+class _Proof:
+    """Follows one rule through flows and branches."""
+
+    def __init__(self, rule: OrderRule) -> None:
+        self._rule = rule
+        self._known: dict[tuple[int, bool], _Explored] = {}
+        self._walks: dict[int, Walk] = {}
+
+    def explore(self, walk: Walk, value: bool, *, is_whole: bool = False) -> _Explored:
+        """All that may happen from the start of a walk.
+
+        Args:
+            walk: The walk.
+            value: What is known of the rule there.
+            is_whole: Whether it is the flow of the rule, and not a branch in it.
+        """
+        states = _States(self._read, is_whole and self._rule.kind == "after", _State(value))
+        start, found = walk.start, states.found
+        for happens in self._entering(start.frames, start):
+            states.go(None, Way(None, start), _State(value), happens)
+        while states.queue and not found.broken:
+            here = states.queue.popleft()
+            spot, state = here
+            outcome = _Outcome({(state, None)}, set(), {state}, {state})
+            if spot.place.branches:
+                outcome = self._branches(spot, state, states.path(here), found)
+            found.inside |= outcome.inside
+            if not _catches_all(spot):
+                found.failing |= outcome.raised
+            for way in spot.ways:
+                after = outcome.on(spot.place, way)
+                for happens in self._happens(spot, way):
+                    for one in after:
+                        states.go(here, way, one, happens)
+        found.inside |= _ends(found)
+        return found
+
+    # -- what happens on a way --------------------------------------------------------------------
+
+    def _read(self, state: _State, happens: str) -> _State | None:
+        """The state after something; ``None`` if that breaks the rule."""
+        kind, value = self._rule.kind, state.value
+        if kind == "before":
+            if happens == "a":
+                return _State(True, True)
+            if not value:
+                return None
+            return _State(False, True) if self._rule.each else state
+        if kind == "after":
+            return _State(happens == "b", True)
+        if happens == "b":
+            return _State(True, True)
+        return None if value else state
+
+    def _happens(self, spot: Spot, way: Way) -> Iterator[str]:
+        """What may happen on a way: its node ends, flows are left and entered, a node begins."""
+        places = (*spot.frames, spot.place)
+        caught = len(places)
+        if way.catch is not None:
+            caught = next(n for n, one in enumerate(places) if one.node is way.catch.node)
+        parts = [self._ending(spot.place, way.action, caught <= len(spot.frames))]
+        for depth in range(len(spot.frames) - 1, way.kept - 1, -1):
+            parts.append(self._ending(spot.frames[depth], way.ending, caught <= depth))
+        target = way.target
+        parts.append([""] if target is None else self._entering(target.frames[way.kept :], target))
+        return map("".join, product(*parts))
+
+    def _entering(self, frames: Sequence[GraphNode], spot: Spot) -> list[str]:
+        return ["".join(self._beginning(one) for one in (*frames, spot.place))]
+
+    def _beginning(self, place: GraphNode) -> str:
+        return "".join(name for name, one in self._watched(begins=True) if one.node is place.node)
+
+    def _ending(self, place: GraphNode, action: str | None, is_error: bool) -> list[str]:
+        """What may have happened with the end of a node; nothing if it was an error."""
+        found = [""]
+        for name, one in self._watched(begins=False):
+            if one.node is not place.node or is_error:
+                continue
+            if one.action is None or one.action == action:
+                found = [f"{before}{name}" for before in found]
+            elif action is None and one.action not in place.targets:
+                found += [f"{before}{name}" for before in found]
+        return found
+
+    def _watched(self, *, begins: bool) -> Iterator[tuple[str, Visited]]:
+        """What counts when a node begins, or when it ends.
+
+        What is required has to be done; all else counts from its beginning, unless it is about the
+        action that ends it.
+        """
+        what, other = self._rule.what, self._rule.other
+        if (self._rule.kind == "never after") == begins:
+            yield "a", what
+        if (other.action is None) == begins:
+            yield "b", other
+
+    # -- parallel branches ------------------------------------------------------------------------
+
+    def _branches(self, spot: Spot, state: _State, path: Path, found: _Explored) -> _Outcome:
+        """The states behind a node with branches; what happens in these is noted."""
+        node = spot.place.node
+        assert isinstance(node, Spread)
+        if isinstance(node, FanOut) and node.limit == 1:
+            return self._in_turn(spot, state, path, found)
+        those = [self._explored(graph, state.value) for graph in spot.place.branches]
+        for one in those:
+            self._note(one, spot, path, found)
+        self._note_beside(those, spot, path, found)
+        return _joined_by(state, those, node)
+
+    def _in_turn(self, spot: Spot, state: _State, path: Path, found: _Explored) -> _Outcome:
+        """The states behind a branch that works on one item after the other."""
+        raised, inside = {state}, {state}
+        queue = [(state, False)]
+        for one, has_failed in queue:  # grows while it is walked through
+            branch = self._explored(spot.place.branches[0], one.value)
+            self._note(branch, spot, path, found)
+            failing = {_after(one, other) for other in branch.failing}
+            inside |= {_after(one, other) for other in branch.inside}
+            following = {(_after(one, other), has_failed) for other in _ends(branch)}
+            if _collects(spot.place):
+                following |= {(other, True) for other in failing}
+            else:
+                raised |= failing
+            queue += following - {*queue}
+        ended = {(one, None) for one, has_failed in queue if not has_failed}
+        collected = {one for one, has_failed in queue if has_failed}
+        every = {one for one, _ in queue}
+        return _Outcome({*ended}, collected, raised | every, inside | every)
+
+    def _explored(self, graph: Graph, value: bool) -> _Explored:
+        key = (id(graph), value)
+        if key not in self._known:
+            if id(graph) not in self._walks:
+                self._walks[id(graph)] = Walk(graph.start)
+            self._known[key] = self.explore(self._walks[id(graph)], value)
+        return self._known[key]
+
+    def _note(self, inside: _Explored, spot: Spot, path: Path, found: _Explored) -> None:
+        for name, way in inside.first.items():
+            found.first.setdefault(name, _inside(spot, path, way))
+        if inside.broken is not None:
+            found.broken = found.broken or _inside(spot, path, inside.broken)
+
+    def _note_beside(
+        self, those: Sequence[_Explored], spot: Spot, path: Path, found: _Explored
+    ) -> None:
+        """Note what a branch breaks because another one runs beside it."""
+        # Between the two, whatever comes in time for one may be taken back by the other.
+        pair = {"before": ("b", "b"), "never after": ("b", "a")}.get(self._rule.kind)
+        if pair is None or (self._rule.kind == "before" and not self._rule.each):
+            return
+        is_fan = isinstance(spot.place.node, FanOut)
+        for number, one in enumerate(those):
+            for other_number, other in enumerate(those):
+                if number == other_number and not is_fan:
+                    continue
+                if pair[0] in one.first and pair[1] in other.first:
+                    first = _inside(spot, path, one.first[pair[0]])
+                    second = _inside(spot, path, other.first[pair[1]])
+                    found.broken = found.broken or (*first, (second[-1][0], "beside it"))
+                    return
+
+
+def _catches_all(spot: Spot) -> bool:
+    """Whether every error of a node is caught, there or in a flow around it."""
+    places = (*spot.frames, spot.place)
+    return any(issubclass(Exception, one.kinds) for place in places for one in place.catches)
+
+
+def _collects(place: GraphNode) -> bool:
+    return isinstance(place.node, Spread) and place.node.collects
+
+
+def _inside(spot: Spot, path: Path, way: Path) -> Path:
+    """A path into a branch of a node."""
+    return (*path, *((spot.inside(name), action or "default") for name, action in way))
+
+
+def _ends(explored: _Explored) -> set[_State]:
+    return {one for one, _ in explored.ends}
+
+
+def _after(before: _State, here: _State) -> _State:
+    return here if here.touched else before
+
+
+def _joined_by(before: _State, branches: Sequence[_Explored], node: Spread) -> _Outcome:
+    """The states behind branches that run side by side, all of them or, of a fan, any number."""
+    is_fan = isinstance(node, FanOut)
+    ends, inside = [_ends(one) for one in branches], [one.inside for one in branches]
+
+    def joined(those: Sequence[set[_State]], failing: int | None = None) -> set[_State]:
+        """Where all branches are in one of these states, or one of them fails."""
+        if failing is None:
+            return _joined(before, [], those) if is_fan else _joined(before, those, [])
+        failed = branches[failing].failing
+        if is_fan:
+            return _joined(before, [failed], those)
+        return _joined(before, [*those[:failing], failed, *those[failing + 1 :]], [])
+
+    ended = {(one, None) for one in joined(ends)}
+    if isinstance(node, Subflow):
+        return _Outcome(
+            {(_after(before, one), action) for one, action in branches[0].ends},
+            set(),
+            {before} | joined(ends) | joined(inside, 0),
+            joined(inside),
+        )
+    numbers = range(len(branches))
+    either = [one.failing | _ends(one) for one in branches]
+    collected: set[_State] = set().union(*(joined(either, number) for number in numbers))
+    # Items that are no list raise before the branches begin, what they wrote when it is merged.
+    raised = {before, *joined(ends)}
+    if node.collects:
+        return _Outcome({*ended}, collected, raised | collected, joined(inside))
+    stopped: set[_State] = set().union(*(joined(inside, number) for number in numbers))
+    return _Outcome({*ended}, set(), raised | stopped, joined(inside))
+
+
+def _joined(
+    before: _State, branches: Sequence[set[_State]], perhaps: Sequence[set[_State]]
+) -> set[_State]:
+    """The states after branches that run side by side, each of which is in one of its own.
+
+    Args:
+        before: The state in which they begin.
+        branches: Those of each branch.
+        perhaps: Those of branches that may be there or not.
+    """
+    if not all(branches):
+        return set()  # one of them never comes there
+    found = {one for those in (*branches, *perhaps) for one in those if one.touched}
+    if all(any(not one.touched for one in those) for those in branches):
+        found.add(before)
+    return found

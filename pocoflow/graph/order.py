@@ -1,0 +1,166 @@
+"""Rules that a flow states about the order in which its nodes are visited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias
+
+from typing_extensions import TypeVar
+
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import short
+from pocoflow.nodes.base import Node, NodeLike
+from pocoflow.nodes.edges import ANY_ACTION, Branch, users_line
+from pocoflow.nodes.porting import not_a_node
+
+FlowT = TypeVar("FlowT")
+
+Kind: TypeAlias = Literal["before", "after", "never after", "require", "forbid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """Visits of a node.
+
+    Attributes:
+        node: The node, or flow.
+        action: Only those that end with this action; ``None`` for all of them.
+    """
+
+    node: NodeLike[Any]
+    action: str | None = None
+
+    def __str__(self) -> str:
+        shown = self.node.name
+        return shown if self.action is None else f"{shown}.when({self.action!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRule:
+    """A rule of a flow, which must hold on each of its paths.
+
+    Attributes:
+        kind: ``before``: ``what`` is visited before each visit of ``other``. ``after``: it is,
+            after each. ``never after``: it is not. ``require``, ``forbid``: that was not said.
+        what: What is required, or forbidden.
+        other: What it is required before or after, or forbidden after.
+        each: Whether ``what`` counts once for one visit of ``other``.
+        where: File and line where it is written.
+    """
+
+    kind: Kind
+    what: Visited
+    other: Visited
+    each: bool = False
+    where: tuple[str, int] | None = None
+
+    @property
+    def drawn(self) -> tuple[NodeLike[Any], ...]:
+        """The nodes from which to which it is drawn; none if it is half a rule."""
+        if self.kind in ("require", "forbid"):
+            return ()
+        ends = (self.what.node, self.other.node)
+        return ends if self.kind == "before" else ends[::-1]
+
+    @property
+    def label(self) -> str:
+        """What is written at it in a drawing."""
+        if self.kind == "before":
+            return "required before each" if self.each else "required before"
+        return "forbidden after" if self.kind == "never after" else "required after"
+
+    def __str__(self) -> str:
+        if self.kind in ("require", "forbid"):
+            return f"{self.kind}({self.what})"
+        verb = "forbid" if self.kind == "never after" else "require"
+        relation = "before" if self.kind == "before" else "after"
+        return f"{verb}({self.what}).{relation}({self.other}{', each=True' * self.each})"
+
+
+Add: TypeAlias = Callable[[OrderRule], object]
+
+
+class Require(Generic[FlowT]):
+    """The first half of a rule; ``flow.require(node)`` makes it."""
+
+    def __init__(self, flow: FlowT, what: Visited, add: Add) -> None:
+        self._flow, self._what, self._add = flow, what, add
+
+    def before(self, node: NodeLike[Any], /, *, each: bool = False) -> FlowT:
+        """On every path, the required node is visited before this one.
+
+        Args:
+            node: A node or a flow.
+            each: Whether it must be visited again before each further visit of this one.
+
+        Returns:
+            The flow.
+
+        Raises:
+            DefinitionError: An argument makes no sense.
+        """
+        if type(each) is not bool:
+            raise DefinitionError(f"require(...).before(..., each={short(each)}): True or False")
+        other = visited("require(...).before", node, with_action=False)
+        self._add(OrderRule("before", self._what, other, each, users_line()))
+        return self._flow
+
+    def after(self, node: NodeLike[Any] | Branch, /) -> FlowT:
+        """On every path that ends the flow, the required node is visited after this one.
+
+        Args:
+            node: A node or a flow, or ``node.when(action)`` for visits that end with an action.
+
+        Returns:
+            The flow.
+
+        Raises:
+            DefinitionError: An argument makes no sense.
+        """
+        other = visited("require(...).after", node)
+        self._add(OrderRule("after", self._what, other, where=users_line()))
+        return self._flow
+
+
+class Forbid(Generic[FlowT]):
+    """The first half of a rule; ``flow.forbid(node)`` makes it."""
+
+    def __init__(self, flow: FlowT, what: Visited, add: Add) -> None:
+        self._flow, self._what, self._add = flow, what, add
+
+    def after(self, node: NodeLike[Any] | Branch, /) -> FlowT:
+        """On no path, the forbidden node is visited after this one.
+
+        Args:
+            node: A node or a flow, or ``node.when(action)`` for visits that end with an action. The
+                forbidden node itself means that it is visited once at most.
+
+        Returns:
+            The flow.
+
+        Raises:
+            DefinitionError: An argument makes no sense.
+        """
+        other = visited("forbid(...).after", node)
+        self._add(OrderRule("never after", self._what, other, where=users_line()))
+        return self._flow
+
+
+def visited(where: str, given: object, *, with_action: bool = True) -> Visited:
+    """What a rule is about.
+
+    Raises:
+        DefinitionError: It is neither a node nor, where that may be, ``node.when(action)``.
+    """
+    if isinstance(given, Branch) and with_action:
+        if given.action == ANY_ACTION:
+            raise DefinitionError(
+                f"{where}({given.node.name}.when('*')): a rule is about one action, or about the "
+                "node with any of them: give the node itself"
+            )
+        return Visited(given.node, given.action)
+    if not isinstance(given, Node):
+        also = ", or node.when(action)" if with_action else ""
+        raise DefinitionError(f"{where} takes a node{also}, not {not_a_node(given)}")
+    return Visited(given)
