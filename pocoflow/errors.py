@@ -38,6 +38,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── RunPaused
     │   ├── RunFailedError
     │   ├── ThreadBusyError
+    │   ├── RunInterruptedError
     │   ├── DeadlineError            TimeoutError
     │   ├── QuestionExpiredError     TimeoutError
     │   └── NoRunError
@@ -97,6 +98,7 @@ __all__ = [
     "RunError",
     "RunExistsError",
     "RunFailedError",
+    "RunInterruptedError",
     "RunLostError",
     "RunNotFoundError",
     "RunPaused",
@@ -421,6 +423,10 @@ class ThreadBusyError(RunError):
     ) -> None:
         self.run_id, self.thread, self.status = run_id, thread, status
         super().__init__(*args, remedies=remedies)
+
+
+class RunInterruptedError(RunError):
+    """A run was interrupted again and again without finishing a step, and no worker takes it."""
 
 
 class QuestionExpiredError(RunError, TimeoutError):

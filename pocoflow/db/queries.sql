@@ -2,11 +2,11 @@
 
 -- name: insert_run
 INSERT INTO pf_run (
-    run_id, flow_name, status, started_at, current_node, owned, fence, token, store_name,
+    run_id, flow_name, status, started_at, due_at, current_node, owned, fence, token, store_name,
     parent_run_id, parent_step, graph_no, thread, inputs
 ) VALUES (
-    :run_id, :flow_name, :status, :started_at, :current_node, :owned, :fence, :token, :store_name,
-    :parent_run_id, :parent_step, :graph_no, :thread, :inputs
+    :run_id, :flow_name, :status, :started_at, :due_at, :current_node, :owned, :fence, :token,
+    :store_name, :parent_run_id, :parent_step, :graph_no, :thread, :inputs
 );
 
 -- name: insert_label
@@ -82,6 +82,10 @@ UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
 WHERE question = ? AND answer IS ? AND closed = 0
 RETURNING question;
 
+-- name: answered_run
+-- A run that waits is due as soon as one of its questions is answered.
+UPDATE pf_run SET due_at = ? WHERE run_no = ? AND status = 'paused';
+
 -- name: take_answer
 -- A run goes on with what this question has now: its answer, or none until its deadline.
 UPDATE pf_questions SET taken = 1 WHERE question = ?;
@@ -108,8 +112,13 @@ UPDATE pf_questions SET closed = 1
 WHERE run_no = :run_no AND closed = 0 AND (:line = 0 OR line IN (SELECT line FROM inside));
 
 -- name: pause_run
+-- A run is due again when a question has been answered meanwhile, or passes its deadline.
 UPDATE pf_run SET
-    status = 'paused', completed_at = NULL, total_steps = ?, current_node = ?, owned = 0
+    status = 'paused', completed_at = NULL, total_steps = ?, current_node = ?, owned = 0,
+    due_at = (
+        SELECT min(coalesce(answered_at, deadline)) FROM pf_questions AS q
+        WHERE q.run_no = pf_run.run_no AND q.closed = 0 AND q.taken = 0
+    )
 WHERE run_no = ?;
 
 -- name: cancel_waiting
@@ -121,22 +130,29 @@ WHERE run_no = ? AND (
 
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
--- waited for an answer which is there, or will not come any more; one of them, or all.
-SELECT * FROM pf_runs
-WHERE flow_name = :flow AND run_no = coalesce(:run_no, run_no) AND (
+-- waited for an answer which is there, or will not come any more.
+SELECT * FROM pf_runs AS r WHERE flow_name = :flow AND (
     (status = 'running' AND owned = 1)
     OR (status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
         SELECT 1 FROM pf_log AS l
-        WHERE l.id >= pf_runs.run_no << 32 AND l.id < pf_runs.run_no + 1 << 32
-            AND l.kind IN (0, 16)
+        WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
     ))
-    OR (status = 'paused' AND EXISTS (
-        SELECT 1 FROM pf_questions AS q
-        WHERE q.run_no = pf_runs.run_no AND q.closed = 0 AND q.taken = 0
-            AND (q.answer IS NOT NULL OR q.deadline <= :now)
-    ))
+    OR (status = 'paused' AND due_at <= :now)
 )
 ORDER BY run_no;
+
+-- name: can_go_on
+-- Whether a run, whose lock is held here, is one to recover, or a queued one that is due; a fork always
+-- is.
+SELECT 1 FROM pf_run AS r WHERE run_no = :run_no AND (
+    (status = 'running' AND owned = 1)
+    OR (status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
+        SELECT 1 FROM pf_log AS l
+        WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
+    ))
+    OR (status = 'paused' AND due_at <= :now)
+    OR (status = 'queued' AND coalesce(due_at, :now) <= :now)
+);
 
 -- name: run_by_id
 SELECT r.*, (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no)
@@ -543,3 +559,80 @@ SELECT 1 FROM pf_log WHERE id >= ? AND id < ? AND kind = 11 LIMIT 1;
 
 -- name: last_line
 SELECT max(line) FROM pf_log WHERE id >= ? AND id < ?;
+
+-- name: due_runs
+-- Runs of a flow that can go on, if nobody runs them: those that are due, and those of which only their
+-- lock tells whether they were interrupted; none with a label that is held, for all or for queued ones.
+SELECT * FROM (
+    SELECT run_no, run_id, status, due_at FROM pf_run AS r
+    WHERE flow_name = :flow AND status IN ('queued', 'paused') AND due_at <= :now
+        AND NOT EXISTS (
+            SELECT 1 FROM json_each(:held) AS h JOIN pf_labels AS l ON l.run_no = r.run_no
+                AND l.key = json_extract(h.value, '$[0]') AND l.value = json_extract(h.value, '$[1]')
+            WHERE json_extract(h.value, '$[2]') = 0 OR r.status = 'queued'
+        )
+    ORDER BY due_at LIMIT :most
+)
+UNION ALL
+SELECT * FROM (
+    SELECT run_no, run_id, status, due_at FROM pf_run
+    WHERE flow_name = :flow AND status = 'running' AND owned = 1
+    UNION ALL
+    SELECT run_no, run_id, status, due_at FROM pf_run AS r INDEXED BY pf_run_interrupted
+    WHERE flow_name = :flow AND status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
+        SELECT 1 FROM pf_log AS l
+        WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
+    )
+) AS r WHERE NOT EXISTS (
+    SELECT 1 FROM json_each(:held) AS h JOIN pf_labels AS l ON l.run_no = r.run_no
+        AND l.key = json_extract(h.value, '$[0]') AND l.value = json_extract(h.value, '$[1]')
+    WHERE json_extract(h.value, '$[2]') = 0
+);
+
+-- name: runs_at_work
+SELECT run_no, flow_name, (
+    SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no
+) AS labels
+FROM pf_run AS r WHERE status = 'running' AND owned = 1;
+
+-- name: labels_of_run
+SELECT flow_name, (
+    SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no
+) AS labels
+FROM pf_run AS r WHERE run_no = ?;
+
+-- name: interruptions
+-- How often somebody has gone on with a run since something of it was last finished.
+SELECT count(*) FROM pf_log WHERE id > coalesce(
+    (SELECT max(id) FROM pf_log WHERE id > :first AND id < :end AND kind IN (1, 2, 3, 4, 8, 10, 12, 13, 18)), :first
+) AND id < :end AND kind IN (0, 11);
+
+-- name: rates
+SELECT key, value, until FROM pf_rates WHERE until > ?;
+
+-- name: rate
+SELECT key, value, until FROM pf_rates WHERE key = ? AND value = ?;
+
+-- name: use_rate
+INSERT INTO pf_rates (key, value, until) VALUES (?, ?, ?)
+ON CONFLICT (key, value) DO UPDATE SET until = excluded.until;
+
+-- name: unused_rates
+DELETE FROM pf_rates WHERE until < ?;
+
+-- name: schedules_of_flow
+SELECT flow_name, name, expression, tz, next_at FROM pf_schedules WHERE flow_name = ?;
+
+-- name: due_schedules
+SELECT flow_name, name, expression, tz, next_at FROM pf_schedules
+WHERE flow_name = ? AND next_at <= ?;
+
+-- name: insert_schedule
+INSERT INTO pf_schedules (flow_name, name, expression, tz, next_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: delete_schedule
+DELETE FROM pf_schedules WHERE flow_name = ? AND name = ?;
+
+-- name: move_schedule
+UPDATE pf_schedules SET next_at = ?
+WHERE flow_name = ? AND name = ? AND expression = ? AND tz = ? AND next_at = ?;

@@ -106,6 +106,7 @@ def keep_answer(
             node, path = placed(one.path)
             facts = {"node": node, "path": path, "note": told}
             append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)
+            raw.execute(QUERIES["answered_run"], (now, run_no))
             return
     for known in questions_of(connection, run_no):
         if known.question == one.question:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pocoflow.address import Address
 from pocoflow.db.clock import micros, new_fence, utc_now
+from pocoflow.db.due import Limits, TakenError
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
@@ -28,7 +29,7 @@ from pocoflow.errors import (
     DatabaseError,
     Gap,
     Remedy,
-    ResumeError,
+    RunInterruptedError,
     RunNotFoundError,
 )
 from pocoflow.graph.unfinished import ALONE, Unfinished
@@ -38,13 +39,9 @@ from pocoflow.store.store import Store
 from pocoflow.values import Classes
 from pocoflow.values.failures import describe_error
 
-__all__ = ["RunRecorder", "Standing", "TakenError"]
+__all__ = ["RunRecorder", "Standing"]
 
 _log = get_logger("db")
-
-
-class TakenError(ResumeError):
-    """Somebody else goes on with the run, or has ended it."""
 
 
 class Standing(NamedTuple):
@@ -82,7 +79,8 @@ class RunRecorder(LineRecorder):
         super().__init__(database, log, ValueWriter(f"run {run_id!r}", 0, log.keys))
         if classes is not None:
             self._values.classes = classes
-        self._status = ""
+        self._status, self._is_new = "", False
+        self._limits: Limits | None = None
 
     # -- the beginning ------------------------------------------------------------------------
 
@@ -120,8 +118,17 @@ class RunRecorder(LineRecorder):
         start: Unfinished,
         graph: str | None,
         named: Named = UNNAMED,
+        also: Callable[[sqlite3.Connection], object] | None = None,
     ) -> None:
         """Create the run's row, initial store and position in one transaction.
+
+        Args:
+            store: Its store.
+            row: What its row has.
+            start: Where it begins.
+            graph: The fingerprint of its flow.
+            named: How it is addressed.
+            also: Does more in the transaction; nothing is created if it raises.
 
         Raises:
             RunExistsError: The run id is used already.
@@ -144,6 +151,8 @@ class RunRecorder(LineRecorder):
                     "inputs": named.inputs,
                     **row,
                 }
+                if also is not None:
+                    also(raw)
                 if graph is not None:
                     given["graph_no"] = _graph_number(raw, graph)
                 run.take(self._db.insert_run(given, raw), fence)
@@ -172,14 +181,22 @@ class RunRecorder(LineRecorder):
                 "file was restored; end that process"
             )
 
-    def claim(self, *, recovering: bool = False, flows: Sequence[str] = ()) -> Unfinished:
+    def claim(
+        self,
+        *,
+        recovering: bool = False,
+        flows: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Unfinished:
         """Take the lock of a stored run that this process wants to go on with, and read where.
 
         From here on no other process can go on with it; :meth:`go_on` or :meth:`let_go` follows.
 
         Args:
-            recovering: Only if it is still one of ``runs_to_recover``.
+            recovering: Only if it is interrupted, due, or a fork that has not begun.
             flows: The names that its flow has and had.
+            limits: Those of a worker, who waits for nobody, and leaves alone what is interrupted
+                too often.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -189,17 +206,29 @@ class RunRecorder(LineRecorder):
         """
         run = self._run
         run.take(self._db.number(self.run_id), 0)
-        if not self._db.locks.hold(run.run_no, run.claim, patience=0.2):
+        if not self._db.locks.hold(run.run_no, run.claim, 0.2 if limits is None else 0):
             raise TakenError(
                 f"run {self.run_id!r} is running, here or in another process; a run is resumed "
                 "when nobody runs it"
             )
         try:
             self._fence_off(recovering, flows)
+            if limits is not None and self._status not in ("queued", "paused"):
+                self._refuse_interrupted(limits)
+            self._limits = limits
             return self.unfinished()
         except BaseException:
             self.let_go()
             raise
+
+    def _refuse_interrupted(self, limits: Limits) -> None:
+        """Record a run as failed that was interrupted too often."""
+        try:
+            with self._db.connection.transaction() as raw:
+                limits.refuse_interrupted(raw, self._run.run_no, self.run_id)
+        except RunInterruptedError as exc:
+            self.end("failed", exc, self._run.steps, None, 0, 0.0)
+            raise TakenError(str(exc)) from exc
 
     def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:
         """Turn away whoever claimed the run before; its lock may have been lost with the file."""
@@ -210,7 +239,8 @@ class RunRecorder(LineRecorder):
                 raise RunNotFoundError(
                     f"run {self.run_id!r} was removed from database {self._db.path} in this instant"
                 )
-            self._status = str(row["status"])
+            self._status, self._is_new = str(row["status"]), row["due_at"] is not None
+            self._is_new &= self._status == "queued"
             if self._status == "completed":
                 raise TakenError(
                     f"run {self.run_id!r} is completed, so there is nothing to resume; fork() "
@@ -224,15 +254,15 @@ class RunRecorder(LineRecorder):
                     ],
                 )
             if recovering:
-                self._refuse_changed(raw, row["flow_name"])
+                self._refuse_changed(raw)
             refuse_resume(raw, row, (*flows, row["flow_name"]))
             fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
             run.take(run.run_no, fence)
             run.look(raw)
 
-    def _refuse_changed(self, raw: sqlite3.Connection, flow_name: str) -> None:
-        wanted = {"flow": flow_name, "now": utc_now(), "run_no": self._run.run_no}
-        if raw.execute(QUERIES["runs_to_recover"], wanted).fetchone() is None:
+    def _refuse_changed(self, raw: sqlite3.Connection) -> None:
+        wanted = {"run_no": self._run.run_no, "now": utc_now()}
+        if raw.execute(QUERIES["can_go_on"], wanted).fetchone() is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
                 "to be one to recover"
@@ -267,7 +297,7 @@ class RunRecorder(LineRecorder):
             now: How it stands in the flow as it is now.
 
         Raises:
-            TakenError: It was cancelled since it was claimed.
+            TakenError: It was cancelled since it was claimed, or has to wait for others.
             DatabaseError: The database cannot be written.
         """
         self._store = store
@@ -278,6 +308,8 @@ class RunRecorder(LineRecorder):
         self._refuse_late()
         with self._db.connection.transaction() as raw:
             self._refuse_cancelled(raw)
+            if self._limits is not None:
+                self._limits.admit(raw, self._db.locks, run.run_no, begins=self._is_new)
             asked = unfinished.questions()
             seen = [one for one in asked if one.answer or one.is_late(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
@@ -296,7 +328,8 @@ class RunRecorder(LineRecorder):
             facts = (now.flow_name, now.node.text, number, utc_now(), run.run_no)
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
-            about = Row(Kind.RESUMED, 0, run.steps, following=now.node.names)
+            kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
+            about = Row(kind, 0, step, following=now.node.names)
             run.last = run.append(raw, about._replace(note=self._values.note))
             self._void_unfinished(raw, unfinished)
         self._values.accept(made)

@@ -56,13 +56,14 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
         (
             *("run_id", "flow_name", "token", "store_name", "key"),
             *("text", "context", "answer_schema", "asked_at", "graph", "prepared"),
-            *("changes", "created_at", "ts"),
+            *("changes", "created_at", "ts", "name", "expression", "tz", "next_at"),
         ),
         (_text, "a text"),
     ),
     **dict.fromkeys(
         (
-            *("started_at", "completed_at", "current_node", "error_msg", "error_type", "thread"),
+            *("started_at", "completed_at", "due_at", "current_node", "error_msg", "error_type"),
+            "thread",
             *("traceback", "parent_run_id", "node_name", "action", "value", "deadline"),
             *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
             *("path", "node", "next_node", "next_path", "note", "mark", "data", "event"),

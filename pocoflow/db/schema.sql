@@ -16,7 +16,9 @@ CREATE TABLE pf_graphs (
 -- can tell a live run from a dead one. fence rises with every process that takes the run; a commit
 -- under an older number is refused. token: 128 random bits, the stem of idempotency keys. thread: the
 -- run thread of its flow that it belongs to. inputs: a digest of what it was started with, of a run
--- whose id was given; empty if that could not be stored.
+-- whose id was given; empty if that could not be stored. due_at: from when on a worker may take a run
+-- that is queued, or paused: a paused one is due when it is answered, or its question has passed its
+-- deadline. A queued run that has none waits for somebody to resume it.
 CREATE TABLE pf_run (
     run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id           TEXT NOT NULL UNIQUE,
@@ -26,6 +28,7 @@ CREATE TABLE pf_run (
     ),
     started_at       TEXT,
     completed_at     TEXT,
+    due_at           TEXT,
     total_steps      INTEGER NOT NULL DEFAULT 0,
     current_node     TEXT,
     error_msg        TEXT,
@@ -46,6 +49,12 @@ CREATE TABLE pf_run (
 CREATE INDEX pf_run_by_status ON pf_run (status, run_no);
 
 CREATE INDEX pf_run_by_flow ON pf_run (flow_name, status);
+
+CREATE INDEX pf_run_due ON pf_run (flow_name, due_at)
+WHERE due_at IS NOT NULL AND status IN ('queued', 'paused');
+
+CREATE INDEX pf_run_interrupted ON pf_run (flow_name)
+WHERE status = 'failed' AND error_type = 'Interrupted';
 
 CREATE INDEX pf_run_by_parent ON pf_run (parent_run_id) WHERE parent_run_id IS NOT NULL;
 
@@ -174,6 +183,26 @@ CREATE TABLE pf_questions (
 
 CREATE INDEX pf_questions_open ON pf_questions (run_no) WHERE closed = 0;
 
+-- The schedules of flows, as the code of the last worker that began has them. next_at is the instant
+-- of the first occurrence that is not a run yet; whoever makes it one moves this on, in one transaction.
+CREATE TABLE pf_schedules (
+    flow_name  TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    expression TEXT NOT NULL,
+    tz         TEXT NOT NULL,
+    next_at    TEXT NOT NULL,
+    PRIMARY KEY (flow_name, name)
+) WITHOUT ROWID;
+
+-- Until when the queued runs that have begun, of each value of a label, have used what its rate gives
+-- them; in microseconds since 1970. A row whose time has passed says nothing.
+CREATE TABLE pf_rates (
+    key   TEXT NOT NULL,
+    value TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (key, value)
+) WITHOUT ROWID;
+
 CREATE TRIGGER pf_run_delete AFTER DELETE ON pf_run BEGIN
     DELETE FROM pf_log WHERE id BETWEEN old.run_no << 32 AND (old.run_no + 1 << 32) - 1;
     DELETE FROM pf_blob WHERE id BETWEEN old.run_no << 32 AND (old.run_no + 1 << 32) - 1;
@@ -195,7 +224,7 @@ SELECT
             AND coalesce(nullif(l.next_node, ''), l.node) IS NOT NULL ORDER BY l.id DESC LIMIT 1
     ), current_node) ELSE current_node END AS current_node,
     error_msg, error_type, traceback, run_no, owned, token, store_name, cancel_requested,
-    parent_run_id, parent_step, graph_no, fence, thread
+    parent_run_id, parent_step, graph_no, fence, thread, due_at
 FROM pf_run AS r;
 
 -- The same for lists, which have the beginnings of long texts only.
@@ -204,7 +233,7 @@ SELECT
     run_id, flow_name, status, started_at, completed_at, total_steps,
     substr(current_node, 1, 1000) AS current_node, substr(error_msg, 1, 20000) AS error_msg,
     error_type, substr(traceback, 1, 20000) AS traceback, run_no, owned, fence, token, store_name,
-    cancel_requested, parent_run_id, parent_step, graph_no, thread
+    cancel_requested, parent_run_id, parent_step, graph_no, thread, due_at
 FROM pf_runs;
 
 -- The events. A row of the log is one or two: the second says what began, or ended, with it.

@@ -280,7 +280,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         Those whose process ended before they did, and those that are paused and have an answer by
         now, or whose question has passed its deadline.
         """
-        wanted = {"flow": flow_name, "now": utc_now(), "run_no": None}
+        wanted = {"flow": flow_name, "now": utc_now()}
         rows = self.connection.rows(QUERIES["runs_to_recover"], wanted)
         runs = [self._truthful(row) for row in rows]
         return [
@@ -426,6 +426,7 @@ _NEW_RUN: dict[str, Any] = {
     "flow_name": "",
     "status": "queued",
     "started_at": None,
+    "due_at": None,
     "current_node": None,
     "owned": 0,
     "fence": 0,

@@ -17,17 +17,21 @@ from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.errors import ThreadBusyError
+from pocoflow.errors import DatabaseError, RunLostError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
+from pocoflow.logging import get_logger
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
+    from pocoflow.db.rows import Status
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Event
 
 __all__ = ["Begun", "Execution", "Started"]
+
+_log = get_logger("flow")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
@@ -71,6 +75,34 @@ class Execution(Generic[StateT]):
             return await line
         await drive_async(line.context, steps(line))
         return line.store
+
+    def carry_on(self, database: WorkflowDB, run_id: str) -> Status:
+        """Run to the end in this thread, unless somebody else does; the status after that.
+
+        What ends the run is on record, and not raised.
+
+        Raises:
+            ResumeError: It cannot go on: the code has changed where it stands, for example.
+            DatabaseError: Its end could not be put on record.
+        """
+        from pocoflow.db.due import TakenError
+
+        try:
+            started = self.start()
+        except TakenError as exc:
+            _log.debug("%s", exc)
+            return database.handle(run_id).status
+        try:
+            if isinstance(started, tuple):
+                drive(started[0].context, steps(started[0]))
+        except RunLostError as exc:
+            _log.warning("%s", exc)
+        except Exception as exc:
+            run = database.get_run(run_id) or {}
+            if isinstance(exc, DatabaseError) and run.get("error_type") == "Interrupted":
+                raise
+            _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
+        return database.handle(run_id).status
 
     def background(self) -> RunHandle[StateT]:
         """Run in a daemon thread."""

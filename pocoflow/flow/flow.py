@@ -17,8 +17,10 @@ from collections.abc import (
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overload
 
 from pydantic import BaseModel
@@ -61,6 +63,7 @@ from pocoflow.flow.starting import (
 )
 from pocoflow.graph.graph import Graph, GraphNode, Taken, graphs_in
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
@@ -77,13 +80,18 @@ from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from pocoflow.check import Bound, Endless, Proof, Subject
     from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
+    from pocoflow.db.due import Limits, Occurrence
     from pocoflow.db.following import Until
     from pocoflow.db.question_rows import Asked
+    from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
     from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.flow.scheduling import Schedule
     from pocoflow.graph.event_types import Event, Followed
     from pocoflow.nodes.question import Reply
 
@@ -195,6 +203,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.record_emitted = record_emitted
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self.db_path = db_path
+        self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
         self._own_edges = FlowEdges()
@@ -587,6 +596,156 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     def __dir__(self) -> list[str]:
         return sorted({*dir(type(self)), *vars(self)})
 
+    # -- runs that a worker begins ------------------------------------------------------------
+
+    def submit(
+        self,
+        inputs: StoreLike[StateT] = None,
+        *,
+        run_id: str | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        thread: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> str:
+        """Record a run that a worker begins; it is ``queued`` until one does.
+
+        Args:
+            inputs: What the run begins with, as in :meth:`run`; it is stored, and not changed.
+            run_id: As in :meth:`run`.
+            at: From when on a worker may take it, with a time zone; from now on by default.
+            delay: In how many seconds, instead.
+            thread: As in :meth:`run`. The store that it begins with is that of now: no other run of
+                the thread can begin before this one has ended.
+            labels: As in :meth:`run`.
+
+        Returns:
+            The id of the run: ``flow.database.handle(run_id).wait()`` waits for it.
+
+        Raises:
+            NotStorableError: A value of the inputs cannot be stored.
+            DefinitionError: The flow has no ``db_path``, or an argument makes no sense.
+            RunExistsError: ``run_id`` is used already.
+            ThreadBusyError: A run of the thread is open.
+            Exception: As :meth:`run`, before the first node.
+        """
+        from pocoflow.flow.scheduling import due_time
+
+        named = RunKeywords(run_id=run_id, thread=thread, labels=labels)
+        return self._submit(inputs, RunName.of(named), due_time(at, delay))
+
+    def schedule(
+        self,
+        name: str,
+        expression: str,
+        inputs: StoreLike[StateT] = None,
+        *,
+        tz: str = "UTC",
+        catch_up: float = 60.0,
+        labels: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Have workers begin a run at certain times: ``flow.schedule("nightly", "0 2 * * *")``.
+
+        A schedule is of the code. A worker that starts stores what its flows have, by flow and
+        name; what a flow has no more stops. Each occurrence is one run, whatever the number of
+        workers, with the id ``flow.name.20261129T020000Z``, which has its time in UTC.
+
+        Args:
+            name: Its name, of letters, digits, ``-`` and ``_``.
+            expression: A cron expression, of five fields, or of six with that of seconds first.
+            inputs: What its runs begin with.
+            tz: The time zone that the expression is meant in.
+            catch_up: Of the occurrences that were missed because no worker was there, the last one
+                becomes a run all the same, and those before it that are not older than so many
+                seconds.
+            labels: Those of its runs.
+
+        Returns:
+            This flow.
+
+        Raises:
+            DefinitionError: An argument makes no sense, or the flow has a schedule of that name.
+        """
+        from pocoflow.flow.scheduling import Schedule
+
+        if name in self.schedules:
+            raise DefinitionError(f"flow {self.flow_name!r} has a schedule {name!r} already")
+        made = Schedule(name, expression, inputs, tz, catch_up, dict(labels or {}))
+        self.schedules = MappingProxyType({**self.schedules, name: made})
+        return self
+
+    def submit_due(self) -> list[str]:
+        """Submit what is due of the schedules that a worker has stored; workers do so.
+
+        Returns:
+            The ids of the runs.
+
+        Raises:
+            DefinitionError: The flow has no ``db_path``.
+            Exception: As :meth:`submit`.
+        """
+        from pocoflow.db.due import TakenError, due_schedules
+
+        made: list[str] = []
+        for stored in due_schedules(self.database, self.flow_name):
+            schedule = self.schedules.get(stored.name)
+            if schedule is None or not schedule.is_it(stored):
+                continue  # of other code, whose workers see to it
+            try:
+                for moment, occurrence in schedule.due(stored):
+                    run_id = self._submit_occurrence(schedule, moment, occurrence)
+                    made += [run_id] if run_id else []
+            except TakenError as exc:
+                _log.debug("%s", exc)
+        return made
+
+    def _submit_occurrence(
+        self, schedule: Schedule, moment: datetime, occurrence: Occurrence
+    ) -> str:
+        name = RunName(schedule.run_id(self.flow_name, moment), labels=schedule.labels)
+        try:
+            return self._submit(schedule.inputs, name, moment.isoformat(), occurrence.take)
+        except RunExistsError as exc:
+            _log.warning("schedule %r: %s", schedule.name, exc)
+            with self.database.writing() as raw:
+                occurrence.take(raw)
+        return ""
+
+    def _submit(
+        self,
+        inputs: StoreLike[StateT],
+        name: RunName,
+        due_at: str,
+        also: Callable[[sqlite3.Connection], object] | None = None,
+    ) -> str:
+        from pocoflow.db.recorder import RunRecorder
+        from pocoflow.db.run_threads import ThreadMovedError
+        from pocoflow.flow.scheduling import copied, refuse_unsaved
+
+        graph, database = self.graph, self.database
+        given: StoreLike[StateT] = copied(inputs)
+        named = self._named(name, given, name.run_id)
+        if name.thread is not None:
+            named = self._in_thread(named)
+        store = self._first_store(given, named)
+        refuse_unsaved(store, self.flow_name)
+        self._prove(graph.start, (), store, is_new=True)
+        made, token = new_run_id(self.flow_name)
+        run_id = name.run_id or made
+        classes = classes_of(store.schema, aliases=self.aliases)
+        recorder = RunRecorder(database, run_id, classes)
+        leaf, path = graph.start.first()
+        first = Address(path, leaf.name)
+        row = {"status": "queued", "due_at": due_at, "current_node": first.text, "token": token}
+        row["flow_name"] = self.flow_name
+        try:
+            described = self._fingerprint(graph)
+            start = Unfinished(names=first.names)
+            recorder.create(store, row, start, described, named, also)
+        except ThreadMovedError:
+            return self._submit(inputs, name, due_at, also)
+        return run_id
+
     # -- stored runs --------------------------------------------------------------------------
 
     def resume(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
@@ -753,6 +912,47 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             with _noting(outcomes, run_id):
                 await self._old(run_id, resuming, resources).run_async()
         return outcomes
+
+    def carry_on(
+        self,
+        run_id: str,
+        *,
+        types: Iterable[type] = (),
+        aliases: Mapping[str, type] | None = None,
+        flow_was: str | None = None,
+        resources: Mapping[Any, object] | None = None,
+        limits: Limits | None = None,
+    ) -> Status:
+        """Resume a run if it can go on and nobody runs it; say how it stands after that.
+
+        For whoever delivers the ids of runs, in whatever order, late or several times. A run can go
+        on if it is queued and due, was interrupted, or is paused and was answered or has passed
+        the deadline of a question. Any other one is left as it is.
+
+        Args:
+            run_id: The run.
+            types: As in :meth:`resume`.
+            aliases: As in :meth:`resume`.
+            flow_was: As in :meth:`resume`.
+            resources: As in :meth:`resume`.
+            limits: Leave it alone while as many runs are at work as may be.
+
+        Returns:
+            The status: how the run ended, or that it is paused again, and whatever it is if nothing
+            was done. An exception that ends the run is on record, and not raised.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+            ResumeError: The code has changed where it stands.
+            DatabaseError: Its end could not be put on record; it reads as interrupted.
+            DefinitionError: The flow has no ``db_path``.
+        """
+        from pocoflow.db.due import Limits
+
+        resuming = self._recovering(types, aliases, flow_was)
+        resuming = replace(resuming, limits=limits or Limits())
+        return self._old(run_id, resuming, resources).carry_on(self.database, run_id)
 
     def fork(
         self,
@@ -942,10 +1142,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 return joined
             if name.thread is not None:
                 named = self._in_thread(named)
-        if named is None or named.thread is None:
-            store = open_store(given, self.schema, self.flow_name)
-        else:
-            store = self._next_store(given, named)
+        store = self._first_store(given, named)
         self._prove(place, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
@@ -977,6 +1174,12 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                     raise
                 return joined
         return line, database
+
+    def _first_store(self, given: StoreLike[StateT], named: Named | None) -> Store[Any]:
+        """The store that a new run begins with."""
+        if named is None or named.thread is None:
+            return open_store(given, self.schema, self.flow_name)
+        return self._next_store(given, named)
 
     def _named(self, name: RunName, given: object, run_id: str | None) -> Named:
         """What is put on record of how a run is addressed."""
@@ -1159,7 +1362,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 @contextmanager
 def _noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]:
     """Note how a run that is recovered ended, and let the others go on."""
-    from pocoflow.db.recorder import TakenError
+    from pocoflow.db.due import TakenError
 
     try:
         yield

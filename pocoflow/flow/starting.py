@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -19,6 +19,9 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import is_redefined, short
 from pocoflow.nodes.edges import users_line
 from pocoflow.store.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.db.due import Limits
 
 __all__ = [
     "Resumable",
@@ -113,6 +116,7 @@ class Resuming:
         names: All names that the flow has and had.
         recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
             to recover.
+        limits: Those of the worker that takes it.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +126,7 @@ class Resuming:
     flow_was: str | None = None
     names: tuple[str, ...] = ()
     recovering: bool = False
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

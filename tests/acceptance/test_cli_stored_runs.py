@@ -317,7 +317,7 @@ def test_prune_removes_old_runs(folder: Path, capsys: pytest.CaptureFixture[str]
     first, second, third, fourth = capsys.readouterr().out.splitlines()
     assert first == "would remove 3 runs"
     assert second == "removed 1 run from runs.db"
-    assert re.fullmatch(r"removed 2 runs from runs.db; \d\.\d MB before, [\d.]+ kB", third)
+    assert re.fullmatch(r"removed 2 runs from runs.db; \d\.\d MB before, [\d.]+ [kM]B", third)
     assert fourth == "removed 0 runs from runs.db"
     assert status() == "failed"
 

@@ -82,7 +82,9 @@ class StoredRun:
         """
         recorder, resuming = self.recorder, self._resuming
         changes = resuming.changes
-        claimed = recorder.claim(recovering=resuming.recovering, flows=resuming.names)
+        claimed = recorder.claim(
+            recovering=resuming.recovering, flows=resuming.names, limits=resuming.limits
+        )
         claimed = self._usable(claimed)
         try:
             self.token = (self._db.get_run(self._run_id) or {})["token"]

@@ -1,0 +1,132 @@
+"""``pocoflow worker``: carry on with the runs of flows that are due."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.errors import DefinitionError
+from pocoflow.flow.worker import Limits, Worker
+from pocoflow.views.targets import TARGET_HELP, load_flow
+
+__all__ = ["register"]
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow worker``."""
+    parser.description = (
+        "Carry on with the runs of flows, on one database: those that were submitted and are due, "
+        "the occurrences of schedules, those that were interrupted, and paused ones that have an "
+        "answer or have passed the deadline of a question. Any number of workers may do so at "
+        "once. The first SIGTERM or Ctrl-C lets the runs at work end and takes no more; a second "
+        "one ends the process. Limits hold for all workers of the database that have them."
+    )
+    parser.add_argument("flow", metavar="FLOW", nargs="+", help=TARGET_HELP)
+    parser.add_argument("--db", metavar="PATH", help="the database (that of the flows)")
+    parser.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_count,
+        default=8,
+        help="runs at once in this process (8)",
+    )
+    parser.add_argument("--in-all", metavar="N", type=_count, help="runs at once in all workers")
+    parser.add_argument("--per-flow", metavar="N", type=_count, help="runs at once of each flow")
+    parser.add_argument(
+        "--per-label",
+        metavar="KEY=N",
+        type=_per_label,
+        action="append",
+        default=[],
+        help="runs at once of each value of a label; may be repeated",
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="KEY=N/SECONDS",
+        type=_rate,
+        action="append",
+        default=[],
+        help="queued runs of each value of a label that begin in so many seconds; may be repeated",
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=30.0,
+        help="how long runs at work may take to end once the worker was told to (30)",
+    )
+    parser.add_argument(
+        "--until-idle", action="store_true", help="end as soon as nothing is due and none at work"
+    )
+    parser.set_defaults(execute=work)
+
+
+def work(args: argparse.Namespace) -> int:
+    """Work until told to end; 1 if runs were at work yet when the time for that was over."""
+    flows = [load_flow(target) for target in args.flow]
+    if args.db is not None:
+        flows = [flow.using(db_path=args.db) for flow in flows]
+    limits = Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
+    try:
+        worker = Worker(*flows, concurrency=args.concurrency, limits=limits)
+    except DefinitionError as exc:
+        raise CommandError(str(exc)) from exc
+    names = ", ".join(printable(flow.flow_name) for flow in flows)
+    print(f"worker of {names} on {printable(worker.database.path)}", flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _handler(worker))
+    if worker.run(until_idle=args.until_idle, grace=args.grace):
+        return 0
+    left = len(worker.active)
+    told = "1 run has not ended, and is" if left == 1 else f"{left} runs have not ended, and are"
+    print(f"{told} left to other workers", flush=True)
+    return 1
+
+
+def _handler(worker: Worker) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, frame: FrameType | None) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, signal.SIG_DFL)
+        worker.stop()
+
+    return handle
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _above_zero(text: str) -> float:
+    if not (seconds := _seconds(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _per_label(text: str) -> tuple[str, int]:
+    key, equals, count = text.rpartition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=N, as in tenant=2")
+    return key, _count(count)
+
+
+def _rate(text: str) -> tuple[str, tuple[int, float]]:
+    key, equals, rate = text.rpartition("=")
+    count, slash, seconds = rate.partition("/")
+    if not (key and equals and slash):
+        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=N/SECONDS, as in tenant=10/60")
+    return key, (_count(count), _above_zero(seconds))

@@ -1,0 +1,168 @@
+"""Runs that a worker begins: those that were submitted, and the occurrences of schedules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pocoflow.db.clock import later, utc_now
+from pocoflow.db.due import Occurrence, Scheduled
+from pocoflow.errors import DefinitionError, NotStorableError
+from pocoflow.messages import short
+from pocoflow.nodes.settings import is_time
+from pocoflow.store.store import Store
+from pocoflow.values import dumps
+
+__all__ = ["Schedule", "copied", "due_time", "refuse_unsaved"]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def due_time(at: datetime | None, delay: float | timedelta | None) -> str:
+    """From when on a worker may take a run that is submitted now, as the database has it.
+
+    Raises:
+        DefinitionError: It is no time, or both are given.
+    """
+    if at is not None and delay is not None:
+        raise DefinitionError("submit: at= is a time and delay= one from now; give one of them")
+    if at is not None:
+        given: object = at
+        if not isinstance(given, datetime) or given.utcoffset() is None:
+            raise DefinitionError(
+                f"submit(at={short(at)}): a datetime with a time zone, as datetime.now(UTC) is"
+            )
+        return at.astimezone(UTC).isoformat()
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if seconds is not None and seconds != 0 and not is_time(seconds):
+        raise DefinitionError(f"submit(delay={short(delay)}): seconds, or a timedelta, from now on")
+    return later(utc_now(), float(seconds or 0))
+
+
+def copied(given: Any) -> Any:
+    """Inputs that the run, which somebody else runs, does not share with the caller."""
+    if isinstance(given, Store):
+        return Store(given.as_dict(), given.schema, given.name)
+    return dict(given) if isinstance(given, dict) else given
+
+
+def refuse_unsaved(store: Store[Any], flow_name: str) -> None:
+    """Refuse inputs that whoever begins the run would not find.
+
+    Raises:
+        NotStorableError: One cannot be stored.
+    """
+    for key, value in store.items():
+        try:
+            dumps(value)
+        except NotStorableError as exc:
+            path = f"the inputs of a run of flow {flow_name!r}: {key!r}{exc.path}"
+            raise NotStorableError(path, exc.type_name, exc.reason) from exc
+
+
+def _now() -> datetime:
+    return datetime.fromisoformat(utc_now())
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What a flow does at certain times.
+
+    Attributes:
+        name: Its name, which sets it apart from the others of its flow.
+        expression: The cron expression, of five fields, or six with that of seconds first.
+        inputs: What its runs are given.
+        tz: The time zone that the expression is meant in.
+        catch_up: Occurrences that were missed become runs if they are not older than so many
+            seconds; the last one that was missed does in any case.
+        labels: Those of its runs.
+
+    Raises:
+        DefinitionError: One of them makes no sense.
+    """
+
+    name: str
+    expression: str
+    inputs: Any = None
+    tz: str = "UTC"
+    catch_up: float = 60.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        about = f"schedule {short(self.name)}"
+        if not _NAME.fullmatch(str(self.name)):
+            raise DefinitionError(f"{about}: a name is of letters, digits, '-' and '_'")
+        if self.catch_up != 0 and not is_time(self.catch_up):
+            raise DefinitionError(f"{about}: catch_up={short(self.catch_up)}: seconds")
+        try:
+            self._zone()
+        except (ValueError, TypeError, OSError, KeyError) as exc:
+            raise DefinitionError(
+                f"{about}: tz={short(self.tz)}: no time zone of that name is known here"
+            ) from exc
+        self.after(_now())
+
+    def _zone(self) -> tzinfo:
+        # Windows has no data of time zones, and UTC needs none.
+        return UTC if self.tz == "UTC" else ZoneInfo(self.tz)
+
+    def _occurrences(self, after: datetime) -> Iterator[datetime]:
+        from cronsim import CronSim, CronSimError
+
+        try:
+            found = CronSim(self.expression, after.astimezone(self._zone()))
+        except (CronSimError, AttributeError) as exc:
+            raise DefinitionError(
+                f"schedule {self.name!r}: {short(self.expression)} is no cron expression: {exc}"
+            ) from exc
+        return (one.astimezone(UTC) for one in found)
+
+    def after(self, moment: datetime) -> datetime:
+        """The first occurrence after a time.
+
+        Raises:
+            DefinitionError: There is none.
+        """
+        found = next(self._occurrences(moment), None)
+        if found is None:
+            raise DefinitionError(
+                f"schedule {self.name!r}: {short(self.expression)} has no occurrence in 50 years"
+            )
+        return found
+
+    def first(self, flow_name: str) -> Scheduled:
+        """It as it is stored when it is new."""
+        begin = self.after(_now()).isoformat()
+        return Scheduled(flow_name, self.name, self.expression, self.tz, begin)
+
+    def is_it(self, stored: Scheduled) -> bool:
+        """Whether a stored one is this one, and not of older or newer code."""
+        return (stored.expression, stored.tz) == (self.expression, self.tz)
+
+    def due(self, stored: Scheduled) -> Iterator[tuple[datetime, Occurrence]]:
+        """The occurrences that are to become runs now, each with what moves the schedule on."""
+        now = _now()
+        first = datetime.fromisoformat(stored.next_at)
+        found = self._upto(now, max(first, now - timedelta(seconds=self.catch_up)))
+        if not found:
+            found = self._upto(now, first)[-1:]
+        for one in found:
+            following = self.after(one).isoformat()
+            yield one, Occurrence(stored, following)
+            stored = stored._replace(next_at=following)
+
+    def _upto(self, now: datetime, first: datetime) -> list[datetime]:
+        found = []
+        for one in self._occurrences(first - timedelta(seconds=1)):
+            if one > now:
+                break
+            found.append(one)
+        return found
+
+    def run_id(self, flow_name: str, moment: datetime) -> str:
+        """The id of the run of an occurrence."""
+        return f"{flow_name}.{self.name}.{moment:%Y%m%dT%H%M%SZ}"

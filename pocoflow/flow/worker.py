@@ -1,0 +1,247 @@
+"""``Worker``: takes the runs of flows that are due, from one database, and runs them in threads.
+
+It is no message queue: what is due is a query, and a run is claimed by its lock and fence, as by a
+resume. So any number of workers may be at one database, and be killed at any instant.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DefinitionError,
+    RunNotFoundError,
+)
+from pocoflow.flow.flow import Flow
+from pocoflow.logging import get_logger
+
+__all__ = ["Limits", "Worker"]
+
+_log = get_logger("worker")
+
+_LOOK_EVERY = 0.2
+"""Seconds between two looks while nothing is due."""
+
+_AHEAD = 20
+"""So many more runs are looked for than there are free threads: others may take some of them."""
+
+_FIRST, _LONGEST = 1.0, 300.0
+"""Seconds until a run that could not go on is tried again: at first, and after many times."""
+
+
+class _Refused(NamedTuple):
+    """A run that could not go on.
+
+    Attributes:
+        since: From when on it was due.
+        pause: Seconds until it is tried again.
+        until: When that is, by the monotonic clock.
+    """
+
+    since: str
+    pause: float
+    until: float
+
+
+class Worker:
+    """Carries on with the runs of flows that are due: queued, interrupted, answered, or late.
+
+    Args:
+        flows: The flows, of different names, that keep their runs in one database.
+        concurrency: Runs at once, each in a thread.
+        limits: What all workers of the database together may have at work.
+        resources: As in ``Flow.run``, for the runs of all flows.
+
+    Raises:
+        DefinitionError: A flow has no database, or another one than the others have.
+    """
+
+    def __init__(
+        self,
+        *flows: Flow[Any],
+        concurrency: int = 8,
+        limits: Limits | None = None,
+        resources: Mapping[Any, object] | None = None,
+    ) -> None:
+        if not flows:
+            raise DefinitionError("Worker() takes the flows whose runs it carries on with")
+        if type(concurrency) is not int or concurrency < 1:
+            raise DefinitionError(f"Worker(concurrency={concurrency!r}): a whole number, 1 or more")
+        self.database = flows[0].database
+        self.concurrency = concurrency
+        self.limits = limits or Limits()
+        self._resources = resources
+        self._flows: dict[str, Flow[Any]] = {}
+        for flow in flows:
+            self._add(flow)
+        # Its put() may interrupt itself in a signal handler; that of other queues may not.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Flow[Any], DueRun] | None] = SimpleQueue()
+        self._guard = threading.Lock()
+        self._active: dict[int, str] = {}
+        self._refused: dict[int, _Refused] = {}
+        self._unable: dict[str, float] = {}
+        self._threads = 0
+        self._is_stopping = False
+
+    def _add(self, flow: Flow[Any]) -> None:
+        home, other = self.database.connection.home, flow.database.connection.home
+        if home != other:
+            raise DefinitionError(
+                f"flow {flow.flow_name!r} keeps its runs in {flow.database.path}, and the flows "
+                f"before it in {self.database.path}; a worker is of one database"
+            )
+        for name in (flow.flow_name, *flow.formerly):
+            if name in self._flows:
+                raise DefinitionError(f"two flows of this worker bear the name {name!r}")
+            self._flows[name] = flow.using(db_path=self.database)
+
+    # -- from outside -----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take no more runs; :meth:`run` returns when those at work have ended. For any thread.
+
+        A signal handler may call it.
+        """
+        self._is_stopping = True
+        self._wakes.put(None)
+
+    @property
+    def active(self) -> Sequence[str]:
+        """The ids of the runs that are at work here."""
+        with self._guard:
+            return list(self._active.values())
+
+    def run(self, *, until_idle: bool = False, grace: float | None = None) -> bool:
+        """Carry on with what is due, until :meth:`stop` is called.
+
+        Args:
+            until_idle: Return as soon as nothing is due and nothing at work.
+            grace: Seconds that the runs at work may take once it was stopped; for ever by default.
+
+        Returns:
+            Whether every run that was taken has ended. Those that have not go on in their threads;
+            if the process ends, they read as interrupted, and another worker takes them.
+
+        Raises:
+            DatabaseError: The database cannot be read.
+        """
+        self._store_schedules()
+        try:
+            while not self._is_stopping:
+                was_active = bool(self.active)
+                is_idle = not self._look() and not was_active
+                if until_idle and is_idle:
+                    break
+                self._wait(_LOOK_EVERY)
+        finally:
+            self._is_stopping = True
+        ended = self._drain(grace)
+        for _ in range(self._threads):
+            self._work.put(None)
+        return ended
+
+    def _drain(self, grace: float | None) -> bool:
+        until = None if grace is None else time.monotonic() + grace
+        while self.active:
+            left = _LOOK_EVERY if until is None else min(_LOOK_EVERY, until - time.monotonic())
+            if left <= 0:
+                return False
+            self._wait(left)
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            self._wakes.get(timeout=seconds)
+            while True:
+                self._wakes.get_nowait()
+        except Empty:
+            return
+
+    # -- what is due ------------------------------------------------------------------------------
+
+    def _look(self) -> int:
+        """Begin with what is due, as far as there is room; how many runs were due."""
+        try:
+            self._submit_occurrences()
+            free = self.concurrency - len(self.active)
+            found = list(self._due(free + _AHEAD)) if free > 0 else []
+        except DatabaseBusyError as exc:
+            _log.warning("%s; looking again", exc)
+            return 1
+        for flow, run in found[: max(free, 0)]:
+            with self._guard:
+                self._active[run.run_no] = run.run_id
+            if self._threads < min(len(self.active), self.concurrency):
+                self._threads += 1
+                # Daemons, so that what does not end in time does not hold the exit up.
+                name = f"pocoflow-worker-{self._threads}"
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+            self._work.put((flow, run))
+        return len(found)
+
+    def _due(self, most: int) -> Iterator[tuple[Flow[Any], DueRun]]:
+        names, now = list(self._flows), time.monotonic()
+        for run in due_runs(self.database, names, self.limits, most + len(self._refused)):
+            refused = self._refused.get(run.run_no)
+            is_early = refused is not None and refused.since == run.since and refused.until > now
+            if run.run_no not in self._active and not is_early:
+                yield self._flows[run.flow_name], run
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            flow, run = work
+            try:
+                self._carry_on(flow, run)
+            finally:
+                with self._guard:
+                    self._active.pop(run.run_no, None)
+                self._wakes.put(None)
+
+    def _carry_on(self, flow: Flow[Any], run: DueRun) -> None:
+        try:
+            flow.carry_on(run.run_id, resources=self._resources, limits=self.limits)
+        except RunNotFoundError as exc:
+            _log.debug("%s", exc)
+        except BaseException as exc:  # noqa: BLE001 - the others go on, after sys.exit() of one, too
+            before = self._refused.get(run.run_no)
+            is_new = before is None or before.since != run.since
+            pause = _FIRST if is_new or before is None else min(before.pause * 2, _LONGEST)
+            level = "warning" if is_new else "debug"
+            getattr(_log, level)(
+                "run %r cannot go on, and is tried again: %s: %s",
+                run.run_id,
+                type(exc).__name__,
+                exc,
+            )
+            self._refused[run.run_no] = _Refused(run.since, pause, time.monotonic() + pause)
+        else:
+            self._refused.pop(run.run_no, None)
+
+    # -- schedules --------------------------------------------------------------------------------
+
+    def _store_schedules(self) -> None:
+        found = [one.first(name) for name, flow in self._own() for one in flow.schedules.values()]
+        store_schedules(self.database, self._flows, found)
+
+    def _own(self) -> Iterator[tuple[str, Flow[Any]]]:
+        return ((name, flow) for name, flow in self._flows.items() if name == flow.flow_name)
+
+    def _submit_occurrences(self) -> None:
+        for name, flow in self._own():
+            if not flow.schedules or self._unable.get(name, 0) > time.monotonic():
+                continue
+            try:
+                flow.submit_due()
+            except DatabaseError:
+                raise
+            except Exception:  # noqa: BLE001 - logged; everything else goes on
+                self._unable[name] = time.monotonic() + _LONGEST
+                _log.exception("the schedules of flow %r are not followed for a while", name)

@@ -1,0 +1,186 @@
+"""``pocoflow worker``: from the command line, until it is told to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pocoflow import WorkflowDB
+from pocoflow.cli import main
+from pocoflow.views.targets import load_flow
+
+PROGRAM = '''
+"""A flow whose step waits for a file "end", and says in a file "began" that it has begun."""
+
+import time
+from pathlib import Path
+
+from pocoflow import Flow, Node
+
+
+class Wait(Node):
+    def exec(self, prepared):
+        Path("began").touch()
+        while not Path("end").exists():
+            time.sleep(0.01)
+
+
+waits = Flow(Wait(), db_path="runs.db", flow_name="waits")
+other = Flow(Wait(), db_path="other.db", flow_name="other")
+bare = Flow(Wait(), flow_name="bare")
+'''
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM to send")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a program in it."""
+    (tmp_path / "waiting.py").write_text(PROGRAM, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return tmp_path
+
+
+@contextmanager
+def handlers() -> Iterator[None]:
+    """Signals are handled as before, afterwards: the command sets handlers of its own."""
+    known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+
+
+def command(*arguments: str) -> int:
+    """Call the command in this process."""
+    with handlers():
+        return main(["worker", *arguments])
+
+
+def submitted() -> list[str]:
+    """The ids of two runs that are submitted."""
+    with WorkflowDB("runs.db") as db:
+        flow = load_flow("waiting.py:waits").using(db_path=db)
+        return [flow.submit(), flow.submit()]
+
+
+def statuses(runs: list[str]) -> list[str]:
+    """Of runs."""
+    with WorkflowDB("runs.db") as db:
+        return [db.handle(run_id).status for run_id in runs]
+
+
+def wait_for(file: str) -> None:
+    """Until the program has made a file."""
+    until = time.monotonic() + 60
+    while not Path(file).exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """A worker in a process of its own, which has begun with a run."""
+    made = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "pocoflow", "worker", "waiting.py:waits", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_for("began")
+    except BaseException:
+        made.kill()
+        print(*made.communicate())
+        raise
+    return made
+
+
+def test_a_worker_ends_when_nothing_is_due(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--until-idle`` does what there is."""
+    runs = submitted()
+    Path("end").touch()
+    assert command("waiting.py:waits", "--until-idle") == 0
+    assert capsys.readouterr().out == "worker of waits on runs.db\n"
+    assert statuses(runs) == ["completed", "completed"]
+
+
+def test_a_worker_that_is_told_to_end_lets_its_runs_end(folder: Path) -> None:
+    """After SIGTERM the run at work is completed, and the other one stays queued."""
+    runs = submitted()
+    worker = start("--concurrency", "1")
+    worker.send_signal(signal.SIGTERM)
+    Path("end").touch()
+    assert worker.wait(60) == 0
+    assert worker.communicate()[0] == "worker of waits on runs.db\n"
+    assert statuses(runs) == ["completed", "queued"]
+
+
+def test_what_does_not_end_in_time_is_left_to_others(folder: Path) -> None:
+    """It reads as interrupted, and the next worker completes it."""
+    runs = submitted()
+    worker = start("--concurrency", "1", "--grace", "0.1")
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(60) == 1
+    assert "1 run has not ended, and is left to other workers" in worker.communicate()[0]
+    assert statuses(runs) == ["failed", "queued"]
+    Path("end").touch()
+    assert command("waiting.py:waits", "--until-idle") == 0
+    assert statuses(runs) == ["completed", "completed"]
+
+
+def test_a_second_signal_ends_a_worker_at_once(folder: Path) -> None:
+    """It does not wait for its runs."""
+    runs = submitted()
+    worker = start("--concurrency", "1")
+    worker.send_signal(signal.SIGTERM)
+    until = time.monotonic() + 60
+    while worker.poll() is None and time.monotonic() < until:
+        worker.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    assert worker.wait(60) == -signal.SIGTERM
+    worker.communicate()
+    assert statuses(runs) == ["failed", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["waiting.py:waits", "waiting.py:other"], "a worker is of one database"),
+        (["waiting.py:bare"], "keeps no runs"),
+        (["waiting.py:waits", "--concurrency", "0"], "'0' is not a whole number of at least 1"),
+        (["waiting.py:waits", "--per-label", "tenant"], "write KEY=N"),
+        (["waiting.py:waits", "--per-label", "tenant=x"], "'x' is not a whole number"),
+        (["waiting.py:waits", "--rate", "tenant=10"], "write KEY=N/SECONDS"),
+        (["waiting.py:waits", "--rate", "tenant=10/0"], "'0' is not a number of seconds above 0"),
+        (["waiting.py:waits", "--grace", "-1"], "'-1' is not a number of seconds"),
+        (["waiting.py:none"], "has no 'none'"),
+    ],
+)
+def test_what_cannot_be_understood_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """In one line, with the exit code 2."""
+    assert command(*arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_limits_and_a_database_are_given(folder: Path) -> None:
+    """Flows of several databases work on the one that is named."""
+    runs = submitted()
+    Path("end").touch()
+    limits = ["--in-all", "2", "--per-flow", "1", "--per-label", "a=1", "--rate", "a=10/60"]
+    both = ("waiting.py:waits", "waiting.py:other")
+    assert command(*both, "--db", "runs.db", *limits, "--until-idle") == 0
+    assert statuses(runs) == ["completed", "completed"]

@@ -1,0 +1,427 @@
+"""Two workers on one file, one of them killed each second: what is due happens, and once.
+
+    python -m tests.durability.worker --seconds 60
+
+Runs are submitted, answered, left until the deadline of their question, and begun by a schedule of
+each second, while real processes of ``pocoflow worker`` are killed with SIGKILL and started again.
+Afterwards every run is completed, none was done twice, and no ``exec`` was called again once its
+result was on record. How long what is due waits for a worker is measured, and what a worker costs
+that has nothing to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pocoflow import AskNode, Flow, Node, Question, Store, WorkflowDB, cli, context
+
+__all__ = ["TARGETS", "Load", "Outcome", "idle_cost", "trial"]
+
+ROOT = Path(__file__).parents[2]
+
+TARGETS = [f"tests.durability.worker:{name}" for name in ("plain", "asking", "late", "each_second")]
+
+_FOLDER = "POCOFLOW_WORKER_TEST"
+_PATIENCE = 120.0
+
+
+# -- the flows, as a worker imports them ----------------------------------------------------------
+
+
+def note(what: str) -> None:
+    """Write a line to the ledger: what happened, in which run, and when."""
+    line = f"{what} {context().run_id} {time.time()}\n"
+    with open(Path(os.environ[_FOLDER]) / "ledger", "ab", buffering=0) as ledger:
+        ledger.write(line.encode())
+
+
+class Pay(Node):
+    """A call that costs something."""
+
+    def exec(self, prepared: object) -> float:
+        note("paid")
+        time.sleep(0.02)
+        return time.time()
+
+    def post(self, store: Store[Any], prepared: object, result: float) -> str:
+        note("kept")
+        store["at"] = result
+        return "done"
+
+
+class End(Node):
+    """The last step."""
+
+    def post(self, store: Store[Any], prepared: object, result: object) -> str:
+        note("done")
+        return "done"
+
+
+class Ask(AskNode[bool, str]):
+    """Asks a person; after a while, if there is a deadline, its default counts."""
+
+    deadline: float | None = None
+
+    def exec(self, prepared: object) -> Question[bool]:
+        if self.deadline is None:
+            return Question("Go on?")
+        return Question("Go on?", deadline=self.deadline, default=True)
+
+    def post(self, store: Store[Any], prepared: object, answer: bool) -> str:
+        note("taken")
+        return "default"
+
+
+def _flow(start: Any, name: str) -> Flow[Any]:
+    pay, end = Pay(), End()
+    if start is not None:
+        start.then("default", pay)
+    pay.then("done", end)
+    path = Path(os.environ[_FOLDER]) / "runs.db"
+    return Flow(pay if start is None else start, flow_name=name, db_path=path)
+
+
+def plain() -> Flow[Any]:
+    """A paid call."""
+    return _flow(None, "plain")
+
+
+def asking() -> Flow[Any]:
+    """A question, and a paid call after its answer."""
+    return _flow(Ask(), "asking")
+
+
+def late() -> Flow[Any]:
+    """A question that nobody answers."""
+    ask = Ask()
+    ask.deadline = 2.0
+    return _flow(ask, "late")
+
+
+def each_second() -> Flow[Any]:
+    """A paid call at every second."""
+    return _flow(None, "each_second").schedule("tick", "* * * * * *")
+
+
+# -- the processes --------------------------------------------------------------------------------
+
+
+def work(folder: str) -> None:
+    """What the process of a worker does: the command, with its arguments."""
+    os.environ[_FOLDER] = folder
+    log = os.open(Path(folder) / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.path.insert(0, str(ROOT))
+    sys.exit(cli.main(["worker", *TARGETS, "--concurrency", "4"]))
+
+
+class Workers:
+    """Processes of ``pocoflow worker``, of which one is killed now and then.
+
+    They are forked from a process that has everything imported and opens no database, so that it is
+    not the imports what is measured.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(
+            ["pocoflow.cli.worker", "pocoflow.db", "cronsim", "zoneinfo"]
+        )
+        self._folder = folder
+        self._all = [self._start() for _ in range(count)]
+        self.killed = 0
+
+    def _start(self) -> Any:
+        made = self._context.Process(target=work, args=(str(self._folder),))
+        made.start()
+        return made
+
+    def kill_one(self) -> None:
+        """Kill the one that has worked longest, and start another one."""
+        self._all[0].kill()
+        self._all[0].join()
+        self._all = [*self._all[1:], self._start()]
+        self.killed += 1
+
+    def end(self) -> list[int | None]:
+        """Tell all of them to end; their exit codes."""
+        for one in self._all:
+            one.terminate()
+        for one in self._all:
+            one.join(_PATIENCE)
+        return [one.exitcode for one in self._all]
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[None]:
+    before = os.environ.get(_FOLDER)
+    os.environ[_FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FOLDER]
+        else:
+            os.environ[_FOLDER] = before
+
+
+# -- a trial --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is to be done in a trial.
+
+    Attributes:
+        seconds: How long runs are submitted, and workers killed.
+        queued: Runs that are submitted.
+        answers: Runs that ask, and are answered.
+        deadlines: Runs that ask, and are not.
+    """
+
+    seconds: int = 60
+    queued: int = 1000
+    answers: int = 100
+    deadlines: int = 100
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a trial.
+
+    Attributes:
+        problems: What must not be.
+        waits: Seconds from when a run was due to when a worker took it, by what made it due.
+        runs: How many runs there were.
+        killed: How many workers were killed.
+        interrupted: How many times a run was interrupted.
+        unfinished: How many calls were repeated because they had not finished.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    runs: int = 0
+    killed: int = 0
+    interrupted: int = 0
+    unfinished: int = 0
+
+
+def trial(load: Load, folder: Path) -> Outcome:
+    """Submit and answer while workers are killed, let them finish, and look."""
+    outcome = Outcome()
+    with _environment(folder), WorkflowDB(folder / "runs.db") as db:
+        workers = Workers(folder, 2)
+        answered = _submit(load, db, workers)
+        _settle(db)
+        codes = workers.end()
+        outcome.killed = workers.killed
+        if codes != [0, 0]:
+            outcome.problems.append(f"workers that were told to end did so with {codes}")
+        _inspect(outcome, db, folder, answered)
+    return outcome
+
+
+def _submit(load: Load, db: WorkflowDB, workers: Workers) -> dict[str, float]:
+    """Spread the load over the time, and kill a worker each second; when which run was answered."""
+    flows = {one().flow_name: one().using(db_path=db) for one in (plain, asking, late)}
+    order = _mixed(load)
+    begin, kills = time.monotonic(), 0
+    answered: dict[str, float] = {}
+    for number, name in enumerate(order):
+        flows[name].submit()
+        while True:
+            spent = time.monotonic() - begin
+            if spent >= kills + 1:
+                kills += 1
+                workers.kill_one()
+                _answer(db, answered)
+            if spent >= load.seconds * (number + 1) / len(order):
+                break
+            time.sleep(0.01)
+    while len(answered) < load.answers and time.monotonic() - begin < load.seconds + _PATIENCE:
+        _answer(db, answered)
+        time.sleep(0.1)
+    return answered
+
+
+def _mixed(load: Load) -> list[str]:
+    """The names of the flows, one after the other, each spread over the time."""
+    counts = {"plain": load.queued, "asking": load.answers, "late": load.deadlines}
+    places = [((n + 0.5) / count, name) for name, count in counts.items() for n in range(count)]
+    return [name for _, name in sorted(places)]
+
+
+def _answer(db: WorkflowDB, answered: dict[str, float]) -> None:
+    for asked in db.pending():
+        if asked.flow_name == "asking" and asked.run_id not in answered:
+            db.answer_json(asked.run_id, True)
+            answered[asked.run_id] = time.time()
+
+
+def _settle(db: WorkflowDB) -> None:
+    """Wait until all that was submitted has ended."""
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        rows = db.connection.rows(
+            "SELECT count(*) FROM pf_run WHERE flow_name <> 'each_second' "
+            "AND status NOT IN ('completed', 'cancelled')"
+        )
+        if not rows[0][0]:
+            return
+        time.sleep(0.1)
+
+
+def _inspect(outcome: Outcome, db: WorkflowDB, folder: Path, answered: dict[str, float]) -> None:
+    lines = (folder / "ledger").read_text().splitlines()
+    ledger: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for what, run_id, at in (line.split() for line in lines):
+        ledger[run_id].append((what, float(at)))
+    runs = db.list_runs(1_000_000)
+    outcome.runs = len(runs)
+    ticks = []
+    for run in runs:
+        run_id, name = run["run_id"], run["flow_name"]
+        if run["status"] != "completed":
+            outcome.problems.append(f"{run_id} is {run['status']}: {run['error_msg']}")
+            continue
+        events = db.get_events(run_id)
+        told = Counter(event["event"] for event in events)
+        outcome.interrupted += told["flow_resume"] - (name in ("asking", "late"))
+        if told["flow_end"] != 1 or told["flow_start"] != 1:
+            outcome.problems.append(f"{run_id} began {told['flow_start']} times")
+        outcome.problems += _repeated(run_id, [what for what, _ in ledger[run_id]])
+        outcome.unfinished += [what for what, _ in ledger[run_id]].count("paid") - 1
+        _measure(outcome, db, run, events, answered)
+        if name == "each_second":
+            ticks.append(run_id.rpartition(".")[2])
+    outcome.problems += _gaps(sorted(ticks))
+
+
+def _repeated(run_id: str, said: list[str]) -> Iterator[str]:
+    """A call that was repeated although its result was on record; a step that was done twice."""
+    if "done" not in said or "paid" not in said:
+        yield f"{run_id} did not do everything: {said}"
+        return
+    last_paid = len(said) - 1 - said[::-1].index("paid")
+    if said.index("kept") < last_paid:
+        yield f"{run_id} was paid again after its result was on record: {said}"
+
+
+def _gaps(ticks: list[str]) -> Iterator[str]:
+    """Seconds between the first and the last of a schedule that have no run."""
+    times = [datetime.strptime(one, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for one in ticks]
+    for one, other in pairwise(times):
+        if other - one != timedelta(seconds=1):
+            yield f"no occurrence between {one} and {other}"
+    if not times:
+        yield "the schedule has no run"
+
+
+def _measure(
+    outcome: Outcome,
+    db: WorkflowDB,
+    run: dict[str, Any],
+    events: list[dict[str, Any]],
+    answered: dict[str, float],
+) -> None:
+    """How long it took from when a run was due until a worker had it."""
+    began = [_seconds(one["ts"]) for one in events if one["event"] == "flow_start"]
+    resumed = [_seconds(one["ts"]) for one in events if one["event"] == "flow_resume"]
+    name = run["flow_name"]
+    if name in ("plain", "each_second"):
+        kind = "queued" if name == "plain" else "schedule"
+        outcome.waits[kind].append(began[0] - _seconds(run["due_at"]))
+        return
+    (asked,) = db.get_questions(run["run_id"])
+    due = answered[run["run_id"]] if name == "asking" else _seconds(str(asked.deadline))
+    after = [at for at in resumed if at >= due - 0.001]
+    if after:
+        outcome.waits["answer" if name == "asking" else "deadline"].append(after[0] - due)
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+# -- what a worker costs that has nothing to do ---------------------------------------------------
+
+
+def idle_cost(folder: Path, seconds: float = 20.0) -> float:
+    """The share of a processor that a worker uses while nothing is due, on Linux."""
+    command = [sys.executable, "-m", "pocoflow", "worker", *TARGETS[:3]]
+    with _environment(folder):
+        worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    time.sleep(2.0)
+    before = _cpu(worker.pid)
+    time.sleep(seconds)
+    spent = _cpu(worker.pid) - before
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(_PATIENCE)
+    worker.stdout.close()
+    return spent / seconds
+
+
+def _cpu(pid: int) -> float:
+    # The name of the program, which may hold blanks, is in brackets before.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _row(name: str, waits: Iterable[float]) -> str:
+    found = sorted(waits)
+    cuts = statistics.quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
+    return (
+        f"{name:<10} {len(found):>6} {cuts[49] * 1000:>9.0f} ms {cuts[94] * 1000:>9.0f} ms "
+        f"{found[-1] * 1000:>9.0f} ms"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print what came of a trial; 1 if something was lost or done twice."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.durability.worker")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--queued", type=int, default=1000)
+    parser.add_argument("--answers", type=int, default=100)
+    parser.add_argument("--deadlines", type=int, default=100)
+    given = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="pocoflow-worker-"))
+    outcome = trial(Load(given.seconds, given.queued, given.answers, given.deadlines), folder)
+    print(
+        f"{outcome.runs} runs, {outcome.killed} workers killed, runs interrupted "
+        f"{outcome.interrupted} times, {outcome.unfinished} unfinished calls repeated"
+    )
+    print(f"{'due by':<10} {'runs':>6} {'median':>12} {'p95':>12} {'most':>12}")
+    for name, waits in outcome.waits.items():
+        print(_row(name, waits))
+    print(f"idle worker: {idle_cost(folder):.2%} of a processor")
+    for problem in outcome.problems:
+        print(problem)
+    if outcome.problems:
+        print(f"kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return bool(outcome.problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
