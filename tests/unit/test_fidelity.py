@@ -21,12 +21,21 @@ from pocoflow.values.copies import stored_copy
 
 np = pytest.importorskip("numpy")
 
+
+def generic() -> list[Any]:
+    """Times without a unit, as far as this NumPy still makes them."""
+    try:
+        return [np.datetime64("NaT"), np.timedelta64(5)]
+    except DeprecationWarning:
+        return []
+
+
 SCALARS = [
     *(np.float64(1.5), np.float32(0.1), np.float16(0.1), np.longdouble("0.1"), np.float64("nan")),
     *(np.float64(-0.0), np.float64("inf"), np.int8(-3), np.int64(5), np.uint64(2**64 - 1)),
     *(np.longlong(4), np.bool_(True), np.str_("ä"), np.str_(""), np.bytes_(b"a\0b\0")),
-    *(np.datetime64("2026-01-01"), np.datetime64("NaT"), np.datetime64(3, "25s")),
-    *(np.datetime64("2026-01-01T00:00:00.123456789"), np.timedelta64(3, "D"), np.timedelta64(5)),
+    *(np.datetime64("2026-01-01"), np.datetime64(3, "25s"), *generic()),
+    *(np.datetime64("2026-01-01T00:00:00.123456789"), np.timedelta64(3, "D")),
     *(np.complex64(1 + 2j), np.complex128(complex(-0.0, 1)), np.clongdouble(1 + 2j)),
 ]
 
