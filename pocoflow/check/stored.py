@@ -1,8 +1,8 @@
-"""PF403: what is said of a stored run that could not go on."""
+"""PF403: what is said of a stored run that could not go on, or not to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pocoflow.check.findings import Finding
@@ -27,4 +27,22 @@ def cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Find
         f"run {run['run_id']!r} ({run['status']}) could not go on: {why}",
         "finish it under the code that it was started with, keep the name of its node, or resume "
         "it with rename=",
+    )
+
+
+def lacks(flow_name: str, run: Mapping[str, Any], keys: Sequence[str]) -> Finding:
+    """The finding on a run that goes on without the values of some keys."""
+    shown = ", ".join(map(repr, keys))
+    return Finding(
+        "PF403",
+        "warning",
+        flow_name,
+        run["current_node"],
+        None,
+        None,
+        None,
+        f"run {run['run_id']!r} ({run['status']}) would go on without {shown}, which "
+        f"{'was' if len(keys) == 1 else 'were'} not saved, or cannot be read: a node that reads "
+        "such a key fails",
+        f"resume it with changes={{{keys[0]!r}: ...}}, or pass what cannot be stored as a resource",
     )

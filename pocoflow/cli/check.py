@@ -111,9 +111,12 @@ def _runs(flow: Flow[Any], path: str) -> Iterator[Finding]:
         for run in runs:
             if run["status"] == "completed":
                 continue
-            refusal = there.can_resume(run["run_id"]).refusal
-            if refusal is not None:
-                yield stored.cannot_go_on(flow.flow_name, run, refusal)
+            found = there.can_resume(run["run_id"])
+            # With a node it is refused for now, as one that is at work is, and not for its code.
+            if found.refusal is not None and not found.node:
+                yield stored.cannot_go_on(flow.flow_name, run, found.refusal)
+            elif found.unsaved:
+                yield stored.lacks(flow.flow_name, run, found.unsaved)
 
 
 def _configuration() -> dict[str, Any]:

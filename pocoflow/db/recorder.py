@@ -207,10 +207,7 @@ class RunRecorder(LineRecorder):
         run = self._run
         run.take(self._db.number(self.run_id), 0)
         if not self._db.locks.hold(run.run_no, run.claim, 0.2 if limits is None else 0):
-            raise TakenError(
-                f"run {self.run_id!r} is running, here or in another process; a run is resumed "
-                "when nobody runs it"
-            )
+            raise self._alive()
         try:
             self._fence_off(recovering, flows)
             if limits is not None and self._status not in ("queued", "paused"):
@@ -230,6 +227,55 @@ class RunRecorder(LineRecorder):
             self.end("failed", exc, self._run.steps, None, 0, 0.0)
             raise TakenError(str(exc)) from exc
 
+    def refuse_completed(self) -> None:
+        """Refuse a run that is completed, as :meth:`claim` would; nothing is claimed.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            TakenError: It is.
+        """
+        self._db.number(self.run_id)
+        row = self._db.connection.row(QUERIES["run_by_id"], (self.run_id,))
+        if row is not None and row["status"] == "completed":
+            raise self._completed()
+
+    def refuse_now(self, flows: Sequence[str]) -> None:
+        """Refuse a run that :meth:`claim` would refuse whatever the code is; nothing is claimed.
+
+        Args:
+            flows: The names that its flow has and had.
+
+        Raises:
+            TakenError: It is alive.
+            ResumeError: A later run of its run thread has begun.
+            ThreadBusyError: Another run of its run thread is open.
+        """
+        read = self._db.connection.row
+        row = read(QUERIES["run_by_id"], (self.run_id,))
+        if row is not None:
+            refuse_resume(read, row, (*flows, row["flow_name"]))
+            if self._db.locks.is_held(row["run_no"]):
+                raise self._alive()
+
+    def _alive(self) -> TakenError:
+        return TakenError(
+            f"run {self.run_id!r} is running, here or in another process; a run is resumed when "
+            "nobody runs it"
+        )
+
+    def _completed(self) -> TakenError:
+        return TakenError(
+            f"run {self.run_id!r} is completed, so there is nothing to resume; fork() makes a new "
+            "run from any of its steps",
+            remedies=[
+                Remedy(
+                    "fork it",
+                    f"flow.fork({self.run_id!r}, <step>)",
+                    ("monitor", Gap.DB, "--flow", Gap.FLOW),
+                )
+            ],
+        )
+
     def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:
         """Turn away whoever claimed the run before; its lock may have been lost with the file."""
         run = self._run
@@ -242,20 +288,11 @@ class RunRecorder(LineRecorder):
             self._status, self._is_new = str(row["status"]), row["due_at"] is not None
             self._is_new &= self._status == "queued"
             if self._status == "completed":
-                raise TakenError(
-                    f"run {self.run_id!r} is completed, so there is nothing to resume; fork() "
-                    "makes a new run from any of its steps",
-                    remedies=[
-                        Remedy(
-                            "fork it",
-                            f"flow.fork({self.run_id!r}, <step>)",
-                            ("monitor", Gap.DB, "--flow", Gap.FLOW),
-                        )
-                    ],
-                )
+                raise self._completed()
             if recovering:
                 self._refuse_changed(raw)
-            refuse_resume(raw, row, (*flows, row["flow_name"]))
+            names = (*flows, row["flow_name"])
+            refuse_resume(lambda *query: raw.execute(*query).fetchone(), row, names)
             fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
             run.take(run.run_no, fence)
             run.look(raw)

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.sql import QUERIES
@@ -16,6 +16,7 @@ __all__ = [
     "UNNAMED",
     "LastRun",
     "Named",
+    "ReadRow",
     "ThreadMovedError",
     "is_started",
     "last_run",
@@ -121,13 +122,17 @@ def last_run(connection: Connection, named: Named) -> LastRun:
     return LastRun(row["run_no"], row["run_id"], row["total_steps"] - 1)
 
 
+ReadRow: TypeAlias = Callable[[str, dict[str, Any]], sqlite3.Row | None]
+"""Reads the first row of a query."""
+
+
 def refuse_resume(
-    raw: sqlite3.Connection, run: Mapping[str, Any] | sqlite3.Row, flows: Sequence[str]
+    read: ReadRow, run: Mapping[str, Any] | sqlite3.Row, flows: Sequence[str]
 ) -> None:
     """Refuse to go on with a run that has ended, and after which another one of its thread began.
 
     Args:
-        raw: The connection, in a transaction.
+        read: Reads the first row of a query.
         run: The row of the run.
         flows: The names that its flow has and had.
 
@@ -140,14 +145,14 @@ def refuse_resume(
         return
     named = Named(thread=run["thread"], flows=flows)
     wanted = {**_wanted(named), "run_no": run["run_no"]}
-    later = raw.execute(QUERIES["later_in_thread"], wanted).fetchone()
+    later = read(QUERIES["later_in_thread"], wanted)
     if later is not None:
         raise ResumeError(
             f"run {run['run_id']!r} is {run['status']}, and run {later[0]!r} of its run thread "
             f"{named.thread!r} has begun after it, without what it would write; start a new run of "
             "the thread, or fork() this one, which is then of no thread"
         )
-    _refuse_open(named, raw.execute(*_open_query(named, run["run_no"])).fetchone())
+    _refuse_open(named, read(*_open_query(named, run["run_no"])))
 
 
 def _wanted(named: Named) -> dict[str, Any]:

@@ -810,8 +810,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Resumable:
         """Find out whether a stored run could go on, and what would change; write nothing.
 
-        Reads what :meth:`resume` would read; that the run is not alive, or completed, is not
-        looked at. The result is true if it could: ``if flow.can_resume(run_id): ...``
+        Reads what :meth:`resume` would read. The result is true if it could go on:
+        ``if flow.can_resume(run_id): ...``. A run that is at work, here or in another process, is
+        refused; the node at which it stands, and what has changed, are told all the same.
 
         Raises:
             RunNotFoundError: There is no such run.

@@ -135,10 +135,13 @@ class Resumable:
 
     Attributes:
         run_id: The run.
-        node: The node where it would go on, with the flows around it; ``""`` if it cannot.
+        node: The node where it would go on, with the flows around it; ``""`` if its code or its
+            record does not let it.
         step: The number of its step.
         changed: What has changed in the flow since the run was stored.
         refusal: Why it cannot; what resuming it would raise.
+        unsaved: The keys whose values were not saved, or cannot be read: a node that reads one
+            fails, unless ``changes=`` sets it.
     """
 
     run_id: str
@@ -146,6 +149,7 @@ class Resumable:
     step: int = -1
     changed: tuple[str, ...] = ()
     refusal: Exception | None = None
+    unsaved: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.refusal is None

@@ -278,6 +278,46 @@ def test_unfinished_runs_of_a_database_are_looked_at(folder: Path) -> None:
     assert (folder / "runs.db").read_bytes() == before
 
 
+def test_a_value_that_was_not_saved_is_a_warning(folder: Path) -> None:
+    """A run that goes on without it is named with the key; with changes= it goes on to its end."""
+    text = """
+from pocoflow import Flow, Node
+
+class Open(Node):
+    def post(self, store, prepared, result):
+        store["connection"] = open(__file__)
+
+class Use(Node):
+    def prep(self, store):
+        return store["connection"].name
+
+    def exec(self, name):
+        raise OSError("down")
+
+    def exec_fallback(self, name, exc):
+        if name != "new":
+            raise exc
+
+start = Open()
+flow = Flow(start, flow_name="used", db_path="runs.db").then(start, Use())
+"""
+    (folder / "used.py").write_text(text, encoding="utf-8")
+    failing = "import used\ntry: used.flow.run({}, run_id='r')\nexcept OSError: pass"
+    subprocess.run([sys.executable, "-c", failing], cwd=folder, check=True, capture_output=True)
+    code, printed, _ = run(folder, "check", "used:flow", "--db", "runs.db")
+    assert code == 0
+    assert "warning PF403: flow 'used', node 'Use': run 'r' (failed) would go on" in printed
+    assert "without 'connection', which was not saved" in printed
+    assert "fix: resume it with changes={'connection': ...}" in printed
+    advised = (
+        "import types, used\n"
+        "new = types.SimpleNamespace(name='new')\n"
+        "print(used.flow.resume('r', changes={'connection': new}))"
+    )
+    subprocess.run([sys.executable, "-c", advised], cwd=folder, check=True, capture_output=True)
+    assert run(folder, "check", "used:flow", "--db", "runs.db")[0] == 0
+
+
 def test_a_rule_is_explained(folder: Path) -> None:
     """``pocoflow rule`` explains a code, or lists all of them."""
     assert run(folder, "rule", "pf301")[1].startswith(

@@ -13,6 +13,7 @@ import pytest
 
 from pocoflow import Flow, Node, Parallel, RunCancelled, Store, WorkflowDB
 from pocoflow.errors import DefinitionError, OtherFlowError, ResumeError, RunNotFoundError
+from pocoflow.flow.starting import Resumable
 
 
 class Count(Node):
@@ -259,6 +260,46 @@ def test_whether_a_run_can_go_on_is_a_value(path: str) -> None:
     assert made.database.list_runs() == before
     with pytest.raises(AttributeError):
         found.node = "x"  # type: ignore[misc]
+
+
+def test_a_run_that_is_completed_or_at_work_cannot_go_on(path: str) -> None:
+    """Its refusal is what resuming it would raise; of one at work the node is told all the same."""
+    made = flow(path)
+    found: list[Resumable] = []
+
+    class Look(Node[None, None, str]):
+        def exec(self, prepared: None) -> None:
+            found.append(whole.can_resume("r"))
+            with pytest.raises(ResumeError) as caught:
+                whole.resume("r")
+            assert str(caught.value) == str(found[0].refusal)
+
+    whole: Flow[Any] = Flow(Look(), flow_name="looking", db_path=path)
+    whole.run({}, run_id="r")
+    assert not found[0]
+    assert (found[0].node, found[0].step) == ("Look", 0)
+    assert "is running, here or in another process" in str(found[0].refusal)
+    ended = whole.can_resume("r")
+    assert (bool(ended), ended.node) == (False, "")
+    with pytest.raises(ResumeError) as caught:
+        whole.resume("r")
+    assert str(caught.value) == str(ended.refusal)
+    assert "is completed, so there is nothing to resume" in str(ended.refusal)
+    assert not made.database.list_runs(flow_name="counting")
+
+
+def test_a_run_after_which_its_thread_went_on_cannot_go_on(path: str) -> None:
+    """The refusal is what resuming it would raise."""
+    made = flow(path)
+    with pytest.raises(ConnectionError):
+        made.run({}, run_id="r", thread="t")
+    Shaky.up = True
+    made.run({}, run_id="later", thread="t")
+    found = made.can_resume("r")
+    assert (bool(found), found.node) == (False, "Shaky")
+    with pytest.raises(ResumeError) as caught:
+        made.resume("r")
+    assert str(caught.value) == str(found.refusal)
 
 
 def test_why_a_run_cannot_go_on_is_in_the_value(path: str) -> None:

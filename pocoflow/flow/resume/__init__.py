@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from pocoflow.address import Address
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
-from pocoflow.errors import MissingInputError, ResumeError
+from pocoflow.errors import MissingInputError, ResumeError, RunError
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
 from pocoflow.flow.resume.relocation import Places, giving
@@ -60,14 +60,25 @@ class StoredRun:
     def rehearse(self, prove: Prove) -> Resumable:
         """Read everything that going on with the run would read, and write nothing.
 
+        What would refuse it whatever the code is, such as a process that is at work on it, is the
+        refusal of what is returned.
+
         Raises:
-            ResumeError: The code has changed where the run stands.
+            ResumeError: It is completed, or the code has changed where the run stands.
             DecodeError: A stored value is damaged, or a finished result of an unknown class.
         """
+        self.recorder.refuse_completed()
         found = self.recorder.unfinished()
         places, nodes, _ = self._read(found, prove)
         self._line(places, found, nodes)
-        return Resumable(self._run_id, _place(nodes).text, found.steps, tuple(places.changed))
+        refusal = None
+        try:
+            self.recorder.refuse_now(self._resuming.names)
+        except RunError as exc:
+            refusal = exc
+        node, unsaved = _place(nodes).text, tuple(map(str, self.store.unsaved))
+        changed = tuple(places.changed)
+        return Resumable(self._run_id, node, found.steps, changed, refusal, unsaved)
 
     def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
         """Claim the run and set it running again; what it goes on with.
