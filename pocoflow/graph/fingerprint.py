@@ -171,7 +171,8 @@ def _edge_lines(
 
 
 def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> list[str]:
-    old, new = old or {}, new or {}
+    if old is None or new is None:
+        return [] if old is new else [f"the flow has {'no' if new is None else 'a'} schema now"]
     return [
         *(f"field {name!r} is gone" for name in old if name not in new),
         *(f"field {name!r} is new" for name in new if name not in old),

@@ -132,7 +132,8 @@ def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -
 
 def _snippet(place: Place, view: RunView, step: int | None) -> None:
     reference = st.text_input(
-        "Where your flow is (module:name), if it is not to be wired from the recorded graph",
+        "Where your flow is (module:name or path/file.py:name), if it is not to be wired from the "
+        "recorded graph",
         value=place.reference if is_reference(place.reference) else "",
         key=place.name("where"),
         placeholder="my_app.flows:flow",
@@ -140,8 +141,8 @@ def _snippet(place: Place, view: RunView, step: int | None) -> None:
     )
     if reference and not is_reference(reference):
         notice(
-            "Write module:name, as in my_app.flows:flow; the name of a flow, or of a function "
-            "that makes one.",
+            "Write module:name or path/file.py:name, as in my_app.flows:flow; the name of a flow, "
+            "or of a function that makes one.",
             tone="yellow",
             key=place.name("not-a-reference"),
         )

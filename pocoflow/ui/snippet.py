@@ -15,15 +15,25 @@ from typing import Any
 
 from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
+from pocoflow.views.targets import importable
 
 _FLOW_CLASS = "pocoflow.flow.flow:Flow"
 _PASTE = "# Paste it below the definitions of: {names}."
+_SCHEMA = "# Add schema=, the model of its store: the record has the fields, not the class."
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text is ``module:name`` or ``module:name.name``, and no more than that."""
-    module, colon, name = text.partition(":")
-    return bool(colon) and _is_dotted(module) and _is_dotted(name)
+    """Whether a text is ``module:name`` or ``path/file.py:name``, and no more than that."""
+    _, module, name = _parts(text)
+    return _is_dotted(module) and _is_dotted(name)
+
+
+def _parts(reference: str) -> tuple[Path | None, str, str]:
+    """The folder that a file is imported from, its module, and the name in it."""
+    place, _, name = reference.rpartition(":")
+    if not place.endswith(".py"):
+        return None, place, name
+    return (*importable(Path(place).resolve()), name)
 
 
 def _is_dotted(text: str) -> bool:
@@ -54,7 +64,8 @@ def resume_snippet(
         graph: Its recorded graph; ``None`` if a version before 0.3 wrote it.
         walk: Where the run has been.
         step: Fork from the checkpoint of this step instead.
-        reference: Where the flow is, as ``module:name``; ``""`` wires it from the graph.
+        reference: Where the flow is, as ``module:name`` or ``path/file.py:name``; ``""`` wires it
+            from the graph.
     """
     if reference and is_reference(reference):
         code = _referenced(path, reference)
@@ -87,11 +98,10 @@ def _path(path: str) -> str:
 
 
 def _referenced(path: str, reference: str) -> str:
-    module, _, name = reference.partition(":")
-    first, _, rest = name.partition(".")
-    value = f"{first}.{rest}" if rest else first
+    folder, module, value = _parts(reference)
+    found = "" if folder is None else f"import sys\n\nsys.path.insert(0, {str(folder)!r})\n\n"
     return (
-        f"from pocoflow import Flow\nfrom {module} import {first}\n\n"
+        f"{found}from pocoflow import Flow\nfrom {module} import {value.partition('.')[0]}\n\n"
         f"flow = {value} if isinstance({value}, Flow) else {value}()\n"
         f"# It must keep its runs in {_path(path)}.\n"
     )
@@ -120,6 +130,7 @@ class _Wiring:
         self._names = _variables(self._nodes)
         self._imports: dict[str, set[str]] = {}
         self._outside: set[str] = set()
+        self._has_schema = graph.get("schema") is not None
 
     def code(self, path: str, flow_name: str) -> str:
         """The imports, the nodes, and the flow in the variable ``flow``."""
@@ -141,6 +152,8 @@ class _Wiring:
         for name in own:
             lines += self._node(name)
         self._imports.setdefault("pocoflow", set()).add("Flow")
+        if path is not None and self._has_schema:
+            lines.append(_SCHEMA)
         settings = f"start={self._names[start]}, flow_name={flow_name!r}"
         settings += "" if path is None else f", db_path={path}"
         lines.append(f"{variable} = Flow({settings})")

@@ -195,7 +195,7 @@ def _import(place: str) -> ModuleType:
         file = Path(place).resolve()
         if not file.is_file():
             raise TargetError(f"there is no file {place}")
-        root, module = _importable(file)
+        root, module = importable(file)
     else:
         root = Path.cwd()
     if str(root) not in sys.path:
@@ -206,7 +206,7 @@ def _import(place: str) -> ModuleType:
         raise TargetError(f"cannot import {place}: {_error(exc)}") from exc
 
 
-def _importable(file: Path) -> tuple[Path, str]:
+def importable(file: Path) -> tuple[Path, str]:
     """The folder from which a file is imported, and its name from there."""
     root, parts = file.parent, [file.stem]
     while (root / "__init__.py").exists():

@@ -167,6 +167,40 @@ def test_the_snippet_for_a_script_is_pasted_below_it(folder: Path) -> None:
     assert view_of(folder).run["status"] == "completed"
 
 
+def test_a_file_in_the_place_of_a_module_is_imported_from_its_folder(folder: Path) -> None:
+    """The code works wherever it is pasted: with a file of a package, and with one of a script."""
+    package = folder / "it's here" / "pack"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for file in (folder / "app.py", package / "flows.py"):
+        file.write_text(APP, encoding="utf-8")
+        python(folder, "import app; app.build().run({})", fail="publish")
+        before = view_of(folder)
+        code = snippet(folder, before, reference=f"{file}:build")
+        root = folder if file.stem == "app" else package.parent
+        assert f"sys.path.insert(0, {str(root)!r})" in code
+        elsewhere = folder / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        code = code.replace("else build()", f"else build({str(folder / 'runs.db')!r})")
+        done = python(elsewhere, code)
+        assert done.returncode == 0, done.stderr
+        assert view_of(folder, before.run["run_id"]).run["status"] == "completed"
+
+
+def test_a_schema_that_the_record_has_no_class_of_is_asked_for() -> None:
+    """The code says where it goes, if the flow had one."""
+    graph = {
+        "start": "A",
+        "nodes": [{"path": ["A"], "class": "app:A", "code": ""}],
+        "edges": [],
+        "schema": {"text": "str"},
+    }
+    run = {"run_id": "r", "flow_name": "f", "status": "failed"}
+    code = resume_snippet("runs.db", run, graph, Walk())
+    assert "# Add schema=, the model of its store" in code.partition("flow = Flow(")[0]
+    assert "schema" not in resume_snippet("runs.db", run, {**graph, "schema": None}, Walk())
+
+
 def test_a_run_without_a_graph_goes_on_from_its_checkpoint(folder: Path) -> None:
     """For a run of an older version the code takes the documented way: checkpoint and node."""
     python(folder, "import app; app.build().run({})", fail="publish")
@@ -214,6 +248,11 @@ def test_nothing_that_was_recorded_becomes_code() -> None:
         ("app", False),
         ("app:", False),
         ("app:flow; import os", False),
+        ("app.py:flow", True),
+        ("some folder/app.py:build.it", True),
+        ("my-app.py:flow", False),
+        ("app.py:flow; import os", False),
+        ("app.py", False),
         ("import:flow", False),
         ("a-b:flow", False),
     ],

@@ -80,6 +80,13 @@ def test_another_class_or_module_is_a_difference() -> None:
     ]
 
 
+def test_a_schema_that_is_gone_or_new_is_one_difference() -> None:
+    """Not a line for each of its fields."""
+    with_schema = {**flow_of("app:Ask"), "schema": {"a": "str", "b": "int"}}
+    assert differences(with_schema, flow_of("app:Ask")) == ["the flow has no schema now"]
+    assert differences(flow_of("app:Ask"), with_schema) == ["the flow has a schema now"]
+
+
 def test_a_field_is_the_same_field_wherever_its_classes_are_defined() -> None:
     """No validator sees accepted values again because a script is imported; text is compared."""
     script, imported = types_in("__main__"), types_in("tools.app")
