@@ -192,7 +192,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
             promised = place.promised
-            if action.__class__ is not str or (promised is not None and action not in promised):
+            if (
+                action.__class__ is not str
+                or not action
+                or (promised is not None and action not in promised)
+            ):
                 action = _action(place, action)
             if visiting is not None:
                 action = _action(place, (yield from visiting.leave(action)))
@@ -317,8 +321,14 @@ def _action(place: GraphNode, action: object) -> str:
     if action is None or isinstance(action, str):
         found = DEFAULT_ACTION if action is None else str.__str__(action)
         promised = place.promised
-        if promised is None or found in promised:
+        if found and (promised is None or found in promised):
             return found
+        if promised is None:
+            raise ActionError(
+                f"post of node {place.name!r} returned an empty string: an action is a non-empty "
+                f"string (edges: {', '.join(place.actions) or 'none'}), or None for "
+                f"{DEFAULT_ACTION!r}"
+            )
         hint = "; is a 'return' missing?" if action is None else closest(found, promised)
         raise ActionError(
             f"post of node {place.name!r} returned {short(action)}, which is not among its actions "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
+from pocoflow.messages import short
 from pocoflow.nodes.base import BatchNode, Node, NodeLike
 from pocoflow.nodes.definitions import declared_actions, place_of, promised_actions
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
@@ -471,14 +472,21 @@ class Graph:
         """Find a node in the graph.
 
         Raises:
-            DefinitionError: The node cannot be reached from the start.
+            DefinitionError: It is no node, or cannot be reached from the start.
         """
         found = self._by_node.get(id(node))
         if found is None or not found.reachable:
+            given: object = node
+            names = ", ".join(one.name for one in self.nodes.values() if one.reachable)
+            if not isinstance(given, Node):
+                what = f"the class {given.__name__}" if isinstance(given, type) else short(given)
+                raise DefinitionError(
+                    f"resume_from takes a node of this flow, not {what}: pass the object that the "
+                    f"flow was made of, or flow.graph.nodes[name].node (nodes: {names})"
+                )
             raise DefinitionError(
                 f"node {node.name!r} is not in this flow: it cannot be reached from the start node "
-                f"{self.start.name!r} (nodes: "
-                f"{', '.join(one.name for one in self.nodes.values() if one.reachable)})"
+                f"{self.start.name!r} (nodes: {names})"
             )
         return found
 

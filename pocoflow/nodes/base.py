@@ -36,7 +36,7 @@ from pocoflow.nodes.porting import (
     two_arguments,
 )
 from pocoflow.nodes.question import Question, Reply
-from pocoflow.nodes.settings import RetryOn, check_settings
+from pocoflow.nodes.settings import NotAwaitableError, RetryOn, check_settings
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
@@ -394,7 +394,7 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
         """Call :meth:`exec_async`."""
         found: object = self.exec_async(prep_result)
         if not isinstance(found, Awaitable):
-            raise DefinitionError(
+            raise NotAwaitableError(
                 f"{type(self).__name__}.exec_async returned {type(found).__name__}, which cannot "
                 "be awaited: write 'async def exec_async'"
             )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import lru_cache, wraps
-from types import CodeType, FunctionType
-from typing import Any, TypeVar, cast
+from types import CodeType, FunctionType, NoneType
+from typing import Any, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError
-from pocoflow.messages import closest, short
-from pocoflow.values.callables import is_generator
+from pocoflow.messages import closest, short, type_label
+from pocoflow.nodes.annotations import read_hints
+from pocoflow.values.callables import is_async, is_generator
 
 __all__ = [
     "OF_STEPS",
@@ -191,6 +192,8 @@ def check_phases(node: Any) -> None:
     for phase in (*_PHASES, "exec_async"):
         function = getattr(node, phase, None)
         plain = getattr(function, "__func__", function)
+        if phase == "exec_async" and inspect.isfunction(plain):
+            _check_awaitable(type(node).__name__, plain)
         if inspect.isfunction(plain) and not hasattr(plain, "__wrapped__"):
             _check_arguments(type(node).__name__, phase, plain, plain is not function)
         gives_items = phase == "prep" and node.is_batch
@@ -250,6 +253,23 @@ def _check_arguments(owner: str, phase: str, function: Any, is_bound: bool) -> N
             f"({', '.join(parameters)}), and is called with ({', '.join(given)}): {exc}; write "
             f"def {phase}({', '.join(('self', *given))})"
         ) from None
+
+
+@lru_cache(maxsize=1024)
+def _check_awaitable(owner: str, function: Any) -> None:
+    """Refuse an ``exec_async`` that is annotated with a builtin type, which cannot be awaited."""
+    if is_async(function) or "return" not in function.__annotations__:
+        return
+    hint = read_hints(function).get("return")
+    given = NoneType if hint is None else get_origin(hint) or hint
+    if not isinstance(given, type) or given is object or issubclass(given, Awaitable):
+        return
+    if given.__module__ == "builtins":  # of another class, a subclass may be awaitable
+        code = function.__code__
+        raise DefinitionError(
+            f"{owner}.exec_async ({code.co_filename}:{code.co_firstlineno}) returns "
+            f"{type_label(hint)}, which cannot be awaited: write 'async def exec_async'"
+        )
 
 
 @lru_cache(maxsize=1024)

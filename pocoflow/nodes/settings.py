@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
 
-__all__ = ["RetryOn", "check_settings", "is_time", "retry_wait", "wants_retry"]
+__all__ = ["NotAwaitableError", "RetryOn", "check_settings", "is_time", "retry_wait", "wants_retry"]
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
@@ -93,10 +93,16 @@ def _check_batch(node: Any) -> None:
         )
 
 
+class NotAwaitableError(DefinitionError):
+    """What has to be awaited cannot be; no other attempt would change that."""
+
+
 def wants_retry(node: Any, exc: Exception) -> bool:
     """Whether an exception has another attempt: a ``Retry``, or by ``retry_on`` of the node."""
     if isinstance(exc, Retry):
         return True
+    if isinstance(exc, NotAwaitableError):
+        return False
     retry_on = node.retry_on
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)

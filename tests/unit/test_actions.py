@@ -86,6 +86,19 @@ def test_an_action_that_is_not_declared_fails_the_step(kind: Any, wrong: object)
     assert ("did you mean 'good'?" in str(caught.value)) == (wrong == "goood")
 
 
+def test_an_empty_string_is_no_action() -> None:
+    """It fails the step, also where an edge takes any action."""
+
+    class Nothing(Node):
+        def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> str:
+            return ""
+
+    nothing, after = Nothing(), Node()
+    for flow in (Flow(nothing), Flow(nothing).then(nothing.when("*"), after)):
+        with pytest.raises(ActionError, match="returned an empty string: an action is a non-empty"):
+            flow.run({})
+
+
 def test_the_members_of_an_enum_are_actions_and_their_texts_are() -> None:
     """A member, or its text, is one of the actions; another text is none."""
     node = ByEnum()

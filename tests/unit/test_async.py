@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from pocoflow import AsyncNode, Flow, Node, RunCancelled, Store, WorkflowDB, context
-from pocoflow.errors import NodeTimeoutError, RunError
+from pocoflow.errors import DefinitionError, NodeTimeoutError, RunError
 
 WAIT = 30.0
 """Seconds after which something that should have happened long ago is given up."""
@@ -929,3 +929,43 @@ def test_no_thread_of_a_synchronous_run_is_left_behind() -> None:
     left = {thread.name for thread in set(threading.enumerate()) - before}
     assert left == set()
     assert time.monotonic() > 0
+
+
+def test_exec_async_without_async_is_refused_where_its_annotation_says_so() -> None:
+    """The node is not made; one that may give something to be awaited is."""
+
+    class Plain(AsyncNode):
+        def exec_async(self, prep_result: Any) -> str:  # type: ignore[override]  # ty: ignore[invalid-method-override]
+            return "text"
+
+    class Nothing(AsyncNode):
+        def exec_async(self, prep_result: Any) -> None:  # type: ignore[override]  # ty: ignore[invalid-method-override]
+            return None
+
+    class Handed(AsyncNode):
+        def exec_async(self, prep_result: Any) -> Any:
+            return asyncio.sleep(0, "slept")
+
+        def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> None:
+            store["slept"] = exec_result
+
+    for kind, given in ((Plain, "str"), (Nothing, "None")):
+        with pytest.raises(DefinitionError, match=rf"returns {given}\w*, which cannot be awaited"):
+            kind()
+    assert Flow(Handed()).run({})["slept"] == "slept"
+
+
+def test_exec_async_without_async_has_one_attempt() -> None:
+    """Where nothing says it before, the first attempt does, and no other one follows."""
+    calls = []
+
+    class Bare(AsyncNode):
+        max_retries = 3
+
+        def exec_async(self, prep_result):  # type: ignore[no-untyped-def]
+            calls.append(1)
+            return "text"
+
+    with pytest.raises(DefinitionError, match="returned str, which cannot be awaited"):
+        Flow(Bare()).run({})
+    assert calls == [1]

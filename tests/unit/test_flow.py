@@ -272,6 +272,19 @@ def test_resume_from_a_node_that_is_not_in_the_flow_is_refused() -> None:
     assert store == {}
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"), [(Step, "not the class Step: "), ("b", "not 'b': "), (len, "not <built-in")]
+)
+def test_resume_from_what_is_no_node_is_refused(given: Any, shown: str) -> None:
+    """The error says what was given, and where the node is found; that is where it goes on."""
+    flow = Flow(line("a", "b", "c")[0])
+    with pytest.raises(DefinitionError, match=r"resume_from takes a node of this flow") as caught:
+        flow.run({}, resume_from=given)
+    assert shown in str(caught.value)
+    assert "flow.graph.nodes[name].node (nodes: a, b, c)" in str(caught.value)
+    assert trail(flow, resume_from=flow.graph.nodes["b"].node) == ["b", "c"]
+
+
 # -- the graph ----------------------------------------------------------------------------------
 
 

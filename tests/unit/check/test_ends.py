@@ -74,12 +74,12 @@ def test_a_way_that_leaves_out_a_declared_output_is_an_error() -> None:
 
 
 def test_what_a_model_requires_is_a_warning() -> None:
-    """Only ``to_model()`` needs it, so nothing is stopped; a flow may say nothing of its ends."""
-    assert halfway().validate() == []
-    flow = halfway(inputs=(D.text,))
-    (found,) = flow.validate()
-    assert (found.code, found.severity) == ("PF304", "warning")
-    assert "out" not in flow.run({"text": "x"})
+    """Only ``to_model()`` needs it, so nothing is stopped; a choice that ends the run is a way."""
+    for flow in (halfway(), halfway(inputs=(D.text,))):
+        (found,) = flow.validate()
+        assert (found.code, found.severity) == ("PF304", "warning")
+        assert "the run ends on the path choose -b-> END" in found.message
+        assert "out" not in flow.run({"text": "x"})
     nobody = Flow(look, schema=Doc, inputs=(D.text,)).validate()
     assert [(one.code, one.severity) for one in nobody] == [("PF304", "warning")]
     assert "no node writes it" in nobody[0].message
