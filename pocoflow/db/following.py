@@ -39,8 +39,11 @@ __all__ = ["Following", "Glances", "Until"]
 
 Until: TypeAlias = Literal["end", "pause"]
 
-_SOON = 0.02
-"""Seconds between two looks at whether something was committed."""
+_SOON, _LATER = 0.01, 0.025
+"""Seconds between two looks at whether something was committed: while it is, and else."""
+
+_LIVELY = 1.0
+"""So many seconds after something was committed, more of it is expected."""
 
 _AT_ONCE = 500
 """At most so many rows are read at once."""
@@ -97,7 +100,7 @@ def _follow(follower: _Follower) -> Generator[Followed, None, None]:
             yield from follower.look()
             if follower.is_over:
                 return
-        time.sleep(_SOON)
+        time.sleep(follower.pause())
 
 
 async def _follow_async(follower: _Follower) -> AsyncGenerator[Followed, None]:
@@ -109,7 +112,7 @@ async def _follow_async(follower: _Follower) -> AsyncGenerator[Followed, None]:
                 yield one
             if follower.is_over:
                 return
-        await asyncio.sleep(_SOON)
+        await asyncio.sleep(follower.pause())
 
 
 class _Follower:
@@ -132,6 +135,11 @@ class _Follower:
         self._after, self._until = after, until
         self.glances = Glances(file)
         self.is_over = False
+        self._moved = time.monotonic()
+
+    def pause(self) -> float:
+        """Seconds until the next look."""
+        return _SOON if time.monotonic() - self._moved < _LIVELY else _LATER
 
     def look(self) -> Iterator[Followed]:
         """What has been committed since the last look."""
@@ -145,7 +153,7 @@ class _Follower:
                 for number, event in self._events(row, row["id"] - first):
                     if number <= self._after:
                         continue
-                    self._after = number
+                    self._after, self._moved = number, time.monotonic()
                     self.is_over = self._ends(event)
                     yield Followed(number, row["ts"], event)
                     if self.is_over:

@@ -25,7 +25,7 @@ from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
-from pocoflow.db.rows import STATUSES, Status, is_object, read_json
+from pocoflow.db.rows import STATUSES, Status
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import (
@@ -443,7 +443,7 @@ _NEW_RUN: dict[str, Any] = {
 def _run(row: sqlite3.Row) -> dict[str, Any]:
     run = dict(row)
     if "labels" in run:
-        run["labels"] = read_json(run["labels"], is_object, f"the labels of run {run['run_id']!r}")
+        run["labels"] = json.loads(run["labels"])  # as SQLite has just put it together
     return run
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import pocoflow
+from benchmarks import listing
 from benchmarks.contenders import by_hand, by_pocoflow
 from benchmarks.contest import Result
 from benchmarks.report import goals, table
@@ -200,3 +201,17 @@ def test_a_step_commits_as_often_as_documented(
             Flow(one, db_path=db).run({"n": 0, "steps": steps, "text": KILOBYTE})
             found.append(commits(path))
     assert found[1] - found[0] == 30 * each
+
+
+def test_the_benchmark_of_listings_finds_what_it_looks_for(tmp_path: Path) -> None:
+    """Each of its listings gives the runs that it is to measure."""
+    listing.fill(tmp_path / "runs.db", 200)
+    found = {what: count for what, (count, _) in listing.measure(tmp_path / "runs.db").items()}
+    assert found == {
+        "by thread": 1,
+        "by label": 1,
+        "by a common label": 10,
+        "by two labels": 1,
+        "by thread and status": 1,
+        "the newest": 10,
+    }
