@@ -467,7 +467,9 @@ def _id_of(function: Any) -> Hashable:
 def _name(function: Any) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     module = named.__module__ or "builtins"
-    return f"{_main() if module == '__main__' else module}.{named.__qualname__}"
+    # A file has several names by which it is imported; the last part of them is the same.
+    home = (_main() if module == "__main__" else module).rpartition(".")[2]
+    return f"{home}.{named.__qualname__}"
 
 
 def _name_of(key: Hashable) -> str:

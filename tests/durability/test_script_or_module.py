@@ -27,7 +27,7 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel
 
 from pocoflow import (
-    BatchNode, FanOut, Flow, Parallel, Store, Subflow, bind, context, fields, node
+    BatchNode, FanOut, Flow, Node, Parallel, Store, Subflow, bind, context, fields, node
 )
 from pocoflow.reducers import append, item
 
@@ -145,6 +145,20 @@ def inside():
     return Subflow(flow, inputs=[bind(F.items).to(F.items)], outputs=[bind(F.results).to(F.texts)])
 
 
+def paid_call(item: Item) -> str:
+    return pay(item)
+
+
+class Calls(Node):
+    """Pays for its items by calls inside of one exec."""
+
+    prep = Batch.prep
+    post = Batch.post
+
+    def exec(self, items):
+        return [context().call(paid_call, item) for item in items]
+
+
 def parallel():
     return Parallel(Flow(each, flow_name="one"), name="both")
 
@@ -156,6 +170,7 @@ SHAPES = {
     "fan": fan,
     "subflow": inside,
     "parallel": parallel,
+    "calls": Calls,
 }
 
 
@@ -175,8 +190,8 @@ if __name__ == "__main__":
     main(sys.argv[1])
 '''
 
-SCRIPT = ("program.py",)
-MODULE = ("-c", "import sys, program; program.main(sys.argv[1])")
+SCRIPT = ("tools/program.py",)
+MODULE = ("-c", "import sys, tools.program; tools.program.main(sys.argv[1])")
 WAYS = {"script first": (SCRIPT, MODULE), "module first": (MODULE, SCRIPT)}
 
 
@@ -198,12 +213,13 @@ def start(folder: Path, way: tuple[str, ...], shape: str) -> subprocess.Complete
 
 
 @pytest.mark.parametrize("ways", WAYS.values(), ids=list(WAYS))
-@pytest.mark.parametrize("shape", ["each", "batch", "lazy", "fan", "subflow", "parallel"])
+@pytest.mark.parametrize("shape", ["each", "batch", "lazy", "fan", "subflow", "parallel", "calls"])
 def test_each_item_is_paid_once_and_keeps_its_idempotency_key(
     tmp_path: Path, shape: str, ways: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> None:
     """What was finished is not called again, what was at work has its key, nothing is remarked."""
-    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "program.py").write_text(PROGRAM)
     first, second = ways
     assert start(tmp_path, first, shape).returncode == -9
     before = (tmp_path / "notes").read_text().splitlines()
