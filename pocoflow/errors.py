@@ -40,6 +40,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── ThreadBusyError
     │   ├── RunInterruptedError
     │   ├── DeadlineError            TimeoutError
+    │   ├── BudgetError
     │   ├── QuestionExpiredError     TimeoutError
     │   └── NoRunError
     └── DatabaseError
@@ -53,8 +54,9 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -66,6 +68,7 @@ __all__ = [
     "AnswerError",
     "AnsweredError",
     "BranchError",
+    "BudgetError",
     "CheckpointNotFoundError",
     "CodecError",
     "DatabaseBusyError",
@@ -435,6 +438,25 @@ class QuestionExpiredError(RunError, TimeoutError):
 
 class DeadlineError(RunError, TimeoutError):
     """A run took longer than the ``deadline`` of its flow."""
+
+
+class BudgetError(RunError):
+    """A budget is spent, and no edge says where the run goes then.
+
+    Attributes:
+        names: What is spent, by its names.
+        account: What the run has spent, by name.
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        names: Sequence[str] = (),
+        account: Mapping[str, Decimal] | None = None,
+    ) -> None:
+        self.names = tuple(names)
+        self.account: Mapping[str, Decimal] = {} if account is None else account
+        super().__init__(*args)
 
 
 class NoRunError(RunError):

@@ -275,6 +275,8 @@ def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
         taken: tuple[type[Exception], ...] = ()
         for one in place.catches:
             edge = edges[place.name, one.catch.label]
+            if one.catch.spent is not None:
+                continue  # it comes before those for errors, and only for what it names
             yield from _never_taken(subject, level, place, edge, one.catch, taken)
             yield from _written(subject, level, place, edge, one.catch)
             taken += one.kinds

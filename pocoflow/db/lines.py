@@ -6,8 +6,9 @@ import json
 import sqlite3
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -27,7 +28,7 @@ from pocoflow.errors import (
     NotStorableError,
     RunLostError,
 )
-from pocoflow.graph.unfinished import ALONE, Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import ALONE, Bill, Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
@@ -140,12 +141,14 @@ class LineRecorder:
         if text is None:
             return
         with _told_of("exec of node {!r} has finished", node), self._late():
-            is_alone = not self._run.emitted and not self._db.connection.is_shared
+            pending = self._run.emitted or self._run.bills
+            is_alone = not pending and not self._db.connection.is_shared
             if self._is_begun and self._input is None and is_alone:
                 self._result = self._append_result(step, node, text)
                 return
             with self._writing(step) as raw:
                 self._put_input(raw, step)
+                self._put_bills(raw, (ALONE,))
                 self._result = self._put(raw, Kind.RESULT, step, place=(node,), data=text)
 
     def _append_result(self, step: int, node: str, text: str) -> int:
@@ -182,7 +185,7 @@ class LineRecorder:
             return
         facts = {"item": item.number, "data": text, "mark": item.mark}
         told = _told_of("exec of item {} of node {!r} has finished", item.number, node)
-        self._write(told, (step, Kind.ITEM, facts))
+        self._write(told, [(step, Kind.ITEM, facts)])
 
     def call(self, step: int, called: Called) -> None:
         """Commit what a call returned, with those of threads that wait for their commits, too.
@@ -192,7 +195,11 @@ class LineRecorder:
         """
         for prepared in called.given:
             self.take_input(prepared)
-        node = called.place.node
+        node, rows = called.place.node, []
+        if called.spent:
+            bill = _of_bill(called.place, called.item, called.attempt, called.spent)
+            rows.append((step, Kind.SPENT, {**bill, "note": called.key}))
+        told = _told_of("a call of node {!r} has returned", node)
         try:
             text = codec.dumps(called.result)
         except NotStorableError as exc:
@@ -202,6 +209,8 @@ class LineRecorder:
                 f"the result of call {name} of node {node!r} cannot be stored, so that the call "
                 f"is made again after a crash: {exc}",
             )
+            if rows:
+                self._write(told, rows)
             return
         facts = {
             "place": called.place.names,
@@ -211,8 +220,7 @@ class LineRecorder:
             "data": f"~{text}" if called.awaited else text,
             **_of_item(called.item),
         }
-        told = _told_of("a call of node {!r} has returned", node)
-        self._write(told, (step, Kind.CALL, facts))
+        self._write(told, [*rows, (step, Kind.CALL, facts)])
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
         """Commit that a call is to be made again.
@@ -224,14 +232,14 @@ class LineRecorder:
         with self._writing(step) as raw:
             self._put(raw, Kind.CALL, step, note=key, **_of_item(item))
 
-    def _write(self, told: _told_of, row: _Waiting) -> None:
-        """Commit a row, here or together with those of other threads."""
+    def _write(self, told: _told_of, rows: Sequence[_Waiting]) -> None:
+        """Commit rows, here or together with those of other threads."""
         if self._db.connection.is_shared:
             with told:
-                self._put_items([row])
+                self._put_items(rows)
             return
         with self._items_guard:
-            self._items.append(row)
+            self._items += rows
             upto = self._written + len(self._items)
         self.write_items(upto)
 
@@ -268,6 +276,7 @@ class LineRecorder:
         self._is_open = True
         with self._late(), self._writing(rows[0][0]) as raw:
             self._put_input(raw, rows[0][0])
+            self._put_bills(raw, [row["item"] for _, kind, row in rows if kind is Kind.ITEM])
             for step, kind, facts in rows:
                 self._put(raw, kind, step, **facts)
 
@@ -347,10 +356,36 @@ class LineRecorder:
             if item is not None:
                 self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
+            self._put_bills(raw, (of_item,))
             told = {"note": escaped(question.text), "data": str(number)}
             self._put(raw, Kind.ASKED, step, place=place.names, **told)
         self._is_open = True
         return int(number or 0)
+
+    def spend(self, step: int, bill: Bill) -> None:
+        """Record what was spent with the next row of its attempt, or of the step."""
+        self._run.bills.append((self, step, bill))
+
+    def _put_bills(
+        self,
+        raw: sqlite3.Connection,
+        items: Container[int] | None = None,
+        *,
+        of_run: bool = False,
+    ) -> None:
+        """Put what was spent on record, on some items or all, by this line or any."""
+        run = self._run
+        found = [
+            one
+            for one in run.bills
+            if (of_run or one[0] is self) and (items is None or one[2].item in items)
+        ]
+        for owner, step, bill in found:
+            item = None if bill.item == ALONE else Identity(bill.item, "")
+            facts = _of_bill(bill.place, item, bill.attempt, bill.amounts)
+            run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
+        if found:
+            self._db.connection.at_end(partial(_forget, run.bills, found))
 
     def retry(self, step: int, tried: Tried) -> None:
         """Commit a failed attempt, of an item if it is one of several, that another one follows.
@@ -366,6 +401,7 @@ class LineRecorder:
         self._refuse_late()
         with self._writing(step) as raw:
             self._put_input(raw, step)
+            self._put_bills(raw, (ALONE if tried.item is None else tried.item.number,))
             if tried.again:
                 self._put(raw, Kind.CALL, step, note=tried.again, **item)
             self._put(raw, Kind.RETRY, step, error=described, **facts)
@@ -433,6 +469,7 @@ class LineRecorder:
         error = NO_ERROR if failure is None else Described(*describe_error(failure))
         self._refuse_late()
         with self._writing(step, (*path, node)) as raw:
+            self._put_bills(raw)
             step = self._number(step)
             row = (
                 kind,
@@ -633,6 +670,21 @@ class BranchRecorder(LineRecorder):
 def _of_item(item: Identity | None) -> dict[str, Any]:
     """The columns that say which item a row is about."""
     return {} if item is None else {"item": item.number, "mark": item.mark}
+
+
+def _of_bill(
+    place: Address, item: Identity | None, attempt: int, amounts: Mapping[str, Decimal | None]
+) -> dict[str, Any]:
+    """The columns of what was spent."""
+    texts = {name: None if one is None else str(one) for name, one in amounts.items()}
+    number = None if item is None else item.number
+    facts = {"place": place.names, "item": number, "attempt": attempt}
+    return {**facts, "data": json.dumps(texts)}
+
+
+def _forget(bills: list[Any], found: Sequence[Any]) -> None:
+    for one in found:
+        bills.remove(one)
 
 
 class _Late:

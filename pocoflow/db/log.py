@@ -15,6 +15,7 @@ from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
 from pocoflow.graph.graph import TakenEdge
+from pocoflow.graph.unfinished import Bill
 
 __all__ = [
     "ENDS_STEP",
@@ -60,6 +61,7 @@ class Kind(IntEnum):
     CHECKPOINT = 15
     FORKED = 16
     CALL = 18
+    SPENT = 19
     EMITTED = 20
     VOID = 21
 
@@ -198,6 +200,12 @@ class PendingValues(Protocol):
         """Write them all, in the caller's transaction."""
 
 
+class HasLine(Protocol):
+    """What puts a line of execution on record."""
+
+    line: int
+
+
 class RunLog:
     """The log of one run in this process, shared by the run and its branches.
 
@@ -211,6 +219,7 @@ class RunLog:
         steps: How many of its steps are committed.
         is_over: The run has ended, or waits, for this process. A thread of it that still works, as
             after a Ctrl-C, must not write a step any more.
+        bills: What was spent and is not on record yet: by whose line, in which step.
         keys: Numbers the keys of its stores.
         lines: Numbers its branches.
         emitted: What nodes emit and is to be written; ``None`` if it is not recorded.
@@ -225,6 +234,7 @@ class RunLog:
         self.last = 0
         self.steps = 0
         self.is_over = False
+        self.bills: list[tuple[HasLine, int, Bill]] = []
         self.keys: Iterator[int] = count()
         self.lines: Iterator[int] = count(1)
         self.emitted: PendingValues | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
+from pocoflow.db.expenses import expenses_of
 from pocoflow.db.log import Begin, Kind, data_of, names_at, read_begin, read_taken
 from pocoflow.db.question_rows import questions_of
 from pocoflow.db.rows import is_input, read_json
@@ -19,6 +20,7 @@ from pocoflow.errors import CheckpointNotFoundError, DecodeError
 from pocoflow.graph.unfinished import ALONE, Begun, Unfinished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
+from pocoflow.nodes.spending import Spent
 from pocoflow.values.failures import Failure
 
 __all__ = ["read_unfinished"]
@@ -70,7 +72,14 @@ def read_unfinished(
             failed = row["id"]
         else:
             lines[line].open.append(row)
-    return _Reader(connection, run_no, lines, steps, failed).read(0)
+    found = _Reader(connection, run_no, lines, steps, failed).read(0)
+    if step is not None:
+        return found  # of which a fork is made, which has spent nothing
+    spent = [
+        Spent(one.line, one.names, {**one.amounts, **dict.fromkeys(one.past)})
+        for one in expenses_of(connection, run_no)
+    ]
+    return replace(found, spent=spent)
 
 
 class _Reader:

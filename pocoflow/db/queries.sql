@@ -554,6 +554,11 @@ DELETE FROM pf_graphs WHERE graph_no NOT IN (
     SELECT graph_no FROM pf_run WHERE graph_no IS NOT NULL
 );
 
+-- name: spending
+-- What a run has spent: by whom, in which attempt, in which call.
+SELECT id, line, step, item, node, path, attempt, note, data FROM pf_log
+WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
+
 -- name: was_resumed
 SELECT 1 FROM pf_log WHERE id >= ? AND id < ? AND kind = 11 LIMIT 1;
 

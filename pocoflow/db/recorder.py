@@ -462,6 +462,7 @@ class RunRecorder(LineRecorder):
                 run.emitted.write(raw)
             waits = raw.execute(QUERIES["open_in_run"], (run.run_no,)).fetchall()
             numbers = json.dumps([row[0] for row in waits])
+            self._put_bills(raw, of_run=True)
             run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
         asked = questions_of(self._db.connection, run.run_no)
@@ -512,6 +513,7 @@ class RunRecorder(LineRecorder):
                         took = int(elapsed * 1e6)
                         where = node.names
                         row = row._replace(step=step, place=where, attempt=attempts, elapsed=took)
+                self._put_bills(raw, of_run=True)
                 run.append(raw, row._replace(note=self._values.note))
                 self._finish(raw, status, None if node is None else node.text, described)
         except DatabaseError as exc:

@@ -187,6 +187,7 @@ def _of(shape: Any) -> _Fits:
 
 _Place: TypeAlias = Annotated[list[StrictStr], Field(min_length=1)]
 _Change: TypeAlias = tuple[StrictStr, Annotated[StrictInt, Field(ge=0, le=4)], StrictStr | None]
+_Amount: TypeAlias = Annotated[StrictStr, Field(pattern=r"^[0-9.]{1,100}(E[+-]?[0-9]{1,6})?$")]
 _Node = TypedDict("_Node", {"class": StrictStr, "code": StrictStr, "path": _Place})
 
 
@@ -208,6 +209,9 @@ is_taken = _of(list[tuple[StrictInt, StrictStr, StrictStr, StrictInt]])
 
 is_input = _of(tuple[StrictStr, list[_Change]])
 """What ``prep`` gave, and what it changed: key, operation and text."""
+
+is_amounts = _of(dict[StrictStr, _Amount | None])
+"""What was spent, as text, by name; nothing for a budget that its line goes on without."""
 
 is_graph = _of(_Graph)
 """What a flow looked like."""

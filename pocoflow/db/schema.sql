@@ -94,6 +94,8 @@ CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 -- Emitted values are a list of several; the row takes as many numbers, and has the last. event is then
 -- the phase that emitted them, and mark void once the attempt was given up and the next one began; a row
 -- of its own says so then, whose data has the numbers of the first and last event of each of these rows.
+-- What was spent stays: data is an object of amounts, as text, by name; null stands for a budget that the
+-- line goes on without, as it has taken the edge for its end.
 CREATE TABLE pf_log (
     id         INTEGER PRIMARY KEY,
     kind       INTEGER NOT NULL,
@@ -261,7 +263,7 @@ SELECT
     l.path AS path,
     l.note AS note
 FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
-WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18, 20, 21)
+WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18, 19, 20, 21)
 UNION ALL
 SELECT
     l.id * 2 + 1,

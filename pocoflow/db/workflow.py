@@ -8,6 +8,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
+from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
@@ -35,6 +37,7 @@ from pocoflow.errors import (
 )
 from pocoflow.logging import get_logger
 from pocoflow.messages import closest
+from pocoflow.nodes.spending import sum_of
 from pocoflow.values.failures import escaped
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
@@ -410,6 +413,23 @@ class WorkflowDB(Questions, Checkpoints, Following):
         facts = {"node": who, "action": what, "elapsed": elapsed, "message": note}
         with self.writing() as raw:
             append_foreign(raw, number, Kind.EVENT, step, event=escaped(event), **facts)
+
+    def get_account(self, run_id: str) -> dict[str, Decimal]:
+        """What a run has spent by now, by name.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        return dict(sum_of(one.amounts for one in self.get_expenses(run_id)))
+
+    def get_expenses(self, run_id: str) -> list[Expense]:
+        """What a run has spent, one by one: in which step, attempt and call.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        found = expenses_of(self.connection, self.number(run_id))
+        return [one for one in found if one.amounts]
 
     def get_events(self, run_id: str) -> list[dict[str, Any]]:
         """The events of a run in their order.

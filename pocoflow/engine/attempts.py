@@ -36,7 +36,7 @@ def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[
     else:
         result = yield from _attempt(run, place, given, inline)
     if run.unfinished is not None or run.calls is not None:
-        run.tell_unused(current.get())
+        run.after_exec(current.get())
     return result
 
 
@@ -188,6 +188,8 @@ def try_again(
         if delay > 0:
             yield Sleep(delay)
         context.check_cancelled()
+        if run.budget is not None and (refused := run.refusal(place)) is not None:
+            raise refused from error
         context.attempt += 1
         try:
             return (yield from attempt(run, place, given, inline))

@@ -13,7 +13,7 @@ from pocoflow.engine.effects import Effect, Job
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.errors import ActionError, QuestionExpiredError
+from pocoflow.errors import ActionError, BudgetError, QuestionExpiredError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.unfinished import ALONE, NOTHING, Identity
 from pocoflow.nodes.base import Node
@@ -137,7 +137,7 @@ class _Batch:
         except Exception as exc:
             mine = own(exc)
             add_note(mine, f"pocoflow: item {context.item}, attempt {context.attempt}")
-            if context.is_stopped_by(exc):
+            if context.is_stopped_by(exc) or isinstance(exc, BudgetError):
                 raise
             if not self.collects or context.phase == "commit":
                 run.context.attempt = context.attempt

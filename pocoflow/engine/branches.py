@@ -113,7 +113,7 @@ class _Fork:
         current.set(inner.context)
         try:
             inner.context.check_cancelled()
-            inner.context.calls_of = inner.calls_of
+            inner.context.line = inner
             yield Inside(self.loop(inner))
             store = cast(BranchStore, inner.store)
             self.ends[index] = BranchEnd(start.name, store, inner.action)
@@ -127,7 +127,7 @@ class _Fork:
                 raise
             self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
-            inner.context.calls_of = None
+            inner.context.line = None
             current.set(around)  # no token: a call that was given up may have kept its context
 
     def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:
@@ -156,7 +156,12 @@ class _Fork:
             parent=run,
             prefix=prefix,
             wraps=run.wraps,
+            budget=run.budget,
+            node_budgets=run.node_budgets,
         )
+        if run.budget is not None:
+            line = 0 if saved is None else saved.line
+            inner.past = {*run.past, *run.account.past.get(line, ())}
         if graph.is_limited:
             inner.taken = Taken(len(prefix), () if saved is None else saved.taken)
         if run.wraps:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from hashlib import blake2b
@@ -25,6 +26,7 @@ from pocoflow.engine.outcomes import opened
 from pocoflow.engine.threads import Work, in_thread
 from pocoflow.engine.waits import sleep, wait
 from pocoflow.errors import (
+    BudgetError,
     DatabaseError,
     DecodeError,
     DefinitionError,
@@ -38,6 +40,7 @@ from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import Calling, RunContext, current
 from pocoflow.nodes.settings import retry_wait, wants_retry
+from pocoflow.nodes.spending import Amounts, charged, sum_of
 from pocoflow.values.callables import is_async
 from pocoflow.values.copies import copied
 from pocoflow.values.failures import Failure
@@ -87,7 +90,11 @@ class _Call(NamedTuple):
 
 
 class ExecCalls:
-    """The calls of one ``exec``: of a step, or of one of its items."""
+    """The calls of one ``exec``: of a step, or of one of its items.
+
+    Attributes:
+        refused: Why a call was not made: a budget is spent.
+    """
 
     def __init__(
         self,
@@ -97,6 +104,7 @@ class ExecCalls:
         context: RunContext,
         found: Unfinished | None,
         given: tuple[Any, ...],
+        refusal: Callable[..., BudgetError | None] | None,
     ) -> None:
         """Begin with what is on record.
 
@@ -107,6 +115,7 @@ class ExecCalls:
             context: That of the ``exec``.
             found: What is on record of the step, if it is one that was resumed.
             given: What ``prep`` gave, if it is as ``prep`` gave it.
+            refusal: Says why no call may be made any more; ``None`` if there is no budget.
         """
         self._ledger, self._step, self._node, self._given = ledger, step, place.node, given
         self._place = Address(context.path, place.name)
@@ -124,6 +133,8 @@ class ExecCalls:
         self._guard = threading.Lock()
         self._begin(0)
         self._broken: DatabaseError | None = None
+        self._refusal = refusal
+        self.refused: BudgetError | None = None
 
     def _begin(self, attempt: int) -> None:
         # None of these needs a lock where threads make calls at the same time.
@@ -162,6 +173,9 @@ class ExecCalls:
         key = f"{base} {next(counter)}" if base.__class__ is str else (base, next(counter))
         if key in self._values or key in self._texts:
             return self._give(key, function, about.name)
+        if self._refusal is not None and (refused := self._refusal(calls=True)) is not None:
+            self.refused = refused
+            raise refused
         self._in_flight.add(key)
         if about.is_async:
             return self._await(
@@ -170,6 +184,8 @@ class ExecCalls:
         began = perf_counter() if self._keeps else 0.0
         outside = current.get(None) is None  # in a thread that ``exec`` has started
         token = current.set(context) if outside else None
+        bill: list[Amounts] = []
+        charges = charged.set(bill)
         try:
             if settings is None:
                 result = function(*arguments, **keywords)
@@ -178,9 +194,10 @@ class ExecCalls:
                     _Call(context, settings, function, arguments, keywords, about.name, key)
                 )
         except BaseException as exc:
-            self._failed(key, exc)
+            self._failed(context, key, exc, bill)
             raise
         finally:
+            charged.reset(charges)
             if token is not None:
                 current.reset(token)
         if result.__class__ is not str and isawaitable(result):
@@ -190,7 +207,7 @@ class ExecCalls:
             context.check_wanted()
         if self._keeps:
             try:
-                called = self._called(context.attempt, key, result, False, began)
+                called = self._called(context.attempt, key, result, began, bill)
                 self._ledger.call(self._step, called)
             except DatabaseError as exc:
                 self._broken = exc
@@ -245,14 +262,20 @@ class ExecCalls:
 
     async def _await(self, call: _Call, waiting: Awaitable[Any] | None = None) -> Any:
         context, began = call.context, perf_counter()
+        bill: list[Amounts] = []
+        charges = charged.set(bill)
         try:
             result = await self._tried_async(call, waiting)
         except BaseException as exc:
-            self._failed(call.key, exc)
+            self._failed(context, call.key, exc, bill)
             raise
+        finally:
+            with suppress(ValueError):  # the task is gone, and this is not its context
+                charged.reset(charges)
         context.check_wanted()
         if (storage := self._ledger.storage) is not None:
-            called = self._called(context.attempt, call.key, result, True, began)
+            called = self._called(context.attempt, call.key, result, began, bill)
+            called = called._replace(awaited=True)
             try:
                 await commit(Commit(storage, self._ledger.call, (self._step, called)))
             except DatabaseError as exc:
@@ -307,13 +330,17 @@ class ExecCalls:
         )
 
     def _called(
-        self, attempt: int, key: Hashable, result: Any, is_awaited: bool, began: float
+        self, attempt: int, key: Hashable, result: Any, began: float, bill: list[Amounts]
     ) -> Called:
-        took = perf_counter() - began
-        facts = (self._place, str(key), result, is_awaited, attempt, took)
-        return Called(*facts, self._item, self._given)
+        facts = (self._place, str(key), result, False, attempt, perf_counter() - began)
+        called = Called(*facts, self._item, self._given)
+        return called._replace(spent=sum_of(bill)) if bill else called
 
-    def _failed(self, key: Hashable, error: BaseException) -> None:
+    def _failed(
+        self, context: RunContext, key: Hashable, error: BaseException, bill: list[Amounts]
+    ) -> None:
+        if bill and context.line is not None:
+            context.line.spend(context, sum_of(bill))  # no call is on record that has it
         self._raised.append(error)
         self._in_flight.discard(key)
 
@@ -390,7 +417,10 @@ class ExecCalls:
 
         Raises:
             DatabaseError: One could not, which ends the run.
+            BudgetError: A call was refused.
         """
+        if self.refused is not None:
+            raise self.refused
         if self._broken is not None:
             context.phase = "commit"
             raise self._broken

@@ -9,21 +9,28 @@ from typing import Any
 from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.line import Line
-from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, RunPaused, StoreError
+from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
-__all__ = ["exhaust", "fail", "late_of", "pause", "too_many"]
+__all__ = ["exhaust", "fail", "late_of", "may_go_on", "pause"]
 
 
-def too_many(run: Line, place: GraphNode) -> MaxStepsError:
-    """The error of a run that takes more steps than it may."""
-    return MaxStepsError(
-        f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
-        f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
-        remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
-    )
+def may_go_on(run: Line, place: GraphNode, step: int) -> None:
+    """Do nothing if a run may go on with a node.
+
+    Raises:
+        MaxStepsError: It has taken as many steps as it may.
+        BudgetError: A budget of it, or of the node, is spent.
+    """
+    if step >= run.max_steps:
+        raise MaxStepsError(
+            f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
+            f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
+        )
+    if (refused := run.refusal(place)) is not None:
+        raise refused
 
 
 def pause(run: Line) -> Generator[Effect, Any, RunPaused]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Storage
-from pocoflow.graph.unfinished import Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
@@ -90,6 +90,9 @@ class Ledger(Protocol):
 
     def call_again(self, step: int, key: str, item: Identity | None, /) -> None:
         """Record that what a journaled call returned is not given any more."""
+
+    def spend(self, step: int, bill: Bill, /) -> None:
+        """Record what was spent with the next row of its attempt, or of the step."""
 
     def retry(self, step: int, tried: Tried, /) -> None:
         """Record a failed attempt that another one follows: a resume counts it."""

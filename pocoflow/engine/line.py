@@ -5,22 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, TypeAlias
 
+from pocoflow.address import Address
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
-from pocoflow.errors import DatabaseError
+from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import GraphNode, IsSpent, Taken
-from pocoflow.graph.unfinished import ALONE, Unfinished
+from pocoflow.graph.unfinished import ALONE, Bill, Unfinished
 from pocoflow.logging import get_logger
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
+from pocoflow.nodes.spending import Account, Amounts
 from pocoflow.store.store import Store
 
 __all__ = ["Line", "Listener"]
@@ -66,6 +68,10 @@ class Line:
         wraps: Whether it, or a flow inside of it, has some.
         taken: Counts edges that have limits; ``None`` if there are none.
         given: The number of a step, and what ``prep`` gave there, as it gave it.
+        sums: What the run has spent; of a branch, it is in its run.
+        budget: What it may spend, by name; ``None`` if neither it nor a node has a budget.
+        node_budgets: What nodes may spend, by their ids.
+        past: The budgets that this line goes on without, as an edge for their end was taken.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
     """
@@ -97,6 +103,10 @@ class Line:
     only_awaits: bool = False
     given: tuple[int, Any] | None = None
     calls: tuple[int, dict[int, ExecCalls]] | None = None
+    sums: Account | None = None
+    budget: Amounts | None = None
+    node_budgets: Mapping[int, Amounts] = field(default_factory=dict)
+    past: set[str] = field(default_factory=set)
 
     @property
     def is_spent(self) -> IsSpent | None:
@@ -122,12 +132,63 @@ class Line:
                 given = self.given
                 same = () if given is None or given[0] != self.step else (given[1],)
                 facts = (self.ledger, self.step, self.place, context)
-                begun[item] = ExecCalls(*facts, self.unfinished, same)
+                may = None if self.budget is None else partial(self.refusal, self.place)
+                begun[item] = ExecCalls(*facts, self.unfinished, same, may)
             return begun[item]
 
-    def tell_unused(self, context: RunContext) -> None:
-        """Say which calls on record ``exec`` has not asked for, now that it has ended."""
-        unused = self.calls_of(context).unused(context.attempt)
+    @property
+    def account(self) -> Account:
+        """What the run has spent."""
+        line = self
+        while line.parent is not None:
+            line = line.parent
+        with _guard:
+            if line.sums is None:
+                line.sums = Account()
+            return line.sums
+
+    def spend(self, context: RunContext, amounts: Amounts) -> None:
+        """Count what was spent outside of a call, and put it on record with the next row."""
+        item = ALONE if context.item is None else context.item
+        bill = Bill(Address(context.path, context.node), item, context.attempt, amounts)
+        self.ledger.spend(self.step, bill)
+
+    def refusal(self, place: GraphNode, *, calls: bool = False) -> BudgetError | None:
+        """Why a node may spend no more; ``None`` if it may.
+
+        Args:
+            place: The node.
+            calls: Whether it is about a call, for which each budget counts.
+        """
+        if self.budget is None:
+            return None
+        limits, of_node = self.budget, self.node_budgets.get(id(place.node), {})
+        if self.past and not calls:
+            limits, of_node = (
+                {name: limit for name, limit in one.items() if name not in self.past}
+                for one in (limits, of_node)
+            )
+        names = (*self.context.path, place.name)
+        return self.account.refusal(self.context.run_id, names, limits, of_node)
+
+    def go_past(self, place: GraphNode, error: BudgetError) -> None:
+        """Go on without budgets that are spent, as the edge for that was taken."""
+        self.past.update(error.names)
+        where = Address(self.context.path, place.name)
+        bill = Bill(where, ALONE, self.context.attempt, dict.fromkeys(error.names))
+        self.ledger.spend(self.step, bill)
+        self.remark(str(error).partition("; resume the")[0])
+
+    def after_exec(self, context: RunContext) -> None:
+        """Say which calls on record ``exec`` has not asked for, now that it has ended.
+
+        Raises:
+            BudgetError: A call was refused, whatever ``exec`` has made of that.
+        """
+        calls = self.calls_of(context)
+        if calls.refused is not None:
+            raise calls.refused
+        unused = calls.unused(context.attempt)
         if unused is not None:
             self.remark(f"run {context.run_id!r}: {unused}")
 

@@ -19,11 +19,12 @@ from pocoflow.engine.attempts import Phases, attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps, Visit
-from pocoflow.engine.endings import fail, late_of, pause, too_many
+from pocoflow.engine.endings import fail, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import opened, own
 from pocoflow.errors import (
     ActionError,
+    BudgetError,
     RunCancelled,
     RunPaused,
     UnhandledActionError,
@@ -55,7 +56,7 @@ def steps(run: Line) -> Steps:
     if run.listeners.get("emit") or run.ledger.emits:
         run.context.emitter = run.emit
     paused: RunPaused | None = None
-    run.context.calls_of = run.calls_of
+    run.context.line = run
     try:
         run.tell("flow_start", run.context.flow_name, run.step)
         try:
@@ -73,7 +74,7 @@ def steps(run: Line) -> Steps:
             raise late from exc
         raise
     finally:
-        run.context.calls_of = None
+        run.context.line = None
     if paused is not None:
         run.tell("flow_pause", run.context.flow_name, run.finished, paused.questions)
         raise paused
@@ -87,7 +88,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = counts or on_end is not None
     storage = ledger.storage if run.on_loop else None
+    budget = run.budget
     direct, beside = inline and not wraps, run.on_loop and not inline and not wraps
+    if budget is not None:
+        direct = beside = False  # a call may have been refused
     watch = None
     if not counts and store.schema is not None:
         watch = Watch()
@@ -97,6 +101,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         kept = len(run.frames)
         place = _go_on(run, enter(place, run.frames)._replace(kept=kept)) or place
     step, last = run.step, run.max_steps
+    if budget is not None:
+        last = 0  # each node is looked at
     action: Any = DEFAULT_ACTION
     began, phase, unfinished = 0.0, "", run.unfinished
     # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without a
@@ -105,7 +111,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
-            raise too_many(run, place)
+            may_go_on(run, place, step)
         node = place.node
         run.place = place
         run.step = context.step = step
@@ -223,7 +229,9 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 visiting.close()
             raise
         else:
-            following = place.straight.get(action, place.straight_fallback)
+            following = None
+            if budget is None:
+                following = place.straight.get(action, place.straight_fallback)
             if following is None:
                 following = _cross(run, place, action)
         if watch is not None:
@@ -290,11 +298,24 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
 
 
 def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
-    """Where a run goes at the end or the beginning of a nested flow."""
+    """Where a run goes at the end or the beginning of a nested flow, or if it has a budget."""
+    if run.budget is not None and follow(place, action, run.frames).place is not None:
+        error = run.refusal(place)
+        if error is not None and (found := _past(run, place, error)) is not None:
+            return found
     stand = follow(place, action, run.frames, run.is_spent)
     if stand.unhandled is not None:
         _unhandled(run, stand.unhandled, action)
     return _go_on(run, stand)
+
+
+def _past(run: Line, place: GraphNode, error: BudgetError) -> GraphNode | None:
+    """Where a run goes on without a budget that is spent; ``None`` if no edge says so."""
+    found = catch(place, error, run.frames, run.is_spent, after=True)
+    if found is None:
+        return None
+    run.go_past(place, error)
+    return _go_on(run, found[1])
 
 
 def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
@@ -307,6 +328,8 @@ def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNo
         return None
     caught, stand = found
     edge = caught.catch
+    if edge.spent is not None and isinstance(error, BudgetError):
+        run.go_past(place, error)
     if edge.field is not None:
         name = label(context.node, context.path)
         left = Failure.of(name, error) if edge.value is None else edge.value(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pocoflow.graph.unfinished import Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.store.branch_view import BranchStore
@@ -55,6 +55,9 @@ class NullLedger:
         """Keep nothing."""
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
+        """Keep nothing."""
+
+    def spend(self, step: int, bill: Bill) -> None:
         """Keep nothing."""
 
     def retry(self, step: int, tried: Tried) -> None:

@@ -75,6 +75,7 @@ from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phas
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import check_resources
 from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.spending import Account, Amount, Amounts, limits_of
 from pocoflow.store.fields import References
 from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.store.store import Store
@@ -141,6 +142,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
             by a cancellation, and fails. That of a nested flow does not count.
+        budget: What one run may spend, its resumes included, by the names that its nodes say to
+            ``context().spend(usd=0.004)``: ``{"usd": 2.0}``. Looked at before each node, attempt
+            and journaled call. That of a nested flow does not count.
+        node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``.
         run_id: Id of the next run, for one run at a time: what is set here is the same for all that
             start. ``run(..., run_id=)`` gives a run an id of its own.
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
@@ -168,6 +173,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         ignore: Collection[str] = (),
         strict: bool = False,
         deadline: float | None = None,
+        budget: Mapping[str, Amount] | None = None,
+        node_budgets: Mapping[NodeLike[Any], Mapping[str, Amount]] | None = None,
         run_id: str | None = None,
         formerly: Iterable[str] = (),
         aliases: Mapping[str, type] | None = None,
@@ -195,6 +202,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.ignore = _rules(ignore)
         self.strict = strict
         self.deadline = deadline
+        self.budget = limits_of(budget, "Flow(budget)")
+        self.node_budgets = _node_budgets(node_budgets)
         if run_id is not None:
             check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
@@ -1241,6 +1250,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         if self.record_emitted:
             stored.recorder.record_emitted()
         line.step = line.finished = found.steps
+        line.sums = Account(found.spent)
+        line.past = line.sums.past.get(0, set())
         if graph.is_limited:
             line.taken = Taken(0, found.taken)
         return line, database
@@ -1325,6 +1336,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             wraps=graph.wraps,
             taken=Taken() if graph.is_limited else None,
         )
+        if self.budget is not None or self.node_budgets:
+            line.budget = self.budget or {}
+            line.node_budgets = {id(one): limits for one, limits in self.node_budgets.items()}
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(store, self.checkpoint_dir)
         return line
@@ -1377,6 +1391,18 @@ def _noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None
         outcomes[run_id] = exc
     else:
         outcomes[run_id] = None
+
+
+def _node_budgets(given: object) -> Mapping[Node[Any, Any, Any], Amounts]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(one, Node) for one in given):
+        raise DefinitionError(
+            f"Flow(node_budgets={short(given)}): a budget for each of some nodes, as in "
+            'node_budgets={write: {"usd": 0.5}}'
+        )
+    budgets = {one: limits_of(own, f"budget of node {one.name!r}") for one, own in given.items()}
+    return {one: limits for one, limits in budgets.items() if limits is not None}
 
 
 def _rules(given: Collection[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
 from pocoflow.nodes.base import BatchNode, Node, NodeLike
@@ -204,7 +204,20 @@ class GraphNode:
 
     def catching(self, error: BaseException) -> GraphCatch | None:
         """The first edge that an error takes, if there is one."""
-        return next((one for one in self.catches if isinstance(error, one.kinds)), None)
+        if (found := self.when_spent(error)) is not None:
+            return found
+        fits = (one for one in self.catches if one.catch.spent is None)
+        return next((one for one in fits if isinstance(error, one.kinds)), None)
+
+    def when_spent(self, error: BaseException) -> GraphCatch | None:
+        """The first edge for a budget that is spent, if there is one, and it is about that."""
+        if not isinstance(error, BudgetError):
+            return None
+        for one in self.catches:
+            spent = one.catch.spent
+            if spent is not None and (not spent or not set(spent).isdisjoint(error.names)):
+                return one
+        return None
 
     def first(self) -> tuple[GraphNode, tuple[str, ...]]:
         """The node where work begins: itself, or the start of the flow that it is; and the path."""
@@ -366,13 +379,16 @@ def catch(
     error: BaseException,
     frames: Sequence[GraphNode] = (),
     is_spent: IsSpent | None = None,
+    *,
+    after: bool = False,
 ) -> tuple[GraphCatch, Stand] | None:
     """Where an error of a node leads, and the edge that catches it; ``None`` if none does.
 
     An error that nothing inside of a nested flow catches is one of its node in the flow around it.
+    ``after`` the node is done, a budget may be spent, which takes no other edge than one for that.
     """
     depth = len(frames)
-    while (found := place.catching(error)) is None:
+    while (found := place.when_spent(error) if after else place.catching(error)) is None:
         if not depth:
             return None
         depth -= 1

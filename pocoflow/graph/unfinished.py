@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import GraphNode, TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
+from pocoflow.nodes.spending import Amounts, Spent
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.values import Classes
 from pocoflow.values.failures import Failure
 
-__all__ = ["ALONE", "NOTHING", "Begun", "Called", "Finished", "Identity", "Tried", "Unfinished"]
+__all__ = [
+    "ALONE",
+    "NOTHING",
+    "Begun",
+    "Bill",
+    "Called",
+    "Finished",
+    "Identity",
+    "Tried",
+    "Unfinished",
+]
 
 ALONE = -1
 """The number of what ``exec`` of a node that is not a batch works on."""
@@ -64,6 +77,7 @@ class Called(NamedTuple):
         elapsed: Seconds that it took.
         item: The item, if ``exec`` works on one of several.
         given: What ``prep`` gave, as the only element, if it is as ``prep`` gave it.
+        spent: What was spent in it.
     """
 
     place: Address
@@ -74,6 +88,23 @@ class Called(NamedTuple):
     elapsed: float
     item: Identity | None
     given: tuple[Any, ...]
+    spent: Amounts = MappingProxyType({})
+
+
+class Bill(NamedTuple):
+    """What was spent outside of a call, or a budget that its line goes on without.
+
+    Attributes:
+        place: The node.
+        item: The number of the item; ``ALONE`` if it is not one of several.
+        attempt: The attempt of ``exec``.
+        amounts: How much, by name; ``None`` for a budget that its line goes on without.
+    """
+
+    place: Address
+    item: int
+    attempt: int
+    amounts: Mapping[str, Decimal | None]
 
 
 class Finished(NamedTuple):
@@ -148,6 +179,7 @@ class Unfinished:
         keys: The numbers of the keys that a branch has of its own.
         rows: The values of these as they are stored: key, operation, text.
         branches: The branches that have begun in the step, by number.
+        spent: Of the run itself, what it has spent.
         steps: How many steps of the run are committed.
         read_at: When it was read; deadlines are held against this one time.
         places: The flows around the node that comes next, and the node.
@@ -171,6 +203,7 @@ class Unfinished:
     keys: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[tuple[str, int, str | None]] = ()
     branches: Mapping[int, Unfinished] = field(default_factory=dict)
+    spent: Sequence[Spent] = ()
     steps: int = 0
     read_at: str = ""
     places: tuple[GraphNode, ...] = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, o
 from typing_extensions import TypeVar
 
 from pocoflow.address import check_name
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.logging import get_logger
 from pocoflow.messages import short
 from pocoflow.nodes.edges import (
@@ -264,6 +264,29 @@ class NodeLike(Generic[PostT]):
             DefinitionError: An argument makes no sense.
         """
         return make_catch(self, kinds, writes, value)
+
+    def when_spent(self, /, *names: str) -> Catch:
+        """Budgets that are spent, as the source of an edge.
+
+        ``flow.then(write.when_spent("usd"), wrap_up)`` goes to ``wrap_up`` when the run, or the
+        node, has spent as much as it may. The edge is taken in the place of that of the action once
+        this node is done, and in the place of its ``post`` if a journaled call of it was refused.
+        From there on the run goes on without that budget, except for journaled calls, which are
+        refused as long as it is spent.
+
+        Args:
+            names: What is spent; any budget if there is none.
+
+        Raises:
+            DefinitionError: A name is no text.
+        """
+        given: tuple[object, ...] = names
+        if not all(isinstance(name, str) and name for name in given):
+            shown = ", ".join(map(short, given))
+            raise DefinitionError(
+                f'{self.name}.when_spent({shown}): names of what is spent, as in when_spent("usd")'
+            )
+        return Catch(self, (BudgetError,), spent=names)
 
     @property
     def replaced(self) -> Sequence[tuple[Edge[Any], Edge[Any]]]:

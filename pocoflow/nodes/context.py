@@ -17,6 +17,7 @@ from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
 from pocoflow.messages import short
 from pocoflow.nodes.resources import NO_RESOURCES, find_resource
 from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.spending import Account, Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
 __all__ = ["Calling", "Calls", "Cancellation", "Phase", "RunContext", "context"]
@@ -124,6 +125,20 @@ class Calls(Protocol):
         """Make a call, or give what it returned before."""
 
 
+class InRun(Protocol):
+    """What a context has of the line of execution that it is of."""
+
+    @property
+    def account(self) -> Account:
+        """What the run has spent."""
+
+    def calls_of(self, context: RunContext, /) -> Calls:
+        """The journaled calls of the ``exec`` that a context is of."""
+
+    def spend(self, context: RunContext, amounts: Amounts, /) -> None:
+        """Count what was spent outside of a call, and put it on record with the next row."""
+
+
 class RunContext:
     """The run, step and attempt that the calling code belongs to.
 
@@ -150,20 +165,19 @@ class RunContext:
         resources: The objects that the run was given; ``context()[key]`` gets one.
         emitter: Who gets what is emitted; ``None`` if nobody listens.
         given_up: Why nobody waits any more for the attempt that has this context, if so.
-        calls_of: Gives the journaled calls of the ``exec`` that a context is of; ``None`` outside
-            of a run.
+        line: The line of execution; ``None`` before and after it is at work.
     """
 
     __slots__ = (
         "attempt",
         "branches",
-        "calls_of",
         "cancellation",
         "count",
         "emitter",
         "flow_name",
         "given_up",
         "item",
+        "line",
         "mark",
         "node",
         "path",
@@ -198,7 +212,7 @@ class RunContext:
         self.resources = resources
         self.emitter: Callable[[RunContext, object], object] | None = None
         self.given_up: RunError | None = None
-        self.calls_of: Callable[[RunContext], Calls] | None = None
+        self.line: InRun | None = None
 
     def __getitem__(self, key: T) -> T:
         """The object that the run was given for ``key = resource(Class, name)``.
@@ -213,7 +227,7 @@ class RunContext:
         item = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         item.node, item.path, item.step = self.node, self.path, self.step
         item.phase, item.item, item.emitter = "exec", number, self.emitter
-        item.mark, item.calls_of = mark, self.calls_of
+        item.mark, item.line = mark, self.line
         item.branches, item.count = self.branches, self.count
         return item
 
@@ -240,12 +254,41 @@ class RunContext:
         """
         if self.given_up is not None:
             self.check_wanted()
-        if self.calls_of is None or self.phase != "exec":
+        if self.line is None or self.phase != "exec":
             raise RunError(
                 f"context().call and context().errors work in exec of a node, and this is "
                 f"{self.phase} of node {self.node!r} (run {self.run_id!r}, step {self.step})"
             )
-        return self.calls_of(self)
+        return self.line.calls_of(self)
+
+    def spend(self, **amounts: Amount) -> None:
+        """Count what was spent: ``context().spend(tokens=812, usd=0.004)``.
+
+        Inside of a journaled call it is on record with what the call returned, and so is never
+        counted again; elsewhere it is with the attempt, or the step. Any thread may call it.
+
+        Args:
+            amounts: How much, by name: an int, a float or a Decimal of at least 0. A float counts
+                as the decimal number that Python shows for it, so that sums are exact.
+
+        Raises:
+            DefinitionError: An amount is no such number.
+            NoRunError: This is no part of a run.
+        """
+        found = amounts_of(amounts, "context().spend")
+        if self.line is None:
+            raise NoRunError(f"run {self.run_id!r} is not at work, so nothing is spent in it")
+        self.line.account.add((*self.path, self.node), found)
+        bill = charged.get()
+        if bill is None:
+            self.line.spend(self, found)
+        else:
+            bill.append(found)
+
+    @property
+    def account(self) -> Amounts:
+        """What the run has spent by now, by name, its resumes included."""
+        return {} if self.line is None else self.line.account.sums
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call something that costs, so that what it returned is on record before this returns.

@@ -70,16 +70,20 @@ class Catch:
         kinds: The classes of exceptions.
         field: The field that gets what is left of the exception, if one does.
         value: Makes that of the exception; ``None`` for a :class:`~pocoflow.failure.Failure`.
+        spent: For a budget that is spent: of what, or nothing for any; ``None`` for other edges.
     """
 
     node: AnyNode
     kinds: tuple[type[Exception], ...]
     field: StoreField | None = None
     value: Callable[[Any], object] | None = None
+    spent: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
         """What such an edge is called where others have their action."""
+        if self.spent is not None:
+            return " ".join(("spent", *self.spent))
         return f"except {' | '.join(self.names)}"
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import RunLostError
-from pocoflow.graph.unfinished import ALONE, Begun, Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import (
+    ALONE,
+    Begun,
+    Bill,
+    Called,
+    Finished,
+    Identity,
+    Tried,
+    Unfinished,
+)
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import NewQuestion
@@ -109,6 +119,7 @@ def test_everything_that_finishes_may_be_told(any_run: Run) -> None:
     ledger.write_items()
     ledger.call(0, called("ask a 0", "result"))
     ledger.call_again(0, "ask a 0", None)
+    ledger.spend(0, Bill(HERE, ALONE, 1, {"usd": Decimal(1)}))
     ledger.begin_items(0, {1: "other"})
     ledger.remark("what people should know")
     ledger.journal(0, "first", "result")
@@ -220,6 +231,36 @@ def test_a_result_of_a_call_that_cannot_be_stored_is_no_row(run: Run) -> None:
     run.ledger.step(finished(0, "second"))
     notes = [row["note"] for row in run.db.get_events("r") if row["note"]]
     assert ["the result of call ask" in note for note in notes] == [True]
+
+
+def test_what_was_spent_goes_with_the_row_that_it_belongs_to(run: Run) -> None:
+    """That of a call with the call, that of an attempt with its end, the rest with the step."""
+    one = {"usd": Decimal("0.1")}
+
+    def spent() -> list[str]:
+        return [str(each.amounts["usd"]) for each in run.unfinished().spent]
+
+    for item in (ALONE, 3):
+        run.ledger.spend(0, Bill(HERE, item, 1, {"usd": Decimal(item + 4)}))
+    run.ledger.call(0, called("ask a 0", "a")._replace(spent=one))
+    assert spent() == ["0.1"]
+    run.ledger.retry(0, Tried(HERE, 1, ValueError("no"), Identity(3, "m3"), None))
+    assert spent() == ["0.1", "7"]
+    run.ledger.spend(0, Bill(HERE, 3, 2, {"usd": Decimal(5)}))
+    run.ledger.journal(0, "first", "result")
+    assert spent() == ["0.1", "7", "3"]
+    run.ledger.step(finished(0, "second"))
+    assert spent() == ["0.1", "7", "3", "5"]
+    assert run.db.get_account("r") == {"usd": Decimal("15.1")}
+
+
+def test_what_was_spent_is_on_record_when_a_run_ends(run: Run) -> None:
+    """Also what a branch has spent, and a result that cannot be stored has cost."""
+    branch, _ = run.branch((0, 0))
+    branch.spend(0, Bill(HERE, ALONE, 1, {"usd": Decimal(1)}))
+    run.ledger.call(0, called("ask a 0", object())._replace(spent={"usd": Decimal(2)}))
+    run.ledger.end("failed", ValueError("no"), 0, HERE, 1, 0.5)
+    assert run.db.get_account("r") == {"usd": Decimal(3)}
 
 
 def test_a_question_waits_until_its_step_is_finished(run: Run) -> None:

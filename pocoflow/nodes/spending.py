@@ -1,0 +1,146 @@
+"""What runs spend: amounts by name, their sums, and the limits of these."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from decimal import Context, Decimal
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+from pocoflow.address import plain
+from pocoflow.errors import BudgetError, DefinitionError
+from pocoflow.messages import short
+
+__all__ = ["Account", "Amount", "Amounts", "Spent", "amounts_of", "charged", "limits_of", "sum_of"]
+
+Amount: TypeAlias = int | float | Decimal
+"""A float stands for the decimal number that Python shows for it, so that sums are exact."""
+
+Amounts: TypeAlias = Mapping[str, Decimal]
+
+_SUMS = Context(prec=60)
+
+charged: ContextVar[list[Amounts] | None] = ContextVar("pocoflow_charged", default=None)
+"""Gets what is spent inside of a journaled call; ``None`` outside of one."""
+
+
+class Spent(NamedTuple):
+    """What was spent at once, as it is on record.
+
+    Attributes:
+        line: The number of the line of execution.
+        names: The node, after the names of the flows and branches around it.
+        amounts: How much, by name; of a budget that the line goes on without, ``None``.
+    """
+
+    line: int
+    names: tuple[str, ...]
+    amounts: Mapping[str, Decimal | None]
+
+
+def amounts_of(given: Mapping[str, Amount], where: str) -> Amounts:
+    """Amounts as they are summed.
+
+    Raises:
+        DefinitionError: One is no number, or is below 0.
+    """
+    return {name: _number(name, amount, where) for name, amount in given.items()}
+
+
+def _number(name: str, amount: object, where: str) -> Decimal:
+    if isinstance(amount, int | float | Decimal) and not isinstance(amount, bool):
+        found = Decimal(repr(amount) if isinstance(amount, float) else amount)
+        if found.is_finite() and found >= 0:
+            return found
+    raise DefinitionError(
+        f"{where}({name}={short(amount)}): an amount is a number of at least 0, an int, a float or "
+        "a Decimal"
+    )
+
+
+def limits_of(given: object, where: str) -> Amounts | None:
+    """The limits of a budget, ``{"usd": 2.0}``; ``None`` for none.
+
+    Raises:
+        DefinitionError: It is something else.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not all(type(name) is str for name in given):
+        raise DefinitionError(
+            f"{where}={short(given)}: a budget is a limit for each name that is spent, as in "
+            'budget={"usd": 2.0}'
+        )
+    return amounts_of(given, where)
+
+
+def sum_of(several: Iterable[Amounts]) -> Amounts:
+    """Amounts added up, by name."""
+    sums: dict[str, Decimal] = {}
+    for amounts in several:
+        for name, amount in amounts.items():
+            sums[name] = _SUMS.add(sums.get(name, Decimal(0)), amount)
+    return sums
+
+
+class Account:
+    """What one run has spent, its resumes included; threads may add to it.
+
+    Attributes:
+        past: The budgets that lines go on without, by the number of the line: an edge for a
+            budget that is spent was taken there.
+    """
+
+    def __init__(self, spent: Iterable[Spent] = ()) -> None:
+        self._guard = threading.Lock()
+        self._sums: dict[str, Decimal] = {}
+        self._by_node: dict[tuple[str, ...], dict[str, Decimal]] = {}
+        self.past: dict[int, set[str]] = {}
+        for line, names, amounts in spent:
+            self.add(names, {name: one for name, one in amounts.items() if one is not None})
+            if past := {name for name, one in amounts.items() if one is None}:
+                self.past.setdefault(line, set()).update(past)
+
+    def add(self, names: Iterable[str], amounts: Amounts) -> None:
+        """Count what a node has spent."""
+        with self._guard:
+            for sums in (self._sums, self._by_node.setdefault(plain(names), {})):
+                for name, amount in amounts.items():
+                    sums[name] = _SUMS.add(sums.get(name, Decimal(0)), amount)
+
+    @property
+    def sums(self) -> Amounts:
+        """What was spent, by name."""
+        with self._guard:
+            return MappingProxyType(dict(self._sums))
+
+    def refusal(
+        self, run_id: str, names: tuple[str, ...], limits: Amounts, of_node: Amounts
+    ) -> BudgetError | None:
+        """The error of a node that may spend no more; ``None`` if it may.
+
+        Args:
+            run_id: The run.
+            names: The node, after the names around it.
+            limits: The budget of the run.
+            of_node: That of the node.
+        """
+        sums, node = self.sums, self._by_node.get(plain(names), {})
+        spent = [name for name, limit in limits.items() if sums.get(name, Decimal(0)) >= limit]
+        said = [f"{sums.get(name, 0)} of {limits[name]} {name} in the run" for name in spent]
+        shown = "/".join(names)
+        for name, limit in of_node.items():
+            if (sum_of_node := node.get(name, Decimal(0))) >= limit:
+                spent.append(name)
+                said.append(f"{sum_of_node} of {limit} {name} in node {shown!r}")
+        if not spent:
+            return None
+        return BudgetError(
+            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(said)}; resume the run "
+            "with a larger budget, or write where it goes then: "
+            f"flow.then(node.when_spent({', '.join(map(repr, dict.fromkeys(spent)))}), target)",
+            names=tuple(dict.fromkeys(spent)),
+            account=sums,
+        )

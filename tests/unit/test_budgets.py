@@ -1,0 +1,383 @@
+"""Spending: the account of a run, and what becomes of a run whose budget is spent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from pocoflow import (
+    END,
+    BatchNode,
+    FanOut,
+    Flow,
+    Node,
+    Retry,
+    Store,
+    WorkflowDB,
+    context,
+    key,
+    node,
+)
+from pocoflow.errors import BudgetError, DefinitionError, NoRunError
+
+
+@pytest.fixture(params=[None, ":memory:", "file"], ids=["no database", "memory", "file"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkflowDB | None]:
+    """A database, or none."""
+    if request.param is None:
+        yield None
+        return
+    path = tmp_path / "runs.db" if request.param == "file" else request.param
+    with WorkflowDB(path) as opened:
+        yield opened
+
+
+def llm(prompt: str) -> str:
+    """A call that costs."""
+    context().spend(usd=0.1, tokens=10)
+    return prompt.upper()
+
+
+class Write(Node):
+    """Makes a call at each visit, and comes again."""
+
+    calls = 1
+
+    def exec(self, prep_result: object) -> list[str]:
+        return [context().call(llm, f"{number}") for number in range(self.calls)]
+
+    def post(self, store: Store[Any], prep_result: object, exec_result: list[str]) -> str:
+        store["visits"] = store.get("visits", 0) + 1
+        return "again" if store["visits"] < 9 else "done"
+
+
+class Note(Node):
+    """Notes what the run has spent."""
+
+    def post(self, store: Store[Any], prep_result: object, exec_result: object) -> str:
+        store["account"] = {name: str(amount) for name, amount in context().account.items()}
+        return "noted"
+
+
+def writing(**settings: Any) -> tuple[Flow, Write]:
+    """A flow that writes again and again."""
+    write = Write()
+    return Flow(write.then("again", write), **settings), write
+
+
+# -- the account ----------------------------------------------------------------------------------
+
+
+def test_amounts_are_summed_as_the_numbers_that_one_sees() -> None:
+    """Ten times 0.1 is 1, with ints and decimals beside it, in whichever order."""
+
+    @node
+    def pay() -> None:
+        for _ in range(10):
+            context().spend(usd=0.1)
+        context().spend(usd=Decimal("0.05"), tokens=7)
+        context().spend(usd=2)
+        assert context().account == {"usd": Decimal("3.05"), "tokens": Decimal(7)}
+
+    Flow(pay).run({})
+
+
+@pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "1", None])
+def test_an_amount_that_is_none_is_refused(amount: Any) -> None:
+    """A number of at least 0 is an amount."""
+
+    @node
+    def pay() -> None:
+        context().spend(usd=amount)
+
+    with pytest.raises(DefinitionError, match=r"context\(\)\.spend\(usd="):
+        Flow(pay).run({})
+
+
+def test_nothing_is_spent_outside_of_a_run() -> None:
+    """A context that somebody has kept is of no run any more."""
+    kept = []
+
+    @node
+    def keep() -> None:
+        kept.append(context())
+
+    Flow(keep).run({})
+    with pytest.raises(NoRunError):
+        kept[0].spend(usd=1)
+
+
+def test_the_account_is_that_of_the_run(db: WorkflowDB | None) -> None:
+    """Phases, attempts, calls, items and branches are in it, once each."""
+
+    class Attempts(Node):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> None:
+            context().spend(usd=1)
+
+        def exec(self, prep_result: object) -> None:
+            context().call(llm, "kept")
+            context().spend(usd=10)
+            if context().attempt == 1:
+                raise Retry(keep=True)
+
+    class Items(BatchNode):
+        concurrency = 2
+
+        def prep(self, store: Store[Any]) -> list[int]:
+            return [1, 2, 3]
+
+        def exec(self, item: int) -> None:
+            context().call(llm, f"item {item}")
+            context().spend(usd=100)
+
+    @node
+    def branch() -> None:
+        context().spend(usd=1000)
+        context().call(llm, "branch")
+
+    first, items, note = Attempts(), Items(), Note()
+    fan = FanOut(branch, each=key("items"), as_=key("item"))
+    first.then("default", items)
+    items.then("default", fan)
+    fan.then("default", note)
+    flow = Flow(first, db_path=db, run_id="r")
+    account = flow.run({"items": [1, 2]})["account"]
+    assert account == {"usd": "2321.6", "tokens": "60"}
+    if db is not None:
+        assert {name: str(one) for name, one in db.get_account("r").items()} == account
+        spent = [(one.names[-1], one.attempt, one.call[-3:]) for one in db.get_expenses("r")]
+        assert spent[:4] == [
+            ("Attempts", 1, "llm"),
+            ("Attempts", 1, ""),
+            ("Attempts", 1, ""),
+            ("Attempts", 2, ""),
+        ]
+
+
+def test_a_call_that_is_given_is_not_paid_again(tmp_path: Path) -> None:
+    """A resume counts what is on record, and what is made now."""
+    tries = []
+
+    def fail() -> None:
+        tries.append(1)
+        context().spend(usd=0.5)
+        if len(tries) == 1:
+            raise OSError("down")
+
+    @node
+    def agent() -> None:
+        context().call(llm, "a")
+        context().call(fail)
+
+    flow = Flow(agent, db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="down"):
+        flow.run({})
+    assert flow.database.get_account("r") == {"usd": Decimal("0.6"), "tokens": Decimal(10)}
+    flow.resume("r")
+    assert flow.database.get_account("r") == {"usd": Decimal("1.1"), "tokens": Decimal(10)}
+
+
+# -- budgets --------------------------------------------------------------------------------------
+
+
+def test_a_run_stops_before_the_next_node(db: WorkflowDB | None) -> None:
+    """Without an edge it fails, and says what was spent of what; what was done stays done."""
+    flow, _ = writing(budget={"usd": 0.3, "tokens": 1000}, db_path=db, run_id="r")
+    with pytest.raises(BudgetError, match=r"node 'Write' may spend no more: 0\.3 of 0\.3 usd") as e:
+        flow.run({})
+    assert e.value.names == ("usd",)
+    assert e.value.account == {"usd": Decimal("0.3"), "tokens": Decimal(30)}
+    if db is not None:
+        assert db.load_checkpoint("r", 2)["visits"] == 3
+        flow.budget = {"usd": Decimal("0.5")}
+        with pytest.raises(BudgetError, match=r"0\.5 of 0\.5 usd"):
+            flow.resume("r")
+
+
+def test_a_spent_budget_takes_its_edge(db: WorkflowDB | None) -> None:
+    """The step keeps what it wrote, and the run goes on behind the edge to its end."""
+    flow, write = writing(budget={"usd": 0.3}, db_path=db, run_id="r")
+    wrap_up, note = Node(name="wrap_up"), Note()
+    flow.then(write.when_spent("tokens"), END)
+    flow.then(write.when_spent("usd"), wrap_up)
+    flow.then(wrap_up, note)
+    store = flow.run({})
+    assert store["visits"] == 3
+    assert store["account"]["usd"] == "0.3"
+
+
+def test_a_call_that_is_refused_ends_exec(db: WorkflowDB | None) -> None:
+    """There is no ``post``, whatever ``exec`` has made of the refusal, and the edge is taken."""
+    asked = []
+
+    def ask(number: int) -> None:
+        asked.append(number)
+        context().spend(usd=1)
+
+    class Agent(Node):
+        max_retries = 3
+
+        def exec(self, prep_result: object) -> None:
+            for number in range(5):
+                try:
+                    context().call(ask, number)
+                except RuntimeError:
+                    continue
+
+        def exec_fallback(self, prep_result: object, exc: Exception) -> None:
+            raise AssertionError
+
+        def post(self, store: Store[Any], prep_result: object, exec_result: object) -> str:
+            raise AssertionError
+
+    agent, note = Agent(), Note()
+    flow = Flow(agent, budget={"usd": 2}, db_path=db, run_id="r")
+    flow.then(agent.when_spent(), note)
+    assert flow.run({})["account"] == {"usd": "2"}
+    assert asked == [0, 1]
+
+
+def test_the_way_behind_the_edge_makes_no_calls(db: WorkflowDB | None) -> None:
+    """What is spent stays spent: a journaled call is refused there, too."""
+    flow, write = writing(budget={"usd": 0.1}, db_path=db, run_id="r")
+    after = Write(name="after")
+    flow.then(write.when_spent("usd"), after)
+    with pytest.raises(BudgetError, match="node 'after' may spend no more"):
+        flow.run({})
+
+
+def test_an_attempt_is_refused(db: WorkflowDB | None) -> None:
+    """One that would follow, if its node has spent what it may."""
+    tried = []
+
+    class Again(Node):
+        max_retries = 5
+
+        def exec(self, prep_result: object) -> None:
+            tried.append(1)
+            context().spend(usd=1)
+            raise OSError("down")
+
+    again = Again()
+    flow = Flow(again, node_budgets={again: {"usd": 2}}, db_path=db, run_id="r")
+    with pytest.raises(BudgetError, match=r"2 of 2 usd in node 'Again'"):
+        flow.run({})
+    assert len(tried) == 2
+
+
+def test_a_node_has_a_budget_of_its_own(db: WorkflowDB | None) -> None:
+    """In a run; other nodes go on."""
+    write = Write()
+    flow = Flow(write, node_budgets={write: {"tokens": 25}}, db_path=db, run_id="r")
+    write.then("again", write)
+    note = Note()
+    flow.then(write.when_spent(), note)
+    store = flow.run({})
+    assert (store["visits"], store["account"]["tokens"]) == (3, "30")
+
+
+def test_a_run_without_a_next_node_is_at_its_end(db: WorkflowDB | None) -> None:
+    """The last node may spend the rest."""
+
+    @node
+    def last() -> None:
+        context().spend(usd=5)
+
+    flow = Flow(last, budget={"usd": 1}, db_path=db, run_id="r")
+    flow.then(last.when_spent(), Note())
+    assert "account" not in flow.run({})
+
+
+def test_items_at_the_same_time_overspend_by_their_calls() -> None:
+    """With three in flight a budget is overspent by at most three calls."""
+
+    class Items(BatchNode):
+        concurrency = 3
+        on_error: Literal["collect"] = "collect"
+
+        def prep(self, store: Store[Any]) -> list[int]:
+            return list(range(100))
+
+        def exec(self, item: int) -> None:
+            context().call(llm, f"{item}")
+
+    items, note = Items(), Note()
+    flow = Flow(items, budget={"usd": 1})
+    flow.then(items.when_spent("usd"), note)
+    spent = Decimal(flow.run({})["account"]["usd"])
+    assert Decimal(1) <= spent <= Decimal("1.3")
+    assert Decimal(asyncio.run(flow.run_async({}))["account"]["usd"]) <= Decimal("1.3")
+
+
+def test_a_resume_knows_what_was_spent_and_which_edges_were_taken(tmp_path: Path) -> None:
+    """Behind the edge for the end of a budget a resumed run goes on."""
+    down = [True]
+
+    @node
+    def wrap_up() -> None:
+        if down:
+            raise OSError(down.pop())
+
+    flow, write = writing(budget={"usd": 0.3}, db_path=tmp_path / "runs.db", run_id="r")
+    flow.then(write.when_spent("usd"), wrap_up)
+    note = Note()
+    flow.then(wrap_up, note)
+    with pytest.raises(OSError, match="True"):
+        flow.run({})
+    assert flow.resume("r")["account"] == {"usd": "0.3", "tokens": "30"}
+
+
+def test_a_nested_flow_takes_the_edge_of_its_node(db: WorkflowDB | None) -> None:
+    """Where no edge inside is about the budget, one around the flow is."""
+    write = Write()
+    inner = Flow(write.then("again", write), flow_name="inner")
+    note = Note()
+    flow = Flow(inner, budget={"usd": 0.2}, db_path=db, run_id="r")
+    flow.then(inner.when_spent("usd"), note)
+    store = flow.run({})
+    assert (store["visits"], store["account"]["usd"]) == (2, "0.2")
+
+
+def test_branches_spend_of_one_budget(db: WorkflowDB | None) -> None:
+    """A branch that may go on no more takes its edge, and so does the node after the join."""
+    write, end, note = Write(), Node(name="end"), Note()
+    write.then("again", write)
+    branch = Flow(write, flow_name="branch")
+    branch.then(write.when_spent("usd"), end)
+    fan = FanOut(
+        branch, each=key("items"), as_=key("item"), concurrency=1, private=(key("visits"),)
+    )
+    flow = Flow(fan, budget={"usd": 0.3}, db_path=db, run_id="r")
+    flow.then(fan, Node(name="not reached"))
+    flow.then(fan.when_spent("usd"), note)
+    assert flow.run({"items": [1], "visits": 0})["account"]["usd"] == "0.3"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"budget": 2},
+        {"budget": {"usd": -1}},
+        {"budget": {1: 2}},
+        {"node_budgets": {"write": {"usd": 1}}},
+        {"node_budgets": {Node(): {"usd": "1"}}},
+    ],
+)
+def test_a_budget_that_is_none_is_refused(settings: Any) -> None:
+    """Where it is written."""
+    with pytest.raises(DefinitionError, match="budget"):
+        Flow(Node(), **settings)
+
+
+def test_names_of_what_is_spent_are_texts() -> None:
+    """``when_spent`` takes nothing else."""
+    wrong: Any = 1
+    with pytest.raises(DefinitionError, match=r"when_spent\(1\)"):
+        Node().when_spent(wrong)
