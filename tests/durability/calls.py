@@ -4,7 +4,8 @@
 
 Each process goes on with one run and is killed: by itself when a chosen call begins or is about to
 return, or by this process at a random instant. What a call whose result ``exec`` has seen is never
-made again, and at each kill no more calls are repeated than were in flight.
+made again, at each kill no more calls are repeated than were in flight, and the account of the run
+has each call once that ``exec`` has got.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Book:
     def pay(self, call: int) -> int:
         """A call that costs."""
         self.write("begin", call)
+        context().spend(calls=1)
         time.sleep(self.cost)
         self.write("end", call)
         return call * call
@@ -58,6 +60,7 @@ class Book:
     async def pay_async(self, call: int) -> int:
         """The same, awaited."""
         self.write("begin", call)
+        context().spend(calls=1)
         await asyncio.sleep(self.cost)
         self.write("end", call)
         return call * call
@@ -187,9 +190,14 @@ def go_on(shape: str, book: Book, database: Path, is_async: bool = False) -> lis
     return list(ended["found"])
 
 
-def problems(book: Book, found: object) -> list[str]:
+def problems(book: Book, found: object, database: Path) -> list[str]:
     """What is wrong with a run that has ended."""
     said = []
+    with WorkflowDB(database) as db:
+        account = db.get_account("run")
+    made = sum(what == "begin" for what, _ in book.lines())
+    if account != {"calls": CALLS}:
+        said.append(f"account {account}, and {made} calls were made")
     if found != [number * number for number in range(CALLS)]:
         said.append(f"found {found}")
     seen: set[str] = set()
@@ -222,7 +230,7 @@ def kill_in_call(shape: str, what: str, call: int, folder: Path, is_async: bool)
     killed = in_child(partial(go_on, shape, Book(path, f"{what} {call}"), database, is_async))
     at_most = in_flight(Book(path))
     ended = in_child(partial(go_on, shape, Book(path), database, is_async))
-    said = problems(Book(path), ended.result) + ([ended.error] if ended.error else [])
+    said = problems(Book(path), ended.result, database) + ([ended.error] if ended.error else [])
     if not killed.killed:
         said.append(f"the process was not killed: {killed.error}")
     if repeated(Book(path)) > at_most:
@@ -244,7 +252,7 @@ def kill_randomly(shape: str, seed: int, kills: int, folder: Path) -> tuple[int,
         made += 1
         allowed += in_flight(book)
     ended = in_child(partial(go_on, shape, book, database))
-    said = problems(book, ended.result) + ([ended.error] if ended.error else [])
+    said = problems(book, ended.result, database) + ([ended.error] if ended.error else [])
     if repeated(book) > allowed:
         said.append(f"{repeated(book)} calls were repeated, and {allowed} were in flight")
     return made, said
