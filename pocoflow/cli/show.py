@@ -60,6 +60,7 @@ _COLUMNS = {
     "error": "error_msg",
     "parent_run_id": "parent_run_id",
     "parent_step": "parent_step",
+    "due_at": "due_at",
     "thread": "thread",
     "labels": "labels",
 }
@@ -95,6 +96,7 @@ def _row(run: Mapping[str, Any], items: int) -> Iterator[str]:
         "thread": run["thread"],
         "labels": labels_of(run["labels"]),
         "status": run["status"],
+        "due": _utc(run["due_at"]) if run["status"] in ("queued", "paused") else "",
         "started": _utc(run["started_at"]),
         "ended": _utc(run["completed_at"]),
         "time": duration(seconds(run)),

@@ -16,7 +16,7 @@ from pocoflow import AskNode, Flow, Node, Question, Store, WorkflowDB, fields, n
 from pocoflow.db import due
 from pocoflow.db.clock import micros
 from pocoflow.db.due import Limits
-from pocoflow.db.sql import row_ids
+from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import (
     DefinitionError,
     MissingInputError,
@@ -25,6 +25,7 @@ from pocoflow.errors import (
     ResourceError,
     RunExistsError,
     RunNotFoundError,
+    ThreadBusyError,
 )
 from pocoflow.flow.worker import Worker
 
@@ -198,6 +199,43 @@ def test_a_queued_run_can_be_cancelled(db: WorkflowDB, flow: Flow[Text]) -> None
     Worker(flow).run(until_idle=True)
     assert db.handle(run_id).status == "cancelled"
     assert flow.carry_on(run_id) == "cancelled"
+
+
+def test_a_run_of_a_thread_is_submitted(db: WorkflowDB) -> None:
+    """It begins with the last store of the thread, and keeps others of it from beginning."""
+    flow = Counting(1).flow(db)
+    first = flow.submit({"key": "a"}, thread="chat")
+    with pytest.raises(ThreadBusyError):
+        flow.submit({"key": "b"}, thread="chat")
+    with pytest.raises(ThreadBusyError):
+        flow.run({"key": "b"}, thread="chat")
+    Worker(flow).run(until_idle=True)
+    second = flow.submit(thread="chat")
+    Worker(flow).run(until_idle=True)
+    assert [db.handle(one).wait()["key"] for one in (first, second)] == ["a", "a"]
+
+
+def test_a_submitted_run_can_be_joined(db: WorkflowDB, flow: Flow[Text]) -> None:
+    """Who starts a run of its id with its inputs waits for it."""
+    run_id = flow.submit({"text": "a"}, run_id="mine")
+    handle = flow.run_background({"text": "a"}, run_id=run_id, if_exists="join")
+    assert not handle.is_done
+    Worker(flow).run(until_idle=True)
+    assert handle.wait(timeout=60)["loud"] == "A"
+
+
+def test_what_is_due_is_found_by_indexes(db: WorkflowDB) -> None:
+    """Among any number of runs, so that looking costs the same."""
+    plan = db.connection.rows(
+        f"EXPLAIN QUERY PLAN {QUERIES['due_runs']}",
+        {"flow": "f", "now": "", "most": 1, "held": "[]"},
+    )
+    steps = [row["detail"] for row in plan if "pf_run" in row["detail"]]
+    assert [step.partition(" INDEX ")[2] for step in steps] == [
+        "pf_run_due (flow_name=? AND due_at<?)",
+        "pf_run_by_flow (flow_name=? AND status=?)",
+        "pf_run_interrupted (flow_name=?)",
+    ]
 
 
 # -- carry_on ---------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class Reader:
         self, found: Unfinished, place: GraphNode, classes: codec.Classes
     ) -> tuple[Any, ...]:
         """What ``prep`` had returned, as the only element, if that is on record."""
+        if not found.prepared:
+            return ()
         known = classes.of(_prep_types(place.node))
         try:
             return tuple(codec.loads(text, known) for text in found.prepared)
@@ -133,9 +135,9 @@ class Reader:
             ResumeError: The node works on items now and did not before, or the other way round.
             DecodeError: A result cannot be read.
         """
-        alone = next((item < 0 for item in found.results), None)
-        if alone is not None:
-            _same_items(self._run_id, place.node, alone)
+        if not found.results:
+            return {}
+        _same_items(self._run_id, place.node, next(item < 0 for item in found.results))
         known = classes.of(_exec_types(place.node))
         try:
             return {item: codec.loads(text, known) for item, text in found.results.items()}
