@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, overload
+from typing import (
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVarTuple,
+    overload,
+)
 
 from typing_extensions import TypeVar
 
@@ -19,12 +28,13 @@ P = ParamSpec("P")
 WrittenT = TypeVar("WrittenT")
 ActionT = TypeVar("ActionT", bound=str | None)
 ItemT = TypeVar("ItemT")
+SomeT = TypeVarTuple("SomeT")
 
 Default: TypeAlias = Literal["default"]
 
 _ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
 _ABOUT_ITEMS = ("concurrency", "on_error")
-_SETTINGS = ("writes", "each", "name", "supplied", *_ABOUT_EXEC, *_ABOUT_ITEMS)
+_SETTINGS = ("writes", "actions", "each", "name", "supplied", *_ABOUT_EXEC, *_ABOUT_ITEMS)
 
 
 class Writes(Protocol[WrittenT]):
@@ -47,6 +57,39 @@ class Writes(Protocol[WrittenT]):
     def __call__(
         self, function: Callable[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]]], /
     ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]], WrittenT, Default]: ...
+
+
+class WritesAndRoutes(Protocol[WrittenT]):
+    """Decorates a function that returns what is written, and its action."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, tuple[WrittenT, ActionT]], /
+    ) -> FunctionNode[P, tuple[WrittenT, ActionT], tuple[WrittenT, ActionT], ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, tuple[WrittenT, ActionT]]], /
+    ) -> FunctionNode[
+        P, Coroutine[Any, Any, tuple[WrittenT, ActionT]], tuple[WrittenT, ActionT], ActionT
+    ]: ...
+
+
+class WritesSomeAndRoutes(Protocol[*SomeT]):
+    """Decorates a function that returns what is written, one after the other, and its action."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, tuple[*SomeT, ActionT]], /
+    ) -> FunctionNode[P, tuple[*SomeT, ActionT], tuple[*SomeT, ActionT], ActionT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, tuple[*SomeT, ActionT]]], /
+    ) -> FunctionNode[
+        P,
+        Coroutine[Any, Any, tuple[*SomeT, ActionT]],
+        tuple[*SomeT, ActionT],
+        ActionT,
+    ]: ...
 
 
 class WritesEach(Protocol[ItemT, WrittenT]):
@@ -178,6 +221,36 @@ def node(
 @overload
 def node(
     *,
+    writes: tuple[*SomeT],
+    actions: Literal[True],
+    name: str | None = None,
+    supplied: Iterable[str] = (),
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> WritesSomeAndRoutes[*SomeT]: ...
+@overload
+def node(
+    *,
+    writes: WrittenT,
+    actions: Literal[True],
+    name: str | None = None,
+    supplied: Iterable[str] = (),
+    max_retries: int = 1,
+    retry_delay: float = 0.0,
+    backoff: float = 1.0,
+    jitter: float = 0.0,
+    retry_on: RetryOn = Exception,
+    timeout: float | None = None,
+    journal: bool = True,
+) -> WritesAndRoutes[WrittenT]: ...
+@overload
+def node(
+    *,
     writes: WrittenT,
     name: str | None = None,
     supplied: Iterable[str] = (),
@@ -209,7 +282,8 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     (``text: str = A.summary``). With an ordinary default it is read if it is set. A parameter
     annotated as ``Store`` is the store itself; one whose default is a ``resource(...)`` is that
     object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
-    ``Literal`` or a ``StrEnum``. The function may be ``async def``.
+    ``Literal`` or a ``StrEnum``; with ``actions=True`` beside ``writes``, the action is the last
+    element of a tuple. The function may be ``async def``.
 
     A function that returns a :class:`~pocoflow.question.Question` asks a person: the run pauses,
     and the answer is its result.
@@ -221,11 +295,12 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     Args:
         function: The function, when used without arguments.
         settings: ``writes``, a field reference or a tuple of them, one per value of the tuple that
-            the function returns; ``name``; ``supplied``, the names of parameters whose arguments a
-            decorator below ``@node`` supplies; ``max_retries``, ``retry_delay``, ``backoff``,
-            ``jitter``, ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function
-            that takes the store cannot have: it runs in ``post``. With ``each``, a reference to a
-            field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
+            the function returns; ``actions``, whether its action is the last of these values;
+            ``name``; ``supplied``, the names of parameters whose arguments a decorator below
+            ``@node`` supplies; ``max_retries``, ``retry_delay``, ``backoff``, ``jitter``,
+            ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function that takes
+            the store cannot have: it runs in ``post``. With ``each``, a reference to a field:
+            ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
 
     Raises:
         DefinitionError: The function or a setting makes no sense; the message has the place.
@@ -250,8 +325,8 @@ def _make(
 ) -> FunctionNode[..., Any, Any, Any]:
     settings = dict(given)
     writes, each, name = (settings.pop(one, None) for one in ("writes", "each", "name"))
-    supplied = settings.pop("supplied", ())
-    signature = read_signature(function, writes, names, each, supplied)
+    supplied, actions = settings.pop("supplied", ()), settings.pop("actions", False)
+    signature = read_signature(function, writes, names, each, supplied, actions)
     for setting in settings:
         if setting in _ABOUT_ITEMS and each is None:
             raise DefinitionError(

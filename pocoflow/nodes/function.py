@@ -106,9 +106,10 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
             try:
                 self._declared = self.signature.actions()
             except TypeError as exc:
+                other = "" if self.signature.chooses else ", or use writes="
                 raise DefinitionError(
-                    f"node {self.name!r} returns {exc} and writes nothing, so its result would be "
-                    "an action: declare the actions as a Literal or a StrEnum, or use writes="
+                    f"node {self.name!r} returns {exc}, which would be an action: declare the "
+                    f"actions as a Literal or a StrEnum{other}"
                 ) from None
         return self._declared
 
@@ -140,9 +141,11 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         return {**prepared, **found, **dict.fromkeys(self._stores, store)}
 
     def _finish(self, store: Store[Any], result: Any) -> Any:
-        written = self._written
+        written, action = self._written, DEFAULT_ACTION
         if not written:
             return DEFAULT_ACTION if self.is_batch else self._action(result)
+        if self.signature.chooses:
+            result, action = self._chosen(result)
         if not self.signature.unpacks:
             store.put({written[0]: result})
         elif isinstance(result, tuple) and len(result) == len(written):
@@ -153,7 +156,19 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
                 f"of {len(written)}, not {given} {short(result)}"
             )
-        return DEFAULT_ACTION
+        return action
+
+    def _chosen(self, result: Any) -> tuple[Any, Any]:
+        """What is written of a result, and the action."""
+        count = len(self._written)
+        if not isinstance(result, tuple) or len(result) != count + 1:
+            raise InvalidValueError(
+                f"node {self.name!r} writes {', '.join(map(repr, self._written))} and chooses its "
+                f"action, so it returns a tuple of {count + 1}, the action last, not "
+                f"{type(result).__name__}: {short(result)}"
+            )
+        *values, action = result
+        return tuple(values) if self.signature.unpacks else values[0], self._action(action)
 
     def _action(self, result: Any) -> Any:
         declared = self.actions if self._declared is _UNREAD else self._declared

@@ -70,6 +70,9 @@ class Signature:
         each: The field whose items the first parameter takes, one after another, or ``None``.
         asks: Whether it may return a question. ``hints`` has the type of the answer then.
         answer: The type of an answer, per item where items are worked on.
+        chooses: Whether its result is a tuple whose last element is the action. ``hints`` has the
+            type of what is before that, which is written.
+        choice: The type of that element.
     """
 
     function: Callable[..., Any]
@@ -81,6 +84,8 @@ class Signature:
     each: StoreField | None = None
     asks: bool = False
     answer: Any = Any
+    chooses: bool = False
+    choice: Any = Any
 
     @property
     def takes_store(self) -> bool:
@@ -96,6 +101,11 @@ class Signature:
         Raises:
             TypeError: The annotation is known by now, and allows something that is no action.
         """
+        if self.chooses:
+            hint = self.choice
+            if is_unknown(hint):
+                hint = split_choice(read_hints(self.function).get("return", Any))[1]
+            return None if hint is Any else actions_of(hint)
         if self.writes or "return" not in self.hints:
             return ("default",)
         hint = self.hints["return"]
@@ -110,6 +120,7 @@ def read_signature(
     names: Mapping[str, object] | None = None,
     each: object = None,
     supplied: object = (),
+    actions: object = False,
 ) -> Signature:
     """Read what makes a function a node.
 
@@ -119,6 +130,7 @@ def read_signature(
         names: Local names that its annotations may use.
         each: A field reference; the first parameter takes one item of it.
         supplied: The parameters whose arguments a decorator below supplies.
+        actions: Whether its result is a tuple whose last element is the action.
 
     Raises:
         DefinitionError: It cannot be a node; the message says why, where, and what to do.
@@ -136,13 +148,54 @@ def read_signature(
     is_async = inspect.iscoroutinefunction(function)
     unpacks = isinstance(writes, tuple)
     mapped = None if each is None else _mapped(function, each, parameters, unpacks)
-    read = Signature(
-        function, is_async, tuple(parameters), written, unpacks, hints, mapped, asks, result
-    )
+    facts = (function, is_async, tuple(parameters), written, unpacks, hints, mapped, asks, result)
+    read = Signature(*facts)
+    if actions is not False:
+        read = Signature(*facts, True, _chosen(read, actions))
     _check_result(read)
     if each is not None and written and "return" in hints:
         hints["return"] = GenericAlias(list, hints["return"])
     return read
+
+
+def split_choice(hint: Any) -> tuple[tuple[Any, ...], Any]:
+    """What is written, and what chooses, of the type of a tuple; nothing if it is not known."""
+    hint = plain(hint)
+    parts = get_args(hint) if get_origin(hint) is tuple else ()
+    return (parts[:-1], parts[-1]) if len(parts) > 1 and ... not in parts else ((), Any)
+
+
+def _chosen(read: Signature, actions: object) -> Any:
+    """The type of the action beside what is written; the type of the result is left without it."""
+    if actions is not True:
+        _refuse(read.function, f"actions={short(actions)}: it is True, or left out")
+    if not read.writes:
+        _refuse(
+            read.function,
+            "actions=True is for a function that also writes: without writes= what it returns is "
+            "its action anyway",
+        )
+    if read.each is not None or read.asks:
+        what = "works on items" if read.each is not None else "asks"
+        _refuse(
+            read.function, f"it {what}, so no single result of it is the action: leave actions out"
+        )
+    hints: Any = read.hints
+    hint = awaited(hints.get("return", Any))
+    if hint is Any or is_unknown(hint):
+        hints.pop("return", None)
+        return hint if hint is Any else split_choice(hint)[1]
+    parts, choice = split_choice(hint)
+    wanted = len(read.writes)
+    if len(parts) != wanted:
+        written = ", ".join(map(str, read.writes))
+        _refuse(
+            read.function,
+            f"with actions=True it returns a tuple of what it writes ({written}) and its action, "
+            f"tuple[{', '.join(['...'] * wanted)}, Literal['...']], not {type_label(hint)}",
+        )
+    hints["return"] = GenericAlias(tuple, parts) if read.unpacks else parts[0]
+    return choice
 
 
 def _without(
@@ -279,6 +332,15 @@ def _written(function: Any, writes: object) -> tuple[StoreField, ...]:
 def _check_result(read: Signature) -> None:
     """Refuse a result that does not fit ``writes``, or that could become an action by accident."""
     hint = read.hints.get("return")
+    if read.chooses:
+        try:
+            read.actions()
+        except TypeError:
+            _refuse(
+                read.function,
+                f"with actions=True the last element of what it returns is its action, and it is "
+                f"{type_label(read.choice)}: declare the actions as a Literal or a StrEnum",
+            )
     if read.writes:
         parts = get_args(hint) if get_origin(hint) is tuple else (...,)
         if read.unpacks and ... not in parts and len(parts) != len(read.writes):

@@ -204,7 +204,8 @@ def _prep_types(node: Node[Any, Any, Any]) -> list[object]:
 def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
     """What ``exec`` returns, as far as annotations tell."""
     if isinstance(node, FunctionNode):
-        return [hint for name, hint in node.signature.hints.items() if name == "return"]
+        read = node.signature
+        return [*(hint for name, hint in read.hints.items() if name == "return"), read.choice]
     return _returned(node, ("exec", "exec_async"), 1)
 
 
