@@ -41,7 +41,7 @@ from pocoflow.reducers import extend
 __all__ = ["WAYS", "kills", "starts", "tries"]
 
 _PATIENCE = 300.0
-"""So many seconds a process may take."""
+"""So many seconds a run may take, or a process beside what it does one after the other."""
 
 _fork = multiprocessing.get_context("fork")
 
@@ -69,9 +69,9 @@ def _processes(*works: Callable[[], Any]) -> Iterator[list[Connection]]:
             process.join()
 
 
-def _result(pipe: Connection) -> Any:
-    if not pipe.poll(_PATIENCE):
-        raise TimeoutError(f"a process has said nothing for {_PATIENCE:g} seconds")
+def _result(pipe: Connection, patience: float = _PATIENCE) -> Any:
+    if not pipe.poll(patience):
+        raise TimeoutError(f"a process has said nothing for {patience:g} seconds")
     return pipe.recv()
 
 
@@ -219,7 +219,7 @@ def tries(folder: Path, count: int) -> list[str]:
     barrier = _fork.Barrier(2)
     works = [partial(_write, path, writer, count, barrier) for writer in "ab"]
     with _processes(*works) as pipes:
-        wrong = [told for pipe in pipes for told in _result(pipe)]
+        wrong = [told for pipe in pipes for told in _result(pipe, _PATIENCE + count)]
     with WorkflowDB(path, read_only=True) as db:
         for first in range(0, count, _A_THREAD):
             thread = f"thread {first // _A_THREAD}"
