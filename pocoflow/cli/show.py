@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pocoflow.cli.asked import history
 from pocoflow.cli.database import command, find_run, open_database
 from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table
 from pocoflow.db import WorkflowDB
+from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
-from pocoflow.views.runs import describe, finished, labels_of, seconds
+from pocoflow.nodes.spending import sum_of
+from pocoflow.views.runs import costs, describe, finished, labels_of, seconds, shown
 
 _WIDTH = 100
 _READ = 100_000
@@ -36,6 +38,8 @@ def _whole(db: WorkflowDB, run: Mapping[str, Any]) -> dict[str, Any]:
     return as_json(run) | {
         "traceback": run["traceback"],
         "finished_items": finished_items(db, run["run_no"]),
+        "account": {name: str(one) for name, one in db.get_account(run["run_id"]).items()},
+        "expenses": [one.as_json() for one in db.get_expenses(run["run_id"])],
         "events": db.get_events(run["run_id"]),
         "questions": [one.as_json() for one in db.get_questions(run["run_id"])],
         "store_after_step": step,
@@ -72,8 +76,12 @@ _COLUMNS = {
 def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
     events = db.get_events(run["run_id"])
     questions = db.get_questions(run["run_id"])
-    yield from _row(run, finished_items(db, run["run_no"]))
+    expenses = db.get_expenses(run["run_id"])
+    account = shown(sum_of(one.amounts for one in expenses))
+    yield from _row(run, finished_items(db, run["run_no"]), account)
     yield from ("", "events", *_timeline(events))
+    if expenses:
+        yield from ("", "spent", *_costs(expenses))
     if questions:
         yield from ("", "questions", *history(questions))
     remarks = [(_title(event), event["note"]) for event in events if _is_remark(event)]
@@ -89,7 +97,18 @@ def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", *_last_store(db, run["run_id"]))
 
 
-def _row(run: Mapping[str, Any], items: int) -> Iterator[str]:
+def _costs(expenses: Iterable[Expense]) -> list[str]:
+    rows = []
+    for one in costs(expenses):
+        item = "" if one.item is None else f"item {one.item}"
+        calls = f"{one.calls} call{'s' if one.calls > 1 else ''}" if one.calls else ""
+        node = one_line(one.node, 40)
+        attempt = f"attempt {one.attempt}"
+        rows.append(("", f"step {one.step}", node, item, attempt, calls, printable(one.amounts)))
+    return table(rows)
+
+
+def _row(run: Mapping[str, Any], items: int, account: str) -> Iterator[str]:
     facts = {
         "run": run["run_id"],
         "flow": run["flow_name"],
@@ -103,6 +122,7 @@ def _row(run: Mapping[str, Any], items: int) -> Iterator[str]:
         "steps": str(run["total_steps"]),
         "node": run["current_node"],
         "items": finished(items),
+        "spent": account,
         "error": describe(run, module=True),
         "forked": f"from step {run['parent_step']} of {run['parent_run_id']}"
         if run["parent_run_id"]

@@ -214,7 +214,7 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
     whole values, ``appended`` for what was added to lists and texts, ``changed`` for lists of
     ``[path, operation, value]`` inside of values, ``deleted`` and ``not_saved`` keys, and
     ``branches`` for the same of parallel branches, by their numbers in the log. ``questions`` has
-    what was asked and answered.
+    what was asked and answered, ``expenses`` what was spent.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -243,5 +243,6 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
         "graph": database.get_graph(run_id),
         "events": database.get_events(run_id),
         "questions": [one.as_json() for one in database.get_questions(run_id)],
+        "expenses": [one.as_json() for one in database.get_expenses(run_id)],
         "steps": list(steps.values()),
     }

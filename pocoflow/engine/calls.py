@@ -130,6 +130,7 @@ class ExecCalls:
         self._values: dict[Hashable, Any] = {}
         self._awaited: set[Hashable] = set()
         self._keeps, self._remembers = ledger.keeps, place.node.max_retries > 1
+        self._forgets = not (self._keeps or self._remembers)  # nothing is given again
         self._guard = threading.Lock()
         self._begin(0)
         self._broken: DatabaseError | None = None
@@ -165,6 +166,9 @@ class ExecCalls:
                 function, keywords = bound.func, {**bound.keywords, **keywords}
             about = self._about_function(function, settings)
         base = self._key(about.name, arguments, keywords)
+        if self._forgets and settings is None and current.get(None) is not None:
+            self._check_budget()
+            return function(*arguments, **keywords)
         if context.attempt != self._attempt:
             with self._guard:
                 if context.attempt != self._attempt:
@@ -173,9 +177,7 @@ class ExecCalls:
         key = f"{base} {next(counter)}" if base.__class__ is str else (base, next(counter))
         if key in self._values or key in self._texts:
             return self._give(key, function, about.name)
-        if self._refusal is not None and (refused := self._refusal(calls=True)) is not None:
-            self.refused = refused
-            raise refused
+        self._check_budget()
         self._in_flight.add(key)
         if about.is_async:
             return self._await(
@@ -185,7 +187,7 @@ class ExecCalls:
         outside = current.get(None) is None  # in a thread that ``exec`` has started
         token = current.set(context) if outside else None
         bill: list[Amounts] = []
-        charges = charged.set(bill)
+        charges = charged.set(bill) if self._keeps else None
         try:
             if settings is None:
                 result = function(*arguments, **keywords)
@@ -197,12 +199,13 @@ class ExecCalls:
             self._failed(context, key, exc, bill)
             raise
         finally:
-            charged.reset(charges)
+            if charges is not None:
+                charged.reset(charges)
             if token is not None:
                 current.reset(token)
         if result.__class__ is not str and isawaitable(result):
             call = _Call(context, settings, function, arguments, keywords, about.name, key)
-            return self._await(call, result)
+            return self._await(call, result, bill)
         if context.given_up is not None:
             context.check_wanted()
         if self._keeps:
@@ -218,6 +221,11 @@ class ExecCalls:
         self._in_flight.discard(key)
         self._last = key
         return result
+
+    def _check_budget(self) -> None:
+        if self._refusal is not None and (refused := self._refusal(calls=True)) is not None:
+            self.refused = refused
+            raise refused
 
     def _give(self, key: Hashable, function: Callable[..., Any], name: str) -> Any:
         """What a call has returned before."""
@@ -260,9 +268,11 @@ class ExecCalls:
             raise self._timed_out(call.name, timeout) from None
         return opened(outcome)
 
-    async def _await(self, call: _Call, waiting: Awaitable[Any] | None = None) -> Any:
+    async def _await(
+        self, call: _Call, waiting: Awaitable[Any] | None = None, bill: list[Amounts] | None = None
+    ) -> Any:
         context, began = call.context, perf_counter()
-        bill: list[Amounts] = []
+        bill = [] if bill is None else bill
         charges = charged.set(bill)
         try:
             result = await self._tried_async(call, waiting)

@@ -318,7 +318,10 @@ class RunContext:
             RunError: It is called outside of ``exec``.
             DatabaseError: The database cannot be written, which ends the run.
         """
-        result: R = self.calls.make(self, function, args, kwargs, None)
+        line = self.line
+        if line is None or self.phase != "exec" or self.given_up is not None:
+            return cast(R, self.calls.make(self, function, args, kwargs, None))
+        result: R = line.calls_of(self).make(self, function, args, kwargs, None)
         return result
 
     def calling(

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pocoflow.db.expenses import Expense
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue
+from pocoflow.nodes.spending import sum_of
 from pocoflow.ui.pages_data import Changed
 from pocoflow.ui.steps import Step, parse
 from pocoflow.ui.tables import NAME, Block, column, table
 from pocoflow.ui.text import cut, visible
-from pocoflow.views.runs import describe
+from pocoflow.views.runs import costs, describe, shown
 
 _MOST_ROWS = 400
 """Rows of steps or events that are shown, the last ones."""
@@ -73,6 +75,34 @@ def _attempt(number: int, attempts: int, seconds: float, error: str | None) -> s
 
 def _share(time: datetime, start: datetime | None, length: float) -> float:
     return 0.0 if start is None or not length else (time - start).total_seconds() / length
+
+
+def costs_table(expenses: Sequence[Expense]) -> Block:
+    """What the attempts of a run have cost."""
+    columns = (
+        column("Step", "number"),
+        column("Node"),
+        column("Item", "number", less=True),
+        column("Attempt", "number"),
+        column("Calls", "number"),
+        column("Spent"),
+    )
+    rows = [
+        {
+            "id": str(place),
+            "cells": [
+                one.step,
+                cut(one.node, NAME),
+                one.item,
+                one.attempt,
+                one.calls or None,
+                cut(one.amounts),
+            ],
+        }
+        for place, one in enumerate(costs(expenses)[-_MOST_ROWS:])
+    ]
+    account = shown(sum_of(one.amounts for one in expenses))
+    return table(f"Spent: {account}", columns, rows) | {"height": 420}
 
 
 def events_table(events: Sequence[Mapping[str, Any]]) -> Block:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pocoflow.address import plain
 from pocoflow.db import Status, WorkflowDB
+from pocoflow.db.expenses import Expense
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
@@ -132,6 +133,7 @@ class RunView:
     stored_steps: Sequence[int]
     questions: Sequence[Asked] = ()
     items: int = 0
+    expenses: Sequence[Expense] = ()
 
     @property
     def open(self) -> list[Asked]:
@@ -167,7 +169,8 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     questions = database.get_questions(run_id)
     been = walk(run, steps, edges)
     errors, items = errors_of(run, events), finished_items(database, run["run_no"])
-    view = RunView(run, events, steps, errors, graph, been, stored, questions, items)
+    spent = database.get_expenses(run_id)
+    view = RunView(run, events, steps, errors, graph, been, stored, questions, items, spent)
     for one in view.open:
         # The graph has the branches of a node for items once.
         node = plain(one.path)

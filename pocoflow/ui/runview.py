@@ -12,7 +12,7 @@ from pocoflow.db.run_reports import export_run, forks
 from pocoflow.errors import DatabaseError, RunNotFoundError
 from pocoflow.ui.acting import show_acting
 from pocoflow.ui.blocks import notice, show
-from pocoflow.ui.details import events_table, steps_table
+from pocoflow.ui.details import costs_table, events_table, steps_table
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.inspector import show_store
 from pocoflow.ui.pages_data import RunView, open_database, read_run
@@ -135,6 +135,8 @@ def _timeline(place: Place, view: RunView) -> None:
         return
     if view.steps:
         show(steps_table(view.steps), key=place.name("steps"))
+    if view.expenses:
+        show(costs_table(view.expenses), key=place.name("costs"))
     show(events_table(view.events), key=place.name("events"))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+from pocoflow.db.expenses import Expense
+from pocoflow.nodes.spending import Amounts, sum_of
 
 
 def parse_time(text: object) -> datetime | None:
@@ -48,3 +51,47 @@ def waits_for(questions: int) -> str:
 def finished(items: int) -> str:
     """How many items are finished of the batch that a run is at; empty for none."""
     return f"{items:,} {'is' if items == 1 else 'are'} finished" if items else ""
+
+
+class Cost(NamedTuple):
+    """What an attempt has cost.
+
+    Attributes:
+        step: The number of the step; in a parallel branch, that in the branch.
+        node: The node, with what is around it.
+        item: The item, if the node works on several.
+        attempt: Which attempt.
+        calls: How many journaled calls in it have spent something.
+        amounts: How much, in one line.
+    """
+
+    step: int
+    node: str
+    item: int | None
+    attempt: int
+    calls: int
+    amounts: str
+
+
+def costs(expenses: Iterable[Expense]) -> list[Cost]:
+    """What each attempt has cost, in the order in which they began to spend."""
+    found: dict[tuple[Any, ...], list[Expense]] = {}
+    for one in expenses:
+        place = (one.line, one.step, one.names, one.item, one.attempt)
+        found.setdefault(place, []).append(one)
+    return [
+        Cost(
+            step,
+            "/".join(names),
+            item,
+            attempt,
+            sum(bool(one.call) for one in several),
+            shown(sum_of(one.amounts for one in several)),
+        )
+        for (_, step, names, item, attempt), several in found.items()
+    ]
+
+
+def shown(amounts: Amounts) -> str:
+    """Amounts in one line: ``0.004 usd, 812 tokens``."""
+    return ", ".join(f"{amount:f} {name}" for name, amount in amounts.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +24,10 @@ from pocoflow import (
     key,
     node,
 )
+from pocoflow.cli import main
+from pocoflow.db.run_reports import export_run
 from pocoflow.errors import BudgetError, DefinitionError, NoRunError
+from pocoflow.ui.details import costs_table
 
 
 @pytest.fixture(params=[None, ":memory:", "file"], ids=["no database", "memory", "file"])
@@ -381,3 +385,42 @@ def test_names_of_what_is_spent_are_texts() -> None:
     wrong: Any = 1
     with pytest.raises(DefinitionError, match=r"when_spent\(1\)"):
         Node().when_spent(wrong)
+
+
+# -- what is shown --------------------------------------------------------------------------------
+
+
+def test_what_each_attempt_has_cost_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``runs show``, its JSON, the monitor and the export have it."""
+
+    class Twice(Node):
+        max_retries = 2
+
+        def exec(self, prep_result: object) -> None:
+            context().call(llm, "a")
+            if context().attempt == 1:
+                context().spend(usd=1)
+                raise Retry("it lacks a title")
+
+    path = str(tmp_path / "runs.db")
+    flow = Flow(Twice(), db_path=path, run_id="r")
+    flow.run({})
+    assert main(["runs", "show", "r", "--db", path]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "spent 1.2 usd, 20 tokens" in lines
+    assert "step 0 Twice attempt 1 1 call 1.1 usd, 10 tokens" in lines
+    assert "step 0 Twice attempt 2 1 call 0.1 usd, 10 tokens" in lines
+    assert any("attempt 1 failed, Retry: it lacks a title" in line for line in lines)
+    assert main(["runs", "show", "r", "--db", path, "--format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["account"] == {"usd": "1.2", "tokens": "20"}
+    expenses = flow.database.get_expenses("r")
+    assert shown["expenses"] == [one.as_json() for one in expenses]
+    assert export_run(flow.database, "r")["expenses"] == shown["expenses"]
+    assert costs_table(expenses)["label"] == "Spent: 1.2 usd, 20 tokens"
+    assert [row["cells"] for row in costs_table(expenses)["rows"]] == [
+        [0, "Twice", None, 1, 1, "1.1 usd, 10 tokens"],
+        [0, "Twice", None, 2, 1, "0.1 usd, 10 tokens"],
+    ]
