@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -194,7 +194,14 @@ class Connection:
             self._seen = None
         self._raw, self._pid = raw, os.getpid()
         if self.file is not None and not self.read_only and not self._is_old:
-            self._shield = Shield.share(self.file)
+            try:
+                self._shield = Shield.share(self.file)
+            except OSError as exc:
+                raw.close()
+                raise DatabaseFileError(
+                    f"cannot open database {self.label}: its log was removed under another "
+                    "connection of this process, which is to be closed first"
+                ) from exc
         self._identity = self._identify()
         return raw
 
@@ -217,13 +224,7 @@ class Connection:
         return raw
 
     def _leave(self, raw: sqlite3.Connection, look: _Look) -> None:
-        if _at_rest(look):
-            raw.close()
-            return
-        # The last one to be closed writes the log into the file, unless it may only read.
-        with closing(self._connect(self._target(self._look()))) as reader:
-            reader.execute("PRAGMA user_version").fetchone()
-            raw.close()
+        self._close(raw, keeps_log=not _at_rest(look))
 
     def _open_to_look(self) -> sqlite3.Connection:
         look = self._look()
@@ -290,6 +291,13 @@ class Connection:
         # SQLite would go on writing to files that have no name any more.
         if self.file is None:
             return
+        if self._shield is not None and self._shield.look():
+            raise DatabaseFileError(
+                f"database {self.label} was written over while it was open, such as by cp, so what "
+                "is on record is damaged or gone, and nothing more is written. To put a copy in "
+                f"its place, end all programs that use it, remove {self._log}, and copy it again; "
+                "while programs are at work, restore with the .restore command of sqlite3"
+            )
         try:
             folder = os.stat(self._folder)
         except OSError:
@@ -391,9 +399,19 @@ class Connection:
             elif raw is not None and self._shield is not None:
                 shield, self._shield = self._shield, None
                 with shield.closing():
-                    raw.close()
+                    self._close(raw, keeps_log=shield.is_overwritten)
             elif raw is not None:
                 raw.close()
+
+    def _close(self, raw: sqlite3.Connection, *, keeps_log: bool) -> None:
+        # The last one to be closed writes the log into the file, unless it may only read.
+        with ExitStack() as stack:
+            if keeps_log:
+                with suppress(sqlite3.Error):
+                    reader = self._connect(f"{Path(str(self.file)).as_uri()}?mode=ro")
+                    stack.callback(reader.close)
+                    reader.execute("PRAGMA user_version").fetchone()
+            raw.close()
 
     def _current(self) -> sqlite3.Connection:
         if self._raw is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -22,12 +23,20 @@ class Shield:
     and one that opens it clears the index, under the connection that goes on. So the same bytes are
     locked here once more, by locks that belong to descriptors of our own.
 
+    Its descriptors also tell whether somebody has written over the file, as ``cp`` does: SQLite
+    writes into it only what it copies there from its log, and notes that in the index.
+
     Attributes:
         users: How many connections of this process it shields.
+        is_overwritten: Whether somebody has written over the file, as far as was looked.
     """
 
     def __init__(self, file: Path, identity: Identity | None) -> None:
         self.users = 0
+        self.is_overwritten = False
+        self._changed_at = 0
+        self._look_from = 0.0
+        self._head = self._copied = b""
         self._file = file
         self._identity = identity
         self._descriptors: list[tuple[int, int, int]] = []
@@ -49,6 +58,29 @@ class Shield:
             descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
             self._descriptors.append((descriptor, first, length))
             oslocks.share(descriptor, first, length)
+        self.is_overwritten, self._changed_at, self._look_from = False, 0, 0.0
+        self.look()
+
+    def look(self) -> bool:
+        """Whether somebody has written over the file; looks at most once a millisecond."""
+        now = time.monotonic()
+        if not self._descriptors or self.is_overwritten or now < self._look_from:
+            return self.is_overwritten
+        self._look_from = now + _PAUSE
+        file, index = self._descriptors[0][0], self._descriptors[1][0]
+        changed_at, before = os.fstat(file).st_mtime_ns, self._copied
+        self._copied = _copied(index)
+        if changed_at == self._changed_at:
+            return False
+        with _guard:
+            head, known = os.pread(file, _HEAD, 0), self._head
+            if self._changed_at and head != known:
+                if self._copied == before and oslocks.is_locked(index, _COPYING):
+                    return False  # the log is being copied
+                is_older = _changes(head) < _changes(known)
+                self.is_overwritten = is_older or _copied(index) == before
+            self._head, self._changed_at = head, changed_at
+        return self.is_overwritten
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -75,6 +107,23 @@ class Shield:
         """Close the descriptors, whoever needs them."""
         while self._descriptors:
             os.close(self._descriptors.pop()[0])
+
+
+_PAUSE = 0.001
+_HEAD = 100
+_COPYING = 121
+"""The byte of the index that is locked by whoever copies the log into the file."""
+
+
+def _copied(index: int) -> bytes:
+    """Which log it is, how much of it is in the file, and how much was to be."""
+    found = os.pread(index, 132, 0)
+    return found[32:40] + found[96:100] + found[128:132]
+
+
+def _changes(head: bytes) -> int:
+    """How often the size of the file has changed, about; it only grows."""
+    return int.from_bytes(head[24:28], "big")
 
 
 def _shielded(file: Path) -> Iterator[tuple[str, int, int]]:
