@@ -17,6 +17,7 @@ from pocoflow.check.subject import Subject
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import Spread
 
 _COMMENT = re.compile(r"#\s*pocoflow:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
 
@@ -109,7 +110,7 @@ def _definition(node: Node[Any, Any, Any]) -> Iterator[tuple[str, int]]:
     if made is None:
         return
     file, line = made
-    if node._made_at is not None:
+    if node.is_flow or isinstance(node, Spread):
         yield made
         return
     kind: Any = node.signature.function if isinstance(node, FunctionNode) else type(node)

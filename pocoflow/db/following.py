@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pocoflow.db.emitting import MOST_VALUES
 from pocoflow.db.file import RunsFile
@@ -182,7 +182,7 @@ class _Follower:
         if row["kind"] == Kind.EMITTED:
             yield from self._emitted(row, 2 * sequence)
             return
-        make = _MAKE.get(row["kind"])
+        make = self._MAKE.get(row["kind"])
         made = () if make is None else make(self, row)
         for second, event in enumerate(made):
             if event is not None:
@@ -265,6 +265,20 @@ class _Follower:
         facts = (row["error_msg"], self._run_id, row["error_type"], row["traceback"])
         return RunFailedError(*(one or "" for one in facts))
 
+    _MAKE: ClassVar[dict[int, Any]] = {
+        Kind.START: _started,
+        Kind.RESUMED: _started,
+        Kind.STEP: _ended,
+        Kind.CAUGHT: _ended,
+        Kind.RETRY: _retried,
+        Kind.ASKED: _asked,
+        Kind.LINE: _began,
+        Kind.PAUSED: _paused,
+        Kind.FAILED: _failed,
+        Kind.CANCELLED: _cancelled,
+        Kind.VOID: _void,
+    }
+
 
 def _place(row: sqlite3.Row) -> tuple[str, tuple[str, ...]]:
     names = names_at(row["node"], row["path"]) or ("",)
@@ -283,18 +297,3 @@ def _is_ranges(value: object) -> bool:
         and 0 <= one[1] - one[0] < 2 * MOST_VALUES
         for one in value
     )
-
-
-_MAKE: dict[int, Any] = {
-    Kind.START: _Follower._started,
-    Kind.RESUMED: _Follower._started,
-    Kind.STEP: _Follower._ended,
-    Kind.CAUGHT: _Follower._ended,
-    Kind.RETRY: _Follower._retried,
-    Kind.ASKED: _Follower._asked,
-    Kind.LINE: _Follower._began,
-    Kind.PAUSED: _Follower._paused,
-    Kind.FAILED: _Follower._failed,
-    Kind.CANCELLED: _Follower._cancelled,
-    Kind.VOID: _Follower._void,
-}

@@ -72,8 +72,8 @@ def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
     For a flow, and what has branches, where it was made. A class is looked for in its source, which
     takes a moment.
     """
-    if node._made_at is not None:
-        return node._made_at
+    if (made := node._made_at) is not None:
+        return made
     if isinstance(node, FunctionNode):
         return definition_place(node.signature.function)
     kind: Any = type(node)
