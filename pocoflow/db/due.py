@@ -16,17 +16,6 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DefinitionError, Remedy, ResumeError, RunInterruptedError
 
-__all__ = [
-    "DueRun",
-    "Limits",
-    "Occurrence",
-    "Scheduled",
-    "TakenError",
-    "due_runs",
-    "due_schedules",
-    "store_schedules",
-]
-
 
 class TakenError(ResumeError):
     """Somebody else goes on with the run, or has ended it, or it has to wait for others."""

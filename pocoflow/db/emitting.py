@@ -18,8 +18,6 @@ from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DatabaseError
 from pocoflow.logging import get_logger
 
-__all__ = ["MOST_VALUES", "EmittedValues", "ValueRange", "append_emitted", "mark_void"]
-
 _log = get_logger("db")
 
 _PERIOD = 0.05

@@ -12,8 +12,6 @@ from pocoflow.db.rows import is_amounts, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.nodes.spending import Amounts
 
-__all__ = ["Expense", "expenses_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Expense:

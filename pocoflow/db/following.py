@@ -35,8 +35,6 @@ from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
 from pocoflow.values import decode
 
-__all__ = ["Following", "Glances", "Until"]
-
 Until: TypeAlias = Literal["end", "pause"]
 
 _SOON, _LATER = 0.01, 0.025

@@ -38,9 +38,6 @@ from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import describe_error, escaped
 
-__all__ = ["BranchRecorder", "LineRecorder"]
-
-
 _LOOK_EVERY = 50
 
 _END = ("", None)

@@ -17,25 +17,6 @@ from pocoflow.errors import DecodeError, RunLostError
 from pocoflow.graph.graph import TakenEdge
 from pocoflow.graph.unfinished import Bill
 
-__all__ = [
-    "ENDS_STEP",
-    "Begin",
-    "Described",
-    "Emitter",
-    "Kind",
-    "PendingValues",
-    "PutsEmitted",
-    "Row",
-    "RunLog",
-    "append_foreign",
-    "data_of",
-    "dump_taken",
-    "names_at",
-    "placed",
-    "read_begin",
-    "read_taken",
-]
-
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
 _END_STEP = QUERIES["end_step"]
 

@@ -39,8 +39,6 @@ from pocoflow.store.store import Store
 from pocoflow.values import Classes
 from pocoflow.values.failures import describe_error
 
-__all__ = ["RunRecorder", "Standing"]
-
 _log = get_logger("db")
 
 

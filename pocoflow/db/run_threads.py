@@ -12,17 +12,6 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import Remedy, ResumeError, RunError, RunExistsError, ThreadBusyError
 
-__all__ = [
-    "UNNAMED",
-    "LastRun",
-    "Named",
-    "ReadRow",
-    "ThreadMovedError",
-    "is_started",
-    "last_run",
-    "refuse_resume",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class LastRun:

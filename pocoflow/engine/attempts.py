@@ -22,8 +22,6 @@ from pocoflow.nodes.question import Question
 from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.values.copies import copied
 
-__all__ = ["Phases", "attempt", "try_again"]
-
 
 def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""

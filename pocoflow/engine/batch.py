@@ -21,8 +21,6 @@ from pocoflow.nodes.context import Cancellation, RunContext, current
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.failures import add_note
 
-__all__ = ["map_items"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Item:

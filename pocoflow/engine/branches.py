@@ -22,8 +22,6 @@ from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import Failure, add_note
 
-__all__ = ["run_branches"]
-
 Loop: TypeAlias = Callable[[Line], Steps]
 
 

@@ -45,8 +45,6 @@ from pocoflow.values.callables import is_async
 from pocoflow.values.copies import copied
 from pocoflow.values.failures import Failure
 
-__all__ = ["ExecCalls", "digest_of"]
-
 _DIGEST_BYTES = 12
 
 

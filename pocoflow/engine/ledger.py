@@ -18,8 +18,6 @@ from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch
 
-__all__ = ["Ledger"]
-
 
 class Ledger(Protocol):
     """What one line has on record. What a method has returned from is there after a crash.

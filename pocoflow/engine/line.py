@@ -25,8 +25,6 @@ from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.nodes.spending import Account, Amounts
 from pocoflow.store.store import Store
 
-__all__ = ["Line", "Listener"]
-
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
 

@@ -37,9 +37,6 @@ from pocoflow.nodes.question import Question
 from pocoflow.store.watch import Watch, check_in_place
 from pocoflow.values.failures import Failure
 
-__all__ = ["steps"]
-
-
 _LOOK_EVERY = 50
 
 

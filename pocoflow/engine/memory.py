@@ -11,8 +11,6 @@ from pocoflow.nodes.counting import Numbers
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch, check_in_place
 
-__all__ = ["NULL", "MemoryLedger", "NullLedger"]
-
 
 class NullLedger:
     """Keeps nothing."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Event
 
-__all__ = ["Begun", "Execution", "Started"]
-
 _log = get_logger("flow")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)

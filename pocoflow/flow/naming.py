@@ -14,17 +14,6 @@ from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.messages import closest, short
 from pocoflow.store.store import Store
 
-__all__ = [
-    "BY_ITSELF",
-    "Busy",
-    "RunKeywords",
-    "RunName",
-    "check_labels",
-    "digest",
-    "inputs_of",
-    "refuse_unknown",
-]
-
 Busy = Literal["refuse", "wait"]
 Exists = Literal["refuse", "join"]
 

@@ -17,8 +17,6 @@ from pocoflow.nodes.settings import is_time
 from pocoflow.store.store import Store
 from pocoflow.values import dumps
 
-__all__ = ["Schedule", "copied", "due_time", "refuse_unsaved"]
-
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 

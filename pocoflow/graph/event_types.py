@@ -14,24 +14,6 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 from pocoflow.nodes.context import Phase
 from pocoflow.nodes.question import Question
 
-__all__ = [
-    "Emitted",
-    "EmittedVoid",
-    "Event",
-    "FlowCancelled",
-    "FlowEnded",
-    "FlowFailed",
-    "FlowPaused",
-    "FlowStarted",
-    "Followed",
-    "ItemEnded",
-    "NodeAsked",
-    "NodeEnded",
-    "NodeFailed",
-    "NodeRetried",
-    "NodeStarted",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class FlowStarted:

@@ -13,18 +13,6 @@ from pocoflow.graph.wiring import GraphEdge
 from pocoflow.nodes.base import Node
 from pocoflow.store.schema import make_schema
 
-__all__ = [
-    "Fingerprint",
-    "Names",
-    "describe",
-    "differences",
-    "edges_of",
-    "fields_of",
-    "is_same_definition",
-    "limits_of",
-    "nodes_of",
-]
-
 Fingerprint = dict[str, Any]
 """``{"start": name, "nodes": [{"path", "class", "code"}], "edges": [[...]], "schema": {...}}``
 

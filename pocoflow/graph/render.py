@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["DrawnEdge", "DrawnRule", "Picture", "to_dot", "to_mermaid"]
-
 
 class DrawnEdge(NamedTuple):
     """An edge as it is drawn.

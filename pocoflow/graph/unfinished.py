@@ -17,18 +17,6 @@ from pocoflow.store.branch_view import BranchValues
 from pocoflow.values import Classes
 from pocoflow.values.failures import Failure
 
-__all__ = [
-    "ALONE",
-    "NOTHING",
-    "Begun",
-    "Bill",
-    "Called",
-    "Finished",
-    "Identity",
-    "Tried",
-    "Unfinished",
-]
-
 ALONE = -1
 """The number of what ``exec`` of a node that is not a batch works on."""
 

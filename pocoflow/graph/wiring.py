@@ -19,8 +19,6 @@ from pocoflow.nodes.middleware import (
 )
 from pocoflow.nodes.porting import not_a_node
 
-__all__ = ["Conflict", "FlowEdges", "GraphEdge", "Source", "Writer"]
-
 _NONE: Mapping[str, Edge] = MappingProxyType({})
 
 

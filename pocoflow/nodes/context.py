@@ -20,8 +20,6 @@ from pocoflow.nodes.settings import is_time
 from pocoflow.nodes.spending import Account, Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
-__all__ = ["Calling", "Calls", "Cancellation", "Phase", "RunContext", "context"]
-
 Phase: TypeAlias = Literal["prep", "exec", "post", "commit"]
 """What of a node is at work."""
 

@@ -15,22 +15,6 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.fields import FieldRef, StoreField, field_of
 
-__all__ = [
-    "ANY_ACTION",
-    "DEFAULT_ACTION",
-    "END",
-    "UNSET",
-    "Branch",
-    "Catch",
-    "Edge",
-    "End",
-    "Limit",
-    "make_catch",
-    "users_line",
-    "wiring_changed",
-    "wiring_version",
-]
-
 AnyNode: TypeAlias = Any
 """A ``Node``, which stands above this module."""
 

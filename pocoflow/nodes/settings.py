@@ -12,8 +12,6 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
 
-__all__ = ["NotAwaitableError", "RetryOn", "check_settings", "is_time", "retry_wait", "wants_retry"]
-
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
 

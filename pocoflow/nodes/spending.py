@@ -13,8 +13,6 @@ from pocoflow.address import plain
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.messages import short
 
-__all__ = ["Account", "Amount", "Amounts", "Spent", "amounts_of", "charged", "limits_of", "sum_of"]
-
 Amount: TypeAlias = int | float | Decimal
 """A float stands for the decimal number that Python shows for it, so that sums are exact."""
 

@@ -22,8 +22,6 @@ from pocoflow.messages import is_same_field
 from pocoflow.store.schema import classes_of
 from pocoflow.store.store import Store
 
-__all__ = ["StoredRun", "fork_run"]
-
 _log = get_logger("flow")
 
 Prove: TypeAlias = Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object]
