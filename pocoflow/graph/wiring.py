@@ -22,19 +22,19 @@ from pocoflow.nodes.porting import not_a_node
 _NONE: Mapping[str, Edge] = MappingProxyType({})
 
 
-class CanReturnDefault(Protocol):
+class _CanReturnDefault(Protocol):
     """A node that can return the action ``"default"``."""
 
     def when(self, action: Literal["default"], /) -> Branch: ...
 
 
-class CanReturnNone(Protocol):
+class _CanReturnNone(Protocol):
     """A node that can return ``None``, which is the action ``"default"``."""
 
     def when(self, action: None, /) -> Branch: ...
 
 
-Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
+Source: TypeAlias = _CanReturnDefault | _CanReturnNone | Branch | Catch
 """Where an edge of a flow begins: a node, for its default action, or ``node.when``, ``node.catch``.
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
