@@ -22,19 +22,21 @@ from pocoflow.nodes.porting import not_a_node
 _NONE: Mapping[str, Edge] = MappingProxyType({})
 
 
-class _CanReturnDefault(Protocol):
+class CanReturnDefault(Protocol):
     """A node that can return the action ``"default"``."""
 
-    def when(self, action: Literal["default"], /) -> Branch: ...
+    def when(self, action: Literal["default"], /) -> Branch:
+        """The node together with that action."""
 
 
-class _CanReturnNone(Protocol):
+class CanReturnNone(Protocol):
     """A node that can return ``None``, which is the action ``"default"``."""
 
-    def when(self, action: None, /) -> Branch: ...
+    def when(self, action: None, /) -> Branch:
+        """The node together with that action."""
 
 
-Source: TypeAlias = _CanReturnDefault | _CanReturnNone | Branch | Catch
+Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
 """Where an edge of a flow begins: a node, for its default action, or ``node.when``, ``node.catch``.
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
