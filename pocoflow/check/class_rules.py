@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any, NamedTuple, get_args
 
 from pocoflow.check.assignable import fits
-from pocoflow.check.findings import Finding
+from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
@@ -29,6 +29,7 @@ from pocoflow.nodes.annotations import (
 from pocoflow.nodes.base import BatchNode, Node
 from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.signature import definition_place
+from pocoflow.values.callables import forgets_to_return
 
 _PHASES = ("prep", "exec", "exec_async", "post", "exec_fallback")
 _SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")
@@ -43,6 +44,7 @@ class _Mistake(NamedTuple):
     message: str
     fix: str
     where: tuple[str, int] | None
+    severity: Severity | None = None
 
 
 class _Phase(NamedTuple):
@@ -73,8 +75,8 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
 def check_class(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
     """PF204, PF205 and PF208 for one node."""
     kind: Any = type(place.node)
-    for code, message, fix, where in _mistakes(kind):
-        yield subject.finding(code, message, fix, node=name, where=where)
+    for code, message, fix, where, severity in _mistakes(kind):
+        yield subject.finding(code, message, fix, node=name, where=where, severity=severity)
 
 
 @lru_cache(maxsize=1024)
@@ -83,7 +85,7 @@ def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
     if "exec_async" in phases:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
-    found = [*_passed_on(phases, is_batch), *_near(kind)]
+    found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_near(kind)]
     return tuple(found if is_batch else [*found, *_declared(kind, phases)])
 
 
@@ -120,6 +122,23 @@ def _passed_on(phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
     if work is not None and is_batch:
         result = Any if is_unknown(work.returns) else work.returns
         yield from _against(work, list[result], [(post, 2)], "a list of results: ")  # type: ignore[valid-type]
+
+
+def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:
+    """Phases that are annotated with a result, and give none."""
+    for name in ("prep", "exec", "exec_fallback"):
+        phase = phases.get(name)
+        if phase is None or fits(type(None), phase.returns):
+            continue
+        if forgets_to_return(phase.function):
+            yield _Mistake(
+                "PF204",
+                f"{phase.name} is annotated as {type_label(phase.returns)}, and always returns "
+                "None: is a 'return' missing?",
+                f"return {type_label(phase.returns)}, or annotate it as None",
+                phase.where,
+                "warning",
+            )
 
 
 def _item(items: Any) -> Any:

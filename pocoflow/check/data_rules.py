@@ -277,12 +277,14 @@ def _unread(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
                 continue
             if flow.is_read(spot, key):
                 continue
-            reported.add(once)
             writers = ", ".join(map(repr, flow.writers_after(spot, key)))
+            if not writers:
+                continue  # it never comes to an end, which is another finding (PF104)
+            reported.add(once)
             yield subject.finding(
                 "PF302",
-                f"what it writes to {key!r} is overwritten on every path before anything reads it"
-                + (f", by {writers}" if writers else ""),
+                f"what it writes to {key!r} is overwritten on every path before anything reads it, "
+                f"by {writers}",
                 "read it somewhere, or take the write out",
                 node=spot.inside(at.node),
                 where=at.where,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dis
 import inspect
+import re
+import sys
 from collections.abc import Iterator
 from operator import or_
 from types import FunctionType
@@ -53,11 +55,13 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
     for place in level.graph.nodes.values():
         if not place.reachable:
             start = level.graph.start.name
+            reached = [one for one in level.graph.nodes.values() if one.reachable]
+            source = next((one for one in reached if not one.targets), level.graph.start)
             yield subject.finding(
                 "PF101",
                 f"no edge leads from the start {start!r} to {place.name!r}",
-                f"write an edge to it, such as flow.then({start}, {place.name}), or take its own "
-                "edges out",
+                f"write an edge to it, such as flow.then({_variable(source)}, {_variable(place)}), "
+                "or take its own edges out",
                 node=label(place.name, level.path),
                 where=place.where,
             )
@@ -72,15 +76,29 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
         if is_other or actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         name = label(place.name, level.path)
+        returns = f"(it returns: {listed(actions)}{closest(edge.action, actions)})"
+        fix = f"write the edge for one of those, or add {edge.action!r} to what it returns"
+        if _says_nothing(place.node):
+            returns = "as it has no return annotation"
+            wanted = [one for one in place.targets if one not in (ANY_ACTION, DEFAULT_ACTION)]
+            fix = f"declare what it returns: -> Literal[{listed(wanted)}]"
         yield subject.finding(
             "PF102",
-            f"an edge for action {edge.action!r}, which {place.name!r} never returns (it returns: "
-            f"{listed(actions)}{closest(edge.action, actions)})",
-            f"write the edge for one of those, or add {edge.action!r} to what it returns",
+            f"an edge for action {edge.action!r}, which {place.name!r} never returns {returns}",
+            fix,
             node=name,
             edge=edge,
             severity="warning" if declared is None else _if_declared(place, edge.written),
         )
+
+
+def _says_nothing(node: Node[Any, Any, Any]) -> bool:
+    """Whether a function that routes has no return annotation."""
+    return (
+        isinstance(node, FunctionNode)
+        and not node.signature.writes
+        and "return" not in node.signature.hints
+    )
 
 
 def _if_declared(place: GraphNode, written: str) -> Severity:
@@ -95,6 +113,8 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
         actions = place.declared
         if not place.is_open or actions is None:
             continue
+        if place.targets and _says_nothing(place.node):
+            continue  # its other edges are findings (PF102), which say what it lacks
         by_flow = (place.name, "flow") in written or isinstance(place.node, FunctionNode)
         severity: Severity = "error" if by_flow else "warning"
         misspelt = [one for one in place.targets if one not in actions]
@@ -140,8 +160,21 @@ def _ends(found: Lacking) -> str:
 
 
 def _edge(place: GraphNode, action: str, target: str = "...") -> str:
-    source = place.name if place.name.isidentifier() else "node"
-    return f"flow.then({source}.when({action!r}), {target})"
+    return f"flow.then({_variable(place)}.when({action!r}), {target})"
+
+
+def _variable(place: GraphNode) -> str:
+    """What a node is probably called in the program: as in its module, or as its class is."""
+    node = place.node
+    module = sys.modules.get(getattr(node, "__module__", ""))
+    for name, value in vars(module).items() if module is not None else ():
+        if value is node:
+            return name
+    if not place.name.isidentifier():
+        return "node"
+    if isinstance(node, FunctionNode):
+        return place.name
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", place.name).lower()
 
 
 def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:

@@ -19,9 +19,10 @@ from pocoflow.nodes.annotations import awaited, plain
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import FanOut, Spread
-from pocoflow.nodes.signature import definition_place
+from pocoflow.nodes.signature import Signature, definition_place
 from pocoflow.store.fields import StoreField
 from pocoflow.store.store import Store
+from pocoflow.values.callables import forgets_to_return
 from pocoflow.values.failures import Failure
 
 
@@ -143,11 +144,32 @@ def _parameters(
             )
 
 
+def _takes_none(subject: Subject, signature: Signature) -> bool:
+    """Whether a function may give ``None``, for each item if it works on several."""
+    if signature.unpacks:
+        return False
+    (field,) = signature.writes
+    given: Any = type(None) if signature.each is None else list[None]
+    return fits_field(given, _taken(subject, field.name, field.model))
+
+
 def _result(
     subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
 ) -> Iterator[Finding]:
     signature = node.signature
-    if not signature.writes or "return" not in signature.hints:
+    if not signature.writes:
+        return
+    if forgets_to_return(signature.function) and not _takes_none(subject, signature):
+        written = ", ".join(repr(field.name) for field in signature.writes)
+        yield subject.finding(
+            "PF203",
+            f"it always returns None, and writes that to {written}: is a 'return' missing?",
+            "return what the function has made, or take writes= out",
+            node=name,
+            where=definition_place(signature.function),
+        )
+        return
+    if "return" not in signature.hints:
         return
     hint = signature.hints["return"]
     given = [hint if signature.is_async else awaited(hint)]

@@ -146,7 +146,7 @@ class Checkpoints(RunsFile):
         """
         row = self.connection.row(QUERIES["store_json"], (run_id, step))
         if row is None:
-            raise self._no_checkpoint(run_id, step)
+            raise self.no_checkpoint(run_id, step)
         text = str(row[0])
         # No text inside of it can look like that: its quotes are escaped.
         if f'{{"{TAG}":"changed",' not in text:
@@ -208,7 +208,7 @@ class Checkpoints(RunsFile):
         """
         run_no = self.number(run_id)
         if self.row_of_step(run_no, step) is None:
-            raise self._no_checkpoint(run_id, step)
+            raise self.no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         name = str(key_of(row["store_name"])) if row else ""
         under = (self.get_graph(run_id) or {}).get("schema")
@@ -238,7 +238,8 @@ class Checkpoints(RunsFile):
             return None
         return dict(read_json(row[0], is_graph, f"the graph of run {run_id!r}"))
 
-    def _no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
+    def no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
+        """The error that a run has no checkpoint of a step; says which there are."""
         steps = [row["step"] for row in self.get_checkpoints(run_id)]
         there = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none yet"
         return CheckpointNotFoundError(f"run {run_id!r} has no checkpoint of step {step}: {there}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -18,13 +19,15 @@ from pocoflow.db.names import refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.rows import checked
 from pocoflow.db.shield import Shield
-from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
+from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError, DefinitionError
 from pocoflow.logging import get_logger
 
 _log = get_logger("db")
 
 LOG_LIMIT = 16 << 20
 """A log that a slow reader made larger than so many bytes is cut to that when it begins anew."""
+
+_URL = re.compile(r"[a-zA-Z][\w+.-]+://?/?")
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
@@ -161,6 +164,11 @@ class Connection:
         read_only: bool,
     ) -> None:
         self.label = os.fspath(path)
+        if (url := _URL.match(self.label)) is not None:
+            raise DefinitionError(
+                "a database is named by the path of its file, not by a URL such as "
+                f"{self.label!r}: write {self.label[url.end() :]!r}"
+            )
         # Without links, as SQLite follows them to put its log beside the file itself.
         self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
         self._log = f"{self.file}-wal"

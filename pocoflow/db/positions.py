@@ -49,7 +49,7 @@ def read_unfinished(
     until = end - 1 if step is None else database.row_of_step(run_no, step)
     missing = f"run {run_id!r} in database {database.path} has no checkpoint"
     if until is None:
-        raise CheckpointNotFoundError(f"{missing} of step {step}")
+        raise database.no_checkpoint(run_id, step or 0)
     start = connection.row(QUERIES["line_start"], (first, until))
     if start is None:
         last = connection.row(QUERIES["last_step"], (first, end))

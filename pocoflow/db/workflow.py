@@ -142,7 +142,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         except sqlite3.IntegrityError as exc:
             raise RunExistsError(
                 f"database {self.path} has a run {row['run_id']!r} already; leave run_id out to "
-                "get a new id"
+                f"get a new id, or go on with that run: flow.resume({row['run_id']!r})"
             ) from exc
 
     def update_run(self, run_id: str, **columns: Any) -> None:

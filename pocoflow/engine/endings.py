@@ -11,6 +11,7 @@ from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.line import Line
 from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
+from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
@@ -83,9 +84,12 @@ def fail(run: Line, exc: BaseException) -> Steps:
     name = place.name if place is not None else None
     if not cancelled and in_node and name is not None:
         where = label(name, context.path)
+        node: Any = None if place is None else place.node
+        is_result = isinstance(node, FunctionNode) and not node.signature.takes_store
+        phase = "taking the result" if is_result and context.phase == "post" else context.phase
         add_note(
             exc,
-            f"pocoflow: in {context.phase} of node {where!r} (flow {context.flow_name!r}, run "
+            f"pocoflow: in {phase} of node {where!r} (flow {context.flow_name!r}, run "
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})",
         )
     status = "cancelled" if cancelled else "failed"

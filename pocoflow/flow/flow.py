@@ -829,7 +829,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         from pocoflow.flow.resume import StoredRun
 
-        database = self.database
+        database = self._database_of(run_id)
         try:
             resuming = self._resuming(changes, rename, types, aliases, flow_was)
             self._refuse_other(database, run_id, resuming)
@@ -850,7 +850,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             OtherFlowError: It is of another flow.
             DefinitionError: The flow has no ``db_path``.
         """
-        self._refuse_other(self.database, run_id, Resuming(flow_was=flow_was))
+        self._refuse_other(self._database_of(run_id), run_id, Resuming(flow_was=flow_was))
 
     def follow(
         self, run_id: str, after: int = -1, until: Until = "end"
@@ -993,10 +993,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             OtherFlowError: It is of another flow.
             CheckpointNotFoundError: It has no checkpoint of that step.
             ResumeError: No node comes after that step.
+            DefinitionError: ``step`` is no number.
         """
         from pocoflow.flow.resume import fork_run
 
-        database = self.database
+        if step is not None and type(step) is not int:
+            raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
+        database = self._database_of(run_id)
         resuming = self._resuming(changes, None, types, aliases, flow_was)
         self._refuse_other(database, run_id, resuming)
         return fork_run(database, run_id, step, self.schema, self.flow_name, resuming)
@@ -1240,7 +1243,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         graph = self.graph
         objects = check_resources(resources, graph.resources)
-        database = self.database
+        database = self._database_of(run_id)
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         found = stored.reopen(self.flow_name, self._prove)
@@ -1358,6 +1361,18 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         if isinstance(given, str | os.PathLike):
             return Unopened(os.path.realpath(given))
         return given.connection
+
+    def _database_of(self, run_id: str) -> WorkflowDB:
+        """The database of a stored run, which is not made to look into it.
+
+        Raises:
+            RunNotFoundError: There is no such file.
+        """
+        path = self.db_path
+        if self._database is None and isinstance(path, str | os.PathLike):
+            if os.fspath(path) != ":memory:" and not Path(path).exists():
+                raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
+        return self.database
 
     def _open_database(self, graph: Graph) -> WorkflowDB | None:
         if self.db_path is not None and self._database is None:

@@ -27,8 +27,8 @@ from pocoflow.nodes.edges import (
 )
 from pocoflow.nodes.porting import (
     Elsewhere,
+    check_arguments,
     check_called,
-    check_keywords,
     check_phases,
     keyword_only,
     not_a_node,
@@ -151,8 +151,8 @@ class NodeLike(Generic[PostT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         made = super().__new__(cls)
-        if cls.is_flow and kwargs:
-            check_keywords(cls, kwargs)
+        if cls.is_flow and (kwargs or len(args) > 1):
+            check_arguments(cls, kwargs, len(args))
         try:
             # Set here and not in __init__, so that a subclass may leave out super().__init__().
             made._name = None

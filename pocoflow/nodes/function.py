@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, ParamSpec, overload
 from typing_extensions import TypeVar
 
 from pocoflow.errors import ActionError, DefinitionError, InvalidValueError, ReferenceMisuseError
-from pocoflow.messages import short
+from pocoflow.messages import closest, short
 from pocoflow.nodes.base import ExecT, Node, PostT
 from pocoflow.nodes.context import context
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -147,7 +147,15 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         if self.signature.chooses:
             result, action = self._chosen(result)
         if not self.signature.unpacks:
-            store.put({written[0]: result})
+            try:
+                store.put({written[0]: result})
+            except InvalidValueError as exc:
+                if result is not None:
+                    raise
+                raise InvalidValueError(
+                    f"function {self._function.__name__!r} of node {self.name!r} returned None; is "
+                    f"a 'return' missing? {exc}"
+                ) from None
         elif isinstance(result, tuple) and len(result) == len(written):
             store.put(dict(zip(written, result, strict=True)))
         else:
@@ -177,10 +185,22 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
             return action
         if isinstance(action, str) and action in declared:
             return str.__str__(action)
+        shown = short(result)
+        if "return" not in self.signature.hints:
+            is_action = isinstance(result, str) and result.isidentifier()
+            declare = f"-> Literal[{result!r}]" if is_action else "-> Literal[...]"
+            raise ActionError(
+                f"function {self._function.__name__!r} of node {self.name!r} has no return "
+                f"annotation, so that it has the action None only, and it returned {shown}: write "
+                f"a result to the store, @node(writes=...), or declare the actions, {declare}"
+            )
         allowed = ", ".join("None" if one == DEFAULT_ACTION else repr(one) for one in declared)
+        near = closest(result, declared) if isinstance(result, str) else ""
+        if result is None:
+            near = "; is a 'return' missing?"
         raise ActionError(
-            f"node {self.name!r} returned {short(result)}, which is not among its actions "
-            f"({allowed or 'none'}); a result for the store needs @node(writes=...)"
+            f"node {self.name!r} returned {shown}, which is not among its actions "
+            f"({allowed or 'none'}){near or '; a result for the store needs @node(writes=...)'}"
         )
 
     def __repr__(self) -> str:

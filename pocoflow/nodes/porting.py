@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import lru_cache, wraps
+from inspect import Parameter
 from types import CodeType, FunctionType, NoneType
 from typing import Any, TypeVar, cast, get_origin
 
@@ -17,8 +18,8 @@ __all__ = [
     "OF_STEPS",
     "Elsewhere",
     "NotOfFlows",
+    "check_arguments",
     "check_called",
-    "check_keywords",
     "check_phases",
     "hidden_node",
     "keyword_only",
@@ -81,6 +82,12 @@ def two_arguments(method: MethodT) -> MethodT:
     def checked(self: Any, *given: Any, **named: Any) -> Any:
         if len(given) != 2 or named.keys() - {"at_most", "then"}:
             kind = "flow" if self.is_flow else "node"
+            if self.is_flow and len(given) == 3 and isinstance(given[1], str):
+                name = getattr(given[0], "__name__", "source")  # a function's, not a class
+                raise TypeError(
+                    "flow.then takes two arguments, by position: write "
+                    f"flow.then({name}.when({given[1]!r}), target)"
+                )
             raise TypeError(
                 f"{kind}.then takes two arguments, by position: node.then('default', target), or "
                 "flow.then(source, target); to limit the edge, at_most= and then= with them"
@@ -213,14 +220,21 @@ def check_phases(node: Any) -> None:
 _MEANT = {"name": "flow_name", "db": "db_path", "database": "db_path", "path": "db_path"}
 
 
-def check_keywords(kind: Any, given: Collection[str]) -> None:
+def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
     """Refuse arguments that a flow does not take, with the one that was probably meant.
 
     Raises:
         DefinitionError: There are some.
     """
     parameters = inspect.signature(kind.__init__).parameters
-    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+    kinds = [one.kind for one in parameters.values()]
+    most = sum(one in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in kinds)
+    if positional >= most and Parameter.VAR_POSITIONAL not in kinds:
+        raise DefinitionError(
+            f"{kind.__name__}(...) takes {most - 1} argument by position, and got {positional}: "
+            "name the others, as in Flow(start, schema=Model, flow_name='name')"
+        )
+    if Parameter.VAR_KEYWORD in kinds:
         return
     for name in given:
         if name not in parameters:

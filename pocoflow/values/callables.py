@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 from functools import lru_cache, partial, partialmethod
 from inspect import unwrap
@@ -47,3 +48,29 @@ def _gives_one(function: Any, asynchronous: bool | None) -> bool:
 
 # Asked for every phase of every node, of which there may be thousands of a class.
 _of_function = lru_cache(maxsize=4096)(_gives_one)
+
+
+def forgets_to_return(function: Any) -> bool:
+    """Whether a function does something, and each call of it that ends gives ``None``."""
+    if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
+        return False
+    steps = [one for one in dis.get_instructions(function) if one.opname not in _NO_STEPS]
+    if not any(one.opname not in _OF_STUBS for one in steps):
+        return False  # a stub, whose body is yet to be written
+    ends = [place for place, one in enumerate(steps) if one.opname.startswith("RETURN_")]
+    return bool(ends) and all(_gives_none(steps, place) for place in ends)
+
+
+_NO_STEPS = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"}
+_OF_STUBS = {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR", "POP_TOP"}
+
+
+def _gives_none(steps: list[dis.Instruction], place: int) -> bool:
+    end = steps[place]
+    if end.opname == "RETURN_CONST":
+        return end.argval is None
+    if end.opname == "RETURN_GENERATOR":
+        return True  # where a coroutine begins
+    before = steps[place - 1]
+    is_only_way = place > 0 and not end.is_jump_target
+    return is_only_way and before.opname == "LOAD_CONST" and before.argval is None

@@ -126,7 +126,7 @@ flow.then(summarise, both).then(both, publish)
 """,
         "a function that writes and forgets to return": """
 @node(writes=A.summary)
-def nothing(document: str) -> None:
+def nothing(document: str) -> str:
     len(document)
 
 

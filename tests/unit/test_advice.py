@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, WorkflowDB, fields
-from pocoflow.errors import DefinitionError, ReferenceMisuseError
+from pocoflow import END, Flow, Node, WorkflowDB, fields, node
+from pocoflow.errors import (
+    CheckpointNotFoundError,
+    DefinitionError,
+    ReferenceMisuseError,
+    RunExistsError,
+    RunNotFoundError,
+)
 
 
 class S(BaseModel):
@@ -122,3 +129,77 @@ def test_a_run_that_others_execute_reads_running() -> None:
         assert run["status"] == "running"
         db.update_run("r", status="completed")
         assert db.list_runs()[0]["status"] == "completed"
+
+
+@node
+def choose(doc: str = A.doc) -> Literal["good", "bad"]:
+    """Return the action that it is given."""
+    return "good" if doc else "bad"
+
+
+def test_an_edge_with_its_action_in_the_middle_is_answered_with_how_it_is_written() -> None:
+    """The advice is the edge that was meant."""
+    flow: Any = Flow(choose, schema=S)
+    with pytest.raises(TypeError, match=r"write flow\.then\(choose\.when\('good'\), target\)"):
+        flow.then(choose, "good", END)
+    flow.then(choose.when("good"), END).then(choose.when("bad"), END)
+    assert flow.validate() == []
+
+
+def test_a_flow_takes_its_start_by_position_and_the_rest_by_name() -> None:
+    """What was given by position is not guessed at."""
+    with pytest.raises(DefinitionError, match=r"takes 1 argument by position, and got 3: name"):
+        AnyFlow(choose, S, "doc")
+    assert Flow(choose, schema=S, flow_name="doc").flow_name == "doc"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "sqlite://x.db", "postgresql://x.db"])
+def test_a_database_is_no_url(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder of that name is made, and the path that was meant is named."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError, match=r"not by a URL such as .*: write 'x\.db'"):
+        Flow(choose, schema=S, db_path=url).run({})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_is_not_there_is_not_made_to_look_for_a_run(tmp_path: Path) -> None:
+    """Whatever acts on a stored run names the file, and leaves none behind."""
+    flow: Flow[Any] = Flow(choose, schema=S, db_path=str(tmp_path / "typo.db"))
+    acts: list[Callable[[], object]] = [
+        lambda: flow.resume("r"),
+        lambda: flow.fork("r"),
+        lambda: flow.can_resume("r"),
+        lambda: flow.check_owner("r"),
+        lambda: flow.follow("r"),
+    ]
+    for act in acts:
+        with pytest.raises(
+            RunNotFoundError, match=r"there is no database .*typo\.db, and so no run"
+        ):
+            act()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_id_in_the_place_of_a_store_or_of_a_new_run_is_answered(tmp_path: Path) -> None:
+    """Both say how a stored run goes on, and that works."""
+    calls = []
+
+    class Fails(Node):
+        def exec(self, prep_result: Any) -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                raise OSError("down")
+
+    flow: Any = Flow(Fails(), db_path=str(tmp_path / "x.db"))
+    with pytest.raises(OSError, match="down"):
+        flow.run({}, run_id="r")
+    with pytest.raises(DefinitionError, match=r"goes on with flow\.resume\('r'\)"):
+        flow.run("r")
+    with pytest.raises(RunExistsError, match=r"or go on with that run: flow\.resume\('r'\)"):
+        flow.run({}, run_id="r")
+    flow.resume("r")
+    with pytest.raises(DefinitionError, match=r"step= is the number of a step, such as 2, not '0'"):
+        flow.fork("r", "0")
+    with pytest.raises(CheckpointNotFoundError, match=r"of step 99: it has steps 0 to 0"):
+        flow.fork("r", 99)
+    assert flow.fork("r", -1)

@@ -387,7 +387,9 @@ def test_a_function_without_a_return_annotation_returns_nothing() -> None:
 
     assert quiet.actions == ("default",)
     Flow(start=quiet).run({"document": ""})
-    with pytest.raises(ActionError, match=r"among its actions \(None\).*writes="):
+    with pytest.raises(
+        ActionError, match=r"has the action None only.*writes=.*-> Literal\[\.\.\.\]"
+    ):
         Flow(start=quiet).run({"document": "text of a model"})
 
 
