@@ -1369,9 +1369,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such file.
         """
         path = self.db_path
-        if self._database is None and isinstance(path, str | os.PathLike):
-            if os.fspath(path) != ":memory:" and not Path(path).exists():
-                raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
+        is_named = isinstance(path, str | os.PathLike) and os.fspath(path) != ":memory:"
+        if self._database is None and is_named and not Path(str(path)).exists():
+            raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
         return self.database
 
     def _open_database(self, graph: Graph) -> WorkflowDB | None:
