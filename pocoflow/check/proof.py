@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
+from pocoflow.check.call_rules import check_budgets, check_calls
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph, check_namesakes
@@ -84,6 +85,8 @@ class Proof:
             check_types(subject),
             check_items(subject),
             check_storage(subject),
+            check_calls(subject),
+            check_budgets(subject),
             check_links(subject),
             check_order(subject),
         )

@@ -79,6 +79,8 @@ class Subject:
         ignore: The codes of findings that are not to be told.
         ends_in_time: Whether a run has a deadline.
         is_watched: Whether somebody looks at the store between the nodes.
+        budgets: The names of its budgets.
+        is_part: Whether it is a node of another flow, whose budgets count.
         is_new: Whether the run begins where it begins, and has not come there before.
 
     Attributes:
@@ -99,6 +101,8 @@ class Subject:
     ignore: tuple[str, ...] = ()
     ends_in_time: bool = False
     is_watched: bool = False
+    budgets: tuple[str, ...] = ()
+    is_part: bool = False
     is_new: bool = True
 
     def __post_init__(self) -> None:

@@ -1291,7 +1291,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         strays = () if self._is_part else tuple(self._edges.values())
         # Hooks are given the store, and checkpoints have it.
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
-        known_by = (self.inputs, self.outputs, stored, watched, bool(strays), is_new)
+        own = (self.budget or {}, *self.node_budgets.values())
+        budgets = tuple(dict.fromkeys(name for limits in own for name in limits))
+        known_by = (self.inputs, self.outputs, stored, watched, bool(strays), is_new, budgets)
         outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at)
 
         def make() -> Subject:
@@ -1311,6 +1313,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 ignore=self.ignore,
                 ends_in_time=self.deadline is not None,
                 is_watched=watched,
+                budgets=budgets,
+                is_part=self._is_part,
                 is_new=is_new,
             )
 

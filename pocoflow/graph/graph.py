@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import iscoroutinefunction, unwrap
-from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
@@ -22,6 +21,7 @@ from pocoflow.nodes.porting import check_phases
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
+from pocoflow.values.callables import names_in
 
 if TYPE_CHECKING:
     from pocoflow.graph.render import DrawnRule, Picture
@@ -722,14 +722,8 @@ def _makes_calls(node: Any) -> bool:
     if isinstance(node, FunctionNode):
         functions = [node.signature.function]
     codes = [getattr(unwrap(one), "__code__", None) for one in functions if one is not None]
-    found = [_names_in(code) for code in codes if code is not None]
+    found = [names_in(code) for code in codes if code is not None]
     return any("context" in names and not _CALLS.isdisjoint(names) for names in found)
-
-
-@lru_cache(maxsize=4096)
-def _names_in(code: CodeType) -> frozenset[str]:
-    inside = (_names_in(one) for one in code.co_consts if isinstance(one, CodeType))
-    return frozenset(code.co_names).union(*inside)
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ import dis
 import inspect
 from functools import lru_cache, partial, partialmethod
 from inspect import unwrap
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 
@@ -74,3 +74,10 @@ def _gives_none(steps: list[dis.Instruction], place: int) -> bool:
     before = steps[place - 1]
     is_only_way = place > 0 and not end.is_jump_target
     return is_only_way and before.opname == "LOAD_CONST" and before.argval is None
+
+
+@lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> frozenset[str]:
+    """The global names and attributes in code, and in the functions inside of it."""
+    inside = (names_in(one) for one in code.co_consts if isinstance(one, CodeType))
+    return frozenset(code.co_names).union(*inside)

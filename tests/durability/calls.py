@@ -192,6 +192,8 @@ def go_on(shape: str, book: Book, database: Path, is_async: bool = False) -> lis
 
 def problems(book: Book, found: object, database: Path) -> list[str]:
     """What is wrong with a run that has ended."""
+    if found is None:
+        return ["the run has not come to its end"]
     said = []
     with WorkflowDB(database) as db:
         account = db.get_account("run")
