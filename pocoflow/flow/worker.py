@@ -26,7 +26,7 @@ __all__ = ["Limits", "Worker"]
 
 _log = get_logger("worker")
 
-_LOOK_EVERY = 0.2
+_LOOK_EVERY = 0.1
 """Seconds between two looks while nothing is due."""
 
 _AHEAD = 20

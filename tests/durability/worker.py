@@ -143,7 +143,10 @@ class Workers:
     def __init__(self, folder: Path, count: int) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["pocoflow.cli.worker", "pocoflow.db", "cronsim", "zoneinfo"]
+            [
+                *("pocoflow.cli.worker", "pocoflow.check", "pocoflow.flow.resume"),
+                *("pocoflow.nodes.answer_types", "cronsim", "importlib.metadata"),
+            ]
         )
         self._folder = folder
         self._all = [self._start() for _ in range(count)]

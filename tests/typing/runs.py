@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
 from pocoflow.events import Event
+from pocoflow.flow.worker import Worker
 
 
 class Article(BaseModel):
@@ -187,3 +188,18 @@ flow.resume("run-1", renam={})  # type: ignore[call-arg]  # ty: ignore[unknown-a
 flow.resume("run-1", changes=["a"])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.stream(article, if_busy="queue")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.stream_async(article, labels=["user"])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+# -- by a worker ------------------------------------------------------------------------------
+
+assert_type(flow.submit({"document": "..."}), str)
+assert_type(flow.submit(article, delay=60, labels={"user": "ann"}), str)
+assert_type(flow.schedule("nightly", "0 2 * * *", article, tz="Europe/Berlin"), Flow[Article])
+assert_type(
+    flow.carry_on("run"),
+    Literal["queued", "running", "paused", "completed", "failed", "cancelled"],
+)
+assert_type(Worker(flow, untyped, concurrency=2).run(until_idle=True), bool)
+flow.submit(Comment(text="..."))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.submit(article, at="noon")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+flow.schedule("nightly", 2)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+Worker(article)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
