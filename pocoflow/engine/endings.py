@@ -9,7 +9,7 @@ from typing import Any
 from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.line import Line
-from pocoflow.errors import DeadlineError, MaxStepsError, RunPaused, StoreError
+from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.question import describe_open
@@ -28,7 +28,8 @@ def may_go_on(run: Line, place: GraphNode, step: int) -> None:
     if step >= run.max_steps:
         raise MaxStepsError(
             f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
-            f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out"
+            f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
+            remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
     if (refused := run.refusal(place)) is not None:
         raise refused
