@@ -17,7 +17,7 @@ from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.errors import DatabaseError, RunLostError, ThreadBusyError
+from pocoflow.errors import DatabaseError, PocoflowError, RunLostError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
 from pocoflow.logging import get_logger
@@ -117,13 +117,13 @@ class Execution(Generic[StateT]):
         return stream_async(self._begin)
 
     def _started(self) -> Started:
-        if not self.waits:
-            return self.start()
         pauses = _pauses()
         while True:
             try:
                 return self.start()
-            except ThreadBusyError:
+            except PocoflowError as exc:
+                if not self.waits or not isinstance(exc, ThreadBusyError):
+                    raise exc.with_traceback(None)  # noqa: B904 - itself, without frames of ours
                 time.sleep(next(pauses))
 
     async def _begin(self) -> Line | StoredRunHandle:
@@ -133,9 +133,9 @@ class Execution(Generic[StateT]):
         while True:
             try:
                 return await self._begin_now()
-            except ThreadBusyError:
-                if not self.waits:
-                    raise
+            except PocoflowError as exc:
+                if not self.waits or not isinstance(exc, ThreadBusyError):
+                    raise exc.with_traceback(None)  # noqa: B904 - as above
                 await asyncio.sleep(next(pauses))
 
     async def _begin_now(self) -> Line | StoredRunHandle:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +11,12 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
+import pocoflow
 from pocoflow import END, Flow, Node, WorkflowDB, fields, node
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DefinitionError,
+    PocoflowError,
     ReferenceMisuseError,
     RunExistsError,
     RunNotFoundError,
@@ -203,3 +207,28 @@ def test_a_run_id_in_the_place_of_a_store_or_of_a_new_run_is_answered(tmp_path: 
     with pytest.raises(CheckpointNotFoundError, match=r"of step 99: it has steps 0 to 0"):
         flow.fork("r", 99)
     assert flow.fork("r", -1)
+
+
+@node
+def wants_what_is_not_there(nothing: str) -> None:
+    """A field that the schema does not have."""
+
+
+def test_a_run_that_cannot_begin_shows_three_frames_of_ours(tmp_path: Path) -> None:
+    """The message is for the user, so it is not buried under how it was found."""
+    stored = AnyFlow(Node(), schema=S, db_path=tmp_path / "runs.db")
+    needs = AnyFlow(Node(), inputs=(A.doc,))
+    unfit = AnyFlow(wants_what_is_not_there, schema=S)
+    package = str(Path(pocoflow.__file__).parent)
+    begins: list[Callable[[], object]] = [
+        *(way for flow in (needs, unfit) for way in (flow.run, flow.run_background)),
+        *(lambda flow=flow: asyncio.run(flow.run_async()) for flow in (needs, unfit)),
+        lambda: stored.run({"doc": 3}),
+        lambda: stored.resume("none"),
+        lambda: asyncio.run(stored.resume_async("none")),
+    ]
+    for begin in begins:
+        with pytest.raises(PocoflowError) as caught:
+            begin()
+        frames = traceback.extract_tb(caught.value.__traceback__)
+        assert len([one for one in frames if one.filename.startswith(package)]) <= 3
