@@ -21,6 +21,7 @@ __all__ = [
     "code_lines",
     "kernel",
     "long_signatures",
+    "modules",
     "names",
     "private",
     "rooms",

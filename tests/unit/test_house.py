@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from tests import house
 
 
@@ -22,3 +24,16 @@ def test_a_documented_path_is_a_few_lines() -> None:
 def test_no_two_modules_have_one_name() -> None:
     """A module is found by its name; commands of the command line are named after themselves."""
     assert [name for name, count in house.names().items() if count > 1] == []
+
+
+def test_what_begins_with_an_underscore_stays_in_its_module() -> None:
+    """Whoever changes it looks at one file."""
+    found = [
+        f"{file.relative_to(house.PACKAGE)}: {one.name}"
+        for file in house.modules()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pocoflow")
+        for one in node.names
+        if one.name.startswith("_") and not one.name.startswith("__")
+    ]
+    assert [one for one in found if not one.endswith(": _version")] == []
