@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -64,10 +64,13 @@ class Shield:
     def look(self) -> bool:
         """Whether somebody has written over the file; looks at most once a millisecond."""
         now = time.monotonic()
-        if not self._descriptors or self.is_overwritten or now < self._look_from:
-            return self.is_overwritten
-        self._look_from = now + _PAUSE
-        file, index = self._descriptors[0][0], self._descriptors[1][0]
+        if self._descriptors and not self.is_overwritten and now >= self._look_from:
+            self._look_from = now + _PAUSE
+            with suppress(OSError):  # a disk that cannot be read is told by what is to be written
+                self.is_overwritten = self._look(self._descriptors[0][0], self._descriptors[1][0])
+        return self.is_overwritten
+
+    def _look(self, file: int, index: int) -> bool:
         changed_at, before = os.fstat(file).st_mtime_ns, self._copied
         self._copied = _copied(index)
         if changed_at == self._changed_at:
@@ -77,10 +80,10 @@ class Shield:
             if self._changed_at and head != known:
                 if self._copied == before and oslocks.is_locked(index, _COPYING):
                     return False  # the log is being copied
-                is_older = _changes(head) < _changes(known)
-                self.is_overwritten = is_older or _copied(index) == before
+                if _changes(head) < _changes(known) or _copied(index) == before:
+                    return True
             self._head, self._changed_at = head, changed_at
-        return self.is_overwritten
+        return False
 
     @contextmanager
     def closing(self) -> Iterator[None]:
