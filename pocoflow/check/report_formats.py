@@ -22,7 +22,7 @@ def to_text(report: Report) -> str:
     """For people: each finding with its place and fix, and a line that counts them."""
     lines = []
     for target, findings in report.items():
-        lines += [f"{target}: {show(_relative(one))}" for one in findings]
+        lines += [f"{target}: {show(_relative(one, outside=True))}" for one in findings]
     every = [one for findings in report.values() for one in findings]
     errors = sum(one.severity == "error" for one in every)
     lines.append(
@@ -118,13 +118,15 @@ def _about(finding: Finding) -> str:
     return "" if finding.node is None else f"node {finding.node!r}: "
 
 
-def _relative(finding: Finding) -> Finding:
-    """The finding with its file as seen from the current folder, if it is below it."""
+def _relative(finding: Finding, *, outside: bool = False) -> Finding:
+    """The finding with its file as seen from the current folder, if it is below it, or shorter."""
     if finding.file is None or not os.path.isabs(finding.file):
         return finding
     try:
-        file = Path(finding.file).relative_to(Path.cwd()).as_posix()
-    except ValueError:
+        file = Path(os.path.relpath(finding.file)).as_posix()
+    except ValueError:  # on another drive
+        return finding
+    if file.startswith("../") and not (outside and len(file) < len(finding.file)):
         return finding
     import dataclasses
 

@@ -9,14 +9,18 @@ from typing import Any
 
 from pocoflow.cli.asked import history
 from pocoflow.cli.database import command, find_run, open_database
-from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table
+from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table, width
 from pocoflow.db import WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 from pocoflow.nodes.spending import sum_of
-from pocoflow.views.runs import costs, describe, finished, labels_of, seconds, shown
+from pocoflow.views.runs import costs, describe, finished, labels_of, seconds, shown, users_frames
 
 _WIDTH = 100
+_LEAST = 30
+_OTHERS = 62
+"""How many characters the other columns of a line take."""
+
 _READ = 100_000
 _VALUE = 200
 
@@ -91,9 +95,9 @@ def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  {title}", *_indented(remark))
     for event in events:
         if event["traceback"] and event["event"] != "flow_error":
-            yield from ("", _title(event), *_indented(event["traceback"]))
+            yield from ("", _title(event), *_indented(users_frames(event["traceback"])))
     if run["traceback"] and not any(e["event"] == "node_error" for e in events):
-        yield from ("", "error", *_indented(run["traceback"]))
+        yield from ("", "error", *_indented(users_frames(run["traceback"])))
     yield from ("", *_last_store(db, run["run_id"]))
 
 
@@ -169,8 +173,10 @@ def _what(event: Mapping[str, Any]) -> str:
         parts.append(f"attempt {attempts} failed" if attempts else "failed")
     elif attempts is not None and attempts > 1:
         parts.append(f"{attempts} attempts")
-    parts += filter(None, (describe(event), event["note"]))
-    return one_line(", ".join(parts), _WIDTH)
+    note = event["note"] if not _is_remark(event) else "remark: see below"
+    parts += filter(None, (describe(event), note))
+    columns = width()
+    return one_line(", ".join(parts), _WIDTH if columns is None else max(_LEAST, columns - _OTHERS))
 
 
 def _is_remark(event: Mapping[str, Any]) -> bool:

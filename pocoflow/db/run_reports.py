@@ -175,11 +175,14 @@ def stored_values(
                     f"key {key!r} of run {run_id!r} cannot be read: something was changed in it "
                     "before it was there"
                 )
+            was_whole = value.is_whole
             value.step = row["step"]
             value.size += row["size"] - 2 + _comma(value, row)
             pieces[key].append((op, text))
-            if limit is None or len(value.text) < limit:
+            if was_whole and len(text) == row["size"]:
                 value.text = _joined(value.text, text)
+            elif was_whole:  # the beginning of a list or text, which is not closed
+                value.text = _joined(value.text, f"{text}]")[:-1]
         else:
             found[key] = StoredValue(key, row["step"], text, row["size"])
             pieces[key] = [(op, text)]

@@ -18,8 +18,10 @@ from pocoflow.ui.inspector import show_store
 from pocoflow.ui.pages_data import RunView, open_database, read_run
 from pocoflow.ui.place import Place
 from pocoflow.ui.questions import show_answers, show_open
+from pocoflow.ui.steps import THE_RUN, Error
 from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, cut, visible
+from pocoflow.views.runs import users_frames
 
 TABS = ("Graph", "Timeline", "Questions", "Errors", "Store", "Resume")
 
@@ -145,21 +147,27 @@ def _errors(place: Place, view: RunView) -> None:
         notice("No step of this run has failed.", tone="green", key=place.name("no-errors"))
     for number, error in enumerate(view.errors[:_MOST_ERRORS]):
         with st.container(border=True, key=place.name(f"error{number}")):
-            end = "ended the run" if error.is_final else "was tried again"
             notice(
                 cut(error.message, 2000),
-                title=visible(": ".join(filter(None, [f"{error.title}, {end}", error.kind]))),
+                title=visible(": ".join(filter(None, [_headline(error), error.kind]))),
                 tone="red" if error.is_final else "yellow",
                 key=place.name(f"error-text{number}"),
             )
             if error.traceback:
                 with st.expander("Traceback", expanded=error.is_final):
-                    trace = visible(error.traceback[-LONG:])
+                    trace = visible(users_frames(error.traceback[-LONG:]))
                     st.code(trace, language=None, height=_height(trace))
     if len(view.errors) > _MOST_ERRORS:
         st.caption(
             f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all."
         )
+
+
+def _headline(error: Error) -> str:
+    """Where something went wrong, and what came of it."""
+    if error.title == THE_RUN:
+        return "The run ended"
+    return f"{error.title}, {'ended the run' if error.is_final else 'was tried again'}"
 
 
 def _height(text: str) -> int:

@@ -61,6 +61,10 @@ class Step:
     attempts: list[Attempt] = field(default_factory=list)
 
 
+THE_RUN = "The run"
+"""What failed where it was no step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Error:
     """Something that went wrong in a run.
@@ -146,7 +150,7 @@ def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
         trace = event.get("traceback") or ""
         if kind == "flow_error" and found and found[-1].traceback == trace and trace:
             continue
-        where = "The run" if event["node_name"] is None else f"Step {event['step']}, "
+        where = THE_RUN if event["node_name"] is None else f"Step {event['step']}, "
         where += event["node_name"] or ""
         attempt = f", attempt {event['attempt']}" if event.get("attempt") else ""
         found.append(
@@ -160,7 +164,7 @@ def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
         )
     if run["error_msg"] and not any(error.is_final for error in found):
         about = run.get("error_type") or "", str(run["error_msg"]), run.get("traceback") or ""
-        found.append(Error("The run", *about, is_final=True))
+        found.append(Error(THE_RUN, *about, is_final=True))
     return found[::-1]
 
 
@@ -190,11 +194,14 @@ def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Edge]) -
     found = Walk()
     known = {(source, action): target for source, action, target in edges}
     steps = list(steps)
+    seen: set[tuple[Names, int]] = set()  # a step that a resume begins again is one
     # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
     working = {plain(step.names) for step in steps}
     for step in steps:
         node = plain(step.names)  # the graph has the branches of a node for items once
-        if step.attempts and found.status.get(node) != "paused":
+        again = (step.names, step.number) in seen
+        seen.add((step.names, step.number))
+        if step.attempts and found.status.get(node) != "paused" and not again:
             found.visits[node] = found.visits.get(node, 0) + 1
         found.status[node] = "retried" if _retries(step) else step.status
         for depth in range(1, len(node)):

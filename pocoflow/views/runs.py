@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pocoflow.db.expenses import Expense
@@ -95,3 +97,36 @@ def costs(expenses: Iterable[Expense]) -> list[Cost]:
 def shown(amounts: Amounts) -> str:
     """Amounts in one line: ``0.004 usd, 812 tokens``."""
     return ", ".join(f"{amount:f} {name}" for name, amount in amounts.items())
+
+
+_FRAME = re.compile(r'(?P<margin>[ |+-]*)  File "(?P<file>[^"]+)", line \d+')
+_HEAD = "most recent call last"
+_PACKAGE = Path(__file__).parents[1]
+_OURS = tuple(
+    str(_PACKAGE / room)
+    for room in ("check", "db", "engine", "flow", "graph", "nodes", "store", "values")
+)
+_INSTALLED = re.compile(r"site-packages[/\\]pocoflow[/\\](?!cli[/\\]demo)")
+
+
+def users_frames(trace: str) -> str:
+    """A recorded traceback without the frames of this library, but with how many there were.
+
+    If there are only such frames, all are shown. The record has the whole in any case.
+    """
+    shown: list[str] = []
+    left_out, margin = 0, None
+    for line in trace.split("\n"):
+        frame = _FRAME.match(line)
+        if frame is not None:
+            is_ours = frame["file"].startswith(_OURS) or _INSTALLED.search(frame["file"])
+            margin = frame["margin"] if is_ours else None
+            left_out += margin is not None
+        elif margin is not None and not line.startswith((f"{margin}    ", f"{margin}  [")):
+            margin = None
+        if margin is None:
+            shown.append(line)
+    if not left_out or not any(map(_FRAME.match, shown)):
+        return trace
+    frames = f"{left_out} frame{'' if left_out == 1 else 's'} of pocoflow left out"
+    return "\n".join(shown).replace(_HEAD, f"{_HEAD}; {frames}", 1)

@@ -72,6 +72,22 @@ def test_stored_values_agree_with_the_checkpoints(db: WorkflowDB) -> None:
         assert texts["messages"] == str(store["messages"]).replace("'", '"').replace(", ", ",")
 
 
+@pytest.mark.parametrize("limit", [3, 40, 100, 150, 1_000])
+def test_the_beginning_of_a_value_that_grew_is_one(limit: int, tmp_path: Path) -> None:
+    """What is cut is a beginning of the whole text: no bracket or quote closes it."""
+    with WorkflowDB(tmp_path / "a.db") as db:
+        db.create_run("r")
+        words = [f"word {n}" for n in range(12)]
+        text = "x" * 90
+        for step in range(4):
+            store = {"words": words[: 3 * step + 3], "text": text[: 30 * step]}
+            db.save_checkpoint("r", step, "A", store)
+        whole = stored_values(db, "r", 3)
+        for key, value in stored_values(db, "r", 3, limit=limit).items():
+            assert whole[key].text.startswith(value.text)
+            assert value.size == len(whole[key].text)
+
+
 def test_a_limit_cuts_long_values_and_tells_their_size(tmp_path: Path) -> None:
     """A page that shows the beginning of a value does not have to read all of it."""
     with WorkflowDB(tmp_path / "runs.db") as db:

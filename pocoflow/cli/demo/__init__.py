@@ -169,7 +169,7 @@ def _how_to_look(run_id: str, db_path: str) -> str:
     look = f"  pocoflow runs show {run_id} --db {db}"
     monitor = Path(pocoflow.__file__).with_name("ui") / "monitor.py"
     if monitor.exists():
-        look += f"\n  streamlit run {shlex.quote(str(monitor))} -- {db}"
+        look += f"\n  pocoflow monitor {db}"
         if importlib.util.find_spec("streamlit") is None:
             look += '   (after: pip install "pocoflow[ui]")'
     return look

@@ -132,6 +132,27 @@ def test_a_walk_counts_visits_and_edges(view: RunView) -> None:
     assert view.walk.current == ("Boom",)
 
 
+def test_a_step_that_a_resume_begins_again_is_one_visit(tmp_path: Path) -> None:
+    """A node that was interrupted and then completed is not drawn as two steps of it."""
+
+    class Interrupted(Node):
+        down = True
+
+        def exec(self, prep_result: Any) -> None:
+            if Interrupted.down:
+                raise KeyboardInterrupt
+
+    path = tmp_path / "a.db"
+    with pytest.raises(KeyboardInterrupt):
+        Flow(Interrupted(), db_path=path, flow_name="f").run({}, run_id="r")
+    Interrupted.down = False
+    Flow(Interrupted(), db_path=path, flow_name="f").resume("r")
+    with WorkflowDB(path, read_only=True) as db:
+        found = read_run(db, "r", datetime.now(UTC)).walk
+    assert found.visits == {("Interrupted",): 1}
+    assert found.status == {("Interrupted",): "completed"}
+
+
 def test_errors_are_told_once_with_their_traceback(view: RunView) -> None:
     """The error that ended the run comes first, then the attempt that was tried again."""
     assert [(one.title, one.kind, one.is_final) for one in view.errors] == [
