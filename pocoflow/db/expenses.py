@@ -10,7 +10,7 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.log import names_at
 from pocoflow.db.rows import is_amounts, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.nodes.spending import Amounts
+from pocoflow.nodes.spending import Amounts, sum_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,16 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
             {name: Decimal(one) for name, one in found.items() if one is not None},
             tuple(name for name, one in found.items() if one is None),
         )
+
+
+def spent_by(connection: Connection, query: str, wanted: Mapping[str, object]) -> Amounts:
+    """What several runs have spent, by name.
+
+    Raises:
+        DecodeError: A row of it is damaged.
+    """
+    found = []
+    for row in connection.rows(QUERIES[query], dict(wanted)):
+        amounts = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
+        found.append({name: Decimal(one) for name, one in amounts.items() if one is not None})
+    return sum_of(found)

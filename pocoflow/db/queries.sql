@@ -559,6 +559,19 @@ DELETE FROM pf_graphs WHERE graph_no NOT IN (
 SELECT id, line, step, item, node, path, attempt, note, data FROM pf_log
 WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
 
+-- name: spending_of_thread
+-- What the other runs of a run thread have spent.
+SELECT l.id, l.data FROM pf_run AS r
+JOIN pf_log AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 AND l.kind = 19
+WHERE r.thread = :thread AND r.run_no <> :besides
+    AND r.flow_name IN (SELECT value FROM json_each(:flows));
+
+-- name: spending_of_label
+-- What the other runs with a label have spent.
+SELECT l.id, l.data FROM pf_labels AS f
+JOIN pf_log AS l ON l.id BETWEEN f.run_no << 32 AND (f.run_no + 1 << 32) - 1 AND l.kind = 19
+WHERE f.key = :key AND f.value = :value AND f.run_no <> :besides;
+
 -- name: was_resumed
 SELECT 1 FROM pf_log WHERE id >= ? AND id < ? AND kind = 11 LIMIT 1;
 

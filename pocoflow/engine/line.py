@@ -22,7 +22,7 @@ from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
-from pocoflow.nodes.spending import Account, Amounts
+from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
 
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
@@ -67,7 +67,7 @@ class Line:
         taken: Counts edges that have limits; ``None`` if there are none.
         given: The number of a step, and what ``prep`` gave there, as it gave it.
         sums: What the run has spent; of a branch, it is in its run.
-        budget: What it may spend, by name; ``None`` if neither it nor a node has a budget.
+        budget: What it may spend; ``None`` if neither it nor a node has a budget.
         node_budgets: What nodes may spend, by their ids.
         past: The budgets that this line goes on without, as an edge for their end was taken.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
@@ -102,7 +102,7 @@ class Line:
     given: tuple[int, Any] | None = None
     calls: tuple[int, dict[int, ExecCalls]] | None = None
     sums: Account | None = None
-    budget: Amounts | None = None
+    budget: tuple[Budget, ...] | None = None
     node_budgets: Mapping[int, Amounts] = field(default_factory=dict)
     past: set[str] = field(default_factory=set)
 
@@ -160,14 +160,9 @@ class Line:
         """
         if self.budget is None:
             return None
-        limits, of_node = self.budget, self.node_budgets.get(id(place.node), {})
-        if self.past and not calls:
-            limits, of_node = (
-                {name: limit for name, limit in one.items() if name not in self.past}
-                for one in (limits, of_node)
-            )
-        names = (*self.context.path, place.name)
-        return self.account.refusal(self.context.run_id, names, limits, of_node)
+        of_node = self.node_budgets.get(id(place.node), NO_AMOUNTS)
+        names, past = (*self.context.path, place.name), () if calls else self.past
+        return self.account.refusal(self.context.run_id, names, self.budget, of_node, past)
 
     def go_past(self, place: GraphNode, error: BudgetError) -> None:
         """Go on without budgets that are spent, as the edge for that was taken."""

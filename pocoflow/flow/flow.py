@@ -75,7 +75,7 @@ from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phas
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import check_resources
 from pocoflow.nodes.settings import is_time
-from pocoflow.nodes.spending import Account, Amount, Amounts, limits_of
+from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
 from pocoflow.store.fields import References
 from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.store.store import Store
@@ -146,6 +146,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             ``context().spend(usd=0.004)``: ``{"usd": 2.0}``. Looked at before each node, attempt
             and journaled call. That of a nested flow does not count.
         node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``.
+        thread_budget: What the runs of a run thread may spend together, ``{"usd": 20.0}``; what the
+            others have spent is read when a run begins, or is resumed.
+        label_budgets: Likewise the runs that have the same value of a label,
+            ``{"customer": {"usd": 50.0}}``.
         run_id: Id of the next run, for one run at a time: what is set here is the same for all that
             start. ``run(..., run_id=)`` gives a run an id of its own.
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
@@ -175,6 +179,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         deadline: float | None = None,
         budget: Mapping[str, Amount] | None = None,
         node_budgets: Mapping[NodeLike[Any], Mapping[str, Amount]] | None = None,
+        thread_budget: Mapping[str, Amount] | None = None,
+        label_budgets: Mapping[str, Mapping[str, Amount]] | None = None,
         run_id: str | None = None,
         formerly: Iterable[str] = (),
         aliases: Mapping[str, type] | None = None,
@@ -203,7 +209,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.strict = strict
         self.deadline = deadline
         self.budget = limits_of(budget, "Flow(budget)")
-        self.node_budgets = _node_budgets(node_budgets)
+        self.thread_budget = limits_of(thread_budget, "Flow(thread_budget)")
+        self.node_budgets, self.label_budgets = (
+            _node_budgets(node_budgets),
+            _label_budgets(label_budgets),
+        )
         if run_id is not None:
             check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
@@ -1186,7 +1196,28 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 if (joined := self._joined(name, named)) is None:
                     raise
                 return joined
+        self._share_budgets(database, line)
         return line, database
+
+    @property
+    def _limits(self) -> tuple[Amounts, ...]:
+        """The limits of all its budgets."""
+        own = (self.budget, self.thread_budget, *self.node_budgets.values())
+        return tuple(one for one in (*own, *self.label_budgets.values()) if one is not None)
+
+    def _share_budgets(self, database: WorkflowDB | None, line: Line) -> None:
+        """Count what other runs have spent of the budgets that a run shares with them."""
+        if self.thread_budget is None and not self.label_budgets:
+            return
+        if database is None:
+            raise DefinitionError(
+                f"flow {self.flow_name!r} has a budget that its runs share, and they are not kept: "
+                "give it a db_path"
+            )
+        flows = (self.flow_name, *self.formerly)
+        limits = (self.thread_budget, self.label_budgets)
+        shared = database.shared_budgets(line.context.run_id, flows, *limits)
+        line.budget = (*(line.budget or ()), *shared)
 
     def _first_store(self, given: StoreLike[StateT], named: Named | None) -> Store[Any]:
         """The store that a new run begins with."""
@@ -1255,6 +1286,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         line.step = line.finished = found.steps
         line.sums = Account(found.spent)
         line.past = line.sums.past.get(0, set())
+        self._share_budgets(database, line)
         if graph.is_limited:
             line.taken = Taken(0, found.taken)
         return line, database
@@ -1291,8 +1323,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         strays = () if self._is_part else tuple(self._edges.values())
         # Hooks are given the store, and checkpoints have it.
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
-        own = (self.budget or {}, *self.node_budgets.values())
-        budgets = tuple(dict.fromkeys(name for limits in own for name in limits))
+        budgets = tuple(dict.fromkeys(name for limits in self._limits for name in limits))
         known_by = (self.inputs, self.outputs, stored, watched, bool(strays), is_new, budgets)
         outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at)
 
@@ -1343,8 +1374,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             wraps=graph.wraps,
             taken=Taken() if graph.is_limited else None,
         )
-        if self.budget is not None or self.node_budgets:
-            line.budget = self.budget or {}
+        if self._limits:
+            line.budget = () if self.budget is None else (Budget("the run", self.budget),)
             line.node_budgets = {id(one): limits for one, limits in self.node_budgets.items()}
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(store, self.checkpoint_dir)
@@ -1410,6 +1441,17 @@ def _noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None
         outcomes[run_id] = exc
     else:
         outcomes[run_id] = None
+
+
+def _label_budgets(given: object) -> Mapping[str, Amounts]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(type(one) is str for one in given):
+        raise DefinitionError(
+            f"Flow(label_budgets={short(given)}): a budget for each of some labels, as in "
+            'label_budgets={"customer": {"usd": 50.0}}'
+        )
+    return {one: limits_of(own, f"budget of label {one!r}") or {} for one, own in given.items()}
 
 
 def _node_budgets(given: object) -> Mapping[Node[Any, Any, Any], Amounts]:

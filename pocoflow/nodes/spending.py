@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextvars import ContextVar
 from decimal import Context, Decimal
 from types import MappingProxyType
@@ -18,7 +18,10 @@ Amount: TypeAlias = int | float | Decimal
 
 Amounts: TypeAlias = Mapping[str, Decimal]
 
+NO_AMOUNTS: Amounts = MappingProxyType({})
+
 _SUMS = Context(prec=60)
+_NONE = Decimal(0)
 
 charged: ContextVar[list[Amounts] | None] = ContextVar("pocoflow_charged", default=None)
 """Gets what is spent inside of a journaled call; ``None`` outside of one."""
@@ -79,8 +82,22 @@ def sum_of(several: Iterable[Amounts]) -> Amounts:
     sums: dict[str, Decimal] = {}
     for amounts in several:
         for name, amount in amounts.items():
-            sums[name] = _SUMS.add(sums.get(name, Decimal(0)), amount)
+            sums[name] = _SUMS.add(sums.get(name, _NONE), amount)
     return sums
+
+
+class Budget(NamedTuple):
+    """How much may be spent.
+
+    Attributes:
+        where: In what, for messages.
+        limits: How much, by name.
+        before: What others have spent of it.
+    """
+
+    where: str
+    limits: Amounts
+    before: Amounts = NO_AMOUNTS
 
 
 class Account:
@@ -106,7 +123,7 @@ class Account:
         with self._guard:
             for sums in (self._sums, self._by_node.setdefault(plain(names), {})):
                 for name, amount in amounts.items():
-                    sums[name] = _SUMS.add(sums.get(name, Decimal(0)), amount)
+                    sums[name] = _SUMS.add(sums.get(name, _NONE), amount)
 
     @property
     def sums(self) -> Amounts:
@@ -115,24 +132,31 @@ class Account:
             return MappingProxyType(dict(self._sums))
 
     def refusal(
-        self, run_id: str, names: tuple[str, ...], limits: Amounts, of_node: Amounts
+        self,
+        run_id: str,
+        names: tuple[str, ...],
+        budgets: Iterable[Budget],
+        of_node: Amounts,
+        past: Container[str],
     ) -> BudgetError | None:
         """The error of a node that may spend no more; ``None`` if it may.
 
         Args:
             run_id: The run.
             names: The node, after the names around it.
-            limits: The budget of the run.
+            budgets: Those of the run.
             of_node: That of the node.
+            past: The names of budgets that do not count any more.
         """
         sums, node = self.sums, self._by_node.get(plain(names), {})
-        spent = [name for name, limit in limits.items() if sums.get(name, Decimal(0)) >= limit]
-        said = [f"{sums.get(name, 0)} of {limits[name]} {name} in the run" for name in spent]
-        shown = "/".join(names)
-        for name, limit in of_node.items():
-            if (sum_of_node := node.get(name, Decimal(0))) >= limit:
-                spent.append(name)
-                said.append(f"{sum_of_node} of {limit} {name} in node {shown!r}")
+        shown, spent, said = "/".join(names), [], []
+        for budget in (*budgets, Budget(f"node {'/'.join(names)!r}", of_node)):
+            mine = node if budget.limits is of_node else sums
+            for name, limit in budget.limits.items():
+                total = _SUMS.add(mine.get(name, _NONE), budget.before.get(name, _NONE))
+                if total >= limit and name not in past:
+                    spent.append(name)
+                    said.append(f"{total} of {limit} {name} in {budget.where}")
         if not spent:
             return None
         return BudgetError(

@@ -424,3 +424,50 @@ def test_what_each_attempt_has_cost_is_shown(
         [0, "Twice", None, 1, 1, "1.1 usd, 10 tokens"],
         [0, "Twice", None, 2, 1, "0.1 usd, 10 tokens"],
     ]
+
+
+# -- budgets that runs share ----------------------------------------------------------------------
+
+
+def paying(path: Path, **settings: Any) -> Flow:
+    """A flow of two nodes, of which each spends 1."""
+
+    class Pay(Node):
+        def exec(self, prep_result: object) -> None:
+            context().spend(usd=1)
+
+    first = Pay(name="first")
+    return Flow(first.then("default", Pay(name="second")), db_path=path, **settings)
+
+
+def test_the_runs_of_a_thread_share_a_budget(tmp_path: Path) -> None:
+    """What the runs before it have spent counts; a run outside of the thread has none of it."""
+    flow = paying(tmp_path / "runs.db", thread_budget={"usd": 3})
+    flow.run({}, thread="a")
+    with pytest.raises(BudgetError, match=r"3 of 3 usd in run thread 'a'"):
+        flow.run({}, thread="a", run_id="late")
+    flow.run({}, thread="b")
+    flow.run({})
+    flow.thread_budget = {"usd": Decimal(4)}
+    flow.resume("late")
+    assert flow.database.get_account("late") == {"usd": Decimal(2)}
+
+
+def test_the_runs_of_a_label_share_a_budget(tmp_path: Path) -> None:
+    """By its value, whichever flow they are of."""
+    settings: dict[str, Any] = {"label_budgets": {"customer": {"usd": 3}}}
+    flow = paying(tmp_path / "runs.db", **settings)
+    flow.run({}, labels={"customer": "acme"})
+    other = paying(tmp_path / "runs.db", flow_name="other", **settings)
+    with pytest.raises(BudgetError, match="3 of 3 usd in the runs of customer=acme"):
+        other.run({}, labels={"customer": "acme"})
+    other.run({}, labels={"customer": "else", "kind": "acme"})
+    other.run({})
+
+
+def test_runs_that_are_not_kept_share_no_budget() -> None:
+    """A budget that cannot count anything is refused."""
+    with pytest.raises(DefinitionError, match="give it a db_path"):
+        Flow(Node(), thread_budget={"usd": 1}).run({})
+    with pytest.raises(DefinitionError, match="label_budgets"):
+        Flow(Node(), label_budgets={1: {}})  # type: ignore[dict-item]
