@@ -132,8 +132,7 @@ def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -
 
 def _snippet(place: Place, view: RunView, step: int | None) -> None:
     reference = st.text_input(
-        "Where your flow is (module:name or path/file.py:name), if it is not to be wired from the "
-        "recorded graph",
+        "Where your flow is (module:name or path/file.py:name); empty: wired as it was recorded",
         value=place.reference if is_reference(place.reference) else "",
         key=place.name("where"),
         placeholder="my_app.flows:flow",

@@ -148,10 +148,11 @@ class Places:
         if old is None or new is None or {name, before} & self._rename.keys():
             return
         if not is_same_definition(old, new):
+            same = ", the same name on both sides" if name == found[-1].name else ""
             raise ResumeError(
                 f"run {self.run_id!r} stands before node {before!r}, which was {old['class']} and "
-                f"is {new['class']} now; if that is the node to go on with, pass "
-                f"rename={{{name!r}: {found[-1].name!r}}}{self.listed}",
+                f"is {new['class']} now; if that is the node to go on with, say so with "
+                f"rename={{{name!r}: {found[-1].name!r}}}{same}{self.listed}",
                 remedies=[renaming(self.run_id, name, found[-1].name)],
             )
 
