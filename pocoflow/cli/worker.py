@@ -10,9 +10,7 @@ from types import FrameType
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.worker import Limits, Worker
-from pocoflow.views.targets import TARGET_HELP, load_flow
-
-__all__ = ["register"]
+from pocoflow.views.targets import TARGET_HELP, load_flow, load_resources
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +30,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=8,
         help="runs at once in this process (8)",
+    )
+    parser.add_argument(
+        "--resources",
+        metavar="TARGET",
+        help="the resources of the runs, a dict or a function that makes one: module:name or "
+        "path/file.py:name",
     )
     parser.add_argument("--in-all", metavar="N", type=_count, help="runs at once in all workers")
     parser.add_argument("--per-flow", metavar="N", type=_count, help="runs at once of each flow")
@@ -70,8 +74,9 @@ def work(args: argparse.Namespace) -> int:
     if args.db is not None:
         flows = [flow.using(db_path=args.db) for flow in flows]
     limits = Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
+    resources = None if args.resources is None else load_resources(args.resources)
     try:
-        worker = Worker(*flows, concurrency=args.concurrency, limits=limits)
+        worker = Worker(*flows, concurrency=args.concurrency, limits=limits, resources=resources)
     except DefinitionError as exc:
         raise CommandError(str(exc)) from exc
     names = ", ".join(printable(flow.flow_name) for flow in flows)

@@ -741,6 +741,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.db.run_threads import ThreadMovedError
         from pocoflow.flow.scheduling import copied, refuse_unsaved
 
+        refuse_while_importing(self.flow_name)
         graph, database = self.graph, self.database
         given: StoreLike[StateT] = copied(inputs)
         named = self._named(name, given, name.run_id)

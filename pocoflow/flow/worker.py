@@ -106,9 +106,9 @@ class Worker:
     # -- from outside -----------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Take no more runs; :meth:`run` returns when those at work have ended. For any thread.
+        """Take no more runs, now and ever; :meth:`run` returns when those at work have ended.
 
-        A signal handler may call it.
+        Any thread may call it, and a signal handler.
         """
         self._is_stopping = True
         self._wakes.put(None)
@@ -141,12 +141,11 @@ class Worker:
                 if until_idle and is_idle:
                     break
                 self._wait(_LOOK_EVERY)
+            return self._drain(grace)
         finally:
-            self._is_stopping = True
-        ended = self._drain(grace)
-        for _ in range(self._threads):
-            self._work.put(None)
-        return ended
+            for _ in range(self._threads):
+                self._work.put(None)
+            self._threads = 0
 
     def _drain(self, grace: float | None) -> bool:
         until = None if grace is None else time.monotonic() + grace

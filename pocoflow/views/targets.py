@@ -11,7 +11,7 @@ import shlex
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -171,10 +171,31 @@ def load_flow(target: str) -> Flow[Any]:
     Raises:
         TargetError: The target cannot be understood or imported, or is not a flow.
     """
+    module, found = _load(target, "a flow", "flow")
+    if not isinstance(found, Flow):
+        raise TargetError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
+    return found
+
+
+def load_resources(target: str) -> Mapping[Any, object]:
+    """Import a module and take the resources of runs from it.
+
+    Raises:
+        TargetError: The target cannot be understood or imported, or is no mapping.
+    """
+    _, found = _load(target, "resources", "resources")
+    if not isinstance(found, Mapping):
+        raise TargetError(f"{target} is {_kind(found)}, not a dict of resources")
+    return found
+
+
+def _load(target: str, what: str, example: str) -> tuple[ModuleType, object]:
+    """A module, and what a target names in it, or what the function makes that it names."""
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise TargetError(
-            f"{target!r} does not name a flow: write package.module:flow or path/file.py:flow"
+            f"{target!r} does not name {what}: write package.module:{example} or "
+            f"path/file.py:{example}"
         )
     try:
         with importing(target):
@@ -184,9 +205,7 @@ def load_flow(target: str) -> Flow[Any]:
                 found = _make(found, target)
     except DefinitionError as exc:
         raise TargetError(str(exc)) from exc
-    if not isinstance(found, Flow):
-        raise TargetError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
-    return found
+    return module, found
 
 
 def _import(place: str) -> ModuleType:

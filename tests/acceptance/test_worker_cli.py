@@ -22,7 +22,7 @@ PROGRAM = '''
 import time
 from pathlib import Path
 
-from pocoflow import Flow, Node
+from pocoflow import Flow, Node, key, node, resource
 
 
 class Wait(Node):
@@ -32,9 +32,23 @@ class Wait(Node):
             time.sleep(0.01)
 
 
+client = resource(dict, "client")
+
+
+@node(writes=key("word"))
+def look(word: str = key("word"), words: dict = client) -> str:
+    return words[word]
+
+
+def made():
+    return {client: {"one": "eins"}}
+
+
+looks = Flow(look, db_path="runs.db", flow_name="looks")
 waits = Flow(Wait(), db_path="runs.db", flow_name="waits")
 other = Flow(Wait(), db_path="other.db", flow_name="other")
 bare = Flow(Wait(), flow_name="bare")
+PATH = "runs.db"
 '''
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM to send")
@@ -166,6 +180,8 @@ def test_a_second_signal_ends_a_worker_at_once(folder: Path) -> None:
         (["waiting.py:waits", "--rate", "tenant=10/0"], "'0' is not a number of seconds above 0"),
         (["waiting.py:waits", "--grace", "-1"], "'-1' is not a number of seconds"),
         (["waiting.py:none"], "has no 'none'"),
+        (["waiting.py:waits", "--resources", "made"], "'made' does not name resources"),
+        (["waiting.py:waits", "--resources", "waiting.py:PATH"], "of type str, not a dict of"),
     ],
 )
 def test_what_cannot_be_understood_is_told(
@@ -174,6 +190,15 @@ def test_what_cannot_be_understood_is_told(
     """In one line, with the exit code 2."""
     assert command(*arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_resources_are_given(folder: Path) -> None:
+    """By a function, which makes them once."""
+    with WorkflowDB("runs.db") as db:
+        run_id = load_flow("waiting.py:looks").using(db_path=db).submit({"word": "one"})
+    assert command("waiting.py:looks", "--resources", "waiting.py:made", "--until-idle") == 0
+    with WorkflowDB("runs.db") as db:
+        assert db.handle(run_id).wait()["word"] == "eins"
 
 
 def test_limits_and_a_database_are_given(folder: Path) -> None:

@@ -18,6 +18,7 @@ from pocoflow.db.clock import micros
 from pocoflow.db.due import Limits
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import (
+    DatabaseFileError,
     DefinitionError,
     MissingInputError,
     NotStorableError,
@@ -27,6 +28,7 @@ from pocoflow.errors import (
     RunNotFoundError,
     ThreadBusyError,
 )
+from pocoflow.flow.starting import importing
 from pocoflow.flow.worker import Worker
 
 
@@ -410,6 +412,36 @@ def test_a_worker_that_was_stopped_lets_its_runs_end(db: WorkflowDB) -> None:
     ends.set()
     db.handle(first).wait(timeout=60)
     assert db.handle(second).status == "queued"
+
+
+def test_a_worker_may_work_again(db: WorkflowDB, flow: Flow[Text]) -> None:
+    """After it was idle; not once it was stopped, also if that was before it began."""
+    worker = Worker(flow)
+    for text in ("a", "b"):
+        run_id = flow.submit({"text": text})
+        assert worker.run(until_idle=True)
+        assert loud(db, run_id) == text.upper()
+    worker.stop()
+    last = flow.submit({"text": "c"})
+    assert worker.run()
+    assert db.handle(last).status == "queued"
+
+
+def test_a_worker_whose_database_is_gone_says_so(tmp_path: Path) -> None:
+    """It does not look for ever."""
+    flow = Flow(shout, schema=Text, db_path=tmp_path / "gone.db", flow_name="shout")
+    worker = Worker(flow)
+    (tmp_path / "gone.db").unlink()
+    with pytest.raises(DatabaseFileError, match=r"gone\.db was deleted"):
+        worker.run()
+    flow.database.close()
+
+
+def test_nothing_is_submitted_while_a_module_is_imported(flow: Flow[Text]) -> None:
+    """Or each worker that starts would submit it once more."""
+    with pytest.raises(DefinitionError, match="is imported"), importing("app:flow"):
+        flow.submit({"text": "a"})
+    assert flow.database.list_runs() == []
 
 
 def test_a_run_that_ends_its_process_again_and_again_is_given_up(
