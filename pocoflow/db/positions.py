@@ -23,8 +23,6 @@ from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import Spent
 from pocoflow.values.failures import Failure
 
-__all__ = ["read_unfinished"]
-
 
 @dataclass(slots=True)
 class _Rows:

@@ -15,8 +15,6 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
-__all__ = ["exhaust", "fail", "late_of", "may_go_on", "pause"]
-
 
 def may_go_on(run: Line, place: GraphNode, step: int) -> None:
     """Do nothing if a run may go on with a node.

@@ -23,19 +23,6 @@ from pocoflow.store.store import Store
 if TYPE_CHECKING:
     from pocoflow.db.due import Limits
 
-__all__ = [
-    "Resumable",
-    "ResumeKeywords",
-    "Resuming",
-    "check_database",
-    "importing",
-    "names_before",
-    "new_run_id",
-    "open_store",
-    "refuse_while_importing",
-    "snapshots",
-]
-
 
 class _Importing:
     """The target that is being imported, if one is.

@@ -26,20 +26,6 @@ from pocoflow.values.callables import names_in
 if TYPE_CHECKING:
     from pocoflow.graph.render import DrawnRule, Picture
 
-__all__ = [
-    "Graph",
-    "GraphCatch",
-    "GraphNode",
-    "Stand",
-    "Taken",
-    "after_catch",
-    "catch",
-    "enter",
-    "follow",
-    "graphs_in",
-    "label",
-]
-
 _Node: TypeAlias = NodeLike[Any]
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)

@@ -40,17 +40,6 @@ from pocoflow.nodes.settings import NotAwaitableError, RetryOn, check_settings
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
-__all__ = [
-    "AskNode",
-    "AsyncNode",
-    "BatchNode",
-    "Node",
-    "NodeLike",
-    "check_target",
-    "make_limit",
-    "note_part",
-]
-
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
 AnswerT = TypeVar("AnswerT", default=Any)
