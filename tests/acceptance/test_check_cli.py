@@ -83,6 +83,25 @@ def test_a_good_flow_passes(folder: Path) -> None:
     assert run(folder, "check", "app.py:good", "app:make")[0] == 0
 
 
+def test_the_bound_of_a_flow_with_limits_is_said(folder: Path) -> None:
+    """Steps and calls that follow from limits stand behind the report; a broken rule is an error."""
+    limited = """
+limited = Flow(start=summarise, schema=Article).then(summarise, is_long)
+limited.then(is_long.when("long"), summarise, at_most=3, then=publish)
+limited.then(is_long.when("short"), END)
+ruled = Flow(start=is_long, schema=Article)
+ruled.then(is_long.when("long"), summarise).then(is_long.when("short"), shorten)
+ruled.then(summarise, publish).then(shorten, publish).require(shorten).before(publish)
+"""
+    (folder / "app.py").write_text(PROGRAM + limited, encoding="utf-8")
+    counted = "1 flow checked: 0 errors, 0 warnings\n"
+    said = "app:limited: at most 9 steps and 9 calls of exec\n"
+    assert run(folder, "check", "app:limited") == (0, counted + said, "")
+    code, printed, _ = run(folder, "check", "app:ruled")
+    assert code == 1
+    assert "broken on the path is_long -long-> summarise -> publish" in printed
+
+
 def test_a_bad_flow_fails_with_the_place_the_path_and_the_fix(folder: Path) -> None:
     """A finding names file, line, node, values and path, and what to do."""
     code, printed, errors = run(folder, "check", "app:good", "app:bad")

@@ -389,11 +389,12 @@ def compare(seed: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Compare so many flows, and print how many rules were broken and kept."""
+    """Compare so many flows, from one on, and print how many rules were broken and kept."""
     count = int(arguments[0]) if arguments else 2000
+    first = int(arguments[1]) if len(arguments) > 1 else 0
     outcomes: dict[str, int] = {}
     wrong = 0
-    for seed in range(count):
+    for seed in range(first, first + count):
         outcome = compare(seed)
         if outcome.startswith("seed"):
             wrong += 1
