@@ -84,7 +84,7 @@ def test_a_good_flow_passes(folder: Path) -> None:
 
 
 def test_the_bound_of_a_flow_with_limits_is_said(folder: Path) -> None:
-    """What follows from limits stands behind the report; a broken rule is an error with its path."""
+    """What follows from limits is said behind the report, a broken rule with its path."""
     limited = """
 limited = Flow(start=summarise, schema=Article).then(summarise, is_long)
 limited.then(is_long.when("long"), summarise, at_most=3, then=publish)
