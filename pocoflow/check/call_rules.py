@@ -11,7 +11,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.source import definition_of
+from pocoflow.check.source import definition_of, is_a
 from pocoflow.check.storage_rules import not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
@@ -183,19 +183,23 @@ class _Spending:
         return None if self._is_open else self._names
 
     def _visit(self, one: object) -> None:
-        if isinstance(one, partial):
+        if is_a(one, partial):
             self._left += [one.func, *one.args]
-        elif isinstance(one, MethodType):
+        elif is_a(one, MethodType):
             self._left += [one.__func__, one.__self__]
-        elif isinstance(one, FunctionType):
+        elif is_a(one, FunctionType):
             self._function(one)
-        elif isinstance(one, type):
+        elif is_a(one, type):
             if not _is_foreign(one.__module__):
                 for kind in one.__mro__:
                     self._left += [part for part in vars(kind).values() if callable(part)]
-        elif not isinstance(one, _VALUES) and not _is_foreign(type(one).__module__):
+        elif not is_a(one, _VALUES) and not _is_foreign(type(one).__module__):
             self._left.append(type(one))
-            self._left += vars(one).values() if hasattr(one, "__dict__") else ()
+            bases = [vars(kind) for kind in type(one).__mro__[:-1]]
+            if any("__class__" in base or "__getattribute__" in base for base in bases):
+                self._is_open = True  # it may stand for something else, and would have to be asked
+            elif hasattr(one, "__dict__"):
+                self._left += vars(one).values()
 
     def _function(self, function: FunctionType) -> None:
         if _is_foreign(function.__module__):
@@ -205,8 +209,8 @@ class _Spending:
             self._is_open = self._is_open or not self._keywords(function.__code__)
         for name in names:
             found = function.__globals__.get(name)
-            if isinstance(found, ModuleType):
-                self._left += [getattr(found, part, None) for part in names]
+            if is_a(found, ModuleType):
+                self._left += [vars(found).get(part) for part in names]
             elif found is not None:
                 self._left.append(found)
         for cell in function.__closure__ or ():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.source import is_a
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
@@ -216,7 +217,7 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
             continue
         meant = _meant(kind, given, value)
         if meant is not None and meant not in theirs and not _is_used(owner, given):
-            is_function = isinstance(value, FunctionType)
+            is_function = is_a(value, FunctionType)
             where = definition_place(value) if is_function else class_place(owner)
             yield _Mistake(
                 "PF208",
@@ -229,11 +230,11 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
 
 def _meant(kind: type, given: str, value: object) -> str | None:
     """The setting, or the phase, that a name is nearly, if its value could be one."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_a(value, (int, float)) and not is_a(value, bool):
         alike: tuple[str, ...] = _SETTINGS
         if given in _CALLED_ELSEWHERE:
             return _CALLED_ELSEWHERE[given]
-    elif isinstance(value, FunctionType):
+    elif is_a(value, FunctionType):
         count = value.__code__.co_argcount
         alike = tuple(one for one in _PHASES if _takes(kind, one) == count)
     else:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
-from types import CellType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from pocoflow.check.node_effects import Value
-from pocoflow.check.source import PLAIN, Function, Module, bindings_of, definition_of, module_named
+from pocoflow.check.source import (
+    PLAIN,
+    Function,
+    Module,
+    bindings_of,
+    definition_of,
+    is_a,
+    module_named,
+)
 
 _UNKNOWN = object()
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
@@ -194,7 +201,7 @@ class Scope:
                 return self._local(name)
             case ast.Name() | ast.Attribute():
                 found = self.object(node)
-                return Value(found) if isinstance(found, PLAIN) else None
+                return Value(found) if is_a(found, PLAIN) else None
             case ast.Call(func=called):
                 made = _MADE.get(self.called(called))
                 return None if made is None else Value(kind=made)
@@ -253,10 +260,10 @@ class Scope:
                 return self.owner.attribute(name) if self.owner.is_constant(name) else _UNKNOWN
             case ast.Attribute(value=value, attr=name):
                 owner = self.object(value)
-                if isinstance(owner, ModuleType):
+                if is_a(owner, ModuleType):
                     module, found = module_named(owner.__name__), vars(owner).get(name, _UNKNOWN)
                     return found if module is None or module.keeps(name, found) else _UNKNOWN
-                if isinstance(owner, type) and not self._module.rebinds(name):
+                if is_a(owner, type) and not self._module.rebinds(name):
                     return _static(owner, name)
             case _:
                 pass
@@ -265,12 +272,12 @@ class Scope:
     def called(self, node: ast.expr) -> Any:
         """The builtin, or the class, that is called; ``None`` if it is something else."""
         found = self.object(node)
-        return found if isinstance(found, type) or inspect.isbuiltin(found) else None
+        return found if is_a(found, (type, BuiltinFunctionType)) else None
 
     def is_error(self, node: ast.expr) -> bool:
         """Whether a class of exceptions is called, which makes one."""
         found = self.called(node)
-        return isinstance(found, type) and issubclass(found, BaseException)
+        return is_a(found, type) and issubclass(found, BaseException)
 
     def target(self, node: ast.expr) -> Target | None:
         """The function that is called, if it is one that Python code defines."""
@@ -282,11 +289,11 @@ class Scope:
                 owner = self.owner.defines(self.function)
                 found = _UNKNOWN if owner is None else self.owner.after(owner, node.attr)
                 first = Sort.SELF
-        if isinstance(found, staticmethod):
+        if is_a(found, staticmethod):
             found, first = found.__func__, None
-        elif isinstance(found, classmethod):
+        elif is_a(found, classmethod):
             found, first = found.__func__, Sort.SELF
-        return Target(found, first) if isinstance(found, FunctionType) else None
+        return Target(found, first) if is_a(found, FunctionType) else None
 
 
 def _is_super(node: ast.expr) -> bool:

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+KindT = TypeVar("KindT")
 
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
 """What a constant is."""
@@ -82,7 +84,16 @@ class Module:
         if self._bound is None:
             self._bound = bindings_of(self.tree.body)
         count = 2 if name in self._globals else len(self._bound.get(name, ()))
-        return count == 1 or (count == 0 and not isinstance(value, PLAIN))
+        return count == 1 or (count == 0 and not is_a(value, PLAIN))
+
+
+def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGuard[KindT]:
+    """Whether an object is of a class, without asking the object, as ``isinstance`` does.
+
+    What stands for something else, such as settings that are read when they are first used, would
+    get that for its answer.
+    """
+    return issubclass(type(value), kinds)
 
 
 @lru_cache(maxsize=256)

@@ -90,8 +90,8 @@ class Statements(Uses):
                 self._raise(node)
             case ast.Break() | ast.Continue():
                 self._jump(is_break=isinstance(node, ast.Break))
-            case ast.If(test=test, body=body, orelse=other):
-                self.either(test, lambda: self.body(body), lambda: self._rest(other))
+            case ast.If():
+                self._if(node)
             case ast.While(test=test, body=body, orelse=other):
                 self._while(test, body, other)
             case ast.For() | ast.AsyncFor():
@@ -262,6 +262,22 @@ class Statements(Uses):
                 self.may_raise()
 
     # -- choices and loops ----------------------------------------------------------------------
+
+    def _if(self, node: ast.If) -> None:
+        ends: list[int] = []
+        while True:  # along the elif, of which there may be more than Python nests calls
+            yes, no = self.test(node.test)
+            self.at = yes
+            self.body(node.body)
+            ends += self.at
+            self.at = no
+            match node.orelse:
+                case [ast.If() as node] if no:
+                    continue
+                case other:
+                    break
+        self._rest(other)
+        self._joined((ends, self.at))
 
     def _rest(self, other: Sequence[ast.stmt]) -> None:
         if not other and not self._is_only_choice:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -77,6 +79,25 @@ def _read(
     attributes: frozenset[str],
     around: Around,
 ) -> Effects:
+    def effects(functions: tuple[FunctionType | None, ...]) -> Effects:
+        return _Facts(_statements(functions, stores, owner, attributes, around)).effects()
+
+    try:
+        return effects(functions)
+    except RecursionError:
+        # In a thread nothing has been called yet, so what is found does not depend on who asks.
+        with ThreadPoolExecutor(1) as apart, suppress(RecursionError):
+            return apart.submit(effects, functions).result()
+    return effects((None,) * len(functions))  # as if there was no source
+
+
+def _statements(
+    functions: tuple[FunctionType | None, ...],
+    stores: tuple[str, ...] | None,
+    owner: Owner,
+    attributes: frozenset[str],
+    around: Around,
+) -> Statements:
     read = Statements(owner, attributes)
     steps = [Step("read", key, place) for key, place in around.needs]
     steps += [Step("look", key, place) for key, place in around.looks]
@@ -93,7 +114,7 @@ def _read(
         read.at = [read.chart.add(Step("write", key, place), read.at)]
     if around.writes:
         read.ends("exit", None)
-    return _Facts(read).effects()
+    return read
 
 
 def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | None:

@@ -352,3 +352,62 @@ def test_a_rule_that_fails_is_a_finding(
     assert "a rule failed with IndexError: of a rule (test_reading.py" in found["PF001"].message
     assert "IndexError: of a rule" in caplog.text
     flow.run({"q": "x", "late": ""})
+
+
+class Lazy:
+    """Stands for something that is made when it is first asked for anything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise OSError(f"asked for {name}")
+
+
+LAZY: Any = Lazy()
+
+
+def test_an_object_that_is_named_is_not_asked_for_anything() -> None:
+    """What stands for settings or a session of a request is not made by the proof."""
+
+    def call(store: Store[Any]) -> Any:
+        return LAZY(store)
+
+    class Asks(Node):
+        settings: ClassVar[Any] = LAZY
+
+        def prep(self, store: Store[Any]) -> Any:
+            if store.state.n > 5:
+                store["out"] = LAZY
+                store["out"] = LAZY.name
+                return store[LAZY], store.get(LAZY.key), LAZY.get("x"), self.settings
+            return None
+
+        def exec(self, prepared: Any) -> Any:
+            return call(prepared) if prepared else LAZY is None
+
+    flow = Flow(Asks(), schema=S, budget={"usd": 1})
+    assert "PF001" not in {one.code for one in flow.validate()}
+    flow.run({"q": "x", "n": 1})
+
+
+DEEP = {
+    "elif": "if store['n'] < 0: pass\n"
+    + "".join(f"elif store['n'] == {n}: store['n'] = {n}\n" for n in range(900)),
+    "terms": f"store['out'] = {' + '.join(['str()'] * 900)}",
+    "calls": f"store['out'] = ''{'.strip()' * 600}",
+    "not": f"if {'not ' * 600} store['n']: store['out'] = 'x'",
+}
+
+
+@pytest.mark.parametrize("deep", DEEP)
+def test_a_source_that_is_nested_deep_stops_no_run(deep: str) -> None:
+    """However long a chain is that Python itself compiles, the flow is validated and runs."""
+    kind = made("", DEEP[deep])
+    flow = Flow(kind, schema=S)
+    assert flow.validate() == []
+    flow.run({"q": "x", "n": 3})
+
+
+def test_a_chain_of_elif_is_read_to_its_end() -> None:
+    """What the last of a thousand branches writes is seen."""
+    chain = "".join(f"elif store['n'] == {number}: pass\n" for number in range(900))
+    start = made("", f"if store['n'] < 0: pass\n{chain}else: store['typo'] = 1")
+    assert [one.code for one in Flow(start, schema=S).validate()] == ["PF201"]
