@@ -31,7 +31,7 @@ class Decision(BaseModel):
     """What a person decides about a refund."""
 
     verdict: Literal["all", "part", "nothing"]
-    amount: float | None = Field(None, gt=0, description="How much, if it is a part")
+    amount: float | None = Field(default=None, gt=0, description="How much, if it is a part")
 
     @model_validator(mode="after")
     def has_an_amount(self) -> "Decision":
