@@ -466,7 +466,8 @@ class LineRecorder:
         error = NO_ERROR if failure is None else Described(*describe_error(failure))
         self._refuse_late()
         with self._writing(step, (*path, node)) as raw:
-            self._put_bills(raw)
+            if run.bills:
+                self._put_bills(raw)
             step = self._number(step)
             row = (
                 kind,

@@ -86,9 +86,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     timed = counts or on_end is not None
     storage = ledger.storage if run.on_loop else None
     budget = run.budget
-    direct, beside = inline and not wraps, run.on_loop and not inline and not wraps
-    if budget is not None:
-        direct = beside = False  # a call may have been refused
+    is_plain = not wraps and budget is None  # with one, a call may have been refused
+    # Which calls on record a step that goes on has not asked for is seen where it is tried.
+    direct = inline and is_plain and run.unfinished is None
+    beside = run.on_loop and not inline and is_plain
     watch = None
     if not counts and store.schema is not None:
         watch = Watch()
@@ -159,11 +160,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if result.__class__ is CoroutineType:
                             result = yield Await(result)
                     elif (
-                        direct
-                        and unfinished is None
-                        and node.max_retries == 1
-                        and node.timeout is None
-                        and place.is_bare
+                        direct and node.max_retries == 1 and node.timeout is None and place.is_bare
                     ):
                         result = node.exec(prepared)
                         if result.__class__ is CoroutineType:
@@ -226,9 +223,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 visiting.close()
             raise
         else:
-            following = None
-            if budget is None:
-                following = place.straight.get(action, place.straight_fallback)
+            following = place.straight.get(action, place.straight_fallback)
             if following is None:
                 following = _cross(run, place, action)
         if watch is not None:
@@ -259,6 +254,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         step += 1
         if unfinished is not None:
             unfinished = run.unfinished = None
+            direct = inline and is_plain
         if following is None:
             break
         place = following

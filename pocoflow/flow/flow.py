@@ -1376,6 +1376,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             taken=Taken() if graph.is_limited else None,
         )
         if self._limits:
+            graph.look_at_each()
             line.budget = () if self.budget is None else (Budget("the run", self.budget),)
             line.node_budgets = {id(one): limits for one, limits in self.node_budgets.items()}
         if self.checkpoint_dir is not None:

@@ -420,6 +420,7 @@ class Graph:
         rules: What the flow says of the order of visits.
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
+        is_looked_at: Whether some runs of it have budgets.
     """
 
     __slots__ = (
@@ -430,6 +431,7 @@ class Graph:
         "edges",
         "is_async",
         "is_limited",
+        "is_looked_at",
         "middleware",
         "nodes",
         "only_awaits",
@@ -469,6 +471,17 @@ class Graph:
             for place in self.nodes.values()
         )
         self._final: tuple[tuple[str, ...] | None] | None = None
+        self.is_looked_at = False
+
+    def look_at_each(self) -> None:
+        """Leave no edge straight, here and inside, for runs whose budgets are looked at there."""
+        if self.is_looked_at:
+            return
+        for place in self.nodes.values():
+            place.straight, place.straight_fallback = {}, None
+            for graph in place.within:
+                graph.look_at_each()
+        self.is_looked_at = True
 
     def place(self, node: _Node) -> GraphNode:
         """Find a node in the graph.
