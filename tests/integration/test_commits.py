@@ -11,13 +11,14 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB
+from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
 from pocoflow.engine import commits
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
 
@@ -107,6 +108,39 @@ def test_two_names_of_one_database_come_to_the_same_end(tmp_path: Path) -> None:
 
 
 # -- together ---------------------------------------------------------------------------------
+
+
+def test_a_call_is_one_commit_and_calls_at_once_share_it(tmp_path: Path) -> None:
+    """One after the other, twenty calls are twenty commits; at the same time they are far fewer."""
+
+    async def answer(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    class InTurn(Node):
+        async def exec(self, prep_result: object) -> None:
+            for number in range(20):
+                await context().call(answer, number)
+
+    class AtOnce(Node):
+        async def exec(self, prep_result: object) -> None:
+            await asyncio.gather(*(context().call(answer, number) for number in range(20)))
+
+    counts = []
+    for one in (InTurn(), AtOnce()):
+        with WorkflowDB(tmp_path / f"{one.name}.db") as db:
+            statements: Counter[str] = Counter()
+            raw: Any = db.connection._current()
+            raw.set_trace_callback(partial(_count, statements))
+            asyncio.run(Flow(one, db_path=db).run_async({}))
+            raw.set_trace_callback(None)
+            counts.append(statements["COMMIT"])
+    assert counts[0] - counts[1] >= 10
+    assert counts[0] <= 23  # with the beginning, the result and the step
+
+
+def _count(statements: Counter[str], sql: str) -> None:
+    statements.update([sql.partition(" ")[0]])
 
 
 def test_commits_that_wait_together_share_a_transaction(tmp_path: Path) -> None:
