@@ -112,6 +112,13 @@ def test_a_bad_flow_fails_with_the_place_the_path_and_the_fix(folder: Path) -> N
     assert printed.endswith("2 flows checked: 1 error, 0 warnings\n")
 
 
+def test_a_file_outside_of_the_folder_is_named_as_it_was_given(folder: Path) -> None:
+    """From another folder the place is the short path, not the absolute one beside it."""
+    (folder / "elsewhere").mkdir()
+    _, printed, _ = run(folder / "elsewhere", "check", "../app.py:bad")
+    assert "../app.py:bad: ../app.py:25: error PF301" in printed
+
+
 def test_a_warning_fails_only_when_strict(folder: Path) -> None:
     """Warnings are shown, and end with 1 under --strict."""
     code, printed, _ = run(folder, "check", "app:warned")

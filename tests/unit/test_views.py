@@ -74,3 +74,25 @@ def test_a_traceback_of_our_frames_alone_is_shown_as_it_is() -> None:
     except ValueError:
         trace = traceback.format_exc()
     assert users_frames(trace) == trace
+
+
+def test_a_remark_is_not_in_the_line_of_its_event(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line says that there is one; it stands below, whole."""
+    path = str(tmp_path / "x.db")
+    chooses = Chooses()
+    Flow(chooses, db_path=path).then(chooses.when("ok"), Node(name="next")).run({}, run_id="r")
+    capsys.readouterr()
+    assert main(["runs", "show", "r", "--db", path]) == 0
+    shown = capsys.readouterr().out
+    (line,) = [one for one in shown.splitlines() if "node_end" in one and " s  " in one]
+    assert "-> nowhere, remark: see below" in line
+    assert shown.count("returned action 'nowhere', which has no edge") == 1
+
+
+class Chooses(Node):
+    """Returns an action without an edge."""
+
+    def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> str:
+        return "nowhere"
