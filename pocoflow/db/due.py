@@ -29,12 +29,14 @@ class DueRun(NamedTuple):
         run_no: Its number.
         run_id: Its id.
         since: From when on it is due; empty if it was interrupted.
+        interruptions: How often it was interrupted since something of it was last finished.
     """
 
     flow_name: str
     run_no: int
     run_id: str
     since: str
+    interruptions: int = 0
 
 
 Label: TypeAlias = tuple[str, str]
@@ -111,6 +113,10 @@ class Limits:
         """Whether nothing has to be counted."""
         return not (self.in_all or self.per_flow or self.per_label or self.rates)
 
+    def is_suspect(self, run: DueRun) -> bool:
+        """Whether a run may be what ends the processes that run it."""
+        return 2 * run.interruptions >= self.interruptions
+
     def reached(self, read: Read, locks: RunLocks, besides: int = 0) -> Reached:
         """What has as many runs as it may have now.
 
@@ -183,9 +189,7 @@ class Limits:
         Raises:
             RunInterruptedError: It was.
         """
-        first, end = row_ids(run_no)
-        found = {"first": first, "end": end}
-        (count,) = raw.execute(QUERIES["interruptions"], found).fetchone()
+        (count,) = raw.execute(QUERIES["interruptions"], _range(run_no)).fetchone()
         if count >= self.interruptions:
             raise RunInterruptedError(
                 f"run {run_id!r} was interrupted {count} times in a row, and has not finished an "
@@ -199,6 +203,8 @@ def due_runs(
     database: WorkflowDB, flow_names: Iterable[str], limits: Limits, most: int
 ) -> list[DueRun]:
     """The runs of flows that can go on and that nobody runs: interrupted ones, then the oldest due.
+
+    Of those that were interrupted, what may be ending the processes that run it comes last.
 
     Args:
         database: The database.
@@ -220,10 +226,20 @@ def due_runs(
         for row in connection.rows(QUERIES["due_runs"], wanted):
             if not locks.is_held(row["run_no"]):
                 is_due = row["status"] in ("queued", "paused")
-                since = row["due_at"] if is_due else ""
-                found = DueRun(name, row["run_no"], row["run_id"], since)
-                (due if is_due else interrupted).append(found)
+                found = DueRun(name, row["run_no"], row["run_id"], row["due_at"] if is_due else "")
+                if is_due:
+                    due.append(found)
+                    continue
+                counted = connection.row(QUERIES["interruptions"], _range(found.run_no))
+                times = 0 if counted is None else counted[0]
+                interrupted.append(found._replace(interruptions=times))
+    interrupted.sort(key=lambda one: one.interruptions)
     return [*interrupted, *sorted(due, key=lambda one: (one.since, one.run_no))]
+
+
+def _range(run_no: int) -> dict[str, int]:
+    first, end = row_ids(run_no)
+    return {"first": first, "end": end}
 
 
 # -- schedules ------------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ class Worker:
         self._guard = threading.Lock()
         self._active: dict[int, str] = {}
         self._refused: dict[int, _Refused] = {}
+        self._suspect = 0
         self._unable: dict[str, float] = {}
         self._threads = 0
         self._is_stopping = False
@@ -175,7 +176,14 @@ class Worker:
         except DatabaseBusyError as exc:
             _log.warning("%s; looking again", exc)
             return 1
-        for flow, run in found[: max(free, 0)]:
+        for flow, run in found:
+            if len(self.active) >= self.concurrency:
+                break
+            if self.limits.is_suspect(run):
+                # One at a time, so that what ends this process ends no other of its kind with it.
+                if self._suspect in self._active:
+                    continue
+                self._suspect = run.run_no
             with self._guard:
                 self._active[run.run_no] = run.run_id
             if self._threads < min(len(self.active), self.concurrency):

@@ -414,6 +414,27 @@ def test_a_worker_that_was_stopped_lets_its_runs_end(db: WorkflowDB) -> None:
     assert db.handle(second).status == "queued"
 
 
+def test_what_may_end_its_process_is_run_one_at_a_time(db: WorkflowDB) -> None:
+    """So what was interrupted with it is not given up for its sake."""
+    counting = Counting(1)
+    flow = counting.flow(db)
+    runs = [flow.submit({"key": "x"}) for _ in range(6)]
+    for number in range(len(runs)):
+        first, _ = row_ids(number + 1)
+        with db.writing() as raw:
+            raw.execute(
+                "INSERT INTO pf_log (id, kind, line, steps, step, at, next_node) "
+                "VALUES (?, 11, 0, 0, 0, 0, 'Count')",
+                (first + 1,),
+            )
+        interrupt(db, runs[number])
+    found = due.due_runs(db, ["counting"], Limits(), 10)
+    assert [one.interruptions for one in found] == [1] * 6
+    Worker(flow, concurrency=4, limits=Limits(interruptions=2)).run(until_idle=True)
+    assert counting.highest == {"x": 1}
+    assert [db.handle(one).status for one in runs] == ["completed"] * 6
+
+
 def test_a_worker_may_work_again(db: WorkflowDB, flow: Flow[Text]) -> None:
     """After it was idle; not once it was stopped, also if that was before it began."""
     worker = Worker(flow)
