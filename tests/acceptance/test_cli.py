@@ -227,7 +227,7 @@ def test_show_tells_the_story_of_a_run(folder: Path) -> None:
     ]
     assert "-> ok, 2 attempts" in printed
     assert (
-        "node_retry in step 0, Search, attempt 1\n    Traceback (most recent call last):" in printed
+        "node_retry in step 0, Search, attempt 1\n    Traceback (most recent call last; " in printed
     )
     assert re.search(r"node_error in step 1, Grade.*\n    Traceback", printed)
     assert re.search(r'^store after step 0, Search\n  question +"why\?"\n', printed, re.MULTILINE)

@@ -140,7 +140,7 @@ def _look_at_the_views(page: Page, shoot: Callable[[Page, str], None]) -> None:
     shoot(page, "timeline")
     open_tab(page, "Errors")
     expect(page.get_by_text("Step 0, Draft, attempt 1, was tried again")).to_be_visible()
-    expect(page.get_by_text("Traceback (most recent call last)").first).to_be_visible()
+    expect(page.get_by_text("Traceback (most recent call last; ").first).to_be_visible()
     shoot(page, "errors")
     open_tab(page, "Store")
     expect(page.get_by_role("button", name="Show the value of drafts")).to_be_visible()
