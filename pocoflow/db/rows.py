@@ -195,6 +195,7 @@ class _Graph(TypedDict):
     start: StrictStr
     nodes: list[_Node]
     edges: list[tuple[_Place, StrictStr, _Place | None]]
+    limits: NotRequired[list[tuple[_Place, StrictStr, StrictInt, _Place | None]]]
     schema: NotRequired[dict[str, Any] | None]
 
 

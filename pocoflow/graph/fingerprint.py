@@ -94,7 +94,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         f"edge {_text(edge[0])!r} - {edge[1]!r} has {_said(new_limits, edge)}, had "
         f"{_said(old_limits, edge)}"
         for edge in {**old_limits, **new_limits}
-        if old_limits.get(edge) != new_limits.get(edge)
+        if old_limits.get(edge, (0,))[0] != new_limits.get(edge, (0,))[0]
     ]
     lines += _field_lines(before["schema"], now["schema"])
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
+from pocoflow.graph.fingerprint import Names, edges_of, limits_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
 
@@ -77,6 +77,7 @@ class _Drawing:
         colours: Mapping[str, tuple[str, str, str]],
     ) -> None:
         self._graph, self._walk, self._colours = graph, walk, colours
+        self._limits = limits_of(graph)
         self._ids = {name: f"n{number}" for number, name in enumerate(_in_order(graph))}
         # Of each nested flow, the node inside that edges to or from its box are drawn at.
         self._inside: dict[Names, Names] = {}
@@ -163,7 +164,11 @@ class _Drawing:
 
     def _edge(self, source: Names, action: str, target: Names | None) -> str:
         count = self._walk.taken.get((source, action, target), 0)
-        label = "" if action == "default" else _quoted(action)
+        parts = [] if action == "default" else [_quoted(action)]
+        if (source, action) in self._limits:
+            at_most, then = self._limits[source, action]
+            parts.append(f"{'after' if target == then else 'at most'} {at_most}")
+        label = ", ".join(parts)
         if count:
             label = f"{label} ×{count}".strip()
         settings = [f'label=" {label} "'] if label else []

@@ -189,15 +189,22 @@ class Walk:
     questions: dict[Names, int] = field(default_factory=dict)
 
 
+_AHEAD = 50
+"""Steps that are looked at for where an edge with a limit led; those of branches come between."""
+
+
 def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
     """Follow the steps of a run over the edges of its graph."""
     found = Walk()
-    known = {(source, action): target for source, action, target in edges}
+    known: dict[tuple[Names, str], list[Names | None]] = {}
+    for source, action, target in edges:
+        known.setdefault((source, action), []).append(target)
     steps = list(steps)
     seen: set[tuple[Names, int]] = set()  # a step that a resume begins again is one
     # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
-    working = {plain(step.names) for step in steps}
-    for step in steps:
+    places = [plain(step.names) for step in steps]
+    working = {*places}
+    for number, step in enumerate(steps, 1):
         node = plain(step.names)  # the graph has the branches of a node for items once
         again = (step.names, step.number) in seen
         seen.add((step.names, step.number))
@@ -207,7 +214,8 @@ def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Edge]) -
         for depth in range(1, len(node)):
             found.first_inside.setdefault(node[:depth], node[: depth + 1])
         if step.action is not None:
-            for edge in _edges_of(node, step.action, known, working):
+            later = places[number : number + _AHEAD]
+            for edge in _edges_of(node, step.action, known, (working, later)):
                 found.taken[edge] = found.taken.get(edge, 0) + 1
     if run["status"] != "completed":
         # What a program has recorded itself may have no events.
@@ -217,6 +225,15 @@ def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Edge]) -
     return found
 
 
+def _target(node: Names, targets: Sequence[Names | None], later: Sequence[Names]) -> Names | None:
+    """Which of the targets of an edge was gone to: one with a limit has two."""
+    if len(targets) == 1:
+        return targets[0]
+    following = next((one for one in later if one[: len(node) - 1] == node[:-1]), ())
+    gone = (one for one in targets if one is not None and following[: len(one)] == one)
+    return next(gone, None if None in targets else targets[0])
+
+
 def _retries(step: Step) -> bool:
     return step.status == "running" and len(step.attempts) > 1
 
@@ -224,15 +241,19 @@ def _retries(step: Step) -> bool:
 def _edges_of(
     node: Names,
     action: str,
-    known: Mapping[tuple[Names, str], Names | None],
-    working: set[Names],
+    known: Mapping[tuple[Names, str], Sequence[Names | None]],
+    steps: tuple[set[Names], Sequence[Names]],
 ) -> Iterable[Edge]:
-    """The edges that an action takes: out of the node or, at the end of a flow, out of the flow."""
+    """The edges that an action takes: out of the node or, at the end of a flow, out of the flow.
+
+    ``steps`` are the nodes that are steps, and those of the next ones.
+    """
+    working, later = steps
     while True:
         target = None
         for label in (action,) if action.startswith("except ") else (action, "*"):
             if (node, label) in known:
-                target = known[node, label]
+                target = _target(node, known[node, label], later)
                 yield node, label, target
                 break
         node = node[:-1]

@@ -174,6 +174,20 @@ def test_a_drawing_has_states_counts_and_the_current_node(view: RunView) -> None
     assert draw_graph(view.graph, view.walk, dark=True) != dot
 
 
+def test_a_limit_is_written_at_both_ways_of_its_edge(tmp_path: Path) -> None:
+    """How often the edge may be taken, how often it was, and where it led after that."""
+    again, last = Node(name="again"), Node(name="last")
+    again.then("default", again, at_most=2, then=last)
+    flow = Flow(again, db_path=tmp_path / "runs.db", run_id="r")
+    flow.run({})
+    view = read_run(flow.database, "r", datetime.now(UTC))
+    assert view.graph is not None
+    dot = draw_graph(view.graph, view.walk)
+    flow.database.close()
+    assert 'label=" at most 2 ×2 "' in dot
+    assert 'label=" after 2 ×1 "' in dot
+
+
 def test_a_nested_flow_is_a_box_and_its_edges_are_followed(tmp_path: Path) -> None:
     """The way into and out of a nested flow is counted, and drawn as a cluster."""
     inner, first, last = Turn(), Node(name="first"), Node(name="last")
