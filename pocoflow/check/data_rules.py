@@ -80,7 +80,7 @@ class Data:
         """The keys that are to be set at an end and are not, each with the first such end.
 
         One that only a node writes to which no action leads is left out: that is the mistake. And
-        only who declares what is set counts on it after an error.
+        only who declares what is set counts on it after an error, or where a choice ends the run.
         """
         subject = self._subject
         aside = [place for _, place in subject.nodes if place not in self._walked]
@@ -103,7 +103,9 @@ class Data:
         subject = self._subject
         if way.is_unhandled or subject.outputs is not None:
             return way.is_unhandled
-        return way.catch is not None
+        # Where neither flow nor node declares anything, a choice may end the run whatever is there.
+        is_silent = subject.inputs is None and spot.place.declared is None
+        return way.catch is not None or (is_silent and _ends_early(spot.place, way.action))
 
     @cached_property
     def _walked(self) -> set[GraphNode]:
@@ -183,6 +185,12 @@ class Data:
         """A path to a node on which a key is not there, as text, and who removes it there."""
         steps, removed = flow.path(key, spot)
         return path_text([(one.name, action) for one, action in steps]), removed
+
+
+def _ends_early(place: GraphNode, action: str | None) -> bool:
+    """Whether an action ends the run on purpose, where others go on."""
+    targets = place.targets
+    return targets.get(action or "", place) is None and any(targets.values())
 
 
 def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, Finding]]:

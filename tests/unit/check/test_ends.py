@@ -73,6 +73,24 @@ def test_a_way_that_leaves_out_a_declared_output_is_an_error() -> None:
     assert halfway(outputs=(D.text,)).validate() == []  # an input is there
 
 
+class Choose(Node[Any, Any, Any]):
+    """Declares nothing."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> Any:
+        """One of two ways leaves the output out."""
+        if not store["text"]:
+            return "none"
+        store["out"] = "x"
+        return "found"
+
+
+def test_a_class_that_declares_nothing_may_end_the_run_early() -> None:
+    """In a flow that declares nothing either."""
+    a = Choose()
+    flow = Flow(a, schema=Doc).then(a.when("found"), cut).then(a.when("none"), END)
+    assert flow.validate() == []
+
+
 def test_what_a_model_requires_is_a_warning() -> None:
     """Only ``to_model()`` needs it, so nothing is stopped; a choice that ends the run is a way."""
     for flow in (halfway(), halfway(inputs=(D.text,))):
