@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pocoflow.db.expenses import Expense
 from pocoflow.nodes.spending import Amounts, sum_of
+
+if TYPE_CHECKING:
+    from pocoflow.db.expenses import Expense  # which would load SQLite for --help
 
 
 def parse_time(text: object) -> datetime | None:
