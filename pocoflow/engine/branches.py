@@ -143,7 +143,7 @@ class _Fork:
             start=places[-1],
             frames=list(places[:-1]),
             max_steps=run.max_steps,
-            strict=run.strict,
+            strict=run.strict or graph.is_strict,
             inline=run.inline and not self.tasks,
             on_loop=run.on_loop or self.tasks,
             listeners=run.listeners,

@@ -298,7 +298,7 @@ def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
             return found
     stand = follow(place, action, run.frames, run.is_spent)
     if stand.unhandled is not None:
-        _unhandled(run, stand.unhandled, action)
+        _unhandled(run, stand.unhandled, action, stand.place)
     return _go_on(run, stand)
 
 
@@ -357,12 +357,14 @@ def _action(place: GraphNode, action: object) -> str:
     )
 
 
-def _unhandled(run: Line, place: GraphNode, action: str) -> None:
+def _unhandled(run: Line, place: GraphNode, action: str, following: GraphNode | None) -> None:
+    after = "the run ends here" if following is None else f"{following.name!r} comes next"
     text = (
         f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
-        f"which has no edge{closest(action, place.actions)}; the run ends here "
+        f"which has no edge{closest(action, place.actions)}; {after} "
         f"(edges: {', '.join(place.actions) or 'none'})"
     )
-    if run.strict:
+    around = (frame.inner for frame in run.frames)
+    if run.strict or any(graph is not None and graph.is_strict for graph in around):
         raise UnhandledActionError(text)
     run.remark(text)

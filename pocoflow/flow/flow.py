@@ -69,7 +69,7 @@ from pocoflow.logging import get_logger
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.edges import UNSET, Branch, End, users_line
+from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phases, two_arguments
 from pocoflow.nodes.question import Question
@@ -140,6 +140,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         ignore: Codes of findings that validation does not tell of this flow, ``("PF302",)``, or
             their beginning, ``("PF3",)``. ``# pocoflow: ignore[PF302]`` does it for a line.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
+            A nested flow that is strict is so in every flow.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
             by a cancellation, and fails. That of a nested flow does not count.
         budget: What one run may spend, its resumes included, by the names that its nodes say to
@@ -206,7 +207,6 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.inputs = names_of("inputs", inputs)
         self.outputs = names_of("outputs", outputs)
         self.ignore = _rules(ignore)
-        self.strict = strict
         self.deadline = deadline
         self.budget = limits_of(budget, "Flow(budget)")
         self.thread_budget = limits_of(thread_budget, "Flow(thread_budget)")
@@ -226,11 +226,22 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
         self._own_edges = FlowEdges()
+        self.strict = strict
         self._hooks = Hooks()
         self._proofs = Proofs()
         self._described: tuple[Graph, str] | None = None
 
     is_flow = True
+
+    @property
+    def strict(self) -> bool:
+        """Whether an action of a node in it that has no edge is an error; nested flows included."""
+        return self._own_edges.is_strict
+
+    @strict.setter
+    def strict(self, value: bool) -> None:
+        self._own_edges.is_strict = value
+        wiring_changed()
 
     if not TYPE_CHECKING:
         # At run time a flow is a Node; what only single steps have is not there.

@@ -418,6 +418,7 @@ class Graph:
             included, each with the name of the first that does.
         middleware: What the flow has around visits of nodes and attempts.
         rules: What the flow says of the order of visits.
+        is_strict: Whether an action without an edge is an error.
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
         is_looked_at: Whether some runs of it have budgets.
@@ -432,6 +433,7 @@ class Graph:
         "is_async",
         "is_limited",
         "is_looked_at",
+        "is_strict",
         "middleware",
         "nodes",
         "only_awaits",
@@ -443,7 +445,7 @@ class Graph:
 
     def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
         own = FlowEdges() if own is None else own
-        self.middleware = own.middleware
+        self.middleware, self.is_strict = own.middleware, own.is_strict
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, GraphNode] = {}
         self.nodes: dict[str, GraphNode] = {}

@@ -107,6 +107,7 @@ class FlowEdges:
         replaced: Edges that were written over, as (source, before, after).
         middleware: What wraps visits of nodes and attempts of the flow.
         rules: What the flow says of the order of visits.
+        is_strict: Whether an action without an edge is an error.
     """
 
     def __init__(self) -> None:
@@ -116,6 +117,7 @@ class FlowEdges:
         self.replaced: list[tuple[NodeLike[Any], Edge, Edge]] = []
         self.middleware = NO_MIDDLEWARE
         self.rules: list[OrderRule] = []
+        self.is_strict = False
 
     def copy(self) -> FlowEdges:
         """The same edges, to which others can be added."""
@@ -123,6 +125,7 @@ class FlowEdges:
         other._by_node = dict(self._by_node)
         other.sources, other.replaced = [*self.sources], [*self.replaced]
         other.middleware, other.rules = self.middleware, [*self.rules]
+        other.is_strict = self.is_strict
         return other
 
     def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:

@@ -128,6 +128,28 @@ def test_what_ends_a_flow_without_an_edge_is_said_of_the_node_that_returned_it()
         outer.run({})
 
 
+@pytest.mark.parametrize("form", ["nested", "in a subflow", "set later"])
+def test_a_strict_flow_is_strict_inside_of_another(form: str) -> None:
+    """An action without an edge in it is an error, also where the flow around has one for it."""
+    start = saying("inner node", "lost")
+    start.then("found", END)
+    inner: Flow[Any] = Flow(start, flow_name="inner", strict=form != "set later")
+    inner.strict = True
+    within: Any = Subflow(inner) if form == "in a subflow" else inner
+    outer: Flow[Any] = Flow(within).then(within.when("lost"), saying("after", "default"))
+    with pytest.raises(UnhandledActionError, match="node 'inner node' returned action 'lost'"):
+        outer.run({})
+
+
+def test_where_a_run_goes_without_an_edge_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the flow around has one, the run does not end."""
+    start = saying("inner node", "lost")
+    start.then("found", END)
+    inner: Flow[Any] = Flow(start, flow_name="inner")
+    Flow(inner).then(inner.when("lost"), saying("after", "default")).run({})
+    assert "action 'lost', which has no edge; 'after' comes next" in caplog.text
+
+
 @node(writes=F.first)
 def one(n: int) -> str:
     """Writes."""
