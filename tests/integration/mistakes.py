@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pocoflow import END, Flow, Node, Parallel, Store, fields, key, node, resource
+from pocoflow import END, Flow, Node, Parallel, Store, context, fields, key, node, resource
 
 
 class Article(BaseModel):
@@ -269,6 +269,23 @@ flow.then(grade.when("good"), publish).then(grade.when("bad"), END)
 summarise(5)
 flow.then(summarise, "END")
 """,
+        "a journaled call with the wrong argument": """
+@node(writes=A.summary)
+def ask(document: str) -> str:
+    return context().call(Client().ask, text=7)
+
+
+flow = Flow(start=ask, schema=Article)
+""",
+        "an amount that is no number": """
+@node(writes=A.summary)
+def ask(document: str) -> str:
+    context().spend(usd="0.004")
+    return document
+
+
+flow = Flow(start=ask, schema=Article, budget={"usd": 2.0})
+""",
     }.items()
 ]
 
@@ -514,6 +531,51 @@ flow = Flow(start=Ask(), schema=Article, db_path="runs.db")
 first, second = Publish(), Publish()
 first.then("default", second)
 flow = Flow(start=summarise, schema=Article, db_path="runs.db").then(summarise, first)
+""",
+        "a journaled call of a lambda without a name": """
+@node(writes=A.summary)
+def ask(document: str) -> str:
+    return context().call(lambda: document[:100])
+
+
+flow = Flow(start=ask, schema=Article)
+""",
+        "a journaled call with an argument that cannot be stored": """
+def apply(function: Any, text: str) -> str:
+    return str(function(text))
+
+
+@node(writes=A.summary)
+def ask(document: str) -> str:
+    return context().call(apply, str.upper, document) + context().call(apply, Client, document)
+
+
+flow = Flow(start=ask, schema=Article)
+""",
+        "a journaled call whose result cannot be stored": """
+def connect(to: str) -> Client:
+    return Client()
+
+
+@node(writes=A.summary)
+def ask(document: str) -> str:
+    return context().call(connect, document).ask(document)
+
+
+flow = Flow(start=ask, schema=Article)
+""",
+        "a budget that nothing spends": """
+flow = Flow(start=summarise, schema=Article, budget={"usd": 2.0})
+""",
+        "an edge for a budget that is not there": """
+@node(writes=A.summary)
+def ask(document: str) -> str:
+    context().spend(usd=0.004)
+    return document
+
+
+flow = Flow(start=ask, schema=Article, budget={"usd": 2.0})
+flow.then(ask.when_spent("dollars"), END)
 """,
         "a result that nobody reads": """
 @node(writes=A.summary)
