@@ -144,11 +144,11 @@ class Walk:
             catching = place if depth == len(frames) else frames[depth]
             where = "" if catching is place else f" in {catching.name}"
             for one in catching.catches:
-                # What is caught further inside does not come here.
-                if not all(issubclass(kind, caught) for kind in one.kinds):
+                # What is caught further inside does not come here; that a budget is spent does.
+                if one.catch.spent is not None or not all(issubclass(k, caught) for k in one.kinds):
                     lead = partial(after_catch, catching, one, frames[:depth])
                     yield from self._caught(spot, one.catch, where, lead)
-                caught += one.kinds
+                caught += one.kinds if one.catch.spent is None else ()
 
     def _others(self, spot: Spot) -> Iterator[Way]:
         """Where any action leads that has no edge at the node: the flows around may have one."""

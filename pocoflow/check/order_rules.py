@@ -257,9 +257,14 @@ class _Proof:
         caught = len(places)
         if way.catch is not None:
             caught = next(n for n, one in enumerate(places) if one.node is way.catch.node)
-        parts = [self._ending(spot.place, way.action, caught <= len(spot.frames))]
-        for depth in range(len(spot.frames) - 1, way.kept - 1, -1):
-            parts.append(self._ending(spot.frames[depth], way.ending, caught <= depth))
+        parts = []
+        for depth in range(len(spot.frames), way.kept - 1, -1):
+            action = way.action if depth == len(spot.frames) else way.ending
+            if caught > depth:
+                parts.append(self._ending(places[depth], action))
+            elif way.catch is not None and way.catch.spent is not None:
+                # A budget may be spent when the node is done, or before.
+                parts.append([*self._ending(places[depth], None, is_any=True), ""])
         target = way.target
         parts.append([""] if target is None else self._entering(target.frames[way.kept :], target))
         return map("".join, product(*parts))
@@ -270,15 +275,18 @@ class _Proof:
     def _beginning(self, place: GraphNode) -> str:
         return "".join(name for name, one in self._watched(begins=True) if one.node is place.node)
 
-    def _ending(self, place: GraphNode, action: str | None, is_error: bool) -> list[str]:
-        """What may have happened with the end of a node; nothing if it was an error."""
+    def _ending(self, place: GraphNode, action: str | None, *, is_any: bool = False) -> list[str]:
+        """What may have happened with the end of a node.
+
+        An action of ``None`` is any that has no edge, or any at all.
+        """
         found = [""]
         for name, one in self._watched(begins=False):
-            if one.node is not place.node or is_error:
+            if one.node is not place.node:
                 continue
             if one.action is None or one.action == action:
                 found = [f"{before}{name}" for before in found]
-            elif action is None and one.action not in place.targets:
+            elif is_any or (action is None and one.action not in place.targets):
                 found += [f"{before}{name}" for before in found]
         return found
 

@@ -186,6 +186,34 @@ def test_an_error_that_no_edge_catches_does_not_count(a: Plain, b: Plain) -> Non
     assert messages(chain(a, b).require(b).after(a)) == []
 
 
+def test_any_action_without_an_edge_is_none_that_has_one(a: Plain, b: Plain) -> None:
+    """The edge for "*" is taken by other actions than those that have edges of their own."""
+
+    class Classic(Node):
+        def post(self, store: Store[Any], prepared: None, result: None) -> str:
+            return str(store["action"])
+
+    one = Classic(name="one")
+    flow = Flow(one)
+    flow.then(one.when("yes"), a).then(one.when("*"), b)
+    assert messages(flow.forbid(b).after(one.when("yes"))) == []
+    assert len(messages(flow.forbid(b).after(one.when("no")))) == 1
+
+
+def test_where_a_budget_is_spent_a_visit_may_be_done_or_not(a: Plain, b: Plain) -> None:
+    """The edge for a spent budget is a way round what is required, and no way round the rest."""
+    review = Step(name="review")
+    flow = Flow(review, budget={"usd": 1})
+    flow.then(review.when("yes"), a).then(review.when("no"), END)
+    flow.then(review.catch(Exception), END).then(review.when_spent("usd"), a)
+    flow.forbid(a).after(review.when("no"))
+    flow.require(review).before(a)
+    assert [one.partition(": ")[0] for one in messages(flow)] == [
+        "the rule forbid(a).after(review.when('no')) is broken on the path review -spent usd-> a",
+        "the rule require(review).before(a) is broken on the path review -spent usd-> a",
+    ]
+
+
 def test_rules_reach_into_nested_flows_and_branches(a: Plain, b: Plain) -> None:
     """A node inside is as good as one beside, and a nested flow is done when it has ended."""
     inner = chain(a, Plain(name="c"))
