@@ -9,6 +9,7 @@ imported when it is first needed.
 from __future__ import annotations
 
 import collections.abc
+import re
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from typing import (
     Never,
     NewType,
     NoReturn,
+    TypeAlias,
     Union,
     get_args,
     get_origin,
@@ -32,6 +34,7 @@ from typing_extensions import is_typeddict
 from pocoflow.check.findings import Severity
 from pocoflow.nodes.annotations import Unknown, is_variable, plain
 
+_Relation: TypeAlias = Callable[[Any, Any], bool]
 _NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
 
 
@@ -48,7 +51,8 @@ def fits(given: Any, wanted: Any) -> bool:
 def fits_field(given: Any, wanted: Any) -> bool:
     """As :func:`fits`, for a value that is written to a field: as a store takes it.
 
-    A ``bool`` is no number there, and a model may be given as a dict.
+    A ``bool`` is no number there, what has ``__float__`` is a ``float``, a model may be given as a
+    mapping and a pattern as its text.
     """
     return _some(given, wanted, _field_fits)
 
@@ -58,7 +62,7 @@ def clash(given: Any, wanted: Any) -> Severity:
     return "warning" if _some(_empty(given), _empty(wanted), _fits) else "error"
 
 
-def _some(given: Any, wanted: Any, fit: Callable[[Any, Any], bool]) -> bool:
+def _some(given: Any, wanted: Any, fit: _Relation) -> bool:
     ours, theirs = members(given), members(wanted)
     return not ours or any(fit(one, other) for one in ours for other in theirs)
 
@@ -78,23 +82,53 @@ def _outer(kind: Any) -> Any:
 
 
 def _field_fits(given: Any, wanted: Any) -> bool:
-    if _made_of(wanted, get_origin(given) or given):
-        return True
-    plain_number = wanted in (int, float, complex)
-    return _fits(given, wanted) and not (plain_number and given in (bool, *_BOOLS))
+    if wanted in (int, float, complex) and given in (bool, *_BOOLS):
+        return False
+    kind = get_origin(given) or given
+    if kind is Literal:
+        value = get_args(given)[0]
+        if get_origin(wanted) is Literal:
+            return bool(value == get_args(wanted)[0])
+        kind = type(value)
+    return _made_of(wanted, kind) or _fits(given, wanted, fits_field)
 
 
 _BOOLS = (Literal[True], Literal[False])
+_LAZY: tuple[Any, ...] = tuple(
+    vars(collections.abc)[name]
+    for name in ("Iterable", "Iterator", "Generator", "Collection", "Container", "Reversible")
+)
+"""What the parts of are not looked at when a value is checked."""
 
 
 def _made_of(wanted: Any, given: Any) -> bool:
     """Whether a store may make what a field holds of a value of another class."""
     kind = get_origin(wanted) or wanted
+    if kind is Literal:
+        value = get_args(wanted)[0]
+        return _is_number(type(value)) and _is_number(given)  # 1.0 is 1
     if not isinstance(kind, type):
         return False
+    if issubclass(kind, BaseModel) and _is_a(given, collections.abc.Mapping):
+        return True
     if issubclass(kind, BaseModel) or is_dataclass(kind):
         return given in (Any, object, dict) or _reads_anything(kind)
-    return issubclass(kind, tuple) and hasattr(kind, "_fields") and given in (tuple, list, dict)
+    if kind is float:
+        return _is_number(given)
+    if kind is re.Pattern:
+        return _is_a(given, (str, bytes))
+    if kind in _LAZY or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return _is_a(given, collections.abc.Iterable)
+    return False
+
+
+def _is_a(kind: Any, of: type | tuple[type, ...]) -> bool:
+    return isinstance(kind, type) and issubclass(kind, of)
+
+
+def _is_number(kind: Any) -> bool:
+    """Whether ``float`` takes its values, and a store with it."""
+    return isinstance(kind, type) and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
 
 
 def _reads_anything(kind: Any) -> bool:
@@ -156,14 +190,16 @@ def _is_open(kind: Any) -> bool:
     return own and not issubclass(kind, BaseModel)
 
 
-def _fits(given: Any, wanted: Any) -> bool:
+def _fits(given: Any, wanted: Any, within: _Relation = fits) -> bool:
+    """Whether some value fits, its parts by the relation ``within``."""
     if given in (Any, object) or wanted in (Any, object) or given == wanted:
         return True
     if get_origin(given) is Literal:
         return _literal_fits(get_args(given)[0], wanted)
     if get_origin(wanted) is Literal:
-        return isinstance(get_args(wanted)[0], get_origin(given) or given)
-    return _class_fits(given, wanted) or _is_narrower(wanted, given)
+        value, kind = get_args(wanted)[0], get_origin(given) or given
+        return isinstance(value, kind) or _is_a(kind, type(value))
+    return _class_fits(given, wanted, within) or _is_narrower(wanted, given)
 
 
 def _literal_fits(value: object, wanted: Any) -> bool:
@@ -182,7 +218,7 @@ def _is_narrower(wanted: Any, given: Any) -> bool:
         return True
 
 
-def _class_fits(given: Any, wanted: Any) -> bool:
+def _class_fits(given: Any, wanted: Any, within: _Relation = fits) -> bool:
     ours, theirs = get_origin(given) or given, get_origin(wanted) or wanted
     if not (isinstance(ours, type) and isinstance(theirs, type)):
         return True
@@ -194,7 +230,7 @@ def _class_fits(given: Any, wanted: Any) -> bool:
         return True
     if not related or given is ours or wanted is theirs:
         return related
-    return _arguments_fit(given, wanted)
+    return _arguments_fit(given, wanted, within)
 
 
 def _same_model(ours: type, theirs: type) -> bool:
@@ -206,25 +242,25 @@ def _same_model(ours: type, theirs: type) -> bool:
     return len(origins) == 2 and origins[0] is origins[1]
 
 
-def _arguments_fit(given: Any, wanted: Any) -> bool:
+def _arguments_fit(given: Any, wanted: Any, within: _Relation) -> bool:
     ours, theirs = get_args(given), get_args(wanted)
     if get_origin(given) is tuple:
-        return _tuple_fits(ours, wanted)
+        return _tuple_fits(ours, wanted, within)
     if len(ours) == len(theirs) and ... not in (*ours, *theirs):
-        return all(fits(one, other) for one, other in zip(ours, theirs, strict=True))
+        return all(within(one, other) for one, other in zip(ours, theirs, strict=True))
     return _by_the_library(given, wanted)
 
 
-def _tuple_fits(ours: tuple[Any, ...], wanted: Any) -> bool:
+def _tuple_fits(ours: tuple[Any, ...], wanted: Any, within: _Relation) -> bool:
     theirs = get_args(wanted)
     one_kind = get_origin(wanted) is not tuple
     if not theirs:
         return True
     if one_kind or theirs[1:] == (...,):
-        return all(fits(one, theirs[0]) for one in ours if one is not ...)
+        return all(within(one, theirs[0]) for one in ours if one is not ...)
     if ours[1:] == (...,):
-        return all(fits(ours[0], one) for one in theirs)
-    return len(ours) == len(theirs) and all(map(fits, ours, theirs))
+        return all(within(ours[0], one) for one in theirs)
+    return len(ours) == len(theirs) and all(map(within, ours, theirs))
 
 
 def _by_the_library(given: Any, wanted: Any) -> bool:

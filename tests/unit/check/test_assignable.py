@@ -1,8 +1,12 @@
 """Which annotations fit which: only what is provably wrong is refused."""
 
+import collections
 import collections.abc
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from enum import Enum, StrEnum
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from fractions import Fraction
 from typing import (
     Annotated,
     Any,
@@ -10,6 +14,7 @@ from typing import (
     Generic,
     Literal,
     LiteralString,
+    NamedTuple,
     Never,
     NewType,
     Optional,
@@ -19,11 +24,14 @@ from typing import (
     Union,
 )
 
+import numpy
 import pytest
-from pydantic import AnyUrl, BaseModel, EmailStr
+from pydantic import AnyUrl, BaseModel, ConfigDict, EmailStr, create_model
 from typing_extensions import TypeAliasType
 
+from pocoflow import Store
 from pocoflow.check.assignable import fits, fits_field
+from pocoflow.errors import InvalidValueError
 from pocoflow.nodes.annotations import Unknown
 
 T = TypeVar("T")
@@ -196,3 +204,76 @@ def test_a_truth_value_is_no_number_to_a_field(wanted: Any) -> None:
     assert fits_field(int, wanted)
     assert fits_field(bool, Any)
     assert fits_field(bool, object)
+
+
+class Priced:
+    def __float__(self) -> float:
+        return 1.5
+
+
+class Point(NamedTuple):
+    x: int = 0
+
+
+class Level(IntEnum):
+    HIGH = 1
+
+
+class Spot(BaseModel):
+    x: int = 0
+
+
+GIVEN: list[tuple[Any, Any]] = [
+    (Decimal, Decimal("0.1")),
+    (Fraction, Fraction(1, 3)),
+    (numpy.int64, numpy.int64(3)),
+    (numpy.float32, numpy.float32(3)),
+    (Priced, Priced()),
+    (Level, Level.HIGH),
+    (Literal[Level.HIGH], Level.HIGH),
+    (int, 1),
+    (float, 1.0),
+    (bool, True),
+    (str, "a"),
+    (bytes, b"a"),
+    (Mood, Mood.GOOD),
+    (type(None), None),
+    (Mapping[str, int], {"x": 1}),
+    (collections.OrderedDict[str, int], collections.OrderedDict(x=1)),
+    (collections.Counter[str], collections.Counter({"x": 1})),
+    (dict[str, int], {"x": 1}),
+    (dict[str, Decimal], {"x": Decimal(1)}),
+    (Spot, Spot()),
+    (Point, Point()),
+    (list[int], [1]),
+    (list[str], ["a"]),
+    (list[Decimal], [Decimal(1)]),
+    (list[dict[str, int]], [{"x": 1}]),
+    (tuple[dict[str, int]], ({"x": 1},)),
+    (tuple[int, ...], (1,)),
+    (set[int], {1}),
+    (collections.deque[int], collections.deque([1])),
+    (Iterator[int], iter([1])),
+    (re.Pattern[str], re.compile("a")),
+]
+WANTED: list[Any] = [
+    *(int, float, complex, bool, str, bytes, Decimal, Spot, Point, Mood, Level, re.Pattern[str]),
+    *(list[int], list[float], list[Spot], list[Point], list[re.Pattern[str]], set[int], set[float]),
+    *(tuple[int, ...], tuple[Spot], tuple[float, ...], collections.deque[int], dict[str, int]),
+    *(dict[str, float], Mapping[str, int], collections.OrderedDict[str, int], Sequence[int]),
+    *(Iterable[int], collections.abc.Collection[int], Iterator[int], float | None),
+    *(Literal["good"], Literal[1], type(None)),
+]
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=str)
+def test_what_a_store_takes_fits(wanted: Any) -> None:
+    """Each value that a field takes is of a type that is not told to be wrong for it."""
+    allowing = create_model("S", __config__=ConfigDict(arbitrary_types_allowed=True))
+    store: Store[Any] = Store(schema=create_model("Held", __base__=allowing, field=(wanted, ...)))
+    for kind, value in GIVEN:
+        try:
+            store["field"] = value
+        except InvalidValueError:
+            continue
+        assert fits_field(kind, wanted), (kind, wanted)
