@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from pocoflow.check.findings import Finding
+from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import DataFlow, Spot, Way, path_text
 from pocoflow.check.node_effects import Effects, Exit, Place
 from pocoflow.check.subject import Subject
@@ -32,12 +32,6 @@ class Missing(NamedTuple):
     key: str
     spot: Spot
     place: Place
-
-    @property
-    def is_caught(self) -> bool:
-        """Whether an edge leads on from the error."""
-        caught = [way.catch.kinds for way in self.spot.ways if way.catch is not None]
-        return any(issubclass(MissingKeyError, kinds) for kinds in caught)
 
 
 class Data:
@@ -181,6 +175,15 @@ class Data:
 
         return DataFlow(walk, self._of, out, self._initial)
 
+    def severity(self, one: Missing) -> Severity:
+        """How bad it is that a key is missing: nothing fails where that is caught."""
+        reader = self._places.get(one.spot.inside(one.place.node), one.spot.place)
+        return self._subject.unless_caught(reader, (MissingKeyError,))
+
+    @cached_property
+    def _places(self) -> dict[str, GraphNode]:
+        return dict(self._subject.nodes)
+
     def path(self, key: str, spot: Spot, flow: DataFlow) -> tuple[str, str | None]:
         """A path to a node on which a key is not there, as text, and who removes it there."""
         steps, removed = flow.path(key, spot)
@@ -220,6 +223,7 @@ def _removed(subject: Subject) -> Iterator[Finding]:
                 f"read {key!r} before that, or write it again",
                 node=name if at.node is None else at.node,
                 where=at.where,
+                severity=subject.unless_caught(place, (MissingKeyError,)),
             )
 
 
@@ -245,7 +249,7 @@ def _read_before(subject: Subject, flow: Data, one: Missing) -> Finding:
         f"{fix}if runs are given it, name it among Flow(..., inputs=...)",
         node=one.spot.inside(one.place.node),
         where=one.place.where,
-        severity="warning" if one.is_caught else "error",
+        severity=flow.severity(one),
     )
 
 
@@ -269,7 +273,7 @@ def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Find
         f"write {key!r} on that path, or {fix}",
         node=spot.name,
         where=None if wanted is None else wanted[key],
-        severity="warning" if wanted is None else "error",
+        severity="warning" if wanted is None or subject.is_wrapped else "error",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import inspect
 import re
 import sys
@@ -11,6 +10,7 @@ from operator import or_
 from types import FunctionType
 from typing import Any
 
+from pocoflow.check.around import may_stop
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.control import solve
@@ -88,7 +88,11 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             fix,
             node=name,
             edge=edge,
-            severity="warning" if declared is None else _if_declared(place, edge.written),
+            severity=(
+                "warning"
+                if declared is None or subject.is_wrapped
+                else _if_declared(place, edge.written)
+            ),
         )
 
 
@@ -115,8 +119,9 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
             continue
         if place.targets and _says_nothing(place.node):
             continue  # its other edges are findings (PF102), which say what it lacks
+        # A middleware may return another action in the place of this one.
         by_flow = (place.name, "flow") in written or isinstance(place.node, FunctionNode)
-        severity: Severity = "error" if by_flow else "warning"
+        severity: Severity = "error" if by_flow and not subject.is_wrapped else "warning"
         misspelt = [one for one in place.targets if one not in actions]
         for action in actions:
             # Where an edge is nearly for this action, its own finding (PF102) has said so.
@@ -274,6 +279,8 @@ def _circle(start: Spot, seen: set[int]) -> list[Spot] | None:
 def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
     shown = [spot.name for spot in circle[:8]] + (["..."] if len(circle) > 8 else [])
     first = circle[0]
+    is_led = any(level.graph.wraps for level in subject.levels) or bool(subject.budgets)
+    may_end = is_led or bool(subject.around) or any(may_stop(spot.place) for spot in circle)
     return subject.finding(
         "PF104",
         f"no way leads out of the loop {' -> '.join([*shown, first.name])}: every run that comes "
@@ -281,22 +288,8 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
         "give one of its nodes an action that leaves it, or an edge to END",
         node=first.name,
         where=first.place.where,
-        severity="warning" if any(_may_stop(spot.place.node) for spot in circle) else "error",
+        severity="warning" if may_end else "error",
     )
-
-
-def _may_stop(node: Node[Any, Any, Any]) -> bool:
-    """Whether a node raises something, or takes input that may end: perhaps the way out."""
-    kind: Any = type(node)
-    phases = [getattr(kind, name, None) for name in _PHASES]
-    functions = [node.signature.function] if isinstance(node, FunctionNode) else phases
-    codes = [one.__code__ for one in functions if inspect.isfunction(one)]
-    return any(_RAISE in one.co_code[::2] or _ENDS & {*one.co_names} for one in codes)
-
-
-_PHASES = ("prep", "exec", "exec_async", "post")
-_RAISE = dis.opmap["RAISE_VARARGS"]
-_ENDS = {"input", "exit", "quit", "next", "anext"}
 
 
 # -- edges that errors take -----------------------------------------------------------------------

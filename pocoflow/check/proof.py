@@ -46,7 +46,9 @@ class Proof:
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
         if subject.is_typed:  # of any other flow, nothing is looked at before it runs
-            self.needs = frozenset((*self.inputs, *(one.key for one, _ in self._refusing)))
+            wanted = self._readers if self._declared is None else self._declared
+            inputs = [key for key in self.inputs if key in wanted]
+            self.needs = frozenset((*inputs, *(one.key for one, _ in self._refusing)))
             self.is_refused = bool(self._errors)
 
     @cached_property
@@ -169,12 +171,11 @@ class Proof:
 
     @cached_property
     def _readers(self) -> dict[str, str]:
-        """The keys that nothing has written where they are read, and the first reader."""
+        """The keys that nothing has written where they have to be there, and the first reader."""
         readers: dict[str, str] = {}
         for one in self._flow.missing:
-            if one.is_caught:
-                continue
-            readers.setdefault(one.key, one.spot.name)
+            if self._flow.severity(one) == "error":
+                readers.setdefault(one.key, one.spot.name)
         return readers
 
     def check(self, keys: Collection[str]) -> None:

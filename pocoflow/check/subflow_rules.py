@@ -52,6 +52,7 @@ def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
         ignore=node.flow.ignore,
         ends_in_time=subject.ends_in_time,
         is_watched=subject.is_watched,
+        around=subject.caught_of(node),
     )
 
 

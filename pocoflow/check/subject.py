@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypedDict, Unpack
 
+from pocoflow.check.around import lets_through
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
@@ -82,6 +83,7 @@ class Subject:
         budgets: The names of its budgets.
         is_part: Whether it is a node of another flow, whose budgets count.
         is_new: Whether the run begins where it begins, and has not come there before.
+        around: The classes of errors of it that are caught where it is a subflow.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -104,6 +106,7 @@ class Subject:
     budgets: tuple[str, ...] = ()
     is_part: bool = False
     is_new: bool = True
+    around: frozenset[type[Exception]] = frozenset()
 
     def __post_init__(self) -> None:
         self.fields = Fields(self.schema)
@@ -178,17 +181,38 @@ class Subject:
         return any(map(_is_typed, kinds))
 
     @cached_property
-    def _catching(self) -> set[int]:
-        ways = [(spot, way.catch) for spot in self.walk.spots for way in spot.ways]
-        return {
-            id(spot.place.node)
-            for spot, catch in ways
-            if catch is not None and any(issubclass(one, catch.kinds) for one in _REFUSALS)
-        }
+    def is_wrapped(self) -> bool:
+        """Whether middleware may write to the store, lead elsewhere or keep an error to itself."""
+        visits = (one for level in self.levels for one in level.graph.middleware.visits)
+        return Exception in self.around or not all(map(lets_through, visits))
 
-    def unless_caught(self, place: GraphNode) -> Severity:
-        """How bad it is that a store refuses something: no run fails if an edge leads on."""
-        return "warning" if id(place.node) in self._catching else "error"
+    @cached_property
+    def _caught(self) -> dict[int, frozenset[type[Exception]]]:
+        """What is caught of each node, by an edge of it, of a flow or of a branch around it."""
+        known: dict[int, frozenset[type[Exception]]] = {}
+        every = frozenset((Exception,)) if self.is_wrapped else frozenset(self.around)
+        waiting = [(self.walk, every)]
+        for walk, outer in waiting:  # grows while it is walked through
+            for spot in walk.spots:
+                node = spot.place.node
+                caught = outer.union(*(way.catch.kinds for way in spot.ways if way.catch))
+                known[id(node)] = known.get(id(node), caught) | caught
+                if isinstance(node, Spread) and node.collects:
+                    caught |= {Exception}
+                branches = () if isinstance(node, Subflow) else spot.place.branches
+                waiting += ((Walk(graph.start), caught) for graph in branches)
+        return known
+
+    def caught_of(self, node: Node[Any, Any, Any]) -> frozenset[type[Exception]]:
+        """The classes of what a node may raise without ending the run."""
+        return self._caught.get(id(node), frozenset())
+
+    def unless_caught(
+        self, place: GraphNode, errors: tuple[type[Exception], ...] = _REFUSALS
+    ) -> Severity:
+        """How bad it is that a store raises one of some errors: none fails if that is caught."""
+        kinds = tuple(self.caught_of(place.node))
+        return "warning" if any(issubclass(one, kinds) for one in errors) else "error"
 
     def returned(self, place: GraphNode) -> tuple[str, ...] | None:
         """The actions that a class returns by its source, all of them; ``None`` if not known."""

@@ -35,7 +35,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
             yield from _written_values(subject, name, place)
         if isinstance(place.node, FunctionNode):
             yield from _parameters(subject, name, place.node)
-            yield from _result(subject, name, place.node)
+            yield from _result(subject, name, place, place.node)
         else:
             if subject.fields:
                 yield from _failures(subject, name, place)
@@ -154,9 +154,9 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
 
 
 def _result(
-    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+    subject: Subject, name: str, place: GraphNode, node: FunctionNode[..., Any, Any, Any]
 ) -> Iterator[Finding]:
-    signature = node.signature
+    signature, severity = node.signature, subject.unless_caught(place)
     if not signature.writes:
         return
     if forgets_to_return(signature.function) and not _takes_none(subject, signature):
@@ -167,6 +167,7 @@ def _result(
             "return what the function has made, or take writes= out",
             node=name,
             where=definition_place(signature.function),
+            severity=severity,
         )
         return
     if "return" not in signature.hints:
@@ -198,7 +199,7 @@ def _result(
             f"return {type_label(takes)}, or change the field",
             node=name,
             where=definition_place(signature.function),
-            severity=clash(one, takes),
+            severity="warning" if severity == "warning" else clash(one, takes),
         )
 
 
