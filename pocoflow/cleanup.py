@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 
 __all__ = ["at_exit", "finish", "leave"]
 
-_log = get_logger("db")
+_log = OwnLogger("db")
 
 Call = TypeVar("Call", bound=Callable[[], object])
 

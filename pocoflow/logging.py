@@ -15,7 +15,9 @@ import logging
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pocoflow.messages import escape
 
@@ -31,6 +33,23 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 def get_logger(name: str = "") -> logging.Logger:
     """Return the logger ``pocoflow.<name>``, or ``pocoflow`` itself without a name."""
     return logging.getLogger(f"{ROOT}.{name}" if name else ROOT)
+
+
+class OwnLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger of the library's own: a handler that fails, such as on a closed stream, ends no run.
+
+    Args:
+        name: What follows ``pocoflow.`` in the name of the logger.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(get_logger(name), {})
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, whatever comes of it; the caller on record is the caller of the logger."""
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        with suppress(Exception):
+            super().log(level, msg, *args, **kwargs)
 
 
 def setup_logging(

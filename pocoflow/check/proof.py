@@ -20,10 +20,10 @@ from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError, Remedy
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
 
-_log = get_logger("check")
+_log = OwnLogger("check")
 
 
 class Proof:

@@ -20,9 +20,9 @@ from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.rows import checked
 from pocoflow.db.shield import Shield
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError, DefinitionError
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 
-_log = get_logger("db")
+_log = OwnLogger("db")
 
 LOG_LIMIT = 16 << 20
 """A log that a slow reader made larger than so many bytes is cut to that when it begins anew."""

@@ -16,9 +16,9 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.log import Emitter, Kind, PutsEmitted, Row, RunLog, placed
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DatabaseError
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 
-_log = get_logger("db")
+_log = OwnLogger("db")
 
 _PERIOD = 0.05
 """At least so many seconds between two commits that hold nothing else."""

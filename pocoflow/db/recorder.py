@@ -33,13 +33,13 @@ from pocoflow.errors import (
     RunNotFoundError,
 )
 from pocoflow.graph.unfinished import ALONE, Unfinished
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
 from pocoflow.store.store import Store
 from pocoflow.values import Classes
 from pocoflow.values.failures import describe_error
 
-_log = get_logger("db")
+_log = OwnLogger("db")
 
 
 class Standing(NamedTuple):

@@ -13,7 +13,7 @@ from pocoflow import values as codec
 from pocoflow.db.rows import checked, is_mark, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
@@ -52,7 +52,7 @@ _FITS = 900
 _SMALL = 400
 """A value of so few characters is written as a whole: so is what people read in the table."""
 
-_log = get_logger("db")
+_log = OwnLogger("db")
 
 
 class Size(NamedTuple):

@@ -35,14 +35,14 @@ from pocoflow.errors import (
     DefinitionError,
     RunExistsError,
 )
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
 from pocoflow.nodes.spending import Amounts, Budget, sum_of
 from pocoflow.values.failures import escaped
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 
-_log = get_logger("db")
+_log = OwnLogger("db")
 
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 

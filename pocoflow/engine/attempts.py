@@ -25,10 +25,14 @@ from pocoflow.values.copies import copied
 
 def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""
+    repeats = _repeats(place)
+    if repeats and not place.is_batch:
+        run.given = (run.step, given)
     if run.wraps and (middleware := middleware_of(run).attempts):
         context = current.get()
         which = (context.path, context.step, context.attempt, context.item)
-        call = Attempt(place.node, place.name, *which, given)
+        # What the middleware changes in place is of this attempt, too.
+        call = Attempt(place.node, place.name, *which, copied(given) if repeats else given)
         around = wrapped(middleware, call, lambda: _attempt(run, place, call.given, inline))
         result = yield from around
     else:
@@ -45,10 +49,7 @@ def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator
     the fallback, or whatever else the run does while an attempt that was given up goes on.
     """
     node = place.node
-    alone = node.max_retries == 1 and node.timeout is None and place.is_bare
-    if place.has_exec and not alone:
-        if not place.is_batch:
-            run.given = (run.step, given)
+    if _repeats(place):
         given = copied(given)
     if node.timeout is not None:
         return (yield from _limited(place, given, node.timeout))
@@ -59,6 +60,13 @@ def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator
     if result.__class__ is CoroutineType:
         result = yield Await(result)
     return result
+
+
+def _repeats(place: GraphNode) -> bool:
+    """Whether something may follow an attempt that has to begin with the same."""
+    node = place.node
+    alone = node.max_retries == 1 and node.timeout is None and place.is_bare
+    return place.has_exec and not alone
 
 
 def _limited(place: GraphNode, given: Any, timeout: float) -> Generator[Effect, Any, Any]:

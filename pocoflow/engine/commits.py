@@ -16,13 +16,13 @@ from pocoflow.cleanup import at_exit
 from pocoflow.engine.effects import Commit
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import cancelled
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import current
 
 if TYPE_CHECKING:
     import asyncio
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 _AT_ONCE = 500
 """At most so many commits share a transaction, so that nobody else waits for long."""

@@ -33,7 +33,7 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
-from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried, within
+from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait, withdrawn
 from pocoflow.nodes.context import RunContext, current
@@ -271,10 +271,7 @@ class _LoopDriver(_Driver):
             return await commit(effect, guarded=self._guarded)
         if isinstance(effect, Call) and current.get().phase != "exec":
             # These work on the store: no write of theirs may follow the run's end.
-            import asyncio
-
-            loop = asyncio.get_running_loop()
-            return await to_its_end(loop.run_in_executor(None, self._work(effect)))
+            return await to_its_end(self._beside(self._work(effect)))
         assert not isinstance(effect, OnLoop)  # it is on one
         if isinstance(effect, Visit):
             return await self._visit(effect)
@@ -283,12 +280,20 @@ class _LoopDriver(_Driver):
             return await waiting
         return await until_cancelled(waiting, keeps=self._keeps)
 
-    async def _visit(self, effect: Visit) -> Any:
+    def _beside(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Do something beside the loop: one of several at once is not kept waiting by the others.
+
+        The pool of the loop has a few threads for all; those that wait for each other may be more.
+        """
         import asyncio
 
+        if self._guarded:
+            return asyncio.get_running_loop().run_in_executor(None, work)
+        return asyncio.wrap_future(in_thread(work))
+
+    async def _visit(self, effect: Visit) -> Any:
         work = Work(self._line, effect.phases, ())
-        done = asyncio.get_running_loop().run_in_executor(None, work)
-        waiting = to_its_end(done, effect.give_up)
+        waiting = to_its_end(self._beside(work), effect.give_up)
         try:
             return await (until_cancelled(waiting) if self._guarded else waiting)
         finally:
@@ -304,8 +309,19 @@ class _LoopDriver(_Driver):
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return _gather_tasks(effect, self._line)
-            return _gather_beside(effect, self._line)
+            return self._gather_beside(effect)
         return self._call(effect)
+
+    async def _gather_beside(self, effect: Gather) -> None:
+        """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
+        import asyncio
+
+        work = Work(copy_context(), _gather_apart, (effect, self._line))
+        try:
+            opened(await self._beside(work))
+        except asyncio.CancelledError:
+            effect.stop()
+            raise
 
     async def _call(self, effect: Call) -> Any:
         import asyncio
@@ -313,7 +329,7 @@ class _LoopDriver(_Driver):
         work = self._work(effect)
         try:
             if effect.timeout is None:
-                return opened(await asyncio.get_running_loop().run_in_executor(None, work))
+                return opened(await self._beside(work))
             # Not in the pool, of which it may occupy a thread for longer than anybody waits.
             future = asyncio.wrap_future(in_thread(work))
             return opened(await bounded(future, effect.timeout))
@@ -375,14 +391,26 @@ def _gather_on(loop: CompanionLoop, effect: Gather, line: Context) -> None:
         raise
 
 
+class _Leaves(Exception):
+    """Carries what ends the process out of a task."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 async def _gather_tasks(effect: Gather, line: Context) -> None:
     """Drive jobs as tasks; each task takes the next job when it has ended one."""
     import asyncio
 
     async def work(job: Job | None) -> None:
-        while job is not None:
-            await _drive_on_loop(job, _LoopDriver(line.copy(), guarded=False))
-            job = line.run(next, effect.jobs, None)
+        try:
+            while job is not None:
+                await _drive_on_loop(job, _LoopDriver(line.copy(), guarded=False))
+                job = line.run(next, effect.jobs, None)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            # Out of a task, asyncio would raise it out of the loop, and never here.
+            raise _Leaves(exc) from None
 
     tasks: list[asyncio.Future[None]] = []
     try:
@@ -392,6 +420,8 @@ async def _gather_tasks(effect: Gather, line: Context) -> None:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
+    except _Leaves as exc:
+        raise exc.error from None
     finally:
         effect.stop()
         await _end_all(tasks)
@@ -414,17 +444,6 @@ async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
             task.exception()  # it was raised, or is a consequence of what was
     if again is not None:
         raise again
-
-
-async def _gather_beside(effect: Gather, line: Context) -> None:
-    """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
-    import asyncio
-
-    try:
-        opened(await asyncio.to_thread(tried, _gather_apart, effect, line))
-    except asyncio.CancelledError:
-        effect.stop()
-        raise
 
 
 def _gather_apart(effect: Gather, line: Context) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.line import Line
+from pocoflow.engine.outcomes import own
+from pocoflow.engine.waits import withdrawn
 from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.function import FunctionNode
@@ -55,6 +57,23 @@ def pause(run: Line) -> Generator[Effect, Any, RunPaused]:
         run_id=context.run_id,
         questions=[one.question for one in asked],
     )
+
+
+def failure_of(run: Line, error: BaseException) -> Exception | None:
+    """The failure of a node, for edges and retries; ``None`` for what they cannot keep.
+
+    ``asyncio.CancelledError`` is a failure where nobody has cancelled the run or its task: the node
+    has asked for what was cancelled elsewhere.
+    """
+    if isinstance(error, Exception):
+        return own(error)
+    if _is_task_cancelled(error) and not run.context.cancellation.requested:
+        if not run.on_loop:
+            return withdrawn()
+        task = sys.modules["asyncio"].current_task()
+        if task is not None and not task.cancelling():
+            return withdrawn()
+    return None
 
 
 def late_of(run: Line, error: BaseException) -> DeadlineError | None:

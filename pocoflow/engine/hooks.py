@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, short
 from pocoflow.values.callables import is_async
 from pocoflow.values.failures import Shown
@@ -19,7 +19,7 @@ from pocoflow.values.failures import Shown
 if TYPE_CHECKING:
     from pocoflow.graph.event_types import NodeFailed
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 # Per event: what the callback takes, and how the event is turned into that.
 _SHAPES: dict[str, tuple[str, Callable[[Callable[..., object]], Listener]]] = {

@@ -17,7 +17,7 @@ from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import GraphNode, IsSpent, Taken
 from pocoflow.graph.unfinished import ALONE, Bill, Unfinished
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -28,7 +28,7 @@ from pocoflow.store.store import Store
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 _guard = threading.Lock()
 

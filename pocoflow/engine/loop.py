@@ -19,7 +19,7 @@ from pocoflow.engine.attempts import Phases, attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps, Visit
-from pocoflow.engine.endings import fail, late_of, may_go_on, pause
+from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import opened, own
 from pocoflow.errors import (
@@ -167,8 +167,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                             result = yield Await(result)
                     else:
                         result = yield from attempt(run, place, prepared, inline)
-                except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                    error = own(exc)
+                except BaseException as exc:
+                    error = failure_of(run, exc)
+                    if error is None:
+                        raise
                 if error is not None:
                     # Not in the except clause: what a later attempt raises is no consequence of it.
                     result = yield from try_again(run, place, context, prepared, error, inline)
@@ -203,8 +205,12 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         except Skipped as skipped:
             action = _action(place, skipped.action)
             following = _cross(run, place, action)
-        except Exception as exc:
-            failure = own(exc)
+        except BaseException as exc:
+            failure = failure_of(run, exc)
+            if failure is None:
+                if visiting is not None:
+                    visiting.close()
+                raise
             if visiting is not None:
                 failure, action = yield from _within(visiting, failure)
                 if failure is None:
@@ -218,10 +224,6 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     raise failure  # noqa: B904 - as the middleware has raised it
                 action, following = caught
                 step = run.step
-        except BaseException:
-            if visiting is not None:
-                visiting.close()
-            raise
         else:
             following = place.straight.get(action, place.straight_fallback)
             if following is None:

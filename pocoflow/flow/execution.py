@@ -20,7 +20,7 @@ from pocoflow.engine.loop import steps
 from pocoflow.errors import DatabaseError, PocoflowError, RunLostError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Event
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 

@@ -65,7 +65,7 @@ from pocoflow.graph.graph import Graph, GraphNode, Taken, graphs_in
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
@@ -106,7 +106,7 @@ StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 
 class _FlowType(ABCMeta):

@@ -25,7 +25,7 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import current
 from pocoflow.store.store import Store
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
-_log = get_logger("runner")
+_log = OwnLogger("runner")
 
 
 class RunHandle(Generic[StateT]):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import Graph
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.store.fields import FieldRef, field_of, is_fields
 from pocoflow.store.store import Store
@@ -15,7 +15,7 @@ from pocoflow.store.store import Store
 if TYPE_CHECKING:
     from pocoflow.check import Proof, Subject
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 Find: TypeAlias = "Callable[[], tuple[Graph, Proof]]"
 

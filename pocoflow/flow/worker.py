@@ -20,11 +20,11 @@ from pocoflow.errors import (
     RunNotFoundError,
 )
 from pocoflow.flow.flow import Flow
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 
 __all__ = ["Limits", "Worker"]
 
-_log = get_logger("worker")
+_log = OwnLogger("worker")
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks while nothing is due."""

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.address import check_name
 from pocoflow.errors import BudgetError, DefinitionError
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
@@ -43,7 +43,7 @@ from pocoflow.values.failures import Failure
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
 AnswerT = TypeVar("AnswerT", default=Any)
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)

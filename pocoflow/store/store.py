@@ -416,9 +416,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             try:
                 observer(key, old, new)
             except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
-                from pocoflow.logging import get_logger
+                from pocoflow.logging import OwnLogger
 
-                get_logger("store").exception(
+                OwnLogger("store").exception(
                     "%s: observer %r failed on key %r; the write stands", self._label, observer, key
                 )
 

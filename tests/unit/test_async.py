@@ -14,7 +14,19 @@ from typing import Any, cast
 
 import pytest
 
-from pocoflow import AsyncNode, Flow, Node, RunCancelled, Store, WorkflowDB, context
+from pocoflow import (
+    AsyncNode,
+    BatchNode,
+    FanOut,
+    Flow,
+    Node,
+    Parallel,
+    RunCancelled,
+    Store,
+    WorkflowDB,
+    context,
+    key,
+)
 from pocoflow.errors import DefinitionError, NodeTimeoutError, RunError
 
 WAIT = 30.0
@@ -969,3 +981,101 @@ def test_exec_async_without_async_has_one_attempt() -> None:
     with pytest.raises(DefinitionError, match="returned str, which cannot be awaited"):
         Flow(Bare()).run({})
     assert calls == [1]
+
+
+MANY = 40
+"""More branches than the pool of an event loop has threads."""
+
+
+@pytest.mark.parametrize("go", [run_sync, run_on_a_loop, run_inside_a_loop])
+@pytest.mark.parametrize("how", ["Parallel", "FanOut", "batches"])
+def test_branches_that_wait_for_each_other_all_run_at_once(go: Any, how: str) -> None:
+    """As many as there are, or as ``concurrency`` says, whatever threads the loop's pool has."""
+    barrier = threading.Barrier(MANY, timeout=WAIT)
+
+    class Meet(Node):
+        def exec(self, prep_result: Any) -> Any:
+            barrier.wait()
+
+        def post(self, store: Any, prep_result: Any, exec_result: Any) -> None:
+            barrier.wait()
+
+    class Meetings(BatchNode):
+        concurrency = 2
+
+        def prep(self, store: Any) -> list[int]:
+            return [0, 1]
+
+        def exec(self, item: int) -> None:
+            barrier.wait()
+
+    if how == "FanOut":
+        each = FanOut(Meet(), each=key("l"), as_=key("i"), name="p", concurrency=MANY)
+        go(Flow(each), {"l": list(range(MANY))})
+    elif how == "Parallel":
+        go(Flow(Parallel(*(Meet(name=f"n{i}") for i in range(MANY)), name="p")), {})
+    else:
+        go(Flow(Parallel(*(Meetings(name=f"n{i}") for i in range(MANY // 2)), name="p")), {})
+    assert not barrier.broken
+
+
+class Exits(Node):
+    """Ends the process."""
+
+    def exec(self, prep_result: Any) -> Any:
+        raise SystemExit(3)
+
+
+class ExitsInABatch(BatchNode):
+    """Ends the process in one of several items at once."""
+
+    concurrency = 3
+
+    def prep(self, store: Any) -> Any:
+        return [1, 2, 3]
+
+    async def exec(self, item: int) -> None:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("go", [run_sync, run_on_a_loop, run_inside_a_loop])
+@pytest.mark.parametrize(
+    "make", [lambda: Parallel(Exits(name="a"), Node(name="b"), name="p"), ExitsInABatch]
+)
+def test_the_end_of_the_process_in_one_of_several_at_once(
+    go: Any, make: Any, tmp_path: Path
+) -> None:
+    """The caller gets ``SystemExit``, and the run has failed with it, not been cancelled."""
+    flow = Flow(make(), db_path=tmp_path / "x.db", flow_name="f", run_id="r")
+    with pytest.raises(SystemExit):
+        go(flow, {})
+    (row,) = flow.database.list_runs()
+    assert (row["status"], row["error_type"]) == ("failed", "SystemExit")
+
+
+@pytest.mark.parametrize("go", [run_sync, run_on_a_loop, run_inside_a_loop])
+@pytest.mark.parametrize("phase", ["prep", "exec", "post", "branch", "item"])
+@pytest.mark.parametrize("catches", [False, True])
+def test_what_was_cancelled_elsewhere_is_a_failure_in_each_phase(
+    go: Any, phase: str, catches: bool, tmp_path: Path
+) -> None:
+    """A plain phase that raises ``CancelledError`` fails the run, or takes the edge for that."""
+
+    def cancelled(*_: Any) -> Any:
+        raise asyncio.CancelledError
+
+    body = {"prep": lambda *_: [1, 2], "exec": cancelled, "concurrency": 2}
+    items = type("Items", (BatchNode,), body)
+    kind = type("C", (Node,), {"exec" if phase == "branch" else phase: cancelled})
+    node: Any = items(name="c") if phase == "item" else kind(name="c")
+    if phase == "branch":
+        node = Parallel(node, Node(name="other"), name="p")
+    flow = Flow(node, db_path=tmp_path / "x.db", flow_name="f", run_id="r")
+    if catches:
+        flow.then(node.catch(RunError), Node(name="after"))
+        go(flow, {})
+    else:
+        with pytest.raises(RunError, match="awaited something that was cancelled"):
+            go(flow, {})
+    status = "completed" if catches else "failed"
+    assert flow.database.list_runs()[0]["status"] == status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -28,6 +29,13 @@ class Fails(Node):
 
     def exec(self, prep_result: Any) -> Any:
         raise ValueError(self.text)
+
+
+class Odd(Node):
+    """Returns an action that has no edge."""
+
+    def post(self, store: Any, prep_result: Any, exec_result: Any) -> str:
+        return "odd"
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +124,39 @@ def test_a_wrong_format_is_named(tmp_path: Path) -> None:
     """A format that there is not is told with those that there are."""
     with pytest.raises(ValueError, match=r"text, jsonl, both.*'xml'"):
         setup_logging("x", log_dir=tmp_path, log_format="xml")
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "fails"])
+def test_a_log_that_cannot_be_written_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """A run completes, with its remark on record, where no remark of it can be logged."""
+
+    class Fails(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise OSError("no room")
+
+    handler = logging.StreamHandler(io.StringIO()) if closed else Fails()
+    if isinstance(handler, logging.StreamHandler):
+        handler.stream.close()
+        monkeypatch.setattr("sys.stderr", handler.stream)
+    node = Odd(name="a")
+    node.then("expected", Node(name="b"))
+    flow = Flow(node, db_path=tmp_path / "runs.db", flow_name="l", run_id="r")
+    get_logger().addHandler(handler)
+    try:
+        flow.run({})
+    finally:
+        get_logger().removeHandler(handler)
+
+    assert flow.database.list_runs()[0]["status"] == "completed"
+    assert any("has no edge" in (one["note"] or "") for one in flow.database.get_events("r"))
+
+
+def test_a_remark_is_logged_as_of_the_line_that_made_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A record names the module that logs, not the one that protects runs from handlers."""
+    node = Odd(name="a")
+    node.then("expected", Node(name="b"))
+    Flow(node).run({})
+
+    assert [record.module for record in caplog.records] == ["line"]

@@ -249,6 +249,33 @@ def test_items_branches_and_flows_inside_are_wrapped(go: Any, concurrency: int) 
     ]
 
 
+@WAYS
+def test_what_a_middleware_changes_in_place_is_of_one_attempt(go: Any) -> None:
+    """The next attempt, the fallback and the store begin with what ``prep`` gave."""
+    seen: list[Any] = []
+
+    def system(attempt: Attempt) -> Around:
+        attempt.given.insert(0, f"system {attempt.number}")
+        return (yield)
+
+    class Ask(Node):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return store["messages"]
+
+        def exec(self, messages: list[str]) -> None:
+            seen.append(messages)
+            raise OSError
+
+        def exec_fallback(self, messages: list[str], error: Exception) -> None:
+            seen.append(messages)
+
+    store = go(Flow(Ask()).use(attempt=system), messages=["hello"])
+    assert seen == [["system 1", "hello"], ["system 2", "hello"], ["hello"]]
+    assert store["messages"] == ["hello"]
+
+
 def test_a_span_is_closed_however_a_run_ends() -> None:
     """``finally`` of a middleware runs when the visit is cut short."""
     closed: list[str] = []

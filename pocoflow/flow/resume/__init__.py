@@ -17,12 +17,12 @@ from pocoflow.flow.starting import Resumable, Resuming, new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import is_same_field
 from pocoflow.store.schema import classes_of
 from pocoflow.store.store import Store
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 Prove: TypeAlias = Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object]
 

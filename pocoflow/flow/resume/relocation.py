@@ -17,10 +17,10 @@ from pocoflow.graph.fingerprint import (
 )
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
-from pocoflow.logging import get_logger
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
 
-_log = get_logger("flow")
+_log = OwnLogger("flow")
 
 
 class Places:
