@@ -236,7 +236,7 @@ class DecodeError(CodecError, ValueError):
 
 
 class UnknownClassError(DecodeError):
-    """Stored text names a class that cannot be looked up here; supply it: ``types=``, ``aliases=``.
+    """Stored text names a class that is not found, or has changed: ``types=`` or ``aliases=``.
 
     Attributes:
         class_name: The name of the class on record, ``module:qualname``.
@@ -257,7 +257,7 @@ class UnknownClassError(DecodeError):
 
 
 class UnreadableKeyError(MissingKeyError, UnknownClassError):
-    """The value of a key is on record, and of a class that cannot be looked up here."""
+    """The value of a key is on record, and of a class that is not found, or has changed."""
 
 
 class DefinitionError(PocoflowError, ValueError):

@@ -239,7 +239,8 @@ def _within(hint: object) -> Iterable[object]:
 def _annotations(kind: type) -> Iterator[object]:
     if issubclass(kind, BaseModel):
         yield from (field.annotation for field in kind.model_fields.values())
-        yield from kind.__pydantic_generic_metadata__["args"]
+        # BaseModel itself, which stands for any model, has none.
+        yield from getattr(kind, "__pydantic_generic_metadata__", {}).get("args", ())
     try:
         yield from get_type_hints(kind, include_extras=True).values()
     except (AttributeError, NameError, SyntaxError, TypeError, ValueError):

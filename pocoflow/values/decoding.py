@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from pocoflow.errors import DecodeError
+from pocoflow.errors import DecodeError, UnknownClassError
 from pocoflow.values.classes import Classes
 from pocoflow.values.encoding import TAG
 from pocoflow.values.kinds import KINDS, Parts
 from pocoflow.values.marks import MARK, NotSaved
-from pocoflow.values.objects import FAMILIES
+from pocoflow.values.objects import FAMILIES, Family
 
 _SHOWN = 80
 
@@ -26,8 +26,9 @@ def loads(text: str, classes: Classes | None = None) -> Any:
         classes: Which classes may be rebuilt; without it, those of the loaded modules.
 
     Raises:
-        UnknownClassError: It names a class that cannot be looked up here.
-        DecodeError: It is damaged, or a class has changed too much since it was written.
+        UnknownClassError: It names a class that cannot be looked up here, or has changed too much
+            since it was written.
+        DecodeError: It is damaged.
     """
     if not isinstance(text, str):
         raise DecodeError(f"a stored value is text, not {type(text).__name__}")
@@ -97,24 +98,35 @@ class _Reader:
             if kind is not None:
                 return kind.join(kind.load(), **tree)
             if family is not None:
-                return family.join(self._class(family.tag, tree), **tree)
+                return self._instance(family, tree)
         except DecodeError:
             raise
         except Exception as exc:
             raise DecodeError(f"a stored {tag} cannot be rebuilt: {_told(exc)}") from exc
         raise DecodeError(f"there is no kind of value called {tag!r} in this version")
 
-    def _class(self, tag: str, parts: Parts) -> type:
+    def _instance(self, family: Family, parts: Parts) -> Any:
         name = parts.pop("class", None)
         if type(name) is not str:
-            raise DecodeError(f"a stored {tag} does not name its class")
-        found = self._found.get((tag, name))
+            raise DecodeError(f"a stored {family.tag} does not name its class")
+        found = self._found.get((family.tag, name))
         if found is None:
             found = self._classes.find(name)
-            if not FAMILIES[tag].accepts(found):
-                raise DecodeError(f"{name} is not a class of the kind {tag}")
-            self._found[tag, name] = found
-        return found
+            if not family.accepts(found):
+                raise _changed(name, f"it is no {family.tag} any more")
+            self._found[family.tag, name] = found
+        try:
+            return family.join(found, **parts)
+        except DecodeError as exc:
+            raise _changed(name, str(exc)) from None
+
+
+def _changed(name: str, how: str) -> UnknownClassError:
+    return UnknownClassError(
+        f"class {name} has changed since a value of it was stored: {how}; supply a class that "
+        f"reads it, as in aliases={{{name!r}: <class>}}",
+        class_name=name,
+    )
 
 
 def _mark(parts: Parts) -> NotSaved:

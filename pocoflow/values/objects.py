@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from enum import EnumType, Flag
 from functools import cached_property
 from operator import attrgetter
 from types import MemberDescriptorType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
@@ -66,10 +67,12 @@ def _join_enum(cls: Any, value: object) -> Any:
                 f"{cls.__qualname__} has no member {value!r}, only {', '.join(cls.__members__)}"
             )
         return cls.__members__[value]
-    made = cls(required(int, value))
-    if type(made) is not cls or not issubclass(cls, Flag):
-        raise ValueError(f"{value!r} is not a member")
-    return made
+    number = required(int, value)
+    with suppress(ValueError):
+        made = cls(number) if issubclass(cls, Flag) else None
+        if type(made) is cls:
+            return made
+    raise DecodeError(f"{cls.__qualname__} has no member {value!r}")
 
 
 def _state(value: object) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def _prepare_namedtuple(kind: Any) -> Callable[[Any], Parts]:
 
 
 def _join_namedtuple(cls: Any, value: object) -> Any:
-    stored = _complete(cls, required(dict, value), cls._fields, cls._field_defaults)
+    stored = _complete(required(dict, value), cls._fields, cls._field_defaults)
     return tuple.__new__(cls, [stored[name] for name in cls._fields])
 
 
@@ -146,7 +149,7 @@ def _join_dataclass(cls: Any, value: object) -> Any:
             defaults[field.name] = field.default
         elif field.default_factory is not dataclasses.MISSING and field.name not in written:
             defaults[field.name] = field.default_factory()
-    stored = _complete(cls, written, [field.name for field in fields], defaults)
+    stored = _complete(written, [field.name for field in fields], defaults)
     made = object.__new__(cls)
     for name, part in stored.items():
         # A default that an instance has from its class may be left there.
@@ -172,14 +175,14 @@ def _refuse_unset(value: object, state: Mapping[str, Any], names: Iterable[str])
 
 
 def _complete(
-    cls: type, stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, Any]
+    stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The stored fields and the defaults of those that are new."""
     known = set(names)
     gone = [name for name in stored if name not in known]
     new = [name for name in names if name not in stored and name not in defaults]
     if gone or new:
-        raise DecodeError(f"the fields of {cls.__qualname__} have changed: {_change(gone, new)}")
+        raise DecodeError(f"fields {_change(gone, new)}")
     return {name: stored[name] if name in stored else defaults[name] for name in names}
 
 
@@ -228,7 +231,7 @@ def _join_model(
     known = cls.model_fields
     allows = cls.model_config.get("extra") == "allow"
     if fields.keys() != known.keys() or (others and not allows):
-        return _migrate(cls, {**fields, **others}, hidden)
+        return _migrate(cls, {**fields, **others}, hidden, allows)
     names = [*known, *others] if set is None else required(list, set)
     made = object.__new__(cls)
     BaseModel.__setstate__(
@@ -260,15 +263,16 @@ def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any
     return made
 
 
-def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None) -> Any:
+def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None, allows: bool) -> Any:
     try:
-        made = cls.model_validate(fields, by_alias=True, by_name=True)
+        # A field that the model no longer has must be read by a validator or alias, not dropped.
+        extra: Literal["forbid"] | None = None if allows else "forbid"
+        made = cls.model_validate(fields, by_alias=True, by_name=True, extra=extra)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_input=False, include_context=False)
         found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
         raise DecodeError(
-            f"the fields of {cls.__qualname__} have changed since it was written, and its "
-            f"validation refuses the stored ones: {found}"
+            f"its validation refuses the stored fields: {found}"
         ) from None  # Its own text shows the values.
     if private and getattr(made, _PRIVATE) is not None:
         made.__pydantic_private__.update(
@@ -334,7 +338,11 @@ def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -
     base = _builtin_base(cls)
     assert base is not None
     new: Any = base.__new__
-    content: Any = required(base, value)
+    if type(value) is not base:
+        raise DecodeError(
+            f"{cls.__qualname__} is built on {base.__name__}, not {type(value).__name__}"
+        )
+    content: Any = value
     fill = _BUILTINS[base].fill
     made = new(cls, content) if fill is None else new(cls)
     if fill is not None:

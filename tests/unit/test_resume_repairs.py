@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 import pytest
-from pydantic import BaseModel, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from pocoflow import (
     AskNode,
@@ -20,10 +22,17 @@ from pocoflow import (
     RunPaused,
     Store,
     Subflow,
+    WorkflowDB,
     bind,
     key,
 )
-from pocoflow.errors import BranchError, InvalidValueError, MissingInputError, ResumeError
+from pocoflow.errors import (
+    BranchError,
+    InvalidValueError,
+    MissingInputError,
+    ResumeError,
+    UnreadableKeyError,
+)
 from pocoflow.node import NodeLike
 
 
@@ -331,3 +340,57 @@ def test_changes_count_when_the_values_are_checked_together(path: Path) -> None:
     with pytest.raises(InvalidValueError, match="'least' expects int"):
         flow.resume(run_id, changes={"least": "1"})
     assert flow.resume(run_id, changes={"least": 1})["seen"] == "3"
+
+
+class Colour(Enum):
+    """A class that another version of the program changes."""
+
+    RED = 1
+
+
+class Point(BaseModel):
+    x: str = "a"
+
+
+@pytest.mark.parametrize(
+    ("value", "now"),
+    [
+        (Colour.RED, Enum("Colour", {"BLUE": 1})),
+        (Point(), create_model("Point", y=(str, "b"))),
+        (Point(), create_model("Point", x=(str, ...), y=(int, ...))),
+        (Point(), dataclasses.make_dataclass("Point", [("x", str)])),
+    ],
+)
+def test_a_changed_class_costs_the_key_of_its_value_alone(
+    path: Path, value: Any, now: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run goes on without it, with another value for it, or forked; the log names the class."""
+    run_id = stopped(path, Fails("work", "exec"), model(Any), ok=value, seen="kept")
+    alias = {f"{__name__}:{type(value).__name__}": now}
+    flow = Flow(Fails("work"), schema=model(Any), db_path=path, flow_name="flow", aliases=alias)
+    assert flow.can_resume(run_id).unsaved == ("ok",)
+    with WorkflowDB(path) as db:
+        store = db.load_checkpoint(run_id, -1, aliases=alias)
+        assert store["seen"] == "kept"
+        with pytest.raises(UnreadableKeyError, match="has changed since a value of it was stored"):
+            print(store["ok"])
+    forked = flow.fork(run_id, changes={"ok": 1})
+    assert flow.resume(forked)["seen"] == "1"
+    with pytest.raises(UnreadableKeyError):
+        flow.resume(run_id)
+    assert "key 'ok' cannot be read here: class" in caplog.text
+    assert flow.resume(run_id, changes={"ok": 2})["seen"] == "2"
+
+
+@pytest.mark.parametrize("kind", [(int, 1), (Annotated[str, Field(min_length=2)], "bb")])
+def test_what_is_inside_of_a_value_fits_the_classes_of_now(path: Path, kind: Any) -> None:
+    """A run does not go on with a model in its store whose fields have other types now."""
+    now = create_model("Point", x=kind)
+    run_id = stopped(path, Fails("work", "exec"), model(Point), ok=Point())
+    alias = {f"{__name__}:Point": now}
+    flow = Flow(Fails("work"), schema=model(now), db_path=path, flow_name="flow", aliases=alias)
+    refusal = flow.can_resume(run_id).refusal
+    assert isinstance(refusal, ResumeError)
+    with pytest.raises(ResumeError, match=r"'ok' expects Point.*\['x'\]"):
+        flow.resume(run_id)
+    assert flow.resume(run_id, changes={"ok": now()})["seen"] == repr(now())

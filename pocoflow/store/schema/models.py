@@ -363,8 +363,14 @@ class ModelSchema:
             )
         except Exception:  # noqa: BLE001 - what they raise on old values is no better message
             raise exc from None
-        kept = {key: values[key] for key in same if key in self._fields}
-        return self._noted({**model_values(built), **kept})
+        made = model_values(built)
+        # An instance is taken by them as it is, so what does not fit in one is as it was.
+        old = self._fields.keys() & values.keys() - self._unlike
+        wrong = {key for key in old if self._misfit(key, values[key]) is not None}
+        if any(made[key] is values[key] for key in wrong):
+            raise exc from None
+        kept = {key: values[key] for key in (same - wrong) & self._fields.keys()}
+        return self._noted({**made, **kept})
 
     def _noted(self, values: dict[str, Any]) -> dict[str, Any]:
         for key in self._parts.shaped & values.keys():
