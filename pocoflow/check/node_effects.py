@@ -50,6 +50,27 @@ class Value(NamedTuple):
     parameter: str | None = None
 
 
+ABSENT: Any = object()
+
+
+class Fact(NamedTuple):
+    """What the reading of a function depends on, and a program may set anew.
+
+    Attributes:
+        names: What a module or a class has.
+        name: A name in it.
+        value: What was found there; ``ABSENT`` if there was nothing.
+    """
+
+    names: Mapping[str, Any]
+    name: str
+    value: Any
+
+    def holds(self) -> bool:
+        """Whether the same is found there now."""
+        return self.names.get(self.name, ABSENT) is self.value
+
+
 Places: TypeAlias = Mapping[str, Place]
 """Keys of the store, each with the place where it is used first."""
 
@@ -132,6 +153,7 @@ class Effects:
         lost: Keys that every execution reads after it has removed them.
         lacking: Where it ends without an action.
         used: The attributes of the node that the reading depends on.
+        facts: What else it depends on.
     """
 
     needs: Places = field(default_factory=_none)
@@ -150,7 +172,13 @@ class Effects:
     lost: Places = field(default_factory=_none)
     lacking: Lacking | None = None
     used: frozenset[str] = frozenset()
+    facts: tuple[Fact, ...] = ()
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it would be read like this now."""
+        return all(fact.holds() for fact in self.facts)
 
     @property
     def first(self) -> frozenset[str]:

@@ -45,6 +45,7 @@ class Proof:
         self._declared = subject.inputs if subject.is_start else None
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
+        self._inside: list[Subject] = []
         if subject.is_typed:  # of any other flow, nothing is looked at before it runs
             wanted = self._readers if self._declared is None else self._declared
             inputs = [key for key in self.inputs if key in wanted]
@@ -122,7 +123,7 @@ class Proof:
         found = [*self._own]
         if self._subject.is_inner:  # whoever looks at the flow around it goes on from here
             return found
-        inside = subflows_of(self._subject)
+        inside = self._inside = subflows_of(self._subject)
         for inner in inside:  # grows while it is walked through
             proof = Proof(inner)
             found += [one for one in proof.findings if not self.silencer.is_silent(one)]
@@ -151,6 +152,11 @@ class Proof:
     def findings(self) -> list[Finding]:
         """Everything that was found, errors first, for a run of which nothing is known."""
         return in_order([*self._always, *(finding for _, finding in self._unwritten)])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what it was read from, such as the constants of modules, is as it was."""
+        return all(one.is_current for one in (self._subject, *self._inside))
 
     @property
     def used(self) -> set[Used]:

@@ -10,7 +10,7 @@ from enum import Enum
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from pocoflow.check.node_effects import Value
+from pocoflow.check.node_effects import ABSENT as _UNKNOWN, Fact, Value
 from pocoflow.check.source import (
     PLAIN,
     Function,
@@ -21,7 +21,6 @@ from pocoflow.check.source import (
     module_named,
 )
 
-_UNKNOWN = object()
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
 
 
@@ -47,24 +46,39 @@ class Owner:
 
     Attributes:
         used: The attributes that were looked up, of which a node may have its own.
+        facts: What was found under names of modules and classes, which a program may set anew.
     """
 
     def __init__(self, kind: type | None, own: Mapping[str, Any]) -> None:
         self.kind = kind
         self.own = own
         self.used: set[str] = set()
+        self.facts: list[Fact] = []
+
+    def note(self, names: Mapping[str, Any], name: str) -> None:
+        """Take note of what is found under a name of a module or a class."""
+        self.facts.append(Fact(names, name, names.get(name, _UNKNOWN)))
+
+    def static(self, owner: type, name: str) -> Any:
+        """An attribute of a class, as it stands there."""
+        for base in owner.__mro__:
+            self.note(vars(base), name)
+            if name in vars(base):
+                return vars(base)[name]
+        return _UNKNOWN
 
     def attribute(self, name: str) -> Any:
         """An attribute of the node, unbound, or ``_UNKNOWN``."""
         self.used.add(name)
         if name in self.own:
             return self.own[name]
-        return _UNKNOWN if self.kind is None else _static(self.kind, name)
+        return _UNKNOWN if self.kind is None else self.static(self.kind, name)
 
     def after(self, owner: type, name: str) -> Any:
         """What ``super()`` gives in a method of a class."""
         mro = () if self.kind is None else self.kind.__mro__
         for base in mro[mro.index(owner) + 1 :] if owner in mro else ():
+            self.note(vars(base), name)
             if name in vars(base):
                 return vars(base)[name]
         return _UNKNOWN
@@ -233,6 +247,7 @@ class Scope:
                 return self._closure[name].cell_contents if self._is_fixed(name) else _UNKNOWN
         found = self.function.__globals__.get(name, getattr(builtins, name, _UNKNOWN))
         is_fixed = name not in self._locals and self._module.keeps(name, found)
+        self.owner.note(self.function.__globals__, name)
         return found if is_fixed else _UNKNOWN
 
     def _is_fixed(self, name: str) -> bool:
@@ -261,10 +276,11 @@ class Scope:
             case ast.Attribute(value=value, attr=name):
                 owner = self.object(value)
                 if is_a(owner, ModuleType):
+                    self.owner.note(vars(owner), name)
                     module, found = module_named(owner.__name__), vars(owner).get(name, _UNKNOWN)
                     return found if module is None or module.keeps(name, found) else _UNKNOWN
                 if is_a(owner, type) and not self._module.rebinds(name):
-                    return _static(owner, name)
+                    return self.owner.static(owner, name)
             case _:
                 pass
         return _UNKNOWN
@@ -302,14 +318,6 @@ def _is_super(node: ast.expr) -> bool:
             return True
         case _:
             return False
-
-
-def _static(owner: type, name: str) -> Any:
-    """An attribute of a class, as it stands there."""
-    for base in owner.__mro__:
-        if name in vars(base):
-            return vars(base)[name]
-    return _UNKNOWN
 
 
 _MADE: dict[Any, type] = {

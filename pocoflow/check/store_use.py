@@ -58,7 +58,9 @@ def read_source(
     names = None if stores is None else tuple(stores)
     if own:
         return _read(known, names, Owner(kind, own), attributes, around)
-    return _shared(known, names, kind, attributes, around)
+    found = _shared(known, names, kind, attributes, around)
+    # A constant of a module that has been set anew is read anew.
+    return found if found.is_current else _read(known, names, Owner(kind, {}), attributes, around)
 
 
 @lru_cache(maxsize=4096)
@@ -189,6 +191,7 @@ class _Facts:
             lost=self._lost,
             lacking=self._lacking(),
             used=frozenset(self._read.owner.used),
+            facts=tuple(self._read.owner.facts),
         )
 
     def _places(self, *does: str) -> dict[str, Place]:

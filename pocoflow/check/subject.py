@@ -236,6 +236,11 @@ class Subject:
             found = self._effects[id(place.node)] = self._effects_of(place)
         return found
 
+    @property
+    def is_current(self) -> bool:
+        """Whether its nodes would be read now as they were."""
+        return all(effects.is_current for effects in self._effects.values())
+
     def _effects_of(self, place: GraphNode) -> Effects:
         node = place.node
         if isinstance(node, Subflow):

@@ -34,12 +34,12 @@ class Proofs:
         self._last: tuple[object, object, object, Proof] | None = None
 
     def find(self, graph: Graph, facts: tuple[object, ...], make: Callable[[], Subject]) -> Proof:
-        """The proof for what the facts say, made if there is none."""
+        """The proof for what the facts say, made if there is none that is current."""
         if self._of is None or self._of[0] is not graph:
             self._of = (graph, {})
         known = self._of[1]
         proof = known.get(facts)
-        if proof is None:
+        if proof is None or not proof.is_current:
             from pocoflow.check import Proof
 
             proof = known[facts] = Proof(make())
@@ -69,6 +69,10 @@ class Proofs:
             self._tell(graph, proof)
             self._last = place, schema, home, proof
         if proof.is_refused or any(key not in store for key in proof.needs):
+            if not proof.is_current:
+                graph, proof = find()
+                self._tell(graph, proof)
+                self._last = place, schema, home, proof
             proof.check((*store, *store.unsaved))
 
     def _tell(self, graph: Graph, proof: Proof) -> None:

@@ -1,6 +1,8 @@
 """What stops no run: what a middleware, an edge around, or whoever waits may have a hand in."""
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -190,3 +192,35 @@ def test_what_is_caught_around_a_subflow_is_a_warning() -> None:
     flow.then(part, END).then(part.catch(MissingKeyError), END)
     assert severities(flow) == {"PF301": "warning"}
     assert flow.run({"a": ""})["a"] == ""
+
+
+def test_a_constant_that_is_set_anew_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a flow that was looked at before, and in a new one of the same class."""
+    (tmp_path / "settings_of_reader.py").write_text("KEY = 'nope'\n", "utf-8")
+    source = (
+        "import settings_of_reader as settings\n"
+        "from pocoflow import Node\n"
+        "class Reader(Node):\n"
+        "    KEY = 'a'\n"
+        "    def prep(self, store):\n"
+        "        return store[settings.KEY], store[self.KEY]\n"
+    )
+    (tmp_path / "reader_of_settings.py").write_text(source, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = importlib.import_module("settings_of_reader")
+    reader = importlib.import_module("reader_of_settings").Reader
+    old: Flow[Doc] = Flow(reader(), schema=Doc)
+    for _ in range(2):
+        assert severities(old) == {"PF201": "error"}
+        monkeypatch.setattr(settings, "KEY", "b")
+        old.run({"b": ""})
+        for flow in (old, Flow(reader(), schema=Doc)):
+            assert severities(flow) == {}
+        monkeypatch.setattr(settings, "KEY", "nope")
+    monkeypatch.setattr(settings, "KEY", "b")
+    monkeypatch.setattr(reader, "KEY", "none")
+    assert severities(old) == {"PF201": "error"}
+    monkeypatch.setattr(reader, "KEY", "a")
+    old.run({"b": ""})
