@@ -26,6 +26,7 @@ from pocoflow.errors import (
     UnknownFieldError,
 )
 from pocoflow.messages import is_same_field, short
+from pocoflow.store.fields import Reference
 from pocoflow.store.missing import Unsaved, check_complete, missing_key
 from pocoflow.store.reducing import reduced
 from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
@@ -158,7 +159,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
-        self._check_keys(initial)
+        self._check(initial)
         if schema is None:
             self._hold(initial, None)
             return
@@ -278,7 +279,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     # -- writing ------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self._plain and key.__class__ is str:
+        if self._plain and key.__class__ is str and not issubclass(type(value), Reference):
             self._data[key] = value
         else:
             self._write({key: value})
@@ -390,7 +391,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         return reduced(self._label, self._data, values, increments, reducers)
 
     def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
-        self._check_keys(changes)
+        self._check(changes)
         if self._schema is not None:
             held = [key for key in accepted if key in changes] if accepted else ()
             changes = self._schema.check(self._label, self._data, changes, held)
@@ -404,11 +405,16 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         for key, before in old.items():
             self._tell(key, before, changes[key])
 
-    def _check_keys(self, changes: Mapping[Any, Any]) -> None:
-        for key in changes:
+    def _check(self, changes: Mapping[Any, Any]) -> None:
+        for key, value in changes.items():
             if key.__class__ is not str and not isinstance(key, str):
                 raise InvalidValueError(
                     f"{self._label}: a key is a string, not {type(key).__name__}: {short(key)}"
+                )
+            if issubclass(type(value), Reference):
+                raise InvalidValueError(
+                    f"{self._label}: key {key!r}: {value!r} is no value: it stands for one that "
+                    "only a run has"
                 )
 
     def _tell(self, key: str, old: Any, new: Any) -> None:

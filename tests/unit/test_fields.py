@@ -6,13 +6,14 @@ import copy
 import operator
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import pytest
 from pydantic import BaseModel, Field, computed_field
 
-from pocoflow import Flow, Store, fields, key, node
-from pocoflow.errors import DefinitionError, PocoflowError, ReferenceMisuseError
+from pocoflow import Flow, Node, Store, fields, key, node, resource
+from pocoflow.errors import DefinitionError, InvalidValueError, PocoflowError, ReferenceMisuseError
 from pocoflow.store.fields import FieldRef, Reference, StoreField, field_of
 
 
@@ -184,3 +185,23 @@ def test_a_field_is_read_and_written_by_its_name_not_its_alias() -> None:
 
     store: Store[Any] = Flow(start=summarise, schema=Article).run({"document": "text"})
     assert store["summary"] == "TEXT"
+
+
+def test_a_reference_is_refused_as_a_value() -> None:
+    """No store takes one, with or without a schema; the error names the key and the reference."""
+
+    class Loose(BaseModel):
+        x: Any = None
+
+    for schema in (None, Loose, {"x": object}):
+        store: Store[Any] = Store({}, schema=schema)
+        for reference in (A.summary, key("name"), resource(str, "client")):
+            writes: list[Callable[[], object]] = [
+                partial(Store, {"x": reference}, schema),
+                partial(store.__setitem__, "x", reference),
+                partial(store.update, x=reference),
+                partial(Flow(Node(), schema=schema).run, {"x": reference}),
+            ]
+            for write in writes:
+                with pytest.raises(InvalidValueError, match=r"'x': <.*is no value"):
+                    write()

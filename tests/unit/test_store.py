@@ -560,9 +560,9 @@ class StoreAgainstDict(RuleBasedStateMachine):
             self.mirror[key] = new
 
     def refusal(self, changes: Mapping[str, Any]) -> type[Exception] | None:
+        if self.schema is Typed and not changes.keys() <= TYPES.keys():
+            return UnknownFieldError
         for key, value in changes.items():
-            if self.schema is Typed and key not in TYPES:
-                return UnknownFieldError
             if self.schema is not None and key in TYPES and type(value) is not TYPES[key]:
                 return InvalidValueError
         return None

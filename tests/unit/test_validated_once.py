@@ -28,7 +28,7 @@ from pydantic import (
     model_validator,
 )
 
-from pocoflow import FanOut, Flow, Node, Parallel, Store, Subflow, WorkflowDB, bind, fields
+from pocoflow import FanOut, Flow, Node, Parallel, Store, Subflow, WorkflowDB, bind, fields, node
 from pocoflow.errors import InvalidValueError
 from pocoflow.reducers import add, append, extend, merge
 
@@ -358,6 +358,118 @@ def test_the_exception_of_a_validator_is_told_with_its_field(error: Exception, m
             make()
         assert caught.value.__cause__ is error
         assert all(part in str(caught.value) for part in ("'jobs'", "'x'", type(error).__name__))
+
+
+@pytest.mark.parametrize("error", [ValueError("v"), AssertionError("a")])
+def test_what_a_validator_usually_raises_is_the_cause_too(error: Exception) -> None:
+    """A ``ValueError`` and an ``AssertionError`` can be asked for what they hold."""
+    hint: Any = Annotated[int, AfterValidator(boom(error))]
+    for schema in (create_model("Made", x=(hint, 0)), {"x": hint}):
+        with pytest.raises(InvalidValueError, match=r"'x'.*error|'x'.*failed") as caught:
+            Store({"x": 1}, schema=schema)
+        assert caught.value.__cause__ is error
+
+
+class Bounds(BaseModel):
+    """A field with a validator that looks at the one before it."""
+
+    hi: int = 10
+    lo: int = 0
+
+    @field_validator("hi", "lo")
+    @classmethod
+    def _fits(cls, value: int, info: ValidationInfo) -> int:
+        if info.field_name == "lo" and value > info.data["hi"]:
+            raise ValueError("lo > hi")
+        if info.field_name == "hi" and value < info.data.get("lo", value):
+            raise ValueError("hi < lo")
+        return value
+
+
+def test_fields_that_are_written_together_are_validated_together() -> None:
+    """In whatever order they are given, none of them is held against a value that is replaced."""
+    store = Store({}, schema=Bounds)
+    store.update(lo=30, hi=40)
+    store.update(hi=-10, lo=-20)
+    assert (store["hi"], store["lo"]) == (-10, -20)
+    for values in ({"lo": 50, "hi": 40}, {"lo": 0}, {"hi": -30}):
+        with pytest.raises(InvalidValueError, match="hi"):
+            store.update(values)
+    names = fields(Bounds)
+
+    @node(writes=(names.lo, names.hi))
+    def both() -> tuple[int, int]:
+        return 30, 40
+
+    assert Flow(both, schema=Bounds).run({}).as_dict() == {"hi": 40, "lo": 30}
+
+
+class Short(BaseModel):
+    model_config = ConfigDict(str_max_length=3)
+    text: str = ""
+
+
+class Configured(BaseModel):
+    model_config = ConfigDict(
+        str_max_length=5,
+        str_strip_whitespace=True,
+        allow_inf_nan=False,
+        regex_engine="python-re",
+        extra="allow",
+    )
+    __pydantic_extra__: dict[str, int]
+    text: Annotated[str, Field(pattern=r"^(?!x)")] = ""
+    number: float = 0.0
+    texts: Annotated[list[Annotated[str, AfterValidator(str.upper)]], append] = []
+    line: Short = Short()
+
+
+def test_the_configuration_of_a_model_holds_for_every_write() -> None:
+    """Lengths, blanks, NaN, the engine of patterns and the type of extras are the class's."""
+    store = Store({"text": " abc ", "more": 1}, schema=Configured)
+    store["text"] = " abcde "
+    store.reduce("texts", " abcd ")
+    assert (store["text"], store["texts"]) == ("abcde", ["ABCD"])
+    wrong = {"text": "abcdef", "number": float("nan"), "more": "1"}
+    for key, value in [*wrong.items(), ("text", "xyz")]:
+        with pytest.raises(InvalidValueError, match=key):
+            store[key] = value
+        with pytest.raises(InvalidValueError, match=key):
+            Store({key: value}, schema=Configured)
+    assert store.to_model() == Configured(text="abcde", texts=["ABCD"], more=1)  # type: ignore[call-arg]
+
+
+def test_the_configuration_of_a_model_holds_for_what_is_changed_in_place() -> None:
+    """``validate`` and ``to_model`` find what the class, or that of a part, would not take."""
+    store = Store({}, schema=Configured)
+    store["texts"].append("abcdefgh")
+    with pytest.raises(InvalidValueError, match=r"'texts'.*at most 5"):
+        store.validate()
+    store["texts"] = []
+    store.validate()
+    store["line"].text = "abcd"
+    with pytest.raises(InvalidValueError, match=r"'line'.*at most 3"):
+        store.to_model()
+
+
+def test_input_that_a_model_hides_is_in_no_error() -> None:
+    """``hide_input_in_errors`` holds for the errors of a store."""
+
+    class Hides(BaseModel):
+        model_config = ConfigDict(hide_input_in_errors=True)
+        pin: int = Field(default=0, frozen=True)
+        pins: list[int] = []
+
+    store = Store({"pin": 1234}, schema=Hides)
+    writes: list[Callable[[], object]] = [
+        lambda: Store({"pin": "1234"}, schema=Hides),
+        lambda: store.update(pin=12345),
+        lambda: store.update(pins=["1234"]),
+    ]
+    for write in writes:
+        with pytest.raises(InvalidValueError, match="'pin") as caught:
+            write()
+        assert "1234" not in str(caught.value)
 
 
 def test_the_exception_of_a_model_validator_names_the_model() -> None:

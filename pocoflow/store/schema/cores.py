@@ -12,6 +12,8 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from pydantic import ValidationError
+
 UNKNOWN = "?"
 """The definition of a field under which nobody knows any more that a value was accepted."""
 
@@ -26,10 +28,7 @@ def fields_only(core: Any) -> Any:
     be checked, validators included, before the others are there.
     """
     definitions = core.get("definitions", []) if core["type"] == "definitions" else []
-    known = {one["ref"]: one for one in definitions}
-    inner = core
-    while inner["type"] != "model-fields":
-        inner = known[inner["schema_ref"]] if inner["type"] == "definition-ref" else inner["schema"]
+    *_, inner = _down(core)
     # A frozen field may be set once; the schema of the model would refuse that, too.
     fields = {
         name: {part: value for part, value in field.items() if part != "frozen"}
@@ -39,6 +38,27 @@ def fields_only(core: Any) -> Any:
     if not definitions:
         return inner
     return {"type": "definitions", "schema": inner, "definitions": definitions}
+
+
+def config_of(core: Any) -> Any:
+    """What a model says about all of its values, such as how long a text may be."""
+    return next((node["config"] for node in _down(core) if "config" in node), None)
+
+
+def _down(core: Any) -> Iterator[Any]:
+    """The schema of a model, and what is inside of it, down to that of its fields."""
+    known = {one["ref"]: one for one in core.get("definitions", ())}
+    node = core
+    while node["type"] != "model-fields":
+        yield node
+        node = known[node["schema_ref"]] if node["type"] == "definition-ref" else node["schema"]
+    yield node
+
+
+def cause_of(exc: ValidationError) -> Exception | None:
+    """The exception of a validator that is the first to be told in an error, if one is."""
+    found = (one.get("ctx", {}).get("error") for one in exc.errors(include_url=False))
+    return next((one for one in found if isinstance(one, Exception)), None)
 
 
 def types_only(core: Any) -> Any:
@@ -139,10 +159,22 @@ def _model(node: dict[str, Any]) -> dict[str, Any]:
     """An instance whose fields are looked at, and nothing of which is made again."""
     kind, is_root = node.get("generic_origin") or node["cls"], node.get("root_model")
     inner = _call(attrgetter("root" if is_root else "__dict__"))
-    return {
-        "type": "chain",
-        "steps": [{"type": "is-instance", "cls": kind}, inner, node["schema"]],
-    }
+    fields = node["schema"]
+    if len(config := node.get("config", {})) > 1:  # more than a title
+        fields = {"type": "model", "cls": _Scratch, "schema": fields, "config": config}
+        fields["root_model"] = is_root
+    return {"type": "chain", "steps": [{"type": "is-instance", "cls": kind}, inner, fields]}
+
+
+class _Scratch:
+    """Takes what is found right under the configuration of a model, and is thrown away."""
+
+    __slots__ = (
+        "__dict__",
+        "__pydantic_extra__",
+        "__pydantic_fields_set__",
+        "__pydantic_private__",
+    )
 
 
 def _call(function: Callable[[Any], Any]) -> dict[str, Any]:
@@ -155,8 +187,8 @@ def _dataclass(node: dict[str, Any]) -> dict[str, Any]:
 
 def _model_fields(node: dict[str, Any]) -> dict[str, Any]:
     # An instance of a subclass may have more.
-    closed = node.get("extra_behavior") != "allow"
-    return {**node, "extra_behavior": "ignore"} if closed else node
+    is_open = "extras_schema" in node or node.get("extra_behavior") == "allow"
+    return {**node, "extra_behavior": "allow" if is_open else "ignore"}
 
 
 def _named(node: dict[str, Any]) -> dict[str, Any]:
@@ -183,14 +215,11 @@ def own_validators(core: Any, build: Callable[[Any], Any] | None = None) -> Any 
     Returns:
         A schema, or ``None`` if the model has no such validators.
     """
-    known = {one["ref"]: one for one in core.get("definitions", ())}
-    found: list[dict[str, Any]] = []
-    node = core
-    while node["type"] != "model-fields":
-        kind = node["type"]
-        if kind == "function-after" or (build and kind.startswith("function-")):
-            found.append(node)
-        node = known[node["schema_ref"]] if kind == "definition-ref" else node["schema"]
+    found: list[dict[str, Any]] = [
+        node
+        for node in _down(core)
+        if node["type"] == "function-after" or (build and node["type"].startswith("function-"))
+    ]
     made: Any = _ANY if build is None else _call(build)
     for node in reversed(found):
         made = {"type": node["type"], "function": node["function"], "schema": made}

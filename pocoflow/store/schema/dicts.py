@@ -22,7 +22,7 @@ from pocoflow.messages import (
     type_label,
 )
 from pocoflow.store.reducing import metadata_of, reducers_of
-from pocoflow.store.schema.cores import UNKNOWN, has_validators, types_only
+from pocoflow.store.schema.cores import UNKNOWN, cause_of, has_validators, types_only
 from pocoflow.values import has_marks
 
 
@@ -98,7 +98,7 @@ class DictSchema:
             raise InvalidValueError(
                 f"{owner}: key {key!r} expects {type_label(hint)}, got {given_as(value, hint)}: "
                 f"{short(value)}{detail}{defined_again(value, hint, self.label)}"
-            ) from None
+            ) from (cause_of(exc) if isinstance(exc, ValidationError) else None)
         except Exception as exc:
             raise InvalidValueError(
                 f"{owner}: key {key!r}: its validator raised {describe(exc)}"

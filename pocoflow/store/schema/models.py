@@ -24,6 +24,8 @@ from pocoflow.messages import (
 from pocoflow.store.reducing import add, append, extend, latest, merge, reducers_of
 from pocoflow.store.schema.cores import (
     UNKNOWN,
+    cause_of,
+    config_of,
     fields_only,
     has_validators,
     items_of,
@@ -51,6 +53,7 @@ class ModelSchema:
         self._fields = model.model_fields
         self._open = model.model_config.get("extra") == "allow"
         self._required = [name for name, f in self._fields.items() if f.is_required()]
+        self._frozen = {name for name, field in self._fields.items() if field.frozen}
         self.definitions = definitions_of(model)
         self.reducers = reducers_of(
             (name, f.annotation, f.metadata) for name, f in self._fields.items()
@@ -105,7 +108,7 @@ class ModelSchema:
         except ValidationError as exc:
             if all(one["type"] == "missing" and len(one["loc"]) == 1 for one in exc.errors()):
                 return None
-            raise self._explained(owner, given, exc) from None
+            raise self._explained(owner, given, exc) from cause_of(exc)
         except Exception as exc:
             raise self._broken(owner, None, exc) from exc
 
@@ -131,13 +134,19 @@ class ModelSchema:
             ((key, value),) = changes.items()
             if key not in self._fields:
                 self._check_names(owner, changes)
+            elif key in self._frozen:
+                self._refuse_frozen(owner, data, key, value)
             return {key: self._assigned(owner, data, key, value)}
-        candidate = dict(data)
-        for key, value in changes.items():
-            self._check_names(owner, (key,))
-            candidate[key] = (
-                value if key in accepted else self._assigned(owner, candidate, key, value)
-            )
+        self._check_names(owner, changes)
+        candidate = {key: value for key, value in data.items() if key not in changes}
+        # In the order of the fields, so that a validator finds the earlier ones as they will be.
+        for key in sorted(changes, key=self._order):
+            value = changes[key]
+            if key not in accepted:
+                if key in self._frozen:
+                    self._refuse_frozen(owner, data, key, value)
+                value = self._assigned(owner, candidate, key, value)
+            candidate[key] = value
         if accepted:
             self.hold(owner, candidate, accepted)
         return self._checked_whole(owner, data, candidate, changes)
@@ -156,7 +165,7 @@ class ModelSchema:
             return self._assigned(owner, {}, key, update)
         if parts is None:
             return update
-        validate = SchemaValidator(parts).validate_python
+        validate = SchemaValidator(parts, self._parts.config).validate_python
         if reducer is append:
             return self._told(owner, {}, lambda: validate(update, strict=True), key)
         if reducer is merge:
@@ -177,26 +186,27 @@ class ModelSchema:
                     f"(fields: {', '.join(self._fields)})"
                 )
 
+    def _refuse_frozen(self, owner: str, data: Mapping[str, Any], key: str, value: Any) -> None:
+        if data.get(key, value) is not value:
+            raise InvalidValueError(
+                f"{owner}: field {key!r} is frozen: it stays {self._shown(data[key])}, "
+                f"got {type(value).__name__}: {self._shown(value)}"
+            )
+
     def _assigned(self, owner: str, candidate: Mapping[str, Any], key: str, value: Any) -> Any:
         """What one key is set to, checked by itself."""
-        field = self._fields.get(key)
-        if field is None:
+        if key not in self._fields and not self._parts.types_extras:
             return value
-        if field.frozen and candidate.get(key, value) is not value:
-            raise InvalidValueError(
-                f"{owner}: field {key!r} is frozen: it stays {short(candidate[key])}, "
-                f"got {type(value).__name__}: {short(value)}"
-            )
         known: dict[str, Any] = {}
         if key in self._parts.shaped:  # its validators may look at other fields
             known = {name: candidate[name] for name in self._fields if name in candidate}
         try:
             checked: Any = self._parts.assign.validate_assignment(known, key, value, strict=True)
         except ValidationError as exc:
-            raise self._explained(owner, {key: value}, exc) from None
+            raise self._explained(owner, {key: value}, exc) from cause_of(exc)
         except Exception as exc:
             raise self._broken(owner, key, exc) from exc
-        accepted = checked[0][key]
+        accepted = checked[0 if key in self._fields else 1][key]
         if key in self._parts.shaped:
             self._note(key, accepted)
         elif self._unlike:
@@ -255,7 +265,7 @@ class ModelSchema:
         except ValidationError as exc:
             values = given if isinstance(given, Mapping) else {}
             about = owner if field or values else f"{owner}: writing {', '.join(map(repr, given))}"
-            raise self._explained(about, values, exc) from None
+            raise self._explained(about, values, exc) from cause_of(exc)
         except Exception as exc:
             raise self._broken(owner, field, exc) from exc
 
@@ -264,6 +274,10 @@ class ModelSchema:
         where = self.label if field is None else f"field {field!r}"
         what = "a validator" if field is None else "its validator or default"
         return InvalidValueError(f"{owner}: {where}: {what} raised {describe(exc)}")
+
+    def _shown(self, value: object) -> str:
+        hides = self.source.model_config.get("hide_input_in_errors")
+        return "(hidden)" if hides else short(value)
 
     def _explained(
         self, owner: str, values: Mapping[str, Any], exc: ValidationError
@@ -277,7 +291,7 @@ class ModelSchema:
             reason = "".join(f"[{part!r}]" for part in inner) + (": " if inner else "")
             reason += error["msg"]
             if inner and given is not values.get(str(key)):
-                reason += f", got {given_as(given, hint)}: {short(given)}"
+                reason += f", got {given_as(given, hint)}: {self._shown(given)}"
             reason += defined_again(given, hint, self.label)
             reasons.setdefault(str(key), []).append(reason)
         lines = []
@@ -289,7 +303,7 @@ class ModelSchema:
                 expected = "what its model says" if hint is None else type_label(hint)
                 said = (
                     f"field {key!r} expects {expected}, "
-                    f"got {given_as(value, hint)}: {short(value)} ({said})"
+                    f"got {given_as(value, hint)}: {self._shown(value)} ({said})"
                 )
             else:
                 said = f"{self.label} refuses the values together: {said}"
@@ -306,7 +320,8 @@ class ModelSchema:
         """
         wrong = []
         for key in keys:
-            if key in self._fields and key not in self._unlike:
+            is_typed = key in self._fields or self._parts.types_extras
+            if is_typed and key not in self._unlike:
                 exc = self._misfit(key, data[key])
                 if exc is not None:
                     wrong.append(str(self._explained(owner, {key: data[key]}, exc)))
@@ -448,6 +463,8 @@ class _Parts(NamedTuple):
 
     Attributes:
         core: What they were made of.
+        config: What the model says about all of its values.
+        types_extras: Whether it says what values beyond its fields are.
         fields: The core schema of single fields.
         assign: Single fields, with all that validates them.
         types: Single fields, by types and constraints only.
@@ -457,6 +474,8 @@ class _Parts(NamedTuple):
     """
 
     core: Any
+    config: Any
+    types_extras: bool
     fields: Any
     assign: SchemaValidator
     types: SchemaValidator
@@ -473,8 +492,9 @@ def _parts_of(model: type[BaseModel]) -> _Parts:
     known = _known.get(model)
     core: Any = model.__pydantic_core_schema__
     if known is None or known.core is not core:
-        fields = fields_only(core)
+        fields, config = fields_only(core), config_of(core)
         types = types_only(fields)
+        inner = fields["schema"] if fields["type"] == "definitions" else fields
         raw = any(
             one.info.mode != "after"
             for one in model.__pydantic_decorators__.model_validators.values()
@@ -482,9 +502,11 @@ def _parts_of(model: type[BaseModel]) -> _Parts:
         after, whole = own_validators(core), own_validators(core, partial(_instance, model))
         known = _known[model] = _Parts(
             core,
+            config,
+            "extras_schema" in inner,
             fields,
-            SchemaValidator(fields),
-            SchemaValidator(types),
+            SchemaValidator(fields, config),
+            SchemaValidator(types, config),
             frozenset(name for name in model.model_fields if has_validators(fields, name)),
             SchemaValidator(whole) if raw and whole is not None else None,
             None if after is None else SchemaValidator(after),
