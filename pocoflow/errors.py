@@ -21,6 +21,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     ├── DefinitionError              ValueError
     │   ├── FlowValidationError
     │   ├── HookError                TypeError
+    │   ├── NoDatabaseError          AttributeError
     │   └── ReferenceMisuseError     TypeError, AttributeError
     ├── AnswerError                  ValueError
     │   └── AnsweredError
@@ -85,6 +86,7 @@ __all__ = [
     "MaxStepsError",
     "MissingInputError",
     "MissingKeyError",
+    "NoDatabaseError",
     "NoRunError",
     "NodeTimeoutError",
     "NotSavedError",
@@ -279,6 +281,10 @@ class FlowValidationError(DefinitionError):
 
 class HookError(DefinitionError, TypeError):
     """A hook cannot take what its event passes, or the event does not exist."""
+
+
+class NoDatabaseError(DefinitionError, AttributeError):
+    """A flow was asked for its database or its runs, and has no ``db_path``."""
 
 
 class ReferenceMisuseError(DefinitionError, TypeError, AttributeError):

@@ -60,7 +60,11 @@ class _Parser(argparse.ArgumentParser):
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             option = unknown[0].partition("=")[0]
-            near = closest(option, self._option_string_actions) if option.startswith("-") else ""
+            # Of the words alone, and not help, which is always offered.
+            known = (one.lstrip("-") for one in self._option_string_actions)
+            words = [one for one in known if len(one) > 1 and one != "help"]
+            near = closest(option.lstrip("-"), words) if option.startswith("-") else ""
+            near = near.replace("mean '", "mean '--")
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return parsed, unknown
 

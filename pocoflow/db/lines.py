@@ -75,7 +75,7 @@ class LineRecorder:
         self._input: str | None = None
         self._knows_input = False
         self._items: list[_Waiting] = []
-        self._items_error: DatabaseError | None = None
+        self._items_error: tuple[DatabaseError, str] | None = None
         self._written = 0
         self._emitted: dict[int | None, list[ValueRange]] = {}  # by the attempts that are at work
         self._items_guard = threading.Lock()
@@ -253,21 +253,29 @@ class LineRecorder:
             if upto is not None and upto <= self._written:
                 return
             if self._items_error is not None:
-                raise self._items_error  # not one busy timeout after another
+                self._tell_lost()
+                raise self._items_error[0]  # not one busy timeout after another
             with self._items_guard:
                 rows = self._items.copy()
             if not rows:
                 return
             try:
-                with _told_of("{} items or calls have finished", len(rows)):
-                    self._put_items(rows)
+                self._put_items(rows)
             except DatabaseError as exc:
-                self._items_error = exc
+                self._items_error = exc, str(exc)
+                self._tell_lost()
                 raise
             with self._items_guard:
                 # Only now: a Ctrl-C at any instant leaves them to the next call.
                 del self._items[: len(rows)]
                 self._written += len(rows)
+
+    def _tell_lost(self) -> None:
+        """Say in the error how many are not on record by now, as more finish after it."""
+        assert self._items_error is not None
+        error, text = self._items_error
+        error.args = (text, *error.args[1:])
+        _told_of("{} items or calls have finished", len(self._items)).tell(error)
 
     def _put_items(self, rows: Sequence[_Waiting]) -> None:
         self._is_open = True
@@ -710,6 +718,11 @@ class _told_of:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if exc is not None:
+            self.tell(exc)
+
+    def tell(self, exc: BaseException) -> None:
+        """Say it in an error, if that is why."""
         if isinstance(exc, DatabaseBusyError | DatabaseFileError):
             what = "and its result could not be recorded: a resume calls it again"
             told = f"{exc}; {self.finished.format(*self.facts)}, {what}"

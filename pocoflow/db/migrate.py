@@ -90,9 +90,9 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
     if version == VERSION:
         _refuse_others(objects - _objects_of_this_version(), label)
         if lacking := _objects_of_this_version() - objects:
-            raise DatabaseFileError(
-                f"database {label} was changed: it lacks {_names(lacking)}; use another file"
-            )
+            gone = frozenset(one for one in lacking if one[:2] not in {two[:2] for two in objects})
+            what = f"it lacks {_names(gone)}" if gone else f"{_names(lacking)} is not as it was"
+            raise DatabaseFileError(f"database {label} was changed: {what}; use another file")
         return Layout.CURRENT
     _check_old(raw, objects, label)
     return Layout.OLD

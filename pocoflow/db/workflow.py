@@ -7,11 +7,11 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -141,8 +141,8 @@ class WorkflowDB(Questions, Checkpoints, Following):
             return int(raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row}).lastrowid or 0)
         except sqlite3.IntegrityError as exc:
             raise RunExistsError(
-                f"database {self.path} has a run {row['run_id']!r} already; leave run_id out to "
-                f"get a new id, or go on with that run: flow.resume({row['run_id']!r})"
+                f"database {self.path} has a run {row['run_id']!r} already; use another id, "
+                f"or go on with that run: flow.resume({row['run_id']!r})"
             ) from exc
 
     def update_run(self, run_id: str, **columns: Any) -> None:
@@ -150,16 +150,16 @@ class WorkflowDB(Questions, Checkpoints, Following):
 
         Raises:
             RunNotFoundError: There is no such run.
-            ValueError: A column cannot be set, or the status is none of ``STATUSES``.
+            DefinitionError: A column cannot be set, or the status is none of ``STATUSES``.
         """
         for column in columns:
             if column not in _SETTABLE:
-                raise ValueError(
+                raise DefinitionError(
                     f"update_run: pf_runs has no settable column {column!r}"
                     f"{closest(column, _SETTABLE)} (columns: {', '.join(_SETTABLE)})"
                 )
         if columns.get("status", "queued") not in STATUSES:
-            raise ValueError(
+            raise DefinitionError(
                 f"update_run: a status is one of {', '.join(STATUSES)}, not {columns['status']!r}"
             )
         run_no = self.number(run_id)
@@ -202,10 +202,16 @@ class WorkflowDB(Questions, Checkpoints, Following):
             labels: Only runs that have all of these.
 
         Raises:
-            ValueError: There is no such status.
+            DefinitionError: There is no such status.
         """
         if status is not None and status not in STATUSES:
-            raise ValueError(f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}")
+            raise DefinitionError(
+                f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}"
+            )
+        if since is not None and not _is_time(since):
+            raise DefinitionError(
+                f"list_runs: since= is an ISO-8601 time in UTC, such as '2026-01-31', not {since!r}"
+            )
         if (status, flow_name, text, since, before, thread, labels or None) == (None,) * 7:
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
@@ -334,17 +340,23 @@ class WorkflowDB(Questions, Checkpoints, Following):
             How many runs were removed, or would be.
 
         Raises:
-            ValueError: Neither ``older_than`` nor ``keep`` is given, or one of them is negative,
-                or there is no such status.
+            DefinitionError: Neither ``older_than`` nor ``keep`` is given, or one of them is
+                negative, there is no such status, or ``older_than`` is no ``timedelta``.
         """
         statuses = [status] if isinstance(status, str) else list(status)
         for one in statuses:
             if one not in STATUSES:
-                raise ValueError(f"prune: a status is one of {', '.join(STATUSES)}, not {one!r}")
+                raise DefinitionError(
+                    f"prune: a status is one of {', '.join(STATUSES)}, not {one!r}"
+                )
         if older_than is None and keep is None:
-            raise ValueError("prune: name older_than= or keep=; keep=0 removes every run")
+            raise DefinitionError("prune: name older_than= or keep=; keep=0 removes every run")
+        if older_than is not None and not isinstance(older_than, timedelta):
+            raise DefinitionError(
+                f"prune: older_than= is a timedelta, such as timedelta(days=30), not {older_than!r}"
+            )
         if (keep or 0) < 0 or (older_than or timedelta()) < timedelta():
-            raise ValueError(f"prune: older_than={older_than}, keep={keep}: not below zero")
+            raise DefinitionError(f"prune: older_than={older_than}, keep={keep}: not below zero")
         self._refuse_read_only()
         return prune(
             self,
@@ -494,3 +506,11 @@ def _close(connection: Connection, locks: RunLocks) -> None:
 
 
 at_exit(close_all)
+
+
+def _is_time(text: object) -> bool:
+    try:
+        datetime.fromisoformat(cast(str, text))
+    except (ValueError, TypeError):
+        return False
+    return True

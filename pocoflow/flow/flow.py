@@ -33,6 +33,7 @@ from pocoflow.engine.hooks import Hooks
 from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import (
     DefinitionError,
+    NoDatabaseError,
     OtherFlowError,
     RunExistsError,
     RunNotFoundError,
@@ -553,11 +554,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """The database that the flow keeps its runs in; opened when it is first asked for.
 
         Raises:
-            DefinitionError: The flow has no ``db_path``.
+            NoDatabaseError: The flow has no ``db_path``.
         """
         database = self._open_database(self.graph)
         if database is None:
-            raise DefinitionError(
+            raise NoDatabaseError(
                 f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
             )
         return database

@@ -26,6 +26,8 @@ def check_settings(node: Any) -> None:
         check_name(f"the name of a node ({type(node).__name__})", node.name)
     if node.is_flow:
         return  # it has no settings
+    if type(node.journal) is not bool:
+        raise DefinitionError(f"{node.name}.journal is {node.journal!r}: it must be True or False")
     if node.is_batch:
         _check_batch(node)
     attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)

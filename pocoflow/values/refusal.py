@@ -104,6 +104,13 @@ _FUNCTIONS = (
     partial,
 )
 
+
+def _is_of_arrays(method: str, value: object) -> bool:
+    """Whether a value is of a library of arrays, and has a method that gives plain ones."""
+    package = type(value).__module__.partition(".")[0]
+    return package in ("numpy", "pandas", "torch") and hasattr(value, method)
+
+
 _REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (
         lambda value: isinstance(value, type | types.GenericAlias),
@@ -119,9 +126,12 @@ _REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
         lambda value: isinstance(value, BaseException),
         "an exception carries code and frames; store its type and text",
     ),
-    (
-        lambda value: type(value).__module__.partition(".")[0] in ("numpy", "pandas", "torch"),
-        "arrays and tables are not plain values; store value.tolist(), .item() or .to_dict()",
+    *(
+        (
+            partial(_is_of_arrays, method),
+            f"what NumPy, pandas and PyTorch make is no plain value; store value.{method}()",
+        )
+        for method in ("tolist", "to_dict", "isoformat", "item")
     ),
     (lambda value: isinstance(value, Enum), "it is not one of the members of its enum"),
     (lambda value: isinstance(value, io.IOBase), f"an open file is a live object; {_RESOURCE}"),

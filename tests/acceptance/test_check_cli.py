@@ -415,6 +415,32 @@ def test_no_node_runs_while_a_target_is_imported(folder: Path, how: str, command
         assert "runs.py:" in done.stderr
 
 
+LATER = {
+    "timer": "import threading\nthreading.Timer(0.05, flow.run, args=({},)).start()",
+    "atexit": "import atexit\natexit.register(flow.run, {})",
+}
+
+
+@pytest.mark.parametrize("how", LATER)
+def test_no_node_runs_later_that_an_import_has_left_behind(folder: Path, how: str) -> None:
+    """Neither in a thread that goes on, nor at the end of the process: it is refused there."""
+    (folder / "later.py").write_text(
+        "from pocoflow import Flow, node\n\n@node\ndef pay() -> None:\n    print('PAID')\n\n"
+        f"flow = Flow(pay)\n{LATER[how]}\n",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pocoflow", "check", "later:flow"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "PAID" not in done.stdout
+    assert "by the import of later:flow, and no node runs then" in done.stderr
+
+
 @pytest.mark.parametrize("ending", ["raise SystemExit(0)", "import sys; sys.exit()"])
 def test_a_module_that_exits_is_not_taken_for_checked(folder: Path, ending: str) -> None:
     """A target that ends the process while it is imported is an error, not a clean check."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sqlite3
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy
+import pandas
 import pytest
 from pydantic import BaseModel
 
 import pocoflow
-from pocoflow import END, Flow, Node, WorkflowDB, fields, node
+from pocoflow import END, Flow, Node, Store, WorkflowDB, fields, node
+from pocoflow.cli import main
 from pocoflow.errors import (
     CheckpointNotFoundError,
     DefinitionError,
+    NoDatabaseError,
     PocoflowError,
     ReferenceMisuseError,
+    ResumeError,
     RunExistsError,
     RunNotFoundError,
 )
@@ -232,3 +240,86 @@ def test_a_run_that_cannot_begin_shows_three_frames_of_ours(tmp_path: Path) -> N
             begin()
         frames = traceback.extract_tb(caught.value.__traceback__)
         assert len([one for one in frames if one.filename.startswith(package)]) <= 3
+
+
+def test_a_flow_without_a_database_can_be_looked_at() -> None:
+    """``hasattr`` and what goes through all attributes find that it has none."""
+    flow = Flow(Node())
+    assert not hasattr(flow, "database")
+    assert "flow_name" in dict(inspect.getmembers(flow))
+    with pytest.raises(NoDatabaseError, match="give it a db_path"):
+        _ = flow.database
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda db: db.list_runs(status="complete"),
+        lambda db: db.list_runs(since="yesterday"),
+        lambda db: db.prune(),
+        lambda db: db.prune(older_than=30),
+        lambda db: db.update_run("r", stat=1),
+    ],
+    ids=["status", "since", "prune", "older_than", "update_run"],
+)
+def test_a_database_refuses_what_makes_no_sense(call: Any, tmp_path: Path) -> None:
+    """With an error of this library, which is a ``ValueError``, too."""
+    with WorkflowDB(tmp_path / "x.db") as db, pytest.raises(DefinitionError):
+        call(db)
+
+
+def test_a_journal_setting_is_true_or_false() -> None:
+    """Text such as ``"no"`` is not taken for true."""
+    with pytest.raises(DefinitionError, match="journal is 'no'"):
+        type("J", (Node,), {"journal": "no"})()
+
+
+def test_an_id_that_is_taken_is_to_be_another_one(tmp_path: Path) -> None:
+    """Also where an id has to be given."""
+    with WorkflowDB(tmp_path / "x.db") as db:
+        db.create_run("c")
+        with pytest.raises(RunExistsError, match="use another id"):
+            db.create_run("c")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["runs", "show", "c", "--step", "0"], ["answer", "c", "--json", "5"]]
+)
+def test_an_option_is_not_corrected_to_one_that_is_not_alike(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dashes alone make no likeness, and nobody means ``--help``."""
+    assert main(wrong) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_a_value_of_an_array_library_is_told_a_method_that_it_has(tmp_path: Path) -> None:
+    """Each advice names a method that gives something that can be stored."""
+    values = {"a": pandas.Timestamp("2020-01-01"), "b": numpy.zeros(2), "c": pandas.DataFrame()}
+    Store(values).snapshot(tmp_path / "s.json")
+    unsaved = Store.restore(tmp_path / "s.json").unsaved
+    for name, value in values.items():
+        method = unsaved[name].reason.rpartition("value.")[2].removesuffix("()")
+        Store({name: getattr(value, method)()}).snapshot(tmp_path / "t.json")
+        assert not Store.restore(tmp_path / "t.json").unsaved
+
+
+def test_a_changed_table_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """A table with one more column has changed; one that is gone is lacking."""
+    path = tmp_path / "x.db"
+    WorkflowDB(path).close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("ALTER TABLE pf_run ADD COLUMN note")
+    with pytest.raises(PocoflowError, match="pf_run is not as it was"):
+        WorkflowDB(path)
+
+
+def test_a_fork_of_an_old_record_is_told_how_to_go_on(tmp_path: Path) -> None:
+    """A record without the nodes that come next does not send one to an earlier step."""
+    flow = Flow(Node(), db_path=tmp_path / "x.db", flow_name="f")
+    flow.database.create_run("r", "f")
+    flow.database.save_checkpoint("r", 0, "Node", Store({"n": 1}))
+    with pytest.raises(ResumeError, match=r"resume_from=<node>"):
+        flow.fork("r", 0)
+    store = flow.run(flow.database.load_checkpoint("r", 0), resume_from=flow.start)
+    assert store["n"] == 1

@@ -183,6 +183,12 @@ def fork_run(
     """
     parent = RunRecorder(database, run_id).unfinished(step)
     last = parent.steps - 1
+    if not parent.names and database.get_graph(run_id) is None:
+        raise ResumeError(
+            f"run {run_id!r}: its record, as that of version 0.2.1, does not say which node comes "
+            f"after step {last}; run the flow on a copy of the store, from a node that you name: "
+            f"flow.run(flow.database.load_checkpoint({run_id!r}, {last}), resume_from=<node>)"
+        )
     if not parent.names:
         raise ResumeError(
             f"run {run_id!r} ends with step {last}: no node comes after it; fork from an earlier "
