@@ -21,7 +21,7 @@ from typing import Any
 
 from pocoflow.messages import escape
 
-__all__ = ["ROOT", "disable_logging", "get_logger", "setup_logging"]
+__all__ = ["ROOT", "OwnLogger", "disable_logging", "get_logger", "setup_logging"]
 
 ROOT = "pocoflow"
 
