@@ -10,7 +10,6 @@ from operator import or_
 from types import FunctionType
 from typing import Any
 
-from pocoflow.check.around import may_stop
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.control import solve
@@ -18,6 +17,7 @@ from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Subject
+from pocoflow.check.unseen import may_stop
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
 from pocoflow.messages import closest, type_label

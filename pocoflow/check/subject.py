@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypedDict, Unpack
 
-from pocoflow.check.around import lets_through
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
 from pocoflow.check.node_effects import UNKNOWN, Effects, Exit, Place, Places, place_at
 from pocoflow.check.schemas import Fields
 from pocoflow.check.store_use import Around, read_source
+from pocoflow.check.unseen import lets_through
 from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge

@@ -13,7 +13,7 @@ from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, short
-from pocoflow.values.callables import is_async
+from pocoflow.values.callables import unrun
 from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
@@ -97,8 +97,11 @@ class Hooks:
 def _check_shape(wanted: str, callback: Callable[..., object], parameters: str) -> None:
     if not callable(callback):
         raise HookError(f"{wanted}; {short(callback)} is not callable")
-    if is_async(callback):
-        raise HookError(f"{wanted} without awaiting it; {short(callback)} is a coroutine function")
+    kind = unrun(callback)
+    if kind is not None:
+        raise HookError(
+            f"{wanted} without awaiting it or going through it; {short(callback)} is {kind}"
+        )
     try:
         signature = inspect.signature(callback)
     except (ValueError, TypeError):

@@ -24,10 +24,12 @@ from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.engine.outcomes import own
-from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
+from pocoflow.errors import DatabaseError, DefinitionError, HookError, RunCancelled, RunPaused
 from pocoflow.logging import OwnLogger
+from pocoflow.messages import short
 from pocoflow.nodes.context import current
 from pocoflow.store.store import Store
+from pocoflow.values.callables import unrun
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -107,7 +109,18 @@ class RunHandle(Generic[StateT]):
             self._outcome.set_result(None)
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` when the run has ended, or at once if it has; from any thread."""
+        """Call ``callback`` when the run has ended, or at once if it has; from any thread.
+
+        Raises:
+            HookError: It cannot be called, or a call of it alone does nothing, as it is ``async``
+                or a generator function.
+        """
+        given: object = callback
+        kind = unrun(given) if callable(given) else "nothing that can be called"
+        if kind is not None:
+            raise HookError(
+                f"handle.add_done_callback(callback) calls callback(); {short(callback)} is {kind}"
+            )
         self._outcome.add_done_callback(lambda _: callback())
 
     @property

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.fields import FieldRef, StoreField, field_of
+from pocoflow.values.callables import unrun
 
 AnyNode: TypeAlias = Any
 """A ``Node``, which stands above this module."""
@@ -172,6 +173,11 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
         raise DefinitionError(
             f"{where}: value={short(value)}: it is a function from the exception to what the field "
             "that writes= names is to hold"
+        )
+    kind = unrun(value)
+    if kind is not None:
+        raise DefinitionError(
+            f"{where}: value={short(value)} is {kind}: it is called, and what it returns is written"
         )
     field = None if writes is None else field_of(writes)
     return Catch(node, classes, field, value if callable(value) else None)

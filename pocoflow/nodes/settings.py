@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
+from pocoflow.values.callables import unrun
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
@@ -68,6 +69,9 @@ def _problem(
             f"retry_on is {retry_on!r}: it must be an exception class, a "
             "tuple of them, or a function from the exception to a bool"
         )
+    kind = None if isinstance(retry_on, (type, tuple)) else unrun(retry_on)
+    if kind is not None:
+        return f"retry_on is {retry_on!r}, {kind}: it must be a function that returns a bool"
     return None
 
 

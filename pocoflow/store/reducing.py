@@ -9,6 +9,7 @@ branches. The functions here are the usual ones; any function of two arguments w
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from types import NoneType, UnionType
@@ -26,8 +27,11 @@ from typing import (
     get_origin,
 )
 
+from typing_extensions import TypeAliasType
+
 from pocoflow.errors import DefinitionError, MissingKeyError
 from pocoflow.messages import short
+from pocoflow.values.callables import unrun
 from pocoflow.values.changes import freeze, is_same
 from pocoflow.values.failures import add_note
 
@@ -96,11 +100,13 @@ def reducers_of(
     """
     reducers: dict[str, Reducer] = {}
     for name, hint, metadata in fields:
-        found = [one for said in (metadata, _of_optional(hint)) for one in _reducers(name, said)]
+        kind = bare(hint)
+        every = (metadata, metadata_of(hint), _of_optional(kind))
+        found = [one for said in every for one in _reducers(name, said)]
         if len(found) > 1:
             names = ", ".join(map(reducer_name, found))
             raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
-        for part in _parts(hint):
+        for part in _parts(kind):
             for one in _reducers(name, metadata_of(part)):
                 raise DefinitionError(
                     f"field {name!r} declares the reducer {reducer_name(one)} for a part of its "
@@ -136,6 +142,12 @@ def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
                     f"reducer: one is called with two arguments, (old, update), and this takes "
                     f"{inspect.signature(one)}"
                 )
+            gives = unrun(one)
+            if gives is not None:
+                raise DefinitionError(
+                    f"field {field!r} declares the reducer {reducer_name(one)}, {gives}: a reducer "
+                    "is called, and returns the new value"
+                )
             yield one
 
 
@@ -165,7 +177,7 @@ def _parts(hint: object) -> Iterator[object]:
     if get_origin(hint) is Annotated:
         within = within[:1]
     elif get_origin(hint) in (Union, UnionType) and _of_optional(hint):
-        within = [get_args(kind)[0] for kind in within if kind is not NoneType]
+        within = [bare(kind) for kind in within if kind is not NoneType]
     elif get_origin(hint) is Literal:
         within = []
     for part in within:
@@ -243,5 +255,32 @@ def _differences(old: Any, value: Any) -> Iterator[list[Any]]:
 
 
 def metadata_of(annotation: object) -> tuple[object, ...]:
-    """What an ``Annotated`` type says beside the type; nothing of any other type."""
-    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    """What an ``Annotated`` type, or a named alias of one, says; nothing of any other type."""
+    annotation = _unaliased(annotation)
+    if get_origin(annotation) is not Annotated:
+        return ()
+    kind, *said = get_args(annotation)
+    return (*metadata_of(kind), *said)
+
+
+def bare(annotation: Any) -> Any:
+    """A type without what ``Annotated`` says around it, and without a name for it."""
+    annotation = _unaliased(annotation)
+    while get_origin(annotation) is Annotated:
+        annotation = _unaliased(get_args(annotation)[0])
+    return annotation
+
+
+def _unaliased(annotation: Any) -> Any:
+    while True:
+        alias = get_origin(annotation) or annotation
+        if type(alias) not in _ALIASES:
+            return annotation
+        try:
+            value, arguments = alias.__value__, get_args(annotation)
+            annotation = value[arguments] if arguments else value
+        except (NameError, TypeError):
+            return annotation  # it names what is not there yet
+
+
+_ALIASES: tuple[type, ...] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))

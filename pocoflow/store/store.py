@@ -32,7 +32,7 @@ from pocoflow.store.reducing import reduced
 from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
 from pocoflow.store.schema.models import definitions_of, model_values
 from pocoflow.store.state import State
-from pocoflow.values.callables import is_async
+from pocoflow.values.callables import unrun
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -471,8 +471,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         given: object = observer
         if not callable(given):
             raise HookError(f"{wanted}; {short(given)} is not callable")
-        if is_async(given):
-            raise HookError(f"{wanted} without awaiting it; {short(given)} is a coroutine function")
+        kind = unrun(given)
+        if kind is not None:
+            raise HookError(
+                f"{wanted} without awaiting it or going through it; {short(given)} is {kind}"
+            )
         self._observers.append(observer)
         self._plain = False
 

@@ -32,6 +32,15 @@ def is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
 
 
+def unrun(function: Any) -> str | None:
+    """What a function is of which a call alone does nothing; ``None`` of any other."""
+    inner = _called(function)
+    if inspect.iscoroutinefunction(inner):
+        return "a coroutine function"
+    is_one = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+    return "a generator function" if is_one else None
+
+
 def is_generator(function: Any, *, asynchronous: bool | None = None) -> bool:
     """Whether a call of it, or of what it wraps, gives a generator in the place of a result."""
     function = function.__func__ if type(function) is MethodType else function

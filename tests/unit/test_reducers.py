@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from pocoflow import FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.errors import (
@@ -333,3 +336,71 @@ def test_what_no_increment_gives_is_refused(tmp_path: Path) -> None:
     replaced = loading(load, tmp_path, {"out": Annotated[list[str], latest]})
     assert replaced.resume("r")["out"] == ["B"]
     assert load.paid == ["a", "b"]
+
+
+Item = TypeVar("Item")
+Log = TypeAliasType("Log", Annotated[list[int], operator.add])
+Marked = TypeAliasType("Marked", Annotated[Log, "a remark"])
+Many = TypeAliasType("Many", Annotated[list[Item], append], type_params=(Item,))
+
+
+class Named(BaseModel):
+    """Fields whose reducers are declared by the names of types."""
+
+    log: Log = [0]
+    marked: Marked = [0]
+    maybe: Log | None = [0]
+    many: Many[int] = [0]
+
+
+def test_a_reducer_behind_a_named_type_counts() -> None:
+    """In a model and in a dict of types, also behind two names, an optional and arguments."""
+    kinds = {"log": Log, "marked": Marked, "many": Many[int]}
+    given = {name: [0] for name in kinds}
+    for store in (Store[Any](schema=Named), Store[Any](given, schema=kinds)):
+        for name in kinds:
+            store.reduce(name, 1 if name == "many" else [1])
+            assert store[name] == [0, 1]
+    optional: Store[Any] = Store(schema=Named)
+    optional.reduce("maybe", [1])
+    assert optional["maybe"] == [0, 1]
+
+
+def test_a_named_type_with_a_reducer_is_no_part_of_another() -> None:
+    """Nothing would call it there."""
+    with pytest.raises(DefinitionError, match="for a part of its value"):
+        Store(schema={"logs": dict[str, Log]})
+
+
+def test_a_dict_of_types_takes_a_reducer_of_a_class_with_a_configuration() -> None:
+    """Of a model and of a dataclass; a value that is not one is refused."""
+
+    @dataclass
+    class Point:
+        x: int = 0
+
+    annotated: Any = Annotated
+    for kind, value in ((Named, Named()), (Point, Point())):
+        store: Store[Any] = Store({"it": value}, schema={"it": annotated[kind, latest]})
+        store.reduce("it", value)
+        assert store["it"] == value
+        with pytest.raises(InvalidValueError):
+            store["it"] = 3
+
+
+async def later(old: Any, update: Any) -> Any:
+    """Give a coroutine."""
+    return update
+
+
+def steps(old: Any, update: Any) -> Any:
+    """Give a generator."""
+    yield update
+
+
+@pytest.mark.parametrize("reducer", [later, steps])
+def test_a_reducer_that_gives_no_value_is_refused(reducer: Any) -> None:
+    """Where it is declared, not after the node has been paid for."""
+    annotated: Any = Annotated
+    with pytest.raises(DefinitionError, match=r"a (coroutine|generator) function"):
+        Store(schema={"log": annotated[list[int], reducer]})

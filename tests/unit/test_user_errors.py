@@ -11,8 +11,8 @@ from typing import Any, NoReturn, Self
 import pytest
 from pydantic import BaseModel, field_validator
 
-from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, WorkflowDB, key
-from pocoflow.errors import InvalidValueError
+from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, WorkflowDB, key, node
+from pocoflow.errors import DefinitionError, HookError, InvalidValueError
 from pocoflow.failure import Failure
 
 
@@ -371,3 +371,39 @@ def test_a_validator_may_raise_a_frozen_error() -> None:
     with pytest.raises(InvalidValueError, match=r"field 'n': .* raised FrozenError") as caught:
         Flow(Write(), schema=Strict).run({})
     assert isinstance(caught.value.__cause__, FrozenError)
+
+
+def quiet() -> None:
+    """Do nothing."""
+
+
+async def nobody_awaits(*given: Any) -> bool:
+    """Give a coroutine."""
+    return False
+
+
+def nobody_goes_through(*given: Any) -> Any:
+    """Give a generator."""
+    yield given
+
+
+@pytest.mark.parametrize("callback", [nobody_awaits, nobody_goes_through])
+def test_what_a_call_alone_does_not_run_is_refused(callback: Any) -> None:
+    """Wherever a function is called for what it does or returns, when it is given."""
+    work = Node[Any, Any, Any](name="work")
+    flow: Flow[Any] = Flow(work)
+    said = "a (coroutine|generator) function"
+    with pytest.raises(DefinitionError, match=said):
+        node(retry_on=callback)(quiet)
+    with pytest.raises(DefinitionError, match=said):
+        work.catch(OSError, writes=key("o"), value=callback)
+    with pytest.raises(HookError, match=said):
+        flow.on("flow_end", callback)
+    with pytest.raises(HookError, match=said):
+        flow.subscribe(callback)
+    with pytest.raises(HookError, match=said):
+        Store().add_observer(callback)
+    handle = flow.run_background({})
+    with pytest.raises(HookError, match=said):
+        handle.add_done_callback(callback)
+    handle.wait()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaValidator
 from typing_extensions import is_typeddict
@@ -21,7 +22,7 @@ from pocoflow.messages import (
     short,
     type_label,
 )
-from pocoflow.store.reducing import metadata_of, reducers_of
+from pocoflow.store.reducing import bare, reducers_of
 from pocoflow.store.schema.cores import UNKNOWN, cause_of, has_validators, types_only
 from pocoflow.values import has_marks
 
@@ -34,7 +35,7 @@ class DictSchema:
         self.label = "the schema"
         self._checks = {key: _checker(key, expected) for key, expected in types.items()}
         self.definitions = {key: definition_label(hint, (), ()) for key, hint in types.items()}
-        self.reducers = reducers_of((key, hint, metadata_of(hint)) for key, hint in types.items())
+        self.reducers = reducers_of((key, hint, ()) for key, hint in types.items())
         self._unlike: set[str] = set()
 
     def names(self) -> Iterable[str]:
@@ -191,7 +192,7 @@ def _checker(key: str, expected: Any) -> _Check | None:
         return _instance_of(key, expected)
     try:
         config = ConfigDict(strict=True, arbitrary_types_allowed=True)
-        adapter = TypeAdapter(expected, config=None if is_typeddict(expected) else config)
+        adapter = TypeAdapter(expected, config=None if _has_config(bare(expected)) else config)
     except (PydanticSchemaGenerationError, PydanticUserError, NameError) as exc:
         raise DefinitionError(
             f"schema key {key!r}: {short(expected)} is not a type a value can be checked against "
@@ -201,6 +202,12 @@ def _checker(key: str, expected: Any) -> _Check | None:
     types = SchemaValidator(types_only(adapter.core_schema))
     holds = partial(types.validate_python, strict=True)
     return _Check(accepts, holds, has_validators(adapter.core_schema))
+
+
+def _has_config(kind: Any) -> bool:
+    """Whether a class has a configuration of its own, beside which Pydantic takes no other."""
+    is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return is_model or is_typeddict(kind) or is_dataclass(kind)
 
 
 def _is_typing_form(expected: object) -> bool:
