@@ -221,6 +221,8 @@ class Scope:
                 return None if made is None else Value(kind=made)
             case ast.JoinedStr():
                 return Value(kind=str)
+            case ast.IfExp(body=ast.Constant(value=one), orelse=ast.Constant(value=other)):
+                return Value(kind=type(one)) if type(one) is type(other) is str else None
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
                 return Value(kind=_DISPLAYS[type(node)])
             case ast.UnaryOp() | ast.List() | ast.Tuple() | ast.Set() | ast.Dict():

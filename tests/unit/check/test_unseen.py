@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import END, Flow, Node, Parallel, Subflow, bind, context, fields, node
+from pocoflow import END, Flow, Node, Parallel, Store, Subflow, bind, context, fields, node
 from pocoflow.errors import FlowValidationError, MissingKeyError
 from pocoflow.middleware import Around, Visit
 
@@ -224,3 +224,17 @@ def test_a_constant_that_is_set_anew_is_read_anew(
     assert severities(old) == {"PF201": "error"}
     monkeypatch.setattr(reader, "KEY", "a")
     old.run({"b": ""})
+
+
+class Either(Node[Any, Any, Any]):
+    """Writes one of two texts."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> None:
+        """Write it."""
+        store["n"] = "x" if store["a"] else "y"
+
+
+def test_one_of_two_texts_is_a_text() -> None:
+    """No number, so the write is an error whichever it is; a field of text takes it."""
+    assert severities(Flow(Either(), schema=Doc)) == {"PF203": "error"}
+    assert severities(Flow(Either(), schema={"n": str, "a": str})) == {}
