@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pocoflow import WorkflowDB
+from pocoflow.db import RunRow
 
 GOAL = 1.0
 """Milliseconds that a listing by thread or label may take."""
@@ -42,7 +42,7 @@ def measure(path: Path) -> dict[str, tuple[int, float]]:
     """How many runs each listing finds, and its median time in milliseconds."""
     found = {}
     with WorkflowDB(path) as db:
-        asked: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        asked: dict[str, Callable[[], list[RunRow]]] = {
             "by thread": lambda: db.list_runs(10, thread="user 77"),
             "by label": lambda: db.list_runs(10, labels={"user": "user 77"}),
             "by a common label": lambda: db.list_runs(10, labels={"even": "0"}),

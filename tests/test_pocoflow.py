@@ -315,7 +315,7 @@ def test_flow_guards_against_infinite_loops() -> None:
     with WorkflowDB("pocoflow.db") as db:
         (run,) = db.list_runs()
     assert run["status"] == "failed"
-    assert "max_steps" in run["error_msg"]
+    assert "max_steps" in (run["error_msg"] or "")
 
 
 # -- Core Concepts: AsyncNode -------------------------------------------------------------------

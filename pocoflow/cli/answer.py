@@ -85,8 +85,8 @@ class _Desk:
         Raises:
             AnswerError: It was answered, its deadline has passed, or its run has ended.
         """
-        run = self.database.get_run(one.run_id) or {}
-        if run.get("status") in _OVER:
+        run = self.database.get_run(one.run_id)
+        if run is not None and run["status"] in _OVER:
             raise AnswerError(f"run {one.run_id!r} is {run['status']}: it takes no answer")
         for now in self.asked(one.run_id):
             if now.question == one.question:

@@ -10,7 +10,7 @@ from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.views.targets import DATABASE, check_there, command
 
 if TYPE_CHECKING:
-    from pocoflow.db import WorkflowDB
+    from pocoflow.db import RunRow, WorkflowDB
 
 __all__ = [
     "DATABASE",
@@ -75,7 +75,7 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
         raise CommandError(str(exc)) from exc
 
 
-def find_run(db: WorkflowDB, given: str) -> dict[str, Any]:
+def find_run(db: WorkflowDB, given: str) -> RunRow:
     """The row of the run of an id, or of the only one whose id begins so.
 
     Raises:
@@ -96,7 +96,7 @@ def find_run(db: WorkflowDB, given: str) -> dict[str, Any]:
     return _row(db, given)
 
 
-def _row(db: WorkflowDB, run_id: str) -> dict[str, Any]:
+def _row(db: WorkflowDB, run_id: str) -> RunRow:
     try:
         db.number(run_id)
     except RunNotFoundError as exc:  # it suggests the nearest id

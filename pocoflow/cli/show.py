@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pocoflow.cli.asked import history
 from pocoflow.cli.database import command, find_run, open_database
 from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table, width
-from pocoflow.db import WorkflowDB
+from pocoflow.db import EventRow, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 from pocoflow.nodes.spending import sum_of
@@ -88,7 +88,7 @@ def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", "spent", *_costs(expenses))
     if questions:
         yield from ("", "questions", *history(questions))
-    remarks = [(_title(event), event["note"]) for event in events if _is_remark(event)]
+    remarks = [(_title(event), event["note"] or "") for event in events if _is_remark(event)]
     if remarks:
         yield from ("", "remarks")
     for title, remark in remarks:
@@ -142,7 +142,7 @@ def _utc(text: object) -> str:
     return f"{time} UTC" if time else ""
 
 
-def _timeline(events: list[dict[str, Any]]) -> list[str]:
+def _timeline(events: Sequence[EventRow]) -> list[str]:
     first = parse_time(events[0]["ts"]) if events else None
     rows = []
     for event in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -36,6 +36,17 @@ class CheckpointRow(Mapping[str, Any]):
     def __init__(self, database: Checkpoints, row: dict[str, Any]) -> None:
         self._database = database
         self._row = row
+
+    @overload
+    def __getitem__(self, key: Literal["id", "step"]) -> int: ...
+
+    @overload
+    def __getitem__(
+        self, key: Literal["run_id", "node_name", "store_json", "created_at"]
+    ) -> str: ...
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
 
     def __getitem__(self, key: str) -> Any:
         if key == "store_json" and key not in self._row:

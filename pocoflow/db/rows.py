@@ -18,6 +18,53 @@ Status: TypeAlias = Literal["queued", "running", "paused", "completed", "failed"
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+
+class RunRow(TypedDict):
+    """What ``get_run`` and ``list_runs`` return: plain dicts; times are ISO-8601 text in UTC."""
+
+    run_id: str
+    flow_name: str
+    status: Status
+    started_at: str | None
+    completed_at: str | None
+    total_steps: int
+    current_node: str | None
+    error_msg: str | None
+    error_type: str | None
+    traceback: str | None
+    run_no: int
+    owned: int
+    token: str
+    store_name: str
+    cancel_requested: int
+    parent_run_id: str | None
+    parent_step: int | None
+    graph_no: int | None
+    fence: int
+    thread: str | None
+    due_at: str | None
+    labels: dict[str, str]
+
+
+class EventRow(TypedDict):
+    """What ``get_events`` returns: plain dicts; ``event`` may be what ``save_event`` was given."""
+
+    id: int
+    run_id: str
+    step: int | None
+    node_name: str | None
+    event: str
+    action: str | None
+    elapsed_ms: float | None
+    error_msg: str | None
+    ts: str
+    attempt: int | None
+    error_type: str | None
+    traceback: str | None
+    path: str | None
+    note: str | None
+
+
 _Fits: TypeAlias = Callable[[Any], bool]
 
 _DEEPEST = 500

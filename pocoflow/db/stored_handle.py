@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pocoflow.db.following import Glances
 from pocoflow.errors import RunCancelled, RunFailedError, RunNotFoundError, RunPaused
 
 if TYPE_CHECKING:
     from pocoflow.db.following import Until
-    from pocoflow.db.rows import Status
+    from pocoflow.db.rows import RunRow, Status
     from pocoflow.db.workflow import WorkflowDB
     from pocoflow.graph.event_types import Followed
     from pocoflow.store.store import Store
@@ -46,7 +46,7 @@ class StoredRunHandle:
     @property
     def status(self) -> Status:
         """The run's status now, as :meth:`WorkflowDB.get_run` has it."""
-        return cast("Status", self._row()["status"])
+        return self._row()["status"]
 
     @property
     def is_done(self) -> bool:
@@ -120,7 +120,7 @@ class StoredRunHandle:
                     "or cancel() it"
                 )
 
-    def _row(self) -> dict[str, Any]:
+    def _row(self) -> RunRow:
         row = self._database.get_run(self.run_id)
         if row is None:
             raise RunNotFoundError(f"run {self.run_id!r} is not in {self._database.path} any more")

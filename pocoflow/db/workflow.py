@@ -27,7 +27,7 @@ from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
-from pocoflow.db.rows import STATUSES, Status
+from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import (
@@ -171,7 +171,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
                     (*columns.values(), run_no),
                 )
 
-    def get_run(self, run_id: str) -> dict[str, Any] | None:
+    def get_run(self, run_id: str) -> RunRow | None:
         """The run's row, or ``None``. A run whose process is gone reads as failed."""
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         return None if row is None else self._truthful(row)
@@ -187,7 +187,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         before: int | None = None,
         thread: str | None = None,
         labels: Mapping[str, str] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[RunRow]:
         """The newest runs, last created first. A run whose process is gone reads as failed.
 
         Args:
@@ -224,7 +224,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         if labels and thread is None:
             query = "runs_labelled"
             wanted["key"], wanted["value"] = next(iter(labels.items()))
-        found: list[dict[str, Any]] = []
+        found: list[RunRow] = []
         last = (1 << 63) - 1 if before is None else before
         while len(found) < limit:
             rows = self.connection.rows(QUERIES[query], {**wanted, "before": last})
@@ -254,10 +254,12 @@ class WorkflowDB(Questions, Checkpoints, Following):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        run = self.get_run(run_id) or {}
-        waits = run.get("status") in ("queued", "running", "paused")
-        if not waits and run.get("error_type") != "Interrupted":
-            self.number(run_id)  # says so if there is no such run
+        run = self.get_run(run_id)
+        if run is None:
+            self.number(run_id)  # says so
+            return False
+        waits = run["status"] in ("queued", "running", "paused")
+        if not waits and run["error_type"] != "Interrupted":
             return False
         with self.writing() as raw:
             # It may have paused, or gone on, since we looked.
@@ -272,14 +274,15 @@ class WorkflowDB(Questions, Checkpoints, Following):
         append_foreign(raw, number, Kind.CANCELLED, row[0])
         return True
 
-    def _truthful(self, row: sqlite3.Row) -> dict[str, Any]:
+    def _truthful(self, row: sqlite3.Row) -> RunRow:
         run = _run(row)
         if run["owned"] and run["status"] == "running" and not self.locks.is_held(run["run_no"]):
             # Between our read and our look at the lock the run may have ended by itself.
             again = self.connection.row(QUERIES["run_by_id"], (run["run_id"],))
             run = _run(again) if again is not None else run
             if run["owned"] and run["status"] == "running":
-                run.update(status="failed", error_msg=INTERRUPTED, error_type="Interrupted")
+                run["status"], run["error_type"] = "failed", "Interrupted"
+                run["error_msg"] = INTERRUPTED
                 self._persist_interrupted(run)
         return run
 
@@ -451,8 +454,10 @@ class WorkflowDB(Questions, Checkpoints, Following):
         of_labels: Mapping[str, Amounts],
     ) -> list[Budget]:
         """The budgets that a run shares with others, and what these have spent."""
-        run, besides = self.get_run(run_id) or _NEW_RUN, self.number(run_id)
-        found = []
+        besides, run = self.number(run_id), self.get_run(run_id)
+        found: list[Budget] = []
+        if run is None:  # it was removed meanwhile
+            return found
         if of_thread is not None and run["thread"] is not None:
             wanted = {"thread": run["thread"], "flows": json.dumps(list(flows)), "besides": besides}
             before = spent_by(self.connection, "spending_of_thread", wanted)
@@ -464,7 +469,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
                 found.append(Budget(f"the runs of {key}={value}", limits, before))
         return found
 
-    def get_events(self, run_id: str) -> list[dict[str, Any]]:
+    def get_events(self, run_id: str) -> list[EventRow]:
         """The events of a run in their order.
 
         Raises:
@@ -472,7 +477,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         """
         self.number(run_id)  # says so if there is no such run
         rows = self.connection.rows(QUERIES["events_of_run"], (run_id,))
-        return [dict(row) for row in rows]
+        return cast("list[EventRow]", [dict(row) for row in rows])
 
 
 _NEW_RUN: dict[str, Any] = {
@@ -493,11 +498,11 @@ _NEW_RUN: dict[str, Any] = {
 }
 
 
-def _run(row: sqlite3.Row) -> dict[str, Any]:
+def _run(row: sqlite3.Row) -> RunRow:
     run = dict(row)
     if "labels" in run:
         run["labels"] = json.loads(run["labels"])  # as SQLite has just put it together
-    return run
+    return cast("RunRow", run)
 
 
 def _close(connection: Connection, locks: RunLocks) -> None:

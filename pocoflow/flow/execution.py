@@ -96,8 +96,8 @@ class Execution(Generic[StateT]):
         except RunLostError as exc:
             _log.warning("%s", exc)
         except Exception as exc:
-            run = database.get_run(run_id) or {}
-            if isinstance(exc, DatabaseError) and run.get("error_type") == "Interrupted":
+            run = database.get_run(run_id)
+            if isinstance(exc, DatabaseError) and run and run["error_type"] == "Interrupted":
                 raise
             _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
         return database.handle(run_id).status

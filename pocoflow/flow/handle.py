@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -141,7 +141,7 @@ class RunHandle(Generic[StateT]):
                 _log.debug("run %r: its status could not be read: %s", self.run_id, exc)
             else:
                 if row is not None:
-                    return cast("Status", row["status"])
+                    return row["status"]
         if not self._outcome.done():
             return "running"
         error = self._outcome.exception()

@@ -58,7 +58,7 @@ def _when(is_paused: bool) -> str:
 def _cancel(path: str, run_id: str) -> str:
     with WorkflowDB(path) as database:
         asked = database.request_cancel(run_id)
-        status = (database.get_run(run_id) or {}).get("status")
+        status = database.handle(run_id).status
     if not asked:
         return "It had ended already."
     return "It is cancelled." if status == "cancelled" else "Asked it to stop after this step."

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pocoflow.address import plain
-from pocoflow.db import Status, WorkflowDB
+from pocoflow.db import RunRow, Status, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
@@ -76,17 +76,23 @@ class Filters:
         return None if self.labels else self.found_by.strip() or None
 
 
+class ListedRun(RunRow):
+    """A run in a list: when its current node began, if it runs, and how many questions are open."""
+
+    node_began: str | None
+    questions: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunsPage:
     """A page of runs.
 
     Attributes:
-        runs: Their rows, the newest first; ``node_began`` is when the current node began, for
-            those that run, and ``questions`` how many of theirs are open.
+        runs: Their rows, the newest first.
         following: The ``run_no`` that the next page comes before; ``None`` on the last page.
     """
 
-    runs: list[dict[str, Any]]
+    runs: list[ListedRun]
     following: int | None
 
 
@@ -105,12 +111,12 @@ def read_page(
         thread=filters.thread,
         labels=filters.labels,
     )
-    runs = rows[:size]
     open_questions = waiting(database)
-    for run in runs:
-        run["questions"] = open_questions.get(run["run_id"], 0)
-        is_running = run["status"] == "running"
-        run["node_began"] = node_began(database, run["run_no"]) if is_running else None
+    runs: list[ListedRun] = []
+    for run in rows[:size]:
+        began = node_began(database, run["run_no"]) if run["status"] == "running" else None
+        questions = open_questions.get(run["run_id"], 0)
+        runs.append({**run, "node_began": began, "questions": questions})
     return RunsPage(runs, runs[-1]["run_no"] if len(rows) > size else None)
 
 

@@ -148,7 +148,7 @@ def asked(folder: Path, run_id: str = "r") -> list[dict[str, Any]]:
 def status(folder: Path, run_id: str = "r") -> str:
     """How a run stands."""
     with WorkflowDB(folder / "runs.db", read_only=True) as db:
-        return str((db.get_run(run_id) or {})["status"])
+        return db.handle(run_id).status
 
 
 class Terminal:

@@ -94,7 +94,7 @@ def failed() -> None:
 def status() -> str:
     """What the run reads as."""
     with WorkflowDB("runs.db") as db:
-        return str((db.get_run("r") or {})["status"])
+        return db.handle("r").status
 
 
 def test_resume_finishes_a_run_without_paying_again(folder: Path) -> None:

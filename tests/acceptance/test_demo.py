@@ -24,6 +24,7 @@ from pocoflow.cli.demo.grounding import CheckError, check_name, check_rewrite
 from pocoflow.cli.demo.models import ModelError, OnToken, Prompt
 from pocoflow.cli.demo.passages import is_speech, split_lines, split_passages
 from pocoflow.cli.output import CommandError
+from pocoflow.db import RunRow
 
 # -- once for real --------------------------------------------------------------------------------
 
@@ -223,7 +224,7 @@ class Demo:
         assert code == 0
         return self.out.getvalue()
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[RunRow]:
         with WorkflowDB(self.database, read_only=True) as db:
             return db.list_runs()
 

@@ -44,6 +44,7 @@ from tests.durability.flows import (
     oracle,
     same,
 )
+from tests.rows import row_of
 
 __all__ = [
     "Cut",
@@ -266,7 +267,7 @@ def inspect(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]
         runs = db.list_runs()
         if not runs:
             return problems, acknowledged
-        run = db.get_run(_RUN_ID) or {}
+        run = row_of(db, _RUN_ID)
         if ended and run["status"] != "completed":
             problems.append(f"was told to be completed, reads {run['status']}")
         if run["status"] != "completed" and not (shape.asks and run["status"] == "paused"):
@@ -306,9 +307,9 @@ def settle(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
     wanted = expected(trial.shape)
     problems = _integrity(database)
     with WorkflowDB(database) as db:
-        run = db.get_run(_RUN_ID) or {}
-        if run.get("status") != "completed" or run["total_steps"] != wanted.steps:
-            problems.append(f"is {run.get('status')} after {run.get('total_steps')} steps")
+        run = row_of(db, _RUN_ID)
+        if run["status"] != "completed" or run["total_steps"] != wanted.steps:
+            problems.append(f"is {run['status']} after {run['total_steps']} steps")
         store = db.load_checkpoint(
             _RUN_ID, wanted.steps - 1, schema=shape_of(trial.shape).schema
         ).as_dict()
@@ -317,7 +318,7 @@ def settle(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
         ends = ("node_end", "node_error")  # the errors here are caught
         events = Counter(e["step"] for e in db.get_events(_RUN_ID) if e["event"] in ends)
         if events != Counter(range(wanted.steps)):
-            problems.append(f"ends of steps {sorted(events.elements())}")
+            problems.append(f"ends of steps {list(events.elements())}")
         left = db.connection.rows("SELECT count(*) FROM pf_log WHERE kind IN (3, 4, 5, 6)")[0][0]
         if left:
             problems.append(f"{left} rows are left in the journal")

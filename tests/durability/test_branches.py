@@ -23,6 +23,7 @@ from pocoflow import FanOut, Flow, Parallel, WorkflowDB, context, fields, key, n
 from pocoflow.db.log import Kind
 from pocoflow.node import NodeLike
 from pocoflow.reducers import append, item
+from tests.rows import row_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -140,7 +141,7 @@ def finished(folder: Path) -> set[str]:
     """The idempotency keys of what the database knows to be finished."""
     found = set()
     with WorkflowDB(folder / "runs.db") as db:
-        token = (db.get_run("r") or {})["token"]
+        token = row_of(db, "r")["token"]
         scopes, counts = {0: ""}, Counter[int]()
         for row in db.connection.rows("SELECT kind, line, item, data FROM pf_log ORDER BY id"):
             kind, line = row["kind"], row["line"]
@@ -164,7 +165,7 @@ def lines(folder: Path) -> list[str]:
 def result(shape: str, folder: Path) -> dict[str, Any]:
     """The store at the end."""
     with WorkflowDB(folder / "runs.db") as db:
-        row = db.get_run("r") or {}
+        row = row_of(db, "r")
         assert row["status"] == "completed"
         return db.load_checkpoint("r", row["total_steps"] - 1, schema=Board).as_dict()
 

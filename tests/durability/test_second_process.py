@@ -395,10 +395,10 @@ def test_a_hard_link_is_refused(start: Start, path: Path) -> None:
         with pytest.raises(DatabaseFileError, match=r"has 2 names \(hard links\)"):
             WorkflowDB(second, read_only=read_only)
     with WorkflowDB(path, read_only=True) as db:
-        assert (db.get_run("r") or {})["status"] == "running"
+        assert db.handle("r").status == "running"
     assert first.end() == "completed"
     with WorkflowDB(second, read_only=True) as db:
-        assert (db.get_run("r") or {})["status"] == "completed"
+        assert db.handle("r").status == "completed"
     second.unlink()
     assert check(path) == LAST + 1
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from pocoflow import AskNode, Flow, Node, Question, Store, WorkflowDB, cli, context
+from pocoflow.db import EventRow, RunRow
 
 __all__ = ["TARGETS", "Load", "Outcome", "idle_cost", "trial"]
 
@@ -341,8 +342,8 @@ def _gaps(ticks: list[str]) -> Iterator[str]:
 def _measure(
     outcome: Outcome,
     db: WorkflowDB,
-    run: dict[str, Any],
-    events: list[dict[str, Any]],
+    run: RunRow,
+    events: list[EventRow],
     answered: dict[str, float],
 ) -> None:
     """How long it took from when a run was due until a worker had it."""
@@ -351,7 +352,7 @@ def _measure(
     name = run["flow_name"]
     if name in ("plain", "each_second"):
         kind = "queued" if name == "plain" else "schedule"
-        outcome.waits[kind].append(began[0] - _seconds(run["due_at"]))
+        outcome.waits[kind].append(began[0] - _seconds(str(run["due_at"])))
         return
     (asked,) = db.get_questions(run["run_id"])
     due = answered[run["run_id"]] if name == "asking" else _seconds(str(asked.deadline))

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
 from pocoflow.engine import commits
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
+from tests.rows import row_of
 
 WAIT = 60.0
 """Seconds after which something that should have happened long ago is given up."""
@@ -249,7 +250,7 @@ def test_a_result_for_which_there_is_no_room_is_named(
         told = "the disk is full .*has finished, and its result could not be recorded: a resume"
         with pytest.raises(DatabaseFileError, match=told):
             flow.run({}) if way == "run" else asyncio.run(flow.run_async({}))
-        assert "could not be recorded" in (db.get_run("r") or {})["error_msg"]
+        assert "could not be recorded" in (row_of(db, "r")["error_msg"] or "")
         db.connection._current().execute("PRAGMA max_page_count = 100000")
         flow.resume("r")
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 import pocoflow
 from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
+from pocoflow.db import EventRow, RunRow
 from pocoflow.errors import (
     ActionError,
     DatabaseBusyError,
@@ -732,16 +733,16 @@ def check_record(ending: Ending, path: Path, steps: int, raised: BaseException |
         if ending.error == INTERRUPTED:
             assert endings == []
             assert run["error_type"] == "Interrupted"
-            assert run["error_msg"].startswith("interrupted: ")
+            assert (run["error_msg"] or "").startswith("interrupted: ")
         else:
             check_last_events(ending, run, events, endings, raised)
 
 
 def check_last_events(
     ending: Ending,
-    run: dict[str, Any],
-    events: list[dict[str, Any]],
-    endings: list[dict[str, Any]],
+    run: RunRow,
+    events: list[EventRow],
+    endings: list[EventRow],
     raised: BaseException | None,
 ) -> None:
     """One event tells of the ending, it is the last one, and the error is on record in full."""
@@ -752,13 +753,17 @@ def check_last_events(
         assert (run["error_type"], run["error_msg"], run["traceback"]) == (None, None, None)
         return
     assert isinstance(ending.error, type)
+    name, said, traceback = run["error_type"], run["error_msg"], run["traceback"]
+    assert name is not None
+    assert said is not None
+    assert traceback is not None
     if raised is not None and ending.error is ending.caller:
-        assert run["error_type"].split(".")[-1] == type(raised).__name__
+        assert name.split(".")[-1] == type(raised).__name__
     else:
-        assert run["error_type"].split(".")[-1] == ending.error.__name__
-    assert ending.says in run["error_msg"]
-    assert run["traceback"].startswith("Traceback (most recent call last)")
-    assert run["error_type"].split(".")[-1] in run["traceback"]
+        assert name.split(".")[-1] == ending.error.__name__
+    assert ending.says in said
+    assert traceback.startswith("Traceback (most recent call last)")
+    assert name.split(".")[-1] in traceback
     told = [event for event in events if event["event"] == "node_error"]
     assert len(told) == ending.hooks.count("node_error")
     for event in (*told, *(events[-1:] if ending.status == "failed" else ())):
@@ -766,7 +771,7 @@ def check_last_events(
             assert event[column] == run[column]
     for event in told:
         assert (event["node_name"], event["step"]) == ("Middle", 1)
-        assert "pocoflow: in " in event["traceback"]
+        assert "pocoflow: in " in (event["traceback"] or "")
 
 
 @pytest.fixture
@@ -845,7 +850,7 @@ def test_an_error_whose_message_fails_is_on_record(world: World) -> None:
     assert world.db is not None
     (run,) = world.db.list_runs()
     assert run["status"] == "failed"
-    assert run["error_type"].endswith("Mute")
+    assert (run["error_type"] or "").endswith("Mute")
     assert run["error_msg"] == "<its message raised Boom>"
 
 
@@ -863,7 +868,7 @@ def test_the_cause_of_an_error_is_in_its_traceback(world: World) -> None:
     (run,) = world.db.list_runs()
     assert run["error_msg"] == "the second"
     for part in ("OSError: the first", "direct cause", "in fail", "in exec of node 'Middle'"):
-        assert part in run["traceback"]
+        assert part in (run["traceback"] or "")
 
 
 # -- the endings that need a process of their own -----------------------------------------------

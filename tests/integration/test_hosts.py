@@ -383,4 +383,4 @@ def test_a_server_that_stops_cancels_what_runs(tmp_path: Path) -> None:
     with WorkflowDB(server.database, read_only=True) as db:
         [run] = db.list_runs()
     assert run["status"] == "cancelled"
-    assert "graceful shutdown" in run["error_msg"]
+    assert "graceful shutdown" in (run["error_msg"] or "")

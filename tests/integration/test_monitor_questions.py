@@ -265,7 +265,7 @@ def test_a_paused_run_is_cancelled(path: Path) -> None:
     app.button(key="m.cancel").click().run()
     assert told(app, "green") == [["", "It is cancelled."]]
     with WorkflowDB(path) as db:
-        assert (db.get_run("r") or {})["status"] == "cancelled"
+        assert db.handle("r").status == "cancelled"
     assert not [one for one in app.button if one.label == "Answer"]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pocoflow import Flow, Node, WorkflowDB
 from pocoflow.db.oslocks import HAS_OPEN_FILE_LOCKS
+from tests.rows import row_of
 
 pytestmark = pytest.mark.skipif(
     not HAS_OPEN_FILE_LOCKS, reason="only descriptors with locks of their own can be kept open"
@@ -115,7 +116,7 @@ def test_an_older_copy_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
         (tmp_path / left).unlink(missing_ok=True)
     with WorkflowDB(tmp_path / "runs.db") as db:
         assert db.load_checkpoint("r", 3)["n"] == 4
-        assert (db.get_run("r") or {})["error_type"] == "Interrupted"
+        assert row_of(db, "r")["error_type"] == "Interrupted"
 
 
 def test_another_database_is_noticed_at_the_next_commit(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_program_that_ends_after_it_left_a_stream_leaves_no_running_run(
     )
     assert ended.returncode == (how in ("raises", "exits"))
     with WorkflowDB(tmp_path / "runs.db", read_only=True) as db:
-        assert (db.get_run("r") or {})["status"] == "cancelled"
+        assert db.handle("r").status == "cancelled"
 
 
 @pytest.mark.parametrize("how", ["leaves_async", "keeps_async"])
@@ -104,4 +104,4 @@ def test_a_program_that_ends_after_it_left_an_asynchronous_stream(how: str, tmp_
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     with WorkflowDB(tmp_path / "runs.db", read_only=True) as db:
-        assert (db.get_run("r") or {})["status"] == "cancelled"
+        assert db.handle("r").status == "cancelled"

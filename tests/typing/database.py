@@ -6,7 +6,7 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, WorkflowDB
-from pocoflow.db import CheckpointRow
+from pocoflow.db import CheckpointRow, EventRow, RunRow, Status
 
 
 class Article(BaseModel):
@@ -22,12 +22,17 @@ with WorkflowDB("pocoflow.db") as db:
     assert_type(db, WorkflowDB)
 
 assert_type(WorkflowDB(Path("pocoflow.db"), synchronous="NORMAL", read_only=True), WorkflowDB)
-assert_type(db.list_runs(), list[dict[str, Any]])
-assert_type(db.list_runs(10)[0]["run_id"], Any)
-assert_type(db.get_run("run-1"), dict[str, Any] | None)
-assert_type(db.get_events("run-1")[0]["event"], Any)
+assert_type(db.list_runs(), list[RunRow])
+assert_type(db.list_runs(10)[0]["run_id"], str)
+assert_type(db.list_runs(10)[0]["status"], Status)
+assert_type(db.list_runs(10)[0]["labels"], dict[str, str])
+assert_type(db.get_run("run-1"), RunRow | None)
+assert_type(db.get_events("run-1"), list[EventRow])
+assert_type(db.get_events("run-1")[0]["event"], str)
+assert_type(db.get_events("run-1")[0]["step"], int | None)
 assert_type(db.get_checkpoints("run-1"), list[CheckpointRow])
-assert_type(db.get_checkpoints("run-1")[-1]["step"], Any)
+assert_type(db.get_checkpoints("run-1")[-1]["step"], int)
+assert_type(db.get_checkpoints("run-1")[-1]["store_json"], str)
 assert_type(db.load_checkpoint("run-1", 2), Store[Any])
 assert_type(db.load_checkpoint("run-1", step=2), Store[Any])
 assert_type(db.load_checkpoint("run-1", 2, schema={"query": str}), Store[Any])
@@ -60,6 +65,11 @@ db.load_checkpoint("run-1", 2, schema=int)  # type: ignore[type-var]  # ty: igno
 db.load_checkpoint("run-1", 2, schema=Article).state.sumary  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 Flow(start=Node(), schema=Article).run(db.load_checkpoint("run-1", 2, schema=Comment))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.get_run("run-1")["status"]  # type: ignore[index]  # ty: ignore[not-subscriptable]
+runs[0]["state"]  # type: ignore[typeddict-item]  # ty: ignore[invalid-typed-dict-key]
+db.list_runs(status="complete")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+wrong: Status = "complete"  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+runs[0]["status"] = "complete"  # type: ignore[typeddict-item]  # ty: ignore[invalid-assignment]
+db.get_events("run-1")[0]["node"]  # type: ignore[typeddict-item]  # ty: ignore[invalid-typed-dict-key]
 db.get_run(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.list_runs("10")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.list_runs().run_id  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]

@@ -71,7 +71,7 @@ def test_an_answer_that_is_of_no_use_can_be_replaced(tmp_path: Path) -> None:
         assert db.answer_json("r", {"number": 3}, by="ann") == []
         with pytest.raises(ResumeError, match=r"not even.*take another one in its place"):
             flow.resume("r")
-        assert (db.get_run("r") or {})["status"] == "paused"
+        assert db.handle("r").status == "paused"
         flow.answer_json("r", {"number": 4}, by="bob")
         store: Store[State] = flow.resume("r")
         assert store.state.found == Even(number=4)

@@ -40,6 +40,7 @@ from pocoflow.events import FlowPaused, NodeAsked
 from pocoflow.failure import Failure
 from pocoflow.node import BatchNode
 from pocoflow.reducers import append
+from tests.rows import row_of
 from tests.unit.clocks import set_clock
 
 calls: list[str] = []
@@ -131,7 +132,7 @@ def test_an_answer_is_the_result_of_exec(path: Path) -> None:
     assert (paused.questions, calls) == ((1,), ["write", "approve"])
     with WorkflowDB(path) as db:
         (asked,) = db.pending()
-        row = db.get_run(paused.run_id) or {}
+        row = row_of(db, paused.run_id)
         assert (row["status"], row["current_node"], row["total_steps"]) == ("paused", "approve", 1)
     assert (asked.text, asked.context, asked.node) == (
         "Publish?",
@@ -171,7 +172,7 @@ def test_every_way_to_run_pauses(driver: str, path: Path) -> None:
     with pytest.raises(RunPaused):
         ways[driver]()
     with WorkflowDB(path) as db:
-        assert (db.get_run("r") or {})["status"] == "paused"
+        assert db.handle("r").status == "paused"
     flow.answer("r", approve.reply(True))
     assert asyncio.run(flow.resume_async("r"))["approved"] is True
 
@@ -652,7 +653,7 @@ def test_a_nested_flow_pauses_as_a_whole(path: Path) -> None:
     flow.then(inner, note_again)
     paused = pause(flow)
     with WorkflowDB(path) as db:
-        assert (db.get_run(paused.run_id) or {})["current_node"] == "inner/ask"
+        assert row_of(db, paused.run_id)["current_node"] == "inner/ask"
     flow.answer(paused.run_id, ask.reply("a"))
     assert flow.resume(paused.run_id)["log"] == ["cats", "ask=a", "again"]
 
@@ -695,7 +696,7 @@ def test_recover_goes_on_with_what_was_answered(path: Path) -> None:
     flow.answer(first.run_id, approve.reply(True))
     assert flow.recover() == {first.run_id: None}
     with WorkflowDB(path) as db:
-        assert (db.get_run(second.run_id) or {})["status"] == "paused"
+        assert db.handle(second.run_id).status == "paused"
 
 
 def test_a_cancelled_run_can_be_asked_again(path: Path) -> None:
@@ -705,7 +706,7 @@ def test_a_cancelled_run_can_be_asked_again(path: Path) -> None:
     with WorkflowDB(path) as db:
         assert db.request_cancel(paused.run_id)
         assert not db.request_cancel(paused.run_id)
-        assert (db.get_run(paused.run_id) or {})["status"] == "cancelled"
+        assert db.handle(paused.run_id).status == "cancelled"
         assert [e["event"] for e in db.get_events(paused.run_id)][-1] == "flow_cancelled"
         with pytest.raises(RunPaused):
             flow.resume(paused.run_id)

@@ -82,7 +82,7 @@ def paused(flow: Flow[Any]) -> str:
 
 def status(db: WorkflowDB, run_id: str) -> object:
     """How a run reads."""
-    return (db.get_run(run_id) or {})["status"]
+    return db.handle(run_id).status
 
 
 def before(

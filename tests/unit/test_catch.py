@@ -177,7 +177,7 @@ def test_an_edge_to_END_completes_the_run(tmp_path: Path) -> None:
     flow.then(broken, use).then(broken.catch(ValueError), END)
     flow.run({})
     with WorkflowDB(tmp_path / "runs.db") as db:
-        assert (db.get_run("r") or {})["status"] == "completed"
+        assert db.handle("r").status == "completed"
 
 
 def test_a_caught_error_is_a_step_on_record(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_caught_error_is_a_step_on_record(tmp_path: Path) -> None:
             "ValueError",
             "no",
         )
-        assert "Traceback" in event["traceback"]
+        assert "Traceback" in (event["traceback"] or "")
 
 
 def test_a_resume_goes_on_behind_the_edge(tmp_path: Path) -> None:
@@ -587,5 +587,5 @@ def test_a_failing_commit_is_neither_caught_nor_collected(
         flow.run({}) if driver == "run" else asyncio.run(flow.run_async({}))
     monkeypatch.undo()
     with WorkflowDB(tmp_path / "runs.db") as db:
-        assert (db.get_run("r") or {})["status"] == "failed"
+        assert db.handle("r").status == "failed"
     assert flow.resume("r")["failure"] is None

@@ -12,6 +12,7 @@ import pytest
 
 from pocoflow import END, Flow, Node, Parallel, RunCancelled, Store, WorkflowDB, context, node
 from pocoflow.errors import DeadlineError, DefinitionError
+from tests.rows import row_of
 
 SOON = 0.02
 NEVER = 600.0
@@ -59,7 +60,7 @@ def test_a_late_run_is_stopped_and_fails(how: str, driver: str, place: str, tmp_
     assert isinstance(caught.value, TimeoutError)
     assert isinstance(caught.value.__cause__, RunCancelled)
     with WorkflowDB(tmp_path / "runs.db") as db:
-        row = db.get_run("late") or {}
+        row = row_of(db, "late")
     assert (row["status"], row["error_type"]) == ("failed", "pocoflow.errors.DeadlineError")
 
 

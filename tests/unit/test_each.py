@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from pocoflow import Flow, Store, WorkflowDB, context, fields, key, node, resource
 from pocoflow.errors import DefinitionError, InvalidValueError
+from tests.rows import row_of
 
 
 class Pages(BaseModel):
@@ -71,7 +72,7 @@ def test_items_are_retried_and_journaled_by_themselves(tmp_path: Path) -> None:
     assert flow.resume("each")["doubled"] == [2, 4, 6, 8]
     assert calls == [1, 2, 3, 3, 3, 4]
     with WorkflowDB(tmp_path / "runs.db") as db:
-        assert db.get_run("each") == {**(db.get_run("each") or {}), "status": "completed"}
+        assert db.get_run("each") == {**row_of(db, "each"), "status": "completed"}
 
 
 def test_failures_are_collected_on_request() -> None:

@@ -210,7 +210,7 @@ def test_an_unhandled_action_is_on_record(tmp_path: Path) -> None:
         assert run["status"] == "completed"
         (ended,) = [row for row in db.get_events("jobs-1") if row["event"] == "node_end"]
     assert ended["action"] == "nxet"
-    assert "no edge" in ended["note"]
+    assert "no edge" in (ended["note"] or "")
     assert ended["error_msg"] is None
 
 

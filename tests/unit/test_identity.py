@@ -15,6 +15,7 @@ import pytest
 
 from pocoflow import Flow, Node, Question, RunPaused, Store, WorkflowDB, key, node
 from pocoflow.cli import main
+from pocoflow.db import RunRow
 from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError
 
 PAID: list[str] = []
@@ -75,7 +76,7 @@ def failed(path: str) -> str:
     return "o1"
 
 
-def facts(path: str) -> list[dict[str, Any]]:
+def facts(path: str) -> list[RunRow]:
     """The rows of all runs."""
     with WorkflowDB(path, read_only=True) as db:
         return db.list_runs()

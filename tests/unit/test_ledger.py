@@ -270,7 +270,7 @@ def test_a_question_waits_until_its_step_is_finished(run: Run) -> None:
     assert [one.question for one in found.questions()] == [number]
     assert found.asked[3].line == found.line == 0
     assert run.ledger.pause("first") is not None
-    assert (run.db.get_run("r") or {})["status"] == "paused"
+    assert run.db.handle("r").status == "paused"
 
 
 def test_a_pause_gives_way_to_a_wish_to_stop(run: Run) -> None:
@@ -278,7 +278,7 @@ def test_a_pause_gives_way_to_a_wish_to_stop(run: Run) -> None:
     run.ledger.ask(0, HERE, QUESTION, None, "given")
     run.db.request_cancel("r")
     assert run.ledger.pause("first") is None
-    assert (run.db.get_run("r") or {})["status"] == "running"
+    assert run.db.handle("r").status == "running"
 
 
 def test_whoever_asks_a_run_to_stop_is_heard_with_its_step(run: Run) -> None:
@@ -292,7 +292,7 @@ def test_the_last_step_completes_the_run(run: Run) -> None:
     """After it nothing is unfinished, and no other end counts."""
     run.ledger.step(finished(0, None))
     assert run.unfinished().names is None
-    assert (run.db.get_run("r") or {})["status"] == "completed"
+    assert run.db.handle("r").status == "completed"
     assert not run.ledger.end("cancelled", KeyboardInterrupt(), 1, None, 1, 0.0)
 
 

@@ -31,6 +31,7 @@ from pocoflow.errors import (
     ThreadBusyError,
 )
 from pocoflow.reducers import append, extend
+from tests.rows import row_of
 
 
 class Chat(BaseModel):
@@ -199,7 +200,7 @@ def test_runs_are_found_by_thread_and_labels(chat: Flow[Chat]) -> None:
     assert found(labels={"kind": "x"}, limit=1) == ["b1"]
     assert found(labels={"user": "zoe"}) == found(thread="zoe") == []
     assert found(text="ANN") == ["a2", "a1"]
-    run = db.get_run("a1") or {}
+    run = row_of(db, "a1")
     assert (run["thread"], run["labels"]) == ("ann", {"kind": "x", "user": "ann"})
     assert [one["labels"] for one in db.list_runs(1)] == [{}]
 
@@ -286,7 +287,7 @@ def test_a_failed_run_is_resumed_only_while_no_later_one_has_begun(chat: Flow[Ch
     chat.run({"messages": ["one"]}, run_id="second", thread="ann")
     with pytest.raises(ResumeError, match="'second' of its run thread 'ann' has begun"):
         chat.resume("first", changes={"messages": ["fixed"]})
-    assert (chat.database.get_run("first") or {})["status"] == "failed"
+    assert chat.database.handle("first").status == "failed"
 
 
 def test_threads_belong_to_their_flow(tmp_path: Path) -> None:
@@ -405,11 +406,11 @@ def test_an_interrupted_run_keeps_its_thread_until_it_is_resumed_or_cancelled(
     db.connection.append("UPDATE pf_run SET owned = 1", ())
     with pytest.raises(ThreadBusyError, match="'dead'"):
         chat.run({"messages": ["one"]}, thread="ann")
-    assert (db.get_run("dead") or {})["error_type"] == "Interrupted"
+    assert row_of(db, "dead")["error_type"] == "Interrupted"
     with pytest.raises(ThreadBusyError, match=r"which is interrupted.*flow\.resume\('dead'\)"):
         chat.run({"messages": ["one"]}, thread="ann")
     assert db.request_cancel("dead")
-    assert (db.get_run("dead") or {})["status"] == "cancelled"
+    assert db.handle("dead").status == "cancelled"
     assert chat.run({"messages": ["one"]}, thread="ann")["messages"] == ["one", "re: one"]
 
 
@@ -478,7 +479,7 @@ def test_a_fork_is_of_no_thread(chat: Flow[Chat]) -> None:
     """Who tries something else does not change the conversation."""
     chat.run({"messages": ["one"]}, run_id="a", thread="ann")
     forked = chat.fork("a", step=-1)
-    assert (chat.database.get_run(forked) or {})["thread"] is None
+    assert row_of(chat.database, forked)["thread"] is None
     chat.resume(forked)
     assert len(chat.run({"messages": ["two"]}, thread="ann")["messages"]) == 4
 
@@ -488,4 +489,4 @@ def test_a_queued_run_is_cancelled_at_once(chat: Flow[Chat]) -> None:
     chat.run({"messages": ["one"]}, run_id="a")
     forked = chat.fork("a", step=-1)
     assert chat.database.request_cancel(forked)
-    assert (chat.database.get_run(forked) or {})["status"] == "cancelled"
+    assert chat.database.handle(forked).status == "cancelled"

@@ -29,6 +29,7 @@ from pocoflow.db.lines import LineRecorder
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.errors import DatabaseError, RunNotFoundError
 from pocoflow.events import Emitted
+from tests.rows import row_of
 
 
 @pytest.fixture
@@ -530,7 +531,7 @@ def test_recover_leaves_out_a_run_that_is_cancelled_in_that_instant(
 
     monkeypatch.setattr(RunRecorder, "settle", cancelled)
     assert flow.recover() == {}
-    assert (db.get_run("r") or {})["status"] == "cancelled"
+    assert db.handle("r").status == "cancelled"
 
 
 def test_recover_leaves_out_a_run_that_was_removed(db: WorkflowDB) -> None:
@@ -552,7 +553,7 @@ def test_a_request_to_cancel_counts_if_the_run_pauses_in_that_instant(
     monkeypatch.setattr(db, "get_run", lambda run_id: {"status": "running"})
     assert db.request_cancel(run_id)
     monkeypatch.undo()
-    assert (db.get_run(run_id) or {})["status"] == "cancelled"
+    assert db.handle(run_id).status == "cancelled"
 
 
 def test_a_request_to_cancel_counts_if_the_run_goes_on_in_that_instant(
@@ -572,7 +573,7 @@ def test_a_request_to_cancel_counts_if_the_run_goes_on_in_that_instant(
     flow.then(ask, Ask())
     with pytest.raises(RunCancelled):
         flow.resume("r")
-    assert (db.get_run("r") or {})["status"] == "cancelled"
+    assert db.handle("r").status == "cancelled"
 
 
 def test_a_cancelled_run_goes_on_after_the_deadline_of_its_question(db: WorkflowDB) -> None:
@@ -588,12 +589,12 @@ def test_the_number_of_what_was_removed_is_not_given_again(db: WorkflowDB) -> No
     flow: Flow[Any] = Flow(Ask(), db_path=db)
     first = paused(flow)
     (asked,) = db.pending()
-    number = (db.get_run(first) or {})["run_no"]
+    number = row_of(db, first)["run_no"]
     assert db.request_cancel(first)
     assert db.prune(keep=0) == 1
     second = paused(flow)
     (again,) = db.pending()
-    assert (db.get_run(second) or {})["run_no"] > number
+    assert row_of(db, second)["run_no"] > number
     assert again.question > asked.question
 
 

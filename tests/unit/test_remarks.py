@@ -55,7 +55,7 @@ def test_a_remark_of_a_step_that_fails_is_on_record_with_the_failure(tmp_path: P
             Flow(Fails(), db_path=db, run_id="r").run({})
         (event,) = [one for one in db.get_events("r") if one["event"] == "node_error"]
     assert event["error_msg"] == "broken"
-    assert "cannot be stored" in event["note"]
+    assert "cannot be stored" in (event["note"] or "")
 
 
 def test_a_remark_of_a_resume_is_on_record_with_the_resume(tmp_path: Path) -> None:
@@ -80,5 +80,5 @@ def test_a_remark_of_a_resume_is_on_record_with_the_resume(tmp_path: Path) -> No
         changed.then(first, more)
         changed.resume("r")
         (event,) = [one for one in db.get_events("r") if one["event"] == "flow_resume"]
-    assert "changed code" in event["note"]
+    assert "changed code" in (event["note"] or "")
     assert event["error_msg"] is None

@@ -36,6 +36,7 @@ from pocoflow.errors import (
     UnknownFieldError,
 )
 from pocoflow.events import NodeEnded
+from tests.rows import row_of
 
 
 class Bug(Exception):
@@ -126,13 +127,6 @@ def kinds(db: WorkflowDB, run_id: str) -> list[tuple[str, Any, Any]]:
     return [(e["event"], e["step"], e["node_name"]) for e in db.get_events(run_id)]
 
 
-def row(db: WorkflowDB, run_id: str) -> dict[str, Any]:
-    """The row of a run that is there."""
-    found = db.get_run(run_id)
-    assert found is not None
-    return found
-
-
 # -- the same run goes on -------------------------------------------------------------------------
 
 
@@ -168,7 +162,7 @@ def test_a_resumed_run_is_the_same_run(path: Path, way: Way) -> None:
     assert chain.log == [f"{name}.{phase}" for name in "BC" for phase in ("prep", "exec", "post")]
     with WorkflowDB(path) as db:
         assert [run["run_id"] for run in db.list_runs()] == [run_id]
-        run = row(db, run_id)
+        run = row_of(db, run_id)
         assert (run["status"], run["total_steps"], run["error_msg"]) == ("completed", 3, None)
         steps = [(c["step"], c["node_name"]) for c in db.get_checkpoints(run_id)]
         assert steps == [(0, "A"), (1, "B"), (2, "C")]
@@ -262,7 +256,7 @@ def test_a_run_can_be_resumed_as_often_as_it_fails(path: Path) -> None:
     with pytest.raises(Bug):
         chain.flow.resume(run_id)
     with WorkflowDB(path) as db:
-        run = row(db, run_id)
+        run = row_of(db, run_id)
         assert (run["status"], run["current_node"], run["total_steps"]) == ("failed", "C", 2)
     chain.steps["C"].broken = ""
     assert chain.flow.resume(run_id)["x"] == 4
@@ -613,11 +607,11 @@ def test_recover_finishes_the_interrupted_runs_of_the_flow(path: Path) -> None:
     stranger = other.run_background({"x": 0})
     stranger.wait()
     with WorkflowDB(path) as db:
-        assert [row(db, run_id)["error_type"] for run_id in dead] == ["Interrupted"] * 2
+        assert [row_of(db, run_id)["error_type"] for run_id in dead] == ["Interrupted"] * 2
     assert chain.flow.recover() == {dead[0]: None, dead[1]: None}
     assert chain.flow.recover() == {}
     with WorkflowDB(path) as db:
-        assert row(db, failed)["status"] == "failed"
+        assert row_of(db, failed)["status"] == "failed"
         assert [db.load_checkpoint(run_id, 2)["x"] for run_id in dead] == [3, 3]
     assert other.recover() == {}
 
@@ -632,7 +626,7 @@ def test_recover_goes_on_after_a_run_that_fails(path: Path) -> None:
     assert list(outcomes) == dead
     assert [type(error) for error in outcomes.values()] == [Bug, type(None), type(None)]
     with WorkflowDB(path) as db:
-        statuses = [row(db, run_id)["status"] for run_id in dead]
+        statuses = [row_of(db, run_id)["status"] for run_id in dead]
     assert statuses == ["failed", "completed", "completed"]
 
 
@@ -666,7 +660,7 @@ def test_changes_that_do_not_fit_the_schema_leave_the_run_as_it_was(path: Path) 
         chain.flow.resume(run_id, changes={"xx": 1})
     assert chain.log == []
     with WorkflowDB(path) as db:
-        assert row(db, run_id)["status"] == "failed"
+        assert row_of(db, run_id)["status"] == "failed"
     assert chain.flow.resume(run_id, changes={"x": 10})["x"] == 12
 
 
@@ -877,7 +871,7 @@ def test_a_field_that_is_gone_is_refused_with_its_name(path: Path, schema: type[
     assert "field 'prepared' is gone" in told
     assert "mode='before'" in told
     with WorkflowDB(path) as db:
-        assert row(db, run_id)["status"] == "failed"
+        assert row_of(db, run_id)["status"] == "failed"
         assert db.load_checkpoint(run_id, 0)["prepared"] == "A"
 
 
@@ -978,7 +972,7 @@ def test_a_fork_starts_from_any_step_of_a_run(path: Path) -> None:
     for step, first in ((-1, "A"), (0, "B"), (1, "C")):
         run_id = chain.flow.fork("parent", step)
         with WorkflowDB(path) as db:
-            run = row(db, run_id)
+            run = row_of(db, run_id)
             assert (run["status"], run["current_node"]) == ("queued", first)
             assert (run["parent_run_id"], run["parent_step"]) == ("parent", step)
             assert run["flow_name"] == "chain"
@@ -994,11 +988,11 @@ def test_a_fork_changes_nothing_of_its_parent(path: Path) -> None:
     chain = Chain(path, run_id="parent")
     chain.flow.run({"x": 0, "box": [1]})
     with WorkflowDB(path) as db:
-        before = (row(db, "parent"), kinds(db, "parent"))
+        before = (row_of(db, "parent"), kinds(db, "parent"))
     run_id = chain.flow.fork("parent", 0, {"x": 100})
     assert chain.flow.resume(run_id)["x"] == 102
     with WorkflowDB(path) as db:
-        assert (row(db, "parent"), kinds(db, "parent")) == before
+        assert (row_of(db, "parent"), kinds(db, "parent")) == before
         assert [db.load_checkpoint("parent", step)["x"] for step in range(3)] == [1, 2, 3]
         assert [db.load_checkpoint(run_id, step)["x"] for step in range(-1, 2)] == [100, 101, 102]
 
@@ -1021,8 +1015,8 @@ def test_a_fork_can_be_forked(path: Path) -> None:
     grandchild = chain.flow.fork(child, changes={"x": 5})
     assert chain.flow.resume(grandchild)["x"] == 7
     with WorkflowDB(path) as db:
-        assert row(db, grandchild)["parent_run_id"] == child
-        assert row(db, child)["parent_run_id"] == "root"
+        assert row_of(db, grandchild)["parent_run_id"] == child
+        assert row_of(db, child)["parent_run_id"] == "root"
 
 
 def test_there_is_nothing_to_fork_after_the_last_step(path: Path) -> None:
@@ -1172,7 +1166,7 @@ def test_a_change_in_place_is_checked_at_the_end_of_the_step(
     assert failures == ["Mutate in post"]
     if kept:
         with WorkflowDB(path) as db:
-            assert row(db, "r")["status"] == "failed"
+            assert row_of(db, "r")["status"] == "failed"
             assert db.get_checkpoints("r") == []
             assert db.load_checkpoint("r", -1, types=[Item]).as_dict() == basket()
 

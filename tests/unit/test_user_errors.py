@@ -14,6 +14,7 @@ from pydantic import BaseModel, field_validator
 from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, WorkflowDB, key, node
 from pocoflow.errors import DefinitionError, HookError, InvalidValueError
 from pocoflow.failure import Failure
+from tests.rows import row_of
 
 
 @dataclass(frozen=True)
@@ -175,10 +176,9 @@ def test_an_error_arrives_and_is_on_record(
     flow = Flow(raising(phase, kind, is_async), db_path=tmp_path / "runs.db", run_id="r")
     assert type(outcome(go, flow, kind)) is kind
     with WorkflowDB(tmp_path / "runs.db", read_only=True) as db:
-        row = db.get_run("r")
-        assert row is not None
+        row = row_of(db, "r")
         assert row["status"] == "failed"
-        assert row["error_type"].rpartition(".")[2] == kind.__name__
+        assert (row["error_type"] or "").rpartition(".")[2] == kind.__name__
         assert [one["event"] for one in db.get_events("r")].count("node_error") == 1
 
 
@@ -281,9 +281,8 @@ def test_an_error_in_a_branch_arrives(
         else:
             assert type(outcome(given, flow, kind)) is kind
         with WorkflowDB(tmp_path / f"{start.name}.db", read_only=True) as db:
-            row = db.get_run("r")
-            assert row is not None
-            assert row["error_type"].rpartition(".")[2] == kind.__name__
+            row = row_of(db, "r")
+            assert (row["error_type"] or "").rpartition(".")[2] == kind.__name__
 
 
 @pytest.mark.parametrize("kind", [Harsh, GeneratorExit, KeyboardInterrupt, SystemExit])
@@ -298,9 +297,9 @@ def test_what_is_no_exception_ends_the_run_as_it_is(
     flow.then(node.catch(Exception), Node())
     assert type(outcome(run, flow, kind)) is kind
     with WorkflowDB(tmp_path / "runs.db", read_only=True) as db:
-        row = db.get_run("r")
-        assert row is not None
-        assert (row["status"], row["error_type"].rpartition(".")[2]) == ("failed", kind.__name__)
+        row = row_of(db, "r")
+        assert row["status"] == "failed"
+        assert (row["error_type"] or "").rpartition(".")[2] == kind.__name__
 
 
 @KINDS

@@ -12,6 +12,7 @@ import pytest
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.cli import main
 from pocoflow.views.runs import users_frames
+from tests.rows import row_of
 
 
 class Chained(Node):
@@ -47,7 +48,7 @@ def test_a_traceback_is_shown_without_our_frames(
     with suppress(Exception):
         Flow(kind(), db_path=path).run({}, run_id="r")
     with WorkflowDB(path, read_only=True) as db:
-        whole = str((db.get_run("r") or {})["traceback"])
+        whole = row_of(db, "r")["traceback"] or ""
     assert "loop.py" in whole
     shown = users_frames(whole)
     assert "pocoflow/engine" not in shown.replace("\\", "/")

@@ -30,6 +30,7 @@ from pocoflow.errors import (
 )
 from pocoflow.flow.starting import importing
 from pocoflow.flow.worker import Worker
+from tests.rows import row_of
 
 
 class Text(BaseModel):
@@ -119,9 +120,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_submitted_run_is_queued_until_a_worker_runs_it(db: WorkflowDB, flow: Flow[Text]) -> None:
     """It has its id, its store and its time from the first instant, and begins as any run does."""
     run_id = flow.submit({"text": "hello"})
-    run = db.get_run(run_id) or {}
+    run = row_of(db, run_id)
     assert (run["status"], run["started_at"], run["total_steps"]) == ("queued", None, 0)
-    assert datetime.fromisoformat(run["due_at"]) <= datetime.now(UTC)
+    assert datetime.fromisoformat(run["due_at"] or "") <= datetime.now(UTC)
     assert Worker(flow).run(until_idle=True)
     assert loud(db, run_id) == "HELLO"
     told = [one["event"] for one in db.get_events(run_id)]
@@ -481,9 +482,9 @@ def test_a_run_that_ends_its_process_again_and_again_is_given_up(
             )
     interrupt(db, run_id)
     assert flow.carry_on(run_id, limits=limits) == "failed"
-    run = db.get_run(run_id) or {}
+    run = row_of(db, run_id)
     assert run["error_type"] == "pocoflow.errors.RunInterruptedError"
-    assert "interrupted 3 times in a row" in run["error_msg"]
+    assert "interrupted 3 times in a row" in (run["error_msg"] or "")
     assert flow.resume(run_id)["loud"] == "A"
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from pocoflow.address import Address
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
-from pocoflow.errors import MissingInputError, ResumeError, RunError
+from pocoflow.errors import MissingInputError, ResumeError, RunError, RunNotFoundError
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
 from pocoflow.flow.resume.relocation import Places, giving
@@ -96,7 +96,10 @@ class StoredRun:
         )
         claimed = self._usable(claimed)
         try:
-            self.token = (self._db.get_run(self._run_id) or {})["token"]
+            run = self._db.get_run(self._run_id)
+            if run is None:
+                raise RunNotFoundError(f"run {self._run_id!r} is not in {self._db.path} any more")
+            self.token = run["token"]
             places, nodes, stored = self._read(claimed, prove)
             settled = self._usable(recorder.settle(claimed))
             found = self._line(places, settled, nodes)
