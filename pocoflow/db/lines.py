@@ -275,7 +275,11 @@ class LineRecorder:
         assert self._items_error is not None
         error, text = self._items_error
         error.args = (text, *error.args[1:])
-        _told_of("{} items or calls have finished", len(self._items)).tell(error)
+        count = len(self._items)
+        if count == 1:
+            _told_of("an item or a call has finished").tell(error)
+        else:
+            _told_of("{} items or calls have finished", count, of="their results").tell(error)
 
     def _put_items(self, rows: Sequence[_Waiting]) -> None:
         self._is_open = True
@@ -710,10 +714,10 @@ class _Late:
 class _told_of:
     """Say what a result costs that could not be recorded."""
 
-    __slots__ = ("facts", "finished")
+    __slots__ = ("facts", "finished", "of")
 
-    def __init__(self, finished: str, *facts: object) -> None:
-        self.finished, self.facts = finished, facts
+    def __init__(self, finished: str, *facts: object, of: str = "its result") -> None:
+        self.finished, self.facts, self.of = finished, facts, of
 
     def __enter__(self) -> None: ...
 
@@ -724,6 +728,7 @@ class _told_of:
     def tell(self, exc: BaseException) -> None:
         """Say it in an error, if that is why."""
         if isinstance(exc, DatabaseBusyError | DatabaseFileError):
-            what = "and its result could not be recorded: a resume calls it again"
+            again = "it" if self.of == "its result" else "them"
+            what = f"and {self.of} could not be recorded: a resume calls {again} again"
             told = f"{exc}; {self.finished.format(*self.facts)}, {what}"
             exc.args = (told, *exc.args[1:])
