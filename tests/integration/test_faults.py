@@ -47,6 +47,7 @@ _kept: set[str] = set()
 
 # Kept by tests of two processes, in tests/durability/test_second_process.py.
 _KEPT_ELSEWHERE = {
+    "The file is written over under a run, as by `cp`",
     "A node reads, copies or packs the folder of the database",
     "An older copy is restored into the file under a run",
     "The log is deleted, moved or replaced under a run",
