@@ -187,10 +187,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             context.phase = "post"
             if phases is not None and phases.action:
                 action = phases.action[0]
+            elif inline or place.post_on_loop:
+                action = node.post(store, prepared, result)
             else:
-                arguments = (store, prepared, result)
-                here = inline or place.post_on_loop
-                action = node.post(*arguments) if here else (yield Call(node.post, arguments))
+                action = yield Call(node.post, (store, prepared, result))
             if action.__class__ is CoroutineType:
                 action = yield Await(action)
             promised = place.promised

@@ -139,9 +139,8 @@ def a_task(folder: Path, variant: str = "", **sizes: int) -> Task:
 def test_a_step_in_memory_stays_near_a_loop_by_hand(tmp_path: Path) -> None:
     """Nothing is built or timed in a step that nobody listens to.
 
-    Measured alone it cost 3.3 times the loop by hand, and with a hook, for which an event is built,
-    10 times; on a machine where others are busy 5.5 to 6.6 and 13 to 15 times. An event that is
-    built for nobody adds 4 when alone.
+    Today it costs 3.3 times the loop by hand (CPython 3.12: 4.3), and with a hook, for which an
+    event is built, 10 times (12.6). An event that is built for nobody makes it 7.5 times.
     """
 
     def of(worker: Callable[[Task], Measures], variant: str = "") -> Callable[[], Measures]:
@@ -150,7 +149,7 @@ def test_a_step_in_memory_stays_near_a_loop_by_hand(tmp_path: Path) -> None:
     hand, alone, heard = least(
         15, of(by_hand.memory), of(by_pocoflow.memory), of(by_pocoflow.memory, "one hook")
     )
-    assert alone / hand < 8
+    assert alone / hand < 6.5
     assert heard / hand < 20
 
 
