@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import names_at
 from pocoflow.db.rows import is_amounts, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.nodes.spending import Amounts, sum_of
+from pocoflow.nodes.spending import NO_AMOUNTS, Amounts, sum_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,6 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
         DecodeError: A row of it is damaged.
     """
     for row in connection.rows(QUERIES["spending"], row_ids(run_no)):
-        found = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
         yield Expense(
             row["line"],
             row["step"] or 0,
@@ -64,19 +66,59 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
             row["item"],
             row["attempt"] or 1,
             (row["note"] or "").rsplit(" ", maxsplit=2)[0],
-            {name: Decimal(one) for name, one in found.items() if one is not None},
-            tuple(name for name, one in found.items() if one is None),
+            _amounts(row),
+            tuple(name for name, one in _read(row).items() if one is None),
         )
 
 
-def spent_by(connection: Connection, query: str, wanted: Mapping[str, object]) -> Amounts:
-    """What several runs have spent, by name.
+class SharedSpending:
+    """What the other runs have spent that share a budget with one, as of its last commit.
 
-    Raises:
-        DecodeError: A row of it is damaged.
+    Of a run that is completed it is read once.
+
+    Attributes:
+        amounts: How much, by name.
     """
-    found = []
-    for row in connection.rows(QUERIES[query], dict(wanted)):
-        amounts = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
-        found.append({name: Decimal(one) for name, one in amounts.items() if one is not None})
-    return sum_of(found)
+
+    def __init__(self, sql: str, wanted: Mapping[str, object]) -> None:
+        self.amounts: Amounts = NO_AMOUNTS
+        self._sql, self._wanted = sql, wanted
+        self.forget()
+
+    def forget(self) -> None:
+        """Read all of them with the next look: what was read last was undone, perhaps."""
+        self._completed: Amounts = NO_AMOUNTS
+        self._newest, self._open = -1, list[int]()
+
+    def look(self, read: Callable[[str, dict[str, Any]], Iterable[sqlite3.Row]]) -> None:
+        """Read what they have spent by now.
+
+        Args:
+            read: The rows of a query.
+
+        Raises:
+            DecodeError: A row of it is damaged.
+        """
+        asked = {"newest": self._newest, "open": json.dumps(self._open)}
+        completed, others = [self._completed], list[Amounts]()
+        open_runs = set[int]()
+        for row in read(self._sql, {**self._wanted, **asked}):
+            self._newest = max(self._newest, row["run_no"])
+            is_completed = row["status"] == "completed"
+            if not is_completed:
+                open_runs.add(row["run_no"])
+            if row["data"] is not None:
+                (completed if is_completed else others).append(_amounts(row))
+        self._completed, self._open = sum_of(completed), list(open_runs)
+        self.amounts = sum_of((self._completed, *others))
+
+
+def _amounts(row: sqlite3.Row) -> Amounts:
+    found = _read(row)
+    return {name: Decimal(one) for name, one in found.items() if one is not None}
+
+
+def _read(row: sqlite3.Row) -> Mapping[str, str | None]:
+    found: Mapping[str, str | None]
+    found = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
+    return found

@@ -17,6 +17,7 @@ from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.emitting import ValueRange, append_emitted, mark_void
+from pocoflow.db.expenses import SharedSpending
 from pocoflow.db.log import NO_ERROR, Described, Emitter, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
@@ -32,6 +33,7 @@ from pocoflow.graph.unfinished import ALONE, Bill, Called, Finished, Identity, T
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
+from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.store.branch_view import BranchRecord, BranchStore
 from pocoflow.store.schema import field_types, schema_types
 from pocoflow.store.store import Store
@@ -375,6 +377,32 @@ class LineRecorder:
         """Record what was spent with the next row of its attempt, or of the step."""
         self._run.bills.append((self, step, bill))
 
+    def share_budgets(
+        self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts]
+    ) -> Sequence[Budget]:
+        """The budgets that the run shares with others, what these spend from now on included."""
+        found: list[Budget] = []
+        log, row = self._run, self._db.get_run(self.run_id)
+        if row is None:  # it was removed meanwhile, which its next commit says
+            return found
+        thread, labels = row["thread"], row["labels"]
+        if of_thread is not None and thread is not None:
+            # None of the others is at work, as long as this one is.
+            of_runs: dict[str, object] = {"thread": thread, "flows": json.dumps(list(flows))}
+            spending = self._spending_of("thread", of_runs)
+            found.append(Budget(f"run thread {thread!r}", of_thread, spending))
+        for key in of_labels.keys() & labels.keys():
+            spending = self._spending_of("label", {"key": key, "value": labels[key]})
+            log.shared.append(spending)
+            found.append(Budget(f"the runs of {key}={labels[key]}", of_labels[key], spending))
+        return found
+
+    def _spending_of(self, what: str, of_runs: Mapping[str, object]) -> SharedSpending:
+        wanted = {**of_runs, "besides": self._run.run_no}
+        spending = SharedSpending(QUERIES[f"spending_of_{what}"], wanted)
+        spending.look(self._db.connection.rows)
+        return spending
+
     def _put_bills(
         self,
         raw: sqlite3.Connection,
@@ -536,6 +564,9 @@ class LineRecorder:
                 self._begin_line(raw, step, place)
             if run.emitted:
                 run.emitted.write(raw)
+            for spending in run.shared:
+                self._db.connection.at_end(undone=spending.forget)
+                spending.look(raw.execute)
             yield raw
 
     def _go_back(self, last: int, steps: int, line: int, since: int, result: int) -> None:

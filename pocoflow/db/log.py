@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import count
 from typing import Any, NamedTuple, Protocol
@@ -187,6 +187,16 @@ class HasLine(Protocol):
     line: int
 
 
+class SpentByOthers(Protocol):
+    """What other runs have spent of a budget, which is looked at with each commit."""
+
+    def look(self, read: Callable[[str, dict[str, Any]], Iterable[sqlite3.Row]], /) -> None:
+        """Read it."""
+
+    def forget(self) -> None:
+        """The transaction in which it was read is undone."""
+
+
 class RunLog:
     """The log of one run in this process, shared by the run and its branches.
 
@@ -204,6 +214,7 @@ class RunLog:
         keys: Numbers the keys of its stores.
         lines: Numbers its branches.
         emitted: What nodes emit and is to be written; ``None`` if it is not recorded.
+        shared: What other runs have spent of budgets that this one shares with them.
     """
 
     def __init__(self, database: str, run_id: str) -> None:
@@ -219,6 +230,7 @@ class RunLog:
         self.keys: Iterator[int] = count()
         self.lines: Iterator[int] = count(1)
         self.emitted: PendingValues | None = None
+        self.shared: list[SpentByOthers] = []
 
     def take(self, run_no: int, fence: int) -> None:
         """Know which run it is, and under which fence this process has it."""

@@ -560,17 +560,24 @@ SELECT id, line, step, item, node, path, attempt, note, data FROM pf_log
 WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
 
 -- name: spending_of_thread
--- What the other runs of a run thread have spent.
-SELECT l.id, l.data FROM pf_run AS r
-JOIN pf_log AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 AND l.kind = 19
+-- What other runs of a run thread have spent: those that are newer than one, and some that are open.
+SELECT r.run_no, r.status, l.id, l.data FROM pf_run AS r
+LEFT JOIN pf_log AS l INDEXED BY pf_log_spent
+    ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 AND l.kind = 19
 WHERE r.thread = :thread AND r.run_no <> :besides
-    AND r.flow_name IN (SELECT value FROM json_each(:flows));
+    AND r.flow_name IN (SELECT value FROM json_each(:flows))
+    AND (r.run_no > :newest OR r.run_no IN (SELECT value FROM json_each(:open)));
 
 -- name: spending_of_label
--- What the other runs with a label have spent.
-SELECT l.id, l.data FROM pf_labels AS f
-JOIN pf_log AS l ON l.id BETWEEN f.run_no << 32 AND (f.run_no + 1 << 32) - 1 AND l.kind = 19
-WHERE f.key = :key AND f.value = :value AND f.run_no <> :besides;
+-- Likewise those with a label.
+SELECT r.run_no, r.status, l.id, l.data FROM pf_labels AS f JOIN pf_run AS r ON r.run_no = f.run_no
+LEFT JOIN pf_log AS l INDEXED BY pf_log_spent
+    ON l.id BETWEEN f.run_no << 32 AND (f.run_no + 1 << 32) - 1 AND l.kind = 19
+WHERE f.key = :key AND f.value = :value AND f.run_no <> :besides AND f.run_no IN (
+    SELECT n.run_no FROM pf_labels AS n
+    WHERE n.key = :key AND n.value = :value AND n.run_no > :newest
+    UNION ALL SELECT value FROM json_each(:open)
+);
 
 -- name: was_resumed
 SELECT 1 FROM pf_log WHERE id >= ? AND id < ? AND kind = 11 LIMIT 1;

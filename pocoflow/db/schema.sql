@@ -124,6 +124,8 @@ CREATE TABLE pf_log (
     )) VIRTUAL
 );
 
+CREATE INDEX pf_log_spent ON pf_log (id) WHERE kind = 19;
+
 -- The keys that the store of a line has ever had, numbered for the run in the order of appearance.
 CREATE TABLE pf_key (
     run_no INTEGER NOT NULL,

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -21,7 +21,7 @@ from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection, Synchronous, close_all
-from pocoflow.db.expenses import Expense, expenses_of, spent_by
+from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
@@ -37,7 +37,7 @@ from pocoflow.errors import (
 )
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
-from pocoflow.nodes.spending import Amounts, Budget, sum_of
+from pocoflow.nodes.spending import sum_of
 from pocoflow.values.failures import escaped
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
@@ -445,29 +445,6 @@ class WorkflowDB(Questions, Checkpoints, Following):
         """
         found = expenses_of(self.connection, self.number(run_id))
         return [one for one in found if one.amounts]
-
-    def shared_budgets(
-        self,
-        run_id: str,
-        flows: Sequence[str],
-        of_thread: Amounts | None,
-        of_labels: Mapping[str, Amounts],
-    ) -> list[Budget]:
-        """The budgets that a run shares with others, and what these have spent."""
-        besides, run = self.number(run_id), self.get_run(run_id)
-        found: list[Budget] = []
-        if run is None:  # it was removed meanwhile
-            return found
-        if of_thread is not None and run["thread"] is not None:
-            wanted = {"thread": run["thread"], "flows": json.dumps(list(flows)), "besides": besides}
-            before = spent_by(self.connection, "spending_of_thread", wanted)
-            found.append(Budget(f"run thread {run['thread']!r}", of_thread, before))
-        for key, limits in of_labels.items():
-            if (value := run["labels"].get(key)) is not None:
-                wanted = {"key": key, "value": value, "besides": besides}
-                before = spent_by(self.connection, "spending_of_label", wanted)
-                found.append(Budget(f"the runs of {key}={value}", limits, before))
-        return found
 
     def get_events(self, run_id: str) -> list[EventRow]:
         """The events of a run in their order.

@@ -15,6 +15,7 @@ from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Tried, U
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
+from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch
 
@@ -91,6 +92,20 @@ class Ledger(Protocol):
 
     def spend(self, step: int, bill: Bill, /) -> None:
         """Record what was spent with the next row of its attempt, or of the step."""
+
+    def share_budgets(
+        self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts], /
+    ) -> Sequence[Budget]:
+        """The budgets that the run shares with others.
+
+        What others spend of one of a label is known with each commit of this run; those of a run
+        thread are not at work at the same time.
+
+        Args:
+            flows: The names that its flow has and had.
+            of_thread: What the runs of a run thread of these flows may spend together.
+            of_labels: What runs with the same value of a label may, by its key.
+        """
 
     def retry(self, step: int, tried: Tried, /) -> None:
         """Record a failed attempt that another one follows: a resume counts it."""

@@ -58,6 +58,10 @@ class NullLedger:
     def spend(self, step: int, bill: Bill) -> None:
         """Keep nothing."""
 
+    def share_budgets(self, *facts: object) -> NoReturn:
+        """Refuse: what others have spent is not kept."""
+        raise NotImplementedError("a budget that runs share needs a ledger that keeps it")
+
     def retry(self, step: int, tried: Tried) -> None:
         """Keep nothing."""
 

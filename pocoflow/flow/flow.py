@@ -148,10 +148,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             ``context().spend(usd=0.004)``: ``{"usd": 2.0}``. Looked at before each node, attempt
             and journaled call. That of a nested flow does not count.
         node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``.
-        thread_budget: What the runs of a run thread may spend together, ``{"usd": 20.0}``; what the
-            others have spent is read when a run begins, or is resumed.
+        thread_budget: What the runs of a run thread may spend together, ``{"usd": 20.0}``.
         label_budgets: Likewise the runs that have the same value of a label,
-            ``{"customer": {"usd": 50.0}}``.
+            ``{"customer": {"usd": 50.0}}``, also while they are at work at the same time.
         run_id: Id of the next run, for one run at a time: what is set here is the same for all that
             start. ``run(..., run_id=)`` gives a run an id of its own.
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
@@ -1229,7 +1228,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             )
         flows = (self.flow_name, *self.formerly)
         limits = (self.thread_budget, self.label_budgets)
-        shared = database.shared_budgets(line.context.run_id, flows, *limits)
+        shared = line.ledger.share_budgets(flows, *limits)
         line.budget = (*(line.budget or ()), *shared)
 
     def _first_store(self, given: StoreLike[StateT], named: Named | None) -> Store[Any]:

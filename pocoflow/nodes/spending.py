@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from contextvars import ContextVar
 from decimal import Context, Decimal
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from pocoflow.address import plain
 from pocoflow.errors import BudgetError, DefinitionError
@@ -86,18 +86,26 @@ def sum_of(several: Iterable[Amounts]) -> Amounts:
     return sums
 
 
+class HasSpent(Protocol):
+    """What other runs have spent of a budget, as it is now."""
+
+    @property
+    def amounts(self) -> Amounts:
+        """How much, by name."""
+
+
 class Budget(NamedTuple):
     """How much may be spent.
 
     Attributes:
         where: In what, for messages.
         limits: How much, by name.
-        before: What others have spent of it.
+        others: The runs that it is shared with; ``None`` if there are none.
     """
 
     where: str
     limits: Amounts
-    before: Amounts = NO_AMOUNTS
+    others: HasSpent | None = None
 
 
 class Account:
@@ -152,8 +160,9 @@ class Account:
         shown, spent, said = "/".join(names), [], []
         for budget in (*budgets, Budget(f"node {'/'.join(names)!r}", of_node)):
             mine = node if budget.limits is of_node else sums
+            others = NO_AMOUNTS if budget.others is None else budget.others.amounts
             for name, limit in budget.limits.items():
-                total = _SUMS.add(mine.get(name, _NONE), budget.before.get(name, _NONE))
+                total = _SUMS.add(mine.get(name, _NONE), others.get(name, _NONE))
                 if total >= limit and name not in past:
                     spent.append(name)
                     said.append(f"{total} of {limit} {name} in {budget.where}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +29,8 @@ from pocoflow.cli import main
 from pocoflow.db.run_reports import export_run
 from pocoflow.errors import BudgetError, DefinitionError, NoRunError
 from pocoflow.ui.details import costs_table
+
+WAIT = 60
 
 
 @pytest.fixture(params=[None, ":memory:", "file"], ids=["no database", "memory", "file"])
@@ -463,6 +466,68 @@ def test_the_runs_of_a_label_share_a_budget(tmp_path: Path) -> None:
         other.run({}, labels={"customer": "acme"})
     other.run({}, labels={"customer": "else", "kind": "acme"})
     other.run({})
+
+
+def test_runs_of_a_label_at_the_same_time_share_a_budget(tmp_path: Path) -> None:
+    """Each sees with its next commit what the other has spent, and begins no further call."""
+    turns = {"a": threading.Event(), "b": threading.Event(), "over": threading.Event()}
+
+    def pay() -> int:
+        context().spend(usd=1)
+        return 1
+
+    class First(Node):
+        def exec(self, prep_result: object) -> None:
+            context().call(pay)
+            turns["a"].set()
+            assert turns["b"].wait(WAIT)
+            context().call(pay)  # its commit sees the two of the other run
+            turns["over"].set()
+            context().call(pay)
+
+    class Second(Node):
+        def exec(self, prep_result: object) -> None:
+            assert turns["a"].wait(WAIT)
+            context().call(pay)
+            context().call(pay)
+            turns["b"].set()
+            assert turns["over"].wait(WAIT)
+
+    path, limits = tmp_path / "runs.db", {"customer": {"usd": 4}}
+    both = [Flow(one(), db_path=path, label_budgets=limits) for one in (First, Second)]
+    labels = {"customer": "acme"}
+    first, second = (flow.run_background({}, labels=labels) for flow in both)
+    second.wait(WAIT)
+    with pytest.raises(BudgetError, match="4 of 4 usd in the runs of customer=acme"):
+        first.wait(WAIT)
+    with WorkflowDB(path) as db:
+        assert db.get_account(first.run_id) == {"usd": 2}
+
+
+def test_a_shared_budget_counts_runs_that_failed_and_went_on(tmp_path: Path) -> None:
+    """What was spent counts once, however often it is looked at and whatever became of the run."""
+    broken = [True]
+
+    class Pays(Node):
+        def exec(self, prep_result: object) -> None:
+            context().spend(usd=1)
+
+        def post(self, store: Store[Any], prep_result: object, result: object) -> str:
+            if broken[0]:
+                raise ConnectionError
+            return "default"
+
+    labels = {"customer": "acme"}
+    flow = Flow(Pays(), db_path=tmp_path / "runs.db", label_budgets={"customer": {"usd": 5}})
+    with pytest.raises(ConnectionError):
+        flow.run({}, run_id="late", labels=labels)
+    broken[0] = False
+    flow.run({}, labels=labels)
+    flow.resume("late")
+    for _ in range(3):
+        flow.run({}, labels=labels)
+    with pytest.raises(BudgetError, match="5 of 5 usd in the runs of customer=acme"):
+        flow.run({}, labels=labels)
 
 
 def test_runs_that_are_not_kept_share_no_budget() -> None:
