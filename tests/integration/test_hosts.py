@@ -128,6 +128,7 @@ def notebook(database: Path, *cells: str, interrupt_at: str = "") -> list[str]:
 
 IMPORTS = """\
 import warnings; warnings.simplefilter("error")
+warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="ipykernel")
 import asyncio
 from tests.integration.hosts.reading import TEXT, flow
 asyncio.get_running_loop().is_running()

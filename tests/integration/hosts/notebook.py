@@ -46,7 +46,7 @@ def main() -> None:
         shown = [run_cell(manager, client, cell) for cell in cells]
     finally:
         client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        manager.shutdown_kernel()  # which ends the runs whose streams were left between two events
     json.dump(shown, sys.stdout)
 
 
