@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pocoflow.engine.drivers import drive_async
 from pocoflow.engine.line import Line, Listener
@@ -27,17 +27,19 @@ def stream(run: Line, database: WorkflowDB | None) -> Generator[Event, None, Non
     Raises:
         BaseException: Whatever ended the run, after its last event.
     """
+    reading = _read(run, database)
+    next(reading)  # begun here, so that whoever is interrupted before the first event leaves it
+    return cast("Generator[Event, None, None]", reading)
+
+
+def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, None, None]:
+    """Start the run, give ``None``, and then the events."""
     events: SimpleQueue[Event | None] = SimpleQueue()
     run.listeners = _with(run.listeners, lambda event, store: events.put(event))
     handle: RunHandle[Any] = RunHandle(run, database, is_read=True)
-    handle.add_done_callback(lambda: events.put(None))
-    return _until_done(events, handle)
-
-
-def _until_done(
-    events: SimpleQueue[Event | None], handle: RunHandle[Any]
-) -> Generator[Event, None, None]:
     try:
+        handle.add_done_callback(lambda: events.put(None))
+        yield None
         while (event := events.get()) is not None:
             yield event
     except GeneratorExit:

@@ -129,6 +129,21 @@ def test_leaving_a_stream_cancels_the_run(asynchronous: bool, tmp_path: Path) ->
         assert run["status"] == "cancelled"
 
 
+def test_a_stream_that_nobody_reads_cancels_the_run(tmp_path: Path) -> None:
+    """Who is interrupted between the call and the first event has left the stream, too."""
+    gone = threading.Event()
+
+    class Wait(Node):
+        async def exec(self, prepared: Any) -> None:
+            await asyncio.Event().wait()
+
+    flow = Flow(Wait(), db_path=tmp_path / "runs.db", run_id="unread")
+    flow.on("flow_cancelled", lambda steps, store: gone.set())
+    stream = flow.stream({})
+    del stream
+    assert gone.wait(30)
+
+
 def test_items_of_a_batch_emit_with_their_index() -> None:
     """What an item of a batch emits says which item it was."""
 
