@@ -8,7 +8,7 @@ from typing import Any
 
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
-from pocoflow.engine.calls import digest_of
+from pocoflow.engine.digests import digest_of
 from pocoflow.engine.effects import Effect, Job
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line

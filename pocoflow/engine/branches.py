@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.calls import digest_of
+from pocoflow.engine.digests import digest_of
 from pocoflow.engine.effects import Effect, Inside, Job, Steps
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line

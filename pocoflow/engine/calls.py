@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from hashlib import blake2b
 from inspect import isawaitable
 from itertools import count
 from json.encoder import encode_basestring
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from pocoflow import values as codec
 from pocoflow.address import Address
 from pocoflow.engine.commits import commit
+from pocoflow.engine.digests import digest
 from pocoflow.engine.effects import Commit
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.outcomes import opened
@@ -44,23 +44,6 @@ from pocoflow.nodes.spending import Amounts, charged, sum_of
 from pocoflow.values.callables import is_async
 from pocoflow.values.copies import copied
 from pocoflow.values.failures import Failure
-
-_DIGEST_BYTES = 12
-
-
-def digest_of(item: object) -> str:
-    """What tells an item from others, the same in every process; empty if it cannot be stored."""
-    if type(item) is str:
-        return _digest(f"str {item}")  # nothing that the codec writes begins so
-    try:
-        return _digest(codec.identity(item))
-    except NotStorableError:
-        return ""
-
-
-def _digest(text: str) -> str:
-    """A text of 24 characters that stands for another one."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class _Function(NamedTuple):
@@ -396,7 +379,7 @@ class ExecCalls:
             for key in sorted(keywords):
                 parts.append(f"{key}={self._text(name, repr(key), keywords[key])}")
             text = ",".join(parts)
-        return f"{name} {_digest(text)}"
+        return f"{name} {digest(text)}"
 
     def _text(self, name: str, which: str, argument: object) -> str:
         try:
