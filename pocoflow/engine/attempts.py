@@ -15,7 +15,7 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.unfinished import Identity, Tried
+from pocoflow.graph.unfinished import Tried
 from pocoflow.nodes.context import RunContext, current
 from pocoflow.nodes.middleware import Attempt
 from pocoflow.nodes.question import Question
@@ -166,7 +166,6 @@ def try_again(
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
     node = place.node
     calls = run.calls_of(context)
-    item = None if context.item is None else Identity(context.item, context.mark)
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
         calls.check_record(context)
         with _DealingWith(error):
@@ -178,7 +177,7 @@ def try_again(
         context.phase = "commit"
         where = Address(context.path, place.name)
         again = calls.fail(context.attempt, error)
-        tried = Tried(where, context.attempt, error, item, given, again)
+        tried = Tried(where, context.attempt, error, calls.item, given, again)
         yield from run.commit(inline, run.ledger.retry, run.step, tried)
         context.phase = "exec"
         run.tell(
@@ -206,7 +205,7 @@ def try_again(
     calls.check_record(context)
     if again := calls.fail(context.attempt, error):
         # Also a resume, which begins with the first attempt, makes it again.
-        yield from run.commit(inline, run.ledger.call_again, run.step, again, item)
+        yield from run.commit(inline, run.ledger.call_again, run.step, again, calls.item)
     with _DealingWith(error):
         last = (given if place.is_bare else copied(given), error)
         here = inline or place.is_bare  # it only raises

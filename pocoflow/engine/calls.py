@@ -74,6 +74,7 @@ class ExecCalls:
     """The calls of one ``exec``: of a step, or of one of its items.
 
     Attributes:
+        item: Which item it works on, if that is one of several.
         refused: Why a call was not made: a budget is spent.
     """
 
@@ -100,7 +101,7 @@ class ExecCalls:
         """
         self._ledger, self._step, self._node, self._given = ledger, step, place.node, given
         self._place = Address(context.path, place.name)
-        self._item = None if context.item is None else Identity(context.item, context.mark)
+        self.item = None if context.item is None else Identity(context.item, context.mark)
         number = ALONE if context.item is None else context.item
         found = found or NOTHING
         self._classes = found.classes or codec.Classes()
@@ -160,10 +161,9 @@ class ExecCalls:
             return self._give(key, function, about.name)
         self._check_budget()
         self._in_flight.add(key)
+        facts = (context, settings, function, arguments, keywords, about.name, key)
         if about.is_async:
-            return self._await(
-                _Call(context, settings, function, arguments, keywords, about.name, key)
-            )
+            return self._await(_Call(*facts))
         began = perf_counter() if self._keeps else 0.0
         outside = current.get(None) is None  # in a thread that ``exec`` has started
         token = current.set(context) if outside else None
@@ -173,9 +173,7 @@ class ExecCalls:
             if settings is None:
                 result = function(*arguments, **keywords)
             else:
-                result = self._tried(
-                    _Call(context, settings, function, arguments, keywords, about.name, key)
-                )
+                result = self._tried(_Call(*facts))
         except BaseException as exc:
             self._failed(context, key, exc, bill)
             raise
@@ -185,8 +183,7 @@ class ExecCalls:
             if token is not None:
                 current.reset(token)
         if result.__class__ is not str and isawaitable(result):
-            call = _Call(context, settings, function, arguments, keywords, about.name, key)
-            return self._await(call, result, bill)
+            return self._await(_Call(*facts), result, bill)
         if context.given_up is not None:
             context.check_wanted()
         if self._keeps:
@@ -265,8 +262,7 @@ class ExecCalls:
                 charged.reset(charges)
         context.check_wanted()
         if (storage := self._ledger.storage) is not None:
-            called = self._called(context.attempt, call.key, result, began, bill)
-            called = called._replace(awaited=True)
+            called = self._called(context.attempt, call.key, result, began, bill, is_awaited=True)
             try:
                 await commit(Commit(storage, self._ledger.call, (self._step, called)))
             except DatabaseError as exc:
@@ -321,11 +317,17 @@ class ExecCalls:
         )
 
     def _called(
-        self, attempt: int, key: Hashable, result: Any, began: float, bill: list[Amounts]
+        self,
+        attempt: int,
+        key: Hashable,
+        result: Any,
+        began: float,
+        bill: list[Amounts],
+        *,
+        is_awaited: bool = False,
     ) -> Called:
-        facts = (self._place, str(key), result, False, attempt, perf_counter() - began)
-        called = Called(*facts, self._item, self._given)
-        return called._replace(spent=sum_of(bill)) if bill else called
+        facts = (self._place, str(key), result, is_awaited, attempt, perf_counter() - began)
+        return Called(*facts, self.item, self._given, sum_of(bill))
 
     def _failed(
         self, context: RunContext, key: Hashable, error: BaseException, bill: list[Amounts]
@@ -461,7 +463,7 @@ class ExecCalls:
             return None
         shown = ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common(5))
         where = self._place.text
-        item = "" if self._item is None else f", item {self._item.number}"
+        item = "" if self.item is None else f", item {self.item.number}"
         return (
             f"exec of node {where!r}{item} (step {self._step}) has not asked for {len(names)} "
             f"of the calls that had returned before: {shown}; it makes other calls than it did, "

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import GraphNode, TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
-from pocoflow.nodes.spending import Amounts, Spent
+from pocoflow.nodes.spending import NO_AMOUNTS, Amounts, Spent
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.values import Classes
 from pocoflow.values.failures import Failure
@@ -76,7 +75,7 @@ class Called(NamedTuple):
     elapsed: float
     item: Identity | None
     given: tuple[Any, ...]
-    spent: Amounts = MappingProxyType({})
+    spent: Amounts = NO_AMOUNTS
 
 
 class Bill(NamedTuple):
