@@ -37,7 +37,7 @@ def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[
         result = yield from around
     else:
         result = yield from _attempt(run, place, given, inline)
-    if run.unfinished is not None or run.calls is not None:
+    if run.unfinished is not None or (run.calls is not None and run.calls[0] == run.step):
         run.after_exec(current.get())
     return result
 
