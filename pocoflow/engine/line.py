@@ -137,13 +137,11 @@ class Line:
     @property
     def account(self) -> Account:
         """What the run has spent."""
-        line = self
-        while line.parent is not None:
-            line = line.parent
+        root = self._root
         with _guard:
-            if line.sums is None:
-                line.sums = Account()
-            return line.sums
+            if root.sums is None:
+                root.sums = Account()
+            return root.sums
 
     def spend(self, context: RunContext, amounts: Amounts) -> None:
         """Count what was spent outside of a call, and put it on record with the next row."""
@@ -198,10 +196,15 @@ class Line:
 
     def cancel(self) -> None:
         """Ask the whole run to stop."""
+        self._root.context.cancellation.request()
+
+    @property
+    def _root(self) -> Line:
+        """The line of the run itself, if this is one of its branches."""
         line = self
         while line.parent is not None:
             line = line.parent
-        line.context.cancellation.request()
+        return line
 
     def commit(
         self, inline: bool, function: Callable[..., Any], *arguments: Any
