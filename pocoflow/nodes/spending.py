@@ -81,9 +81,13 @@ def sum_of(several: Iterable[Amounts]) -> Amounts:
     """Amounts added up, by name."""
     sums: dict[str, Decimal] = {}
     for amounts in several:
-        for name, amount in amounts.items():
-            sums[name] = _SUMS.add(sums.get(name, _NONE), amount)
+        _add(sums, amounts)
     return sums
+
+
+def _add(sums: dict[str, Decimal], amounts: Amounts) -> None:
+    for name, amount in amounts.items():
+        sums[name] = _SUMS.add(sums.get(name, _NONE), amount)
 
 
 class HasSpent(Protocol):
@@ -129,9 +133,8 @@ class Account:
     def add(self, names: Iterable[str], amounts: Amounts) -> None:
         """Count what a node has spent."""
         with self._guard:
-            for sums in (self._sums, self._by_node.setdefault(plain(names), {})):
-                for name, amount in amounts.items():
-                    sums[name] = _SUMS.add(sums.get(name, _NONE), amount)
+            _add(self._sums, amounts)
+            _add(self._by_node.setdefault(plain(names), {}), amounts)
 
     @property
     def sums(self) -> Amounts:
