@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, TypeVar
@@ -36,7 +37,10 @@ def parse(kind: type[T], text: str) -> T:
         Retry: There is no JSON, it was cut off, or it does not fit; the message says so in words
             that the model understands, so that the next attempt can pass it on.
     """
-    found = _json(text)
+    try:
+        found = _json(text)
+    except RecursionError as exc:
+        raise Retry(f"the JSON in the answer is nested too deeply. {_AGAIN}") from exc
     try:
         given: Any = kind
         result: T = _adapter(given).validate_json(found)
@@ -60,15 +64,14 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def _json(text: str) -> str:
     """The JSON in a text: in its first fence that has some, else the longest in it."""
-    decode = JSONDecoder().raw_decode
+    # Numbers stay text: this looks for an end alone, and Python reads no number of 5,000 digits.
+    decode = JSONDecoder(parse_int=str, parse_float=str).raw_decode
     fenced = [one.group(1) for one in _FENCE.finditer(text)]
     failed: tuple[str, JSONDecodeError] | None = None
     for part in (*fenced, text):
-        try:
+        with suppress(JSONDecodeError):  # of all of it only a number or a text has no bracket
             if decode(stripped := part.strip())[1] == len(stripped):
                 return stripped
-        except JSONDecodeError:
-            pass
         found, end = "", 0
         for begin in [one.start() for one in _BEGIN.finditer(part)][:_BEGINNINGS]:
             if begin < end:

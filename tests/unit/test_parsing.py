@@ -59,6 +59,9 @@ def test_any_type_that_pydantic_validates_is_read() -> None:
         ('{"title": "Soup"}', "the answer does not fit: minutes: Field required"),
         ('{"title": 1, "minutes": "x"}', "title: Input should be a valid string; minutes: Input"),
         ("[]", "does not fit: Input should be an object"),
+        (f'{{"title": "Soup", "minutes": {"9" * 5000}}}', "the answer does not fit: "),
+        ("9" * 5000, "the answer does not fit: "),
+        ("[" * 100_000, "the JSON in the answer is nested too deeply. Answer with"),
     ],
 )
 def test_what_is_wrong_is_said_to_the_model(text: str, said: str) -> None:
