@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import get_args
+from typing import Any, get_args
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 _MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
@@ -23,6 +23,7 @@ __all__ = [
     "is_item_of",
     "is_redefined",
     "is_same_field",
+    "problems",
     "short",
     "type_label",
 ]
@@ -96,6 +97,15 @@ def describe(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error we report
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def problems(error: Any) -> list[str]:
+    """What an error of a validation by Pydantic says, without the values: where, and what."""
+    told = []
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join(map(str, one["loc"]))
+        told.append(f"{where}: {one['msg']}" if where else one["msg"])
+    return told
 
 
 def given_as(value: object, hint: object) -> str:

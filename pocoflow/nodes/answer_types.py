@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from pocoflow.errors import AnswerError, DefinitionError
-from pocoflow.messages import short, type_label
+from pocoflow.messages import problems, short, type_label
 from pocoflow.nodes.annotations import (
     answered,
     awaited,
@@ -94,11 +94,7 @@ class AnswerType:
         wanted = f"the answer {shown:.200} is not a {type_label(self.hint)}"
         if not isinstance(exc, ValidationError):
             return AnswerError(f"{wanted}: {exc}")
-        told = []
-        for error in exc.errors(include_url=False, include_context=False, include_input=False):
-            where = ".".join(map(str, error["loc"]))
-            told.append(f"{where}: {error['msg']}" if where else error["msg"])
-        return AnswerError(f"{wanted}: {'; '.join(told)}")
+        return AnswerError(f"{wanted}: {'; '.join(problems(exc))}")
 
 
 def asks(node: Node[Any, Any, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pocoflow.errors import Retry
+from pocoflow.messages import problems
 
 T = TypeVar("T")
 
@@ -45,16 +46,11 @@ def parse(kind: type[T], text: str) -> T:
         given: Any = kind
         result: T = _adapter(given).validate_json(found)
     except ValidationError as exc:
-        said = [_problem(one) for one in exc.errors(include_url=False)[:_PROBLEMS]]
-        more = exc.error_count() - len(said)
-        said += [f"and {more} more"] if more else []
+        wrong = problems(exc)
+        said, more = wrong[:_PROBLEMS], len(wrong) - _PROBLEMS
+        said += [f"and {more} more"] if more > 0 else []
         raise Retry(f"the answer does not fit: {'; '.join(said)}. {_AGAIN}") from exc
     return result
-
-
-def _problem(error: Any) -> str:
-    place = ".".join(map(str, error["loc"]))
-    return f"{place}: {error['msg']}" if place else str(error["msg"])
 
 
 @lru_cache(maxsize=256)

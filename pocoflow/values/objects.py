@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from pocoflow.errors import DecodeError
+from pocoflow.messages import problems
 from pocoflow.values.kinds import Parts, required
 from pocoflow.values.refusal import Refusal
 
@@ -269,10 +270,8 @@ def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None, a
         extra: Literal["forbid"] | None = None if allows else "forbid"
         made = cls.model_validate(fields, by_alias=True, by_name=True, extra=extra)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_input=False, include_context=False)
-        found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
         raise DecodeError(
-            f"its validation refuses the stored fields: {found}"
+            f"its validation refuses the stored fields: {'; '.join(problems(exc))}"
         ) from None  # Its own text shows the values.
     if private and getattr(made, _PRIVATE) is not None:
         made.__pydantic_private__.update(
