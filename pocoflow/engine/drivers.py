@@ -391,14 +391,6 @@ def _gather_on(loop: CompanionLoop, effect: Gather, line: Context) -> None:
         raise
 
 
-class _Leaves(Exception):
-    """Carries what ends the process out of a task."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
-
-
 async def _gather_tasks(effect: Gather, line: Context) -> None:
     """Drive jobs as tasks; each task takes the next job when it has ended one."""
     import asyncio
@@ -409,8 +401,7 @@ async def _gather_tasks(effect: Gather, line: Context) -> None:
                 await _drive_on_loop(job, _LoopDriver(line.copy(), guarded=False))
                 job = line.run(next, effect.jobs, None)
         except (KeyboardInterrupt, SystemExit) as exc:
-            # Out of a task, asyncio would raise it out of the loop, and never here.
-            raise _Leaves(exc) from None
+            raise Carried(exc) from None  # asyncio would raise it out of the loop, and never here
 
     tasks: list[asyncio.Future[None]] = []
     try:
@@ -420,7 +411,7 @@ async def _gather_tasks(effect: Gather, line: Context) -> None:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
-    except _Leaves as exc:
+    except Carried as exc:
         raise exc.error from None
     finally:
         effect.stop()

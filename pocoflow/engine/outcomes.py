@@ -9,9 +9,13 @@ from typing import Any, TypeVar, cast
 
 
 class Carried(BaseException):
-    """Carries a GeneratorExit of the user's into a generator, which would take it for its end."""
+    """Carries an exception of the user's where it would be taken for something else.
 
-    def __init__(self, error: GeneratorExit) -> None:
+    A GeneratorExit goes into a generator so, which would take it for its end, and what ends the
+    process out of a task, as asyncio would raise that out of the loop.
+    """
+
+    def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
 
