@@ -35,7 +35,15 @@ from pocoflow.engine.effects import (
 )
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
-from pocoflow.engine.waits import bounded, sleep, until_cancelled, wait, withdrawn
+from pocoflow.engine.waits import (
+    bounded,
+    is_task_cancelled,
+    not_withdrawn,
+    sleep,
+    until_cancelled,
+    wait,
+    withdrawn,
+)
 from pocoflow.nodes.context import RunContext, current
 
 if TYPE_CHECKING:
@@ -277,7 +285,7 @@ class _LoopDriver(_Driver):
             return await self._visit(effect)
         waiting = self._waiting(effect)
         if not self._guarded:
-            return await waiting
+            return await not_withdrawn(waiting)
         return await until_cancelled(waiting, keeps=self._keeps)
 
     def _beside(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -353,8 +361,7 @@ class _AwayDriver(_LoopDriver):
         try:
             value = await self._waiting(effect)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self.is_given_up or task is None or task.cancelling():
+            if self.is_given_up or is_task_cancelled():
                 raise
             raise withdrawn() from None
         if self.is_given_up:  # and what was awaited has made nothing of that

@@ -10,7 +10,7 @@ from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.waits import withdrawn
+from pocoflow.engine.waits import is_task_cancelled, withdrawn
 from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.function import FunctionNode
@@ -67,13 +67,9 @@ def failure_of(run: Line, error: BaseException) -> Exception | None:
     """
     if isinstance(error, Exception):
         return own(error)
-    if _is_task_cancelled(error) and not run.context.cancellation.requested:
-        if not run.on_loop:
-            return withdrawn()
-        task = sys.modules["asyncio"].current_task()
-        if task is not None and not task.cancelling():
-            return withdrawn()
-    return None
+    if not _is_cancelled_error(error) or run.context.cancellation.requested:
+        return None
+    return None if run.on_loop and is_task_cancelled() else withdrawn()
 
 
 def late_of(run: Line, error: BaseException) -> DeadlineError | None:
@@ -96,7 +92,7 @@ def fail(run: Line, exc: BaseException) -> Steps:
     if run.completed:
         return
     context, place = run.context, run.place
-    cancelled = _is_task_cancelled(exc) or context.is_stopped_by(exc)
+    cancelled = _is_cancelled_error(exc) or context.is_stopped_by(exc)
     unfinished = place is not None and run.finished <= run.step
     in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
     name = place.name if place is not None else None
@@ -136,7 +132,7 @@ def exhaust(ending: Steps) -> None:
         raise RuntimeError("the end of this run is to be recorded by the driver of an event loop")
 
 
-def _is_task_cancelled(exc: BaseException) -> bool:
+def _is_cancelled_error(exc: BaseException) -> bool:
     """Whether it is ``asyncio.CancelledError``; asyncio is not imported for it."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and isinstance(exc, asyncio.CancelledError)

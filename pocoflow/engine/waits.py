@@ -99,6 +99,26 @@ async def until_cancelled(waiting: Awaitable[Any], *, keeps: bool = True) -> Any
         cancellation.remove_callback(request)
 
 
+async def not_withdrawn(waiting: Awaitable[Any]) -> Any:
+    """Await it in this task; it has failed where something else was cancelled, not the task."""
+    import asyncio
+
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        if is_task_cancelled():
+            raise
+        raise withdrawn() from None
+
+
+def is_task_cancelled() -> bool:
+    """Whether this task itself is cancelled, and not only what it awaits."""
+    import asyncio
+
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 async def bounded(awaitable: Awaitable[Any], timeout: float | None) -> Any:
     """Await with a timeout whose error names the node."""
     if timeout is None:

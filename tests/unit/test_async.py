@@ -1079,3 +1079,49 @@ def test_what_was_cancelled_elsewhere_is_a_failure_in_each_phase(
             go(flow, {})
     status = "completed" if catches else "failed"
     assert flow.database.list_runs()[0]["status"] == status
+
+
+class Connection:
+    """A client whose pool cancels what is awaited, at first."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses = losses
+
+    async def ask(self, item: int) -> int:
+        """The item itself."""
+        if self.losses:
+            self.losses -= 1
+            lost = asyncio.get_running_loop().create_future()
+            lost.cancel()
+            await lost
+        return item
+
+
+@pytest.mark.parametrize("go", [run_sync, run_on_a_loop, run_inside_a_loop])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_an_item_that_awaits_what_was_cancelled_elsewhere_is_tried_again(
+    go: Any, concurrency: int
+) -> None:
+    """That is a failure of the item, also where items are awaited at the same time."""
+    asked = Connection(losses=1)
+
+    class Items(BatchNode):
+        on_error = "collect"
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> list[int]:
+            return [1, 2, 3]
+
+        async def exec(self, item: int) -> int:
+            return await asked.ask(item)
+
+        def post(self, store: Store[Any], items: Any, results: list[Any]) -> str:
+            store["found"] = [str(one) for one in results]
+            return "default"
+
+    items = Items()
+    items.concurrency = concurrency
+    assert go(Flow(items), {})["found"] == ["1", "2", "3"]
+    asked.losses = 6
+    found = go(Flow(items), {})["found"]
+    assert all("awaited something that was cancelled" in one for one in found)
