@@ -34,7 +34,7 @@ from pocoflow.errors import (
     NotStorableError,
     Retry,
 )
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.unfinished import ALONE, NOTHING, Called, Identity, Unfinished
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
@@ -399,11 +399,10 @@ class ExecCalls:
     @property
     def errors(self) -> tuple[Failure, ...]:
         """What the attempts before this one have raised."""
-        for place, one in enumerate(self._errors):
-            if not isinstance(one, Failure):
-                where = label(self._place.node, self._place.path)
-                self._errors[place] = Failure.of(where, one)
-        return tuple(one for one in self._errors if isinstance(one, Failure))
+        where, errors = self._place.text, self._errors
+        found = [one if isinstance(one, Failure) else Failure.of(where, one) for one in errors]
+        errors[:] = found
+        return tuple(found)
 
     def check_record(self, context: RunContext) -> None:
         """Do nothing if every call that has returned could be put on record.
