@@ -114,7 +114,7 @@ class ExecCalls:
         self._keeps, self._remembers = ledger.keeps, place.node.max_retries > 1
         self._forgets = not (self._keeps or self._remembers)  # nothing is given again
         self._guard = threading.Lock()
-        self._begin(0)
+        self._begin(context.attempt)
         self._broken: DatabaseError | None = None
         self._refusal = refusal
         self.refused: BudgetError | None = None
@@ -138,8 +138,8 @@ class ExecCalls:
         keywords: dict[str, Any],
         settings: Calling | None,
     ) -> Any:
-        """Make a call, or give what it returned before."""
-        if context.cancellation.requested or context.given_up is not None:
+        """Make a call, or give what it returned before, for an attempt that is still waited for."""
+        if context.cancellation.requested:
             context.check_cancelled()
         about = _FUNCTIONS.get(_id_of(function))
         if about is None or (settings is not None and settings.name is not None):
