@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import lru_cache, wraps
 from inspect import Parameter
-from types import CodeType, FunctionType, NoneType
+from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError
@@ -272,10 +272,11 @@ def _check_arguments(owner: str, phase: str, function: Any, is_bound: bool) -> N
 @lru_cache(maxsize=1024)
 def _check_awaitable(owner: str, function: Any) -> None:
     """Refuse an ``exec_async`` that is annotated with a builtin type, which cannot be awaited."""
-    if is_async(function) or "return" not in function.__annotations__:
+    hints = {} if is_async(function) else read_hints(function)
+    if "return" not in hints:
         return
-    hint = read_hints(function).get("return")
-    given = NoneType if hint is None else get_origin(hint) or hint
+    hint = hints["return"]
+    given = get_origin(hint) or hint
     if not isinstance(given, type) or given is object or issubclass(given, Awaitable):
         return
     if given.__module__ == "builtins":  # of another class, a subclass may be awaitable
