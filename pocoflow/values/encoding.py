@@ -21,6 +21,9 @@ TAG = "$type"
 MAX_DEPTH = 200
 """How deep containers may be nested, whichever kinds they are of."""
 
+_EVERYBODYS = 1 << 53
+"""Whole numbers below it are taken as they are by every reader of JSON."""
+
 _SIMPLE = frozenset({bool, type(None)})
 _OPTIMISTIC = _SIMPLE | {str, float}
 
@@ -45,12 +48,14 @@ def dumps(value: object, strangers: set[type] | None = None, depth: int = 0) -> 
     Raises:
         NotStorableError: It would not come back equal; the error says which part and why.
     """
+    if type(value) is int and -_EVERYBODYS < value < _EVERYBODYS:
+        return int.__repr__(value)
     # Text with surrogates and floats that are not finite are rare and dear to look for one by one:
     # write as if there were none, and again with care if the text shows that there are.
     try:
-        return _text(value, False, strangers, depth)
+        return _text(value, _Writer(False, strangers), depth)
     except ValueError:
-        return _text(value, True, strangers, depth)
+        return _text(value, _Writer(True, strangers), depth)
 
 
 def identity(value: object) -> str:
@@ -63,10 +68,8 @@ def identity(value: object) -> str:
     Raises:
         NotStorableError: As for :func:`dumps`.
     """
-    try:
-        return _text(value, False, None, 0, known_again=True)
-    except ValueError:
-        return _text(value, True, None, 0, known_again=True)
+    # With care from the beginning, as what is in a set has to be text before the whole is.
+    return _text(value, _Writer(True, None, known_again=True))
 
 
 def encode(value: object) -> Any:
@@ -209,20 +212,8 @@ def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
 _Write = Callable[[_Writer, Any, int], Any]
 
 
-# Whole numbers that every reader of JSON takes as they are.
-_EVERYBODYS = 1 << 53
-
-
-def _text(
-    value: object,
-    careful: bool,
-    strangers: set[type] | None,
-    depth: int,
-    known_again: bool = False,
-) -> str:
-    if type(value) is int and -_EVERYBODYS < value < _EVERYBODYS:
-        return int.__repr__(value)
-    tree = _tree(value, _Writer(careful, strangers, known_again=known_again), depth)
+def _text(value: object, writer: _Writer, depth: int = 0) -> str:
+    tree = _tree(value, writer, depth)
     try:
         text = _json(tree)
     except RecursionError:

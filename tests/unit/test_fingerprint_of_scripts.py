@@ -47,6 +47,7 @@ VALUES = {
     "set": {Colour.RED, Colour.BLUE},
     "dict": {Colour.RED: Source(name="c")},
     "nested": {"in": (frozenset({Colour.BLUE, Colour.RED}), None)},
+    "odd": {float("inf"), float("-inf"), chr(0xD800), 1.5},
 }
 """
 
