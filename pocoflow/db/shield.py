@@ -64,10 +64,12 @@ class Shield:
     def look(self) -> bool:
         """Whether somebody has written over the file; looks at most once a millisecond."""
         now = time.monotonic()
-        if self._descriptors and not self.is_overwritten and now >= self._look_from:
-            self._look_from = now + _PAUSE
-            with suppress(OSError):  # a disk that cannot be read is told by what is to be written
-                self.is_overwritten = self._look(self._descriptors[0][0], self._descriptors[1][0])
+        if self._descriptors and now >= self._look_from:
+            # One thread at a time: each look compares with what the one before it has seen.
+            with _guard, suppress(OSError):  # of a disk that cannot be read, whoever writes tells
+                self._look_from = now + _PAUSE
+                (file, *_), (index, *_) = self._descriptors
+                self.is_overwritten = self.is_overwritten or self._look(file, index)
         return self.is_overwritten
 
     def _look(self, file: int, index: int) -> bool:
@@ -75,14 +77,13 @@ class Shield:
         self._copied = _copied(index)
         if changed_at == self._changed_at:
             return False
-        with _guard:
-            head, known = os.pread(file, _HEAD, 0), self._head
-            if self._changed_at and head != known:
-                if self._copied == before and oslocks.is_locked(index, _COPYING):
-                    return False  # the log is being copied
-                if _changes(head) < _changes(known) or _copied(index) == before:
-                    return True
-            self._head, self._changed_at = head, changed_at
+        head, known = os.pread(file, _HEAD, 0), self._head
+        if self._changed_at and head != known:
+            if self._copied == before and oslocks.is_locked(index, _COPYING):
+                return False  # the log is being copied
+            if _changes(head) < _changes(known) or _copied(index) == before:
+                return True
+        self._head, self._changed_at = head, changed_at
         return False
 
     @contextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from pocoflow import Flow, Node, WorkflowDB
+from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.db.oslocks import HAS_OPEN_FILE_LOCKS
 from tests.rows import row_of
 
@@ -157,3 +158,35 @@ def test_a_restore_by_sqlite_is_told_as_what_it_is(tmp_path: Path) -> None:
         assert "an older copy of the file was restored" in errors
     with WorkflowDB(tmp_path / "runs.db") as db:
         assert db.load_checkpoint("r", 3)["n"] == 4
+
+
+def test_two_threads_that_look_at_once_take_no_copied_log_for_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one connection of a process has seen of the log is not missed by the other one."""
+    guard = threading.RLock()
+    looks = []
+
+    class Turn:
+        """Lets the other connection look just before this one has its turn."""
+
+        def __enter__(self) -> None:
+            looks.append(1)
+            if len(looks) == 1:
+                other.get_run("r")
+            guard.acquire()
+
+        def __exit__(self, *exc_info: object) -> None:
+            guard.release()
+
+    with WorkflowDB(tmp_path / "runs.db") as db, WorkflowDB(tmp_path / "runs.db") as other:
+        db.create_run("r")
+        db.save_checkpoint("r", 0, "Node", Store({"text": "x" * 1_000_000}))
+        db.get_run("r")
+        db.prune(keep=0, status="running")
+        db.vacuum()
+        monkeypatch.setattr("pocoflow.db.shield._PAUSE", 0)
+        monkeypatch.setattr("pocoflow.db.shield._guard", Turn())
+        assert db.get_run("r") is None
+        assert len(looks) > 1
+        monkeypatch.undo()
