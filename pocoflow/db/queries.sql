@@ -1,5 +1,44 @@
 -- Every statement that WorkflowDB and a run's recorder execute, by name.
 
+-- Parts of them, which they name in braces: of run r its labels, whether it has those that are wanted,
+-- whether it is one for a list, and whether it has a row to go on from; of key k the step of its last
+-- whole value.
+
+-- part: labels
+(SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
+
+-- part: has_labels
+NOT EXISTS (
+    SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
+        SELECT 1 FROM pf_labels AS l
+        WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
+    )
+)
+
+-- part: matches
+(:status IS NULL OR status IN (:status, :or_status))
+    AND (:flow IS NULL OR flow_name = :flow)
+    AND (:thread IS NULL OR thread = :thread)
+    AND (:since IS NULL OR started_at >= :since)
+    AND (:text IS NULL OR instr(lower(
+        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
+        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
+        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
+    ), lower(:text)))
+
+-- part: has_start
+EXISTS (
+    SELECT 1 FROM pf_log AS l
+    WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
+)
+
+-- part: last_whole
+(
+    SELECT b.step FROM pf_value AS b
+    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
+    ORDER BY b.step DESC LIMIT 1
+)
+
 -- name: insert_run
 INSERT INTO pf_run (
     run_id, flow_name, status, started_at, due_at, current_node, owned, fence, token, store_name,
@@ -133,10 +172,7 @@ WHERE run_no = ? AND (
 -- waited for an answer which is there, or will not come any more.
 SELECT * FROM pf_runs AS r WHERE flow_name = :flow AND (
     (status = 'running' AND owned = 1)
-    OR (status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
-        SELECT 1 FROM pf_log AS l
-        WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
-    ))
+    OR (status = 'failed' AND error_type = 'Interrupted' AND {has_start})
     OR (status = 'paused' AND due_at <= :now)
 )
 ORDER BY run_no;
@@ -146,91 +182,36 @@ ORDER BY run_no;
 -- is.
 SELECT 1 FROM pf_run AS r WHERE run_no = :run_no AND (
     (status = 'running' AND owned = 1)
-    OR (status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
-        SELECT 1 FROM pf_log AS l
-        WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
-    ))
+    OR (status = 'failed' AND error_type = 'Interrupted' AND {has_start})
     OR (status = 'paused' AND due_at <= :now)
     OR (status = 'queued' AND coalesce(due_at, :now) <= :now)
 );
 
 -- name: run_by_id
-SELECT r.*, (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no)
-    AS labels
-FROM pf_runs AS r WHERE run_id = ?;
+SELECT r.*, {labels} FROM pf_runs AS r WHERE run_id = ?;
 
 -- name: runs_newest_first
-SELECT r.*,
-    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
-FROM pf_listed AS r ORDER BY run_no DESC LIMIT ?;
+SELECT r.*, {labels} FROM pf_listed AS r ORDER BY run_no DESC LIMIT ?;
 
 -- name: runs_matching
 -- A page of the runs before one, newest first; NULL matches every status, flow, start, text or label.
-SELECT r.*,
-    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
-FROM pf_listed AS r
+SELECT r.*, {labels} FROM pf_listed AS r
 WHERE run_no < :before
-    AND (:status IS NULL OR status IN (:status, :or_status))
-    AND (:flow IS NULL OR flow_name = :flow)
-    AND (:thread IS NULL OR thread = :thread)
-    AND (:since IS NULL OR started_at >= :since)
-    AND (:text IS NULL OR instr(lower(
-        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
-        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
-        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
-    ), lower(:text)))
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
-            SELECT 1 FROM pf_labels AS l
-            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
-        )
-    )
+    AND {matches} AND {has_labels}
 ORDER BY run_no DESC LIMIT :limit;
 
 -- name: runs_of_thread
 -- The same of a run thread, by its index.
-SELECT r.*,
-    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
-FROM pf_listed AS r
+SELECT r.*, {labels} FROM pf_listed AS r
 WHERE thread = :thread AND run_no < :before
-    AND (:status IS NULL OR status IN (:status, :or_status))
-    AND (:flow IS NULL OR flow_name = :flow)
-    AND (:thread IS NULL OR thread = :thread)
-    AND (:since IS NULL OR started_at >= :since)
-    AND (:text IS NULL OR instr(lower(
-        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
-        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
-        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
-    ), lower(:text)))
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
-            SELECT 1 FROM pf_labels AS l
-            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
-        )
-    )
+    AND {matches} AND {has_labels}
 ORDER BY run_no DESC LIMIT :limit;
 
 -- name: runs_labelled
 -- The same of a label, by its index.
-SELECT r.*,
-    (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
-FROM pf_labels AS f CROSS JOIN pf_listed AS r ON r.run_no = f.run_no
+SELECT r.*, {labels} FROM pf_labels AS f CROSS JOIN pf_listed AS r ON r.run_no = f.run_no
 WHERE f.key = :key AND f.value = :value AND f.run_no < :before
-    AND (:status IS NULL OR status IN (:status, :or_status))
-    AND (:flow IS NULL OR flow_name = :flow)
-    AND (:thread IS NULL OR thread = :thread)
-    AND (:since IS NULL OR started_at >= :since)
-    AND (:text IS NULL OR instr(lower(
-        run_id || char(10) || flow_name || char(10) || coalesce(current_node, '') || char(10)
-        || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
-        || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
-    ), lower(:text)))
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
-            SELECT 1 FROM pf_labels AS l
-            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
-        )
-    )
+    AND {matches} AND {has_labels}
 ORDER BY f.run_no DESC LIMIT :limit;
 
 -- name: request_cancel
@@ -485,11 +466,7 @@ DELETE FROM pf_value WHERE run_no = :run_no AND step = :step;
 SELECT k.key, v.op, v.value
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= (
-    SELECT b.step FROM pf_value AS b
-    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
-    ORDER BY b.step DESC LIMIT 1
-)
+WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= {last_whole}
 ORDER BY k.key_no, v.step;
 
 -- name: stored_at
@@ -499,11 +476,7 @@ SELECT
     CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= (
-    SELECT b.step FROM pf_value AS b
-    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
-    ORDER BY b.step DESC LIMIT 1
-)
+WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= {last_whole}
 ORDER BY k.key_no, v.step;
 
 -- name: changes_of_run
@@ -518,11 +491,7 @@ WHERE v.run_no = ? ORDER BY v.step, k.key_no;
 SELECT k.line, k.key, k.key_no, v.op, v.value
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
-WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= coalesce((
-    SELECT b.step FROM pf_value AS b
-    WHERE b.run_no = k.run_no AND b.key_no = k.key_no AND b.step <= :step AND b.op NOT IN (1, 4)
-    ORDER BY b.step DESC LIMIT 1
-), 0)
+WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= coalesce({last_whole}, 0)
 ORDER BY k.line, k.key_no, v.step;
 
 -- name: runs_to_prune
@@ -536,12 +505,7 @@ SELECT run_no, status, owned, coalesce(
 ) AS last
 FROM pf_run AS r
 WHERE (:flow IS NULL OR flow_name = :flow) AND (:thread IS NULL OR thread = :thread)
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:labels) AS w WHERE NOT EXISTS (
-            SELECT 1 FROM pf_labels AS l
-            WHERE l.run_no = r.run_no AND l.key = w.key AND l.value = w.value
-        )
-    )
+    AND {has_labels}
     AND (thread IS NULL OR status <> 'completed' OR EXISTS (
         SELECT 1 FROM pf_run AS n
         WHERE n.thread = r.thread AND n.run_no > r.run_no AND n.flow_name = r.flow_name
@@ -604,10 +568,7 @@ SELECT * FROM (
     WHERE flow_name = :flow AND status = 'running' AND owned = 1
     UNION ALL
     SELECT run_no, run_id, status, due_at FROM pf_run AS r INDEXED BY pf_run_interrupted
-    WHERE flow_name = :flow AND status = 'failed' AND error_type = 'Interrupted' AND EXISTS (
-        SELECT 1 FROM pf_log AS l
-        WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
-    )
+    WHERE flow_name = :flow AND status = 'failed' AND error_type = 'Interrupted' AND {has_start}
 ) AS r WHERE NOT EXISTS (
     SELECT 1 FROM json_each(:held) AS h JOIN pf_labels AS l ON l.run_no = r.run_no
         AND l.key = json_extract(h.value, '$[0]') AND l.value = json_extract(h.value, '$[1]')
@@ -615,16 +576,10 @@ SELECT * FROM (
 );
 
 -- name: runs_at_work
-SELECT run_no, flow_name, (
-    SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no
-) AS labels
-FROM pf_run AS r WHERE status = 'running' AND owned = 1;
+SELECT run_no, flow_name, {labels} FROM pf_run AS r WHERE status = 'running' AND owned = 1;
 
 -- name: labels_of_run
-SELECT flow_name, (
-    SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no
-) AS labels
-FROM pf_run AS r WHERE run_no = ?;
+SELECT flow_name, {labels} FROM pf_run AS r WHERE run_no = ?;
 
 -- name: interruptions
 -- How often somebody has gone on with a run since something of it was last finished.

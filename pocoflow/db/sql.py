@@ -16,13 +16,21 @@ INTERRUPTED = (
 _HERE = Path(__file__).parent
 
 
-def _named(text: str) -> Iterator[tuple[str, str]]:
-    for part in text.split("-- name: ")[1:]:
-        name, _, statement = part.partition("\n")
-        yield name.strip(), statement.strip()
+def _named(text: str, mark: str) -> Iterator[tuple[str, str]]:
+    for block in text.split(mark)[1:]:
+        name, _, content = block.partition("\n")
+        yield name.strip(), content.strip()
 
 
-QUERIES: dict[str, str] = dict(_named((_HERE / "queries.sql").read_text(encoding="utf-8")))
+def _statements(text: str) -> Iterator[tuple[str, str]]:
+    """The statements of a file that begins with parts of them, by name; each with its parts."""
+    head, mark, rest = text.partition("-- name: ")
+    parts = dict(_named(head, "-- part: "))
+    for name, statement in _named(mark + rest, mark):
+        yield name, statement.format_map(parts)
+
+
+QUERIES: dict[str, str] = dict(_statements((_HERE / "queries.sql").read_text(encoding="utf-8")))
 
 
 def row_ids(run_no: int) -> tuple[int, int]:
