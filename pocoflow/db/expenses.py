@@ -59,6 +59,7 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
         DecodeError: A row of it is damaged.
     """
     for row in connection.rows(QUERIES["spending"], row_ids(run_no)):
+        amounts, past = _read(row)
         yield Expense(
             row["line"],
             row["step"] or 0,
@@ -66,8 +67,8 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
             row["item"],
             row["attempt"] or 1,
             (row["note"] or "").rsplit(" ", maxsplit=2)[0],
-            _amounts(row),
-            tuple(name for name, one in _read(row).items() if one is None),
+            amounts,
+            past,
         )
 
 
@@ -108,17 +109,13 @@ class SharedSpending:
             if not is_completed:
                 open_runs.add(row["run_no"])
             if row["data"] is not None:
-                (completed if is_completed else others).append(_amounts(row))
+                (completed if is_completed else others).append(_read(row)[0])
         self._completed, self._open = sum_of(completed), list(open_runs)
         self.amounts = sum_of((self._completed, *others))
 
 
-def _amounts(row: sqlite3.Row) -> Amounts:
-    found = _read(row)
-    return {name: Decimal(one) for name, one in found.items() if one is not None}
-
-
-def _read(row: sqlite3.Row) -> Mapping[str, str | None]:
-    found: Mapping[str, str | None]
+def _read(row: sqlite3.Row) -> tuple[Amounts, tuple[str, ...]]:
+    """What a row says was spent, and the budgets that its line goes on without."""
     found = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
-    return found
+    amounts = {name: Decimal(one) for name, one in found.items() if one is not None}
+    return amounts, tuple(name for name in found if name not in amounts)

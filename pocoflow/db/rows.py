@@ -234,7 +234,9 @@ def _of(shape: Any) -> _Fits:
 
 _Place: TypeAlias = Annotated[list[StrictStr], Field(min_length=1)]
 _Change: TypeAlias = tuple[StrictStr, Annotated[StrictInt, Field(ge=0, le=4)], StrictStr | None]
-_Amount: TypeAlias = Annotated[StrictStr, Field(pattern=r"^[0-9.]{1,100}(E[+-]?[0-9]{1,6})?$")]
+_Amount: TypeAlias = Annotated[
+    StrictStr, Field(pattern=r"^[0-9]{1,100}(\.[0-9]{1,100})?(E[+-]?[0-9]{1,6})?$")
+]
 _Node = TypedDict("_Node", {"class": StrictStr, "code": StrictStr, "path": _Place})
 
 

@@ -27,7 +27,7 @@ from pocoflow import (
 )
 from pocoflow.cli import main
 from pocoflow.db.run_reports import export_run
-from pocoflow.errors import BudgetError, DefinitionError, NoRunError
+from pocoflow.errors import BudgetError, DecodeError, DefinitionError, NoRunError
 from pocoflow.ui.details import costs_table
 
 WAIT = 60
@@ -536,3 +536,16 @@ def test_runs_that_are_not_kept_share_no_budget() -> None:
         Flow(Node(), thread_budget={"usd": 1}).run({})
     with pytest.raises(DefinitionError, match="label_budgets"):
         Flow(Node(), label_budgets={1: {}})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("text", ["1.2.3", ".", "1.", "1E", "NaN"])
+def test_a_damaged_amount_is_told(tmp_path: Path, text: str) -> None:
+    """Whoever sums up what was spent gets an error of ours."""
+    flow = paying(tmp_path / "runs.db", thread_budget={"usd": 3})
+    flow.run({}, thread="a", run_id="r")
+    data = json.dumps({"usd": text})
+    flow.database.connection.append("UPDATE pf_log SET data = ? WHERE kind = 19", (data,))
+    with pytest.raises(DecodeError, match="of the log cannot be read"):
+        flow.database.get_account("r")
+    with pytest.raises(DecodeError, match="of the log cannot be read"):
+        flow.run({}, thread="a")
