@@ -52,9 +52,9 @@ def amounts_of(given: Mapping[str, Amount], where: str) -> Amounts:
 
 def _number(name: str, amount: object, where: str) -> Decimal:
     if isinstance(amount, int | float | Decimal) and not isinstance(amount, bool):
-        found = Decimal(repr(amount) if isinstance(amount, float) else amount)
+        found = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount)
         if found.is_finite() and found >= 0:
-            return found
+            return found.copy_abs()  # -0 is 0
     raise DefinitionError(
         f"{where}({name}={short(amount)}): an amount is a number of at least 0, an int, a float or "
         "a Decimal"

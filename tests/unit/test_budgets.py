@@ -538,6 +538,35 @@ def test_runs_that_are_not_kept_share_no_budget() -> None:
         Flow(Node(), label_budgets={1: {}})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize("amount", [-0.0, Decimal("-0"), Decimal("-0E+3")])
+def test_nothing_less_than_nothing_is_nothing(tmp_path: Path, amount: Any) -> None:
+    """A zero with a sign is a zero, also on record, where it is read again."""
+
+    @node
+    def pay() -> None:
+        context().spend(usd=amount)
+
+    flow = Flow(pay, db_path=tmp_path / "runs.db", run_id="r")
+    flow.run({})
+    assert flow.database.get_account("r") == {"usd": 0}
+
+
+def test_a_float_that_shows_itself_otherwise_is_its_number(tmp_path: Path) -> None:
+    """As those of NumPy do, which are floats."""
+
+    class Shown(float):
+        def __repr__(self) -> str:
+            return f"np.float64({float(self)})"
+
+    @node
+    def pay() -> None:
+        context().spend(usd=Shown(0.1))
+
+    flow = Flow(pay, db_path=tmp_path / "runs.db", run_id="r")
+    flow.run({})
+    assert flow.database.get_account("r") == {"usd": Decimal("0.1")}
+
+
 @pytest.mark.parametrize("text", ["1.2.3", ".", "1.", "1E", "NaN"])
 def test_a_damaged_amount_is_told(tmp_path: Path, text: str) -> None:
     """Whoever sums up what was spent gets an error of ours."""
