@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
@@ -21,14 +20,9 @@ from pocoflow.db.expenses import SharedSpending
 from pocoflow.db.log import NO_ERROR, Described, Emitter, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
+from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, told_of
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.errors import (
-    DatabaseBusyError,
-    DatabaseError,
-    DatabaseFileError,
-    NotStorableError,
-    RunLostError,
-)
+from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
 from pocoflow.graph.unfinished import ALONE, Bill, Called, Finished, Identity, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.counting import Numbers
@@ -45,9 +39,6 @@ _LOOK_EVERY = 50
 _END = ("", None)
 
 _APPEND_RESULT = QUERIES["append_result"]
-
-_Waiting: TypeAlias = tuple[int, Kind, dict[str, Any]]
-"""The row of an item or a call that is to be written: its step, its kind and the rest."""
 
 
 class LineRecorder:
@@ -76,12 +67,8 @@ class LineRecorder:
         self._is_open = False  # whether there is more than that of the step
         self._input: str | None = None
         self._knows_input = False
-        self._items: list[_Waiting] = []
-        self._items_error: tuple[DatabaseError, str] | None = None
-        self._written = 0
+        self._waiting = WaitingRows()
         self._emitted: dict[int | None, list[ValueRange]] = {}  # by the attempts that are at work
-        self._items_guard = threading.Lock()
-        self._items_writing = threading.Lock()
 
     @property
     def run_id(self) -> str:
@@ -139,7 +126,7 @@ class LineRecorder:
         text = self._encoded(node, result)
         if text is None:
             return
-        with _told_of("exec of node {!r} has finished", node), self._late():
+        with told_of("exec of node {!r} has finished", node), self._late():
             pending = self._run.emitted or self._run.bills
             is_alone = not pending and not self._db.connection.is_shared
             if self._is_begun and self._input is None and is_alone:
@@ -183,7 +170,7 @@ class LineRecorder:
         if text is None:
             return
         facts = {"item": item.number, "data": text, "mark": item.mark}
-        told = _told_of("exec of item {} of node {!r} has finished", item.number, node)
+        told = told_of("exec of item {} of node {!r} has finished", item.number, node)
         self._write(told, [(step, Kind.ITEM, facts)])
 
     def call(self, step: int, called: Called) -> None:
@@ -198,7 +185,7 @@ class LineRecorder:
         if called.spent:
             bill = _of_bill(called.place, called.item, called.attempt, called.spent)
             rows.append((step, Kind.SPENT, {**bill, "note": called.key}))
-        told = _told_of("a call of node {!r} has returned", node)
+        told = told_of("a call of node {!r} has returned", node)
         try:
             text = codec.dumps(called.result)
         except NotStorableError as exc:
@@ -231,16 +218,13 @@ class LineRecorder:
         with self._writing(step) as raw:
             self._put(raw, Kind.CALL, step, note=key, **_of_item(item))
 
-    def _write(self, told: _told_of, rows: Sequence[_Waiting]) -> None:
+    def _write(self, told: told_of, rows: Sequence[WaitingRow]) -> None:
         """Commit rows, here or together with those of other threads."""
         if self._db.connection.is_shared:
             with told:
                 self._put_items(rows)
             return
-        with self._items_guard:
-            self._items += rows
-            upto = self._written + len(self._items)
-        self.write_items(upto)
+        self.write_items(self._waiting.add(rows))
 
     def write_items(self, upto: int | None = None) -> None:
         """Commit the items of all threads that wait.
@@ -251,39 +235,9 @@ class LineRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        with self._items_writing:
-            if upto is not None and upto <= self._written:
-                return
-            if self._items_error is not None:
-                self._tell_lost()
-                raise self._items_error[0]  # not one busy timeout after another
-            with self._items_guard:
-                rows = self._items.copy()
-            if not rows:
-                return
-            try:
-                self._put_items(rows)
-            except DatabaseError as exc:
-                self._items_error = exc, str(exc)
-                self._tell_lost()
-                raise
-            with self._items_guard:
-                # Only now: a Ctrl-C at any instant leaves them to the next call.
-                del self._items[: len(rows)]
-                self._written += len(rows)
+        self._waiting.commit(self._put_items, upto)
 
-    def _tell_lost(self) -> None:
-        """Say in the error how many are not on record by now, as more finish after it."""
-        assert self._items_error is not None
-        error, text = self._items_error
-        error.args = (text, *error.args[1:])
-        count = len(self._items)
-        if count == 1:
-            _told_of("an item or a call has finished").tell(error)
-        else:
-            _told_of("{} items or calls have finished", count, of="their results").tell(error)
-
-    def _put_items(self, rows: Sequence[_Waiting]) -> None:
+    def _put_items(self, rows: Sequence[WaitingRow]) -> None:
         self._is_open = True
         with self._late(), self._writing(rows[0][0]) as raw:
             self._put_input(raw, rows[0][0])
@@ -740,26 +694,3 @@ class _Late:
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> bool:
         return isinstance(exc, RunLostError) and self.run.is_over
-
-
-class _told_of:
-    """Say what a result costs that could not be recorded."""
-
-    __slots__ = ("facts", "finished", "of")
-
-    def __init__(self, finished: str, *facts: object, of: str = "its result") -> None:
-        self.finished, self.facts, self.of = finished, facts, of
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if exc is not None:
-            self.tell(exc)
-
-    def tell(self, exc: BaseException) -> None:
-        """Say it in an error, if that is why."""
-        if isinstance(exc, DatabaseBusyError | DatabaseFileError):
-            again = "it" if self.of == "its result" else "them"
-            what = f"and {self.of} could not be recorded: a resume calls {again} again"
-            told = f"{exc}; {self.finished.format(*self.facts)}, {what}"
-            exc.args = (told, *exc.args[1:])

@@ -1,0 +1,58 @@
+"""Results of several threads that are committed together, and those that could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pocoflow.db.log import Kind
+from pocoflow.db.waiting_rows import WaitingRow, WaitingRows
+from pocoflow.errors import DatabaseError, DatabaseFileError, RunLostError
+
+ROW: WaitingRow = (0, Kind.ITEM, {"item": 1, "data": "1"})
+
+
+def test_one_commit_takes_what_all_threads_wait_for() -> None:
+    """A thread whose row another one has written commits nothing."""
+    put: list[Sequence[WaitingRow]] = []
+    rows = WaitingRows()
+    first, second = rows.add([ROW]), rows.add([ROW, ROW])
+    rows.commit(put.append, first)
+    rows.commit(put.append, second)
+    rows.commit(put.append)
+    assert [len(one) for one in put] == [3]
+
+
+def test_what_is_lost_is_counted_as_more_finish() -> None:
+    """Nobody waits for the database once more, and each thread is told how many are lost by now."""
+    tries = []
+
+    def fail(_: Sequence[WaitingRow]) -> None:
+        tries.append(1)
+        raise DatabaseFileError("the disk is full")
+
+    rows = WaitingRows()
+    told = []
+    for _ in range(3):
+        with pytest.raises(DatabaseFileError) as caught:
+            rows.commit(fail, rows.add([ROW]))
+        told.append(str(caught.value))
+    assert len(tries) == 1
+    lost = "could not be recorded: a resume calls"
+    assert told == [
+        f"the disk is full; an item or a call has finished, and its result {lost} it again",
+        f"the disk is full; 2 items or calls have finished, and their results {lost} them again",
+        f"the disk is full; 3 items or calls have finished, and their results {lost} them again",
+    ]
+
+
+def test_of_a_run_that_is_lost_nothing_is_called_again() -> None:
+    """Somebody else goes on with it, and has what is on record."""
+
+    def fail(_: Sequence[WaitingRow]) -> None:
+        raise RunLostError("another process goes on with it")
+
+    rows = WaitingRows()
+    with pytest.raises(DatabaseError, match=r"^another process goes on with it$"):
+        rows.commit(fail, rows.add([ROW]))
