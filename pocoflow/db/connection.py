@@ -7,12 +7,12 @@ import re
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pocoflow.db import forks
 from pocoflow.db.clock import micros
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.names import refuse_second_name
@@ -35,68 +35,6 @@ _Look: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 _Names: TypeAlias = tuple[Identity | None, ...]
 
 _abandoned: list[sqlite3.Connection] = []
-_open_ones: weakref.WeakSet[Connection] = weakref.WeakSet()
-_guard = threading.RLock()  # of the set
-_FORK_PATIENCE = 5.0
-
-
-class _Locked(threading.local):
-    """The locks that a thread has taken for its fork."""
-
-    def __init__(self) -> None:
-        self.locks: list[Any] = []
-
-
-_locked = _Locked()
-
-
-def _before_fork() -> None:
-    # A lock inside SQLite that a thread has at the fork stays taken in the child, which would wait
-    # for ever: so let no thread be there, if that can be had before long.
-    until = time.monotonic() + _FORK_PATIENCE
-    while time.monotonic() < until:
-        if _lock_all():
-            return
-        _unlock_all()
-
-
-def _lock_all() -> bool:
-    # Whoever has one of these locks may wait for another one, in a finalizer: no waiting here.
-    _guard.acquire()
-    _locked.locks.append(_guard)
-    for connection in list(_open_ones):
-        if not connection.alone.acquire(timeout=0.05):
-            return False
-        _locked.locks.append(connection.alone)
-    return True
-
-
-def _unlock_all() -> None:
-    while _locked.locks:
-        _locked.locks.pop().release()
-
-
-def _after_fork_in_child() -> None:
-    # A thread that held one of these is not on this side of the fork to give it back.
-    global _guard  # noqa: PLW0603
-    _guard = threading.RLock()
-    _locked.locks.clear()
-    for connection in _open_ones:
-        connection.alone = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_unlock_all,
-        after_in_child=_after_fork_in_child,
-    )
-
-
-def close_all() -> None:
-    """Close the connections that are open yet, as the interpreter ends."""
-    for connection in list(_open_ones):
-        connection.close()
 
 
 class _Ends:
@@ -187,8 +125,7 @@ class Connection:
         self._shield: Shield | None = None
         self._ends: _Ends | None = None
         self._group: _Group | None = None
-        with _guard:
-            _open_ones.add(self)
+        forks.keep(self)
         with self.alone, self._translated():
             self._open()
 

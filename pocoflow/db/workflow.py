@@ -20,9 +20,10 @@ from pocoflow.address import check_name
 from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
-from pocoflow.db.connection import Connection, Synchronous, close_all
+from pocoflow.db.connection import Connection, Synchronous
 from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
+from pocoflow.db.forks import close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.question_api import Questions
