@@ -37,6 +37,12 @@ class ValueRange(NamedTuple):
     first: int
     last: int
 
+    @classmethod
+    def of(cls, run: RunLog, row: int, count: int) -> ValueRange:
+        """That of a row of a run, which holds so many values."""
+        last = 2 * (row - run.first)
+        return cls(row, last - 2 * (count - 1), last)
+
 
 class _Value(NamedTuple):
     recorder: PutsEmitted
@@ -110,9 +116,8 @@ def append_emitted(
     cursor = raw.execute(QUERIES["append_emitted"], (*given, *claim))
     if cursor.rowcount != 1:
         raise run.lost(raw)
-    run.last = row = int(cursor.lastrowid or 0)
-    last = 2 * (row - run.first)
-    return ValueRange(row, last - 2 * (len(texts) - 1), last)
+    run.last = int(cursor.lastrowid or 0)
+    return ValueRange.of(run, run.last, len(texts))
 
 
 def mark_void(

@@ -381,8 +381,7 @@ class RunRecorder(LineRecorder):
             item = ALONE if row["item"] is None else row["item"]
             stays = row["event"] == "exec" and item in line.results
             if not stays and not (row["event"] == "prep" and line.prepared):
-                last = 2 * (row["id"] - run.first)
-                found = ValueRange(row["id"], last - 2 * (row["size"] - 1), last)
+                found = ValueRange.of(run, row["id"], row["size"])
                 again.setdefault(row["line"], []).append(found)
         for number, rows in again.items():
             mark_void(raw, run, number, lines[number].count, rows)
