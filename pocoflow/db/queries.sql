@@ -170,7 +170,7 @@ WHERE run_no = ? AND (
 -- name: runs_to_recover
 -- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
 -- waited for an answer which is there, or will not come any more.
-SELECT * FROM pf_runs AS r WHERE flow_name = :flow AND (
+SELECT r.*, {labels} FROM pf_runs AS r WHERE flow_name = :flow AND (
     (status = 'running' AND owned = 1)
     OR (status = 'failed' AND error_type = 'Interrupted' AND {has_start})
     OR (status = 'paused' AND due_at <= :now)

@@ -31,11 +31,7 @@ from pocoflow.db.retention import ENDED, prune
 from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.stored_handle import StoredRunHandle
-from pocoflow.errors import (
-    DatabaseError,
-    DefinitionError,
-    RunExistsError,
-)
+from pocoflow.errors import DatabaseError, DefinitionError, RunExistsError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
 from pocoflow.nodes.spending import sum_of
@@ -477,10 +473,8 @@ _NEW_RUN: dict[str, Any] = {
 
 
 def _run(row: sqlite3.Row) -> RunRow:
-    run = dict(row)
-    if "labels" in run:
-        run["labels"] = json.loads(run["labels"])  # as SQLite has just put it together
-    return cast("RunRow", run)
+    labels = json.loads(row["labels"])  # as SQLite has just put it together
+    return cast("RunRow", dict(row) | {"labels": labels})
 
 
 def _close(connection: Connection, locks: RunLocks) -> None:
