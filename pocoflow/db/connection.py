@@ -158,7 +158,7 @@ class Connection:
             layout = layout_of(raw, self.label)
             self._is_old = layout is Layout.OLD
             if self._is_old:
-                self._leave(raw, look)
+                self._close(raw, keeps_log=not _at_rest(look))
                 return None
             if layout is Layout.EMPTY:
                 create(raw, self.label)
@@ -167,9 +167,6 @@ class Connection:
             raw.close()
             raise
         return raw
-
-    def _leave(self, raw: sqlite3.Connection, look: _Look) -> None:
-        self._close(raw, keeps_log=not _at_rest(look))
 
     def _open_to_look(self) -> sqlite3.Connection:
         look = self._look()
@@ -352,7 +349,7 @@ class Connection:
         # The last one to be closed writes the log into the file, unless it may only read.
         with ExitStack() as stack:
             if keeps_log:
-                with suppress(sqlite3.Error):
+                with suppress(sqlite3.Error):  # what cannot be read is closed as any other
                     reader = self._connect(f"{Path(str(self.file)).as_uri()}?mode=ro")
                     stack.callback(reader.close)
                     reader.execute("PRAGMA user_version").fetchone()

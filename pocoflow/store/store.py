@@ -465,7 +465,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         An ``Exception`` that it raises is logged with its traceback; the write stands.
 
         Raises:
-            HookError: It cannot be called, or it is ``async``: nobody awaits it.
+            HookError: It cannot be called, or a call alone does nothing: it is ``async``, or it
+                yields.
         """
         wanted = "store.add_observer(observer) calls observer(key, old, new)"
         given: object = observer
