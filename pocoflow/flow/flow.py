@@ -40,8 +40,18 @@ from pocoflow.errors import (
     RunPaused,
     ThreadBusyError,
 )
+from pocoflow.flow.arguments import (
+    check_arguments,
+    check_database,
+    codes_of,
+    label_budgets_of,
+    names_before,
+    names_of,
+    node_budgets_of,
+)
 from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
+from pocoflow.flow.importing import refuse_while_importing
 from pocoflow.flow.naming import (
     BY_ITSELF,
     RunKeywords,
@@ -50,16 +60,13 @@ from pocoflow.flow.naming import (
     inputs_of,
     refuse_unknown,
 )
-from pocoflow.flow.proving import Proofs, names_of
+from pocoflow.flow.proving import Proofs
 from pocoflow.flow.starting import (
     Resumable,
     ResumeKeywords,
     Resuming,
-    check_database,
-    names_before,
     new_run_id,
     open_store,
-    refuse_while_importing,
     snapshots,
 )
 from pocoflow.graph.graph import Graph, GraphNode, Taken, graphs_in
@@ -67,15 +74,14 @@ from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest, short
+from pocoflow.messages import short
 from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
-from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, not_a_node, refuse_phases, two_arguments
+from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, refuse_phases, two_arguments
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import check_resources
-from pocoflow.nodes.settings import is_time
 from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
 from pocoflow.store.fields import References
 from pocoflow.store.schema import classes_of, make_schema
@@ -187,15 +193,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         aliases: Mapping[str, type] | None = None,
         record_emitted: bool = False,
     ) -> None:
-        given: object = start
-        if not isinstance(given, Node):
-            raise DefinitionError(f"Flow(start=...) takes a node, not {not_a_node(given)}")
-        if type(max_steps) is not int or max_steps < 1:
-            raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
-        if deadline is not None and not is_time(deadline):
-            raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
-        if db_path is not None:
-            check_database(db_path)
+        check_arguments(start, max_steps, deadline, db_path)
         make_schema(schema)
         refuse_phases(type(self))
         note_part(start)
@@ -206,14 +204,12 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.schema = schema
         self.inputs = names_of("inputs", inputs)
         self.outputs = names_of("outputs", outputs)
-        self.ignore = _rules(ignore)
+        self.ignore = codes_of(ignore)
         self.deadline = deadline
         self.budget = limits_of(budget, "Flow(budget)")
         self.thread_budget = limits_of(thread_budget, "Flow(thread_budget)")
-        self.node_budgets, self.label_budgets = (
-            _node_budgets(node_budgets),
-            _label_budgets(label_budgets),
-        )
+        self.node_budgets = node_budgets_of(node_budgets)
+        self.label_budgets = label_budgets_of(label_budgets)
         if run_id is not None:
             check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
@@ -460,12 +456,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             resources: Live objects, never stored: ``{client: Client()}``, where ``client`` is what
                 ``resource(Client, "name")`` returned.
             **named: How the run is addressed; all but ``run_id`` need a database. ``run_id``: its
-                id; one is made by default. ``thread``: its run thread. It begins with the store
-                with which the last completed run of the thread ended, with ``store``, a dict or a
-                model, on top: of a model the fields that were set, of a field with a reducer an
-                increment. ``labels``: texts by name that the run is found by. ``if_busy``: what to
-                do while another run of the thread is queued, running, paused or interrupted:
-                ``"refuse"`` (the default), or ``"wait"`` until it has ended.
+                id; one is made by default. ``if_exists``: what to do if there is a run of that id:
+                ``"refuse"`` (the default), or ``"join"`` it if it is of this flow and has the same
+                inputs. ``thread``: its run thread. It begins with the store with which the last
+                completed run of the thread ended, with ``store``, a dict or a model, on top: of a
+                model the fields that were set, of a field with a reducer an increment. ``labels``:
+                texts by name that the run is found by. ``if_busy``: what to do while another run of
+                the thread is queued, running, paused or interrupted: ``"refuse"`` (the default), or
+                ``"wait"`` until it has ended.
 
         Returns:
             The store of the run.
@@ -767,8 +765,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         recorder = RunRecorder(database, run_id, classes)
         leaf, path = graph.start.first()
         first = Address(path, leaf.name)
-        row = {"status": "queued", "due_at": due_at, "current_node": first.text, "token": token}
-        row["flow_name"] = self.flow_name
+        row = {
+            "flow_name": self.flow_name,
+            "status": "queued",
+            "due_at": due_at,
+            "current_node": first.text,
+            "token": token,
+        }
         try:
             described = self._fingerprint(graph)
             start = Unfinished(names=first.names)
@@ -1173,7 +1176,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
             named = self._named(name, given, run_id)
-            if name.joins and (joined := self._joined(name, named)) is not None:
+            if (joined := self._joined(name, named)) is not None:
                 return joined
             if name.thread is not None:
                 named = self._in_thread(named)
@@ -1181,35 +1184,45 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._prove(place, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
-        database = self._open_database(graph)
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
-        if database is not None:
-            from pocoflow.db.recorder import RunRecorder
-            from pocoflow.db.run_threads import UNNAMED, ThreadMovedError
+        if (database := self._open_database(graph)) is not None:
+            from pocoflow.db.run_threads import ThreadMovedError
 
-            classes = classes_of(store.schema, aliases=self.aliases)
-            recorder = line.ledger = RunRecorder(database, line.context.run_id, classes)
-            if self.record_emitted:
-                recorder.record_emitted()
-            leaf, path = place.first()
-            first, described = Address(path, leaf.name), self._fingerprint(graph)
-            for text in self._proofs.remarks:
-                recorder.remark(text)
-            facts = (store, self.flow_name, token, first, described, named or UNNAMED)
+            # Somebody else may be there first, with this run or another one of its thread.
             try:
-                recorder.begin(*facts)
-            except (ThreadBusyError, ThreadMovedError, RunExistsError) as exc:
-                # Somebody else was there first, with this run or another one of its thread.
-                if isinstance(exc, ThreadMovedError):
-                    return self._begin(given, resume_from, resources, name)
-                if named is None or not name.joins:
-                    raise
+                self._record(database, graph, line, named)
+            except ThreadMovedError:
+                return self._begin(given, resume_from, resources, name)
+            except (ThreadBusyError, RunExistsError):
                 if (joined := self._joined(name, named)) is None:
                     raise
                 return joined
         self._share_budgets(database, line)
         return line, database
+
+    def _record(self, database: WorkflowDB, graph: Graph, line: Line, named: Named | None) -> None:
+        """Put a new run on record.
+
+        Raises:
+            RunExistsError: Its id is used already.
+            ThreadBusyError: A run of its thread is open.
+            ThreadMovedError: One has completed since, so that it has to begin with another store.
+        """
+        from pocoflow.db.recorder import RunRecorder
+        from pocoflow.db.run_threads import UNNAMED
+
+        store, context = line.store, line.context
+        classes = classes_of(store.schema, aliases=self.aliases)
+        recorder = line.ledger = RunRecorder(database, context.run_id, classes)
+        if self.record_emitted:
+            recorder.record_emitted()
+        described = self._fingerprint(graph)
+        for text in self._proofs.remarks:
+            recorder.remark(text)
+        leaf, path = line.start.first()
+        first = Address(path, leaf.name)
+        recorder.begin(store, self.flow_name, context.token, first, described, named or UNNAMED)
 
     @property
     def _limits(self) -> tuple[Amounts, ...]:
@@ -1250,8 +1263,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         return replace(named, last=last_run(self.database.connection, named))
 
-    def _joined(self, name: RunName, named: Named) -> StoredRunHandle | None:
-        """A handle to the run that has the id already, if there is one."""
+    def _joined(self, name: RunName, named: Named | None) -> StoredRunHandle | None:
+        """A handle to the run that has the id already, if there is one and it may be joined."""
+        if named is None or not name.joins:
+            return None
         from pocoflow.db.run_threads import is_started
         from pocoflow.db.stored_handle import StoredRunHandle
 
@@ -1454,42 +1469,3 @@ def _noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None
         outcomes[run_id] = exc
     else:
         outcomes[run_id] = None
-
-
-def _label_budgets(given: object) -> Mapping[str, Amounts]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(type(one) is str for one in given):
-        raise DefinitionError(
-            f"Flow(label_budgets={short(given)}): a budget for each of some labels, as in "
-            'label_budgets={"customer": {"usd": 50.0}}'
-        )
-    return {one: limits_of(own, f"budget of label {one!r}") or {} for one, own in given.items()}
-
-
-def _node_budgets(given: object) -> Mapping[Node[Any, Any, Any], Amounts]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(isinstance(one, Node) for one in given):
-        raise DefinitionError(
-            f"Flow(node_budgets={short(given)}): a budget for each of some nodes, as in "
-            'node_budgets={write: {"usd": 0.5}}'
-        )
-    budgets = {one: limits_of(own, f"budget of node {one.name!r}") for one, own in given.items()}
-    return {one: limits for one, limits in budgets.items() if limits is not None}
-
-
-def _rules(given: Collection[str]) -> tuple[str, ...]:
-    if not given:
-        return ()
-    from pocoflow.check.rules import RULES
-
-    codes: tuple[Any, ...] = (given,) if isinstance(given, str) else tuple(given)
-    for one in codes:
-        code = one if isinstance(one, str) else ""
-        if not code or not any(known.startswith(code.upper()) for known in RULES):
-            raise DefinitionError(
-                f"Flow(ignore=...) takes codes of rules, such as 'PF301' or 'PF3', "
-                f"not {short(one)}{closest(one, RULES)}"
-            )
-    return tuple(one.upper() for one in codes)

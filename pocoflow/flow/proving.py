@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import Graph
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import short
-from pocoflow.store.fields import FieldRef, field_of, is_fields
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -86,23 +83,3 @@ class Proofs:
             )
             for text in self.remarks:
                 _log.warning("%s", text)
-
-
-def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:
-    """The keys that ``Flow(inputs=...)`` or ``Flow(outputs=...)`` names.
-
-    Raises:
-        DefinitionError: It is not a tuple of references to fields.
-    """
-    if given is None:
-        return None
-    several: Any = (given,) if isinstance(given, FieldRef | str) or is_fields(given) else given
-    names = []
-    for one in several:
-        if not isinstance(one, FieldRef):
-            hint = f": write fields(Model).{one} or key({one!r})" if isinstance(one, str) else ""
-            raise DefinitionError(
-                f"Flow({argument}=...) takes references to fields, not {short(one)}{hint}"
-            )
-        names.append(field_of(one).name)
-    return tuple(dict.fromkeys(names))

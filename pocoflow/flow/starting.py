@@ -1,102 +1,23 @@
-"""What a run begins with: its store, from what the caller gave, and its JSON checkpoints."""
+"""What a run begins or goes on with: what its caller says, its store, its JSON checkpoints."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import is_redefined, short
-from pocoflow.nodes.edges import users_line
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db.due import Limits
-
-
-class _Importing:
-    """The target that is being imported, if one is.
-
-    Attributes:
-        target: What the user calls it.
-        others: The threads that have nothing to do with the import.
-        refused: What was said to runs that were to start meanwhile.
-        begun: The threads that imported targets have started, and the name of each target.
-    """
-
-    target: ClassVar[str | None] = None
-    others: ClassVar[frozenset[int | None]] = frozenset()
-    refused: ClassVar[list[str]] = []
-    begun: ClassVar[WeakKeyDictionary[threading.Thread, str]] = WeakKeyDictionary()
-
-
-@contextmanager
-def importing(target: str) -> Iterator[None]:
-    """Refuse every run that begins while a target is imported, or that the import has left behind.
-
-    Left behind is what a thread runs that the import has started, such as a timer, and what it has
-    registered to be called at the end of the process.
-
-    Raises:
-        DefinitionError: One was to begin, whatever the module made of the refusal.
-    """
-    own = threading.get_ident()
-    others = {one.ident for one in threading.enumerate()} - {own}
-    _Importing.target, _Importing.others, _Importing.refused = target, frozenset(others), []
-    failed: BaseException | None = None
-    try:
-        yield
-    except BaseException as exc:
-        failed = exc
-        raise
-    finally:
-        _Importing.target = None
-        for one in threading.enumerate():
-            if one.ident != own and one.ident not in others:
-                _Importing.begun[one] = target
-        atexit.unregister(_leave)
-        atexit.register(_leave, target)  # called before what the import has registered
-        if _Importing.refused:
-            raise DefinitionError(_Importing.refused[0]) from failed
-
-
-def _leave(target: str) -> None:
-    """Refuse what is left, at the end of the process."""
-    _Importing.target, _Importing.others = target, frozenset()
-
-
-def refuse_while_importing(flow_name: str) -> None:
-    """Refuse to run a flow while its module is imported only to be looked at.
-
-    Raises:
-        DefinitionError: A target is being imported by this thread or by one that started it, or was
-            imported by the one that started this.
-    """
-    target = _Importing.target
-    if target is None or threading.get_ident() in _Importing.others:
-        target = _Importing.begun.get(threading.current_thread()) if _Importing.begun else None
-    if target is None:
-        return
-    place = users_line()
-    where = "" if place is None else f" at {place[0]}:{place[1]}"
-    said = (
-        f"flow {flow_name!r} is run{where} by the import of {target}, and no node runs then: "
-        'put what runs it under if __name__ == "__main__":'
-    )
-    _Importing.refused.append(said)
-    raise DefinitionError(said)
 
 
 class ResumeKeywords(TypedDict, total=False, closed=True):
@@ -160,41 +81,6 @@ class Resumable:
 
     def __bool__(self) -> bool:
         return self.refusal is None
-
-
-def names_before(given: Iterable[str]) -> tuple[str, ...]:
-    """The names that a flow had before.
-
-    Raises:
-        DefinitionError: They are no collection of names.
-    """
-    names = () if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(type(name) is str and name for name in names):
-        raise DefinitionError(
-            f"Flow(formerly={short(given)}): names that the flow had before, as in "
-            'formerly=("Old",)'
-        )
-    for name in names:
-        check_name("a name in Flow(formerly=...)", name)
-    return names
-
-
-def check_database(given: object) -> None:
-    """Refuse what is no database of a flow.
-
-    Raises:
-        DefinitionError: It is neither a path nor a ``WorkflowDB``.
-    """
-    if isinstance(given, str | os.PathLike):
-        is_one = bool(os.fspath(given))
-    else:
-        from pocoflow.db import WorkflowDB
-
-        is_one = isinstance(given, WorkflowDB)
-    if not is_one:
-        raise DefinitionError(
-            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
-        )
 
 
 def new_run_id(flow_name: str) -> tuple[str, str]:

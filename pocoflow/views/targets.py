@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.flow.starting import importing
+from pocoflow.flow.importing import importing
 from pocoflow.messages import closest, escape
 from pocoflow.nodes.base import Node
 

@@ -28,7 +28,7 @@ from pocoflow.errors import (
     RunNotFoundError,
     ThreadBusyError,
 )
-from pocoflow.flow.starting import importing
+from pocoflow.flow.importing import importing
 from pocoflow.flow.worker import Worker
 from tests.rows import row_of
 

@@ -1,0 +1,86 @@
+"""A target is imported to be looked at: no flow of it runs meanwhile."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from pocoflow.errors import DefinitionError
+from pocoflow.nodes.edges import users_line
+
+
+class _Importing:
+    """The target that is being imported, if one is.
+
+    Attributes:
+        target: What the user calls it.
+        others: The threads that have nothing to do with the import.
+        refused: What was said to runs that were to start meanwhile.
+        begun: The threads that imported targets have started, and the name of each target.
+    """
+
+    target: ClassVar[str | None] = None
+    others: ClassVar[frozenset[int | None]] = frozenset()
+    refused: ClassVar[list[str]] = []
+    begun: ClassVar[WeakKeyDictionary[threading.Thread, str]] = WeakKeyDictionary()
+
+
+@contextmanager
+def importing(target: str) -> Iterator[None]:
+    """Refuse every run that begins while a target is imported, or that the import has left behind.
+
+    Left behind is what a thread runs that the import has started, such as a timer, and what it has
+    registered to be called at the end of the process.
+
+    Raises:
+        DefinitionError: One was to begin, whatever the module made of the refusal.
+    """
+    own = threading.get_ident()
+    others = {one.ident for one in threading.enumerate()} - {own}
+    _Importing.target, _Importing.others, _Importing.refused = target, frozenset(others), []
+    failed: BaseException | None = None
+    try:
+        yield
+    except BaseException as exc:
+        failed = exc
+        raise
+    finally:
+        _Importing.target = None
+        for one in threading.enumerate():
+            if one.ident != own and one.ident not in others:
+                _Importing.begun[one] = target
+        atexit.unregister(_leave)
+        atexit.register(_leave, target)  # called before what the import has registered
+        if _Importing.refused:
+            raise DefinitionError(_Importing.refused[0]) from failed
+
+
+def _leave(target: str) -> None:
+    """Refuse what is left, at the end of the process."""
+    _Importing.target, _Importing.others = target, frozenset()
+
+
+def refuse_while_importing(flow_name: str) -> None:
+    """Refuse to run a flow while its module is imported only to be looked at.
+
+    Raises:
+        DefinitionError: A target is being imported by this thread or by one that started it, or was
+            imported by the one that started this.
+    """
+    target = _Importing.target
+    if target is None or threading.get_ident() in _Importing.others:
+        target = _Importing.begun.get(threading.current_thread()) if _Importing.begun else None
+    if target is None:
+        return
+    place = users_line()
+    where = "" if place is None else f" at {place[0]}:{place[1]}"
+    said = (
+        f"flow {flow_name!r} is run{where} by the import of {target}, and no node runs then: "
+        'put what runs it under if __name__ == "__main__":'
+    )
+    _Importing.refused.append(said)
+    raise DefinitionError(said)
