@@ -57,6 +57,7 @@ from pocoflow.flow.naming import (
     RunKeywords,
     RunName,
     digest,
+    given_labels,
     inputs_of,
     refuse_unknown,
 )
@@ -698,7 +699,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         if name in self.schedules:
             raise DefinitionError(f"flow {self.flow_name!r} has a schedule {name!r} already")
-        made = Schedule(name, expression, inputs, tz, catch_up, dict(labels or {}))
+        given = given_labels(labels, f"schedule {short(name)}: ")
+        made = Schedule(name, expression, inputs, tz, catch_up, given)
         self.schedules = MappingProxyType({**self.schedules, name: made})
         return self
 

@@ -60,8 +60,7 @@ class RunName:
         for what, name in (("run_id", run_id), ("thread", thread)):
             if name is not None:
                 check_name(f"{what}=", name)
-        labels = given.get("labels") or {}
-        check_labels("labels", labels)
+        labels = given_labels(given.get("labels"))
         exists, busy = given.get("if_exists", "refuse"), given.get("if_busy", "refuse")
         _check_choice("if_exists", exists, get_args(Exists))
         if exists == "join" and run_id is None:
@@ -69,7 +68,7 @@ class RunName:
         _check_choice("if_busy", busy, get_args(Busy))
         if busy == "wait" and thread is None:
             raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
-        return cls(run_id, thread, dict(labels), exists == "join", busy)
+        return cls(run_id, thread, labels, exists == "join", busy)
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.
@@ -105,17 +104,25 @@ BY_ITSELF = RunName()
 """A run of which nothing was said."""
 
 
-def check_labels(what: str, labels: object) -> None:
-    """Refuse what is no mapping of names to texts.
+def given_labels(given: object, about: str = "") -> dict[str, str]:
+    """The labels that are given.
+
+    Args:
+        given: What is given; ``None`` for none.
+        about: What they are given to, for the beginning of a message.
 
     Raises:
-        DefinitionError: It is none.
+        DefinitionError: They are no mapping of names to texts.
     """
+    labels = given or {}
     if not isinstance(labels, Mapping):
-        raise DefinitionError(f"{what}={short(labels)}: a dict of texts, as in {{'user': 'ann'}}")
+        raise DefinitionError(
+            f"{about}labels={short(labels)}: a dict of texts, as in {{'user': 'ann'}}"
+        )
     for key, value in labels.items():
-        check_name("the key of a label", key)
-        check_name(f"label {key!r}", value)
+        check_name(f"{about}the key of a label", key)
+        check_name(f"{about}label {key!r}", value)
+    return dict(labels)
 
 
 def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:

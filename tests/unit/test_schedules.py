@@ -207,6 +207,9 @@ def test_a_schedule_that_makes_no_sense_is_refused(
         ({"tz": "../../etc/passwd"}, "no time zone"),
         ({"tz": None}, "no time zone"),
         ({"catch_up": -1}, "catch_up"),
+        ({"labels": ["user"]}, "a dict of texts"),
+        ({"labels": {"user": 1}}, "label 'user' is a non-empty string"),
+        ({"labels": {"": "ann"}}, "the key of a label"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(db: WorkflowDB, settings: Any, said: str) -> None:
