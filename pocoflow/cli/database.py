@@ -22,11 +22,15 @@ __all__ = [
     "command",
     "find_run",
     "open_database",
+    "run_count",
 ]
 
 RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
 
 _CANDIDATES = 10
+
+_MOST_RUNS = 10**9
+"""No database has as many, and SQLite takes no number that is much larger."""
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +57,18 @@ def _label(text: str) -> tuple[str, str]:
     if not (key and found and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in user=ann")
     return key, value
+
+
+def run_count(text: str, least: int = 1) -> int:
+    """A number of runs that an option gives.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or below ``least``.
+    """
+    number = int(min(float(text), _MOST_RUNS)) if text.isdecimal() else -1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return number
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-from pocoflow.cli.database import add_database, add_filters, chosen, open_database
+from pocoflow.cli.database import add_database, add_filters, chosen, open_database, run_count
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.retention import ENDED
@@ -30,7 +31,10 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="runs in which nothing has happened for so long: 90m, 12h, 30d, 8w",
     )
     parser.add_argument(
-        "--keep", metavar="N", type=_number, help="all but the newest N of those that match"
+        "--keep",
+        metavar="N",
+        type=partial(run_count, least=0),
+        help="all but the newest N of those that match",
     )
     parser.add_argument(
         "--status",
@@ -94,12 +98,6 @@ def _age(text: str) -> timedelta:
     except OverflowError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90m, 12h, 30d or 8w")
-
-
-def _number(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
 
 
 def _size(count: int) -> str:

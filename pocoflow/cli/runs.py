@@ -14,6 +14,7 @@ from pocoflow.cli.database import (
     chosen,
     find_run,
     open_database,
+    run_count,
 )
 from pocoflow.cli.output import (
     CommandError,
@@ -40,7 +41,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "list", help="the newest runs", description="List runs, the newest first."
     )
     listing.add_argument(
-        "--limit", metavar="N", type=_count, default=20, help="at most N runs (20)"
+        "--limit", metavar="N", type=run_count, default=20, help="at most N runs (20)"
     )
     listing.add_argument(
         "--status",
@@ -77,16 +78,6 @@ def register(parser: argparse.ArgumentParser) -> None:
         )
     for part in (listing, showing, cancelling):
         add_database(part)
-
-
-def _count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
 
 
 # -- cancel ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+from pocoflow.cli.database import run_count
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.worker import Limits, Worker
@@ -27,7 +28,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency",
         metavar="N",
-        type=_count,
+        type=run_count,
         default=8,
         help="runs at once in this process (8)",
     )
@@ -37,8 +38,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="the resources of the runs, a dict or a function that makes one: module:name or "
         "path/file.py:name",
     )
-    parser.add_argument("--in-all", metavar="N", type=_count, help="runs at once in all workers")
-    parser.add_argument("--per-flow", metavar="N", type=_count, help="runs at once of each flow")
+    parser.add_argument("--in-all", metavar="N", type=run_count, help="runs at once in all workers")
+    parser.add_argument("--per-flow", metavar="N", type=run_count, help="runs at once of each flow")
     parser.add_argument(
         "--per-label",
         metavar="KEY=N",
@@ -100,12 +101,6 @@ def _handler(worker: Worker) -> Callable[[int, FrameType | None], None]:
     return handle
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -126,7 +121,7 @@ def _per_label(text: str) -> tuple[str, int]:
     key, equals, count = text.rpartition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r}: write KEY=N, as in tenant=2")
-    return key, _count(count)
+    return key, run_count(count)
 
 
 def _rate(text: str) -> tuple[str, tuple[int, float]]:
@@ -134,4 +129,4 @@ def _rate(text: str) -> tuple[str, tuple[int, float]]:
     count, slash, seconds = rate.partition("/")
     if not (key and equals and slash):
         raise argparse.ArgumentTypeError(f"{text!r}: write KEY=N/SECONDS, as in tenant=10/60")
-    return key, (_count(count), _above_zero(seconds))
+    return key, (run_count(count), _above_zero(seconds))

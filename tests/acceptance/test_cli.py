@@ -99,6 +99,7 @@ def test_list_shows_the_newest_run_first(folder: Path) -> None:
         (["--flow", "research", "--status", "failed"], ["research-1"]),
         (["--limit", "1"], ["first-1"]),
         (["--limit", "1", "--flow", "quick"], ["quick-1"]),
+        (["--limit", "9" * 30, "--flow", "quick"], ["quick-1"]),
     ],
     ids=str,
 )
