@@ -145,6 +145,13 @@ class Remedy:
         python = f"flow.resume({run_id!r}{arguments and ', '}{arguments})"
         return cls(what, python, ("resume", run_id, Gap.FLOW, *options))
 
+    @classmethod
+    def of_answering(cls, what: str, run_id: str, question: int) -> Remedy:
+        """To answer a question of a run by the code of its flow."""
+        python = f"flow.answer_json({run_id!r}, <answer>, question={question})"
+        words = ("answer", run_id, "--flow", Gap.FLOW, "--question", str(question))
+        return cls(what, python, words)
+
 
 class PocoflowError(Exception):
     """Base of every exception of this library.
@@ -314,9 +321,6 @@ class Retry(PocoflowError):
         self.keep = keep
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args, {"keep": self.keep}
-
 
 class RunError(PocoflowError, RuntimeError):
     """Something went wrong in a run that is not an exception of the user's own code."""
@@ -381,20 +385,11 @@ class RunPaused(RunError):
     def __init__(self, *args: object, run_id: str = "", questions: Sequence[int] = ()) -> None:
         self.run_id = run_id
         self.questions = tuple(questions)
-        super().__init__(
-            *args,
-            remedies=[
-                *(
-                    Remedy(
-                        f"answer question {number}",
-                        f"flow.answer_json({run_id!r}, <answer>, question={number})",
-                        ("answer", run_id, "--flow", Gap.FLOW, "--question", str(number)),
-                    )
-                    for number in self.questions
-                ),
-                Remedy.of_resuming("then go on", run_id),
-            ],
-        )
+        ways = [
+            Remedy.of_answering(f"answer question {number}", run_id, number)
+            for number in self.questions
+        ]
+        super().__init__(*args, remedies=[*ways, Remedy.of_resuming("then go on", run_id)])
 
 
 class RunFailedError(RunError):

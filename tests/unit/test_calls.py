@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -317,6 +318,14 @@ def test_retry_can_keep_the_last_answer(run: Run, db: WorkflowDB | None) -> None
     flow = Flow(DoAsync(agent, max_retries=2, retry_on=OSError), db_path=db, run_id="r")
     assert run(flow)["found"] == ["a", "b"]
     assert model.asked == ["A", "B"]
+
+
+def test_retry_survives_pickling() -> None:
+    """One that crosses processes keeps what it says of the last answer, and its notes."""
+    exc = Retry("once more", keep=True)
+    exc.add_note("of the model")
+    found = pickle.loads(pickle.dumps(exc))  # noqa: S301 - made here
+    assert (str(found), found.keep, found.__notes__) == ("once more", True, ["of the model"])
 
 
 def test_a_run_that_failed_for_a_useless_answer_asks_again(run: Run, tmp_path: Path) -> None:

@@ -166,13 +166,7 @@ def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int,
                 f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
                 "it was given under another type, or checked by its JSON schema alone; flow.answer "
                 "and flow.answer_json take another one in its place",
-                remedies=[
-                    Remedy(
-                        "answer it anew",
-                        f"flow.answer_json({one.run_id!r}, <answer>, question={one.question})",
-                        ("answer", one.run_id, "--flow", Gap.FLOW, "--question", str(one.question)),
-                    )
-                ],
+                remedies=[Remedy.of_answering("answer it anew", one.run_id, one.question)],
             ) from exc
     return found
 
