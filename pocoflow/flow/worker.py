@@ -6,6 +6,7 @@ resume. So any number of workers may be at one database, and be killed at any in
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -219,15 +220,11 @@ class Worker:
             _log.debug("%s", exc)
         except BaseException as exc:  # noqa: BLE001 - the others go on, after sys.exit() of one, too
             before = self._refused.get(run.run_no)
-            is_new = before is None or before.since != run.since
-            pause = _FIRST if is_new or before is None else min(before.pause * 2, _LONGEST)
-            level = "warning" if is_new else "debug"
-            getattr(_log, level)(
-                "run %r cannot go on, and is tried again: %s: %s",
-                run.run_id,
-                type(exc).__name__,
-                exc,
-            )
+            level, pause = logging.WARNING, _FIRST
+            if before is not None and before.since == run.since:
+                level, pause = logging.DEBUG, min(before.pause * 2, _LONGEST)
+            said = "run %r cannot go on, and is tried again: %s: %s"
+            _log.log(level, said, run.run_id, type(exc).__name__, exc)
             self._refused[run.run_no] = _Refused(run.since, pause, time.monotonic() + pause)
         else:
             self._refused.pop(run.run_no, None)
