@@ -877,7 +877,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             OtherFlowError: It is of another flow.
             DefinitionError: The flow has no ``db_path``.
         """
-        self._refuse_other(self._database_of(run_id), run_id, Resuming(flow_was=flow_was))
+        resuming = self._resuming(None, None, (), None, flow_was)
+        self._refuse_other(self._database_of(run_id), run_id, resuming)
 
     def follow(
         self, run_id: str, after: int = -1, until: Until = "end"
@@ -927,7 +928,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         outcomes: dict[str, Exception | None] = {}
         resuming = self._recovering(types, aliases, flow_was)
-        for run_id in self._to_recover(flow_was):
+        for run_id in self._to_recover(resuming):
             with _noting(outcomes, run_id):
                 self._old(run_id, resuming, resources).run()
         return outcomes
@@ -945,7 +946,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         outcomes: dict[str, Exception | None] = {}
         resuming = self._recovering(types, aliases, flow_was)
-        for run_id in await asyncio.to_thread(self._to_recover, flow_was):
+        for run_id in await asyncio.to_thread(self._to_recover, resuming):
             with _noting(outcomes, run_id):
                 await self._old(run_id, resuming, resources).run_async()
         return outcomes
@@ -1092,10 +1093,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _refuse_other(self, database: WorkflowDB, run_id: str, resuming: Resuming) -> None:
         was = database.flow_of(run_id)
-        names = {self.flow_name, *self.formerly, resuming.flow_was}
         # A program may have written the row without a flow. The name of a flow that was given none
         # is that of its start, which may be renamed.
-        if not was or was in names or resuming.rename.get(was) == self.flow_name:
+        if not was or was in resuming.names or resuming.rename.get(was) == self.flow_name:
             return
         raise OtherFlowError(
             f"run {run_id!r} is of flow {was!r}, and this is flow {self.flow_name!r}; use the flow "
@@ -1115,7 +1115,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Resuming:
         known = {**self.aliases, **(aliases or {})}
         names = tuple(filter(None, (self.flow_name, *self.formerly, flow_was)))
-        return Resuming(changes or {}, rename or {}, tuple(types), known, flow_was, names)
+        return Resuming(changes or {}, rename or {}, tuple(types), known, names)
 
     def _recovering(
         self,
@@ -1125,9 +1125,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Resuming:
         return replace(self._resuming(None, None, types, aliases, flow_was), recovering=True)
 
-    def _to_recover(self, flow_was: str | None) -> list[str]:
-        names = dict.fromkeys((self.flow_name, *self.formerly, *((flow_was,) if flow_was else ())))
-        database = self.database
+    def _to_recover(self, resuming: Resuming) -> list[str]:
+        names, database = dict.fromkeys(resuming.names), self.database
         return [run_id for name in names for run_id in database.runs_to_recover(name)]
 
     # -- the beginning of a run ---------------------------------------------------------------

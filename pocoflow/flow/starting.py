@@ -40,7 +40,6 @@ class Resuming:
         rename: New names of nodes, by those that they had.
         types: Classes of stored values.
         aliases: Classes that have other names now, by those that are on record.
-        flow_was: The name that the flow had when the run was started.
         names: All names that the flow has and had.
         recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
             to recover.
@@ -51,7 +50,6 @@ class Resuming:
     rename: Mapping[str, str] = field(default_factory=dict)
     types: tuple[type, ...] = ()
     aliases: Mapping[str, type] = field(default_factory=dict)
-    flow_was: str | None = None
     names: tuple[str, ...] = ()
     recovering: bool = False
     limits: Limits | None = None
