@@ -154,12 +154,7 @@ def _load_class(target: str) -> type:
     Raises:
         TargetError: The target cannot be understood or imported, or is not a class.
     """
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise TargetError(
-            f"{target!r} does not name a class: write package.module:Name or path/file.py:Name"
-        )
-    found = _attribute(_import(place), place, name)
+    _, found = _load(target, "a class", "Name", calls=False)
     if not isinstance(found, type):
         raise TargetError(f"{target} is {_kind(found)}, not a class")
     return found
@@ -189,8 +184,15 @@ def load_resources(target: str) -> Mapping[Any, object]:
     return found
 
 
-def _load(target: str, what: str, example: str) -> tuple[ModuleType, object]:
-    """A module, and what a target names in it, or what the function makes that it names."""
+def _load(target: str, what: str, example: str, *, calls: bool = True) -> tuple[ModuleType, object]:
+    """A module, and what a target names in it, or what the function makes that it names.
+
+    Args:
+        target: The target.
+        what: What it has to name, for messages.
+        example: A name of such a thing.
+        calls: Whether a function stands for what it makes.
+    """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise TargetError(
@@ -201,7 +203,7 @@ def _load(target: str, what: str, example: str) -> tuple[ModuleType, object]:
         with importing(target):
             module = _import(place)
             found = _attribute(module, place, name)
-            if inspect.isroutine(found):
+            if calls and inspect.isroutine(found):
                 found = _make(found, target)
     except DefinitionError as exc:
         raise TargetError(str(exc)) from exc

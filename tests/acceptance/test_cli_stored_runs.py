@@ -284,6 +284,8 @@ def test_what_a_message_says_of_python_is_said_as_a_command(
         (["x", "asking:flow"], "database runs.db has no run 'x'"),
         (["r", "asking:flow", "--set", "a=b"], "a text is written with quotes"),
         (["r", "asking:flow", "--rename", "Ask"], "'Ask': write OLD=NEW"),
+        (["r", "asking:flow", "--alias", "a:B=asking:broken"], "is of type function, not a class"),
+        (["r", "asking:flow", "--alias", "a:B=runs.py:B"], "and no node runs then"),
     ],
 )
 def test_what_cannot_be_found_is_told_in_one_line(
@@ -291,6 +293,9 @@ def test_what_cannot_be_found_is_told_in_one_line(
 ) -> None:
     """A target that cannot be understood or imported, or a run that is not there, exits with 2."""
     (folder / "spoilt.py").write_text("flow =", encoding="utf-8")
+    (folder / "runs.py").write_text(
+        "import asking\n\nasking.bare.run({'question': '?'})\n", "utf-8"
+    )
     WorkflowDB("runs.db").close()
     assert main(["resume", *arguments]) == 2
     output = capsys.readouterr()
