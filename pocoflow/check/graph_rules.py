@@ -279,7 +279,7 @@ def _circle(start: Spot, seen: set[int]) -> list[Spot] | None:
 def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
     shown = [spot.name for spot in circle[:8]] + (["..."] if len(circle) > 8 else [])
     first = circle[0]
-    is_led = any(level.graph.wraps for level in subject.levels) or bool(subject.budgets)
+    is_led = subject.graph.wraps or bool(subject.budgets)
     may_end = is_led or bool(subject.around) or any(may_stop(spot.place) for spot in circle)
     return subject.finding(
         "PF104",
@@ -296,13 +296,13 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
 
 
 def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
-    edges = {(e.source, e.action): e for e in level.graph.edges if e.is_error and not e.is_after}
+    edges = level.error_edges
     for place in level.graph.nodes.values():
         taken: tuple[type[Exception], ...] = ()
         for one in place.catches:
-            edge = edges[place.name, one.catch.label]
             if one.catch.spent is not None:
                 continue  # it comes before those for errors, and only for what it names
+            edge = edges[place.name, one.catch.label]
             yield from _never_taken(subject, level, place, edge, one.catch, taken)
             yield from _written(subject, level, place, edge, one.catch)
             taken += one.kinds

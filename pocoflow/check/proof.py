@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
-from pocoflow.check.call_rules import check_budgets, check_calls
+from pocoflow.check.budget_rules import check_budgets
+from pocoflow.check.call_rules import check_calls
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph, check_namesakes

@@ -44,6 +44,12 @@ class Level:
     path: tuple[str, ...] = ()
     node: Node[Any, Any, Any] | None = None
 
+    @property
+    def error_edges(self) -> dict[tuple[str, str], GraphEdge]:
+        """The edges that errors take, by the names of their nodes and what they are written for."""
+        edges = (one for one in self.graph.edges if one.is_error and not one.is_after)
+        return {(one.source, one.action): one for one in edges}
+
 
 class About(TypedDict, total=False):
     """What a finding is about.

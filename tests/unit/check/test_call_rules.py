@@ -1,4 +1,4 @@
-"""Journaled calls that are refused, and budgets that count nothing, are found before a run."""
+"""Journaled calls that are refused are found before a run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import threading
 from functools import partial
 from typing import Any
 
-import pytest
-
-from pocoflow import END, Flow, Node, context, node, resource
+from pocoflow import Flow, Node, context
 from pocoflow.check.findings import Finding
 
 
 def llm(prompt: str) -> str:
-    """A call that costs."""
-    context().spend(usd=0.1)
+    """A call whose result can be stored."""
     return prompt
 
 
@@ -23,12 +20,9 @@ def connect(to: str) -> threading.Thread:
     return threading.Thread(name=to)
 
 
-def found(flow: Flow, code: str) -> list[Finding]:
-    """The findings of a rule."""
-    return [one for one in flow.validate() if one.code == code]
-
-
-# -- calls ----------------------------------------------------------------------------------------
+def found(flow: Flow) -> list[Finding]:
+    """The findings of the rule."""
+    return [one for one in flow.validate() if one.code == "PF406"]
 
 
 class Wrong(Node):
@@ -68,7 +62,7 @@ class Phone:
 
 def test_each_call_that_is_refused_is_found_at_its_line() -> None:
     """A lambda without a name, an argument and a result that cannot be stored."""
-    findings = found(Flow(Wrong()), "PF406")
+    findings = found(Flow(Wrong()))
     assert [one.severity for one in findings] == ["warning"] * 7
     lines = sorted(one.line or 0 for one in findings)
     assert lines == list(range(lines[0], lines[0] + 7))
@@ -81,82 +75,29 @@ def test_each_call_that_is_refused_is_found_at_its_line() -> None:
 
 def test_calls_that_are_made_are_not() -> None:
     """Named lambdas, partials, and methods of others that are called so."""
-    assert not found(Flow(Right()), "PF406")
+    assert not found(Flow(Right()))
 
 
-# -- budgets --------------------------------------------------------------------------------------
+class Settings:
+    """Stands for settings that are read when they are first asked for anything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise OSError(f"asked for {name}")
 
 
-class Ask(Node):
-    """Calls a function that spends."""
-
-    def exec(self, prep_result: object) -> str:
-        return context().call(llm, "text")
+SETTINGS: Any = Settings()
 
 
-class Holds(Node):
-    """Has an object that may spend."""
+class Configured(Node):
+    """Hands settings to calls."""
 
-    def __init__(self, client: Any) -> None:
-        super().__init__()
-        self.client = client
-
-    def exec(self, prep_result: object) -> Any:
-        return self.client.ask()
-
-
-class Client:
-    """Spends."""
-
-    def ask(self) -> None:
-        """Ask something."""
-        context().spend(usd=1)
+    def exec(self, prep_result: object) -> None:
+        context().call(llm, SETTINGS.prompt)
+        context().call(llm, SETTINGS)
+        context().call(SETTINGS.llm, "text")
+        SETTINGS.context().call(lambda: "text")
 
 
-@node
-def nothing() -> None:
-    """Spends nothing."""
-
-
-@node
-def all_of_it() -> None:
-    """Spends what nobody sees."""
-    context().spend(usd=1)
-
-
-CLIENT = resource(Client, "client")
-
-
-@node
-def served(client: Client = CLIENT) -> None:
-    """Has a resource that may spend."""
-    client.ask()
-
-
-@pytest.mark.parametrize(
-    "start", [Ask(), Holds(Client()), Holds(partial(llm, "")), all_of_it, served]
-)
-def test_a_budget_that_something_may_spend_is_not_found(start: Any) -> None:
-    """Directly, in a function that is called, in an object of the node, in a resource."""
-    assert not found(Flow(start, budget={"usd": 1}), "PF115")
-
-
-def test_a_budget_that_nothing_spends_is_found() -> None:
-    """By its name, with the one that was probably meant."""
-    (one,) = found(Flow(nothing, budget={"usd": 1}), "PF115")
-    assert "a budget of 'usd', and nothing in it spends any" in one.message
-    (one,) = found(Flow(Ask(), budget={"usdd": 1}), "PF115")
-    assert "did you mean 'usd'?" in one.message
-
-
-def test_an_edge_for_a_budget_that_is_not_there_is_found() -> None:
-    """At its line; that of a flow inside of another one may be for a budget around it."""
-    ask = Ask()
-    flow = Flow(ask, budget={"usd": 1})
-    flow.then(ask.when_spent("tokens"), END)
-    (one,) = found(flow, "PF115")
-    assert "the edge of 'Ask' for 'tokens' is never taken" in one.message
-    assert one.line
-    inner = Flow(ask)
-    inner.then(ask.when_spent("usd"), END)
-    assert not found(Flow(inner, budget={"usd": 1}), "PF115")
+def test_an_object_that_a_call_is_handed_is_not_asked_for_anything() -> None:
+    """What stands for settings is not made by the proof."""
+    assert {one.code for one in Flow(Configured()).validate()}.isdisjoint({"PF001", "PF406"})
