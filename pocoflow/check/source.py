@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 KindT = TypeVar("KindT")
+MadeT = TypeVar("MadeT")
+ArgsP = ParamSpec("ArgsP")
 
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
 """What a constant is."""
@@ -96,12 +99,30 @@ def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGua
     return issubclass(type(value), kinds)
 
 
+def with_room(call: Callable[ArgsP, MadeT], *args: ArgsP.args, **kwargs: ArgsP.kwargs) -> MadeT:
+    """Call a function, once more in a thread of its own if it is nested too deep.
+
+    There nothing has been called yet, so what is found does not depend on who asks.
+
+    Raises:
+        RecursionError: It is nested too deep there, too.
+    """
+    try:
+        return call(*args, **kwargs)
+    except RecursionError:
+        with ThreadPoolExecutor(1) as apart:
+            return apart.submit(call, *args, **kwargs).result()
+
+
+def _parsed(text: str, file: str) -> Module:
+    tree = ast.parse(text, file)
+    return Module(tree, compile(tree, file, "exec", dont_inherit=True))
+
+
 @lru_cache(maxsize=256)
 def _read(lines: tuple[str, ...], file: str) -> Module | None:
-    text = "".join(lines)
     try:
-        tree = ast.parse(text, file)
-        return Module(tree, compile(tree, file, "exec", dont_inherit=True))
+        return with_room(_parsed, "".join(lines), file)
     except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return None  # SystemError: CPython 3.11, when two threads parse at once
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 from pocoflow.check.control import Chart, State, Step
 from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Write
 from pocoflow.check.scope import Given, Owner, Scope, Sort
+from pocoflow.check.source import with_room
 from pocoflow.check.statements import Statements
 
 _Sites = list[tuple[Step, State, bool]]
@@ -85,12 +84,9 @@ def _read(
         return _Facts(_statements(functions, stores, owner, attributes, around)).effects()
 
     try:
-        return effects(functions)
+        return with_room(effects, functions)
     except RecursionError:
-        # In a thread nothing has been called yet, so what is found does not depend on who asks.
-        with ThreadPoolExecutor(1) as apart, suppress(RecursionError):
-            return apart.submit(effects, functions).result()
-    return effects((None,) * len(functions))  # as if there was no source
+        return effects((None,) * len(functions))  # as if there was no source
 
 
 def _statements(

@@ -406,8 +406,15 @@ def test_a_source_that_is_nested_deep_stops_no_run(deep: str) -> None:
     flow.run({"q": "x", "n": 3})
 
 
-def test_a_chain_of_elif_is_read_to_its_end() -> None:
-    """What the last of a thousand branches writes is seen."""
+@pytest.mark.parametrize("calls", [0, 200])
+def test_a_chain_of_elif_is_read_to_its_end(calls: int) -> None:
+    """What the last of a thousand branches writes is seen, however many calls are around that."""
     chain = "".join(f"elif store['n'] == {number}: pass\n" for number in range(900))
     start = made("", f"if store['n'] < 0: pass\n{chain}else: store['typo'] = 1")
-    assert [one.code for one in Flow(start, schema=S).validate()] == ["PF201"]
+
+    def found(calls: int) -> list[str]:
+        if calls:
+            return found(calls - 1)
+        return [one.code for one in Flow(start, schema=S).validate()]
+
+    assert found(calls) == ["PF201"]
