@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from operator import or_
 from typing import TypeAlias
 
+from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Level, Subject
 from pocoflow.graph.graph import Graph, GraphNode, label
@@ -142,7 +144,7 @@ class _Loops:
         """What a stay in a set of nodes that lead to one another comes to at most."""
         inside = {*nodes}
         edges = [one for one in self._edges if one.source in inside and one.target in inside]
-        limited = [one for one in edges if one.at_most is not None and not one.is_after]
+        limited = _limited(edges)
         free: dict[_Name, list[_Name]] = {name: [] for name in nodes}
         for edge in edges:
             if edge.at_most is None or edge.is_after:
@@ -202,20 +204,8 @@ def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterato
 def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
     """Limits that no run reaches, so that where they lead is never come to."""
     edges = [one for one in level.graph.edges if level.graph.nodes[one.source].reachable]
-    limited = [one for one in edges if one.at_most is not None and not one.is_after]
-    for edge in limited:
-        others = [one for one in limited if one is not edge and _at_most(one) < _at_most(edge)]
-        why = None
-        if not _leads_back(edge, edges):
-            why = "nothing leads back to it, so a run takes it once"
-        else:
-            for other in others:
-                if not _leads_back(edge, [one for one in edges if one is not other]):
-                    why = (
-                        f"every way back takes the edge {_shown(other)}, which is taken "
-                        f"{_at_most(other)} times at most"
-                    )
-                    break
+    for edge in _limited(edges):
+        why = _never_reached(edge, edges)
         if why is not None:
             then = next(one.target for one in edges if one.is_after and one[:2] == edge[:2])
             yield subject.finding(
@@ -228,6 +218,22 @@ def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
             )
 
 
+def _limited(edges: Sequence[GraphEdge]) -> list[GraphEdge]:
+    return [one for one in edges if one.at_most is not None and not one.is_after]
+
+
+def _never_reached(edge: GraphEdge, edges: Sequence[GraphEdge]) -> str | None:
+    """Why a run does not take an edge as often as its limit says; ``None`` if it may."""
+    if not _leads_back(edge, edges):
+        return "nothing leads back to it, so a run takes it once"
+    for other in _limited(edges):
+        is_lower = _at_most(other) < _at_most(edge)
+        if is_lower and not _leads_back(edge, [one for one in edges if one is not other]):
+            often = f"which is taken {_at_most(other)} times at most"
+            return f"every way back takes the edge {_shown(other)}, {often}"
+    return None
+
+
 def _at_most(edge: GraphEdge) -> int:
     return edge.at_most or 0
 
@@ -238,16 +244,9 @@ def _shown(edge: GraphEdge) -> str:
 
 def _leads_back(edge: GraphEdge, edges: Sequence[GraphEdge]) -> bool:
     """Whether a way leads from the target of an edge to its source, not by its own limit."""
-    ahead: dict[str, list[str]] = {}
+    ahead: dict[str, list[tuple[str, bool]]] = {}
     for one in edges:
         is_own = one.is_after and one[:2] == edge[:2]
         if one.target is not None and not is_own:
-            ahead.setdefault(one.source, []).append(one.target)
-    queue = [str(edge.target)]
-    met = {*queue}
-    for name in queue:  # grows while it is walked through
-        for other in ahead.get(name, ()):
-            if other not in met:
-                met.add(other)
-                queue.append(other)
-    return edge.source in met
+            ahead.setdefault(one.source, []).append((one.target, True))
+    return edge.source in solve({str(edge.target): True}, lambda name, _: ahead.get(name, ()), or_)
