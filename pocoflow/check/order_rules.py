@@ -88,14 +88,13 @@ class _Outcome(NamedTuple):
 
 def check_order(subject: Subject) -> Iterator[Finding]:
     """A finding for each rule that a path breaks, or that is about nothing in its flow."""
-    for level in subject.levels:
+    for level in (one for one in subject.levels if one.graph.rules):
+        begins = subject.place if level.graph is subject.graph and subject.is_new else None
+        walk = Walk(begins or level.graph.start)
         for rule in level.graph.rules:
             idle = _idle(level.graph, rule)
             if idle is None:
-                start = level.graph.start
-                if level.graph is subject.graph and subject.is_new:
-                    start = subject.place or start
-                yield from _broken(subject, level, rule, Walk(start))
+                yield from _broken(subject, level, rule, walk)
             else:
                 yield subject.finding("PF114", *idle, where=rule.where)
 
