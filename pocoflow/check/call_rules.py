@@ -15,16 +15,15 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import context
+from pocoflow.nodes.definitions import makes_calls
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.values.callables import names_in
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused wherever they are made."""
     for name, place in subject.nodes:
         for function in _functions(place):
-            names = names_in(function.__code__)
-            if "context" in names and not names.isdisjoint({"call", "calling"}):
+            if makes_calls(function.__code__):
                 for line, what, fix in _refused(function):
                     where = (function.__code__.co_filename, line)
                     yield subject.finding("PF406", what, fix, node=name, where=where)

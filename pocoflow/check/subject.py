@@ -19,7 +19,8 @@ from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
 from pocoflow.messages import closest, type_label
-from pocoflow.nodes.base import AsyncNode, BatchNode, Node
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import overrides
 from pocoflow.nodes.edges import Edge
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
@@ -27,7 +28,6 @@ from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
 
 _REFUSALS = (UnknownFieldError, InvalidValueError)
-_BASES: tuple[Any, ...] = (Node, AsyncNode, BatchNode)
 
 
 @dataclass(frozen=True)
@@ -344,12 +344,8 @@ def _severity(code: str) -> Severity:
 def _is_typed(kind: type) -> bool:
     if issubclass(kind, FunctionNode):
         return True
-    for name in ("prep", "exec", "exec_async", "post"):
-        function = getattr(kind, name, None)
-        owners = [base.__dict__.get(name) for base in _BASES]
-        if function not in owners and getattr(function, "__annotations__", None):
-            return True
-    return False
+    own = [one for one in ("prep", "exec", "exec_async", "post") if overrides(kind, one)]
+    return any(getattr(getattr(kind, one), "__annotations__", None) for one in own)
 
 
 def _is_patched(node: Node[Any, Any, Any]) -> bool:
@@ -381,11 +377,7 @@ def _plain(needs: Places, looks: Places, writes: Places) -> Effects:
 
 def _of_phases(kind: type, own: Mapping[str, Any], attributes: frozenset[str]) -> Effects:
     """What the phases of a class do, from their source."""
-    phases = []
-    for name in ("prep", "post"):
-        function = inspect.getattr_static(kind, name)
-        if function not in [base.__dict__.get(name) for base in _BASES]:
-            phases.append(function)
+    phases = [inspect.getattr_static(kind, one) for one in ("prep", "post") if overrides(kind, one)]
     if not phases:
         return Effects()
     return read_source(*phases, kind=kind, own=own, attributes=attributes)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
 from pocoflow.check.source import Function, bindings_of, definition_of, inner_parts
 from pocoflow.graph.graph import GraphNode
-from pocoflow.nodes.base import AsyncNode, BatchNode, Node
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import overrides
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.subflow import Subflow
 
-_BASES: tuple[Any, ...] = (Node, AsyncNode, BatchNode)
 _PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
 _HARMLESS = {
     *("abs", "all", "any", "bool", "dict", "enumerate", "frozenset", "isinstance", "len", "list"),
@@ -111,22 +110,17 @@ def _may_raise(node: Node[Any, Any, Any]) -> bool:
         if any(one.resource is not None for one in node.signature.parameters):
             return True
         return _raises(node.signature.function)
-    return any(map(_raises, _phases(type(node))))
-
-
-def _phases(kind: type) -> Iterator[object]:
-    for name in _PHASES:
-        function = getattr(kind, name, None)
-        if function not in (None, *(base.__dict__.get(name) for base in _BASES)):
-            yield function
+    kind: type = type(node)
+    return any(_raises(getattr(kind, one)) for one in _PHASES if overrides(kind, one))
 
 
 def _raises(function: object) -> bool:
     found = definition_of(function) if isinstance(function, FunctionType) else None
     if found is None or not isinstance(function, FunctionType):
         return True
-    known = {*_HARMLESS} - function.__globals__.keys() - {*function.__code__.co_varnames}
-    known -= {*function.__code__.co_freevars}
+    code = function.__code__
+    local = (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
+    known = _HARMLESS.difference(function.__globals__, local)
     return any(_is_risky(part, known) for one in found[0].body for part in ast.walk(one))
 
 

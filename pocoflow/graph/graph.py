@@ -12,7 +12,12 @@ from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
 from pocoflow.nodes.base import BatchNode, Node, NodeLike
-from pocoflow.nodes.definitions import declared_actions, place_of, promised_actions
+from pocoflow.nodes.definitions import (
+    declared_actions,
+    makes_calls,
+    place_of,
+    promised_actions,
+)
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
@@ -21,7 +26,6 @@ from pocoflow.nodes.porting import check_phases
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
-from pocoflow.values.callables import names_in
 
 if TYPE_CHECKING:
     from pocoflow.graph.render import DrawnRule, Picture
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
 _Node: TypeAlias = NodeLike[Any]
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
-
-_CALLS = frozenset({"call", "calling"})
 
 _QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.function")
 
@@ -723,8 +725,7 @@ def _makes_calls(node: Any) -> bool:
     if isinstance(node, FunctionNode):
         functions = [node.signature.function]
     codes = [getattr(unwrap(one), "__code__", None) for one in functions if one is not None]
-    found = [names_in(code) for code in codes if code is not None]
-    return any("context" in names and not _CALLS.isdisjoint(names) for names in found)
+    return any(makes_calls(code) for code in codes if code is not None)
 
 
 @lru_cache(maxsize=4096)

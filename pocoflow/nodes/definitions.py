@@ -1,18 +1,19 @@
-"""What the definition of a node says of it: the actions it can return, and where it stands."""
+"""What the definition of a node says of it: its actions, what is its own, and where it stands."""
 
 from __future__ import annotations
 
 import inspect
 from functools import lru_cache
-from types import NoneType
+from types import CodeType, NoneType
 from typing import Any
 
 from pocoflow.nodes.annotations import actions_of, is_variable, plain, read_hints, type_arguments
-from pocoflow.nodes.base import AskNode, BatchNode, Node
+from pocoflow.nodes.base import AskNode, AsyncNode, BatchNode, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.signature import definition_place
+from pocoflow.values.callables import names_in
 
 
 def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
@@ -42,6 +43,18 @@ def promised_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
 def has_own_post(kind: Any) -> bool:
     """Whether a class overrides ``post``; else it returns the default action, whatever it says."""
     return kind.post not in (Node.post, AskNode.post, BatchNode.post)
+
+
+def overrides(kind: type, phase: str) -> bool:
+    """Whether a class has a phase that is none of the library's."""
+    known = (vars(base).get(phase) for base in (Node, AsyncNode, BatchNode))
+    return getattr(kind, phase, None) not in (None, *known)
+
+
+def makes_calls(code: CodeType) -> bool:
+    """Whether code makes journaled calls, by the names in it."""
+    names = names_in(code)
+    return "context" in names and not names.isdisjoint({"call", "calling"})
 
 
 def _is_patched(node: Node[Any, Any, Any]) -> bool:
