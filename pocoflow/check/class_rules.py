@@ -250,7 +250,7 @@ def _takes(kind: type, phase: str) -> int | None:
 
 def _is_used(owner: type, name: str) -> bool:
     """Whether something in the file of a class reads an attribute of that name, or may."""
-    functions = (one for one in vars(owner).values() if isinstance(one, FunctionType))
+    functions = (one for one in vars(owner).values() if is_a(one, FunctionType))
     files = {one.__code__.co_filename for one in functions}
     files.add(getattr(sys.modules.get(owner.__module__), "__file__", None) or "")
     text = "".join(line for file in files if file for line in linecache.getlines(file))

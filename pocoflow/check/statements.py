@@ -6,12 +6,13 @@ import ast
 import contextlib
 import sys
 from collections.abc import Sequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from pocoflow.check.control import Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place
 from pocoflow.check.scope import Owner, Scope
-from pocoflow.check.source import inner_parts, pairs_of
+from pocoflow.check.source import inner_parts, is_a, pairs_of
 from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
@@ -405,8 +406,8 @@ class Statements(Uses):
         made: Any = self.scope.object(node.func) if isinstance(node, ast.Call) else None
         if made is contextlib.suppress and isinstance(node, ast.Call):
             return self.caught(node.args)
-        module = getattr(made, "__module__", None) or ""
-        is_known = module.partition(".")[0] in sys.stdlib_module_names
+        module = made.__module__ if is_a(made, (type, FunctionType, BuiltinFunctionType)) else None
+        is_known = (module or "").partition(".")[0] in sys.stdlib_module_names
         return () if is_known and made not in _SWALLOW else None
 
 

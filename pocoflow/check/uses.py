@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pocoflow.check.control import Chart, Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place, Value
 from pocoflow.check.scope import Owner, Scope, Sort, Target
+from pocoflow.check.source import is_a
 from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
@@ -548,7 +549,7 @@ class Uses:
         found = []
         for one in kinds:
             kind = BaseException if one is None else self.scope.object(one)
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            if not (is_a(kind, type) and issubclass(kind, BaseException)):
                 return None
             found.append(kind)
         return tuple(found)
