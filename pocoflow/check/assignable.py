@@ -132,7 +132,9 @@ def _is_number(kind: Any) -> bool:
 
 
 def _reads_anything(kind: Any) -> bool:
-    """Whether a model has a validator that sees the raw input."""
+    """Whether a model has a validator that sees the raw input, or reads attributes of objects."""
+    if _is_a(kind, BaseModel) and kind.model_config.get("from_attributes"):
+        return True
     found = getattr(kind, "__pydantic_decorators__", None)
     every = () if found is None else found.model_validators.values()
     return any(one.info.mode in ("before", "wrap") for one in every)

@@ -223,6 +223,10 @@ class Spot(BaseModel):
     x: int = 0
 
 
+class Row(Spot, from_attributes=True):
+    """Takes whatever has its fields as attributes."""
+
+
 GIVEN: list[tuple[Any, Any]] = [
     (Decimal, Decimal("0.1")),
     (Fraction, Fraction(1, 3)),
@@ -262,7 +266,7 @@ WANTED: list[Any] = [
     *(tuple[int, ...], tuple[Spot], tuple[float, ...], collections.deque[int], dict[str, int]),
     *(dict[str, float], Mapping[str, int], collections.OrderedDict[str, int], Sequence[int]),
     *(Iterable[int], collections.abc.Collection[int], Iterator[int], float | None),
-    *(Literal["good"], Literal[1], type(None)),
+    *(Literal["good"], Literal[1], type(None), Row, list[Row]),
 ]
 
 
