@@ -151,7 +151,7 @@ class Workers:
         )
         self._folder = folder
         self._all = [self._start() for _ in range(count)]
-        self.killed = 0
+        self.killed: list[int | None] = []
 
     def _start(self) -> Any:
         made = self._context.Process(target=work, args=(str(self._folder),))
@@ -159,11 +159,12 @@ class Workers:
         return made
 
     def kill_one(self) -> None:
-        """Kill the one that has worked longest, and start another one."""
-        self._all[0].kill()
-        self._all[0].join()
-        self._all = [*self._all[1:], self._start()]
-        self.killed += 1
+        """Kill the one that has worked longest, note its exit code, and start another one."""
+        oldest = self._all.pop(0)
+        oldest.kill()
+        oldest.join()
+        self.killed.append(oldest.exitcode)
+        self._all.append(self._start())
 
     def end(self) -> list[int | None]:
         """Tell all of them to end; their exit codes."""
@@ -236,7 +237,9 @@ def trial(load: Load, folder: Path) -> Outcome:
         answered = _submit(load, db, workers)
         _settle(db)
         codes = workers.end()
-        outcome.killed = workers.killed
+        outcome.killed = len(workers.killed)
+        if not {*workers.killed} <= {-signal.SIGKILL}:
+            outcome.problems.append(f"workers ended before they were killed: {workers.killed}")
         if not {*codes} <= {0, -signal.SIGTERM}:  # the second of one that has only just begun
             outcome.problems.append(f"workers that were told to end did so with {codes}")
         _inspect(outcome, db, folder, answered)

@@ -104,3 +104,12 @@ def start() -> Iterator[Start]:
 def path(tmp_path: Path) -> Path:
     """Where a database can be made."""
     return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def keep_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give ``__main__`` back: Streamlit's test runner leaves its script in the place of it.
+
+    Every process that ``multiprocessing`` starts afterwards would begin by executing that script.
+    """
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

@@ -15,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from pocoflow import Flow, Node, Store, WorkflowDB
 
+pytestmark = pytest.mark.usefixtures("keep_main")
+
 DEADLINE = 60.0
 
 

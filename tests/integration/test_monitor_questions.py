@@ -18,6 +18,8 @@ from pocoflow.ui.pages_data import read_run
 from pocoflow.ui.place import Place
 from pocoflow.views.forms import UNSET, Field, form_of
 
+pytestmark = pytest.mark.usefixtures("keep_main")
+
 DEADLINE = 60.0
 
 
