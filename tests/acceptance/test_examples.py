@@ -417,6 +417,8 @@ def test_approval_web_goes_on_after_a_restart(tmp_path: Path) -> None:
     command(*answering, '{"verdict": "nothing"}', folder=tmp_path)
     with Shop(tmp_path) as shop:
         shop.until(begun["run_id"], {"status": "completed", "paid": 0.0})
+        assert shop.ask("GET", "/questions") == (200, [])
+    assert shop.log.read_text("utf-8") == ""
 
 
 @pytest.mark.parametrize("name", ["approval.py", "approval_web.py"])

@@ -79,7 +79,6 @@ class Page:
                 self.compare(source, self.printed, fence)
             elif language == "console":
                 self.console(source, int(rest.removeprefix("exit=") or 0), fence)
-        assert not self.files, f"{self.path.name}: nothing runs {', '.join(self.files)}"
 
     def save(self, name: str, source: str) -> None:
         Path(name).write_text(source, encoding="utf-8")
@@ -154,7 +153,9 @@ def test_every_example_runs_as_printed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        Page(path, module).run()
+        page = Page(path, module)
+        page.run()
+        assert not page.files, f"{path.name}: nothing runs {', '.join(page.files)}"
     finally:
         disable_logging()
         for name in [file.stem for file in tmp_path.glob("*.py")]:

@@ -27,5 +27,6 @@ import pytest
 )
 def test_the_decorator_and_the_module_share_a_name(imports: str) -> None:
     """``from pocoflow import node`` is the decorator, whenever the module is imported."""
-    program = f"{imports}\n@node\ndef f() -> None: ...\nassert isinstance(f, Node), f"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    program = f"{imports}\n@node\ndef f() -> None: ...\nprint(isinstance(f, Node))"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == b"True\n"

@@ -517,9 +517,10 @@ def test_a_timeout_bounds_exec_and_nothing_else(run: Runner) -> None:
 
         async def post(self, store: Store[Any], prep_result: None, exec_result: None) -> str:
             await asyncio.sleep(SHORT * 2)
+            store["result"] = "in time"
             return "done"
 
-    run(Flow(Patient()))
+    assert run(Flow(Patient()))["result"] == "in time"
 
 
 # -- cancellation of the task -------------------------------------------------------------------

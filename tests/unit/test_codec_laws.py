@@ -270,9 +270,9 @@ def places(tree: Any) -> Any:
 
 
 def read_or_refused(text: str) -> None:
-    """Nothing but a value, which can be stored again, or a ``DecodeError`` may come of it."""
+    """Nothing but a value, which is the same once stored, or a ``DecodeError`` may come of it."""
     try:
         value = codec.loads(text)
     except DecodeError:
         return
-    codec.dumps(value)
+    assert exact(codec.loads(codec.dumps(value))) == exact(value)
