@@ -26,6 +26,7 @@ from pocoflow.events import (
     NodeRetried,
     NodeStarted,
 )
+from tests.unit.gates import Gate
 
 
 class Count(Node):
@@ -57,18 +58,6 @@ class Broken(Node):
     def exec(self, prep_result: Any) -> None:
         if not self.works:
             raise ValueError("broken")
-
-
-class Gate(Node):
-    """Waits until it is opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered, self.opened = threading.Event(), threading.Event()
-
-    def exec(self, prep_result: Any) -> None:
-        self.entered.set()
-        assert self.opened.wait(60)
 
 
 def kinds(followed: Iterable[Followed]) -> list[str]:

@@ -32,6 +32,7 @@ from pocoflow.errors import (
 )
 from pocoflow.reducers import append, extend
 from tests.rows import row_of
+from tests.unit.gates import Gate
 
 
 class Chat(BaseModel):
@@ -414,16 +415,8 @@ def test_an_interrupted_run_keeps_its_thread_until_it_is_resumed_or_cancelled(
     assert chat.run({"messages": ["one"]}, thread="ann")["messages"] == ["one", "re: one"]
 
 
-class Gate(Node):
+class SlowReply(Gate):
     """Waits until it is opened, then adds to the conversation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.opened, self.entered = threading.Event(), threading.Event()
-
-    def exec(self, prep_result: Any) -> None:
-        self.entered.set()
-        assert self.opened.wait(60)
 
     def post(self, store: Store[Chat], prep_result: Any, exec_result: Any) -> str:
         store.reduce("messages", ["re"])
@@ -433,7 +426,7 @@ class Gate(Node):
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_second_run_of_a_thread_waits(tmp_path: Path, is_async: bool) -> None:
     """It begins once the first has completed, with what that has written."""
-    gate = Gate()
+    gate = SlowReply()
     flow = Flow(gate, schema=Chat, db_path=tmp_path / "runs.db")
     first = flow.run_background({"messages": ["one"]}, thread="t")
     assert gate.entered.wait(60)

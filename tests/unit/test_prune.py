@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from tests.unit.gates import Gate
 
 DAY = timedelta(days=1)
 TABLES = ("pf_log", "pf_key", "pf_value", "pf_events")
@@ -131,20 +131,14 @@ def test_all_that_belongs_to_a_run_goes_with_it(db: WorkflowDB) -> None:
 
 def test_a_live_run_is_never_removed(db: WorkflowDB) -> None:
     """A run that works is left alone, whatever is asked for; once it has ended it may go."""
-    inside, wait = threading.Event(), threading.Event()
-
-    class Hold(Node):
-        def exec(self, prepared: None) -> None:
-            inside.set()
-            wait.wait()
-
-    handle = Flow(Hold(), db_path=db, flow_name="hold").run_background({})
-    inside.wait()
+    gate = Gate()
+    handle = Flow(gate, db_path=db, flow_name="hold").run_background({})
+    assert gate.entered.wait(60)
     with WorkflowDB(db.path) as reader:
         for one in (db, reader):
             assert one.prune(keep=0) == 0
             assert one.prune(keep=0, status=["failed", "completed"]) == 0
-    wait.set()
+    gate.opened.set()
     handle.wait()
     assert handle.status == "completed"
     assert db.prune(keep=0) == 1
@@ -152,20 +146,14 @@ def test_a_live_run_is_never_removed(db: WorkflowDB) -> None:
 
 def test_a_live_run_in_memory_is_never_removed() -> None:
     """In a database in memory, too, a run that works is left alone."""
-    inside, wait = threading.Event(), threading.Event()
-
-    class Hold(Node):
-        def exec(self, prepared: None) -> None:
-            inside.set()
-            wait.wait()
-
+    gate = Gate()
     with WorkflowDB(":memory:") as db:
         run(db, "ended")
-        handle = Flow(Hold(), db_path=db, run_id="live").run_background({})
-        inside.wait()
+        handle = Flow(gate, db_path=db, run_id="live").run_background({})
+        assert gate.entered.wait(60)
         assert db.prune(keep=0) == 1
         assert left(db) == ["live"]
-        wait.set()
+        gate.opened.set()
         handle.wait()
 
 

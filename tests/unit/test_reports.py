@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pocoflow.db.run_reports import (
     stored_values,
 )
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from tests.unit.gates import Gate
 
 
 class Chat(Node):
@@ -152,29 +152,17 @@ def test_forks_of_a_run_are_found(db: WorkflowDB, tmp_path: Path) -> None:
     assert forks(db, new) == []
 
 
-class Gate(Node):
-    """Tells that it began, and ends when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.began, self.may_end = threading.Event(), threading.Event()
-
-    def exec(self, prep_result: Any) -> None:
-        self.began.set()
-        assert self.may_end.wait(30)
-
-
 def test_a_run_that_was_asked_to_stop_stops_after_its_step(tmp_path: Path) -> None:
     """``request_cancel`` from another connection ends a run as cancelled after the current step."""
     gate, last = Gate(), Node(name="last")
     gate.then("default", last)
     handle = Flow(start=gate, db_path=tmp_path / "runs.db").run_background({})
-    assert gate.began.wait(30)
+    assert gate.entered.wait(60)
     with WorkflowDB(tmp_path / "runs.db") as other:
         began = node_began(other, other.number(handle.run_id))
         assert began == other.get_events(handle.run_id)[-1]["ts"]
         assert other.request_cancel(handle.run_id)
-        gate.may_end.set()
+        gate.opened.set()
         with pytest.raises(RunCancelled):
             handle.wait(30)
         run = other.get_run(handle.run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,19 @@ import pytest
 from pocoflow import AskNode, Flow, Node, Question, RunCancelled, RunPaused, Store, WorkflowDB
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import RunFailedError, RunNotFoundError
+from tests.unit.gates import Gate
 
 
-class Gate(Node):
+class GateThen(Gate):
     """Waits until it is opened, then does what it was told."""
 
     def __init__(self, then: Callable[[], object] = lambda: None) -> None:
-        self.opened, self.entered, self.then_do = threading.Event(), threading.Event(), then
+        super().__init__()
+        self.then_do = then
 
-    def exec(self, prep_result: Any) -> object:
-        self.entered.set()
-        assert self.opened.wait(60)
-        return self.then_do()
+    def exec(self, prep_result: Any) -> None:
+        super().exec(prep_result)
+        self.then_do()
 
     def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> str:
         store["done"] = True
@@ -63,7 +63,7 @@ def test_a_run_is_waited_for_that_somebody_else_runs(
     way: Callable[[StoredRunHandle], Store[Any]], db: WorkflowDB
 ) -> None:
     """The store is that of its last step."""
-    gate = Gate()
+    gate = GateThen()
     run = Flow(gate, db_path=db.path).run_background({"given": 1})
     handle = db.handle(run.run_id)
     assert (handle.status, handle.is_done) == ("running", False)
@@ -80,7 +80,7 @@ def test_what_ended_a_run_is_raised(
     way: Callable[[StoredRunHandle], Store[Any]], db: WorkflowDB
 ) -> None:
     """A failure with its type and traceback, a cancellation, a pause with its questions."""
-    gate = Gate(fail)
+    gate = GateThen(fail)
     gate.opened.set()
     run_id = Flow(gate, db_path=db.path).run_background({}).run_id
     with pytest.raises(RunFailedError, match="down") as caught:
@@ -89,7 +89,7 @@ def test_what_ended_a_run_is_raised(
     assert (error.run_id, error.error_type) == (run_id, "ConnectionError")
     assert "in fail" in error.traceback
 
-    gate = Gate()
+    gate = GateThen()
     cancelled: Flow[Any] = Flow(gate, db_path=db.path)
     cancelled.then(gate.when("done"), Node())
     run = cancelled.run_background({})
@@ -107,7 +107,7 @@ def test_what_ended_a_run_is_raised(
 
 def test_a_fork_is_waited_for_until_somebody_runs_it(db: WorkflowDB) -> None:
     """``queued`` is no end."""
-    gate = Gate()
+    gate = GateThen()
     gate.opened.set()
     flow: Flow[Any] = Flow(gate, db_path=db.path)
     flow.run_id = "r"
@@ -124,7 +124,7 @@ def test_a_run_that_is_not_there_has_no_handle(db: WorkflowDB) -> None:
     """Neither before nor after it was removed."""
     with pytest.raises(RunNotFoundError, match="'r'"):
         _ = db.handle("r")
-    gate = Gate()
+    gate = GateThen()
     gate.opened.set()
     flow: Flow[Any] = Flow(gate, db_path=db.path, run_id="r")
     flow.run({})

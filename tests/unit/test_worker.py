@@ -31,6 +31,7 @@ from pocoflow.errors import (
 from pocoflow.flow.importing import importing
 from pocoflow.flow.worker import Worker
 from tests.rows import row_of
+from tests.unit.gates import Gate
 
 
 class Text(BaseModel):
@@ -87,9 +88,16 @@ def asking(db: WorkflowDB, deadline: float | None = None) -> Flow[Text]:
     return made.then(ask, shout)
 
 
-def interrupt(db: WorkflowDB, run_id: str) -> None:
-    """Leave a run as it is when its process is killed."""
+def interrupt(db: WorkflowDB, run_id: str, times: int = 0) -> None:
+    """Leave a run as it is when its process is killed, so often in the first step of it."""
+    run = row_of(db, run_id)
+    first, _ = row_ids(run["run_no"])
     with db.writing() as raw:
+        raw.executemany(
+            "INSERT INTO pf_log (id, kind, line, steps, step, at, next_node) "
+            "VALUES (?, 11, 0, 0, 0, 0, ?)",
+            [(first + 1 + number, run["current_node"]) for number in range(times)],
+        )
         raw.execute("UPDATE pf_run SET status = 'running', owned = 1 WHERE run_id = ?", (run_id,))
 
 
@@ -269,19 +277,13 @@ def test_carry_on_begins_a_fork(db: WorkflowDB, flow: Flow[Text]) -> None:
 
 def test_carry_on_leaves_a_run_alone_that_somebody_has(db: WorkflowDB) -> None:
     """It says that the run is running, and does nothing."""
-    began, ends = threading.Event(), threading.Event()
-
-    class Wait(Node):
-        def exec(self, prepared: object) -> None:
-            began.set()
-            assert ends.wait(60)
-
-    flow: Flow[Any] = Flow(Wait(), db_path=db, flow_name="waits")
+    gate = Gate()
+    flow: Flow[Any] = Flow(gate, db_path=db, flow_name="waits")
     run_id = flow.submit()
     handle = flow.resume_background(run_id)
-    assert began.wait(60)
+    assert gate.entered.wait(60)
     assert flow.carry_on(run_id) == "running"
-    ends.set()
+    gate.opened.set()
     handle.wait()
     assert flow.carry_on(run_id) == "completed"
 
@@ -393,24 +395,18 @@ def test_a_run_that_cannot_go_on_holds_nobody_up(
 
 def test_a_worker_that_was_stopped_lets_its_runs_end(db: WorkflowDB) -> None:
     """It takes no more, and returns when they have; or says that they have not in time."""
-    began, ends = threading.Event(), threading.Event()
-
-    class Wait(Node):
-        def exec(self, prepared: object) -> None:
-            began.set()
-            assert ends.wait(60)
-
-    flow: Flow[Any] = Flow(Wait(), db_path=db, flow_name="waits")
+    gate = Gate()
+    flow: Flow[Any] = Flow(gate, db_path=db, flow_name="waits")
     first, second = flow.submit(), flow.submit()
     worker = Worker(flow, concurrency=1)
     outcome: list[bool] = []
     thread = threading.Thread(target=lambda: outcome.append(worker.run(grace=0.05)))
     thread.start()
-    assert began.wait(60)
+    assert gate.entered.wait(60)
     worker.stop()
     thread.join(60)
     assert (outcome, worker.active) == ([False], [first])
-    ends.set()
+    gate.opened.set()
     db.handle(first).wait(timeout=60)
     assert db.handle(second).status == "queued"
 
@@ -420,15 +416,8 @@ def test_what_may_end_its_process_is_run_one_at_a_time(db: WorkflowDB) -> None:
     counting = Counting(1)
     flow = counting.flow(db)
     runs = [flow.submit({"key": "x"}) for _ in range(6)]
-    for number in range(len(runs)):
-        first, _ = row_ids(number + 1)
-        with db.writing() as raw:
-            raw.execute(
-                "INSERT INTO pf_log (id, kind, line, steps, step, at, next_node) "
-                "VALUES (?, 11, 0, 0, 0, 0, 'Count')",
-                (first + 1,),
-            )
-        interrupt(db, runs[number])
+    for run_id in runs:
+        interrupt(db, run_id, times=1)
     found = due.due_runs(db, ["counting"], Limits(), 10)
     assert [one.interruptions for one in found] == [1] * 6
     Worker(flow, concurrency=4, limits=Limits(interruptions=2)).run(until_idle=True)
@@ -471,17 +460,8 @@ def test_a_run_that_ends_its_process_again_and_again_is_given_up(
 ) -> None:
     """After so many interruptions without a finished step it has failed, and says why."""
     run_id = flow.submit({"text": "a"})
-    limits = Limits(interruptions=3)
-    first, _ = row_ids(1)
-    with db.writing() as raw:
-        for number in range(3):
-            raw.execute(
-                "INSERT INTO pf_log (id, kind, line, steps, step, at, next_node) "
-                "VALUES (?, 11, 0, 0, 0, 0, 'shout')",
-                (first + 1 + number,),
-            )
-    interrupt(db, run_id)
-    assert flow.carry_on(run_id, limits=limits) == "failed"
+    interrupt(db, run_id, times=3)
+    assert flow.carry_on(run_id, limits=Limits(interruptions=3)) == "failed"
     run = row_of(db, run_id)
     assert run["error_type"] == "pocoflow.errors.RunInterruptedError"
     assert "interrupted 3 times in a row" in (run["error_msg"] or "")
@@ -578,20 +558,14 @@ def test_no_more_runs_are_at_work_than_may_be(
 )
 def test_a_run_that_would_be_one_too_many_waits(db: WorkflowDB, limits: Limits) -> None:
     """Also if whoever delivers it has not counted, and until one of the others has ended."""
-    began, ends = threading.Event(), threading.Event()
-
-    class Wait(Node):
-        def exec(self, prepared: object) -> None:
-            began.set()
-            assert ends.wait(60)
-
-    flow: Flow[Any] = Flow(Wait(), db_path=db, flow_name="waits")
+    gate = Gate()
+    flow: Flow[Any] = Flow(gate, db_path=db, flow_name="waits")
     first, second = (flow.submit(labels={"tenant": "ann"}) for _ in range(2))
     handle = flow.resume_background(first)
-    assert began.wait(60)
+    assert gate.entered.wait(60)
     assert flow.carry_on(second, limits=limits) == "queued"
     assert due.due_runs(db, ["waits"], limits, 10) == []
-    ends.set()
+    gate.opened.set()
     handle.wait()
     assert flow.carry_on(second, limits=limits) == "completed"
 
