@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
@@ -13,10 +14,11 @@ __all__ = ["set_clock"]
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, now: str) -> None:
-    """Let it be this time, wherever the clock is read."""
+    """Let it be this time, wherever the clock is read; as often as time moves on."""
     at = int(datetime.fromisoformat(now).timestamp() * 1_000_000)
-    for name, shown in (("utc_now", now), ("micros", at)):
+    shown: dict[str, Callable[[], object]] = {"utc_now": lambda: now, "micros": lambda: at}
+    for name, show in shown.items():
         read = getattr(clock, name)
         for key, module in tuple(sys.modules.items()):
-            if key.startswith("pocoflow.db") and getattr(module, name, None) is read:
-                monkeypatch.setattr(module, name, lambda shown=shown: shown)
+            if key.startswith("pocoflow.") and getattr(module, name, None) is read:
+                monkeypatch.setattr(module, name, show)

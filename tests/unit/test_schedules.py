@@ -14,6 +14,7 @@ from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.scheduling import Schedule
 from pocoflow.flow.worker import Worker
+from tests.unit.clocks import set_clock
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -37,11 +38,10 @@ def db(tmp_path: Path) -> Iterator[WorkflowDB]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Sets the time for schedules and what is due; it begins at noon."""
+    """Sets the time; it begins at noon."""
 
     def move(now: datetime) -> None:
-        for module in ("db.due", "db.recorder", "flow.scheduling"):
-            monkeypatch.setattr(f"pocoflow.{module}.utc_now", now.isoformat)
+        set_clock(monkeypatch, now.isoformat())
 
     move(NOON)
     return move

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from pocoflow import AskNode, Flow, Node, Question, Store, WorkflowDB, fields, node, resource
 from pocoflow.db import due
-from pocoflow.db.clock import micros
 from pocoflow.db.due import Limits
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import (
@@ -31,6 +30,7 @@ from pocoflow.errors import (
 from pocoflow.flow.importing import importing
 from pocoflow.flow.worker import Worker
 from tests.rows import row_of
+from tests.unit.clocks import set_clock
 from tests.unit.gates import Gate
 
 
@@ -114,10 +114,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Moves the time on, for what looks whether something is due."""
 
     def move(by: timedelta) -> None:
-        now = (datetime.now(UTC) + by).isoformat()
-        for module in ("pocoflow.db.due", "pocoflow.db.recorder", "pocoflow.db.workflow"):
-            monkeypatch.setattr(f"{module}.utc_now", lambda: now)
-        monkeypatch.setattr("pocoflow.db.positions.utc_now", lambda: now)
+        set_clock(monkeypatch, (datetime.now(UTC) + by).isoformat())
 
     return move
 
@@ -590,10 +587,10 @@ def test_a_rate_holds_over_workers_and_gives_back_with_time(
     for _ in range(10):
         flow.submit({"key": "a"}, labels={"tenant": "ann"})
     limits = Limits(rates={"tenant": (2, 60.0)})
-    now = micros()
+    now = datetime.now(UTC)
     completed = []
     for minutes in (0, 0, 0.5, 1, 10):
-        monkeypatch.setattr("pocoflow.db.due.micros", lambda: now + int(minutes * 60e6))  # noqa: B023
+        set_clock(monkeypatch, (now + timedelta(minutes=minutes)).isoformat())
         Worker(flow, limits=limits).run(until_idle=True)
         completed.append(len(db.list_runs(status="completed")))
     assert completed == [2, 2, 3, 4, 6]
