@@ -1,7 +1,10 @@
 """What tests read of a database."""
 
+from collections.abc import Iterable
+
 from pocoflow import WorkflowDB
 from pocoflow.db import RunRow
+from pocoflow.events import Emitted, EmittedVoid, Followed
 
 
 def row_of(db: WorkflowDB, run_id: str) -> RunRow:
@@ -9,3 +12,15 @@ def row_of(db: WorkflowDB, run_id: str) -> RunRow:
     row = db.get_run(run_id)
     assert row is not None, f"there is no run {run_id!r}"
     return row
+
+
+def valid(followed: Iterable[Followed]) -> list[object]:
+    """The values that were emitted and count, in their order."""
+    values: dict[int, object] = {}
+    for one in followed:
+        if isinstance(one.event, Emitted):
+            values[one.number] = one.event.value
+        elif isinstance(one.event, EmittedVoid):
+            for number in one.event.numbers:
+                del values[number]
+    return list(values.values())

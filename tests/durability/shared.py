@@ -35,8 +35,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, WorkflowDB, context, fields, node
-from pocoflow.events import Emitted, EmittedVoid, FlowEnded, Followed
+from pocoflow.events import FlowEnded
 from pocoflow.reducers import extend
+from tests.rows import valid
 
 __all__ = ["WAYS", "kills", "starts", "tries"]
 
@@ -290,18 +291,6 @@ def _follow(path: Path) -> list[_Seen]:
         ]
 
 
-def _counting(followed: Sequence[Followed]) -> list[object]:
-    """The tokens that count."""
-    values: dict[int, object] = {}
-    for one in followed:
-        if isinstance(one.event, Emitted):
-            values[one.number] = one.event.value
-        elif isinstance(one.event, EmittedVoid):
-            for number in one.event.numbers:
-                del values[number]
-    return list(values.values())
-
-
 def kills(folder: Path, seed: int) -> tuple[list[str], list[float]]:
     """Kill a writer at a random token, perhaps again, and follow it; what was wrong, and delays."""
     path, choose = folder / f"talk-{seed}.db", random.Random(seed)
@@ -330,8 +319,8 @@ def kills(folder: Path, seed: int) -> tuple[list[str], list[float]]:
     if numbers != sorted(set(numbers)):
         wrong.append("numbers do not only grow")
     tokens = [f"{step}.{number}" for step in range(_STEPS) for number in range(_TOKENS)]
-    if _counting(whole) != tokens:
-        wrong.append(f"the tokens that count are {_counting(whole)}")
+    if valid(whole) != tokens:
+        wrong.append(f"the tokens that count are {valid(whole)}")
     path.unlink()
     return [f"cuts {cuts}: {told}" for told in wrong], [late for _, _, late in seen]
 

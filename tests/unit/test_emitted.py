@@ -13,6 +13,7 @@ import pytest
 from pocoflow import AskNode, BatchNode, Flow, Node, Parallel, Question, RunPaused, Store, context
 from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.events import Emitted, EmittedVoid, Event, Followed
+from tests.rows import valid
 
 
 class Talk(Node):
@@ -40,18 +41,6 @@ class Talk(Node):
 def emitted(followed: Iterable[Followed]) -> list[object]:
     """The values that were emitted, in their order."""
     return [one.event.value for one in followed if isinstance(one.event, Emitted)]
-
-
-def valid(followed: Iterable[Followed]) -> list[object]:
-    """Those that count."""
-    values: dict[int, object] = {}
-    for one in followed:
-        if isinstance(one.event, Emitted):
-            values[one.number] = one.event.value
-        elif isinstance(one.event, EmittedVoid):
-            for number in one.event.numbers:
-                del values[number]
-    return list(values.values())
 
 
 @pytest.fixture
