@@ -64,14 +64,10 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(here: Path) -> Path:
     """The current folder, with a program in it."""
-    (tmp_path / "asking.py").write_text(PROGRAM, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    # What a command imports and where it looks for it is as before, afterwards.
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    return tmp_path
+    (here / "asking.py").write_text(PROGRAM, encoding="utf-8")
+    return here
 
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:

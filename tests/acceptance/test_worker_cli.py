@@ -55,13 +55,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM 
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(here: Path) -> Path:
     """The current folder, with a program in it."""
-    (tmp_path / "waiting.py").write_text(PROGRAM, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    return tmp_path
+    (here / "waiting.py").write_text(PROGRAM, encoding="utf-8")
+    return here
 
 
 @contextmanager
@@ -94,16 +91,9 @@ def statuses(runs: list[str]) -> list[str]:
         return [db.handle(run_id).status for run_id in runs]
 
 
-def wait_for(file: str) -> None:
-    """Until the program has made a file."""
-    until = time.monotonic() + 60
-    while not Path(file).exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """A worker in a process of its own, which has begun with a run."""
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker in a process of its own, which has begun with a run; at last it is killed."""
     made = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "pocoflow", "worker", "waiting.py:waits", *arguments],
         stdout=subprocess.PIPE,
@@ -111,12 +101,14 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         text=True,
     )
     try:
-        wait_for("began")
-    except BaseException:
+        until = time.monotonic() + 60
+        while not Path("began").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield made
+    finally:
         made.kill()
         print(*made.communicate())
-        raise
-    return made
 
 
 def test_a_worker_ends_when_nothing_is_due(
@@ -133,21 +125,22 @@ def test_a_worker_ends_when_nothing_is_due(
 def test_a_worker_that_is_told_to_end_lets_its_runs_end(folder: Path) -> None:
     """After SIGTERM the run at work is completed, and the other one stays queued."""
     runs = submitted()
-    worker = start("--concurrency", "1")
-    worker.send_signal(signal.SIGTERM)
-    Path("end").touch()
-    assert worker.wait(60) == 0
-    assert worker.communicate()[0] == "worker of waits on runs.db\n"
+    with started("--concurrency", "1") as worker:
+        worker.send_signal(signal.SIGTERM)
+        Path("end").touch()
+        assert worker.communicate(timeout=60)[0] == "worker of waits on runs.db\n"
+    assert worker.returncode == 0
     assert statuses(runs) == ["completed", "queued"]
 
 
 def test_what_does_not_end_in_time_is_left_to_others(folder: Path) -> None:
     """It reads as interrupted, and the next worker completes it."""
     runs = submitted()
-    worker = start("--concurrency", "1", "--grace", "0.1")
-    worker.send_signal(signal.SIGINT)
-    assert worker.wait(60) == 1
-    assert "1 run has not ended, and is left to other workers" in worker.communicate()[0]
+    with started("--concurrency", "1", "--grace", "0.1") as worker:
+        worker.send_signal(signal.SIGINT)
+        said, _ = worker.communicate(timeout=60)
+        assert "1 run has not ended, and is left to other workers" in said
+    assert worker.returncode == 1
     assert statuses(runs) == ["failed", "queued"]
     Path("end").touch()
     assert command("waiting.py:waits", "--until-idle") == 0
@@ -157,14 +150,13 @@ def test_what_does_not_end_in_time_is_left_to_others(folder: Path) -> None:
 def test_a_second_signal_ends_a_worker_at_once(folder: Path) -> None:
     """It does not wait for its runs."""
     runs = submitted()
-    worker = start("--concurrency", "1")
-    worker.send_signal(signal.SIGTERM)
-    until = time.monotonic() + 60
-    while worker.poll() is None and time.monotonic() < until:
+    with started("--concurrency", "1") as worker:
         worker.send_signal(signal.SIGTERM)
-        time.sleep(0.01)
-    assert worker.wait(60) == -signal.SIGTERM
-    worker.communicate()
+        until = time.monotonic() + 60
+        while worker.poll() is None and time.monotonic() < until:
+            worker.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+    assert worker.returncode == -signal.SIGTERM
     assert statuses(runs) == ["failed", "queued"]
 
 
