@@ -127,14 +127,14 @@ def test_a_thousand_levels_are_cancelled() -> None:
     @node
     def waits() -> None:
         begun.set()
-        asked.wait()
+        assert asked.wait(60)
         context().check_cancelled()
 
     inner: Flow[Any] = Flow(waits, schema=Text)
     for number in range(DEEP):
         inner = in_parallel(inner, number)
     handle: RunHandle[Any] = inner.run_background({"text": "a"})
-    begun.wait()
+    assert begun.wait(60)
     handle.cancel()
     asked.set()
     with pytest.raises(RunCancelled):

@@ -85,7 +85,7 @@ def test_many_workers_make_one_run_of_an_occurrence(
     Worker(flow).run(until_idle=True)
     clock(NOON + timedelta(seconds=30))
     others = [WorkflowDB(tmp_path / "runs.db") for _ in range(4)]
-    start = threading.Barrier(len(others))
+    start = threading.Barrier(len(others), timeout=60)
     made: list[str] = []
 
     def submit(one: WorkflowDB) -> None:
