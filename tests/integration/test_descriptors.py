@@ -70,6 +70,23 @@ def collect() -> None:
     finish()
 
 
+def test_a_database_that_is_dropped_closes_itself(path: Path) -> None:
+    """A WorkflowDB or Flow that nobody refers to any more gives its descriptors back."""
+    WorkflowDB(path).close()
+    collect()  # what earlier tests have dropped
+    before = descriptors()
+
+    db = WorkflowDB(path)
+    assert descriptors() > before
+    del db
+    collect()
+    assert descriptors() == before
+
+    Flow(start=Last(), db_path=path).run({})
+    collect()
+    assert descriptors() == before
+
+
 def test_descriptors_do_not_grow_with_flows_runs_and_failures(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -21,7 +20,6 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, WorkflowDB
-from pocoflow.cleanup import finish
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import (
     CheckpointNotFoundError,
@@ -114,11 +112,6 @@ def raw_rows(path: Path, sql: str, *parameters: object) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(path)) as raw:
         raw.row_factory = sqlite3.Row
         return [dict(row) for row in raw.execute(sql, parameters)]
-
-
-def descriptors() -> int:
-    """How many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -963,29 +956,6 @@ def test_closing_leaves_one_file_and_its_lock_file(path: Path) -> None:
     with WorkflowDB(path) as db:
         chat_flow(db).run(chat_store())
     assert {p.name for p in path.parent.iterdir()} == {"runs.db", "runs.db-lock"}
-
-
-def collect() -> None:
-    """Collect garbage, and wait until what it leaves open is closed."""
-    gc.collect()
-    finish()
-
-
-def test_a_database_that_is_dropped_closes_itself(path: Path) -> None:
-    """A WorkflowDB or Flow that nobody refers to any more gives its descriptors back."""
-    WorkflowDB(path).close()
-    collect()  # what earlier tests have dropped
-    before = descriptors()
-
-    db = WorkflowDB(path)
-    assert descriptors() > before
-    del db
-    collect()
-    assert descriptors() == before
-
-    chat_flow(path).run(chat_store())
-    collect()
-    assert descriptors() == before
 
 
 def test_every_error_of_the_database_is_ours(path: Path, db: WorkflowDB) -> None:
