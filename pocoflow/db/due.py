@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.db.clock import micros, utc_now
 from pocoflow.db.locks import RunLocks
+from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DefinitionError, Remedy, ResumeError, RunInterruptedError
@@ -169,7 +170,7 @@ class Limits:
             return
 
         def read(sql: str, parameters: Sequence[Any]) -> list[Any]:
-            return raw.execute(sql, parameters).fetchall()
+            return checked(raw.execute(sql, parameters).fetchall(), "the database")
 
         ((flow_name, found),) = read(QUERIES["labels_of_run"], (run_no,))
         labels = json.loads(found).items()

@@ -120,7 +120,7 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
     **dict.fromkeys(
         (
             *("total_steps", "owned", "cancel_requested", "closed", "taken", "key_no", "fence"),
-            *("id", "kind", "line", "steps", "at"),
+            *("id", "kind", "line", "steps", "at", "until"),
         ),
         (_NUMBER, "a whole number"),
     ),

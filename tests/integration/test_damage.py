@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from pocoflow import Flow, Question, RunPaused, WorkflowDB, fields, node
 from pocoflow.cli import main
+from pocoflow.db.due import due_runs
 from pocoflow.db.run_reports import (
     export_run,
     finished_items,
@@ -34,6 +35,8 @@ from pocoflow.views.forms import form_of
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 SHARE = 2
+
+LIMITS = Limits(rates={"user": (1, 1e6)})
 
 VALUES: dict[str, Any] = {
     "null": None,
@@ -112,9 +115,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raw.commit()
     flow(path).fork("r", 0)
     made = flow(path).schedule("tick", "* * * * *")
-    limits = Limits(rates={"user": (1, 1e6)})
     made.submit({"log": []}, labels={"user": "ann"})
-    Worker(made, limits=limits).run(until_idle=True)
+    Worker(made, limits=LIMITS).run(until_idle=True)
     return path
 
 
@@ -135,6 +137,7 @@ READS: dict[str, Callable[[WorkflowDB], object]] = {
     "pending": lambda db: db.pending(),
     "answer_json": lambda db: db.answer_json("r", {}),
     "runs_to_recover": lambda db: db.runs_to_recover("f"),
+    "due_runs": lambda db: due_runs(db, ["f"], LIMITS, 9),
     "prune": lambda db: db.prune(older_than=timedelta(days=1), dry_run=True),
     "export_run": lambda db: export_run(db, "r"),
     "flow_counts": flow_counts,
