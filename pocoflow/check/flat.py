@@ -11,15 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 from pocoflow.check.control import Keys, solve
 from pocoflow.check.node_effects import Effects, Exit, Place, place_at
-from pocoflow.graph.graph import (
-    GraphNode,
-    IsSpent,
-    Stand,
-    after_catch,
-    enter,
-    follow,
-    label,
-)
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.routing import IsSpent, Stand, after_catch, enter, follow
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 from pocoflow.nodes.parallel import FAILED, FanOut, Spread
 

@@ -14,7 +14,7 @@ from pocoflow.db.clock import micros
 from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
-from pocoflow.graph.graph import TakenEdge
+from pocoflow.graph.routing import TakenEdge
 from pocoflow.graph.unfinished import Bill
 
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]

@@ -10,7 +10,7 @@ from pocoflow.address import dump_names
 from pocoflow.db.log import dump_taken, names_at, placed, read_taken
 from pocoflow.db.rows import read_names
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.graph.graph import TakenEdge
+from pocoflow.graph.routing import TakenEdge
 
 Renamed: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
 """From the names of the flows and branches around a node, and its own, to those that they have."""

@@ -13,7 +13,8 @@ from pocoflow.engine.effects import Effect, Inside, Job, Steps
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.graph.graph import GraphNode, Taken, label
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.routing import Taken
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.nodes.context import Cancellation, current
 from pocoflow.nodes.counting import Numbers

@@ -15,7 +15,8 @@ from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
-from pocoflow.graph.graph import GraphNode, IsSpent, Taken
+from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.routing import IsSpent, Taken
 from pocoflow.graph.unfinished import ALONE, Bill, Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import Cancellation, RunContext

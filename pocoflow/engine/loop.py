@@ -29,7 +29,8 @@ from pocoflow.errors import (
     RunPaused,
     UnhandledActionError,
 )
-from pocoflow.graph.graph import GraphNode, Stand, catch, enter, follow, label
+from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.routing import Stand, catch, enter, follow
 from pocoflow.graph.unfinished import ALONE, Finished
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION

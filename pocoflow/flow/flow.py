@@ -70,8 +70,9 @@ from pocoflow.flow.starting import (
     open_store,
     snapshots,
 )
-from pocoflow.graph.graph import Graph, GraphNode, Taken, graphs_in
+from pocoflow.graph.graph import Graph, GraphNode, graphs_in
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
+from pocoflow.graph.routing import Taken, first_of
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
@@ -765,7 +766,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         run_id = name.run_id or made
         classes = classes_of(store.schema, aliases=self.aliases)
         recorder = RunRecorder(database, run_id, classes)
-        leaf, path = graph.start.first()
+        leaf, path = first_of(graph.start)
         first = Address(path, leaf.name)
         row = {
             "flow_name": self.flow_name,
@@ -1221,7 +1222,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         described = self._fingerprint(graph)
         for text in self._proofs.remarks:
             recorder.remark(text)
-        leaf, path = line.start.first()
+        leaf, path = first_of(line.start)
         first = Address(path, leaf.name)
         recorder.begin(store, self.flow_name, context.token, first, described, named or UNNAMED)
 

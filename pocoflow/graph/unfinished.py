@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pocoflow.address import Address
-from pocoflow.graph.graph import GraphNode, TakenEdge
+from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.routing import TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import NO_AMOUNTS, Amounts, Spent

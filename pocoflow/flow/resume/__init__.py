@@ -16,6 +16,7 @@ from pocoflow.flow.resume.relocation import Places, giving
 from pocoflow.flow.starting import Resumable, Resuming, new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
 from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.routing import first_of
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import is_same_field
@@ -155,7 +156,7 @@ class StoredRun:
 
 def _place(nodes: list[GraphNode]) -> Address:
     """Where the next step is: inside of the last of these, and of the flows before it."""
-    first, path = nodes[-1].first()
+    first, path = first_of(nodes[-1])
     return Address((*(one.name for one in nodes[:-1]), *path), first.name)
 
 

@@ -13,6 +13,7 @@ from pocoflow.engine.asking import Waiting
 from pocoflow.errors import AnswerError, DecodeError, Gap, Remedy, ResumeError
 from pocoflow.flow.resume.relocation import Places
 from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.routing import first_of
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.annotations import read_hints, type_arguments
 from pocoflow.nodes.answer_types import answer_type
@@ -69,7 +70,7 @@ class Reader:
             ResumeError: The code has changed where it stands.
             DecodeError: A value is damaged.
         """
-        leaf, path = nodes[-1].first()
+        leaf, path = first_of(nodes[-1])
         depth = (len(found.names) if found.names else depth + 1) + len(path)
         results = self._results(found, leaf, classes) | answers(found.asked, leaf, self._now)
         return replace(
