@@ -1,9 +1,11 @@
 """What tests read of a database."""
 
+import sqlite3
 from collections.abc import Iterable
 
 from pocoflow import WorkflowDB
 from pocoflow.db import RunRow
+from pocoflow.db.sqlite import SQLiteConnection
 from pocoflow.events import Emitted, EmittedVoid, Followed
 
 
@@ -12,6 +14,12 @@ def row_of(db: WorkflowDB, run_id: str) -> RunRow:
     row = db.get_run(run_id)
     assert row is not None, f"there is no run {run_id!r}"
     return row
+
+
+def raw_of(db: WorkflowDB) -> sqlite3.Connection:
+    """The connection to SQLite of a database that is a file."""
+    assert isinstance(db.connection, SQLiteConnection)
+    return db.connection._current()
 
 
 def valid(followed: Iterable[Followed]) -> list[object]:

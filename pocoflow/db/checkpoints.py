@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -13,6 +12,7 @@ from typing_extensions import TypeVar
 from pocoflow import values as codec
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
+from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import is_graph, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import ValueWriter, key_of, read_store
@@ -100,7 +100,7 @@ class Checkpoints(RunsFile):
                 self._forget(raw, run_no, later)
                 writer.write(raw, run_no, later, writer.changes(following))
 
-    def _forget(self, raw: sqlite3.Connection, run_no: int, step: int) -> None:
+    def _forget(self, raw: Transaction, run_no: int, step: int) -> None:
         for query in ("delete_blobs", "delete_values"):
             raw.execute(QUERIES[query], {"run_no": run_no, "step": step})
 
@@ -226,7 +226,7 @@ class Checkpoints(RunsFile):
         rows = self._values_at(run_no, step)
         return read_store([*rows, *pending], self._about(step), name, schema, classes, under)
 
-    def _values_at(self, run_no: int, step: int) -> list[sqlite3.Row]:
+    def _values_at(self, run_no: int, step: int) -> list[Record]:
         return self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
 
     def _about(self, step: int) -> str:

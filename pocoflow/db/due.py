@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.db.clock import micros, utc_now
-from pocoflow.db.locks import RunLocks
+from pocoflow.db.port import Locks, Transaction
 from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
@@ -118,7 +117,7 @@ class Limits:
         """Whether a run may be what ends the processes that run it."""
         return 2 * run.interruptions >= self.interruptions
 
-    def reached(self, read: Read, locks: RunLocks, besides: int = 0) -> Reached:
+    def reached(self, read: Read, locks: Locks, besides: int = 0) -> Reached:
         """What has as many runs as it may have now.
 
         Args:
@@ -160,7 +159,7 @@ class Limits:
         new = max(until, now) + whole // count
         return new if new - now <= whole else 0
 
-    def admit(self, raw: sqlite3.Connection, locks: RunLocks, run_no: int, *, begins: bool) -> None:
+    def admit(self, raw: Transaction, locks: Locks, run_no: int, *, begins: bool) -> None:
         """Count a run among those at work, in the transaction in which it becomes one of them.
 
         Raises:
@@ -184,7 +183,7 @@ class Limits:
                 rows = read(QUERIES["rate"], (key, value)) or [(key, value, 0)]
                 raw.execute(QUERIES["use_rate"], (key, value, self._pay(rows[0], now)))
 
-    def refuse_interrupted(self, raw: sqlite3.Connection, run_no: int, run_id: str) -> None:
+    def refuse_interrupted(self, raw: Transaction, run_no: int, run_id: str) -> None:
         """Refuse a run that was interrupted too often.
 
         Raises:
@@ -275,7 +274,7 @@ class Occurrence(NamedTuple):
     schedule: Scheduled
     next_at: str
 
-    def take(self, raw: sqlite3.Connection) -> None:
+    def take(self, raw: Transaction) -> None:
         """Move the schedule on, in the transaction that records the run.
 
         Raises:

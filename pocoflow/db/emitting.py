@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import threading
 import weakref
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import ClassVar, NamedTuple
 from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import Emitter, Kind, PutsEmitted, Row, RunLog, placed
+from pocoflow.db.port import Transaction
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DatabaseError
 from pocoflow.logging import OwnLogger
@@ -67,7 +67,7 @@ class EmittedValues:
             self._waiting.append(_Value(recorder, emitter, text))
         _Writer.of(self._connection).write_soon(self)
 
-    def write(self, raw: sqlite3.Connection) -> None:
+    def write(self, raw: Transaction) -> None:
         """Write what waits, in the caller's transaction.
 
         Raises:
@@ -102,7 +102,7 @@ class EmittedValues:
 
 
 def append_emitted(
-    raw: sqlite3.Connection, run: RunLog, line: int, emitter: Emitter, texts: Sequence[str]
+    raw: Transaction, run: RunLog, line: int, emitter: Emitter, texts: Sequence[str]
 ) -> ValueRange:
     """Append a row of values; the numbers before its own are those of all but the last value.
 
@@ -121,7 +121,7 @@ def append_emitted(
 
 
 def mark_void(
-    raw: sqlite3.Connection, run: RunLog, line: int, step: int, rows: Sequence[ValueRange]
+    raw: Transaction, run: RunLog, line: int, step: int, rows: Sequence[ValueRange]
 ) -> None:
     """Put on record that values do not count, as the attempt that emitted them was given up.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +10,7 @@ from typing import Any
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import names_at
+from pocoflow.db.port import Record
 from pocoflow.db.rows import is_amounts, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.nodes.spending import NO_AMOUNTS, Amounts, sum_of
@@ -91,7 +91,7 @@ class SharedSpending:
         self._completed: Amounts = NO_AMOUNTS
         self._newest, self._open = -1, list[int]()
 
-    def look(self, read: Callable[[str, dict[str, Any]], Iterable[sqlite3.Row]]) -> None:
+    def look(self, read: Callable[[str, dict[str, Any]], Iterable[Record]]) -> None:
         """Read what they have spent by now.
 
         Args:
@@ -114,7 +114,7 @@ class SharedSpending:
         self.amounts = sum_of((self._completed, *others))
 
 
-def _read(row: sqlite3.Row) -> tuple[Amounts, tuple[str, ...]]:
+def _read(row: Record) -> tuple[Amounts, tuple[str, ...]]:
     """What a row says was spent, and the budgets that its line goes on without."""
     found = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
     amounts = {name: Decimal(one) for name, one in found.items() if one is not None}

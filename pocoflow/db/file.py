@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import AbstractContextManager
 
 from pocoflow.db.connection import Connection
-from pocoflow.db.locks import RunLocks
+from pocoflow.db.port import Locks, Transaction
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.messages import closest
 
@@ -20,7 +19,7 @@ class RunsFile:
     """
 
     connection: Connection
-    locks: RunLocks
+    locks: Locks
 
     @property
     def path(self) -> str:
@@ -52,7 +51,7 @@ class RunsFile:
         )
         return "" if row is None else str(row[0])
 
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+    def writing(self) -> AbstractContextManager[Transaction]:
         """A write transaction.
 
         Raises:

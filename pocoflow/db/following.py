@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Hashable, Iterator
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pocoflow.db.emitting import MOST_VALUES
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import Kind, names_at
+from pocoflow.db.port import Record
 from pocoflow.db.question_rows import questions_of
 from pocoflow.db.rows import is_anything, read_json
 from pocoflow.db.sql import QUERIES, row_ids
@@ -54,7 +54,7 @@ class Glances:
 
     def __init__(self, file: RunsFile) -> None:
         self._connection = file.connection
-        self._seen: tuple[int, int] | None = None
+        self._seen: Hashable = None
 
     def changed(self) -> bool:
         """Whether it may; waits for nobody."""
@@ -175,7 +175,7 @@ class _Follower:
             self._until == "pause" and isinstance(event, FlowPaused)
         )
 
-    def _events(self, row: sqlite3.Row, sequence: int) -> Iterator[tuple[int, Event]]:
+    def _events(self, row: Record, sequence: int) -> Iterator[tuple[int, Event]]:
         """The events of a row of the log, with their numbers."""
         if row["kind"] == Kind.EMITTED:
             yield from self._emitted(row, 2 * sequence)
@@ -188,11 +188,11 @@ class _Follower:
 
     # -- the events of the kinds of rows ------------------------------------------------------
 
-    def _started(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _started(self, row: Record) -> tuple[Event | None, ...]:
         step = row["step"] if row["kind"] == Kind.RESUMED else 0
         return FlowStarted(self._run_id, self._flow, step), self._following(row, step)
 
-    def _ended(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _ended(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _place(row)
         step, tried, took = row["step"], row["attempt"] or 1, (row["elapsed"] or 0) / 1e6
         event: Event
@@ -206,12 +206,12 @@ class _Follower:
             return event, FlowEnded(self._run_id, self._flow, step + 1)
         return event, self._following(row, step + 1)
 
-    def _retried(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _retried(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _place(row)
         facts = (row["step"], row["attempt"] or 1, None, self._error(row), path, row["item"])
         return (NodeRetried(self._run_id, node, *facts),)
 
-    def _asked(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _asked(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _place(row)
         for one in questions_of(self._file.connection, self._run_no):
             if str(one.question) == row["data"]:
@@ -220,15 +220,15 @@ class _Follower:
                 return (NodeAsked(self._run_id, node, row["step"], *facts),)
         return ()
 
-    def _began(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _began(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _place(row)
         return (NodeStarted(self._run_id, node, row["step"], path),)
 
-    def _paused(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _paused(self, row: Record) -> tuple[Event | None, ...]:
         asked = read_json(row["data"] or "[]", is_anything, "the questions of a pause")
         return (FlowPaused(self._run_id, self._flow, row["steps"], tuple(asked)),)
 
-    def _failed(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _failed(self, row: Record) -> tuple[Event | None, ...]:
         error, first = self._error(row), None
         if row["node"] is not None:
             node, path = _place(row)
@@ -238,10 +238,10 @@ class _Follower:
         end = FlowFailed(self._run_id, self._flow, row["steps"], error)
         return (end,) if first is None else (first, end)
 
-    def _cancelled(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _cancelled(self, row: Record) -> tuple[Event | None, ...]:
         return (FlowCancelled(self._run_id, self._flow, row["steps"]),)
 
-    def _emitted(self, row: sqlite3.Row, last: int) -> Iterator[tuple[int, Event]]:
+    def _emitted(self, row: Record, last: int) -> Iterator[tuple[int, Event]]:
         """Values that a node has emitted; the numbers before its own are theirs, too."""
         node, path = _place(row)
         trees = read_json(row["data"], _is_list, "emitted values")
@@ -250,16 +250,16 @@ class _Follower:
             facts = (self._run_id, node, row["step"], decode(tree), row["item"], path)
             yield first + 2 * index, Emitted(*facts)
 
-    def _void(self, row: sqlite3.Row) -> tuple[Event | None, ...]:
+    def _void(self, row: Record) -> tuple[Event | None, ...]:
         ranges = read_json(row["data"], _is_ranges, "the numbers of emitted values")
         numbers = (one for first, last in ranges for one in range(first, last + 1, 2))
         return (EmittedVoid(self._run_id, tuple(numbers)),)
 
-    def _following(self, row: sqlite3.Row, step: int) -> Event | None:
+    def _following(self, row: Record, step: int) -> Event | None:
         names = names_at(row["next_node"], row["next_path"])
         return NodeStarted(self._run_id, names[-1], step, names[:-1]) if names else None
 
-    def _error(self, row: sqlite3.Row) -> RunFailedError:
+    def _error(self, row: Record) -> RunFailedError:
         facts = (row["error_msg"], self._run_id, row["error_type"], row["traceback"])
         return RunFailedError(*(one or "" for one in facts))
 
@@ -278,7 +278,7 @@ class _Follower:
     }
 
 
-def _place(row: sqlite3.Row) -> tuple[str, tuple[str, ...]]:
+def _place(row: Record) -> tuple[str, tuple[str, ...]]:
     names = names_at(row["node"], row["path"]) or ("",)
     return names[-1], names[:-1]
 

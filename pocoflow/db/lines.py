@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.emitting import ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
 from pocoflow.db.log import NO_ERROR, Described, Emitter, Kind, Row, RunLog, dump_taken, placed
+from pocoflow.db.port import Transaction
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, told_of
@@ -255,7 +255,7 @@ class LineRecorder:
         with self._writing(step) as raw:
             self._put_marks(raw, step, marks)
 
-    def _put_marks(self, raw: sqlite3.Connection, step: int, marks: Mapping[int, str]) -> None:
+    def _put_marks(self, raw: Transaction, step: int, marks: Mapping[int, str]) -> None:
         self._is_open = True
         for item, mark in marks.items():
             self._put(raw, Kind.MARK, step, item=item, mark=mark)
@@ -281,7 +281,7 @@ class LineRecorder:
         changes = self._values.changes(self._recorded())
         self._input = json.dumps([text, [[one.stored_key, one.op, one.text] for one in changes]])
 
-    def _put_input(self, raw: sqlite3.Connection, step: int) -> None:
+    def _put_input(self, raw: Transaction, step: int) -> None:
         if self._input is not None:
             # Before the row that it goes with: the last row of a run is never removed.
             self._put(raw, Kind.PREPARED, step, data=self._input)
@@ -359,7 +359,7 @@ class LineRecorder:
 
     def _put_bills(
         self,
-        raw: sqlite3.Connection,
+        raw: Transaction,
         items: Container[int] | None = None,
         *,
         of_run: bool = False,
@@ -416,7 +416,7 @@ class LineRecorder:
         if self._run.emitted is not None:
             self._run.emitted.add(self, emitter, text)
 
-    def put_emitted(self, raw: sqlite3.Connection, emitter: Emitter, texts: Sequence[str]) -> None:
+    def put_emitted(self, raw: Transaction, emitter: Emitter, texts: Sequence[str]) -> None:
         """Write values, in the caller's transaction.
 
         Raises:
@@ -433,7 +433,7 @@ class LineRecorder:
             rows.append(row)
             self._db.connection.at_end(undone=partial(rows.remove, row))
 
-    def _put_void(self, raw: sqlite3.Connection, step: int, item: int | None) -> None:
+    def _put_void(self, raw: Transaction, step: int, item: int | None) -> None:
         """Mark what an attempt has emitted, as another one follows."""
         if rows := self._emitted.get(item):
             mark_void(raw, self._run, self.line, step, rows)
@@ -500,14 +500,14 @@ class LineRecorder:
             return self._values.changes(store, touched)
         return self._values.changes(store)
 
-    def _close(self, raw: sqlite3.Connection, last: int) -> None:
+    def _close(self, raw: Transaction, last: int) -> None:
         """Remove what was on record of the step, and of the branches in it, until now."""
         raw.execute(QUERIES["remove_open"], (self._since, last, self.line, self.line))
         where = {"run_no": self._run.run_no, "line": self.line, "since": self._since, "last": last}
         raw.execute(QUERIES["close_questions"], where)
 
     @contextmanager
-    def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
+    def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[Transaction]:
         """A transaction that appends rows; nothing is remembered of one that is undone."""
         run = self._run
         with self._db.connection.transaction() as raw:
@@ -527,7 +527,7 @@ class LineRecorder:
         self._run.last, self._run.steps = last, steps
         self.line, self._since, self._result = line, since, result
 
-    def _put(self, raw: sqlite3.Connection, kind: Kind, step: int, **facts: Any) -> int:
+    def _put(self, raw: Transaction, kind: Kind, step: int, **facts: Any) -> int:
         run = self._run
         run.last = number = run.append(raw, Row(kind, self.line, step, **facts))
         return number
@@ -538,10 +538,10 @@ class LineRecorder:
             self._refuse_without_lock()
         return _Late(self._run)
 
-    def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
+    def _begin_line(self, raw: Transaction, step: int, place: Sequence[str]) -> None:
         """Put the beginning of the line on record with its first row."""
 
-    def _end_line(self, raw: sqlite3.Connection, node: str, path: tuple[str, ...]) -> None:
+    def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
         """Put the end of the line on record with its last step."""
 
     def _finished(
@@ -628,7 +628,7 @@ class BranchRecorder(LineRecorder):
         # What other branches have written counts, also what is committed together with this step.
         return self._run.steps
 
-    def _begin_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
+    def _begin_line(self, raw: Transaction, step: int, place: Sequence[str]) -> None:
         run, around = self._run, []
         parent = self._parent
         while isinstance(parent, BranchRecorder) and not parent.line:
@@ -641,7 +641,7 @@ class BranchRecorder(LineRecorder):
             one._put_line(raw, step, ())
         self._put_line(raw, step, place)
 
-    def _put_line(self, raw: sqlite3.Connection, step: int, place: Sequence[str]) -> None:
+    def _put_line(self, raw: Transaction, step: int, place: Sequence[str]) -> None:
         run, context, parent = self._run, self._context, self._parent
         self.line = self._values.line = next(run.lines)
         began, number = context.branches[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import count
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
+from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
@@ -73,7 +73,7 @@ class Begin(NamedTuple):
     number: int
 
 
-def read_begin(row: sqlite3.Row) -> Begin:
+def read_begin(row: Record) -> Begin:
     """Where the branch of a row began.
 
     Raises:
@@ -85,7 +85,7 @@ def read_begin(row: sqlite3.Row) -> Begin:
     return begin
 
 
-def data_of(row: sqlite3.Row) -> str:
+def data_of(row: Record) -> str:
     """The data of a row that has some.
 
     Raises:
@@ -165,7 +165,7 @@ class Emitter(NamedTuple):
 class PutsEmitted(Protocol):
     """Writes emitted values of its line."""
 
-    def put_emitted(self, raw: sqlite3.Connection, emitter: Emitter, texts: Sequence[str]) -> None:
+    def put_emitted(self, raw: Transaction, emitter: Emitter, texts: Sequence[str]) -> None:
         """Write values, in the caller's transaction."""
 
 
@@ -177,7 +177,7 @@ class PendingValues(Protocol):
     def add(self, recorder: PutsEmitted, emitter: Emitter, text: str) -> None:
         """Have a value written soon."""
 
-    def write(self, raw: sqlite3.Connection) -> None:
+    def write(self, raw: Transaction) -> None:
         """Write them all, in the caller's transaction."""
 
 
@@ -190,7 +190,7 @@ class HasLine(Protocol):
 class SpentByOthers(Protocol):
     """What other runs have spent of a budget, which is looked at with each commit."""
 
-    def look(self, read: Callable[[str, dict[str, Any]], Iterable[sqlite3.Row]], /) -> None:
+    def look(self, read: Callable[[str, dict[str, Any]], Iterable[Record]], /) -> None:
         """Read it."""
 
     def forget(self) -> None:
@@ -237,7 +237,7 @@ class RunLog:
         self.run_no, self.fence = run_no, fence
         self.first, self.end = row_ids(run_no)
 
-    def look(self, raw: sqlite3.Connection) -> None:
+    def look(self, raw: Transaction) -> None:
         """Go on behind the last row that is there."""
         row = raw.execute(QUERIES["last_row"], (self.first, self.end)).fetchone()
         if row is not None:
@@ -245,7 +245,7 @@ class RunLog:
 
     def append_step(
         self,
-        raw: sqlite3.Connection,
+        raw: Transaction,
         replaced: int,
         row: tuple[Any, ...],
         error: Described = NO_ERROR,
@@ -283,7 +283,7 @@ class RunLog:
                 raw.execute(QUERIES["works_on"], (self.run_no,))
         return int(cursor.lastrowid or 0), asked
 
-    def append(self, raw: sqlite3.Connection, row: Row) -> int:
+    def append(self, raw: Transaction, row: Row) -> int:
         """Append any other row, in the caller's transaction; its number.
 
         Raises:
@@ -314,7 +314,7 @@ class RunLog:
             raise self.lost(raw)
         return int(cursor.lastrowid or 0)
 
-    def lost(self, raw: sqlite3.Connection) -> RunLostError:
+    def lost(self, raw: Transaction) -> RunLostError:
         """Why nothing was written."""
         row = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
         if row is None or row["run_id"] != self.run_id:
@@ -333,7 +333,7 @@ class RunLog:
 
 
 def append_foreign(
-    raw: sqlite3.Connection, run_no: int, kind: Kind, step: int | None, **facts: object
+    raw: Transaction, run_no: int, kind: Kind, step: int | None, **facts: object
 ) -> None:
     """Append a row in the caller's transaction, for somebody who may not have the run."""
     first, end = row_ids(run_no)

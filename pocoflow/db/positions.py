@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import expenses_of
 from pocoflow.db.log import Begin, Kind, data_of, names_at, read_begin, read_taken
+from pocoflow.db.port import Record
 from pocoflow.db.question_rows import questions_of
 from pocoflow.db.rows import is_input, read_json
 from pocoflow.db.sql import QUERIES, row_ids
@@ -28,10 +28,10 @@ from pocoflow.values.failures import Failure
 class _Rows:
     """The rows of a line: that of its last step, or of its beginning, and those after it."""
 
-    last: sqlite3.Row
+    last: Record
     begin: Begin | None = None
     count: int = 0
-    open: list[sqlite3.Row] = field(default_factory=list)
+    open: list[Record] = field(default_factory=list)
 
 
 def read_unfinished(
@@ -168,10 +168,10 @@ class _Reader:
 _NEW = Begun("", 0)
 
 
-def _failure(row: sqlite3.Row) -> Failure:
+def _failure(row: Record) -> Failure:
     shown = (row["error_type"] or "", row["error_msg"] or "", row["traceback"] or "")
     return Failure(row["node"] or "", *shown)
 
 
-def _action(row: sqlite3.Row) -> str:
+def _action(row: Record) -> str:
     return str(key_of(row["data"])) if row["data"] is not None else row["action"] or DEFAULT_ACTION

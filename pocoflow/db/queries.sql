@@ -46,7 +46,7 @@ INSERT INTO pf_run (
 ) VALUES (
     :run_id, :flow_name, :status, :started_at, :due_at, :current_node, :owned, :fence, :token,
     :store_name, :parent_run_id, :parent_step, :graph_no, :thread, :inputs
-);
+) ON CONFLICT (run_id) DO NOTHING;
 
 -- name: insert_label
 INSERT INTO pf_labels (run_no, key, value) VALUES (?, ?, ?);
@@ -137,7 +137,7 @@ ORDER BY question;
 -- How many questions wait for an answer, by the run that can still go on.
 SELECT r.run_id, count(*) FROM pf_questions AS q JOIN pf_run AS r ON r.run_no = q.run_no
 WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
-GROUP BY q.run_no;
+GROUP BY r.run_no;
 
 -- name: close_questions
 -- A step is finished: its questions, and those of the branches in it, wait for no answer any more.

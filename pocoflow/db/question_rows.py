@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import Begin, Kind, append_foreign, placed, read_begin
+from pocoflow.db.port import Record
 from pocoflow.db.rows import is_anything, is_object, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import key_of
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def _read(row: sqlite3.Row, lines: Mapping[int, Begin]) -> Asked:
+def _read(row: Record, lines: Mapping[int, Begin]) -> Asked:
     """The question of a row of ``questions_of_run`` or ``open_questions``."""
     about = f"question {row['question']} of run {row['run_id']!r}: "
     for part in ("default_answer", "answer"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pocoflow.db.due import Limits, TakenError
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
+from pocoflow.db.port import Transaction
 from pocoflow.db.positions import read_unfinished
 from pocoflow.db.question_rows import Answer, keep_answer, questions_of
 from pocoflow.db.renaming import Renamed, rename_places
@@ -116,7 +116,7 @@ class RunRecorder(LineRecorder):
         start: Unfinished,
         graph: str | None,
         named: Named = UNNAMED,
-        also: Callable[[sqlite3.Connection], object] | None = None,
+        also: Callable[[Transaction], object] | None = None,
     ) -> None:
         """Create the run's row, initial store and position in one transaction.
 
@@ -295,7 +295,7 @@ class RunRecorder(LineRecorder):
             run.take(run.run_no, fence)
             run.look(raw)
 
-    def _refuse_changed(self, raw: sqlite3.Connection) -> None:
+    def _refuse_changed(self, raw: Transaction) -> None:
         wanted = {"run_no": self._run.run_no, "now": utc_now()}
         if raw.execute(QUERIES["can_go_on"], wanted).fetchone() is None:
             raise TakenError(
@@ -369,7 +369,7 @@ class RunRecorder(LineRecorder):
             self._void_unfinished(raw, unfinished)
         self._values.accept(made)
 
-    def _void_unfinished(self, raw: sqlite3.Connection, unfinished: Unfinished) -> None:
+    def _void_unfinished(self, raw: Transaction, unfinished: Unfinished) -> None:
         """Mark what was emitted by what is called again."""
         run = self._run
         lines = {line.line: line for line in unfinished.lines()}
@@ -408,7 +408,7 @@ class RunRecorder(LineRecorder):
                     keep_answer(connection, one, number, settled, "settle_question")
         return replace(self.unfinished(), read_at=found.read_at)
 
-    def _refuse_cancelled(self, raw: sqlite3.Connection) -> None:
+    def _refuse_cancelled(self, raw: Transaction) -> None:
         status = raw.execute(QUERIES["standing"], (self._run.run_no,)).fetchone()["status"]
         if status == "cancelled" != self._status:
             raise TakenError(
@@ -431,7 +431,7 @@ class RunRecorder(LineRecorder):
 
     # -- a step -------------------------------------------------------------------------------
 
-    def _end_line(self, raw: sqlite3.Connection, node: str, path: tuple[str, ...]) -> None:
+    def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
         self._finish(raw, "completed", Address(path, node).text, NO_ERROR)
 
     def _finished(
@@ -526,9 +526,7 @@ class RunRecorder(LineRecorder):
     def _still_goes_on(self) -> None:
         self._run.is_over = False
 
-    def _finish(
-        self, raw: sqlite3.Connection, status: str, node: str | None, error: Described
-    ) -> None:
+    def _finish(self, raw: Transaction, status: str, node: str | None, error: Described) -> None:
         run = self._run
         _, steps, now = raw.execute(QUERIES["last_row"], (run.first, run.end)).fetchone()
         facts = {"status": status, "now": now, "steps": steps, "node": node}
@@ -537,7 +535,7 @@ class RunRecorder(LineRecorder):
             raise run.lost(raw)
 
 
-def _graph_number(raw: sqlite3.Connection, graph: str) -> int:
+def _graph_number(raw: Transaction, graph: str) -> int:
     row = raw.execute(QUERIES["graph_number"], (graph,)).fetchone()
     if row is None:
         raw.execute(QUERIES["insert_graph"], (graph,))

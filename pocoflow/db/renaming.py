@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pocoflow.address import dump_names
 from pocoflow.db.log import dump_taken, names_at, placed, read_taken
+from pocoflow.db.port import Transaction
 from pocoflow.db.rows import read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.graph.routing import TakenEdge
@@ -32,7 +32,7 @@ def rename_taken(
     )
 
 
-def rename_places(raw: sqlite3.Connection, run_no: int, renamed: Renamed) -> None:
+def rename_places(raw: Transaction, run_no: int, renamed: Renamed) -> None:
     """Put every position of a run, and every open question, under the names of now.
 
     Two nodes may have changed their names: with old names among the new ones, nobody could tell

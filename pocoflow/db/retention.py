@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.file import RunsFile
-from pocoflow.db.locks import RunLocks
+from pocoflow.db.port import Locks, Record
 from pocoflow.db.sql import QUERIES
 
 ENDED = ("completed", "failed", "cancelled")
@@ -48,23 +47,23 @@ def prune(
 
 def _matching(
     connection: Connection,
-    locks: RunLocks,
+    locks: Locks,
     statuses: frozenset[str],
     wanted: Mapping[str, str | None],
-) -> Iterator[sqlite3.Row]:
+) -> Iterator[Record]:
     """The runs of these statuses that match, the newest first."""
     for row in connection.rows(QUERIES["runs_to_prune"], dict(wanted)):
         if _status(row, locks) in statuses:
             yield row
 
 
-def _kept(rows: Iterable[sqlite3.Row], keep: int | None) -> Iterator[sqlite3.Row]:
+def _kept(rows: Iterable[Record], keep: int | None) -> Iterator[Record]:
     for number, row in enumerate(rows):
         if number >= (keep or 0):
             yield row
 
 
-def _status(row: sqlite3.Row, locks: RunLocks) -> str:
+def _status(row: Record, locks: Locks) -> str:
     """What a run reads as: one whose process is gone is failed."""
     if row["status"] == "running" and row["owned"] and not locks.is_held(row["run_no"]):
         return "failed"
@@ -72,7 +71,7 @@ def _status(row: sqlite3.Row, locks: RunLocks) -> str:
 
 
 def _remove(
-    connection: Connection, locks: RunLocks, numbers: Iterable[int], wanted: frozenset[str]
+    connection: Connection, locks: Locks, numbers: Iterable[int], wanted: frozenset[str]
 ) -> int:
     """Remove those that are still what they were; nobody can take one up meanwhile."""
     claimed, owner = [], object()

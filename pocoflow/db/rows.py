@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, get_args
@@ -12,6 +11,7 @@ from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pocoflow.address import names_of
+from pocoflow.db.port import Record
 from pocoflow.errors import DatabaseFileError, DecodeError
 
 Status: TypeAlias = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
@@ -137,7 +137,7 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
 }
 
 
-def checked(rows: list[sqlite3.Row], owner: str) -> list[sqlite3.Row]:
+def checked(rows: list[Record], owner: str) -> list[Record]:
     """The rows, whose columns hold what columns of their names hold.
 
     Raises:
@@ -158,7 +158,7 @@ def checked(rows: list[sqlite3.Row], owner: str) -> list[sqlite3.Row]:
     return rows
 
 
-def _whose(row: sqlite3.Row) -> str:
+def _whose(row: Record) -> str:
     names = row.keys()
     return f"of run {_shown(row['run_id'])}, " if "run_id" in names else ""
 

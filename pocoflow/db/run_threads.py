@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pocoflow.db.connection import Connection
+from pocoflow.db.port import Record, Transaction
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import Remedy, ResumeError, RunError, RunExistsError, ThreadBusyError
 
@@ -47,7 +47,7 @@ class Named:
     flows: Sequence[str] = ()
     last: LastRun = field(default_factory=LastRun)
 
-    def enter(self, raw: sqlite3.Connection, run_no: int) -> None:
+    def enter(self, raw: Transaction, run_no: int) -> None:
         """Put it on record of a run, in the transaction that has just inserted that.
 
         Raises:
@@ -111,13 +111,11 @@ def last_run(connection: Connection, named: Named) -> LastRun:
     return LastRun(row["run_no"], row["run_id"], row["total_steps"] - 1)
 
 
-ReadRow: TypeAlias = Callable[[str, dict[str, Any]], sqlite3.Row | None]
+ReadRow: TypeAlias = Callable[[str, dict[str, Any]], Record | None]
 """Reads the first row of a query."""
 
 
-def refuse_resume(
-    read: ReadRow, run: Mapping[str, Any] | sqlite3.Row, flows: Sequence[str]
-) -> None:
+def refuse_resume(read: ReadRow, run: Mapping[str, Any] | Record, flows: Sequence[str]) -> None:
     """Refuse to go on with a run that has ended, and after which another one of its thread began.
 
     Args:
@@ -156,7 +154,7 @@ def _last_query(named: Named) -> tuple[str, dict[str, Any]]:
     return QUERIES["last_completed"], _wanted(named)
 
 
-def _refuse_open(named: Named, row: sqlite3.Row | None) -> None:
+def _refuse_open(named: Named, row: Record | None) -> None:
     if row is None:
         return
     run_id, status = row["run_id"], row["status"]

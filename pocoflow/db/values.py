@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from pocoflow import values as codec
+from pocoflow.db.port import Transaction
 from pocoflow.db.rows import checked, is_mark, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
@@ -251,9 +251,7 @@ class ValueWriter:
             Change(key, DELETED, None) for key in dict.fromkeys(gone) if key not in store.unsaved
         ]
 
-    def write(
-        self, raw: sqlite3.Connection, run_no: int, step: int, changes: Iterable[Change]
-    ) -> None:
+    def write(self, raw: Transaction, run_no: int, step: int, changes: Iterable[Change]) -> None:
         """Write the changes of a step inside the caller's transaction."""
         for change in changes:
             key_no = self._keys.get(change.key)
@@ -265,7 +263,7 @@ class ValueWriter:
 
     def amend(
         self,
-        raw: sqlite3.Connection,
+        raw: Transaction,
         run_no: int,
         step: int,
         store: Store[Any],
@@ -300,7 +298,7 @@ class ValueWriter:
             else:
                 self._watch.remember(change.key, change.value, change.frozen)
 
-    def load(self, raw: sqlite3.Connection, run_no: int, stored: Store[Any], step: int) -> None:
+    def load(self, raw: Transaction, run_no: int, stored: Store[Any], step: int) -> None:
         """Begin from a store as it is after a step, that has not been changed since."""
         rows = checked(raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall(), self._owner)
         self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self.line}
@@ -352,7 +350,7 @@ class ValueWriter:
 
 
 def write_value(
-    raw: sqlite3.Connection, run_no: int, key_no: int, step: int, op: int, text: str | None
+    raw: Transaction, run_no: int, key_no: int, step: int, op: int, text: str | None
 ) -> None:
     """Write a value, in the place that its length has room in."""
     blob, size = None, 0 if text is None else len(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -20,16 +19,18 @@ from pocoflow.address import check_name
 from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
 from pocoflow.db.clock import utc_now
-from pocoflow.db.connection import Connection, Synchronous
+from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
 from pocoflow.db.forks import close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
+from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
 from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status
 from pocoflow.db.sql import INTERRUPTED, QUERIES
+from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import DatabaseError, DefinitionError, RunExistsError
 from pocoflow.logging import OwnLogger
@@ -87,10 +88,10 @@ class WorkflowDB(Questions, Checkpoints, Following):
         if synchronous not in ("FULL", "NORMAL"):
             raise DefinitionError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
         finish()  # what is garbage gives its descriptors back before more are needed
-        self.connection = Connection(
+        connection = SQLiteConnection(
             path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
         )
-        self.locks = RunLocks(self.connection.file)
+        self.connection, self.locks = connection, RunLocks(connection.file)
         self.connection.when_disturbed = self.locks.renew
         close = partial(_close, self.connection, self.locks)
         self._finalizer = weakref.finalize(self, leave, close)
@@ -122,7 +123,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         row = {"run_id": run_id, "flow_name": flow_name, "status": "running"}
         self.insert_run(row | {"started_at": utc_now()})
 
-    def insert_run(self, row: Mapping[str, Any], raw: sqlite3.Connection | None = None) -> int:
+    def insert_run(self, row: Mapping[str, Any], raw: Transaction | None = None) -> int:
         """Insert a run, in the caller's transaction if it has one, and return its number.
 
         Raises:
@@ -134,13 +135,13 @@ class WorkflowDB(Questions, Checkpoints, Following):
         check_name("the id of a run", row["run_id"])
         if row.get("flow_name"):
             check_name("the name of a flow", row["flow_name"])
-        try:
-            return int(raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row}).lastrowid or 0)
-        except sqlite3.IntegrityError as exc:
+        cursor = raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row})
+        if cursor.rowcount != 1:
             raise RunExistsError(
                 f"database {self.path} has a run {row['run_id']!r} already; use another id, "
                 f"or go on with that run: flow.resume({row['run_id']!r})"
-            ) from exc
+            )
+        return int(cursor.lastrowid or 0)
 
     def update_run(self, run_id: str, **columns: Any) -> None:
         """Set columns of a run.
@@ -263,7 +264,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
             asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
             return asked or self._cancel_waiting(raw, run_id)
 
-    def _cancel_waiting(self, raw: sqlite3.Connection, run_id: str) -> bool:
+    def _cancel_waiting(self, raw: Transaction, run_id: str) -> bool:
         now, number = utc_now(), self.number(run_id)
         row = raw.execute(QUERIES["cancel_waiting"], (now, number)).fetchone()
         if row is None:
@@ -271,7 +272,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         append_foreign(raw, number, Kind.CANCELLED, row[0])
         return True
 
-    def _truthful(self, row: sqlite3.Row) -> RunRow:
+    def _truthful(self, row: Record) -> RunRow:
         run = _run(row)
         if run["owned"] and run["status"] == "running" and not self.locks.is_held(run["run_no"]):
             # Between our read and our look at the lock the run may have ended by itself.
@@ -472,12 +473,12 @@ _NEW_RUN: dict[str, Any] = {
 }
 
 
-def _run(row: sqlite3.Row) -> RunRow:
+def _run(row: Record) -> RunRow:
     labels = json.loads(row["labels"])  # as SQLite has just put it together
     return cast("RunRow", dict(row) | {"labels": labels})
 
 
-def _close(connection: Connection, locks: RunLocks) -> None:
+def _close(connection: Connection, locks: Locks) -> None:
     connection.close()
     locks.close()
 

@@ -90,13 +90,12 @@ from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from pocoflow.check import Bound, Endless, Proof, Subject
     from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
     from pocoflow.db.due import Limits, Occurrence
     from pocoflow.db.following import Until
+    from pocoflow.db.port import Transaction
     from pocoflow.db.question_rows import Asked
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
@@ -747,7 +746,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         inputs: StoreLike[StateT],
         name: RunName,
         due_at: str,
-        also: Callable[[sqlite3.Connection], object] | None = None,
+        also: Callable[[Transaction], object] | None = None,
     ) -> str:
         from pocoflow.db.recorder import RunRecorder
         from pocoflow.db.run_threads import ThreadMovedError

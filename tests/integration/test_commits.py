@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
 from pocoflow.engine import commits
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
-from tests.rows import row_of
+from tests.rows import raw_of, row_of
 
 WAIT = 60.0
 """Seconds after which something that should have happened long ago is given up."""
@@ -131,7 +131,7 @@ def test_a_call_is_one_commit_and_calls_at_once_share_it(tmp_path: Path) -> None
     for one in (InTurn(), AtOnce()):
         with WorkflowDB(tmp_path / f"{one.name}.db") as db:
             statements: Counter[str] = Counter()
-            raw: Any = db.connection._current()
+            raw: Any = raw_of(db)
             raw.set_trace_callback(partial(_count, statements))
             asyncio.run(Flow(one, db_path=db).run_async({}))
             raw.set_trace_callback(None)
@@ -148,7 +148,7 @@ def test_commits_that_wait_together_share_a_transaction(tmp_path: Path) -> None:
     """Fifty runs of ten steps make far fewer commits than they have steps."""
     with WorkflowDB(tmp_path / "runs.db") as db:
         statements: Counter[str] = Counter()
-        raw: Any = db.connection._current()
+        raw: Any = raw_of(db)
         raw.set_trace_callback(lambda sql: statements.update([sql.partition(" ")[0]]))
         flow = counting(db)
 
@@ -208,7 +208,7 @@ def test_a_commit_for_which_there_is_no_room_fails_its_own_run_only(tmp_path: Pa
     node = Fill()
     with WorkflowDB(tmp_path / "runs.db") as db:
         flow = Flow(node.then("again", node), schema=Numbers, db_path=db)
-        db.connection._current().execute("PRAGMA max_page_count = 800")
+        raw_of(db).execute("PRAGMA max_page_count = 800")
 
         async def main() -> list[Any]:
             runs = (flow.run_async(Numbers(spoil=number == 7)) for number in range(20))
@@ -246,12 +246,12 @@ def test_a_result_for_which_there_is_no_room_is_named(
     """Whoever has paid for a result that the full disk did not take is told so, and on record."""
     with WorkflowDB(tmp_path / "runs.db") as db:
         flow = Flow(node(), db_path=db, run_id="r")
-        db.connection._current().execute("PRAGMA max_page_count = 100")
+        raw_of(db).execute("PRAGMA max_page_count = 100")
         told = "the disk is full .*has finished, and its result could not be recorded: a resume"
         with pytest.raises(DatabaseFileError, match=told):
             flow.run({}) if way == "run" else asyncio.run(flow.run_async({}))
         assert "could not be recorded" in (row_of(db, "r")["error_msg"] or "")
-        db.connection._current().execute("PRAGMA max_page_count = 100000")
+        raw_of(db).execute("PRAGMA max_page_count = 100000")
         flow.resume("r")
 
 

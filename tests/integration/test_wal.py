@@ -14,7 +14,7 @@ import pytest
 
 import pocoflow
 from pocoflow import WorkflowDB
-from pocoflow.db.connection import LOG_LIMIT
+from pocoflow.db.sqlite import LOG_LIMIT
 from pocoflow.errors import DatabaseFileError
 
 BOUND = 64 << 20

@@ -1,0 +1,90 @@
+"""What the parts of ``WorkflowDB`` ask of a database, whichever it is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, overload
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+
+class Record(Sequence[Any]):
+    """A row: its columns by number and by name. That of SQLite is one, too."""
+
+    @overload
+    def __getitem__(self, column: int | str) -> Any: ...
+
+    @overload
+    def __getitem__(self, column: slice) -> Sequence[Any]: ...
+
+    @abstractmethod
+    def __getitem__(self, column: int | str | slice) -> Any: ...
+
+    @abstractmethod
+    def keys(self) -> list[str]:
+        """The names of the columns."""
+
+
+class Cursor(Protocol):
+    """What a statement has done."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it has written."""
+
+    @property
+    def lastrowid(self) -> int | None:
+        """The number of the row that it has inserted."""
+
+    def fetchone(self) -> Any:
+        """The next row that it gives, or ``None``."""
+
+    def fetchall(self) -> list[Any]:
+        """The rows that it gives."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Transaction(Protocol):
+    """Executes statements in a transaction; they are of ``queries.sql``, for every database."""
+
+    def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
+        """Execute a statement."""
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+        """Execute a statement for each of several rows."""
+
+
+class Locks(Protocol):
+    """Who is alive: a lock for each run that a process runs.
+
+    Whoever takes a lock names itself as its owner, and only the owner gives it back.
+    """
+
+    def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
+        """Take the lock of a run; ``False`` if it is held already, here or in another process.
+
+        ``patience`` is how many seconds to wait for somebody who holds it for an instant.
+
+        Raises:
+            DatabaseError: Nobody can tell.
+        """
+
+    def has(self, run_no: int, owner: object) -> bool:
+        """Whether this owner took the lock of a run, in this process, and still has it."""
+
+    def release(self, run_no: int, owner: object) -> None:
+        """Give the lock of a run back, if this owner has it."""
+
+    def abandon(self, run_no: int, owner: object) -> None:
+        """Give the lock of a run back as a finalizer may: here at once, to others very soon."""
+
+    def is_held(self, run_no: int) -> bool:
+        """Whether a living process holds the lock of a run."""
+
+    def renew(self) -> None:
+        """Look whether the locks are still there."""
+
+    def close(self) -> None:
+        """Give all locks back that were taken through this object."""
