@@ -200,6 +200,22 @@ WHERE run_no < :before
     AND {matches} AND {has_labels}
 ORDER BY run_no DESC LIMIT :limit;
 
+-- name: runs_of_status
+-- The same of one status or two, by their index: each in its order, as sorting would read all of them.
+SELECT * FROM (
+    SELECT r.*, {labels} FROM pf_listed AS r
+    WHERE status = :status AND run_no < :before AND {matches} AND {has_labels}
+    ORDER BY run_no DESC LIMIT :limit
+)
+UNION ALL
+SELECT * FROM (
+    SELECT r.*, {labels} FROM pf_listed AS r
+    WHERE status = :or_status AND :or_status <> :status
+        AND run_no < :before AND {matches} AND {has_labels}
+    ORDER BY run_no DESC LIMIT :limit
+)
+ORDER BY run_no DESC LIMIT :limit;
+
 -- name: runs_of_thread
 -- The same of a run thread, by its index.
 SELECT r.*, {labels} FROM pf_listed AS r

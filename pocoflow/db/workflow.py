@@ -28,7 +28,7 @@ from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
-from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status
+from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
@@ -218,8 +218,10 @@ class WorkflowDB(Questions, Checkpoints, Following):
         wanted = {"status": stored[0], "or_status": stored[1], "flow": flow_name, "limit": limit}
         wanted |= {"text": text, "since": since, "thread": thread}
         wanted["labels"] = json.dumps(dict(labels or {}))
-        query = "runs_matching" if thread is None else "runs_of_thread"
-        if labels and thread is None:
+        query = "runs_matching" if status is None else "runs_of_status"
+        if thread is not None:
+            query = "runs_of_thread"
+        elif labels:
             query = "runs_labelled"
             wanted["key"], wanted["value"] = next(iter(labels.items()))
         found: list[RunRow] = []
@@ -452,7 +454,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         """
         self.number(run_id)  # says so if there is no such run
         rows = self.connection.rows(QUERIES["events_of_run"], (run_id,))
-        return cast("list[EventRow]", [dict(row) for row in rows])
+        return cast("list[EventRow]", [as_dict(row) for row in rows])
 
 
 _NEW_RUN: dict[str, Any] = {
@@ -474,8 +476,10 @@ _NEW_RUN: dict[str, Any] = {
 
 
 def _run(row: Record) -> RunRow:
-    labels = json.loads(row["labels"])  # as SQLite has just put it together
-    return cast("RunRow", dict(row) | {"labels": labels})
+    run = as_dict(row)
+    # As SQLite has just put it together.
+    run["labels"] = {} if run["labels"] == "{}" else json.loads(run["labels"])
+    return cast("RunRow", run)
 
 
 def _close(connection: Connection, locks: Locks) -> None:
