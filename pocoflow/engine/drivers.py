@@ -25,6 +25,7 @@ from pocoflow.engine.effects import (
     Call,
     Commit,
     Driven,
+    Finish,
     Gather,
     Job,
     Nest,
@@ -160,6 +161,9 @@ def _leave(steps: Nest, exc: GeneratorExit) -> None:
             if isinstance(effect, Commit):
                 begin_commit(effect)
                 effect = steps.send(None)
+            elif isinstance(effect, Finish) and not effect.awaits:
+                effect.function()
+                effect = steps.send(None)
             else:
                 effect = steps.throw(exc)
 
@@ -215,11 +219,22 @@ class _ThreadDriver(_Driver):
             return _gather_threads(effect, self._companion, self._line)
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
+        if isinstance(effect, Finish):
+            return self._finish(effect)
         work = self._work(effect)
         try:
             return opened(wait(in_thread(work), effect.timeout))
         finally:
             self._leave(work)
+
+    def _finish(self, effect: Finish) -> Any:
+        line = self._line
+        if not effect.awaits:
+            return line.run(effect.function)
+        assert self._task is not None  # in which it was opened
+        future: Future[Any] = Future()
+        self._task.submit(lambda: awaited(within(line, effect.function())), future)
+        return opened(future.result())
 
     def _await(self, effect: Await) -> Any:
         line = self._line
@@ -283,6 +298,10 @@ class _LoopDriver(_Driver):
         assert not isinstance(effect, OnLoop)  # it is on one
         if isinstance(effect, Visit):
             return await self._visit(effect)
+        if isinstance(effect, Finish):
+            if effect.awaits:
+                return await within(self._line, effect.function())
+            return await to_its_end(self._beside(Work(self._line, effect.function, ())))
         waiting = self._waiting(effect)
         if not self._guarded:
             return await not_withdrawn(waiting)
@@ -357,7 +376,7 @@ class _AwayDriver(_LoopDriver):
     async def carry_out(self, effect: Driven) -> Any:
         import asyncio
 
-        assert not isinstance(effect, Commit | OnLoop | Visit)  # of a run that only awaits
+        assert not isinstance(effect, Commit | Finish | OnLoop | Visit)  # of a run that only awaits
         try:
             value = await self._waiting(effect)
         except asyncio.CancelledError:

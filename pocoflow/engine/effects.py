@@ -87,6 +87,19 @@ class Commit:
         self.is_last = is_last
 
 
+class Finish:
+    """Call a function, or await what it gives, to its end even if the run is cancelled meanwhile.
+
+    It is done in the task and the context of the line, as what it closes was opened there.
+    """
+
+    __slots__ = ("awaits", "function")
+
+    def __init__(self, function: Callable[[], Any], awaits: bool) -> None:
+        self.function = function
+        self.awaits = awaits
+
+
 class OnLoop:
     """Drive a part of a line on the event loop on which it awaits, without a way back between."""
 
@@ -127,7 +140,7 @@ class Inside:
         self.steps = steps
 
 
-Driven: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop | Visit
+Driven: TypeAlias = Await | Sleep | Call | Commit | Finish | Gather | OnLoop | Visit
 """What a driver carries out."""
 
 Effect: TypeAlias = Driven | Inside

@@ -23,6 +23,7 @@ from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
+from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
 
@@ -71,6 +72,7 @@ class Line:
         budget: What it may spend; ``None`` if neither it nor a node has a budget.
         node_budgets: What nodes may spend, by their ids.
         past: The budgets that this line goes on without, as an edge for their end was taken.
+        opens: The resources that it has to open.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
     """
@@ -106,6 +108,7 @@ class Line:
     budget: tuple[Budget, ...] | None = None
     node_budgets: Mapping[int, Amounts] = field(default_factory=dict)
     past: set[str] = field(default_factory=set)
+    opens: tuple[Resource, ...] = ()
 
     @property
     def is_spent(self) -> IsSpent | None:

@@ -58,7 +58,11 @@ def steps(run: Line) -> Steps:
     try:
         run.tell("flow_start", run.context.flow_name, run.step)
         try:
-            if run.only_awaits and run.inline and run.ledger.storage is None:
+            if run.opens:
+                from pocoflow.engine.scopes import within
+
+                yield from within(run, _loop(run))
+            elif run.only_awaits and run.inline and run.ledger.storage is None:
                 run.inline, run.on_loop = False, True
                 yield OnLoop(_loop(run))
             else:

@@ -1172,7 +1172,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         name: RunName,
     ) -> Started:
         graph = self.graph
-        objects = check_resources(resources, graph.resources)
+        objects, opens = check_resources(resources, graph.resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
@@ -1185,6 +1185,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._prove(place, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
+        line.opens = opens
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
         if (database := self._open_database(graph)) is not None:
@@ -1301,7 +1302,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.flow.resume import StoredRun
 
         graph = self.graph
-        objects = check_resources(resources, graph.resources)
+        objects, opens = check_resources(resources, graph.resources)
         database = self._database_of(run_id)
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
@@ -1309,6 +1310,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *frames, place = found.places
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
+        line.opens = opens
         if self.record_emitted:
             stored.recorder.record_emitted()
         line.step = line.finished = found.steps

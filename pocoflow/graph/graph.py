@@ -23,7 +23,7 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.porting import check_phases
-from pocoflow.nodes.resources import Resource
+from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
 
@@ -492,12 +492,28 @@ class Graph:
             place = GraphNode(self._unique(node.name), node, reachable)
             self._by_node[id(node)] = place
             self.nodes[place.name] = place
-            if reachable and isinstance(node, FunctionNode):
-                for resource in node.resources.values():
-                    self.resources.setdefault(resource, place.name)
+            if reachable and isinstance(node, Node):
+                for resource in declared(node):
+                    self._want(resource, place.name)
             for graph in place.within if reachable else ():
                 for resource, name in graph.resources.items():
-                    self.resources.setdefault(resource, label(name, (place.name,)))
+                    self._want(resource, label(name, (place.name,)))
+
+    def _want(self, resource: Resource, name: str) -> None:
+        """Note what a node takes.
+
+        Raises:
+            DefinitionError: Another node opens the same resource in another way.
+        """
+        if resource in self.resources:
+            for known, node in self.resources.items():
+                if known == resource and not opens_alike(known, resource):
+                    raise DefinitionError(
+                        f"nodes {node!r} and {name!r} take {resource!r} by two keys, which open it "
+                        "in two ways: import the key from where it is defined, or give one of "
+                        "them another name"
+                    )
+        self.resources.setdefault(resource, name)
 
     def _unique(self, name: str) -> str:
         if name not in self.nodes:

@@ -37,6 +37,7 @@ from pocoflow.nodes.porting import (
 )
 from pocoflow.nodes.question import Question, Reply
 from pocoflow.nodes.settings import NotAwaitableError, RetryOn, check_settings
+from pocoflow.store.fields import References
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
@@ -325,6 +326,9 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         journal: Whether, in a flow with a database, the result of ``exec`` is committed before
             ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
             off for a cheap ``exec``: a step is then one commit instead of two.
+        resources: The keys of the :func:`resource` objects that the node takes from
+            ``context()[key]``; a run must have been given them, or opens them, before its first
+            node.
 
     Raises:
         DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
@@ -338,6 +342,7 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
     retry_on: RetryOn = Exception
     timeout: float | None = None
     journal: bool = True
+    resources: References = ()
 
     is_batch: ClassVar[bool] = False
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
+from pocoflow.nodes.resources import declared
 from pocoflow.values.callables import unrun
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
@@ -31,6 +32,8 @@ def check_settings(node: Any) -> None:
         raise DefinitionError(f"{node.name}.journal is {node.journal!r}: it must be True or False")
     if node.is_batch:
         _check_batch(node)
+    if node.resources.__class__ is not tuple or node.resources:
+        declared(node)
     attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)
     try:
         problem = _known_problem(attempts, *waits, node.timeout, node.retry_on)
