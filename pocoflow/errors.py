@@ -39,6 +39,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── RunPaused
     │   ├── RunFailedError
     │   ├── ThreadBusyError
+    │   ├── TooManyRunsError
     │   ├── RunInterruptedError
     │   ├── DeadlineError            TimeoutError
     │   ├── BudgetError
@@ -109,6 +110,7 @@ __all__ = [
     "RunPaused",
     "StoreError",
     "ThreadBusyError",
+    "TooManyRunsError",
     "UnhandledActionError",
     "UnknownClassError",
     "UnknownFieldError",
@@ -427,6 +429,10 @@ class ThreadBusyError(RunError):
     ) -> None:
         self.run_id, self.thread, self.status = run_id, thread, status
         super().__init__(*args, remedies=remedies)
+
+
+class TooManyRunsError(RunError):
+    """As many runs that have the same value of a label are open as may be."""
 
 
 class RunInterruptedError(RunError):

@@ -1,8 +1,8 @@
 -- Every statement that WorkflowDB and a run's recorder execute, by name.
 
 -- Parts of them, which they name in braces: of run r its labels, whether it has those that are wanted,
--- whether it is one for a list, and whether it has a row to go on from; of key k the step of its last
--- whole value.
+-- whether it is one for a list, whether it is open, and whether it has a row to go on from; of key k the
+-- step of its last whole value.
 
 -- part: labels
 (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
@@ -25,6 +25,9 @@ NOT EXISTS (
         || coalesce(error_type, '') || char(10) || coalesce(error_msg, '') || char(10)
         || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
     ), lower(:text)))
+
+-- part: is_open
+(status IN ('queued', 'running', 'paused') OR (status = 'failed' AND error_type = 'Interrupted'))
 
 -- part: has_start
 EXISTS (
@@ -51,13 +54,16 @@ INSERT INTO pf_run (
 -- name: insert_label
 INSERT INTO pf_labels (run_no, key, value) VALUES (?, ?, ?);
 
+-- name: open_labelled
+-- How many runs are open that have a label.
+SELECT count(*) FROM pf_labels AS l JOIN pf_run AS r ON r.run_no = l.run_no
+WHERE l.key = ? AND l.value = ? AND {is_open};
+
 -- name: open_in_thread
 -- A run that keeps others of its run thread from beginning.
 SELECT run_no, run_id, status FROM pf_run
-WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows)) AND (
-    status IN ('queued', 'running', 'paused')
-    OR (status = 'failed' AND error_type = 'Interrupted')
-) AND run_no <> :besides
+WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
+    AND {is_open} AND run_no <> :besides
 ORDER BY run_no LIMIT 1;
 
 -- name: last_completed

@@ -54,10 +54,12 @@ from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.importing import refuse_while_importing
 from pocoflow.flow.naming import (
     BY_ITSELF,
+    Exists,
     RunKeywords,
     RunName,
     digest,
     given_labels,
+    given_most,
     inputs_of,
     refuse_unknown,
 )
@@ -636,6 +638,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         delay: float | timedelta | None = None,
         thread: str | None = None,
         labels: Mapping[str, str] | None = None,
+        if_exists: Exists = "refuse",
+        most_open: Mapping[str, int] | None = None,
     ) -> str:
         """Record a run that a worker begins; it is ``queued`` until one does.
 
@@ -647,6 +651,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             thread: As in :meth:`run`. The store that it begins with is that of now: no other run of
                 the thread can begin before this one has ended.
             labels: As in :meth:`run`.
+            if_exists: As in :meth:`run`; where it is to be joined, nothing is recorded.
+            most_open: By the key of a label of the run: refuse it while so many runs of the
+                database that have its value of it are queued, running, paused or interrupted.
 
         Returns:
             The id of the run: ``flow.database.handle(run_id).wait()`` waits for it.
@@ -656,12 +663,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: The flow has no ``db_path``, or an argument makes no sense.
             RunExistsError: ``run_id`` is used already.
             ThreadBusyError: A run of the thread is open.
+            TooManyRunsError: As many runs are open as ``most_open`` says.
             Exception: As :meth:`run`, before the first node.
         """
         from pocoflow.flow.scheduling import due_time
 
-        named = RunKeywords(run_id=run_id, thread=thread, labels=labels)
-        return self._submit(inputs, RunName.of(named), due_time(at, delay))
+        named = RunKeywords(run_id=run_id, thread=thread, labels=labels, if_exists=if_exists)
+        name = replace(RunName.of(named), most_open=given_most(most_open, labels))
+        return self._submit(inputs, name, due_time(at, delay))
 
     def schedule(
         self,
@@ -756,6 +765,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         graph, database = self.graph, self.database
         given: StoreLike[StateT] = copied(inputs)
         named = self._named(name, given, name.run_id)
+        if self._joined(name, named) is not None:
+            return name.run_id or ""
         if name.thread is not None:
             named = self._in_thread(named)
         store = self._first_store(given, named)
@@ -780,6 +791,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             recorder.create(store, row, start, described, named, also)
         except ThreadMovedError:
             return self._submit(inputs, name, due_at, also)
+        except (ThreadBusyError, RunExistsError):
+            if self._joined(name, named) is None:
+                raise
         return run_id
 
     # -- stored runs --------------------------------------------------------------------------
@@ -1257,7 +1271,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.db.run_threads import Named
 
         inputs = None if run_id is None else digest(given)
-        return Named(name.labels, inputs, name.thread, (self.flow_name, *self.formerly))
+        flows = (self.flow_name, *self.formerly)
+        return Named(name.labels, inputs, name.thread, flows, most_open=name.most_open)
 
     def _in_thread(self, named: Named) -> Named:
         """The same with the run of the thread that goes before."""
