@@ -200,12 +200,16 @@ class WorkflowDB(Questions, Checkpoints, Following):
             labels: Only runs that have all of these.
 
         Raises:
-            DefinitionError: There is no such status.
+            DefinitionError: There is no such status, or an argument is of another type.
         """
         if status is not None and status not in STATUSES:
             raise DefinitionError(
                 f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}"
             )
+        if type(limit) is not int:
+            raise DefinitionError(f"list_runs: limit= is a whole number, not {limit!r}")
+        if labels is not None and not isinstance(labels, Mapping):
+            raise DefinitionError(f"list_runs: labels= is a dict of labels, not {labels!r}")
         if since is not None and not _is_time(since):
             raise DefinitionError(
                 f"list_runs: since= is an ISO-8601 time in UTC, such as '2026-01-31', not {since!r}"

@@ -32,14 +32,28 @@ def check_arguments(start: object, max_steps: object, deadline: object, home: ob
         check_database(home)
 
 
-def names_before(given: Iterable[str]) -> tuple[str, ...]:
+def check_settings_of_runs(checkpoint_dir: object, **switches: object) -> None:
+    """Refuse what says in no way how runs are kept, or ended.
+
+    Raises:
+        DefinitionError: The folder is none, or a switch is neither on nor off.
+    """
+    if checkpoint_dir is not None and not isinstance(checkpoint_dir, str | os.PathLike):
+        raise DefinitionError(f"Flow(checkpoint_dir={short(checkpoint_dir)}): the path of a folder")
+    for name, value in switches.items():
+        if type(value) is not bool:
+            raise DefinitionError(f"Flow({name}={short(value)}): True or False")
+
+
+def names_before(given: object) -> tuple[str, ...]:
     """The names that a flow had before.
 
     Raises:
         DefinitionError: They are no collection of names.
     """
-    names = () if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(type(name) is str and name for name in names):
+    several: Any = given if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    names = tuple(several)
+    if not all(type(name) is str and name for name in names):
         raise DefinitionError(
             f"Flow(formerly={short(given)}): names that the flow had before, as in "
             'formerly=("Old",)'

@@ -43,6 +43,7 @@ from pocoflow.errors import (
 from pocoflow.flow.arguments import (
     check_arguments,
     check_database,
+    check_settings_of_runs,
     codes_of,
     label_budgets_of,
     names_before,
@@ -88,7 +89,7 @@ from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import check_resources
 from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
 from pocoflow.store.fields import References
-from pocoflow.store.schema import classes_of, make_schema
+from pocoflow.store.schema import check_aliases, classes_of, make_schema, types_of
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -217,7 +218,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
         self.formerly = names_before(formerly)
+        check_aliases(aliases)
         self.aliases = dict(aliases or {})
+        check_settings_of_runs(checkpoint_dir, strict=strict, record_emitted=record_emitted)
         self.record_emitted = record_emitted
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
         self.db_path = db_path
@@ -588,6 +591,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         other._proofs = Proofs()
         other._drawn = None
         other.formerly = (*self.formerly, *names_before(formerly))
+        check_aliases(aliases)
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
             check_database(db_path)
@@ -1127,9 +1131,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         aliases: Mapping[str, type] | None,
         flow_was: str | None,
     ) -> Resuming:
+        check_aliases(aliases)
         known = {**self.aliases, **(aliases or {})}
         names = tuple(filter(None, (self.flow_name, *self.formerly, flow_was)))
-        return Resuming(changes or {}, rename or {}, tuple(types), known, names)
+        return Resuming(changes or {}, rename or {}, types_of(types), known, names)
 
     def _recovering(
         self,

@@ -378,7 +378,8 @@ class ModelSchema:
                     made[key] = self._assigned(owner, made, key, values[key])
             for key in same & self._parts.shaped:
                 self._note(key, values[key])
-            self.hold(owner, made, same)
+            # An instance is taken as it is where the field has another definition now, too.
+            self.hold(owner, made, same | (made.keys() - self._parts.shaped))
             if len(same) == len(own) == len(made):
                 return {key: made[key] for key in own}
             lost = {*without, *made}
@@ -406,8 +407,10 @@ class ModelSchema:
         # An instance is taken by them as it is, so what does not fit in one is as it was.
         old = self._fields.keys() & values.keys() - self._unlike
         wrong = {key for key in old if self._misfit(key, values[key]) is not None}
-        if any(made[key] is values[key] for key in wrong):
-            raise exc from None
+        shaped = self._parts.shaped
+        for key in wrong:
+            if made[key] is values[key] or (key not in shaped and self._misfit(key, made[key])):
+                raise exc from None
         kept = {key: values[key] for key in (same - wrong) & self._fields.keys()}
         return self._noted({**made, **kept})
 
