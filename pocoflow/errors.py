@@ -44,6 +44,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── DeadlineError            TimeoutError
     │   ├── BudgetError
     │   ├── QuestionExpiredError     TimeoutError
+    │   ├── ExecutorError
     │   └── NoRunError
     └── DatabaseError
         ├── DatabaseBusyError        TimeoutError
@@ -79,6 +80,7 @@ __all__ = [
     "DeadlineError",
     "DecodeError",
     "DefinitionError",
+    "ExecutorError",
     "FlowValidationError",
     "Gap",
     "HookError",
@@ -464,6 +466,21 @@ class BudgetError(RunError):
         self.names = tuple(names)
         self.account: Mapping[str, Decimal] = {} if account is None else account
         super().__init__(*args)
+
+
+class ExecutorError(RunError):
+    """An executor has not brought back what came of ``exec``, or what it raised cannot be rebuilt.
+
+    A worker was killed, for example, or lacks the module of the node. It is a failure of the
+    attempt, and ``retry_on`` decides about another one.
+
+    Attributes:
+        error_type: The class of the exception that cannot be rebuilt, with its module.
+    """
+
+    def __init__(self, message: str = "", error_type: str = "") -> None:
+        self.error_type = error_type
+        super().__init__(message)
 
 
 class NoRunError(RunError):

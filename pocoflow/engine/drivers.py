@@ -22,6 +22,7 @@ from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.effects import (
     Await,
+    Away,
     Call,
     Commit,
     Driven,
@@ -34,7 +35,7 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
-from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
+from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import (
     bounded,
@@ -67,7 +68,7 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
 
 
 def _drive_in(context: RunContext, steps: Steps, apart: bool) -> None:
-    companion, cancellation = Companion(context.token, apart), context.cancellation
+    companion, cancellation = Companion(context.group, apart), context.cancellation
     timer = None
     try:
         current.set(context)
@@ -221,6 +222,8 @@ class _ThreadDriver(_Driver):
             return effect.function(*effect.arguments)
         if isinstance(effect, Finish):
             return self._finish(effect)
+        if isinstance(effect, Away):
+            return _away(effect)
         work = self._work(effect)
         try:
             return opened(wait(in_thread(work), effect.timeout))
@@ -326,7 +329,7 @@ class _LoopDriver(_Driver):
         finally:
             self._leave(work)
 
-    def _waiting(self, effect: Await | Sleep | Gather | Call) -> Awaitable[Any]:
+    def _waiting(self, effect: Await | Away | Sleep | Gather | Call) -> Awaitable[Any]:
         import asyncio
 
         if isinstance(effect, Await):
@@ -337,6 +340,8 @@ class _LoopDriver(_Driver):
             if effect.on_loop:
                 return _gather_tasks(effect, self._line)
             return self._gather_beside(effect)
+        if isinstance(effect, Away):
+            return _away_async(effect)
         return self._call(effect)
 
     async def _gather_beside(self, effect: Gather) -> None:
@@ -386,6 +391,31 @@ class _AwayDriver(_LoopDriver):
         if self.is_given_up:  # and what was awaited has made nothing of that
             raise asyncio.CancelledError
         return value
+
+
+# -- by an executor ---------------------------------------------------------------------------
+
+
+def _away(effect: Away) -> Any:
+    try:
+        came = wait(effect.begin(), None)
+    except BaseException:
+        effect.give_up()
+        raise
+    return effect.finish(came)
+
+
+async def _away_async(effect: Away) -> Any:
+    import asyncio
+
+    try:
+        # Whatever these take, encoding and decoding included, no loop is held up.
+        future = opened(await asyncio.wrap_future(in_thread(partial(tried, effect.begin))))
+        came = await asyncio.wrap_future(future)
+    except BaseException:
+        effect.give_up()
+        raise
+    return opened(await asyncio.wrap_future(in_thread(partial(tried, effect.finish, came))))
 
 
 # -- several at once --------------------------------------------------------------------------
@@ -464,7 +494,7 @@ async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
 
 
 def _gather_apart(effect: Gather, line: Context) -> None:
-    companion = Companion(line[current].token)
+    companion = Companion(line[current].group)
     try:
         _gather_threads(effect, companion, line)
     finally:

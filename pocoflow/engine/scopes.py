@@ -14,16 +14,16 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import at_exit
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Await, Effect, Finish, Steps
-from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, opened, own
 from pocoflow.errors import ResourceError
 from pocoflow.logging import OwnLogger
+from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.resources import (
     Resource,
     check_kind,
@@ -43,7 +43,37 @@ _Leave: TypeAlias = Callable[..., Any]
 """``__exit__`` or ``__aexit__`` of what was entered."""
 
 
-def within(run: Line, steps: Steps) -> Steps:
+class Remarks(Protocol):
+    """Where what people should know is put on record."""
+
+    def remark(self, text: str, /) -> None:
+        """Put it on record."""
+
+
+class Opens(Protocol):
+    """What has resources to open: a run, or an ``exec`` in a worker.
+
+    Attributes:
+        opens: The resources.
+        completed: Whether all that it does is on record.
+    """
+
+    opens: tuple[Resource, ...]
+    completed: bool
+
+    @property
+    def context(self) -> RunContext:
+        """Its context, which gets the objects."""
+
+    @property
+    def ledger(self) -> Remarks:
+        """Where what people should know is put on record."""
+
+    def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
+        """Call something that takes a moment, here or, off an event loop, through the driver."""
+
+
+def within(run: Opens, steps: Steps) -> Steps:
     """Carry out the steps of a run while the resources are open that it has to open.
 
     Raises:
@@ -63,7 +93,7 @@ def within(run: Line, steps: Steps) -> Steps:
 class _Scope:
     """What is open for one run."""
 
-    def __init__(self, run: Line) -> None:
+    def __init__(self, run: Opens) -> None:
         self._run = run
         self._objects = run.context.resources = dict(run.context.resources)
         self._left: list[tuple[Resource, _Leave, bool]] = []

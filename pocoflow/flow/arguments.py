@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from pocoflow.address import check_name
@@ -11,7 +12,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.porting import not_a_node
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.settings import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
 from pocoflow.store.fields import FieldRef, field_of, is_fields
 
@@ -79,6 +80,21 @@ def check_database(given: object) -> None:
         raise DefinitionError(
             f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
         )
+
+
+def carried(executor: object, given: Iterable[Any]) -> tuple[ContextVar[Any], ...]:
+    """The context variables that travel to an executor, which is looked at, too.
+
+    Raises:
+        DefinitionError: It is none, or they are none.
+    """
+    if executor is not None:
+        check_executor("Flow(executor=...)", executor)
+    several = (given,) if isinstance(given, str | ContextVar) else tuple(given)
+    for one in several:
+        if not isinstance(one, ContextVar):
+            raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(one)}")
+    return several
 
 
 def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
-from pocoflow.nodes.base import BatchNode, Node, NodeLike
+from pocoflow.nodes.base import AskNode, BatchNode, Node, NodeLike
 from pocoflow.nodes.definitions import (
     declared_actions,
     makes_calls,
@@ -166,6 +166,11 @@ class GraphNode:
         is_plain = self.is_bare and self.node.max_retries == 1 and self.node.timeout is None
         return is_plain and not (self.spreads or self.exec_async or self.prep_on_loop)
 
+    @property
+    def travels(self) -> bool:
+        """Whether its ``exec`` may be called by an executor: it does work, and of its own."""
+        return self.has_exec and not self.branches and type(self.node).exec is not AskNode.exec
+
     def connect(
         self, action: str, target: GraphNode | None, limit: GraphLimit | None = None
     ) -> None:
@@ -273,6 +278,7 @@ class Graph:
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
         is_looked_at: Whether some runs of it have budgets.
+        has_executors: Whether a node in it, or inside of one, says what calls its ``exec``.
     """
 
     __slots__ = (
@@ -281,6 +287,7 @@ class Graph:
         "_numbers",
         "conflicts",
         "edges",
+        "has_executors",
         "is_async",
         "is_limited",
         "is_looked_at",
@@ -321,6 +328,12 @@ class Graph:
         )
         self.is_limited: bool = any(
             bool(place.limits) or (place.inner is not None and place.inner.is_limited)
+            for place in self.nodes.values()
+        )
+        self.has_executors: bool = any(
+            any(graph.has_executors for graph in place.within)
+            if place.within
+            else place.node.executor is not None
             for place in self.nodes.values()
         )
         self._final: tuple[tuple[str, ...] | None] | None = None

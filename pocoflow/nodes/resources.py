@@ -143,6 +143,11 @@ def opens_alike(one: Resource, other: Resource) -> bool:
     return one._open == other._open and one._per == other._per
 
 
+def is_opened(key: Resource) -> bool:
+    """Whether the object is opened where nobody gives it."""
+    return key._open is not None
+
+
 def is_of_process(key: Resource) -> bool:
     """Whether it is opened once for all runs of the process."""
     return key._per == "process"

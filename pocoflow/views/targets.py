@@ -21,9 +21,9 @@ from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.flow.importing import importing
 from pocoflow.messages import closest, escape
 from pocoflow.nodes.base import Node
+from pocoflow.nodes.importing import importing
 
 DATABASE = "pocoflow.db"
 """The database of a command that is given none."""

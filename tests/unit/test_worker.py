@@ -29,8 +29,8 @@ from pocoflow.errors import (
     ThreadBusyError,
     TooManyRunsError,
 )
-from pocoflow.flow.importing import importing
 from pocoflow.flow.worker import Worker
+from pocoflow.nodes.importing import importing
 from tests.rows import row_of
 from tests.unit.clocks import set_clock
 from tests.unit.gates import Gate
