@@ -39,14 +39,15 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── RunPaused
     │   ├── RunFailedError
     │   ├── ThreadBusyError
+    │   ├── TooManyRunsError
     │   ├── RunInterruptedError
     │   ├── DeadlineError            TimeoutError
     │   ├── BudgetError
     │   ├── QuestionExpiredError     TimeoutError
+    │   ├── ExecutorError
     │   └── NoRunError
     └── DatabaseError
         ├── DatabaseBusyError        TimeoutError
-        ├── DatabaseLostError        ConnectionError
         ├── DatabaseFileError        OSError
         ├── RunExistsError           ValueError
         ├── RunNotFoundError         KeyError
@@ -76,10 +77,10 @@ __all__ = [
     "DatabaseBusyError",
     "DatabaseError",
     "DatabaseFileError",
-    "DatabaseLostError",
     "DeadlineError",
     "DecodeError",
     "DefinitionError",
+    "ExecutorError",
     "FlowValidationError",
     "Gap",
     "HookError",
@@ -111,6 +112,7 @@ __all__ = [
     "RunPaused",
     "StoreError",
     "ThreadBusyError",
+    "TooManyRunsError",
     "UnhandledActionError",
     "UnknownClassError",
     "UnknownFieldError",
@@ -431,6 +433,10 @@ class ThreadBusyError(RunError):
         super().__init__(*args, remedies=remedies)
 
 
+class TooManyRunsError(RunError):
+    """As many runs that have the same value of a label are open as may be."""
+
+
 class RunInterruptedError(RunError):
     """A run was interrupted again and again without finishing a step, and no worker takes it."""
 
@@ -462,6 +468,21 @@ class BudgetError(RunError):
         super().__init__(*args)
 
 
+class ExecutorError(RunError):
+    """An executor has not brought back what came of ``exec``, or what it raised cannot be rebuilt.
+
+    A worker was killed, for example, or lacks the module of the node. It is a failure of the
+    attempt, and ``retry_on`` decides about another one.
+
+    Attributes:
+        error_type: The class of the exception that cannot be rebuilt, with its module.
+    """
+
+    def __init__(self, message: str = "", error_type: str = "") -> None:
+        self.error_type = error_type
+        super().__init__(message)
+
+
 class NoRunError(RunError):
     """``context()`` was called outside ``prep``, ``exec`` and ``post`` of a run."""
 
@@ -472,10 +493,6 @@ class DatabaseError(PocoflowError):
 
 class DatabaseBusyError(DatabaseError, TimeoutError):
     """Another writer held the database for longer than the busy timeout."""
-
-
-class DatabaseLostError(DatabaseError, ConnectionError):
-    """The server of a database cannot be reached, or the connection to it was lost."""
 
 
 class DatabaseFileError(DatabaseError, OSError):

@@ -77,7 +77,7 @@ class _Spending:
         for _, graph in subject.graph.levels():
             for node in (place.node for place in graph.nodes.values()):
                 if isinstance(node, FunctionNode):
-                    if node.resources:
+                    if node.by_parameter:
                         return None
                     left.append(node.signature.function)
                 left.append(node)

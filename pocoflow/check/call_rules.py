@@ -22,14 +22,15 @@ from pocoflow.nodes.function import FunctionNode
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused wherever they are made."""
     for name, place in subject.nodes:
-        for function in _functions(place):
+        for function in exec_functions(place):
             if makes_calls(function.__code__):
                 for line, what, fix in _refused(function):
                     where = (function.__code__.co_filename, line)
                     yield subject.finding("PF406", what, fix, node=name, where=where)
 
 
-def _functions(place: GraphNode) -> list[FunctionType]:
+def exec_functions(place: GraphNode) -> list[FunctionType]:
+    """The functions that ``exec`` of a node is."""
     if isinstance(place.node, FunctionNode):
         found: list[Any] = [place.node.signature.function]
     else:
@@ -57,7 +58,7 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
             what = "it makes a journaled call of a lambda, which has no name to be known by"
             name = "call a function, or give it a name: context().calling(name=...).call(...)"
             yield line, f"{what} after a crash, and so is refused", name
-        known = _value(called, function)
+        known = value_of(called, function)
         hint = awaited(read_hints(known).get("return")) if callable(known) else None
         bad = None if hint is None else not_storable(hint)
         if bad is not None:
@@ -65,7 +66,7 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
             what = f"{what} {type_label(bad)}: that cannot be stored, so the call is refused"
             yield line, what, "return what can be stored, or call it without context().call"
         for one in (*arguments, *(part.value for part in made.call.keywords)):
-            value = _value(one, function)
+            value = value_of(one, function)
             if isinstance(one, ast.Lambda) or is_a(value, (FunctionType, type, ModuleType)):
                 what = f"it hands {ast.unparse(one)} to a journaled call, which cannot be stored,"
                 hand = "hand values to it, or make the call in a function that knows the rest"
@@ -77,7 +78,7 @@ def _calls_in(tree: ast.AST, function: FunctionType) -> Iterator[_Made]:
     mine = {
         target.id
         for one in parts
-        if isinstance(one, ast.Assign) and _is_context(one.value, function)
+        if isinstance(one, ast.Assign) and is_context(one.value, function)
         for target in one.targets
         if isinstance(target, ast.Name)
     }
@@ -90,20 +91,21 @@ def _calls_in(tree: ast.AST, function: FunctionType) -> Iterator[_Made]:
                         continue
                     is_named = any(part.arg in (None, "name") for part in of.keywords)
                     of = of.func.value
-                if _is_context(of, function) or (isinstance(of, ast.Name) and of.id in mine):
+                if is_context(of, function) or (isinstance(of, ast.Name) and of.id in mine):
                     yield _Made(one, is_named)
             case _:
                 pass
 
 
-def _is_context(expression: ast.expr, function: FunctionType) -> bool:
-    return isinstance(expression, ast.Call) and _value(expression.func, function) is context
+def is_context(expression: ast.expr, function: FunctionType) -> bool:
+    """Whether an expression in a function is ``context()``."""
+    return isinstance(expression, ast.Call) and value_of(expression.func, function) is context
 
 
-def _value(expression: ast.expr, function: FunctionType) -> object:
+def value_of(expression: ast.expr, function: FunctionType) -> object:
     """What a name of the module, or an attribute of one, stands for; ``None`` if nobody knows."""
     if isinstance(expression, ast.Attribute):
-        owner = _value(expression.value, function)
+        owner = value_of(expression.value, function)
         return getattr(owner, expression.attr, None) if is_a(owner, ModuleType) else None
     if not isinstance(expression, ast.Name):
         return None

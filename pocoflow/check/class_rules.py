@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Union, get_args
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
@@ -88,6 +88,35 @@ def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
     is_batch = issubclass(kind, BatchNode)
     found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_near(kind)]
     return tuple(found if is_batch else [*found, *_declared(kind, phases)])
+
+
+@lru_cache(maxsize=1024)
+def given_to_post(kind: Any) -> dict[str, Any]:
+    """What the parameters of ``post`` get, by what the phases before it say that they return."""
+    phases = {name: phase for name in _PHASES if (phase := _phase(kind, name)) is not None}
+    post = phases.get("post")
+    if post is None or issubclass(kind, BatchNode):
+        return {}
+    declared = type_arguments(kind, Node)
+    results = [phases.get("exec_async") or phases.get("exec")]
+    results += [phases["exec_fallback"]] if "exec_fallback" in phases else []
+    found = {
+        post.parameter(1)[0]: [_returned(phases.get("prep"), declared[0])],
+        post.parameter(2)[0]: [_returned(one, declared[1]) for one in results],
+    }
+    known = {name: kinds for name, kinds in found.items() if name and Any not in kinds}
+    return {name: Union[tuple(kinds)] for name, kinds in known.items()}  # noqa: UP007 - of several
+
+
+def _returned(phase: _Phase | None, declared: Any) -> Any:
+    if phase is None:
+        return Any
+    given = declared if _is_open(phase.returns) else phase.returns
+    return Any if _is_open(given) or is_variable(given) else given
+
+
+def _is_open(hint: Any) -> bool:
+    return hint is Any or is_unknown(hint)
 
 
 # -- phases ---------------------------------------------------------------------------------------

@@ -78,10 +78,12 @@ Does: TypeAlias = Literal[
     "unknown",  # anything may be done with the store from now on
     "present",  # the way on which the key was found to be there
     "absent",
+    "failed",  # the way on which it could not be read
     "vague",  # the way on which it was not found, or is ``None``
     "ask",  # of what the schema, or a setting of the node, is
     "doubt",  # perhaps no execution comes past this, for a reason that is not seen here
     "change",  # changes a value in place
+    "stray",  # uses an attribute that the store does not have
     "raise",
     "next",  # the end of a function after which another one is called
     "exit",
@@ -237,6 +239,8 @@ class Chart:
                 after = state.without(-1)._replace(gone=-1)
             case "present" | "absent" | "vague":
                 after = _found(state, bit, step.does)
+            case "failed":  # perhaps for a reason that is not seen here
+                after = _found(state, bit, "absent") or state
             case "exit":
                 after = None
             case _:

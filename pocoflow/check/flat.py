@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from itertools import pairwise
 from operator import and_, or_
 from typing import NamedTuple, TypeAlias
@@ -322,7 +322,7 @@ class DataFlow:
     def _change(self, does: Effects, out: Exit) -> tuple[int, int]:
         if out.unknown:
             return -1, -1
-        kept = ~self.keys.of(out.gone)
+        kept = ~self.keys.of(out.gone) if out.kept is None else self.keys.of(out.kept)
         return kept, self.keys.of(does.needs) & kept | self.keys.of(out.may | out.seen)
 
     @cached_property
@@ -352,6 +352,30 @@ class DataFlow:
             for target, more in ways:
                 at_end &= -1 if target is not None else known[spot] | more
         return self.keys.names(at_end)
+
+    @cached_property
+    def gone_at_ends(self) -> int:
+        """What has been removed, and not been written again, wherever the walk ends; as bits."""
+        change: dict[Spot, list[tuple[Spot | None, int, int]]] = {}
+        for spot, ways in self.out.items():
+            for way, one in ways.items():
+                gone = self.keys.of(one.gone) if one.kept is None else ~self.keys.of(one.kept)
+                kept = 0 if one.unknown else ~self.keys.of(one.may)
+                change.setdefault(spot, []).append((way.target, gone, kept))
+        known = solve(
+            {self.walk.start: 0},
+            lambda spot, here: [
+                (to, (here & kept) | gone) for to, gone, kept in change[spot] if to is not None
+            ],
+            and_,
+        )
+        ends = [
+            (known[spot] & kept) | gone
+            for spot, ways in change.items()
+            for target, gone, kept in ways
+            if target is None
+        ]
+        return reduce(and_, ends) if ends else 0
 
     @cached_property
     def unwritten(self) -> list[tuple[Spot, str, Place]]:
@@ -471,7 +495,10 @@ def effects_of_branches(
     must = frozenset() if items or node.collects else _union(one.at_ends for one in branches)
     must |= errors
     unknown = any(one.writes_more for one in inside)
-    ways = [Exit(DEFAULT_ACTION, may, must, unknown)]
+    gone, kept = _removed(branches, may | private)
+    if items or node.collects or unknown:
+        gone, kept = frozenset(), None
+    ways = [Exit(DEFAULT_ACTION, may, must, unknown, gone=gone, kept=kept)]
     if node.collects:
         ways.append(Exit(FAILED, may, must, unknown))
     return Effects(
@@ -490,3 +517,15 @@ def effects_of_branches(
 
 def _union(sets: Iterable[Iterable[str]]) -> frozenset[str]:
     return frozenset[str]().union(*sets)
+
+
+def _removed(
+    branches: Iterable[DataFlow], others: frozenset[str]
+) -> tuple[frozenset[str], frozenset[str] | None]:
+    """What is not there when branches have ended, ``others`` left out; as an exit has it."""
+    ends = [(one.keys, one.gone_at_ends) for one in branches]
+    gone = _union(keys.names(bits) for keys, bits in ends) - others
+    emptied = [keys.names(~bits) for keys, bits in ends if bits < 0]
+    if not emptied:
+        return gone, None
+    return frozenset(), (frozenset.intersection(*emptied) - gone) | others

@@ -90,6 +90,8 @@ class Exit:
         unknown: Whether something else may have been written, too.
         seen: The keys that it has found to be there.
         gone: The keys that are not there any more, whatever way led there.
+        kept: If the store was emptied, whatever way led there, the keys that may be there all the
+            same; else ``None``.
     """
 
     action: str | None = None
@@ -98,6 +100,7 @@ class Exit:
     unknown: bool = False
     seen: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
+    kept: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Effects:
         looks: Keys that it asks for, and does without.
         values: What is written where, as far as the source tells.
         changes: Keys whose values are changed in place.
+        strays: Attributes that are used of the store, and that it does not have.
         makes: Keys that it writes without need of them, where others are written and needed by
             different nodes inside of it; by default what it writes and does not need.
         sure: Keys that it writes on some way out for certain, where the ways out do not tell.
@@ -167,6 +171,7 @@ class Effects:
     looks: Places = field(default_factory=_none)
     values: tuple[Write, ...] = ()
     changes: Places = field(default_factory=_none)
+    strays: Places = field(default_factory=_none)
     makes: frozenset[str] | None = None
     sure: frozenset[str] | None = None
     lost: Places = field(default_factory=_none)
@@ -228,5 +233,14 @@ def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
         frozenset.intersection(*(one.must for one in every)) if every else frozenset(),
         any(one.unknown for one in every),
         frozenset().union(*(one.seen for one in every)),
-        frozenset.intersection(*(one.gone for one in every)) if every else frozenset(),
+        *_gone(every),
     )
+
+
+def _gone(exits: Iterable[Exit]) -> tuple[frozenset[str], frozenset[str] | None]:
+    """What is not there any more, and what of an emptied store is, whichever way out is taken."""
+    some = [one for one in exits if one.kept is None]
+    kept = frozenset().union(*(one.kept for one in exits if one.kept is not None))
+    if not some:
+        return frozenset(), kept
+    return frozenset.intersection(*(one.gone for one in some)) - kept, None

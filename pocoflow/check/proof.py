@@ -11,6 +11,7 @@ from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.budget_rules import check_budgets
 from pocoflow.check.call_rules import check_calls
 from pocoflow.check.data_rules import Data, Missing, check_data
+from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order, show
 from pocoflow.check.graph_rules import check_graph, check_namesakes
 from pocoflow.check.item_rules import check_items
@@ -51,6 +52,7 @@ class Proof:
             wanted = self._readers if self._declared is None else self._declared
             inputs = [key for key in self.inputs if key in wanted]
             self.needs = frozenset((*inputs, *(one.key for one, _ in self._refusing)))
+        if subject.is_typed or subject.sends:
             self.is_refused = bool(self._errors)
 
     @cached_property
@@ -90,6 +92,7 @@ class Proof:
             check_items(subject),
             check_storage(subject),
             check_calls(subject),
+            check_executors(subject),
             check_budgets(subject),
             check_links(subject),
             check_order(subject),
@@ -147,7 +150,10 @@ class Proof:
 
     @cached_property
     def _errors(self) -> list[Finding]:
-        return [one for one in self._always if one.severity == "error"]
+        errors = [one for one in self._always if one.severity == "error"]
+        if self._subject.is_typed:
+            return errors
+        return [one for one in errors if one.code == EXECUTORS]
 
     @cached_property
     def findings(self) -> list[Finding]:

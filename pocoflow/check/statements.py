@@ -11,7 +11,7 @@ from typing import Any
 
 from pocoflow.check.control import Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place
-from pocoflow.check.scope import Owner, Scope
+from pocoflow.check.scope import Owner, Scope, Sort
 from pocoflow.check.source import inner_parts, is_a, pairs_of
 from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -238,7 +238,9 @@ class Statements(Uses):
             case _ if self.item("write", target, self.value(value)):
                 return
             case ast.Attribute(value=owner, attr=name) if self.scope.is_store(owner):
-                if name != "name":
+                if self.scope.sort(owner) is Sort.STORE:
+                    self.stray(name, target)
+                else:
                     self.unknown()
             case ast.Subscript(value=owner, slice=key):
                 self.expression(owner)

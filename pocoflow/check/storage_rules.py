@@ -83,7 +83,7 @@ def _place(model: type[BaseModel] | None) -> tuple[str, int] | None:
 
 
 def _results(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
-    for hint in _exec_types(place):
+    for hint in exec_types(place):
         bad = not_storable(hint)
         if bad is not None:
             yield subject.finding(
@@ -97,7 +97,8 @@ def _results(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]
             return
 
 
-def _exec_types(place: GraphNode) -> list[Any]:
+def exec_types(place: GraphNode) -> list[Any]:
+    """The types that ``exec`` of a node gives, as far as it says."""
     node = place.node
     if isinstance(node, FunctionNode):
         if node.signature.takes_store or "return" not in node.signature.hints:

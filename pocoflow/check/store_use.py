@@ -184,6 +184,7 @@ class _Facts:
             looks=self._places("look", "default"),
             values=tuple(self._values()),
             changes=self._places("change"),
+            strays=self._places("stray"),
             lost=self._lost,
             lacking=self._lacking(),
             used=frozenset(self._read.owner.used),
@@ -238,6 +239,7 @@ class _Facts:
     def _exit(self, action: str | None, state: State) -> Exit:
         names = self._chart.keys.names
         gone = state.gone & ~state.there
+        is_empty = gone < 0 and not state.unknown  # also what nobody has named is gone
         return Exit(
             action,
             names(state.written),
@@ -245,6 +247,7 @@ class _Facts:
             state.unknown,
             names(state.seen | state.read),
             frozenset() if state.unknown else names(gone),
+            names(~gone) if is_empty else None,
         )
 
     def _lacking(self) -> Lacking | None:

@@ -53,6 +53,7 @@ def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
         ends_in_time=subject.ends_in_time,
         is_watched=subject.is_watched,
         around=subject.caught_of(node),
+        executor=subject.executor,
     )
 
 

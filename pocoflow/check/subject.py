@@ -24,6 +24,7 @@ from pocoflow.nodes.definitions import overrides
 from pocoflow.nodes.edges import Edge
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
 
@@ -90,6 +91,7 @@ class Subject:
         is_part: Whether it is a node of another flow, whose budgets count.
         is_new: Whether the run begins where it begins, and has not come there before.
         around: The classes of errors of it that are caught where it is a subflow.
+        executor: What calls ``exec`` of its nodes, if it says so.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -113,6 +115,7 @@ class Subject:
     is_part: bool = False
     is_new: bool = True
     around: frozenset[type[Exception]] = frozenset()
+    executor: Where = None
 
     def __post_init__(self) -> None:
         self.fields = Fields(self.schema)
@@ -186,11 +189,21 @@ class Subject:
         kinds: set[Any] = {type(place.node) for _, place in self.nodes}
         return any(map(_is_typed, kinds))
 
+    @property
+    def sends(self) -> bool:
+        """Whether some node of it is called by an executor."""
+        return self.executor is not None or self.graph.has_executors
+
     @cached_property
     def is_wrapped(self) -> bool:
         """Whether middleware may write to the store, lead elsewhere or keep an error to itself."""
         visits = (one for level in self.levels for one in level.graph.middleware.visits)
         return Exception in self.around or not all(map(lets_through, visits))
+
+    @cached_property
+    def has_attempt_middleware(self) -> bool:
+        """Whether something stands around attempts, which may give another result."""
+        return any(level.graph.middleware.attempts for level in self.levels)
 
     @cached_property
     def _caught(self) -> dict[int, frozenset[type[Exception]]]:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import clash, fits, fits_field
-from pocoflow.check.class_rules import check_class, hints_of
+from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
 from pocoflow.check.subject import Subject
@@ -25,6 +25,8 @@ from pocoflow.store.store import Store
 from pocoflow.values.callables import forgets_to_return
 from pocoflow.values.failures import Failure
 
+_ATTRIBUTES = [name for name in dir(Store) if not name.startswith("_")]
+
 
 def check_types(subject: Subject) -> Iterator[Finding]:
     """Every finding of the family PF2."""
@@ -33,6 +35,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
             yield from _unknown_fields(subject, name, place)
             yield from _stores(subject, name, place)
             yield from _written_values(subject, name, place)
+        yield from _attributes(subject, name, place)
         if isinstance(place.node, FunctionNode):
             yield from _parameters(subject, name, place.node)
             yield from _result(subject, name, place, place.node)
@@ -78,6 +81,20 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 where=at.where,
                 severity=severity,
             )
+
+
+def _attributes(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+    """What a store has no attribute for; a warning, as a run may be given one of another class."""
+    for attribute, at in subject.effects(place).strays.items():
+        near = "" if attribute in subject.fields else closest(attribute, _ATTRIBUTES)
+        yield subject.finding(
+            "PF201",
+            f"it uses store.{attribute}, an attribute that a store does not have{near}",
+            f"write store[{attribute!r}] for a value in the store",
+            node=at.node or name,
+            where=at.where,
+            severity="warning",
+        )
 
 
 def _advice(place: GraphNode, key: str) -> str:
@@ -226,7 +243,7 @@ def _written_values(subject: Subject, name: str, place: GraphNode) -> Iterator[F
         value, takes = write.value, fields.takes(write.key)
         severity: Severity | None = None
         if value.parameter is not None:
-            hints = _hints_of(place) if hints is None else hints
+            hints = _hints_of(subject, place) if hints is None else hints
             given = hints.get(value.parameter, Any)
             shown = f"{value.parameter!r}, a {type_label(given)},"
             severity = _against(given, takes)
@@ -251,11 +268,14 @@ def _against(given: Any, takes: Any) -> Severity | None:
     return None if fits_field(given, takes) else clash(given, takes)
 
 
-def _hints_of(place: GraphNode) -> Mapping[str, Any]:
-    """The annotations of the function of a node that writes."""
+def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, Any]:
+    """What is known of the parameters of the function of a node that writes."""
     if isinstance(place.node, FunctionNode):
         return place.node.signature.hints
-    return hints_of(type(place.node).post)
+    kind: Any = type(place.node)
+    given = {} if subject.has_attempt_middleware else given_to_post(kind)
+    hints = hints_of(kind.post)
+    return {**hints, **{one: kind for one, kind in given.items() if hints.get(one, Any) is Any}}
 
 
 def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:

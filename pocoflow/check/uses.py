@@ -12,8 +12,9 @@ from pocoflow.check.control import Chart, Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place, Value
 from pocoflow.check.scope import Owner, Scope, Sort, Target
 from pocoflow.check.source import is_a
-from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
+from pocoflow.errors import InvalidValueError, MissingKeyError, StoreError, UnknownFieldError
 from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.store.store import Store
 
 _DEPTH, _STEPS = 8, 6000  # how far calls are followed
 _KEYED: dict[str, tuple[Does, ...]] = {
@@ -22,7 +23,6 @@ _KEYED: dict[str, tuple[Does, ...]] = {
     "recheck": ("read",),
     "reduce": ("read", "write"),
     "setdefault": ("default",),
-    "take": ("take",),
 }
 _LOOKS_AT_ALL = ("as_dict", "items", "keys", "snapshot", "to_model", "validate", "values")
 _CHANGING = ("append", "extend", "insert")  # of lists; a client may well have an `add`
@@ -34,6 +34,7 @@ _ONLY_READS = (
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _ANY = (BaseException,)
+_LOOKUP = (LookupError, AttributeError, StoreError)  # handlers of these are for what is missing
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 _ERRORS: dict[str, tuple[type[BaseException], ...]] = {
     "read": (MissingKeyError,),
@@ -129,26 +130,37 @@ class Uses:
             return
         is_use = does in _ERRORS
         if is_use:
-            self._may_refuse(does, value)
+            self._may_refuse(does, value, key)
         step = Step(does, key, self.place(node), value)
         step.is_guarded = is_use and any(one.takes(_ERRORS[does]) for one in self.around)
         self.at = [self.chart.add(step, self.at)]
 
-    def may_raise(self, errors: Sequence[type[BaseException]] = ()) -> None:
-        """Note that an exception may be raised here: one of some classes, or any."""
+    def may_raise(
+        self, errors: Sequence[type[BaseException]] = (), missing: str | None = None
+    ) -> None:
+        """Note that an exception may be raised here: one of some classes, or any.
+
+        Args:
+            errors: The classes.
+            missing: The key that is not there if one of them is raised.
+        """
+        before = self.at
         for around in reversed(self.around):
             for landing, kinds in around.landings:
                 if _may_take(kinds, errors):
+                    if missing is not None and kinds and all(issubclass(e, _LOOKUP) for e in kinds):
+                        self.at = [self.chart.add(Step("failed", missing), before)]
                     self.lead_to(landing)
+                    self.at = before
                 if kinds is not None and all(issubclass(e, kinds) for e in errors or _ANY):
                     return
 
-    def _may_refuse(self, does: Does, value: Any) -> None:
+    def _may_refuse(self, does: Does, value: Any, key: str | None) -> None:
         """Note that a store may refuse something; of a constant, it depends on the schema."""
         before = self.at
         if isinstance(value, Value) and value.kind is value.parameter is None:
             self.at = [self.chart.add(Step("ask"), before)]
-        self.may_raise(_ERRORS[does])
+        self.may_raise(_ERRORS[does], key if does in ("read", "take") else None)
         self.at = before
 
     def joint(self) -> int:
@@ -199,7 +211,9 @@ class Uses:
             case _ if self.item("read", node):
                 return
             case ast.Attribute(value=owner, attr=name) if scope.is_store(owner):
-                if scope.sort(owner) is Sort.STORES or name not in _HARMLESS:
+                if scope.sort(owner) is Sort.STORE and name not in _HARMLESS:
+                    self.stray(name, node)
+                elif scope.sort(owner) is Sort.STORES or name not in _HARMLESS:
                     self.unknown()
             case ast.Call():
                 self._call(node)
@@ -401,6 +415,8 @@ class Uses:
             if not self.scope.is_error(called):
                 self.may_raise()
             return
+        if self._named_attribute(node):
+            return
         if scope.called(called) in _ONLY_READS:
             self.reads_all = self.reads_all or scope.called(called) is not isinstance
             for given in node.args:
@@ -410,6 +426,29 @@ class Uses:
         self.follow(node, is_awaited=is_awaited)
         for one in self.followed:
             self.at = list(dict.fromkeys([*self.at, *one.at]))
+
+    def _named_attribute(self, node: ast.Call) -> bool:
+        """Take note of ``getattr(store.state, "key")`` and its like, with a name that is known."""
+        match node:
+            case ast.Call(args=[owner, name, *rest], keywords=[]) if self.scope.is_state(owner):
+                key, called = self.scope.key(name), self.scope.called(node.func)
+            case _:
+                return False
+        if key is None or key in self._attributes:
+            return False
+        if called is getattr and len(rest) < 2:
+            self.expressions(rest)
+            self.use("look" if rest else "read", key, node)
+        elif called is hasattr and not rest:
+            self.use("look", key, node)
+        elif called is setattr and len(rest) == 1:
+            self.expressions(rest)
+            self.use("write", key, node, self.value(rest[0]))
+        elif called is delattr and not rest:
+            self.use("take", key, node)
+        else:
+            return False
+        return True
 
     def _arguments(self, node: ast.Call) -> None:
         self.expressions(node.args)
@@ -492,10 +531,8 @@ class Uses:
         key = self.scope.key(call.args[0]) if call.args else None
         has_default = len(call.args) > 1 or bool(call.keywords)
         if name in _KEYED:
-            if name == "pop" and not has_default:
-                name = "take"
             value = self.value(call.args[1]) if call.args[1:] else None
-            for does in _KEYED[name]:
+            for does in ("take",) if name == "pop" and not has_default else _KEYED[name]:
                 self.use(does, key, call, value if does == "default" else None)
         elif name == "clear":
             self.step("clear")
@@ -503,7 +540,13 @@ class Uses:
             self.reads_all = True
             self.may_raise()
         elif name not in _HARMLESS:
-            self.unknown()
+            self.stray(name, call)
+
+    def stray(self, name: str, node: ast.AST) -> None:
+        """Take note of an attribute of the store that, as far as is known, it does not have."""
+        if not hasattr(Store, name) and name[:1] != "_":
+            self.step("stray", name, node)
+        self.unknown()
 
     def _update(self, call: ast.Call, is_put: bool) -> None:
         """``update`` writes all or nothing, when everything has been evaluated."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
+from types import NoneType
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, get_args
 
 from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
@@ -66,46 +67,53 @@ class EventRow(TypedDict):
 
 
 _Fits: TypeAlias = Callable[[Any], bool]
+_Holds: TypeAlias = Callable[[Collection[Any]], bool]
+"""Whether the values of a column are what they should be: asked once for all rows of a read."""
 
 _DEEPEST = 500
 _SHOWN = 60
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str)
+def _texts(values: Collection[Any]) -> bool:
+    return {str}.issuperset(map(type, values))
 
 
-def _text_or_null(value: object) -> bool:
-    return value is None or isinstance(value, str)
+def _texts_or_null(values: Collection[Any]) -> bool:
+    return {str, NoneType}.issuperset(map(type, values))
 
 
-def _number(least: int, most: int) -> _Fits:
-    return lambda value: type(value) is int and least <= value <= most
+def _numbers(least: int, most: int) -> _Holds:
+    def hold(values: Collection[Any]) -> bool:
+        if not {int}.issuperset(map(type, values)):
+            return False
+        return not values or (least <= min(values) and max(values) <= most)
+
+    return hold
 
 
-def _or_null(fits: _Fits) -> _Fits:
-    return lambda value: value is None or fits(value)
+def _or_null(hold: _Holds) -> _Holds:
+    return lambda values: hold([value for value in values if value is not None])
 
 
-def _time(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and abs(value) < _LONGEST)
+def _times(values: Collection[Any]) -> bool:
+    return all(type(value) in (int, float) and abs(value) < _LONGEST for value in values)
 
 
 _LONGEST = 1e15  # milliseconds
 _SMALL = 1 << 53  # what is a number to every reader of JSON, too
-_NUMBER = _number(-_SMALL, _SMALL)
-_STEP = _or_null(_number(-1, (1 << 32) - 1))
+_NUMBERS = _numbers(-_SMALL, _SMALL)
+_STEPS = _or_null(_numbers(-1, (1 << 32) - 1))
 
 # By name: a column of a name holds one kind of thing in every table. What may be NULL in one
 # table may be here; whoever reads a JSON text refuses NULL anyway.
-_COLUMNS: dict[str, tuple[_Fits, str]] = {
+_COLUMNS: dict[str, tuple[_Holds, str]] = {
     **dict.fromkeys(
         (
             *("run_id", "flow_name", "token", "store_name", "key"),
             *("text", "context", "answer_schema", "asked_at", "graph", "prepared"),
             *("changes", "created_at", "ts", "name", "expression", "tz", "next_at"),
         ),
-        (_text, "a text"),
+        (_texts, "a text"),
     ),
     **dict.fromkeys(
         (
@@ -115,26 +123,29 @@ _COLUMNS: dict[str, tuple[_Fits, str]] = {
             *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
             *("path", "node", "next_node", "next_path", "note", "mark", "data", "event"),
         ),
-        (_text_or_null, "a text or NULL"),
+        (_texts_or_null, "a text or NULL"),
     ),
     **dict.fromkeys(
         (
             *("total_steps", "owned", "cancel_requested", "closed", "taken", "key_no", "fence"),
             *("id", "kind", "line", "steps", "at", "until"),
         ),
-        (_NUMBER, "a whole number"),
+        (_NUMBERS, "a whole number"),
     ),
     **dict.fromkeys(
         ("parent_step", "attempt", "graph_no", "size", "item", "elapsed", "blob"),
-        (_or_null(_NUMBER), "a number or NULL"),
+        (_or_null(_NUMBERS), "a number or NULL"),
     ),
-    "step": (_STEP, "the number of a step"),
-    "run_no": (_number(1, (1 << 31) - 1), "the number of a run"),
-    "question": (_number(1, _SMALL), "the number of a question"),
-    "op": (_number(0, 4), "a number from 0 to 4"),
-    "elapsed_ms": (_time, "a number of milliseconds"),
-    "status": (lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
+    "step": (_STEPS, "the number of a step"),
+    "run_no": (_numbers(1, (1 << 31) - 1), "the number of a run"),
+    "question": (_numbers(1, _SMALL), "the number of a question"),
+    "op": (_numbers(0, 4), "a number from 0 to 4"),
+    "elapsed_ms": (_or_null(_times), "a number of milliseconds"),
+    "status": (frozenset(STATUSES).issuperset, f"one of {', '.join(STATUSES)}"),
 }
+
+
+_ANYTHING: tuple[_Holds, str] = (lambda values: True), ""
 
 
 def checked(rows: list[Record], owner: str) -> list[Record]:
@@ -145,17 +156,19 @@ def checked(rows: list[Record], owner: str) -> list[Record]:
     """
     if not rows:
         return rows
-    for place, name in enumerate(rows[0].keys()):
-        known = _COLUMNS.get(name)
-        if known is None:
-            continue
-        fits, wanted = known
-        for row in rows:
-            if not fits(row[place]):
-                raise DatabaseFileError(
-                    f"{owner} is damaged: {_whose(row)}{name} is {_shown(row[place])}, not {wanted}"
-                )
+    for name, column in zip(rows[0].keys(), zip(*rows, strict=True), strict=True):
+        hold, wanted = _COLUMNS.get(name, _ANYTHING)
+        if not hold(column):
+            row, value = next(pair for pair in zip(rows, column, strict=True) if not hold(pair[1:]))
+            raise DatabaseFileError(
+                f"{owner} is damaged: {_whose(row)}{name} is {_shown(value)}, not {wanted}"
+            )
     return rows
+
+
+def as_dict(row: Record) -> dict[str, Any]:
+    """The row as ``dict(row)`` has it, which looks for each column by its name."""
+    return dict(zip(row.keys(), row, strict=True))
 
 
 def _whose(row: Record) -> str:

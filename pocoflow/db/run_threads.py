@@ -10,7 +10,14 @@ from typing import Any, TypeAlias
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Record, Transaction
 from pocoflow.db.sql import QUERIES
-from pocoflow.errors import Remedy, ResumeError, RunError, RunExistsError, ThreadBusyError
+from pocoflow.errors import (
+    Remedy,
+    ResumeError,
+    RunError,
+    RunExistsError,
+    ThreadBusyError,
+    TooManyRunsError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Named:
         thread: Its run thread.
         flows: The names that its flow has and had, whose runs are those of the thread.
         last: The run with whose store it begins.
+        most_open: How many runs may be open that have its value of a label, by the key of that.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +54,7 @@ class Named:
     thread: str | None = None
     flows: Sequence[str] = ()
     last: LastRun = field(default_factory=LastRun)
+    most_open: Mapping[str, int] = field(default_factory=dict)
 
     def enter(self, raw: Transaction, run_no: int) -> None:
         """Put it on record of a run, in the transaction that has just inserted that.
@@ -53,10 +62,18 @@ class Named:
         Raises:
             ThreadBusyError: Another run of the thread is open.
             ThreadMovedError: ``last`` is not the last completed run of it any more.
+            TooManyRunsError: As many runs are open as may be.
         """
         if self.labels:
             rows = [(run_no, *label) for label in self.labels.items()]
             raw.executemany(QUERIES["insert_label"], rows)
+        for key, most in self.most_open.items():
+            (count,) = raw.execute(QUERIES["open_labelled"], (key, self.labels[key])).fetchone()
+            if count > most:
+                raise TooManyRunsError(
+                    f"{most} runs with the label {key}={self.labels[key]!r} are open, as many as "
+                    "may be (most_open=); wait until some have ended, or cancel them"
+                )
         if self.thread is None:
             return
         _refuse_open(self, raw.execute(*_open_query(self, run_no)).fetchone())

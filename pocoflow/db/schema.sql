@@ -264,7 +264,7 @@ SELECT
     l.traceback AS traceback,
     l.path AS path,
     l.note AS note
-FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
+FROM pf_run AS r JOIN pf_log AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18, 19, 20, 21)
 UNION ALL
 SELECT
@@ -283,7 +283,7 @@ SELECT
     iif(l.kind = 12, l.traceback, NULL),
     iif(l.kind = 12, NULL, l.next_path),
     NULL
-FROM pf_log AS l JOIN pf_run AS r ON r.run_no = l.id >> 32
+FROM pf_run AS r JOIN pf_log AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE (l.kind = 12 AND l.node IS NOT NULL)
     OR (l.kind IN (0, 1, 2, 11) AND (l.next_node <> '' OR (l.next_node = '' AND l.line = 0)));
 

@@ -178,7 +178,7 @@ class ValueWriter:
         places, frozen = found
         if [(one.path, one.operation) for one in places] == [((), "append")]:
             tail = places[0].value
-            tail, is_whole = self._encoded(key, tail, f"{key}[{len(value) - len(tail)}:]")
+            tail, is_whole = self._encoded(key, tail, key, len(value) - len(tail))
             size = size and Size(size.whole + len(tail), size.since) if is_whole else None
             return Change(key, APPENDED, tail, value, frozen, size)
         if size is None or size.whole <= _SMALL:
@@ -196,10 +196,10 @@ class ValueWriter:
         size = Size(size.whole + grown, size.since + len(text) - grown)
         return Change(key, CHANGED, text, value, frozen, size)
 
-    def _encoded(self, key: str, value: Any, name: str) -> tuple[str, bool]:
+    def _encoded(self, key: str, value: Any, name: str, first: int = 0) -> tuple[str, bool]:
         """The text of a value, and whether all of it could be stored."""
         strangers: set[type] = set()
-        text, marks = codec.keep(value, name, strangers)
+        text, marks = codec.keep(value, name, strangers, first)
         self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         if marks:
             self._tell(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
@@ -399,8 +399,8 @@ def _key_text(key: object) -> str:
 
 
 def stored_text(text: str) -> str:
-    """A text that any database can hold, from which :func:`key_of` makes the same again."""
-    if text.startswith(CODED) or "\0" in text:
+    """A text that SQLite can hold, from which :func:`key_of` makes the same text again."""
+    if text.startswith(CODED):
         return CODED + codec.dumps(text)
     if not text.isascii():
         try:

@@ -26,10 +26,9 @@ from pocoflow.db.forks import close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
-from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
-from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status
+from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
@@ -85,32 +84,15 @@ class WorkflowDB(Questions, Checkpoints, Following):
         synchronous: Synchronous = "FULL",
         busy_timeout: float = 30.0,
         read_only: bool = False,
-        lease: float | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise DefinitionError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
         finish()  # what is garbage gives its descriptors back before more are needed
-        self.connection: Connection
-        self.locks: Locks
-        if is_server(path):
-            self.connection, self.locks = open_server(
-                os.fspath(path),
-                synchronous=synchronous,
-                busy_timeout=busy_timeout,
-                read_only=read_only,
-                lease=lease,
-            )
-        else:
-            if lease is not None:
-                raise DefinitionError(
-                    f"WorkflowDB(lease={lease!r}): for a PostgreSQL server; in a file, what a "
-                    "process runs is free as soon as it ends"
-                )
-            file = SQLiteConnection(
-                path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
-            )
-            self.connection, self.locks = file, RunLocks(file.file)
-            file.when_disturbed = self.locks.renew
+        connection = SQLiteConnection(
+            path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
+        )
+        self.connection, self.locks = connection, RunLocks(connection.file)
+        self.connection.when_disturbed = self.locks.renew
         close = partial(_close, self.connection, self.locks)
         self._finalizer = weakref.finalize(self, leave, close)
         self._finalizer.atexit = False
@@ -218,12 +200,16 @@ class WorkflowDB(Questions, Checkpoints, Following):
             labels: Only runs that have all of these.
 
         Raises:
-            DefinitionError: There is no such status.
+            DefinitionError: There is no such status, or an argument is of another type.
         """
         if status is not None and status not in STATUSES:
             raise DefinitionError(
                 f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}"
             )
+        if type(limit) is not int:
+            raise DefinitionError(f"list_runs: limit= is a whole number, not {limit!r}")
+        if labels is not None and not isinstance(labels, Mapping):
+            raise DefinitionError(f"list_runs: labels= is a dict of labels, not {labels!r}")
         if since is not None and not _is_time(since):
             raise DefinitionError(
                 f"list_runs: since= is an ISO-8601 time in UTC, such as '2026-01-31', not {since!r}"
@@ -236,8 +222,10 @@ class WorkflowDB(Questions, Checkpoints, Following):
         wanted = {"status": stored[0], "or_status": stored[1], "flow": flow_name, "limit": limit}
         wanted |= {"text": text, "since": since, "thread": thread}
         wanted["labels"] = json.dumps(dict(labels or {}))
-        query = "runs_matching" if thread is None else "runs_of_thread"
-        if labels and thread is None:
+        query = "runs_matching" if status is None else "runs_of_status"
+        if thread is not None:
+            query = "runs_of_thread"
+        elif labels:
             query = "runs_labelled"
             wanted["key"], wanted["value"] = next(iter(labels.items()))
         found: list[RunRow] = []
@@ -277,7 +265,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         waits = run["status"] in ("queued", "running", "paused")
         if not waits and run["error_type"] != "Interrupted":
             return False
-        with self.writing(run["run_no"]) as raw:
+        with self.writing() as raw:
             # It may have paused, or gone on, since we looked.
             asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
             return asked or self._cancel_waiting(raw, run_id)
@@ -442,7 +430,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         number = self.number(run_id)
         elapsed = None if elapsed_ms is None else round(elapsed_ms * 1000)
         facts = {"node": who, "action": what, "elapsed": elapsed, "message": note}
-        with self.writing(number) as raw:
+        with self.writing() as raw:
             append_foreign(raw, number, Kind.EVENT, step, event=escaped(event), **facts)
 
     def get_account(self, run_id: str) -> dict[str, Decimal]:
@@ -470,7 +458,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         """
         self.number(run_id)  # says so if there is no such run
         rows = self.connection.rows(QUERIES["events_of_run"], (run_id,))
-        return cast("list[EventRow]", [dict(row) for row in rows])
+        return cast("list[EventRow]", [as_dict(row) for row in rows])
 
 
 _NEW_RUN: dict[str, Any] = {
@@ -492,8 +480,10 @@ _NEW_RUN: dict[str, Any] = {
 
 
 def _run(row: Record) -> RunRow:
-    labels = json.loads(row["labels"])  # as SQLite has just put it together
-    return cast("RunRow", dict(row) | {"labels": labels})
+    run = as_dict(row)
+    # As SQLite has just put it together.
+    run["labels"] = {} if run["labels"] == "{}" else json.loads(run["labels"])
+    return cast("RunRow", run)
 
 
 def _close(connection: Connection, locks: Locks) -> None:

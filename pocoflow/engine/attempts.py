@@ -10,6 +10,7 @@ from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
+from pocoflow.engine.away import call_away
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
@@ -43,11 +44,18 @@ def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[
 
 
 def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
-    """One attempt of ``exec``, which may need a thread, a timeout or the event loop.
+    """One attempt of ``exec``, which may need an executor, a thread, a timeout or the event loop.
 
     It works on a copy where something may follow that has to begin with the same: another attempt,
     the fallback, or whatever else the run does while an attempt that was given up goes on.
     """
+    if run.executors is not None and (gives := run.executors.of(place)) is not None:
+        return call_away(run, place, given, gives, inline)
+    return tried_here(place, given, inline)
+
+
+def tried_here(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+    """One attempt of ``exec`` in this process."""
     node = place.node
     if _repeats(place):
         given = copied(given)

@@ -50,9 +50,11 @@ class _Batch:
         self.digests: Iterator[str] = iter(())
         self.results: list[Any] = []
         self.stop = Cancellation()
-        self.on_loop = place.exec_async
+        executors = run.executors
+        is_away = executors is not None and executors.of(place) is not None
+        self.on_loop = place.exec_async or is_away
         # Items that run at the same time have threads of their own, where they may block.
-        self.inline = not place.exec_async and (run.inline or self.concurrency > 1)
+        self.inline = not self.on_loop and (run.inline or self.concurrency > 1)
         self.keeps = run.ledger.keeps
         self.journals = self.keeps and node.journal
 

@@ -157,6 +157,7 @@ class _Fork:
             wraps=run.wraps,
             budget=run.budget,
             node_budgets=run.node_budgets,
+            executors=run.executors,
         )
         if run.budget is not None:
             line = 0 if saved is None else saved.line

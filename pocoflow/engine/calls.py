@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
 from itertools import count
 from json.encoder import encode_basestring
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from pocoflow.address import Address
 from pocoflow.engine.commits import commit
 from pocoflow.engine.digests import digest
 from pocoflow.engine.effects import Commit
+from pocoflow.engine.envelopes import Reply
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.outcomes import opened
 from pocoflow.engine.threads import Work, in_thread
@@ -35,6 +34,7 @@ from pocoflow.errors import (
     Retry,
 )
 from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.references import main_name
 from pocoflow.graph.unfinished import ALONE, NOTHING, Called, Identity, Unfinished
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
@@ -261,10 +261,14 @@ class ExecCalls:
             with suppress(ValueError):  # the task is gone, and this is not its context
                 charged.reset(charges)
         context.check_wanted()
-        if (storage := self._ledger.storage) is not None:
+        if self._keeps:
             called = self._called(context.attempt, call.key, result, began, bill, is_awaited=True)
+            storage = self._ledger.storage
             try:
-                await commit(Commit(storage, self._ledger.call, (self._step, called)))
+                if storage is None:
+                    self._ledger.call(self._step, called)
+                else:
+                    await commit(Commit(storage, self._ledger.call, (self._step, called)))
             except DatabaseError as exc:
                 self._broken = exc
                 raise
@@ -427,13 +431,13 @@ class ExecCalls:
         self._errors.append(error)
         last, self._last = self._last, None
         kept = isinstance(error, Retry) and error.keep
-        if attempt != self._attempt or last is None or kept or self._is_of_call(error):
+        if attempt != self._attempt or last is None or kept or self.is_of_call(error):
             return ""
         self._values.pop(last, None)
         self._texts.pop(last, None)
         return last if isinstance(last, str) else ""
 
-    def _is_of_call(self, error: BaseException) -> bool:
+    def is_of_call(self, error: BaseException) -> bool:
         """Whether a call has raised it, or was not over when the attempt was given up."""
         if isinstance(error, NodeTimeoutError) and self._in_flight:
             return True
@@ -450,6 +454,46 @@ class ExecCalls:
             if isinstance(one, BaseExceptionGroup):
                 left += one.exceptions
         return False
+
+    # -- in another process -----------------------------------------------------------------------
+
+    @property
+    def record(self) -> Mapping[str, str]:
+        """What calls have returned, as text by key, for an attempt in a worker."""
+        return {key: text for key, text in self._texts.items() if isinstance(key, str)}
+
+    @property
+    def used(self) -> Sequence[str]:
+        """The keys of the calls that ``exec`` has asked for."""
+        return [str(key) for key in self._used]
+
+    @property
+    def last(self) -> str:
+        """The key of the last call that has returned; empty if there is none."""
+        return "" if self._last is None else str(self._last)
+
+    def bring(self, attempt: int, reply: Reply) -> Iterator[Called]:
+        """Take over what an attempt in a worker has called; give what is to be put on record."""
+        self._begin(attempt)
+        self._used.update(reply.used)
+        self._last = reply.last or None
+        for made in reply.calls:
+            self._texts[made.key] = f"{'~' if made.awaited else ''}{made.result}"
+            if self._keeps:
+                result = codec.loads(made.result)
+                facts = (self._place, made.key, result, made.awaited, attempt, made.elapsed)
+                yield Called(*facts, self.item, self._given, made.spent)
+
+    def note(self, error: BaseException, reply: Reply) -> None:
+        """Note what an attempt in a worker has raised."""
+        if reply.is_of_call:
+            self._raised.append(error)
+        if reply.is_refused and isinstance(error, BudgetError):
+            self.refused = error
+
+    def fail_to_write(self, error: DatabaseError) -> None:
+        """Note that the record of calls has failed, which ends the run."""
+        self._broken = error
 
     def unused(self, attempt: int) -> str | None:
         """What to say of calls on record that the end of ``exec`` has not asked for."""
@@ -490,7 +534,7 @@ def _name(function: Any) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     module = named.__module__ or "builtins"
     # A file has several names by which it is imported; the last part of them is the same.
-    home = (_main() if module == "__main__" else module).rpartition(".")[2]
+    home = (main_name() if module == "__main__" else module).rpartition(".")[2]
     return f"{home}.{named.__qualname__}"
 
 
@@ -503,11 +547,3 @@ def _name_of(key: Hashable) -> str:
 
 async def _again(value: Any) -> Any:
     return value
-
-
-def _main() -> str:
-    """The name under which the script that was started is imported by others."""
-    main = sys.modules["__main__"]
-    if (spec := getattr(main, "__spec__", None)) is not None:
-        return str(spec.name)
-    return Path(getattr(main, "__file__", None) or "__main__").stem

@@ -45,12 +45,12 @@ class Companion:
     """The loop of a run, started when it is first needed, by whichever thread.
 
     Args:
-        token: The run's token.
+        group: What the tasks of the run are known by.
         apart: Whether the run has one of its own, which ends with it, and not the shared one.
     """
 
-    def __init__(self, token: str, apart: bool = False) -> None:
-        self._token = token
+    def __init__(self, group: str, apart: bool = False) -> None:
+        self._group = group
         self._apart = apart
         self._used: CompanionLoop | None = None
 
@@ -67,7 +67,7 @@ class Companion:
     def close(self) -> None:
         """End the tasks that the run has left on the loop; and the loop, if it is the run's own."""
         if self._used is not None:
-            self._used.end_tasks(self._token)
+            self._used.end_tasks(self._group)
             if self._apart:
                 self._used.close()
 
@@ -187,20 +187,20 @@ class CompanionLoop:
         run = current.get(None) if given is None else given.get(current)
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **settings)
         if run is not None:
-            self._tasks.setdefault(run.token, WeakSet()).add(task)
+            self._tasks.setdefault(run.group, WeakSet()).add(task)
         return task
 
-    def end_tasks(self, token: str) -> None:
+    def end_tasks(self, group: str) -> None:
         """Cancel what a run has left, and let it clean up."""
-        if token in self._tasks:
+        if group in self._tasks:
             # Outside of the run's context, or it would be one of its tasks.
-            Context().run(self.submit, self.finish(token)).result()
+            Context().run(self.submit, self.finish(group)).result()
 
-    async def finish(self, token: str) -> None:
+    async def finish(self, group: str) -> None:
         """The same, on the loop."""
         import asyncio
 
-        while rest := self._tasks.pop(token, None):
+        while rest := self._tasks.pop(group, None):
             running = [task for task in rest if task is not asyncio.current_task()]
             for task in running:
                 task.cancel()

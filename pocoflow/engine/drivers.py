@@ -22,9 +22,11 @@ from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.effects import (
     Await,
+    Away,
     Call,
     Commit,
     Driven,
+    Finish,
     Gather,
     Job,
     Nest,
@@ -33,7 +35,7 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
-from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
+from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried, within
 from pocoflow.engine.threads import Work, in_thread, to_its_end
 from pocoflow.engine.waits import (
     bounded,
@@ -66,7 +68,7 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
 
 
 def _drive_in(context: RunContext, steps: Steps, apart: bool) -> None:
-    companion, cancellation = Companion(context.token, apart), context.cancellation
+    companion, cancellation = Companion(context.group, apart), context.cancellation
     timer = None
     try:
         current.set(context)
@@ -160,6 +162,9 @@ def _leave(steps: Nest, exc: GeneratorExit) -> None:
             if isinstance(effect, Commit):
                 begin_commit(effect)
                 effect = steps.send(None)
+            elif isinstance(effect, Finish) and not effect.awaits:
+                effect.function()
+                effect = steps.send(None)
             else:
                 effect = steps.throw(exc)
 
@@ -215,11 +220,24 @@ class _ThreadDriver(_Driver):
             return _gather_threads(effect, self._companion, self._line)
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
+        if isinstance(effect, Finish):
+            return self._finish(effect)
+        if isinstance(effect, Away):
+            return _away(effect)
         work = self._work(effect)
         try:
             return opened(wait(in_thread(work), effect.timeout))
         finally:
             self._leave(work)
+
+    def _finish(self, effect: Finish) -> Any:
+        line = self._line
+        if not effect.awaits:
+            return line.run(effect.function)
+        assert self._task is not None  # in which it was opened
+        future: Future[Any] = Future()
+        self._task.submit(lambda: awaited(within(line, effect.function())), future)
+        return opened(future.result())
 
     def _await(self, effect: Await) -> Any:
         line = self._line
@@ -283,6 +301,10 @@ class _LoopDriver(_Driver):
         assert not isinstance(effect, OnLoop)  # it is on one
         if isinstance(effect, Visit):
             return await self._visit(effect)
+        if isinstance(effect, Finish):
+            if effect.awaits:
+                return await within(self._line, effect.function())
+            return await to_its_end(self._beside(Work(self._line, effect.function, ())))
         waiting = self._waiting(effect)
         if not self._guarded:
             return await not_withdrawn(waiting)
@@ -307,7 +329,7 @@ class _LoopDriver(_Driver):
         finally:
             self._leave(work)
 
-    def _waiting(self, effect: Await | Sleep | Gather | Call) -> Awaitable[Any]:
+    def _waiting(self, effect: Await | Away | Sleep | Gather | Call) -> Awaitable[Any]:
         import asyncio
 
         if isinstance(effect, Await):
@@ -318,6 +340,8 @@ class _LoopDriver(_Driver):
             if effect.on_loop:
                 return _gather_tasks(effect, self._line)
             return self._gather_beside(effect)
+        if isinstance(effect, Away):
+            return _away_async(effect)
         return self._call(effect)
 
     async def _gather_beside(self, effect: Gather) -> None:
@@ -357,7 +381,7 @@ class _AwayDriver(_LoopDriver):
     async def carry_out(self, effect: Driven) -> Any:
         import asyncio
 
-        assert not isinstance(effect, Commit | OnLoop | Visit)  # of a run that only awaits
+        assert not isinstance(effect, Commit | Finish | OnLoop | Visit)  # of a run that only awaits
         try:
             value = await self._waiting(effect)
         except asyncio.CancelledError:
@@ -367,6 +391,31 @@ class _AwayDriver(_LoopDriver):
         if self.is_given_up:  # and what was awaited has made nothing of that
             raise asyncio.CancelledError
         return value
+
+
+# -- by an executor ---------------------------------------------------------------------------
+
+
+def _away(effect: Away) -> Any:
+    try:
+        came = wait(effect.begin(), None)
+    except BaseException:
+        effect.give_up()
+        raise
+    return effect.finish(came)
+
+
+async def _away_async(effect: Away) -> Any:
+    import asyncio
+
+    try:
+        # Whatever these take, encoding and decoding included, no loop is held up.
+        future = opened(await asyncio.wrap_future(in_thread(partial(tried, effect.begin))))
+        came = await asyncio.wrap_future(future)
+    except BaseException:
+        effect.give_up()
+        raise
+    return opened(await asyncio.wrap_future(in_thread(partial(tried, effect.finish, came))))
 
 
 # -- several at once --------------------------------------------------------------------------
@@ -445,7 +494,7 @@ async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
 
 
 def _gather_apart(effect: Gather, line: Context) -> None:
-    companion = Companion(line[current].token)
+    companion = Companion(line[current].group)
     try:
         _gather_threads(effect, companion, line)
     finally:

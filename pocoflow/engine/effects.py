@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol, TypeAlias
 
 
@@ -39,6 +40,26 @@ class Call:
         self.function = function
         self.arguments = arguments
         self.timeout = timeout
+
+
+class Away:
+    """Have an executor call something, and send what ``finish`` makes of it.
+
+    ``begin`` gives a future, and ``finish`` is called with its result; both may block. ``give_up``
+    is called if nobody waits any more.
+    """
+
+    __slots__ = ("begin", "finish", "give_up")
+
+    def __init__(
+        self,
+        begin: Callable[[], Future[Any]],
+        finish: Callable[[Any], Any],
+        give_up: Callable[[], None],
+    ) -> None:
+        self.begin = begin
+        self.finish = finish
+        self.give_up = give_up
 
 
 class Visit:
@@ -87,6 +108,19 @@ class Commit:
         self.is_last = is_last
 
 
+class Finish:
+    """Call a function, or await what it gives, to its end even if the run is cancelled meanwhile.
+
+    It is done in the task and the context of the line, as what it closes was opened there.
+    """
+
+    __slots__ = ("awaits", "function")
+
+    def __init__(self, function: Callable[[], Any], awaits: bool) -> None:
+        self.function = function
+        self.awaits = awaits
+
+
 class OnLoop:
     """Drive a part of a line on the event loop on which it awaits, without a way back between."""
 
@@ -127,7 +161,7 @@ class Inside:
         self.steps = steps
 
 
-Driven: TypeAlias = Await | Sleep | Call | Commit | Gather | OnLoop | Visit
+Driven: TypeAlias = Await | Away | Sleep | Call | Commit | Finish | Gather | OnLoop | Visit
 """What a driver carries out."""
 
 Effect: TypeAlias = Driven | Inside

@@ -81,6 +81,8 @@ def late_of(run: Line, error: BaseException) -> DeadlineError | None:
     place = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
     if run.finished > run.step:
         place = f"after step {run.step}"
+    if run.place is None:
+        place = "while it opened its resources"
     return DeadlineError(
         f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
         f"seconds; it stopped {place}"

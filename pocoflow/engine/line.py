@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from pocoflow.address import Address
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
+from pocoflow.engine.executors import Executors
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
@@ -23,6 +24,7 @@ from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
+from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
 
@@ -71,6 +73,8 @@ class Line:
         budget: What it may spend; ``None`` if neither it nor a node has a budget.
         node_budgets: What nodes may spend, by their ids.
         past: The budgets that this line goes on without, as an edge for their end was taken.
+        opens: The resources that it has to open.
+        executors: What calls ``exec`` of its nodes elsewhere; ``None`` if all is called here.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
     """
@@ -106,6 +110,8 @@ class Line:
     budget: tuple[Budget, ...] | None = None
     node_budgets: Mapping[int, Amounts] = field(default_factory=dict)
     past: set[str] = field(default_factory=set)
+    opens: tuple[Resource, ...] = ()
+    executors: Executors | None = None
 
     @property
     def is_spent(self) -> IsSpent | None:
@@ -143,6 +149,11 @@ class Line:
             if root.sums is None:
                 root.sums = Account()
             return root.sums
+
+    @property
+    def has_spent(self) -> bool:
+        """Whether something was spent, or is asked for."""
+        return self._root.sums is not None
 
     def spend(self, context: RunContext, amounts: Amounts) -> None:
         """Count what was spent outside of a call, and put it on record with the next row."""

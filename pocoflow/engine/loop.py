@@ -58,7 +58,16 @@ def steps(run: Line) -> Steps:
     try:
         run.tell("flow_start", run.context.flow_name, run.step)
         try:
-            if run.only_awaits and run.inline and run.ledger.storage is None:
+            if run.opens:
+                from pocoflow.engine.scopes import within
+
+                yield from within(run, _loop(run))
+            elif (
+                run.only_awaits
+                and run.inline
+                and run.ledger.storage is None
+                and run.executors is None
+            ):
                 run.inline, run.on_loop = False, True
                 yield OnLoop(_loop(run))
             else:
@@ -87,7 +96,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     timed = counts or on_end is not None
     storage = ledger.storage if run.on_loop else None
     budget = run.budget
-    is_plain = not wraps and budget is None  # with one, a call may have been refused
+    # With a budget, a call may have been refused.
+    is_plain = not wraps and budget is None and run.executors is None
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
     direct = inline and is_plain and run.unfinished is None
     beside = run.on_loop and not inline and is_plain

@@ -147,10 +147,10 @@ def _timed_out(timeout: float | None) -> NodeTimeoutError:
 def cancelled() -> RunCancelled:
     """The error of a wait that the run's cancellation ended."""
     context = current.get()
-    return RunCancelled(
-        f"run {context.run_id!r} was cancelled in {context.phase} of node {context.node!r} "
-        f"(step {context.step})"
-    )
+    where = f"in {context.phase} of node {context.node!r} (step {context.step})"
+    if not context.node:
+        where = "while it opened its resources"
+    return RunCancelled(f"run {context.run_id!r} was cancelled {where}")
 
 
 def withdrawn() -> RunError:

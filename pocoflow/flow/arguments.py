@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.porting import not_a_node
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.settings import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
 from pocoflow.store.fields import FieldRef, field_of, is_fields
 
@@ -33,14 +33,28 @@ def check_arguments(start: object, max_steps: object, deadline: object, home: ob
         check_database(home)
 
 
-def names_before(given: Iterable[str]) -> tuple[str, ...]:
+def check_settings_of_runs(checkpoint_dir: object, **switches: object) -> None:
+    """Refuse what says in no way how runs are kept, or ended.
+
+    Raises:
+        DefinitionError: The folder is none, or a switch is neither on nor off.
+    """
+    if checkpoint_dir is not None and not isinstance(checkpoint_dir, str | os.PathLike):
+        raise DefinitionError(f"Flow(checkpoint_dir={short(checkpoint_dir)}): the path of a folder")
+    for name, value in switches.items():
+        if type(value) is not bool:
+            raise DefinitionError(f"Flow({name}={short(value)}): True or False")
+
+
+def names_before(given: object) -> tuple[str, ...]:
     """The names that a flow had before.
 
     Raises:
         DefinitionError: They are no collection of names.
     """
-    names = () if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(type(name) is str and name for name in names):
+    several: Any = given if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    names = tuple(several)
+    if not all(type(name) is str and name for name in names):
         raise DefinitionError(
             f"Flow(formerly={short(given)}): names that the flow had before, as in "
             'formerly=("Old",)'
@@ -64,28 +78,23 @@ def check_database(given: object) -> None:
         is_one = isinstance(given, WorkflowDB)
     if not is_one:
         raise DefinitionError(
-            f"Flow(db_path={short(given)}): the path of an SQLite file, the URL of a PostgreSQL "
-            "server, or a WorkflowDB"
+            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
         )
 
 
-GivenT = TypeVar("GivenT")
+def carried(executor: object, given: Iterable[Any]) -> tuple[ContextVar[Any], ...]:
+    """The context variables that travel to an executor, which is looked at, too.
 
-
-def shown_path(given: GivenT) -> GivenT | str:
-    """What names a database, without the password of a server."""
-    if isinstance(given, str) and "://" in given:
-        from pocoflow.db.postgres import is_server, without_password
-
-        return without_password(given) if is_server(given) else given
-    return given
-
-
-def is_missing(given: object) -> bool:
-    """Whether what names a database is a file that is not there."""
-    if not isinstance(given, str | os.PathLike) or os.fspath(given) == ":memory:":
-        return False
-    return not ("://" in str(given) or Path(str(given)).exists())
+    Raises:
+        DefinitionError: It is none, or they are none.
+    """
+    if executor is not None:
+        check_executor("Flow(executor=...)", executor)
+    several = (given,) if isinstance(given, str | ContextVar) else tuple(given)
+    for one in several:
+        if not isinstance(one, ContextVar):
+            raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(one)}")
+    return several
 
 
 def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from typing_extensions import TypeVar, Unpack
 from pocoflow.address import Address, check_name
 from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
+from pocoflow.engine.executors import Executors
 from pocoflow.engine.hooks import Hooks
 from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import (
@@ -41,25 +43,26 @@ from pocoflow.errors import (
     ThreadBusyError,
 )
 from pocoflow.flow.arguments import (
+    carried,
     check_arguments,
     check_database,
+    check_settings_of_runs,
     codes_of,
-    is_missing,
     label_budgets_of,
     names_before,
     names_of,
     node_budgets_of,
-    shown_path,
 )
 from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
-from pocoflow.flow.importing import refuse_while_importing
 from pocoflow.flow.naming import (
     BY_ITSELF,
+    Exists,
     RunKeywords,
     RunName,
     digest,
     given_labels,
+    given_most,
     inputs_of,
     refuse_unknown,
 )
@@ -82,13 +85,15 @@ from pocoflow.messages import short
 from pocoflow.nodes.base import Node, NodeLike, note_part
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed
+from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, refuse_phases, two_arguments
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import check_resources
+from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
 from pocoflow.store.fields import References
-from pocoflow.store.schema import classes_of, make_schema
+from pocoflow.store.schema import check_aliases, classes_of, make_schema, types_of
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -165,6 +170,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         formerly: Names that the flow had before: stored runs that bear one of them are its own.
         aliases: Classes of stored values that have other names now, or that no module has, by those
             that are on record: ``{"old_module:Name": Name}``.
+        executor: What calls ``exec`` of the nodes, if it is not the process of the run: an executor
+            of ``concurrent.futures``, or a function that gives one. ``executor`` of a node comes
+            first. That of a nested flow does not count.
+        carry: Context variables whose values travel with ``exec``, and back.
         record_emitted: Record what nodes emit, so that whoever follows a run from elsewhere gets
             it, with at most one commit more each 50 ms. What cannot be stored is refused by
             ``emit``. Needs a database.
@@ -194,6 +203,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         run_id: str | None = None,
         formerly: Iterable[str] = (),
         aliases: Mapping[str, type] | None = None,
+        executor: GivesExecutor | None = None,
+        carry: Iterable[ContextVar[Any]] = (),
         record_emitted: bool = False,
     ) -> None:
         check_arguments(start, max_steps, deadline, db_path)
@@ -217,10 +228,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
         self.formerly = names_before(formerly)
+        check_aliases(aliases)
         self.aliases = dict(aliases or {})
+        check_settings_of_runs(checkpoint_dir, strict=strict, record_emitted=record_emitted)
+        self.executor: Where = executor
+        self.carry = carried(executor, carry)
         self.record_emitted = record_emitted
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
-        self.db_path = shown_path(db_path)
+        self.db_path = db_path
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
@@ -229,6 +244,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._hooks = Hooks()
         self._proofs = Proofs()
         self._described: tuple[Graph, str] | None = None
+        self._executors: tuple[Graph, object, Executors] | None = None
 
     is_flow = True
 
@@ -569,8 +585,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         db_path: str | os.PathLike[str] | WorkflowDB | None = None,
         formerly: Iterable[str] = (),
         aliases: Mapping[str, type] | None = None,
+        executor: GivesExecutor | None = None,
     ) -> Self:
-        """This flow on another database: a flow of its own, with the same wiring and hooks.
+        """This flow on another database, or executor: a flow of its own, with the same wiring.
+
+        It has the hooks of this one, too.
 
         What is wired or registered later concerns one of them only; edges of the nodes are common.
 
@@ -578,6 +597,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             db_path: As for a new flow; by default where this one keeps its runs.
             formerly: More names that the flow had before.
             aliases: More classes of stored values that have other names now.
+            executor: As for a new flow; by default that of this one.
 
         Raises:
             DefinitionError: An argument makes no sense.
@@ -586,12 +606,15 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         other._own_edges = self._own_edges.copy()
         other._hooks = Hooks(self._hooks.registered)
         other._proofs = Proofs()
-        other._drawn = None
+        other._drawn = other._executors = None
+        if executor is not None:
+            other.executor, other.carry = executor, carried(executor, self.carry)
         other.formerly = (*self.formerly, *names_before(formerly))
+        check_aliases(aliases)
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
             check_database(db_path)
-            other.db_path, other._database, other._opened = shown_path(db_path), None, []
+            other.db_path, other._database, other._opened = db_path, None, []
         return other
 
     def validate(self) -> list[Finding]:
@@ -638,6 +661,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         delay: float | timedelta | None = None,
         thread: str | None = None,
         labels: Mapping[str, str] | None = None,
+        if_exists: Exists = "refuse",
+        most_open: Mapping[str, int] | None = None,
     ) -> str:
         """Record a run that a worker begins; it is ``queued`` until one does.
 
@@ -649,6 +674,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             thread: As in :meth:`run`. The store that it begins with is that of now: no other run of
                 the thread can begin before this one has ended.
             labels: As in :meth:`run`.
+            if_exists: As in :meth:`run`; where it is to be joined, nothing is recorded.
+            most_open: By the key of a label of the run: refuse it while so many runs of the
+                database that have its value of it are queued, running, paused or interrupted.
 
         Returns:
             The id of the run: ``flow.database.handle(run_id).wait()`` waits for it.
@@ -658,12 +686,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: The flow has no ``db_path``, or an argument makes no sense.
             RunExistsError: ``run_id`` is used already.
             ThreadBusyError: A run of the thread is open.
+            TooManyRunsError: As many runs are open as ``most_open`` says.
             Exception: As :meth:`run`, before the first node.
         """
         from pocoflow.flow.scheduling import due_time
 
-        named = RunKeywords(run_id=run_id, thread=thread, labels=labels)
-        return self._submit(inputs, RunName.of(named), due_time(at, delay))
+        named = RunKeywords(run_id=run_id, thread=thread, labels=labels, if_exists=if_exists)
+        name = replace(RunName.of(named), most_open=given_most(most_open, labels))
+        return self._submit(inputs, name, due_time(at, delay))
 
     def schedule(
         self,
@@ -758,6 +788,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         graph, database = self.graph, self.database
         given: StoreLike[StateT] = copied(inputs)
         named = self._named(name, given, name.run_id)
+        if self._joined(name, named) is not None:
+            return name.run_id or ""
         if name.thread is not None:
             named = self._in_thread(named)
         store = self._first_store(given, named)
@@ -782,6 +814,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             recorder.create(store, row, start, described, named, also)
         except ThreadMovedError:
             return self._submit(inputs, name, due_at, also)
+        except (ThreadBusyError, RunExistsError):
+            if self._joined(name, named) is None:
+                raise
         return run_id
 
     # -- stored runs --------------------------------------------------------------------------
@@ -1115,9 +1150,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         aliases: Mapping[str, type] | None,
         flow_was: str | None,
     ) -> Resuming:
+        check_aliases(aliases)
         known = {**self.aliases, **(aliases or {})}
         names = tuple(filter(None, (self.flow_name, *self.formerly, flow_was)))
-        return Resuming(changes or {}, rename or {}, tuple(types), known, names)
+        return Resuming(changes or {}, rename or {}, types_of(types), known, names)
 
     def _recovering(
         self,
@@ -1174,7 +1210,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         name: RunName,
     ) -> Started:
         graph = self.graph
-        objects = check_resources(resources, graph.resources)
+        executors = self._executors_of(graph)
+        wanted = graph.resources if executors is None else executors.resources(graph)
+        objects, opens = check_resources(resources, wanted)
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
@@ -1187,6 +1225,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._prove(place, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
+        line.opens, line.executors = opens, executors
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
         if (database := self._open_database(graph)) is not None:
@@ -1258,7 +1297,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.db.run_threads import Named
 
         inputs = None if run_id is None else digest(given)
-        return Named(name.labels, inputs, name.thread, (self.flow_name, *self.formerly))
+        flows = (self.flow_name, *self.formerly)
+        return Named(name.labels, inputs, name.thread, flows, most_open=name.most_open)
 
     def _in_thread(self, named: Named) -> Named:
         """The same with the run of the thread that goes before."""
@@ -1303,7 +1343,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.flow.resume import StoredRun
 
         graph = self.graph
-        objects = check_resources(resources, graph.resources)
+        executors = self._executors_of(graph)
+        wanted = graph.resources if executors is None else executors.resources(graph)
+        objects, opens = check_resources(resources, wanted)
         database = self._database_of(run_id)
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
@@ -1311,6 +1353,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *frames, place = found.places
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
+        line.opens, line.executors = opens, executors
         if self.record_emitted:
             stored.recorder.record_emitted()
         line.step = line.finished = found.steps
@@ -1354,7 +1397,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         # Hooks are given the store, and checkpoints have it.
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
         budgets = tuple(dict.fromkeys(name for limits in self._limits for name in limits))
-        known_by = (self.inputs, self.outputs, stored, watched, bool(strays), is_new, budgets)
+        where = (bool(strays), is_new, id(self.executor))
+        known_by = (self.inputs, self.outputs, stored, watched, budgets, *where)
         outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at)
 
         def make() -> Subject:
@@ -1377,6 +1421,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 budgets=budgets,
                 is_part=self._is_part,
                 is_new=is_new,
+                executor=self.executor,
             )
 
         # The proof keeps the schema, so its id stays its own.
@@ -1412,6 +1457,18 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             line.snapshot = snapshots(store, self.checkpoint_dir)
         return line
 
+    def _executors_of(self, graph: Graph) -> Executors | None:
+        if self.executor is None and not graph.has_executors:
+            return None
+        known = self._executors
+        if known is None or known[0] is not graph or known[1] is not self.executor:
+            from pocoflow.engine.remote import serve
+
+            files = () if self._made_at is None else (self._made_at[0],)
+            made = Executors(self.executor, self.carry, files, serve)
+            known = self._executors = (graph, self.executor, made)
+        return known[2]
+
     def _fingerprint(self, graph: Graph) -> str:
         if self._described is None or self._described[0] is not graph:
             from pocoflow.graph.fingerprint import describe
@@ -1435,7 +1492,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such file.
         """
         path = self.db_path
-        if self._database is None and is_missing(path):
+        is_named = isinstance(path, str | os.PathLike) and os.fspath(path) != ":memory:"
+        if self._database is None and is_named and not Path(str(path)).exists():
             raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
         return self.database
 

@@ -38,6 +38,7 @@ class RunName:
         labels: What it is found by.
         joins: Whether a run that has the id and the inputs is the one that is meant.
         if_busy: What to do while a run of the thread is open.
+        most_open: How many runs may be open that have the same value of a label, by its key.
     """
 
     run_id: str | None = None
@@ -45,6 +46,7 @@ class RunName:
     labels: Mapping[str, str] = field(default_factory=dict)
     joins: bool = False
     if_busy: Busy = "refuse"
+    most_open: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, given: RunKeywords) -> Self:
@@ -123,6 +125,21 @@ def given_labels(given: object, about: str = "") -> dict[str, str]:
         check_name(f"{about}the key of a label", key)
         check_name(f"{about}label {key!r}", value)
     return dict(labels)
+
+
+def given_most(given: Mapping[str, int] | None, labels: Mapping[str, str] | None) -> dict[str, int]:
+    """How many runs may be open, by the keys of labels of the run that is to start.
+
+    Raises:
+        DefinitionError: It is no number, or the run has no such label.
+    """
+    for key, most in (given or {}).items():
+        if type(most) is not int or most < 1:
+            told = f"most_open={{{key!r}: {short(most)}}}"
+            raise DefinitionError(f"{told}: a whole number, 1 or more")
+        if key not in (labels or {}):
+            raise DefinitionError(f"most_open= counts by label {key!r}, which is not in labels=")
+    return dict(given or {})
 
 
 def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:

@@ -48,7 +48,7 @@ class Resuming:
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
-    types: tuple[type, ...] = ()
+    types: tuple[object, ...] = ()
     aliases: Mapping[str, type] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     recovering: bool = False

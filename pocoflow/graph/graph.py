@@ -11,7 +11,7 @@ from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
-from pocoflow.nodes.base import BatchNode, Node, NodeLike
+from pocoflow.nodes.base import AskNode, BatchNode, Node, NodeLike
 from pocoflow.nodes.definitions import (
     declared_actions,
     makes_calls,
@@ -23,7 +23,7 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.porting import check_phases
-from pocoflow.nodes.resources import Resource
+from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
 
@@ -166,6 +166,11 @@ class GraphNode:
         is_plain = self.is_bare and self.node.max_retries == 1 and self.node.timeout is None
         return is_plain and not (self.spreads or self.exec_async or self.prep_on_loop)
 
+    @property
+    def travels(self) -> bool:
+        """Whether its ``exec`` may be called by an executor: it does work, and of its own."""
+        return self.has_exec and not self.branches and type(self.node).exec is not AskNode.exec
+
     def connect(
         self, action: str, target: GraphNode | None, limit: GraphLimit | None = None
     ) -> None:
@@ -273,6 +278,7 @@ class Graph:
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
         is_looked_at: Whether some runs of it have budgets.
+        has_executors: Whether a node in it, or inside of one, says what calls its ``exec``.
     """
 
     __slots__ = (
@@ -281,6 +287,7 @@ class Graph:
         "_numbers",
         "conflicts",
         "edges",
+        "has_executors",
         "is_async",
         "is_limited",
         "is_looked_at",
@@ -321,6 +328,12 @@ class Graph:
         )
         self.is_limited: bool = any(
             bool(place.limits) or (place.inner is not None and place.inner.is_limited)
+            for place in self.nodes.values()
+        )
+        self.has_executors: bool = any(
+            any(graph.has_executors for graph in place.within)
+            if place.within
+            else place.node.executor is not None
             for place in self.nodes.values()
         )
         self._final: tuple[tuple[str, ...] | None] | None = None
@@ -492,12 +505,28 @@ class Graph:
             place = GraphNode(self._unique(node.name), node, reachable)
             self._by_node[id(node)] = place
             self.nodes[place.name] = place
-            if reachable and isinstance(node, FunctionNode):
-                for resource in node.resources.values():
-                    self.resources.setdefault(resource, place.name)
+            if reachable and isinstance(node, Node):
+                for resource in declared(node):
+                    self._want(resource, place.name)
             for graph in place.within if reachable else ():
                 for resource, name in graph.resources.items():
-                    self.resources.setdefault(resource, label(name, (place.name,)))
+                    self._want(resource, label(name, (place.name,)))
+
+    def _want(self, resource: Resource, name: str) -> None:
+        """Note what a node takes.
+
+        Raises:
+            DefinitionError: Another node opens the same resource in another way.
+        """
+        if resource in self.resources:
+            for known, node in self.resources.items():
+                if known == resource and not opens_alike(known, resource):
+                    raise DefinitionError(
+                        f"nodes {node!r} and {name!r} take {resource!r} by two keys, which open it "
+                        "in two ways: import the key from where it is defined, or give one of "
+                        "them another name"
+                    )
+        self.resources.setdefault(resource, name)
 
     def _unique(self, name: str) -> str:
         if name not in self.nodes:

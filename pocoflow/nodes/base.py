@@ -36,7 +36,8 @@ from pocoflow.nodes.porting import (
     two_arguments,
 )
 from pocoflow.nodes.question import Question, Reply
-from pocoflow.nodes.settings import NotAwaitableError, RetryOn, check_settings
+from pocoflow.nodes.settings import NotAwaitableError, RetryOn, Where, check_settings
+from pocoflow.store.fields import References
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
@@ -325,6 +326,12 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         journal: Whether, in a flow with a database, the result of ``exec`` is committed before
             ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
             off for a cheap ``exec``: a step is then one commit instead of two.
+        resources: The keys of the :func:`resource` objects that the node takes from
+            ``context()[key]``; a run must have been given them, or opens them, before its first
+            node.
+        executor: Where ``exec`` is called: an executor of ``concurrent.futures``, or a function
+            that gives one; ``"here"`` for the process of the run; ``None`` as the flow says. The
+            node is found there by its name, and its input and result travel as stored values.
 
     Raises:
         DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
@@ -338,6 +345,8 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
     retry_on: RetryOn = Exception
     timeout: float | None = None
     journal: bool = True
+    resources: References = ()
+    executor: Where = None
 
     is_batch: ClassVar[bool] = False
 
@@ -454,7 +463,7 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
 
     Attributes:
         concurrency: How many items are worked on at once: as tasks if ``exec`` is ``async``, else
-            in threads. ``1`` works on them one after another.
+            in threads; or how many an executor has at once. ``1`` works on them one after another.
         on_error: What happens when an item fails for good. ``"stop"``: the others are asked to
             stop and its exception ends the step. ``"collect"``: its exception takes the place of
             its result.

@@ -160,6 +160,7 @@ class RunContext:
         mark: What tells that item from the others of its step; empty if nothing does.
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
+        group: What the tasks of the run are known by on the loop of synchronous runs.
         resources: The objects that the run was given; ``context()[key]`` gets one.
         emitter: Who gets what is emitted; ``None`` if nobody listens.
         given_up: Why nobody waits any more for the attempt that has this context, if so.
@@ -174,6 +175,7 @@ class RunContext:
         "emitter",
         "flow_name",
         "given_up",
+        "group",
         "item",
         "line",
         "mark",
@@ -206,7 +208,7 @@ class RunContext:
         self.item: int | None = None
         self.mark = ""
         self.cancellation = cancellation
-        self.token = token
+        self.token = self.group = token
         self.resources = resources
         self.emitter: Callable[[RunContext, object], object] | None = None
         self.given_up: RunError | None = None

@@ -21,7 +21,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest
 from pocoflow.nodes.function import EachNode, FunctionNode, function_node
 from pocoflow.nodes.question import Question
-from pocoflow.nodes.settings import RetryOn
+from pocoflow.nodes.settings import RetryOn, Where
 from pocoflow.nodes.signature import read_signature
 
 P = ParamSpec("P")
@@ -32,7 +32,10 @@ SomeT = TypeVarTuple("SomeT")
 
 Default: TypeAlias = Literal["default"]
 
-_ABOUT_EXEC = ("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal")
+_ABOUT_EXEC = (
+    *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
+    "executor",
+)
 _ABOUT_ITEMS = ("concurrency", "on_error")
 _SETTINGS = ("writes", "actions", "each", "name", "supplied", *_ABOUT_EXEC, *_ABOUT_ITEMS)
 
@@ -201,6 +204,7 @@ def node(
     retry_on: RetryOn = Exception,
     timeout: float | None = None,
     journal: bool = True,
+    executor: Where = None,
 ) -> WritesEach[ItemT, WrittenT]: ...
 @overload
 def node(
@@ -217,6 +221,7 @@ def node(
     retry_on: RetryOn = Exception,
     timeout: float | None = None,
     journal: bool = True,
+    executor: Where = None,
 ) -> ForEach[ItemT]: ...
 @overload
 def node(
@@ -232,6 +237,7 @@ def node(
     retry_on: RetryOn = Exception,
     timeout: float | None = None,
     journal: bool = True,
+    executor: Where = None,
 ) -> WritesSomeAndRoutes[*SomeT]: ...
 @overload
 def node(
@@ -247,6 +253,7 @@ def node(
     retry_on: RetryOn = Exception,
     timeout: float | None = None,
     journal: bool = True,
+    executor: Where = None,
 ) -> WritesAndRoutes[WrittenT]: ...
 @overload
 def node(
@@ -261,6 +268,7 @@ def node(
     retry_on: RetryOn = Exception,
     timeout: float | None = None,
     journal: bool = True,
+    executor: Where = None,
 ) -> Writes[WrittenT]: ...
 @overload
 def node(
@@ -274,6 +282,7 @@ def node(
     retry_on: RetryOn = Exception,
     timeout: float | None = None,
     journal: bool = True,
+    executor: Where = None,
 ) -> Routes: ...
 def node(function: Any = None, /, **settings: Any) -> Any:
     """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
@@ -298,9 +307,9 @@ def node(function: Any = None, /, **settings: Any) -> Any:
             the function returns; ``actions``, whether its action is the last of these values;
             ``name``; ``supplied``, the names of parameters whose arguments a decorator below
             ``@node`` supplies; ``max_retries``, ``retry_delay``, ``backoff``, ``jitter``,
-            ``retry_on``, ``timeout``, ``journal`` as in :class:`Node`, which a function that takes
-            the store cannot have: it runs in ``post``. With ``each``, a reference to a field:
-            ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
+            ``retry_on``, ``timeout``, ``journal``, ``executor`` as in :class:`Node`, which a
+            function that takes the store cannot have: it runs in ``post``. With ``each``, a
+            reference to a field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
 
     Raises:
         DefinitionError: The function or a setting makes no sense; the message has the place.

@@ -38,7 +38,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
 
     Attributes:
         signature: What the function reads, writes and returns.
-        resources: The resources that it takes, by parameter.
+        by_parameter: The resources that it takes, by parameter.
     """
 
     def __init__(self, signature: Signature, name: str | None, settings: Mapping[str, Any]) -> None:
@@ -47,18 +47,19 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         super().__init__(name=function.__name__ if name is None else name)
         self.signature = signature
         self._function = function
-        self.resources: dict[str, Resource] = {}
+        self.by_parameter: dict[str, Resource] = {}
         self._required: list[tuple[str, str]] = []
         self._optional: list[tuple[str, str]] = []
         self._stores: list[str] = []
         for one in signature.parameters:
             if one.resource is not None:
-                self.resources[one.name] = one.resource
+                self.by_parameter[one.name] = one.resource
             elif one.takes_store:
                 self._stores.append(one.name)
             elif one.field is not None:
                 kept = self._required if one.required else self._optional
                 kept.append((one.name, one.field.name))
+        self.resources = tuple(self.by_parameter.values())
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
         for setting, value in settings.items():
@@ -134,10 +135,10 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         return Reply(self, answer, by)
 
     def _arguments(self, prepared: dict[str, Any], store: object = None) -> dict[str, Any]:
-        if not self.resources and not self._stores:
+        if not self.by_parameter and not self._stores:
             return prepared
-        run: Any = context() if self.resources else None
-        found = {name: run[key] for name, key in self.resources.items()}
+        run: Any = context() if self.by_parameter else None
+        found = {name: run[key] for name, key in self.by_parameter.items()}
         return {**prepared, **found, **dict.fromkeys(self._stores, store)}
 
     def _finish(self, store: Store[Any], result: Any) -> Any:

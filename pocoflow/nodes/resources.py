@@ -2,20 +2,29 @@
 
 ``client = resource(Client, "llm")`` is a key. A run is given the object with
 ``run(store, resources={client: Client(...)})``; a node gets it by the default of a parameter, or
-as ``context()[client]``. To a type checker the key is a ``Client`` itself.
+as ``context()[client]``. To a type checker the key is a ``Client`` itself. With ``open=`` nobody
+has to give the object: a run that has a node which asks for it opens it, and closes it at its end.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar, cast, get_origin
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pocoflow.errors import DefinitionError, Remedy, ResourceError
 from pocoflow.messages import short, type_label
 from pocoflow.store.fields import Reference
+from pocoflow.values.callables import is_generator, unrun
 
 T = TypeVar("T")
+
+Per: TypeAlias = Literal["run", "process"]
+"""How often a resource is opened: once in each run that needs it, or once in the process."""
+
+Manager: TypeAlias = AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
 
 NO_RESOURCES: Mapping[Any, object] = MappingProxyType({})
 
@@ -24,13 +33,23 @@ class Resource(Reference):
     """The key of a resource: the class of the object and a name; equal keys are one resource."""
 
     # Underscores: client.name must not be taken for an attribute of the client.
-    __slots__ = ("_kind", "_name")
+    __slots__ = ("_kind", "_name", "_open", "_per")
     _kind: Any
     _name: str
+    _open: Callable[[], Manager] | None
+    _per: Per
 
-    def __init__(self, kind: Any, name: str) -> None:
+    def __init__(
+        self,
+        kind: Any,
+        name: str,
+        open: Callable[[], Manager] | None = None,
+        per: Per = "run",
+    ) -> None:
         object.__setattr__(self, "_kind", kind)
         object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_open", open)
+        object.__setattr__(self, "_per", per)
 
     def _misused(self, how: str) -> NoReturn:
         super()._misused(f"{how}; in a node, context()[key] is the object")
@@ -49,19 +68,37 @@ class Resource(Reference):
     def __repr__(self) -> str:
         return f"<resource {self._name!r}: {type_label(self._kind)}>"
 
-    def __reduce__(self) -> tuple[type[Resource], tuple[Any, str]]:
-        return type(self), (self._kind, self._name)
+    def __reduce__(self) -> tuple[type[Resource], tuple[Any, ...]]:
+        return type(self), (self._kind, self._name, self._open, self._per)
 
 
 # Not type[T]: mypy refuses a protocol or an abstract class there.
-def resource(kind: Callable[..., T], name: str, /) -> T:
+def resource(
+    kind: Callable[..., T],
+    name: str,
+    /,
+    *,
+    open: Callable[[], AbstractContextManager[T] | AbstractAsyncContextManager[T]] | None = None,
+    per: Per = "run",
+) -> T:
     """A key for an object of the class ``kind``; the name sets it apart from others of the class.
+
+    Args:
+        kind: The class of the object.
+        name: What sets it apart from others of the class.
+        open: Called without arguments, gives a context manager, synchronous or asynchronous, that
+            is entered for the object where a run was not given one, before its first node; it is
+            left when the run ends, in whichever way, or pauses. ``None``: each run is given it.
+        per: ``"run"`` opens it in each run that needs it; ``"process"`` once, for all runs, and
+            closes it when the program ends. An asynchronous one is opened once on each event loop,
+            and closed when that ends.
 
     Returns:
         To a type checker a ``kind``, at run time a :class:`Resource`.
 
     Raises:
-        DefinitionError: ``kind`` is not a class, or ``name`` is not a non-empty string.
+        DefinitionError: ``kind`` is not a class, ``name`` is not a non-empty string, ``open`` gives
+            no context manager, or ``per`` is neither of the two, or stands without ``open``.
     """
     if not isinstance(kind, type) and get_origin(kind) is None:
         raise DefinitionError(
@@ -72,23 +109,116 @@ def resource(kind: Callable[..., T], name: str, /) -> T:
         raise DefinitionError(
             f"resource({type_label(kind)}, name): the name is a non-empty string, not {short(name)}"
         )
-    return cast(T, Resource(kind, name))
+    _check_opening(f"resource({type_label(kind)}, {name!r})", open, per)
+    return cast(T, Resource(kind, name, open, per))
+
+
+def _check_opening(owner: str, given: object, per: object) -> None:
+    if per not in get_args(Per):
+        raise DefinitionError(f"{owner}: per is 'run' or 'process', not {short(per)}")
+    if given is None:
+        if per != "run":
+            raise DefinitionError(
+                f"{owner}: per={per!r} says how often it is opened, so it needs open=, a function "
+                "that gives a context manager"
+            )
+        return
+    what = "nothing that can be called"
+    if callable(given):
+        kind = unrun(given)
+        if kind is None:
+            return
+        manager = "asynccontextmanager" if inspect.isasyncgenfunction(given) else "contextmanager"
+        if inspect.iscoroutinefunction(given):
+            manager = "asynccontextmanager, with a yield of the object"
+        what = f"{kind}; write @contextlib.{manager} above it"
+    raise DefinitionError(
+        f"{owner}: open is a function without arguments that gives a context manager, and "
+        f"{short(given)} is {what}"
+    )
+
+
+def opens_alike(one: Resource, other: Resource) -> bool:
+    """Whether two equal keys say the same of how the object is opened."""
+    return one._open == other._open and one._per == other._per
+
+
+def is_opened(key: Resource) -> bool:
+    """Whether the object is opened where nobody gives it."""
+    return key._open is not None
+
+
+def is_of_process(key: Resource) -> bool:
+    """Whether it is opened once for all runs of the process."""
+    return key._per == "process"
+
+
+def is_awaited(key: Resource) -> bool:
+    """Whether what opens it has to be awaited, as far as that is seen without a call of it."""
+    for asynchronous in (True, False):
+        if is_generator(key._open, asynchronous=asynchronous):
+            return asynchronous
+    kind = key._open if isinstance(key._open, type) else key._kind
+    return hasattr(get_origin(kind) or kind, "__aenter__")
+
+
+def manager_of(key: Resource) -> Any:
+    """What is to be entered for the object.
+
+    Raises:
+        ResourceError: It is no context manager.
+        Exception: Whatever ``open`` raised.
+    """
+    assert key._open is not None  # nobody opens one that is given
+    manager = key._open()
+    kind = type(manager)
+    if hasattr(kind, "__enter__") or hasattr(kind, "__aenter__"):
+        return manager
+    raise ResourceError(
+        f"open of {key!r} gave {short(manager)}, a {kind.__name__}, which is no context manager: "
+        "it needs __enter__ and __exit__, or __aenter__ and __aexit__; "
+        "contextlib.closing(<object>) makes one of what has a close()"
+    )
+
+
+def declared(node: Any) -> tuple[Resource, ...]:
+    """The keys that a node names in ``resources``; none if that is something of its own.
+
+    Raises:
+        DefinitionError: It is one key and no tuple, or there is something else among the keys.
+    """
+    given = node.resources
+    if isinstance(given, Resource):
+        raise DefinitionError(
+            f"{node.name}.resources is {given!r}: it is a tuple of keys; write "
+            "resources = (<key>,), with the comma"
+        )
+    if not isinstance(given, (tuple, list)):
+        return ()  # an attribute that a program of 0.2.1 has
+    keys = tuple(one for one in given if isinstance(one, Resource))
+    if keys and len(keys) < len(given):
+        wrong = next(one for one in given if not isinstance(one, Resource))
+        raise DefinitionError(
+            f"{node.name}.resources has {short(wrong)} in it: it is a tuple of what "
+            "resource(Class, name) returned"
+        )
+    return keys
 
 
 def check_resources(
     given: Mapping[Any, object] | None, wanted: Mapping[Resource, str]
-) -> Mapping[Any, object]:
-    """The resources of a run, if they are what its nodes ask for.
+) -> tuple[Mapping[Any, object], tuple[Resource, ...]]:
+    """The resources of a run, if they are what its nodes ask for, and those that it has to open.
 
     Args:
         given: What the run was given, by key.
-        wanted: What function nodes declare, with the name of one node that does.
+        wanted: What nodes declare, with the name of one node that does.
 
     Raises:
         ResourceError: One is missing or of another type, or something is given under no key.
     """
     if not given and not wanted:
-        return NO_RESOURCES
+        return NO_RESOURCES, ()
     objects = dict(given or {})
     for name, thing in objects.items():
         if not isinstance(name, Resource):
@@ -96,15 +226,27 @@ def check_resources(
                 f"resources={{...}} has the key {short(name)}: the keys are what "
                 "resource(Class, name) returned"
             )
-        if not _is_a(thing, name._kind):
-            raise ResourceError(
-                f"{name!r} was given {short(thing)}, a {type(thing).__name__}, which is not a "
-                f"{type_label(name._kind)}"
-            )
+        check_kind(name, thing, "was given")
+    opens = []
     for name, node in wanted.items():
         if name not in objects:
-            raise _missing(name, objects, f"node {node!r} asks for")
-    return objects
+            if name._open is None:
+                raise _missing(name, objects, f"node {node!r} asks for")
+            opens.append(name)
+    return objects, tuple(opens)
+
+
+def check_kind(name: Resource, thing: object, how: str) -> None:
+    """Refuse an object that is not of the class of its key.
+
+    Raises:
+        ResourceError: It is of another one.
+    """
+    if not _is_a(thing, name._kind):
+        raise ResourceError(
+            f"{name!r} {how} {short(thing)}, a {type(thing).__name__}, which is not a "
+            f"{type_label(name._kind)}"
+        )
 
 
 def find_resource(given: Mapping[Any, object], name: object) -> object:
@@ -122,6 +264,13 @@ def find_resource(given: Mapping[Any, object], name: object) -> object:
 
 
 def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError:
+    if name._open is not None:
+        return ResourceError(
+            f"{who} {name!r}, which is not open: a run opens what its nodes declare before its "
+            "first node, and none that it can reach declares this; name it in the node's class, "
+            "resources = (<key>,)",
+            remedies=[Remedy("declare it in the class of the node", "resources = (<key>,)")],
+        )
     return ResourceError(
         f"{who} {name!r}, which the run was not given: pass resources={{key: object}} to run or "
         f"resume (given: {', '.join(map(repr, given)) or 'none'})",

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import lru_cache
 from inspect import signature
 from threading import TIMEOUT_MAX
 from types import MethodType
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
+from pocoflow.messages import short
+from pocoflow.nodes.resources import declared
 from pocoflow.values.callables import unrun
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
+
+GivesExecutor: TypeAlias = Executor | Callable[[], Executor]
+"""An executor, or a function that gives one, which is called when one is needed."""
+
+Where: TypeAlias = GivesExecutor | Literal["here"] | None
+"""Where ``exec`` is called: by an executor, ``"here"`` in the process of the run, or as the flow
+says."""
 
 
 def check_settings(node: Any) -> None:
@@ -29,8 +39,12 @@ def check_settings(node: Any) -> None:
         return  # it has no settings
     if type(node.journal) is not bool:
         raise DefinitionError(f"{node.name}.journal is {node.journal!r}: it must be True or False")
+    if node.executor is not None and node.executor != "here":
+        check_executor(f"{node.name}.executor", node.executor, ", or 'here'")
     if node.is_batch:
         _check_batch(node)
+    if node.resources.__class__ is not tuple or node.resources:
+        declared(node)
     attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)
     try:
         problem = _known_problem(attempts, *waits, node.timeout, node.retry_on)
@@ -83,6 +97,39 @@ def is_time(seconds: object) -> bool:
     """Whether it is a time that something can be limited to: a finite number above 0."""
     numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
+
+
+def check_executor(what: str, given: object, others: str = "") -> None:
+    """Refuse what is no executor, and gives none.
+
+    Raises:
+        DefinitionError: Names what was given, and what may be.
+    """
+    problem = isinstance(given, str) or not callable(given)
+    if not problem and not isinstance(given, Executor):
+        try:
+            signature(_plain(given)).bind()
+        except TypeError:
+            problem = True
+        except ValueError:
+            pass  # it does not tell
+    if problem and not isinstance(given, Executor):
+        raise DefinitionError(
+            f"{what} is {short(given)}: it must be an executor of concurrent.futures, or a "
+            f"function without parameters that gives one{others}"
+        )
+
+
+def _plain(given: Any) -> Any:
+    """A function without ``self``, set on a class, has become a method of the node."""
+    is_bound = isinstance(given, MethodType) and not signature(given.__func__).parameters
+    return given.__func__ if is_bound else given
+
+
+def where_to(node: Any, of_flow: Where) -> GivesExecutor | None:
+    """What calls ``exec`` of a node; ``None`` for the process of the run."""
+    given: Where = of_flow if node.executor is None else node.executor
+    return None if given is None or given == "here" else cast(GivesExecutor, _plain(given))
 
 
 def _check_batch(node: Any) -> None:

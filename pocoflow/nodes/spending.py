@@ -142,6 +142,17 @@ class Account:
         with self._guard:
             return MappingProxyType(dict(self._sums))
 
+    def rows(self, names: Iterable[str]) -> tuple[Spent, Spent]:
+        """What a node has spent, and all else, for an account in another process."""
+        path = tuple(names)
+        with self._guard:
+            mine = dict(self._by_node.get(plain(path), {}))
+            others = {
+                name: _SUMS.subtract(amount, mine.get(name, _NONE))
+                for name, amount in self._sums.items()
+            }
+        return Spent(0, path, mine), Spent(0, (), others)
+
     def refusal(
         self,
         run_id: str,

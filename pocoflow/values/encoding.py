@@ -82,7 +82,7 @@ def encode(value: object) -> Any:
 
 
 def keep(
-    value: object, name: str, strangers: set[type] | None = None
+    value: object, name: str, strangers: set[type] | None = None, first: int = 0
 ) -> tuple[str, list[tuple[str, str]]]:
     """Return the text of a value without the parts that cannot be stored, and what these are.
 
@@ -90,6 +90,7 @@ def keep(
         value: The value.
         name: What it is called in the marks that stand for such parts.
         strangers: As for :func:`dumps`.
+        first: The index of its first element, if it is a part of a list.
 
     Returns:
         The text, and for each part its type and where it is and why it cannot be stored.
@@ -103,7 +104,7 @@ def keep(
         if not exc.path:
             raise
     tree = _tree(value, _Writer(True, strangers, lossy=True))
-    marks = list(_named_marks(tree, name))
+    marks = list(_named_marks(tree, name, first))
     return _json(tree), marks
 
 
@@ -177,14 +178,14 @@ class _Mark(dict[str, Any]):
         super().__init__({TAG: MARK, "value": [kind, reason]})
 
 
-def _named_marks(tree: Any, name: str) -> Iterator[tuple[str, str]]:
+def _named_marks(tree: Any, name: str, first: int = 0) -> Iterator[tuple[str, str]]:
     """Complete the marks in a tree with where they are; their types and reasons."""
     if type(tree) is _Mark:
         kind, reason = tree["value"]
         tree["value"] = (kind, f"{name}: {kind} cannot be stored: {reason}")
         yield tree["value"]
     elif type(tree) is list:
-        for place, part in enumerate(tree):
+        for place, part in enumerate(tree, first):
             yield from _named_marks(part, f"{name}[{place}]")
     elif type(tree) is dict:
         for below, part in _parts(tree, name):

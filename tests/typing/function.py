@@ -2,6 +2,8 @@
 
 import abc
 from asyncio import run
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any, Literal, Protocol, assert_type
 
@@ -27,6 +29,21 @@ class Client:
         return text
 
 
+@contextmanager
+def opened() -> Generator[Client]:
+    yield Client()
+
+
+@asynccontextmanager
+async def opened_async() -> AsyncGenerator[Client]:
+    yield Client()
+
+
+@contextmanager
+def opened_text() -> Generator[str]:
+    yield ""
+
+
 class Asks(Protocol):
     def ask(self, text: str) -> str: ...
 
@@ -45,7 +62,7 @@ class Grade(Node[str, float, Literal["good", "bad"]]):
 
 
 class Publish(Node[str, str, None]):
-    pass
+    resources = (resource(Client, "llm"),)
 
 
 class Maybe(Node[str, str, Literal["again"] | None]):
@@ -70,6 +87,9 @@ assert_type(A.note, str | None)
 assert_type(key("anything"), Any)
 assert_type(llm, Client)
 assert_type(resource(Asks, "llm"), Asks)
+assert_type(resource(Client, "llm", open=opened), Client)
+assert_type(resource(Client, "llm", open=opened_async, per="process"), Client)
+assert_type(resource(Asks, "llm", open=opened), Asks)
 assert_type(resource(Abstract, "llm"), Abstract)
 assert_type(context()[llm], Client)
 assert_type(context()[llm].ask("text"), str)
@@ -236,6 +256,9 @@ fields(Article(document="", summary=""))  # type: ignore[arg-type]  # ty: ignore
 fields(Client)  # type: ignore[type-var]  # ty: ignore[invalid-argument-type]
 fields("Article")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 key(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+resource(Client, "llm", open=Client)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+wrong_opening: Client = resource(Client, "llm", open=opened_text)  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+resource(Client, "llm", open=opened, per="step")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 resource(Client)  # type: ignore[call-arg]  # ty: ignore[missing-argument]
 resource("llm", Client)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 context()[llm].aks("text")  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]

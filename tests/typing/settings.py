@@ -1,9 +1,11 @@
 """What type checkers know about a node's settings and names. Never executed."""
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import assert_type
 
-from pocoflow import Node
-from pocoflow.nodes.settings import RetryOn
+from pocoflow import Flow, Node, node
+from pocoflow.nodes.settings import RetryOn, Where
 
 
 def is_transient(exc: Exception) -> bool:
@@ -18,6 +20,31 @@ class Patient(Node[str, str]):
     retry_on = ConnectionError
     timeout = 30
     journal = False
+
+
+def gives_pool() -> Executor:
+    return ThreadPoolExecutor(2)
+
+
+class Elsewhere(Node):
+    executor = ThreadPoolExecutor
+
+
+class Staying(Node):
+    executor: Where = "here"
+
+
+class Nowhere(Node):
+    executor: Where = "there"  # type: ignore[assignment]  # ty: ignore[invalid-assignment]
+
+
+@node(executor=gives_pool)
+def away(text: str) -> None: ...
+
+
+Flow(away, executor=ThreadPoolExecutor(2), carry=[ContextVar[str]("request_id")])
+Flow(away, executor=gives_pool)
+Flow(away, executor="pool")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 
 
 class Choosy(Node):

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -304,6 +304,52 @@ def test_the_documented_tables_have_the_documented_columns(path: Path) -> None:
         ("pf_events", EVENT_COLUMNS),
     ):
         assert set(raw_rows(path, f"SELECT * FROM {table}")[0]) >= columns
+
+
+def work_of(path: Path, sql: str, wanted: Mapping[str, Any] | None = None) -> int:
+    """How many instructions SQLite takes for a statement."""
+    taken = 0
+
+    def take() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    with closing(sqlite3.connect(path)) as raw:
+        raw.set_progress_handler(take, 1)
+        assert raw.execute(sql, wanted or {}).fetchall()
+    return taken
+
+
+@pytest.mark.parametrize("view", ["pf_runs", "pf_checkpoints", "pf_events"])
+def test_what_a_run_has_is_found_by_its_id(view: str, path: Path) -> None:
+    """However many runs are in the file, what is read of one costs the same."""
+    chat_flow(path, "chat-1").run(chat_store())
+    alone = work_of(path, f"SELECT * FROM {view} WHERE run_id = 'chat-1'")
+    for _ in range(20):
+        chat_flow(path).run(chat_store())
+    assert work_of(path, f"SELECT * FROM {view} WHERE run_id = 'chat-1'") < 1.1 * alone
+
+
+def test_the_runs_of_a_rare_status_are_found_by_it(path: Path) -> None:
+    """However many completed runs are in the file, listing the failed ones costs the same."""
+    filters = dict.fromkeys(("flow", "text", "since", "thread"))
+    wanted = {"status": "running", "or_status": "failed", "labels": "{}", "limit": 9, **filters}
+    wanted["before"] = 1 << 40
+    with WorkflowDB(path) as db:
+        for number in range(3):
+            db.create_run(f"bad-{number}", "chat")
+            db.update_run(f"bad-{number}", status="failed")
+        alone = work_of(path, QUERIES["runs_of_status"], wanted)
+        for number in range(50):
+            db.create_run(f"good-{number}", "chat")
+            db.update_run(f"good-{number}", status="completed")
+        assert [row["run_id"] for row in db.list_runs(9, status="failed")] == [
+            "bad-2",
+            "bad-1",
+            "bad-0",
+        ]
+    assert work_of(path, QUERIES["runs_of_status"], wanted) < 1.1 * alone
 
 
 def test_the_run_row_tells_how_the_run_went(path: Path) -> None:

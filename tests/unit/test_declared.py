@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import annotated_types
@@ -367,3 +369,36 @@ def test_a_decorator_above_has_hidden_the_node() -> None:
     for use in (lambda: Flow(shout), lambda: node(shout), lambda: Node().then("default", shout)):
         with pytest.raises(DefinitionError, match="'timed' has hidden the node"):
             use()
+
+
+def wrong(given: object) -> Any:
+    """What no type checker lets pass."""
+    return given
+
+
+NONSENSE: dict[str, Callable[[Flow[Any]], object]] = {
+    "types, a text": lambda flow: flow.resume("r", types=wrong("S")),
+    "types, an instance": lambda flow: flow.resume("r", types=[wrong(Node())]),
+    "types of a checkpoint": lambda flow: flow.database.load_checkpoint("r", 0, types=wrong(5)),
+    "an alias without a module": lambda flow: Flow(Node(), aliases={"x": int}),
+    "an alias of no class": lambda flow: flow.using(aliases={"old:X": wrong(Node())}),
+    "aliases that are no dict": lambda flow: flow.recover(aliases=wrong(5)),
+    "a switch": lambda flow: Flow(Node(), strict=wrong("no")),
+    "another switch": lambda flow: Flow(Node(), record_emitted=wrong(1)),
+    "a folder": lambda flow: Flow(Node(), checkpoint_dir=wrong(5)),
+    "names before": lambda flow: Flow(Node(), formerly=wrong(5)),
+    "a limit of a list": lambda flow: flow.database.list_runs(wrong("x")),
+    "labels of a list": lambda flow: flow.database.list_runs(labels=wrong("x")),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_an_argument_that_makes_no_sense_is_refused_where_it_is_given(
+    what: str, tmp_path: Path
+) -> None:
+    """The message names the argument, and what it takes."""
+    flow = Flow(Node(), db_path=tmp_path / "runs.db", flow_name="f")
+    flow.run({}, run_id="r")
+    words = "types|aliases|strict|emitted|dir|formerly|limit|labels"
+    with pytest.raises(DefinitionError, match=words):
+        NONSENSE[what](flow)

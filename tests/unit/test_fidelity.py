@@ -256,6 +256,18 @@ def test_one_element_costs_itself_only(
         assert path in str(caught.value)
 
 
+def test_the_mark_of_an_appended_element_has_its_place_in_the_whole_list(tmp_path: Path) -> None:
+    """What is written is the end of the list; what people read is where the element is in it."""
+
+    class Appends(Node):
+        def post(self, store: Any, prep_result: Any, exec_result: Any) -> None:
+            store["x"].append({"lock": LOCK})
+
+    Flow(Appends(), db_path=tmp_path / "r.db", run_id="r").run({"x": [1, 2]})
+    with WorkflowDB(tmp_path / "r.db") as db:
+        assert "x[2]['lock']: _thread.lock" in repr(db.load_checkpoint("r", 0)["x"])
+
+
 def test_the_mark_of_an_element_outlives_every_further_copy(tmp_path: Path) -> None:
     """A store that was read back is saved again with the same mark, and under a schema, too."""
     first = Store({"x": {"lock": LOCK, "n": 1}}).snapshot(tmp_path / "1.json")

@@ -754,7 +754,7 @@ def test_the_signature_tells_what_a_function_reads_and_writes() -> None:
     ]
     assert [one.required for one in read.parameters] == [True, True, False, True]
     assert [one.by_reference for one in read.parameters] == [False, True, False, False]
-    assert work.resources == {"store": llm}
+    assert work.by_parameter == {"store": llm}
     assert read.hints["return"] == tuple[str, int]
     assert not read.takes_store
     assert not read.is_async

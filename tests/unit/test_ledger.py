@@ -85,34 +85,26 @@ def called(key: str, result: object, item: Identity | None = None, *given: objec
     return Called(HERE, key, result, False, 1, 0.5, item, given)
 
 
-def opened(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """A run with a ledger of the kind that is asked for."""
+def opened(kind: str, folder: Path) -> Iterator[Run]:
+    """A run with a ledger of that kind."""
     Run.numbers = Numbers(0)
-    if request.param == "null":
+    if kind == "null":
         yield Run(None)
         return
-    path: str | Path = request.param
-    if path == "file":
-        path = request.getfixturevalue("tmp_path") / "runs.db"
-    elif path == "server":
-        path = request.getfixturevalue("server").url()
-    with WorkflowDB(path) as database:
+    with WorkflowDB(kind if kind == ":memory:" else folder / "runs.db") as database:
         yield Run(database)
 
 
-KEEPING = [":memory:", "file", "server"]
-
-
-@pytest.fixture(params=["null", *KEEPING])
-def any_run(request: pytest.FixtureRequest) -> Iterator[Run]:
+@pytest.fixture(params=["null", ":memory:", "file"])
+def any_run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     """A run with one of the ledgers."""
-    yield from opened(request)
+    yield from opened(request.param, tmp_path)
 
 
-@pytest.fixture(params=KEEPING)
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+@pytest.fixture(params=[":memory:", "file"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     """A run with one of the ledgers that keep what they are told."""
-    yield from opened(request)
+    yield from opened(request.param, tmp_path)
 
 
 # -- every ledger ---------------------------------------------------------------------------------

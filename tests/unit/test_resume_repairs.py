@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
@@ -394,3 +395,49 @@ def test_what_is_inside_of_a_value_fits_the_classes_of_now(path: Path, kind: Any
     with pytest.raises(ResumeError, match=r"'ok' expects Point.*\['x'\]"):
         flow.resume(run_id)
     assert flow.resume(run_id, changes={"ok": now()})["seen"] == repr(now())
+
+
+@dataclass
+class Spot:
+    """A dataclass that another version of the program changes."""
+
+    x: str = "a"
+    later: list[str] = field(default_factory=list, init=False)
+    seed: InitVar[int] = 0
+
+    def __post_init__(self, seed: int) -> None:
+        self.later.append(str(seed))
+
+
+def spot(hint: Any, **settings: Any) -> Any:
+    """The class as it is now."""
+    return dataclasses.make_dataclass("Spot", [("x", hint), ("later", list[str])], **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "holds"),
+    [
+        (Spot, True),
+        (spot(str), True),
+        (spot(str, slots=True), True),
+        (spot(int), False),
+        (spot(Annotated[str, Field(min_length=2)]), False),
+        (dataclasses.make_dataclass("Spot", [("x", str), ("later", list[int])]), False),
+    ],
+    ids=["the same", "alike", "with slots", "a number", "a longer text", "numbers in a list"],
+)
+@pytest.mark.parametrize("where", ["alone", "in a list"])
+def test_a_dataclass_fits_its_class_of_now(path: Path, kind: Any, holds: bool, where: str) -> None:
+    """Its fields are looked at, as those of a model are, and nothing of it is made anew."""
+
+    def schema(of: Any) -> Any:
+        return model(list[of] if where == "in a list" else of)
+
+    given = [Spot()] if where == "in a list" else Spot()
+    run_id = stopped(path, Fails("work", "exec"), schema(Spot), ok=given)
+    alias = {f"{__name__}:Spot": kind}
+    flow = Flow(Fails("work"), schema=schema(kind), db_path=path, flow_name="flow", aliases=alias)
+    assert bool(flow.can_resume(run_id)) is holds
+    if not holds:
+        with pytest.raises(ResumeError, match="'ok' expects"):
+            flow.resume(run_id)

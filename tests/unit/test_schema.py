@@ -16,6 +16,8 @@ from pydantic import (
     ConfigDict,
     Field,
     RootModel,
+    ValidationError,
+    ValidationInfo,
     computed_field,
     create_model,
     field_validator,
@@ -32,6 +34,7 @@ from pocoflow.errors import (
     StoreError,
     UnknownFieldError,
 )
+from pocoflow.store.schema import make_schema
 
 
 class Article(BaseModel):
@@ -990,3 +993,61 @@ def test_a_class_of_the_expected_name_is_told_with_its_module() -> None:
     for schema in (create_model("S", done=(bool, True)), {"done": bool}):
         with pytest.raises(InvalidValueError, match=f"got numpy.{kind.__name__}"):
             Store({"done": np.False_}, schema=schema)
+
+
+# -- JSON values ----------------------------------------------------------------------------------
+
+
+class Order(BaseModel):
+    """What is ordered, from outside in euros."""
+
+    day: date
+    cents: int = 0
+    parts: list[Inner] = []
+    other: Order | None = None
+    paid: bool
+
+    @field_validator("cents", mode="before")
+    @classmethod
+    def of_euros(cls, euros: Any, info: ValidationInfo) -> Any:
+        """Sees what is validated before it."""
+        assert isinstance(info.data.get("day", date.max), date)
+        return euros * 100
+
+
+@pytest.mark.parametrize("more", [{}, {"paid": True}])
+def test_json_values_are_read_by_a_model_that_lacks_some(more: dict[str, Any]) -> None:
+    """Each value meets its validators once, whether those that are set later are there or not."""
+    given = {"day": "2026-02-03", "cents": 5, "parts": [{"x": 1}], **more}
+    made = make_schema(Order)
+    assert made is not None
+    read = made.from_json(given)
+    assert isinstance(read, Order)
+    assert read.model_fields_set == given.keys()
+    store = Store(read)
+    assert (store["day"], store["cents"], store["parts"]) == (date(2026, 2, 3), 500, [Inner(x=1)])
+    assert ("paid" in store) is bool(more)
+    assert store["other"] is None
+
+
+def test_json_values_that_do_not_fit_are_told_by_their_places() -> None:
+    """What is set later is not missed, and JSON is as strict as Python: a text is no number."""
+    made = make_schema(Order)
+    assert made is not None
+    with pytest.raises(ValidationError) as told:
+        made.from_json({"day": "soon", "parts": [{"x": "1"}]})
+    assert [one["loc"] for one in told.value.errors()] == [("day",), ("parts", 0, "x")]
+    with pytest.raises(ValueError, match="JSON"):
+        made.from_json({"cents": float("nan")})
+
+
+def test_json_values_are_read_by_a_dict_of_types() -> None:
+    """Each by the type of its key, and others as they are."""
+    types = {"day": date, "size": (int, str), "a b": list[Inner]}
+    made = make_schema(types)
+    assert made is not None
+    read = made.from_json({"day": "2026-02-03", "size": "L", "a b": [{"x": 1}], "more": [1]})
+    assert read == {"day": date(2026, 2, 3), "size": "L", "a b": [Inner(x=1)], "more": [1]}
+    with pytest.raises(ValidationError) as told:
+        made.from_json({"size": None, "a b": [{"x": "1"}]})
+    assert {one["loc"][0] for one in told.value.errors()} == {"size", "a b"}

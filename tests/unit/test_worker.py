@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from pocoflow.errors import (
     RunExistsError,
     RunNotFoundError,
     ThreadBusyError,
+    TooManyRunsError,
 )
-from pocoflow.flow.importing import importing
 from pocoflow.flow.worker import Worker
+from pocoflow.nodes.importing import importing
 from tests.rows import row_of
 from tests.unit.clocks import set_clock
 from tests.unit.gates import Gate
@@ -230,6 +232,54 @@ def test_a_submitted_run_can_be_joined(db: WorkflowDB, flow: Flow[Text]) -> None
     assert not handle.is_done
     Worker(flow).run(until_idle=True)
     assert handle.wait(timeout=60)["loud"] == "A"
+
+
+def test_a_submission_that_is_sent_again_is_the_same_run(db: WorkflowDB, flow: Flow[Text]) -> None:
+    """The id with the inputs is the run that there is, whatever its status; others are refused."""
+    for _ in range(2):
+        assert flow.submit({"text": "a"}, run_id="mine", if_exists="join") == "mine"
+    Worker(flow).run(until_idle=True)
+    assert flow.submit({"text": "a"}, run_id="mine", if_exists="join") == "mine"
+    assert len(db.list_runs()) == 1
+    with pytest.raises(RunExistsError, match="other inputs"):
+        flow.submit({"text": "b"}, run_id="mine", if_exists="join")
+    with pytest.raises(DefinitionError, match="give one"):
+        flow.submit({"text": "a"}, if_exists="join")
+    for _ in range(2):  # the open run of the thread is the one that is meant
+        again = flow.submit({"text": "c"}, run_id="first", thread="chat", if_exists="join")
+        assert again == "first"
+
+
+def test_no_more_runs_are_open_than_may_be(db: WorkflowDB, tmp_path: Path) -> None:
+    """Of submissions at once from two connections, exactly as many are taken as are allowed."""
+    flow: Flow[Any] = Flow(Ask(), db_path=tmp_path / "runs.db", flow_name="asks")
+    other = flow.using(db_path=WorkflowDB(tmp_path / "runs.db"))
+    most: dict[str, Any] = {"labels": {"owner": "ann"}, "most_open": {"owner": 5}}
+
+    told: list[str] = []
+
+    def submit(number: int) -> str:
+        try:
+            return (flow if number % 2 else other).submit({}, **most)
+        except TooManyRunsError as error:
+            told.append(str(error))
+            return ""
+
+    with ThreadPoolExecutor(10) as pool:
+        taken = [one for one in pool.map(submit, range(20)) if one]
+    assert len(taken) == 5
+    assert {one.partition(",")[0] for one in told} == {"5 runs with the label owner='ann' are open"}
+    flow.submit({}, labels={"owner": "bob"}, most_open={"owner": 5})
+    Worker(flow).run(until_idle=True)  # they wait for answers now, and are as open as before
+    with pytest.raises(TooManyRunsError):
+        flow.submit({}, **most)
+    flow.database.request_cancel(taken[0])
+    assert flow.submit({}, **most)
+    for wrong in ({"owner": 0}, {"owner": "3"}, {"tenant": 3}):
+        with pytest.raises(DefinitionError, match="most_open="):
+            flow.submit({}, labels={"owner": "ann"}, most_open=wrong)  # type: ignore[arg-type]
+    flow.database.close()
+    other.database.close()
 
 
 def test_what_is_due_is_found_by_indexes(db: WorkflowDB) -> None:

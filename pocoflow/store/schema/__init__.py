@@ -8,7 +8,7 @@ types: an ``int`` is fine for a ``float``, ``"3"`` is not for an ``int``, and ``
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, get_origin
 
 from pydantic import BaseModel
 
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from pocoflow.store.schema.dicts import DictSchema
     from pocoflow.values import Classes
 
-__all__ = ["UNKNOWN", "Schema", "classes_of", "field_types", "make_schema", "schema_types"]
+__all__ = [
+    "UNKNOWN",
+    "Schema",
+    "check_aliases",
+    "classes_of",
+    "field_types",
+    "make_schema",
+    "schema_types",
+    "types_of",
+]
 
 
 Schema: TypeAlias = "ModelSchema | DictSchema"
@@ -66,6 +75,39 @@ def field_types(given: object) -> Mapping[str, object]:
     return given if isinstance(given, Mapping) else {}
 
 
+def check_aliases(given: object) -> None:
+    """Refuse what does not name classes that have other names now.
+
+    Raises:
+        DefinitionError: It is no mapping, a name has no module, or there is no class.
+    """
+    how = "the class that has another name now, as in aliases={'old_module:Name': Name}"
+    if given is not None and not isinstance(given, Mapping):
+        raise DefinitionError(f"aliases={short(given)}: {how}")
+    for name, kind in (given or {}).items():
+        module, colon, kept = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if not (module and colon and kept and isinstance(kind, type)):
+            raise DefinitionError(f"aliases={{{name!r}: {short(kind)}}}: {how}")
+
+
+def types_of(given: object) -> tuple[object, ...]:
+    """The classes that somebody supplies, so that stored values of them are read.
+
+    Raises:
+        DefinitionError: There is something else among them.
+    """
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    kinds = tuple(several)
+    for one in kinds:
+        # What annotations name has classes in it, too.
+        if not (isinstance(one, type) or get_origin(one) or hasattr(one, "__value__")):
+            raise DefinitionError(
+                "types= are classes that stored values may be of, as in types=[Name]; "
+                f"{short(one)} is none"
+            )
+    return kinds
+
+
 def classes_of(
     schema: object, types: Iterable[object] = (), aliases: Mapping[str, type] | None = None
 ) -> Classes:
@@ -77,19 +119,14 @@ def classes_of(
         aliases: Classes by the names under which they were stored.
 
     Raises:
-        DefinitionError: An alias is no class.
+        DefinitionError: One of them is no class, or no name of a class.
     """
     from pocoflow.values import NO_ALIASES, Classes  # not loaded by those who store nothing
 
-    for name, kind in (aliases or {}).items():
-        if not isinstance(kind, type):
-            raise DefinitionError(
-                f"aliases={{{name!r}: {short(kind)}}}: the class that has another name now, as in "
-                "aliases={'old_module:Name': Name}"
-            )
+    check_aliases(aliases)
     return Classes(
         schema_types(schema),
-        supplied=types,
+        supplied=types_of(types),
         aliases=aliases or NO_ALIASES,
         fields=field_types(schema),
     )

@@ -157,13 +157,35 @@ def _is_users(function: Any) -> bool:
 
 def _model(node: dict[str, Any]) -> dict[str, Any]:
     """An instance whose fields are looked at, and nothing of which is made again."""
-    kind, is_root = node.get("generic_origin") or node["cls"], node.get("root_model")
-    inner = _call(attrgetter("root" if is_root else "__dict__"))
-    fields = node["schema"]
+    is_root = node.get("root_model")
+    fields = _configured(node["schema"], node, is_root)
+    return _instance(node, attrgetter("root" if is_root else "__dict__"), fields)
+
+
+def _dataclass(node: dict[str, Any]) -> dict[str, Any]:
+    """The same; what only ``__init__`` takes is no field of an instance."""
+    kept = [one for one in node["schema"]["fields"] if not one.get("init_only")]
+    fields = {one["name"]: {"type": "model-field", "schema": one["schema"]} for one in kept}
+    checked = _configured({"type": "model-fields", "fields": fields}, node)
+    return _instance(node, partial(_attributes, tuple(fields)), checked)
+
+
+def _attributes(names: tuple[str, ...], instance: object) -> dict[str, Any]:
+    return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
+
+
+def _instance(
+    node: dict[str, Any], look: Callable[[Any], Any], fields: dict[str, Any]
+) -> dict[str, Any]:
+    kind = node.get("generic_origin") or node["cls"]
+    return {"type": "chain", "steps": [{"type": "is-instance", "cls": kind}, _call(look), fields]}
+
+
+def _configured(fields: Any, node: dict[str, Any], is_root: object = None) -> dict[str, Any]:
     if len(config := node.get("config", {})) > 1:  # more than a title
         fields = {"type": "model", "cls": _Scratch, "schema": fields, "config": config}
         fields["root_model"] = is_root
-    return {"type": "chain", "steps": [{"type": "is-instance", "cls": kind}, inner, fields]}
+    return fields  # type: ignore[no-any-return]
 
 
 class _Scratch:
@@ -179,10 +201,6 @@ class _Scratch:
 
 def _call(function: Callable[[Any], Any]) -> dict[str, Any]:
     return {"type": "function-plain", "function": {"type": "no-info", "function": function}}
-
-
-def _dataclass(node: dict[str, Any]) -> dict[str, Any]:
-    return {**node, "post_init": False, "revalidate_instances": "never"}
 
 
 def _model_fields(node: dict[str, Any]) -> dict[str, Any]:

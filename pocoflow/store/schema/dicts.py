@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import is_dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaValidator
-from typing_extensions import is_typeddict
+from typing_extensions import TypedDict, is_typeddict
 
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import (
@@ -55,6 +56,23 @@ class DictSchema:
         return self.check(
             owner, {}, {key: given[key] for key in (*self.source, *given) if key in given}
         )
+
+    def from_json(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of JSON values, by the types of their keys; others are as they are.
+
+        Raises:
+            ValidationError: A value does not fit.
+            ValueError: It is no JSON value.
+        """
+        made = dict(given)
+        known = {key: _hint(self.source[key]) for key in given if key in self.source}
+        if known:
+            make: Any = TypedDict
+            kind = make("Inputs", known)
+            kind.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+            text = json.dumps({key: given[key] for key in known}, allow_nan=False)
+            made |= TypeAdapter(kind).validate_json(text, strict=True)
+        return made
 
     def check(
         self,
@@ -235,3 +253,7 @@ def _instance_of(key: str, expected: Any) -> _Check:
 
 def _takes_bool(kinds: tuple[type, ...]) -> bool:
     return any(kind in (bool, object) for kind in kinds)
+
+
+def _hint(expected: Any) -> Any:
+    return Union[expected] if isinstance(expected, tuple) else expected  # noqa: UP007 - of a tuple

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -98,6 +99,29 @@ class ModelSchema:
             elif key not in lost and not self._fields[key].is_required():
                 values[key] = self._default(owner, values, key)
         return values | self._checked_whole(owner, {}, values, values)
+
+    def from_json(self, given: Mapping[str, Any]) -> BaseModel:
+        """An instance of the model of JSON values, which may lack fields that are set later.
+
+        Validators see each value once. What is lacking is unset in it, and has no default yet.
+
+        Raises:
+            ValidationError: A value does not fit.
+            ValueError: It is no JSON value.
+        """
+        text = json.dumps(dict(given), allow_nan=False)
+        try:
+            return self.source.model_validate_json(text, strict=True, by_alias=False, by_name=True)
+        except ValidationError as exc:
+            if all(one["type"] != "missing" or len(one["loc"]) > 1 for one in exc.errors()):
+                raise
+        core = self._parts.fields
+        inner = core["schema"] if core["type"] == "definitions" else core
+        chosen = {**inner, "fields": {k: v for k, v in inner["fields"].items() if k in given}}
+        core = chosen if inner is core else {**core, "schema": chosen}
+        read = SchemaValidator(core, self._parts.config).validate_json
+        values, *_ = read(text, strict=True, by_alias=False, by_name=True)
+        return _instance(self.source, values)
 
     def _validated(self, owner: str, given: Mapping[str, Any]) -> BaseModel | None:
         """The model of raw input; ``None`` if that only lacks fields which are set later."""
@@ -354,7 +378,8 @@ class ModelSchema:
                     made[key] = self._assigned(owner, made, key, values[key])
             for key in same & self._parts.shaped:
                 self._note(key, values[key])
-            self.hold(owner, made, same)
+            # An instance is taken as it is where the field has another definition now, too.
+            self.hold(owner, made, same | (made.keys() - self._parts.shaped))
             if len(same) == len(own) == len(made):
                 return {key: made[key] for key in own}
             lost = {*without, *made}
@@ -382,8 +407,10 @@ class ModelSchema:
         # An instance is taken by them as it is, so what does not fit in one is as it was.
         old = self._fields.keys() & values.keys() - self._unlike
         wrong = {key for key in old if self._misfit(key, values[key]) is not None}
-        if any(made[key] is values[key] for key in wrong):
-            raise exc from None
+        shaped = self._parts.shaped
+        for key in wrong:
+            if made[key] is values[key] or (key not in shaped and self._misfit(key, made[key])):
+                raise exc from None
         kept = {key: values[key] for key in (same - wrong) & self._fields.keys()}
         return self._noted({**made, **kept})
 

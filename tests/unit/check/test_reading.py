@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import pytest
 from pydantic import BaseModel, Field, PrivateAttr, computed_field, field_validator
 
-from pocoflow import END, Flow, Node, Store, fields, key, node
+from pocoflow import END, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.check import type_rules
 from pocoflow.errors import PocoflowError
 
@@ -237,6 +237,23 @@ MISSED_BEFORE = {
     "a display": ("", "store['tags'] = {'a': prep}", ("PF203", "error")),
     "a text that is put together": ("", "store.update(n=f'{prep}')", ("PF203", "error")),
     "a constant that a validator refuses": ("", "store['even'] = []", ("PF203", "warning")),
+    "removed if it is there, then read": (
+        "try:\n    del store['q']\nexcept KeyError:\n    pass\nreturn store['q']",
+        "",
+        ("PF301", "error"),
+    ),
+    "an attribute of the store": ("", "store.out = ''", ("PF201", "warning")),
+    "an attribute that is read": ("return store.late", "", ("PF201", "warning")),
+    "an attribute that is counted up": ("", "store.n += 1", ("PF201", "warning")),
+    "a method that stores do not have": ("return store.take('q')", "", ("PF201", "warning")),
+    "a misspelt attribute by name": ("", "getattr(store.state, 'outt')", ("PF201", "error")),
+    "a value set by name": ("", "setattr(store.state, 'n', 'x')", ("PF203", "error")),
+    "a value removed by name": (
+        "delattr(store.state, 'q')\nreturn store['q']",
+        "",
+        ("PF301", "error"),
+    ),
+    "a question by name": ("return hasattr(store.state, 'outt')", "", ("PF201", "warning")),
 }
 
 
@@ -279,6 +296,114 @@ def test_what_a_node_before_has_removed_is_missing() -> None:
     (found,) = flow.validate()
     assert (found.code, found.node) == ("PF301", "reads")
     assert found.message.endswith("on the path writes -> removes -> reads: 'removes' removes it")
+
+
+REMOVED = {
+    "if it is there": "try:\n    del store['q']\nexcept KeyError:\n    pass",
+    "or the error is told": "try:\n    store.pop('q')\nexcept KeyError as exc:\n    print(exc)",
+    "as an attribute": "try:\n    del store.state.q\nexcept AttributeError:\n    pass",
+    "and the error suppressed": "with contextlib.suppress(KeyError):\n    del store['q']",
+    "with all": "store.clear()",
+    "with all but another": "store.clear()\nstore['late'] = 'x'",
+    "in one of two ways": "if store['n']:\n    store.clear()\nelse:\n    del store['q']",
+}
+
+
+@pytest.mark.parametrize("how", REMOVED)
+@pytest.mark.parametrize("where", ["a node", "a branch", "one of two branches"])
+def test_what_is_not_there_on_any_way_is_missing_later(how: str, where: str) -> None:
+    """However it was removed, also in a parallel branch, the next node that reads it is told."""
+    removes, reads = made("", REMOVED[how]), made("return store['q']", "")
+    first: Any = Parallel(removes, name="p") if where == "a branch" else removes
+    if where == "one of two branches":
+        first = Parallel(removes, Node(name="other"), name="p")
+    flow = Flow(first, schema=S, inputs=(fields(S).q,), outputs=()).then(first, reads)
+    assert [(one.code, one.severity) for one in flow.validate()] == [("PF301", "error")]
+    flow = Flow(first, schema=S, inputs=(fields(S).q,), outputs=(), ignore=("PF",))
+    with pytest.raises(KeyError):
+        flow.then(first, reads).run({"q": "x"})
+
+
+KEPT = {
+    "given again": "try:\n    del store['q']\nexcept KeyError:\n    store['q'] = 'x'",
+    "given after all was removed": "store.clear()\nstore['q'] = 'x'",
+    "removed on one way": "if store['n']:\n    store.clear()",
+    "removed by somebody else, perhaps": "try:\n    int('x')\nexcept Exception:\n    pass",
+    "looked for": "try:\n    store['q']\nexcept KeyError:\n    store['q'] = 'x'",
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_what_may_be_there_is_not_missing(how: str) -> None:
+    """Nothing is said of a key that some way leaves there, or gives again."""
+    gives, reads = made("", KEPT[how]), made("return store['q']", "")
+    for first in (gives, Parallel(gives, Node(name="other"), name="p")):
+        start: Any = first
+        flow = Flow(start, schema=S, inputs=(fields(S).q,), outputs=()).then(start, reads)
+        assert [one for one in flow.validate() if one.code == "PF301"] == []
+
+
+class Told(Node):
+    def exec(self, prep_result: Any) -> str:
+        return "r"
+
+    def post(self, store: Store[S], prep_result: Any, exec_result: Any) -> None:
+        store["n"] = exec_result
+
+
+class Prepared(Node):
+    def prep(self, store: Store[S]) -> list[str]:
+        return []
+
+    def post(self, store: Store[S], given: Any, exec_result: Any) -> None:
+        store.state.n = given
+
+
+class Declared(Node[Any, str, str]):
+    def exec(self, prep_result: Any):  # type: ignore[no-untyped-def]
+        return "r"
+
+    def post(self, store, prep_result, exec_result):  # type: ignore[no-untyped-def]
+        store["n"] = exec_result
+
+
+class Saved(Told):
+    def exec_fallback(self, prep_result: Any, exc: Exception) -> str:
+        return "x"
+
+
+class Perhaps(Told):
+    def exec_fallback(self, prep_result: Any, exc: Exception) -> Any:
+        return 1
+
+
+class OfTwo(Told):
+    def exec_fallback(self, prep_result: Any, exc: Exception) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("kind", [Told, Prepared, Declared, Saved])
+def test_a_parameter_of_post_is_what_the_phase_before_says_that_it_returns(
+    kind: type[Node],
+) -> None:
+    """An annotation of ``exec``, ``prep`` or the class counts where ``post`` has none."""
+    flow = Flow(kind(), schema=S, inputs=(), outputs=())
+    assert [(one.code, one.severity) for one in flow.validate()] == [("PF203", "error")]
+
+
+@pytest.mark.parametrize("kind", [Perhaps, OfTwo])
+def test_nothing_is_known_of_a_result_that_another_phase_may_give(kind: type[Node]) -> None:
+    """A fallback that may give what fits makes it no error, and so does middleware."""
+    flow = Flow(kind(), schema=S, inputs=(), outputs=())
+    assert [one for one in flow.validate() if one.severity == "error"] == []
+
+    def counted(attempt: Any) -> Any:
+        yield
+        return 1
+
+    flow = Flow(Told(), schema=S, inputs=(), outputs=()).use(attempt=counted)
+    assert flow.validate() == []
+    assert flow.run({"q": "", "late": ""})["n"] == 1
 
 
 def test_an_action_that_a_class_never_returns_is_a_warning() -> None:

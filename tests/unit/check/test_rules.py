@@ -1,7 +1,9 @@
 """Each rule finds what its example shows, and nothing in the example repaired."""
 
 import linecache
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,9 +20,9 @@ def flow_of(program: str, name: str) -> Any:
     """The flow of a program; its source can be read, as that of a file."""
     text = f"{PRELUDE}\n\n{program}"
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(text, name, "exec"), names)  # noqa: S102
-    return names["flow"]
+    module: Any = sys.modules.setdefault("example", ModuleType("example"))
+    exec(compile(text, name, "exec"), vars(module))  # noqa: S102
+    return module.flow
 
 
 @pytest.mark.parametrize("code", SHOWN)

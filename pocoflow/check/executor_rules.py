@@ -1,0 +1,106 @@
+"""PF407: nodes that no executor can be given."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from types import FunctionType, UnionType
+from typing import Any, Union, get_origin
+
+from pocoflow.check.call_rules import exec_functions, is_context, value_of
+from pocoflow.check.class_rules import hints_of
+from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.source import definition_of
+from pocoflow.check.storage_rules import exec_types, not_storable
+from pocoflow.check.subject import Subject
+from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.references import refer
+from pocoflow.messages import type_label
+from pocoflow.nodes.annotations import awaited, is_variable, plain, type_arguments
+from pocoflow.nodes.base import BatchNode, Node
+from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.resources import Resource, declared, is_opened
+from pocoflow.nodes.settings import where_to
+
+EXECUTORS = "PF407"
+
+_HERE = ", or call it in the process of the run: executor='here'"
+
+
+def check_executors(subject: Subject) -> Iterator[Finding]:
+    """What executors are to be given, and cannot be."""
+    if not subject.sends:
+        return
+    files = () if subject.where is None else (subject.where[0],)
+    for name, place in subject.nodes:
+        node = place.node
+        if not place.travels:
+            found = _without_effect(node)
+        elif where_to(node, subject.executor) is None:
+            continue
+        else:
+            found = _refused(place, files)
+        for what, fix, severity in found:
+            where = place_of(node)
+            yield subject.finding(EXECUTORS, what, fix, node=name, where=where, severity=severity)
+
+
+_Found = Iterator[tuple[str, str, Severity]]
+
+
+def _without_effect(node: Node[Any, Any, Any]) -> _Found:
+    if node.executor not in (None, "here"):
+        what = "it has an executor, and no exec that could be called there"
+        yield what, "leave executor out, or give it to the nodes inside", "error"
+
+
+def _refused(place: GraphNode, files: tuple[str, ...]) -> _Found:
+    node = place.node
+    reference = refer(node, files)
+    if isinstance(reference, str):
+        what = f"an executor calls its exec, and cannot be told which node it is: {reference}"
+        yield what, f"define it, or its flow, at the top of a module{_HERE}", "error"
+    for said, hints in (("is called with", _taken(node)), ("returns", exec_types(place))):
+        for hint in hints:
+            if (bad := not_storable(hint)) is not None:
+                what = f"an executor calls its exec, which {said} {type_label(bad)}: that cannot"
+                is_one_of = get_origin(plain(hint)) in (Union, UnionType)
+                severity: Severity = "warning" if is_one_of else "error"
+                yield f"{what} be sent", f"send values{_HERE}", severity
+                break
+    opened = [one for one in declared(node) if is_opened(one)]
+    for key in dict.fromkeys((*declared(node), *_asked_for(place))):
+        if key not in opened:
+            what = f"an executor calls its exec, which needs {key!r}: no worker opens it"
+            fix = "give the key open=..., and name it in resources of the node's class"
+            yield what, f"{fix}{_HERE}", "error"
+
+
+def _taken(node: Node[Any, Any, Any]) -> list[Any]:
+    """The types of what ``exec`` is called with, as far as the node says."""
+    if isinstance(node, FunctionNode):
+        hints = node.signature.hints
+        fields = (one.name for one in node.signature.parameters if one.resource is None)
+        return [hints[name] for name in fields if name in hints]
+    kind: Any = type(node)
+    if isinstance(node, BatchNode):
+        given = [type_arguments(kind, BatchNode)[0]]
+    else:
+        prep = kind.prep if isinstance(kind.prep, FunctionType) else None
+        given = [hints_of(prep).get("return")] if prep is not None else []
+        given.append(type_arguments(kind, Node)[0])
+    return [awaited(one) for one in given if one is not None and not is_variable(one)]
+
+
+def _asked_for(place: GraphNode) -> list[Resource]:
+    """The resources that ``exec`` asks for, as far as its source shows."""
+    found: list[Resource] = []
+    for function in exec_functions(place):
+        known = definition_of(function)
+        for one in [] if known is None else ast.walk(known[0]):
+            if isinstance(one, ast.Subscript) and is_context(one.value, function):
+                key = value_of(one.slice, function)
+                if isinstance(key, Resource):
+                    found.append(key)
+    return found

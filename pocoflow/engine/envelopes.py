@@ -1,0 +1,172 @@
+"""What travels between the process of a run and a worker: names, and values as they are stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pocoflow.graph.references import Reference
+from pocoflow.nodes.spending import Amounts, Budget
+from pocoflow.values.exceptions import Thrown
+from pocoflow.values.failures import Failure
+
+
+class Sent(NamedTuple):
+    """An ``exec`` on its way to a worker.
+
+    Attributes:
+        node: Where the node is found there.
+        given: What ``exec`` is called with, as text.
+        letter: The :class:`Letter` that goes with it, as text.
+    """
+
+    node: Reference
+    given: str
+    letter: str
+
+
+class Brought(NamedTuple):
+    """What came of it, on its way back.
+
+    Attributes:
+        result: The result, as text; empty if there is none.
+        reply: The :class:`Reply` that comes with it, as text.
+    """
+
+    result: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The budgets of a run, for a worker.
+
+    Attributes:
+        budgets: Those of the run: in what, how much, and what others have spent.
+        of_node: That of the node.
+    """
+
+    budgets: Sequence[tuple[str, Amounts, Amounts | None]]
+    of_node: Amounts
+
+    @classmethod
+    def of(cls, budgets: Sequence[Budget], of_node: Amounts) -> Limits:
+        """Budgets as they stand now."""
+        own = [
+            (one.where, dict(one.limits), None if one.others is None else dict(one.others.amounts))
+            for one in budgets
+        ]
+        return cls(own, dict(of_node))
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a worker is told of a run.
+
+    Attributes:
+        home: The process of the run.
+        run: Its id, the name of its flow, and its token.
+        node: The name of the node, and those of the flows and branches around it.
+        path: The latter.
+        step: As in the context of the run; likewise ``branches``, ``count``, ``attempt``, ``item``
+            and ``mark``.
+        state: What the node has of its own.
+        keeps: Whether what calls return is wanted.
+        emits: Whether what is emitted is wanted.
+        calls: What calls have returned, as text by key.
+        errors: What the attempts before have raised.
+        spent: What the node has spent, and all others.
+        limits: The budgets; ``None`` without any.
+        level: The level of the root logger.
+        variables: Context variables, with their values; without one, a variable is not set.
+        trace: The trace context, as the headers of OpenTelemetry.
+    """
+
+    home: str
+    run: tuple[str, str, str]
+    node: str
+    path: tuple[str, ...]
+    step: int
+    branches: tuple[tuple[int, int], ...]
+    count: int
+    attempt: int
+    item: int | None
+    mark: str
+    state: Mapping[str, Any]
+    keeps: bool
+    emits: bool
+    calls: Mapping[str, str]
+    errors: tuple[Failure, ...]
+    spent: tuple[Mapping[str, Decimal | None], ...]
+    limits: Limits | None
+    level: int
+    variables: Sequence[tuple[Reference, tuple[Any, ...]]]
+    trace: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeCall:
+    """A journaled call that has returned in a worker.
+
+    Attributes:
+        key: What it is known by in the step, or item.
+        result: What it returned, as text.
+        awaited: Whether that was awaited.
+        elapsed: Seconds that it took.
+        spent: What was spent in it.
+    """
+
+    key: str
+    result: str
+    awaited: bool
+    elapsed: float
+    spent: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a worker tells of an ``exec`` that is over.
+
+    Attributes:
+        error: What was raised, if anything.
+        emitted: What was emitted.
+        records: What was logged: the attributes of the records.
+        calls: The journaled calls that have returned.
+        used: The keys of all calls that ``exec`` has asked for.
+        last: The key of the last of them; empty if there is none.
+        is_of_call: Whether a call has raised the error.
+        is_refused: Whether the error says that a budget is spent.
+        spent: What was spent outside of calls.
+        remarks: What people should know.
+        variables: The values of context variables that were set, by their numbers.
+    """
+
+    error: Thrown | None = None
+    emitted: Sequence[Any] = ()
+    records: Sequence[Mapping[str, Any]] = ()
+    calls: Sequence[MadeCall] = ()
+    used: Sequence[str] = ()
+    last: str = ""
+    is_of_call: bool = False
+    is_refused: bool = False
+    spent: Sequence[Amounts] = ()
+    remarks: Sequence[str] = ()
+    variables: Sequence[tuple[int, Any]] = ()
+
+
+_process = os.urandom(8).hex()
+
+
+def here() -> str:
+    """What tells this process from all others, those forked from it included."""
+    return f"{_process}-{os.getpid()}"
+
+
+def values_of(variables: Iterable[ContextVar[Any]]) -> list[tuple[Any, ...]]:
+    """The values of context variables in this context; nothing for one that is not set."""
+    context = copy_context()
+    return [(context[one],) if one in context else () for one in variables]

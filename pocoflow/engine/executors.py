@@ -1,0 +1,245 @@
+"""What calls ``exec`` elsewhere: which executor is given which node, and under which name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextvars import ContextVar
+from typing import Any
+
+from pocoflow import values as codec
+from pocoflow.engine.envelopes import Brought, Letter, Reply, Sent
+from pocoflow.errors import DecodeError, DefinitionError, ExecutorError, NotStorableError
+from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.references import Reference, refer, refer_to_variable
+from pocoflow.logging import OwnLogger
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.resources import Resource, declared
+from pocoflow.nodes.settings import GivesExecutor, Where, where_to
+from pocoflow.values.exceptions import Thrown
+from pocoflow.values.failures import add_note
+
+_log = OwnLogger("flow")
+
+Serve = Callable[[Sent], Brought]
+"""The function that executors are given."""
+
+
+class Executors:
+    """The executors of the runs of a flow.
+
+    Args:
+        of_flow: That of the flow.
+        carry: The context variables that travel along.
+        files: The files of the modules in which nodes may be found.
+        serve: The function that executors are given.
+    """
+
+    def __init__(
+        self,
+        of_flow: Where,
+        carry: Iterable[ContextVar[Any]],
+        files: Iterable[str],
+        serve: Serve,
+    ) -> None:
+        self._of_flow, self._files, self._serve = of_flow, tuple(files), serve
+        self._known: dict[int, tuple[GraphNode, Reference]] = {}
+        self.variables: list[tuple[ContextVar[Any], Reference]] = []
+        for variable in carry:
+            reference = refer_to_variable(variable)
+            if isinstance(reference, str):
+                raise DefinitionError(f"Flow(carry=...), {variable.name!r}: {reference}")
+            self.variables.append((variable, reference))
+
+    def of(self, place: GraphNode) -> GivesExecutor | None:
+        """What calls ``exec`` of a node; ``None`` for this process."""
+        return where_to(place.node, self._of_flow) if place.travels else None
+
+    def resources(self, graph: Graph) -> Mapping[Resource, str]:
+        """What the nodes of a run take from it, each with the name of a node that does.
+
+        What a function takes is opened where it is called; a class may ask for it in other phases.
+        """
+        found: dict[Resource, str] = {}
+        for path, level in graph.levels():
+            for place in level.nodes.values():
+                is_away = isinstance(place.node, FunctionNode) and self.of(place) is not None
+                if place.reachable and place.inner is None and not is_away:
+                    for key in declared(place.node):
+                        found.setdefault(key, label(place.name, path))
+        return found
+
+    def reference(self, place: GraphNode) -> tuple[Reference, Mapping[str, Any]]:
+        """Under which name a node is found elsewhere, and what it has of its own.
+
+        Raises:
+            DefinitionError: It is not found.
+        """
+        known = self._known.get(id(place.node))
+        if known is not None and known[1].kind != "class":
+            return known[1], {}
+        found = refer(place.node, self._files)
+        if isinstance(found, str):
+            raise DefinitionError(f"node {place.name!r} cannot be sent to an executor: {found}")
+        self._known[id(place.node)] = place, found[0]
+        return found
+
+    def trip(self, gives: GivesExecutor, node: Reference, given: Any, letter: Letter) -> Trip:
+        """A call of ``exec`` that is to be made."""
+        return Trip(self._serve, gives, (node, given, letter))
+
+
+class Trip:
+    """One call of ``exec`` by an executor.
+
+    Args:
+        serve: The function that the executor is given.
+        gives: The executor, or what gives it.
+        what: The node, what ``exec`` is called with, and the letter that goes along.
+    """
+
+    def __init__(
+        self, serve: Serve, gives: GivesExecutor, what: tuple[Reference, Any, Letter]
+    ) -> None:
+        self._serve, self._gives = serve, gives
+        self._node, self._given, self._letter = what
+        self._is_given_up = False
+        self._future: Future[Future[Brought]] = Future()
+
+    def begin(self) -> Future[Future[Brought]]:
+        """Send it; the future of what the executor gives, which never raises.
+
+        Raises:
+            NotStorableError: What ``exec`` is called with cannot be stored.
+            ExecutorError: The executor takes nothing any more.
+        """
+        given = self._text("what prep gave", self._given)
+        letter = self._text("what travels along", self._letter)
+        inner = self._submit(Sent(self._node, given, letter))
+        outer = self._future
+
+        def back(done: Future[Brought]) -> None:
+            if outer.set_running_or_notify_cancel():
+                outer.set_result(done)
+            elif not done.cancelled():
+                _log.warning(
+                    "%s: what an executor brought back is ignored, as the run does not wait for "
+                    "it any more",
+                    self._said,
+                )
+
+        def stop(done: Future[Future[Brought]]) -> None:
+            if done.cancelled() and inner.cancel():
+                _log.info(
+                    "%s was taken back from the executor; if a worker had begun with it, what "
+                    "comes of it is ignored",
+                    self._said,
+                )
+
+        outer.add_done_callback(stop)
+        inner.add_done_callback(back)
+        if self._is_given_up:
+            outer.cancel()
+        return outer
+
+    def _text(self, what: str, value: object) -> str:
+        try:
+            return codec.dumps(value)
+        except NotStorableError as exc:
+            said = f"exec of node {self._letter.node!r} cannot be sent to an executor, as {what}"
+            hint = "give values, or call it in the process of the run: executor='here'"
+            exc.args = (f"{said} cannot be stored: {exc}; {hint}",)
+            raise
+
+    def give_up(self) -> None:
+        """Ignore what comes of it."""
+        self._is_given_up = True
+        self._future.cancel()
+
+    @property
+    def _said(self) -> str:
+        letter = self._letter
+        item = "" if letter.item is None else f", item {letter.item}"
+        return (
+            f"run {letter.run[0]!r}: exec of node {letter.node!r} (step {letter.step}{item}, "
+            f"attempt {letter.attempt})"
+        )
+
+    def _submit(self, sent: Sent) -> Future[Brought]:
+        gives = self._gives
+        for is_last in (False, True):
+            executor = _executor(gives)
+            try:
+                return executor.submit(self._serve, sent)
+            except Exception as exc:
+                _forget(gives, executor)
+                if is_last or isinstance(gives, Executor):
+                    raise self._lost(exc) from exc
+        raise AssertionError
+
+    def finish(self, done: Future[Brought]) -> tuple[Reply, Any, BaseException | None]:
+        """What came of it: what the worker tells, the result, and what was raised.
+
+        Raises:
+            ExecutorError: The executor has not brought it back.
+        """
+        try:
+            brought = done.result()
+        except (Exception, CancelledError) as exc:
+            if isinstance(exc, BrokenExecutor):
+                _forget(self._gives)
+            raise self._lost(exc) from exc
+        reply: Reply = codec.loads(brought.reply)
+        if reply.error is not None:
+            return reply, None, reply.error.raised(self._strange)
+        try:
+            return reply, codec.loads(brought.result), None
+        except DecodeError as exc:
+            return reply, None, exc.about(f"{self._said}: its result cannot be read here")
+
+    def _lost(self, exc: BaseException) -> ExecutorError:
+        why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        if isinstance(exc, BrokenExecutor) and isinstance(self._gives, Executor):
+            why += (
+                "; this executor takes nothing any more: give the flow a function that gives one, "
+                "which is called again then"
+            )
+        return ExecutorError(f"{self._said} was not brought back by its executor: {why}")
+
+    def _strange(self, thrown: Thrown) -> ExecutorError:
+        error = ExecutorError(
+            f"{self._said} raised {thrown.type_name}, which cannot be made again here: "
+            f"{thrown.message}",
+            thrown.type_name,
+        )
+        add_note(error, f"pocoflow: raised in a worker:\n{thrown.trace.rstrip()}")
+        return error
+
+
+_guard = threading.Lock()
+_given: dict[Callable[[], Executor], Executor] = {}
+"""What functions have given in this process."""
+
+
+def _executor(gives: GivesExecutor) -> Executor:
+    if isinstance(gives, Executor):
+        return gives
+    with _guard:
+        if gives not in _given:
+            made: object = gives()
+            if not isinstance(made, Executor):
+                raise DefinitionError(
+                    f"executor={gives!r} gave {type(made).__name__}, which is no executor of "
+                    "concurrent.futures"
+                )
+            _given[gives] = made
+        return _given[gives]
+
+
+def _forget(gives: GivesExecutor, executor: Executor | None = None) -> None:
+    """Ask for another one next time."""
+    if not isinstance(gives, Executor):
+        with _guard:
+            if executor is None or _given.get(gives) is executor:
+                _given.pop(gives, None)

@@ -1,0 +1,347 @@
+"""Resources that a run opens itself: entered before its first node, left at its end.
+
+What is opened for each run is entered and left by its line, in its context and, where that awaits,
+in its task, as ``with`` and ``async with`` around the run would do it. What is opened once for the
+process is entered outside of all runs, an asynchronous one in a task of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
+
+from pocoflow.cleanup import at_exit
+from pocoflow.engine.asking import Paused
+from pocoflow.engine.effects import Await, Effect, Finish, Steps
+from pocoflow.engine.outcomes import Raised, opened, own
+from pocoflow.errors import ResourceError
+from pocoflow.logging import OwnLogger
+from pocoflow.nodes.context import RunContext
+from pocoflow.nodes.resources import (
+    Resource,
+    check_kind,
+    is_awaited,
+    is_of_process,
+    manager_of,
+    opens_alike,
+)
+from pocoflow.values.failures import add_note
+
+if TYPE_CHECKING:
+    import asyncio
+
+_log = OwnLogger("flow")
+
+_Leave: TypeAlias = Callable[..., Any]
+"""``__exit__`` or ``__aexit__`` of what was entered."""
+
+
+class Remarks(Protocol):
+    """Where what people should know is put on record."""
+
+    def remark(self, text: str, /) -> None:
+        """Put it on record."""
+
+
+class Opens(Protocol):
+    """What has resources to open: a run, or an ``exec`` in a worker.
+
+    Attributes:
+        opens: The resources.
+        completed: Whether all that it does is on record.
+    """
+
+    opens: tuple[Resource, ...]
+    completed: bool
+
+    @property
+    def context(self) -> RunContext:
+        """Its context, which gets the objects."""
+
+    @property
+    def ledger(self) -> Remarks:
+        """Where what people should know is put on record."""
+
+    def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
+        """Call something that takes a moment, here or, off an event loop, through the driver."""
+
+
+def within(run: Opens, steps: Steps) -> Steps:
+    """Carry out the steps of a run while the resources are open that it has to open.
+
+    Raises:
+        ResourceError: What was opened is no context manager, or is of another class.
+        BaseException: Whatever the opening or the steps raised.
+    """
+    scope = _Scope(run)
+    try:
+        yield from scope.open()
+        yield from steps
+    except BaseException as exc:
+        yield from scope.close(None if isinstance(exc, Paused) else own(exc))
+        raise
+    yield from scope.close(None)
+
+
+class _Scope:
+    """What is open for one run."""
+
+    def __init__(self, run: Opens) -> None:
+        self._run = run
+        self._objects = run.context.resources = dict(run.context.resources)
+        self._left: list[tuple[Resource, _Leave, bool]] = []
+
+    def open(self) -> Steps:
+        """Open what the run has to open, in the order in which its nodes ask for it."""
+        for key in self._run.opens:
+            try:
+                yield from self._open(key)
+            except Exception as exc:
+                add_note(own(exc), f"pocoflow: in the opening of {key!r}")
+                raise
+
+    def _open(self, key: Resource) -> Steps:
+        of_process = is_of_process(key)
+        manager = None
+        if not is_awaited(key):
+            enter = self._share if of_process else self._enter
+            manager = yield from self._run.compute(enter, key)
+            if manager is None:
+                return
+        wait = self._share_async if of_process else self._enter_async
+        yield Await(wait(key, manager))
+
+    def _enter(self, key: Resource) -> Any:
+        """Enter a context manager; one that has to be awaited is returned."""
+        manager = manager_of(key)
+        if not hasattr(manager, "__enter__"):
+            return manager
+        found, leave = manager.__enter__(), manager.__exit__
+        self._left.append((key, leave, False))
+        self._put(key, found)
+        return None
+
+    async def _enter_async(self, key: Resource, manager: Any) -> None:
+        manager = manager_of(key) if manager is None else manager
+        found, leave = await manager.__aenter__(), manager.__aexit__
+        self._left.append((key, leave, True))
+        self._put(key, found)
+
+    def _share(self, key: Resource) -> Any:
+        found = _process[-1].enter(key)
+        if isinstance(found, _Awaited):
+            return found.manager
+        self._put(key, found)
+        return None
+
+    async def _share_async(self, key: Resource, manager: Any) -> None:
+        self._put(key, await _process[-1].enter_async(key, manager))
+
+    def _put(self, key: Resource, found: object) -> None:
+        check_kind(key, found, "gave, when it was opened,")
+        self._objects[key] = found
+
+    def close(self, error: BaseException | None) -> Generator[Effect, Any, None]:
+        """Close what is open, the last first, whatever happens meanwhile.
+
+        Raises:
+            BaseException: What is no ``Exception``, such as a Ctrl-C, once all is closed.
+        """
+        facts = (None, None, None)
+        if error is not None:
+            facts = (type(error), error, error.__traceback__)  # type: ignore[assignment]
+        raised: BaseException | None = None
+        while self._left:
+            key, leave, awaits = self._left.pop()
+            try:
+                yield Finish(_leaving(leave, facts, awaits), awaits)
+            except Exception as exc:  # noqa: BLE001 - how the run ends is decided already
+                if not _is_only(own(exc), error):
+                    self._tell(key, own(exc))
+            except BaseException as exc:  # noqa: BLE001 - raised below
+                raised = exc if exc is not error and raised is None else raised
+        if raised is not None:
+            raise raised
+
+    def _tell(self, key: Resource, error: Exception) -> None:
+        run = self._run
+        text = (
+            f"run {run.context.run_id!r}: {key!r} could not be closed ({type(error).__name__}: "
+            f"{error}); the run ends as it would have without that"
+        )
+        _log.warning("%s", text, exc_info=error)
+        if not run.completed:
+            run.ledger.remark(text)
+
+
+def _is_only(raised: BaseException, error: BaseException | None) -> bool:
+    """Whether it is the error of the run, or a group of nothing else, as of a task group."""
+    if isinstance(raised, BaseExceptionGroup):
+        return all(_is_only(one, error) for one in raised.exceptions)
+    return raised is error
+
+
+def _leaving(leave: _Leave, facts: tuple[object, object, object], awaits: bool) -> _Leave:
+    async def awaiting() -> object:
+        return await leave(*facts)
+
+    return awaiting if awaits else partial(leave, *facts)
+
+
+# -- once for the process ----------------------------------------------------------------------
+
+_PATIENCE = 5.0
+"""The exit of the interpreter waits so many seconds for a resource that closes on an event loop."""
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """A context manager that has to be awaited."""
+
+    manager: Any
+
+
+@dataclass(slots=True)
+class _Open:
+    """A resource of the process, and what opens it one at a time."""
+
+    key: Resource
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    found: list[object] = field(default_factory=list)
+
+
+class _Process:
+    """What is open for all runs of this process."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._open: dict[Resource, _Open] = {}
+        self._left: list[tuple[Resource, _Leave]] = []
+        self._on_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Resource, _Keeper]]
+        self._on_loops = WeakKeyDictionary()
+
+    def enter(self, key: Resource) -> object:
+        """The object of a resource, opened if this is the first to ask for it."""
+        with self._guard:
+            one = self._open.setdefault(key, _Open(key))
+        _check_alike(one.key, key)
+        with one.guard:  # who asks for another one does not wait for this one
+            if not one.found:
+                manager = Context().run(manager_of, key)
+                if not hasattr(manager, "__enter__"):
+                    return _Awaited(manager)
+                one.found.append(Context().run(manager.__enter__))
+                self._left.append((key, manager.__exit__))
+            return one.found[0]
+
+    async def enter_async(self, key: Resource, manager: Any) -> object:
+        """The object of a resource that has to be awaited, opened once on this event loop."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            keepers = self._on_loops.setdefault(loop, {})
+            keeper = keepers.get(key)
+            if keeper is None or keeper.is_over:
+                keeper = keepers[key] = _Keeper(key, manager)
+        _check_alike(keeper.key, key)
+        return await keeper.opened()
+
+    def close(self) -> None:
+        """Close what is open, the last first, at the end of the program."""
+        import asyncio
+
+        for loop, keepers in list(self._on_loops.items()):
+            while keepers:
+                key, keeper = keepers.popitem()
+                if loop.is_running() and not keeper.is_over:
+                    ends = asyncio.run_coroutine_threadsafe(keeper.close(), loop)
+                    _close(key, partial(ends.result, _PATIENCE))
+        while self._left:
+            key, leave = self._left.pop()
+            _close(key, partial(leave, None, None, None))
+
+
+class _Keeper:
+    """A task that opens a resource, and closes it when it is cancelled, as when its loop ends."""
+
+    def __init__(self, key: Resource, manager: Any) -> None:
+        import asyncio
+
+        self.key = key
+        self._ready: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._hold(manager), context=Context())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it could not be opened, or is closed."""
+        return self._task.done()
+
+    async def opened(self) -> object:
+        """The object, once it is open."""
+        import asyncio
+
+        return opened(await asyncio.shield(self._ready))
+
+    async def close(self) -> None:
+        """Close it."""
+        import asyncio
+
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _hold(self, manager: Any) -> None:
+        import asyncio
+
+        try:
+            manager = manager_of(self.key) if manager is None else manager
+            found = await manager.__aenter__()
+        except BaseException as exc:
+            is_usual = isinstance(exc, Exception)
+            text = f"{self.key!r} could not be opened before its event loop ended"
+            self._ready.set_result(Raised(exc if is_usual else ResourceError(text)))
+            if is_usual:
+                return
+            raise
+        self._ready.set_result(found)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        try:
+            await manager.__aexit__(None, None, None)
+        except Exception as exc:  # noqa: BLE001 - no run is there to be told
+            _log.warning("%r could not be closed", self.key, exc_info=exc)
+
+
+def _check_alike(known: Resource, key: Resource) -> None:
+    if not opens_alike(known, key):
+        raise ResourceError(
+            f"{key!r} is open in this process by another key, which opens it in another way: "
+            "import the key from where it is defined, or give one of them another name"
+        )
+
+
+def _close(key: Resource, close: Callable[[], object]) -> None:
+    try:
+        close()
+    except Exception as exc:  # noqa: BLE001 - the program ends
+        _log.warning("%r could not be closed", key, exc_info=exc)
+
+
+_process = [_Process()]
+
+
+@at_exit
+def _close_all() -> None:
+    _process[-1].close()
+
+
+if hasattr(os, "register_at_fork"):
+    # What is open is the other side's.
+    os.register_at_fork(after_in_child=lambda: _process.append(_Process()))

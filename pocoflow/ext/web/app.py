@@ -1,0 +1,261 @@
+"""``RunsApp``: the routes of the runs of a flow, to be mounted in Starlette or FastAPI."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pocoflow.address import check_name
+from pocoflow.errors import DatabaseBusyError, DefinitionError, NoDatabaseError, RunNotFoundError
+from pocoflow.ext.web.openapi import describe
+from pocoflow.ext.web.owned import Listing, Owned, OwnedRuns, Refusal, WebLimits
+from pocoflow.ext.web.sse import EventStream
+from pocoflow.flow.flow import Flow
+from pocoflow.values.json_text import read_json
+
+Who: TypeAlias = Callable[[Request], Awaitable[str | None] | str | None]
+"""Says who sends a request: a name that is one person's for ever, or ``None`` for a stranger."""
+
+T = TypeVar("T")
+
+_SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+_SOON = 2
+"""Seconds after which it makes sense to try once more while others write to the database."""
+
+_MOST = 1 << 33
+"""No event of a run has so high a number."""
+
+
+class RunsApp(Starlette):
+    """An application with the runs of a flow, each of which belongs to whoever started it.
+
+    A run is submitted, and a worker carries it on. It is started, looked at, followed, answered and
+    cancelled by its owner; to everybody else it is not there. Mount it where you like::
+
+        app.mount("/letters", RunsApp(flow, who=user_of))
+
+    ==============================================  ================================================
+    ``POST /runs``                                  start a run
+    ``GET /runs``                                   the owner's runs, the newest first
+    ``GET /runs/{id}``                              how a run stands, what it asks, its result
+    ``GET /runs/{id}/events``                       its committed events, as server-sent events
+    ``POST /runs/{id}/questions/{number}``          answer a question
+    ``POST /runs/{id}/cancel``                      ask it to stop
+    ``GET /openapi.json``                           all that as an OpenAPI description
+    ==============================================  ================================================
+
+    Args:
+        flow: The flow, which keeps its runs in a database.
+        who: Who sends a request, by a function that is given it, ``async`` or called in a thread.
+            What it returns is on record as the owner of a run. ``None`` is answered by 401; it
+            may raise an ``HTTPException``.
+        limits: What an owner may use.
+
+    Raises:
+        DefinitionError: There is no ``who``.
+        NoDatabaseError: The flow has no ``db_path``.
+    """
+
+    def __init__(self, flow: Flow[Any], *, who: Who, limits: WebLimits | None = None) -> None:
+        given: object = who
+        if not callable(given):
+            raise DefinitionError(
+                f"RunsApp(flow, who={given!r}): a function that is given a request and returns "
+                "who sends it, or None; without one, everybody could do everything"
+            )
+        if flow.db_path is None:
+            raise NoDatabaseError(
+                f"flow {flow.flow_name!r} keeps no runs, so there is nothing to serve: "
+                "give it a db_path"
+            )
+        self._who = who
+        self._limits = limits or WebLimits()
+        self._runs = OwnedRuns(flow, self._limits)
+        self._streams: Counter[str] = Counter()
+        routes = [
+            Route("/runs", self._closed(self._start, changes=True), methods=["POST"]),
+            Route("/runs", self._closed(self._list), methods=["GET"]),
+            Route("/runs/{run_id}", self._closed(self._look), methods=["GET"]),
+            Route("/runs/{run_id}/events", self._closed(self._follow), methods=["GET"]),
+            Route(
+                "/runs/{run_id}/questions/{question:int}",
+                self._closed(self._answer, changes=True),
+                methods=["POST"],
+            ),
+            Route(
+                "/runs/{run_id}/cancel", self._closed(self._cancel, changes=True), methods=["POST"]
+            ),
+            Route("/openapi.json", self._closed(self._describe), methods=["GET"]),
+        ]
+        super().__init__(
+            routes=routes,
+            exception_handlers={Refusal: _refused, HTTPException: _refused_by_http},
+        )
+
+    def openapi(self, prefix: str = "") -> dict[str, Any]:
+        """An OpenAPI description of the routes, by the schema of the flow and its questions.
+
+        Args:
+            prefix: Where the application is mounted.
+        """
+        return describe(self._runs, self._limits, prefix)
+
+    # -- who may ------------------------------------------------------------------------------
+
+    def _closed(
+        self, endpoint: Callable[[Request, Owned], Awaitable[Response]], *, changes: bool = False
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint for owners; one that changes something takes JSON alone.
+
+        A form of another site can be sent with the cookies of its visitor, but not as JSON.
+        """
+
+        async def handle(request: Request) -> Response:
+            owner = await self._owner(request)
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if changes and kind != "application/json":
+                raise Refusal(415, "send this as application/json")
+            try:
+                return await endpoint(request, owner)
+            except RunNotFoundError as exc:  # removed since it was looked at
+                raise Refusal(404, "there is no such run") from exc
+            except DatabaseBusyError as exc:
+                raise Refusal(503, "too many write at once", _SOON) from exc
+
+        return handle
+
+    async def _owner(self, request: Request) -> Owned:
+        if inspect.iscoroutinefunction(self._who):
+            found = await self._who(request)
+        else:
+            found = await run_in_threadpool(self._who, request)
+            if inspect.isawaitable(found):
+                found = await found
+        if found is None:
+            raise Refusal(401, "say who you are")
+        check_name("what who= returned", found)
+        return Owned(found)
+
+    # -- the routes ---------------------------------------------------------------------------
+
+    async def _start(self, request: Request, owner: Owned) -> Response:
+        body = await self._body(request)
+        run, is_new = await run_in_threadpool(self._runs.start, owner, body)
+        return _json(run, 202 if is_new else 200)
+
+    async def _list(self, request: Request, owner: Owned) -> Response:
+        asked: dict[str, Any] = dict(request.query_params)
+        if labels := request.query_params.getlist("label"):
+            asked["label"] = labels
+        try:
+            wanted = Listing.model_validate(asked)
+        except ValidationError as exc:
+            raise Refusal.of_values(("query",), exc) from exc
+        return _json(await run_in_threadpool(self._runs.page, owner, wanted))
+
+    async def _look(self, request: Request, owner: Owned) -> Response:
+        return _json(await run_in_threadpool(self._runs.look, owner, _run_id(request)))
+
+    async def _follow(self, request: Request, owner: Owned) -> Response:
+        run_id, after = _run_id(request), _after(request)
+        if await run_in_threadpool(self._runs.is_known, owner, run_id, after):
+            return Response(status_code=204, headers=_SAFE)  # so that a browser asks no more
+        if request.method == "HEAD":
+            return Response(media_type=EventStream.media_type, headers=_SAFE)
+        follow = partial(self._runs.flow.follow_async, owner.stored(run_id), after)
+        events = await run_in_threadpool(follow)
+        if self._streams[owner.name] >= self._limits.streams:
+            told = f"{self._limits.streams} streams are open, and no more are: close one"
+            raise Refusal(429, told, _SOON)
+        self._streams[owner.name] += 1
+        stream = EventStream(events, self._limits, partial(self._left, owner.name))
+        stream.headers.update(_SAFE)
+        return stream
+
+    def _left(self, owner: str) -> None:
+        self._streams[owner] -= 1
+        if not self._streams[owner]:
+            del self._streams[owner]
+
+    async def _answer(self, request: Request, owner: Owned) -> Response:
+        body = await self._body(request)
+        if not isinstance(body, dict) or body.keys() != {"answer"}:
+            raise Refusal.of_value(("body",), "an object with the key 'answer', and no other")
+        run_id, number = _run_id(request), request.path_params["question"]
+        answer = partial(self._runs.answer, owner, run_id, number, body["answer"])
+        return _json(await run_in_threadpool(answer))
+
+    async def _cancel(self, request: Request, owner: Owned) -> Response:
+        await self._body(request)
+        return _json(await run_in_threadpool(self._runs.cancel, owner, _run_id(request)))
+
+    async def _describe(self, request: Request, owner: Owned) -> Response:
+        root = str(request.scope.get("root_path", ""))
+        return _json(await run_in_threadpool(self.openapi, root))
+
+    async def _body(self, request: Request) -> Any:
+        """The JSON value of the body, which is counted as it comes."""
+        most = self._limits.body
+        too_large = Refusal(413, f"the body has more than {most} bytes")
+        said = request.headers.get("content-length", "")
+        if said.isdecimal() and len(said) < 20 and int(said) > most:
+            raise too_large
+        parts, size = [], 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise too_large
+                parts.append(part)
+        except ClientDisconnect as exc:
+            raise Refusal(400, "the body ends too early") from exc
+        if not size:
+            return {}
+        try:
+            return read_json(b"".join(parts).decode())
+        except ValueError as exc:
+            raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
+
+
+def _run_id(request: Request) -> str:
+    return str(request.path_params["run_id"])
+
+
+def _after(request: Request) -> int:
+    """The number of the last event that is known; what a browser says when it comes back counts."""
+    said = request.headers.get("last-event-id") or request.query_params.get("after") or "-1"
+    text = said.removeprefix("-") if said == "-1" else said
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MOST):
+        raise Refusal.of_value(("after",), "the number of an event, or -1")
+    return int(said)
+
+
+def _json(value: object, status: int = 200, **headers: str) -> Response:
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    content = json.dumps(value, allow_nan=False)
+    return Response(content, status, {**_SAFE, **headers}, "application/json")
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, Refusal)
+    again = {} if exc.again is None else {"Retry-After": str(exc.again)}
+    return _json({"detail": exc.detail}, exc.status, **again)
+
+
+async def _refused_by_http(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    return _json({"detail": exc.detail}, exc.status_code, **(exc.headers or {}))

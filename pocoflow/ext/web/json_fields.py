@@ -1,0 +1,178 @@
+"""What a run is given as JSON, and what has come of it as JSON, by the schema of its flow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_python
+
+from pocoflow.db import RunRow
+from pocoflow.flow.flow import Flow
+from pocoflow.logging import OwnLogger
+from pocoflow.store.schema import make_schema
+from pocoflow.values import has_marks
+from pocoflow.values.json_text import write_json
+
+_log = OwnLogger("web")
+
+
+class _Describing(GenerateJsonSchema):
+    """Describes what can be described; nothing is said of the rest."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> dict[str, Any]:
+        return {}
+
+
+class _Fields:
+    """Fields of the store of a flow, as JSON schemas."""
+
+    def __init__(self, flow: Flow[Any]) -> None:
+        self._flow = flow
+
+    def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> dict[str, Any]:
+        """The JSON schema of an object of some fields, with what it refers to as ``$defs``."""
+        schema: object = self._flow.schema
+        known: dict[str, Any] = {}
+        definitions: dict[str, Any] = {}
+        needed: list[str] = []
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            told = schema.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
+            definitions = told.get("$defs", {})
+            if "$ref" in told:  # of a model that contains itself
+                told = definitions[told["$ref"].rpartition("/")[2]]
+            known, needed = told.get("properties", {}), told.get("required", [])
+        elif isinstance(schema, Mapping):
+            for name in names:
+                known[name], found = _described(schema.get(name, Any), mode)
+                definitions |= found
+        made: dict[str, Any] = {
+            "type": "object",
+            "properties": {name: known.get(name, {}) for name in names},
+            "additionalProperties": False,
+            "$defs": definitions,
+        }
+        if required := [name for name in names if name in needed]:
+            made["required"] = required
+        return made
+
+
+def _described(hint: Any, mode: JsonSchemaMode) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        told = adapter.json_schema(mode=mode, schema_generator=_Describing)
+    except PydanticUserError:
+        return {}, {}
+    return told, told.pop("$defs", {})
+
+
+class Inputs(_Fields):
+    """What the owner of a run may give it: the inputs of the flow, and nothing else.
+
+    Those that the flow names (``Flow(inputs=...)``), or those that validation finds: what is read,
+    has no default and is written by no node.
+    """
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The keys of the inputs."""
+        return tuple(self._flow.proof().inputs)
+
+    def read(self, given: Mapping[str, Any]) -> Any:
+        """What the run is submitted with.
+
+        Raises:
+            ValidationError: A value does not fit the schema.
+            ValueError: A key is no input, or a value is nothing that can be read.
+        """
+        for key in given:
+            if key not in self.names:
+                known = ", ".join(map(repr, self.names)) or "none"
+                raise ValueError(f"there is no input {key!r} (inputs: {known})")
+        write_json(dict(given))
+        schema = make_schema(self._flow.schema)
+        return dict(given) if schema is None else schema.from_json(given)
+
+    def schema(self) -> dict[str, Any]:
+        """Their JSON schema."""
+        return self._schema_of(self.names, "validation")
+
+
+class Outputs(_Fields):
+    """What the owner of a run is shown of its store once it is completed.
+
+    The outputs that the flow names (``Flow(outputs=...)``), or else whatever was saved. What could
+    not be saved, and fields of a model that are excluded, are never shown.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The keys of the outputs; ``None`` for all."""
+        return self._flow.outputs
+
+    def of(self, row: RunRow) -> dict[str, Any]:
+        """The outputs of a completed run, as JSON values."""
+        schema: Any = self._flow.schema
+        store = self._flow.database.load_checkpoint(
+            row["run_id"], row["total_steps"] - 1, schema=schema, aliases=self._flow.aliases
+        )
+        found = {}
+        for key in store if self.names is None else self.names:
+            if key in store and not has_marks(store[key]) and not self._is_excluded(key):
+                try:
+                    found[key] = self._plain(key, store[key])
+                except (PydanticSerializationError, TypeError, ValueError) as exc:
+                    _log.warning("run %r: %r is not shown: %s", row["run_id"], key, exc)
+        return found
+
+    def _is_excluded(self, key: str) -> bool:
+        schema: object = self._flow.schema
+        if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+            return False
+        return key in schema.model_fields and bool(schema.model_fields[key].exclude)
+
+    def _plain(self, key: str, value: object) -> Any:
+        schema: object = self._flow.schema
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            made = schema.model_construct()
+            made.__dict__ = {key: value}
+            told = made.model_dump(mode="json", include={key}, warnings=False)
+            if key in told:
+                return plain(told[key])
+        return plain(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Their JSON schema."""
+        if self.names is not None:
+            return self._schema_of(self._shown(self.names), "serialization")
+        schema: object = self._flow.schema
+        fields: tuple[str, ...] = ()
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            fields = tuple(schema.model_fields)
+        elif isinstance(schema, Mapping):
+            fields = tuple(schema)
+        made = self._schema_of(self._shown(fields), "serialization")
+        return {**made, "additionalProperties": True}
+
+    def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if not self._is_excluded(name))
+
+
+def plain(value: object) -> Any:
+    """A value as JSON has it.
+
+    Raises:
+        PydanticSerializationError: It has no form in JSON.
+        ValueError: Likewise.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return to_jsonable_python(value, inf_nan_mode="null")
+    return value

@@ -1,0 +1,248 @@
+"""The OpenAPI description of the runs of a flow, by its schema and its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from pocoflow.ext.web.owned import Listing, OwnedRuns, Runs, Start, WebLimits, WholeRun
+from pocoflow.nodes.answer_types import answer_type, asks
+
+_JSON = "application/json"
+
+_PROBLEM = {
+    "type": "object",
+    "properties": {
+        "detail": {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "type": {"type": "string"},
+                            "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                            "msg": {"type": "string"},
+                        },
+                        "required": ["type", "loc", "msg"],
+                    },
+                },
+            ]
+        }
+    },
+    "required": ["detail"],
+}
+
+_REFUSALS = {
+    401: "nobody knows who you are",
+    404: "you have no such run, or it no such question",
+    409: "there is one already, or it is too late",
+    413: "the body is too large",
+    415: "the body is not said to be JSON",
+    422: "something in the request does not fit",
+    429: "you use as much as you may; Retry-After says when to try again",
+    503: "the database is busy; Retry-After says when to try again",
+}
+
+_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_NUMBER = {"name": "question", "in": "path", "required": True, "schema": {"type": "integer"}}
+_AFTER = {"type": "integer", "minimum": -1, "default": -1}
+
+
+def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
+    """The description.
+
+    Args:
+        runs: The runs.
+        limits: What is refused.
+        prefix: What stands before the paths.
+    """
+    name = runs.flow.flow_name
+    schemas = _Schemas(name)
+    ours: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (Start, "validation"),
+        (Listing, "validation"),
+        (WholeRun, "serialization"),
+        (Runs, "serialization"),
+    ]
+    _, told = models_json_schema(ours)
+    definitions = told["$defs"]
+    listing = definitions.pop("Listing")["properties"]
+    for one, schema in definitions.items():
+        schemas.put(one, schema)
+    problem = _content(_JSON, schemas.put("Problem", _PROBLEM))
+    inputs = schemas.put("Inputs", runs.inputs.schema())
+    result = schemas.put("Result", runs.outputs.schema())
+    schemas.known("Start")["properties"]["inputs"] = inputs
+    schemas.known("WholeRun")["properties"]["result"] = {"anyOf": [result, {"type": "null"}]}
+    answers = [schemas.put("Answer", one) for one in _answers(runs)] or [{}]
+    answer = schemas.put(
+        "Answering",
+        {
+            "type": "object",
+            "properties": {"answer": answers[0] if len(answers) == 1 else {"anyOf": answers}},
+            "required": ["answer"],
+            "additionalProperties": False,
+        },
+    )
+    run, several = schemas.reference("WholeRun"), schemas.reference("Runs")
+
+    def operation(
+        verb: str, about: str, good: Mapping[int, dict[str, Any]], *bad: int, **more: Any
+    ) -> dict[str, Any]:
+        refused = {str(code): {"description": _REFUSALS[code], **problem} for code in (401, *bad)}
+        taken = {str(code): one for code, one in good.items()}
+        made = {"operationId": f"{name}_{verb}", "summary": about, "tags": [name]}
+        return {**made, "responses": {**taken, **refused}, **more}
+
+    def body(schema: dict[str, Any]) -> dict[str, Any]:
+        about = f"at most {limits.body} bytes"
+        return {"description": about, "required": True, **_content(_JSON, schema)}
+
+    def given(schema: dict[str, Any], about: str = "done") -> dict[str, Any]:
+        return {"description": about, **_content(_JSON, schema)}
+
+    start = operation(
+        "start",
+        "Start a run",
+        {202: given(run, "it is queued"), 200: given(run, "it was started before, as it is now")},
+        *(409, 413, 415, 422, 429, 503),
+        requestBody=body(schemas.reference("Start")),
+    )
+    page = operation(
+        "list",
+        "List your runs, the newest first",
+        {200: given(several)},
+        *(404, 422),
+        parameters=[{"name": key, "in": "query", "schema": one} for key, one in listing.items()],
+    )
+    look = operation("look", "How a run stands", {200: given(run)}, 404, parameters=[_ID])
+    events = {
+        "description": "server-sent events: the number as id, a JSON object as data",
+        **_content("text/event-stream", {"type": "string"}),
+    }
+    follow = operation(
+        "follow",
+        "Follow the events of a run",
+        {200: events, 204: {"description": "the run has ended, and you know all of it"}},
+        *(404, 422, 429),
+        parameters=[
+            _ID,
+            {"name": "after", "in": "query", "schema": _AFTER},
+            {"name": "Last-Event-ID", "in": "header", "schema": _AFTER},
+        ],
+    )
+    reply = operation(
+        "answer",
+        "Answer a question of a run",
+        {200: given(run)},
+        *(404, 409, 413, 415, 422, 503),
+        parameters=[_ID, _NUMBER],
+        requestBody=body(answer),
+    )
+    cancel = operation(
+        "cancel",
+        "Ask a run to stop",
+        {200: given(run)},
+        *(404, 413, 415, 422, 503),
+        parameters=[_ID],
+        requestBody=body({"type": "object"}),
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": name, "version": "1"},
+        "paths": {
+            f"{prefix}/runs": {"get": page, "post": start},
+            f"{prefix}/runs/{{run_id}}": {"get": look},
+            f"{prefix}/runs/{{run_id}}/events": {"get": follow},
+            f"{prefix}/runs/{{run_id}}/questions/{{question}}": {"post": reply},
+            f"{prefix}/runs/{{run_id}}/cancel": {"post": cancel},
+        },
+        "components": {"schemas": schemas.all},
+    }
+
+
+def _content(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"content": {kind: {"schema": schema}}}
+
+
+def _answers(runs: OwnedRuns) -> Iterator[dict[str, Any]]:
+    """The schemas of what the nodes of the flow ask for, each once."""
+    seen: list[Any] = []
+    for _, graph in runs.flow.graph.levels():
+        for place in graph.nodes.values():
+            if place.within or not asks(place.node):
+                continue
+            hint = answer_type(place.node).hint
+            if hint not in seen:
+                seen.append(hint)
+                adapter: TypeAdapter[Any] = TypeAdapter(hint)
+                yield adapter.json_schema()
+
+
+class _Schemas:
+    """Schemas by name, for the components of a description; each name has that of the flow."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = "".join(char if char.isalnum() else "_" for char in owner)
+        self.all: dict[str, Any] = {}
+
+    def known(self, name: str) -> dict[str, Any]:
+        """The schema of a name."""
+        found: dict[str, Any] = self.all[f"{self._owner}.{name}"]
+        return found
+
+    def reference(self, name: str) -> dict[str, Any]:
+        """A reference to the schema of a name."""
+        return {"$ref": f"#/components/schemas/{self._owner}.{name}"}
+
+    def put(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+        """Keep a schema, and what it uses of those that it defines; a reference to it."""
+        definitions = schema.get("$defs", {})
+        own = {key: one for key, one in schema.items() if key != "$defs"}
+        used = _used(own, definitions, {})
+        names = {inner: self._name(inner, self._pointed(one, {})) for inner, one in used.items()}
+        for inner, one in used.items():
+            self.all[names[inner]] = self._pointed(one, names)
+        made = self._name(name, None)
+        self.all[made] = self._pointed(own, names)
+        return {"$ref": f"#/components/schemas/{made}"}
+
+    def _name(self, name: str, schema: dict[str, Any] | None) -> str:
+        """A name that is free, or has this very schema."""
+        made, count = f"{self._owner}.{name}", 1
+        while made in self.all and self.all[made] != schema:
+            count += 1
+            made = f"{self._owner}.{name}{count}"
+        return made
+
+    def _pointed(self, part: Any, names: dict[str, str]) -> Any:
+        if isinstance(part, list):
+            return [self._pointed(one, names) for one in part]
+        if not isinstance(part, dict):
+            return part
+        made = {key: self._pointed(one, names) for key, one in part.items()}
+        target = made.get("$ref")
+        if isinstance(target, str) and target.startswith("#/$defs/"):
+            name = target.removeprefix("#/$defs/")
+            made["$ref"] = f"#/components/schemas/{names.get(name, f'{self._owner}.{name}')}"
+        return made
+
+
+def _used(part: Any, definitions: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The definitions that a schema refers to, in the end."""
+    if isinstance(part, list):
+        for one in part:
+            _used(one, definitions, found)
+    elif isinstance(part, dict):
+        name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+        if name in definitions and name not in found:
+            found[name] = definitions[name]
+            _used(found[name], definitions, found)
+        for one in part.values():
+            _used(one, definitions, found)
+    return found

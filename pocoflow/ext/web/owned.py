@@ -1,0 +1,371 @@
+"""The runs of one owner: what may be done with them, and what is told of them.
+
+Nothing in here knows of HTTP but the number of a status. All of it reads or writes the database, so
+it is called in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from pocoflow.db import RunRow, Status
+from pocoflow.errors import (
+    AnsweredError,
+    AnswerError,
+    DefinitionError,
+    MissingInputError,
+    RunExistsError,
+    StoreError,
+    ThreadBusyError,
+    TooManyRunsError,
+)
+from pocoflow.ext.web.json_fields import Inputs, Outputs
+from pocoflow.flow.flow import Flow
+from pocoflow.logging import OwnLogger
+from pocoflow.nodes.question import Asked
+from pocoflow.values.json_text import write_json
+
+_log = OwnLogger("web")
+
+OWNER = "owner"
+"""The label that has the owner of a run."""
+
+_OF_OWNER = f"{OWNER}."
+"""Labels that an owner gives begin so, which keeps them apart from those of the program."""
+
+_AGAIN = 10
+"""Seconds after which it makes sense to try once more what was refused because of a limit."""
+
+Stands = Literal["queued", "running", "paused", "interrupted", "completed", "failed", "cancelled"]
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]*$", max_length=100)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
+class WebLimits:
+    """What one owner may use, and how streams behave.
+
+    Attributes:
+        body: Bytes of the body of a request.
+        runs: Runs that are open at once: queued, running, paused or interrupted, of all flows of
+            the database.
+        streams: Streams that are open at once, in one process.
+        heartbeat: Seconds without an event after which a stream sends a comment, so that nothing
+            on the way closes it.
+        longest: Seconds after which a stream ends, so that whoever follows asks again, and is
+            asked again who he is.
+
+    Raises:
+        DefinitionError: One makes no sense.
+    """
+
+    body: int = 256 * 1024
+    runs: int = 100
+    streams: int = 10
+    heartbeat: float = 15.0
+    longest: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name in ("body", "runs", "streams"):
+            if type(given := getattr(self, name)) is not int or given < 1:
+                raise DefinitionError(f"WebLimits({name}={given!r}): a whole number, 1 or more")
+        for name in ("heartbeat", "longest"):
+            if not 0 < (given := getattr(self, name)) < float("inf"):
+                raise DefinitionError(f"WebLimits({name}={given!r}): a number of seconds above 0")
+
+
+class Refusal(Exception):
+    """What is asked for is not done.
+
+    Args:
+        status: The number of the HTTP status.
+        detail: Why: a text, or what is wrong at which place.
+        again: Seconds after which it may be.
+    """
+
+    def __init__(self, status: int, detail: object, again: int | None = None) -> None:
+        super().__init__(status, detail)
+        self.status, self.detail, self.again = status, detail, again
+
+    @classmethod
+    def of_values(cls, place: tuple[str, ...], wrong: ValidationError) -> Refusal:
+        """What does not fit, at which place of a request; not what was given."""
+        told = wrong.errors(include_url=False, include_context=False, include_input=False)
+        return cls(422, [{**one, "loc": [*place, *one["loc"]]} for one in told])
+
+    @classmethod
+    def of_value(cls, place: tuple[str, ...], message: str, kind: str = "value_error") -> Refusal:
+        """The same of one place."""
+        return cls(422, [{"type": kind, "loc": list(place), "msg": message}])
+
+
+# -- what is sent and received --------------------------------------------------------------------
+
+
+class Start(BaseModel):
+    """What a run is started with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: Id | None = None
+    thread: Text | None = None
+    labels: Annotated[dict[Text, Text], Field(max_length=20)] = {}
+    inputs: dict[str, Any] = {}
+
+
+class Listing(BaseModel):
+    """Which runs are listed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    before: Id | None = None
+    status: Status | None = None
+    thread: Text | None = None
+    label: list[Annotated[str, Field(pattern=r"^.{1,200}?:.{1,200}$")]] = []
+
+
+class OpenQuestion(BaseModel):
+    """A question that waits for an answer."""
+
+    question: int
+    node: str
+    item: int | None
+    text: str
+    context: dict[str, Any]
+    answer_schema: dict[str, Any]
+    deadline: str | None
+
+
+class Run(BaseModel):
+    """How a run stands."""
+
+    id: str
+    status: Stands
+    node: str | None
+    thread: str | None
+    labels: dict[str, str]
+    started_at: str | None
+    ended_at: str | None
+
+
+class WholeRun(Run):
+    """How a run stands, what it waits for and, once it is completed, what has come of it."""
+
+    questions: list[OpenQuestion]
+    result: dict[str, Any] | None
+
+
+class Runs(BaseModel):
+    """The newest runs first; ``next`` is what ``before`` has to be for those after them."""
+
+    runs: list[Run]
+    next: str | None
+
+
+_STARTS = TypeAdapter(Start)
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What is known of an owner.
+
+    Attributes:
+        name: Who it is.
+    """
+
+    name: str
+
+    def stored(self, name: str) -> str:
+        """An id or a thread of theirs as the database has it."""
+        return f"{quote(self.name, safe='')}/{name}"
+
+    def given(self, stored: str) -> str:
+        """The same as they have given it."""
+        return stored.partition("/")[2]
+
+
+class OwnedRuns:
+    """The runs of a flow, as their owners see them.
+
+    Args:
+        flow: The flow.
+        limits: What an owner may use.
+    """
+
+    def __init__(self, flow: Flow[Any], limits: WebLimits) -> None:
+        self.flow, self.limits = flow, limits
+        self.inputs, self.outputs = Inputs(flow), Outputs(flow)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def row(self, owner: Owned, run_id: str) -> RunRow:
+        """The row of a run.
+
+        Raises:
+            Refusal: The owner has no such run of this flow.
+        """
+        row = self.flow.database.get_run(owner.stored(run_id))
+        names = (self.flow.flow_name, *self.flow.formerly)
+        # The label, too: a program may have given a run of its own an id that looks like theirs.
+        if row is None or row["labels"].get(OWNER) != owner.name or row["flow_name"] not in names:
+            raise Refusal(404, "there is no such run")
+        return row
+
+    def look(self, owner: Owned, run_id: str) -> WholeRun:
+        """A run."""
+        row = self.row(owner, run_id)
+        facts = self._facts(owner, row)
+        asked = self.flow.database.get_questions(row["run_id"])
+        is_over = facts["status"] in ("completed", "failed", "cancelled")
+        waiting = [] if is_over else [_told(one) for one in asked if one.is_open]
+        result = self.outputs.of(row) if row["status"] == "completed" else None
+        return WholeRun(**facts, questions=waiting, result=result)
+
+    def page(self, owner: Owned, wanted: Listing) -> Runs:
+        """The newest runs that match."""
+        before = None if wanted.before is None else self.row(owner, wanted.before)["run_no"]
+        labels = {OWNER: owner.name}
+        for one in wanted.label:
+            key, _, value = one.partition(":")
+            labels[_OF_OWNER + key] = value
+        found: list[RunRow] = []
+        for name in (self.flow.flow_name, *self.flow.formerly):
+            found += self.flow.database.list_runs(
+                wanted.limit + 1,
+                status=wanted.status,
+                flow_name=name,
+                before=before,
+                thread=None if wanted.thread is None else owner.stored(wanted.thread),
+                labels=labels,
+            )
+        found.sort(key=lambda row: -row["run_no"])
+        shown = [Run(**self._facts(owner, row)) for row in found[: wanted.limit]]
+        return Runs(runs=shown, next=shown[-1].id if len(found) > wanted.limit else None)
+
+    def _facts(self, owner: Owned, row: RunRow) -> dict[str, Any]:
+        stands: Stands = row["status"]
+        if row["status"] == "failed" and row["error_type"] == "Interrupted":
+            stands = "interrupted"
+        own = row["labels"].items()
+        return {
+            "id": owner.given(row["run_id"]),
+            "status": stands,
+            "node": row["current_node"],
+            "thread": None if row["thread"] is None else owner.given(row["thread"]),
+            "labels": {k.removeprefix(_OF_OWNER): v for k, v in own if k.startswith(_OF_OWNER)},
+            "started_at": row["started_at"],
+            "ended_at": row["completed_at"],
+        }
+
+    def is_known(self, owner: Owned, run_id: str, after: int) -> bool:
+        """Whether a run has ended, and whoever knows its events up to one knows them all."""
+        row = self.row(owner, run_id)
+        if self._facts(owner, row)["status"] not in ("completed", "failed", "cancelled"):
+            return False
+        return next(self.flow.follow(row["run_id"], after), None) is None
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def start(self, owner: Owned, body: object) -> tuple[WholeRun, bool]:
+        """Submit a run, or find that it was submitted already; and whether it is new.
+
+        Raises:
+            Refusal: Something in the request is wrong, or is not possible now.
+        """
+        try:
+            given = _STARTS.validate_python(body)
+        except ValidationError as exc:
+            raise Refusal.of_values(("body",), exc) from exc
+        run_id = given.id or uuid4().hex
+        inputs = self._inputs(given.inputs)
+        database, stored = self.flow.database, owner.stored(run_id)
+        is_new = database.get_run(stored) is None
+        try:
+            self.flow.submit(
+                inputs,
+                run_id=stored,
+                if_exists="join",
+                thread=None if given.thread is None else owner.stored(given.thread),
+                labels={OWNER: owner.name} | {_OF_OWNER + k: v for k, v in given.labels.items()},
+                most_open={OWNER: self.limits.runs},
+            )
+        except RunExistsError as exc:
+            told = f"there is a run {run_id!r} already, which was started with other inputs"
+            raise Refusal(409, told) from exc
+        except ThreadBusyError as exc:
+            other = owner.given(exc.run_id)
+            told = f"run {other!r} of the thread is {exc.status}: it has to end first"
+            raise Refusal(409, told) from exc
+        except TooManyRunsError as exc:
+            told = f"{self.limits.runs} runs are open, and more are not taken until some have ended"
+            raise Refusal(429, told, _AGAIN) from exc
+        except MissingInputError as exc:
+            missing = [
+                {"type": "missing", "loc": ["body", "inputs", key], "msg": "Field required"}
+                for key in exc.keys
+            ]
+            raise Refusal(422, missing) from exc
+        except StoreError as exc:
+            # Its text may have what else the store of the thread holds.
+            _log.warning("run %r cannot begin: %s", stored, exc)
+            told = "the inputs do not fit together, or not what the thread holds"
+            raise Refusal.of_value(("body", "inputs"), told) from exc
+        return self.look(owner, run_id), is_new
+
+    def _inputs(self, given: Mapping[str, Any]) -> Any:
+        place = ("body", "inputs")
+        try:
+            return self.inputs.read(given)
+        except ValidationError as exc:
+            raise Refusal.of_values(place, exc) from exc
+        except ValueError as exc:
+            raise Refusal.of_value(place, str(exc)) from exc
+
+    def answer(self, owner: Owned, run_id: str, question: int, answer: object) -> WholeRun:
+        """Answer a question of a run.
+
+        Raises:
+            Refusal: There is no such question, the answer does not fit, or it comes too late.
+        """
+        row, place = self.row(owner, run_id), ("body", "answer")
+        asked = self.flow.database.get_questions(row["run_id"])
+        if all(one.question != question for one in asked):
+            raise Refusal(404, "there is no such question")
+        try:
+            write_json(answer)
+            self.flow.answer_json(row["run_id"], answer, question=question, by=owner.name)
+        except AnsweredError as exc:
+            raise Refusal(409, "the question was answered already") from exc
+        except AnswerError as exc:
+            if isinstance(exc.__cause__, ValidationError):
+                raise Refusal.of_values(place, exc.__cause__) from exc
+            _log.info("run %r: %s", row["run_id"], exc)
+            raise Refusal(409, "the question cannot be answered any more") from exc
+        except ValueError as exc:
+            raise Refusal.of_value(place, str(exc)) from exc
+        return self.look(owner, run_id)
+
+    def cancel(self, owner: Owned, run_id: str) -> WholeRun:
+        """Ask a run to stop; one that has ended is left as it is."""
+        self.flow.database.request_cancel(self.row(owner, run_id)["run_id"])
+        return self.look(owner, run_id)
+
+
+def _told(one: Asked) -> OpenQuestion:
+    return OpenQuestion(
+        question=one.question,
+        node=one.node,
+        item=one.item,
+        text=one.text,
+        context=dict(one.context),
+        answer_schema=dict(one.schema),
+        deadline=one.deadline,
+    )

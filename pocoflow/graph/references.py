@@ -1,0 +1,222 @@
+"""The name under which another process finds a node, and how it finds it there."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from pocoflow import values as codec
+from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
+from pocoflow.graph.graph import Graph
+from pocoflow.nodes.base import Node, NodeLike
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.importing import importing
+
+_MAIN = "__main__"
+
+Kind: TypeAlias = Literal["node", "flow", "class", "variable"]
+
+
+class Reference(NamedTuple):
+    """Where another process finds a node.
+
+    Attributes:
+        kind: ``"node"``: it is an attribute of a module. ``"flow"``: it is in a flow that is one.
+            ``"class"``: it is made of a class, and what it has of its own travels along. It may
+            also be a context variable.
+        module: The name by which the module is imported.
+        name: The name of the attribute, with those around it.
+        is_main: Whether the module is the program that was started.
+        path: In a flow, the names of the flows and branches around the node, and its own.
+        number: In a flow, which of the nodes that have these names, as branches may.
+    """
+
+    kind: Kind
+    module: str
+    name: str
+    is_main: bool = False
+    path: tuple[str, ...] = ()
+    number: int = 0
+
+    @property
+    def text(self) -> str:
+        """The reference for people."""
+        return ", ".join((f"{self.module}:{self.name}", *self.path))
+
+    def find(self, state: Mapping[str, Any]) -> Node[Any, Any, Any]:
+        """The node, in this process.
+
+        Args:
+            state: What it has of its own, if it is made of a class.
+
+        Raises:
+            ExecutorError: Its module cannot be imported here, or does not have it.
+        """
+        module, found = self.attribute()
+        if self.kind == "class" and isinstance(found, type) and issubclass(found, Node):
+            made: Node[Any, Any, Any] = found.__new__(found)
+            vars(made).update(state)
+            return made
+        if self.kind == "flow" and isinstance(found, NodeLike) and found.is_flow:
+            found = next(
+                (one for names, n, one in _within(found) if (names, n) == (self.path, self.number)),
+                None,
+            )
+        if not isinstance(found, Node) or found.is_flow:
+            raise ExecutorError(
+                f"a worker has no node {self.text} (its {self.module} is "
+                f"{getattr(module, '__file__', None)}): does it have the same code?"
+            )
+        return found
+
+    def attribute(self) -> tuple[ModuleType, Any]:
+        """The module in this process, and what it has under the name; ``None`` if nothing.
+
+        Raises:
+            ExecutorError: It cannot be imported here.
+        """
+        module = self._import()
+        return module, _attribute(module, self.name)
+
+    def _import(self) -> ModuleType:
+        main = sys.modules.get(_MAIN)
+        if self.is_main and main is not None and main_name() == self.module:
+            return main
+        with _importing:
+            if (known := sys.modules.get(self.module)) is not None:
+                return known
+            try:
+                with importing(self.module):
+                    return importlib.import_module(self.module)
+            except Exception as exc:
+                raise ExecutorError(
+                    f"a worker cannot import {self.module}, the module of a node: "
+                    f"{type(exc).__name__}: {exc}; install it there, or put its folder on the "
+                    "PYTHONPATH of the worker"
+                ) from exc
+
+
+_importing = threading.RLock()
+"""A module that is being imported is not looked into by another thread."""
+
+
+def refer(
+    node: Node[Any, Any, Any], files: Iterable[str]
+) -> tuple[Reference, Mapping[str, Any]] | str:
+    """The reference of a node, and what it has of its own; or why there is none.
+
+    Args:
+        node: The node.
+        files: The files of the modules in which it may be found, beside its own: that of its flow.
+    """
+    definition: Any = node.signature.function if isinstance(node, FunctionNode) else type(node)
+    home = sys.modules.get(definition.__module__)
+    found = _attribute(home, definition.__qualname__)
+    said = f"{definition.__qualname__} of module {definition.__module__}"
+    if found is node:
+        return _named("node", home, definition.__qualname__)
+    if found is type(node):
+        state = _state(node)
+        try:
+            codec.dumps(state)
+        except NotStorableError as exc:
+            said = f"{said}, whose attributes cannot be sent: {exc}"
+        else:
+            return _named("class", home, definition.__qualname__, state)
+    wanted = set(files)
+    others = [one for one in [*sys.modules.values()] if getattr(one, "__file__", None) in wanted]
+    modules = dict.fromkeys(one for one in (home, *others) if one is not None)
+    named = [(one, *pair) for one in modules for pair in [*vars(one).items()]]
+    for module, name, value in named:
+        if value is node:
+            return _named("node", module, name)
+    for module, name, value in named:
+        if isinstance(value, NodeLike) and value.is_flow:
+            for path, number, one in _within(value):
+                if one is node:
+                    return _named("flow", module, name, path=path, number=number)
+    return (
+        f"it is {said}, and neither it nor a flow that has it is an attribute of a module, so that "
+        "no other process finds it"
+    )
+
+
+def refer_to_variable(variable: ContextVar[Any]) -> Reference | str:
+    """The reference of a context variable, or why there is none."""
+    for module in [*sys.modules.values()]:
+        for name, value in [*getattr(module, "__dict__", {}).items()]:
+            if value is variable:
+                found = _named("variable", module, name)
+                return found if isinstance(found, str) else found[0]
+    return "it is no attribute of a module, so that no other process finds it"
+
+
+def _named(
+    kind: Kind,
+    module: ModuleType | None,
+    name: str,
+    state: Mapping[str, Any] = MappingProxyType({}),
+    **inside: Any,
+) -> tuple[Reference, Mapping[str, Any]] | str:
+    assert module is not None  # it has the name
+    home = module.__name__
+    if home not in (_MAIN, "__mp_main__"):
+        return Reference(kind, home, name, **inside), state
+    main, file = main_name(), getattr(module, "__file__", None)
+    try:
+        spec = find_spec(main) if file is not None else None
+    except (ImportError, ValueError):
+        spec = None
+    if file is None or spec is None or spec.origin is None or not Path(spec.origin).samefile(file):
+        what = "has no file" if file is None else f"({file}) is not found as module {main!r}"
+        return f"its module is __main__, which {what}, so that no other process can import it"
+    return Reference(kind, main, name, is_main=True, **inside), state
+
+
+_OWN = ("_name", "_edges", "_replaced", "_made_at", "_drawn", "_is_part", "executor", "retry_on")
+
+
+def _state(node: Node[Any, Any, Any]) -> dict[str, Any]:
+    """What a node has of its own, and is not for the graph."""
+    own = getattr(node, "__dict__", {})
+    return {name: one for name, one in own.items() if name not in _OWN}
+
+
+def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, Node[Any, Any, Any]]]:
+    """The nodes of a flow, each with its names and its number among those that have them."""
+    try:
+        graph: Graph = flow.graph
+    except DefinitionError:
+        return  # it is another flow, and has mistakes
+    counts: dict[tuple[str, ...], int] = {}
+    for path, level in graph.levels():
+        for place in level.nodes.values():
+            names = (*path, place.name)
+            number = counts.get(names, 0)
+            counts[names] = number + 1
+            yield names, number, place.node
+
+
+def _attribute(module: ModuleType | None, name: str) -> object:
+    """What a module has under a name; ``None`` if nothing. Nothing is run to find out."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+        if found is None:
+            return None
+    return found
+
+
+def main_name() -> str:
+    """The name under which the script that was started is imported by others."""
+    main = sys.modules[_MAIN]
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        return str(spec.name)
+    return Path(getattr(main, "__file__", None) or _MAIN).stem

@@ -1,0 +1,436 @@
+"""``exec`` by executors: the same on threads, processes, loky and Dask, or a clear error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pocoflow import Flow, Node, Parallel, node
+from pocoflow.errors import (
+    BudgetError,
+    ExecutorError,
+    NotStorableError,
+    RunCancelled,
+    RunPaused,
+)
+from pocoflow.events import Emitted
+from tests.integration import sent
+from tests.integration.clusters import ROOT, cluster, wait_for
+from tests.integration.sent import State, flow_of
+
+ENGINES = ("threads", "processes", "loky", "dask")
+
+pytestmark = pytest.mark.slow
+
+
+def spawning(workers: int = 2) -> ProcessPoolExecutor:
+    """Processes that import all they need."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+@pytest.fixture(scope="module")
+def executors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Executor]]:
+    """The executors by name, each made when it is first asked for."""
+    made: dict[str, Executor] = {}
+    closes: list[Callable[[], object]] = []
+
+    def get(name: str) -> Executor:
+        if name not in made:
+            if name == "threads":
+                made[name] = ThreadPoolExecutor(4)
+            elif name == "processes":
+                made[name] = spawning()
+            elif name == "loky":
+                loky: Any = pytest.importorskip("loky")
+                made[name] = loky.get_reusable_executor(max_workers=2)
+            else:
+                distributed = pytest.importorskip("distributed")
+                around = cluster(tmp_path_factory.mktemp("dask"))
+                one = around.__enter__()
+                client = distributed.Client(one.address)
+                made[name] = client.get_executor()
+                closes.extend((client.close, lambda: around.__exit__(None, None, None)))
+        return made[name]
+
+    yield get
+    for executor in made.values():
+        executor.shutdown()
+    for close in closes:
+        close()
+
+
+@pytest.fixture(params=ENGINES)
+def executor(request: pytest.FixtureRequest, executors: Callable[[str], Executor]) -> Executor:
+    """Each of the executors."""
+    return executors(request.param)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the executor."""
+    return str(request.node.callspec.params["executor"])
+
+
+def answer(first: Any, executor: Executor, state: State | None = None, **settings: Any) -> Any:
+    """What a flow of one node gives."""
+    store = flow_of(first, executor=executor, **settings).run(state or State(number=3))
+    return store["answer"]
+
+
+def paid(folder: Path) -> list[str]:
+    """What was paid for."""
+    return (folder / "paid").read_text().split()
+
+
+# -- the same everywhere --------------------------------------------------------------------------
+
+
+def test_exec_is_called_by_the_executor(executor: Executor, engine: str) -> None:
+    """A worker calls it, and what a node says comes before what the flow says."""
+    flow = flow_of(sent.where, executor=executor).then(sent.where, sent.stays)
+    state = flow.run(State()).state
+    assert (state.answer == os.getpid()) == (engine == "threads")
+    assert state.pids == [os.getpid()]
+
+
+def test_nodes_of_all_kinds_are_found(executor: Executor) -> None:
+    """Decorated and asynchronous functions, classes with values and with live objects."""
+    assert answer(sent.decorated, executor) == 8
+    assert answer(sent.awaits, executor) == 6
+    assert answer(sent.Scaled(7), executor) == 21
+    assert sent.locked.using(executor=executor).run(State(number=3))["answer"] == 30
+
+
+def test_values_come_back_equal_with_their_types(executor: Executor) -> None:
+    """A model with a tuple in it is the same there and here."""
+    given = State(point=sent.Point(x=1, y=(2,)))
+    assert answer(sent.typed, executor, given) == sent.Point(x=2, y=(2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Sending large graph")
+def test_a_large_payload_goes_there_and_back(executor: Executor) -> None:
+    """Ten megabytes each way."""
+    text = "ab" * 5_000_000
+    state = flow_of(sent.large, executor=executor).run(State(text=text)).state
+    assert state.text == text[::-1]
+
+
+def test_an_error_comes_back_as_what_it_was(executor: Executor) -> None:
+    """The same class, with its attributes, notes and cause, and the traceback of the worker."""
+    with pytest.raises(sent.TwoArguments, match=r"^broken \(7\)") as caught:
+        answer(sent.raises, executor)
+    error = caught.value
+    assert (error.what, error.code, hasattr(error, "lock")) == ("broken", 7, False)
+    assert isinstance(error.__cause__, KeyError)
+    assert error.__cause__.args == (3,)
+    notes = error.__notes__
+    assert notes[0] == "look there"
+    assert "raised in a worker" in notes[1]
+    assert "lock cannot be sent" in notes[1]
+    assert "in raises" in notes[1]
+
+
+def test_an_error_that_cannot_be_made_again_is_told(executor: Executor) -> None:
+    """It is an ExecutorError that names its class and has its traceback."""
+    with pytest.raises(ExecutorError, match="only here") as caught:
+        answer(sent.raises_strangely, executor)
+    assert caught.value.error_type.endswith("LocalError")
+    assert "raise LocalError" in caught.value.__notes__[0]
+
+
+def test_errors_of_pydantic_and_exits_come_back(executor: Executor) -> None:
+    """Retries and edges find the class that they name."""
+    with pytest.raises(ValidationError, match="valid integer"):
+        answer(sent.raises_of_pydantic, executor)
+    with pytest.raises(SystemExit) as caught:
+        answer(sent.leaves, executor)
+    assert caught.value.code == 3
+
+
+def test_what_cannot_be_sent_is_refused_clearly(executor: Executor) -> None:
+    """A result and an input that are no values: the error says what, and what to do."""
+    with pytest.raises(NotStorableError, match=r"returned what cannot be sent back.*lock"):
+        answer(sent.gives_lock, executor)
+    flow = Flow(sent.decorated, flow_name="untyped", executor=executor)
+    with pytest.raises(NotStorableError, match=r"what prep gave cannot be stored.*executor='here'"):
+        flow.run({"number": threading.Lock()})
+
+
+def test_a_module_that_the_worker_lacks_is_named(
+    executor: Executor, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be imported there, and the error says which."""
+    module: Any = ModuleType("only_here")
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    module.lost = node(lost)
+    lost.__module__ = "only_here"
+    if engine == "threads":
+        flow_of(module.lost, executor=executor).run(State())
+        return
+    with pytest.raises(ExecutorError, match=r"cannot import only_here.*PYTHONPATH"):
+        flow_of(module.lost, executor=executor).run(State())
+
+
+def lost() -> None:
+    """Of a module that is only here."""
+
+
+@pytest.mark.parametrize("hanging", [sent.hangs, sent.hangs_async], ids=["sync", "async"])
+def test_the_timeout_holds_in_the_worker(executor: Executor, hanging: Any) -> None:
+    """The attempt is given up there, and the next one knows why."""
+    assert answer(hanging, executor).endswith("NodeTimeoutError")
+
+
+def test_what_a_cancelled_call_brings_is_ignored_and_said_so(
+    executor: Executor, engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run ends at once, and the log says what becomes of the call."""
+    caplog.set_level(logging.INFO, "pocoflow")
+    state = State(folder=str(tmp_path))
+    handle = flow_of(sent.waits, executor=executor).run_background(state)
+    wait_for((tmp_path / "begun").exists, "beginning")
+    handle.cancel()
+    with pytest.raises(RunCancelled):
+        handle.wait()
+    (tmp_path / "may-end").touch()
+    wait_for((tmp_path / "ended").exists, "end")
+    said = "was taken back" if engine == "dask" else "is ignored, as the run does not wait"
+    wait_for(lambda: said in caplog.text, "message")
+
+
+def test_emitted_values_and_log_lines_come_back(
+    executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In their order and once, with their level, attributes and traceback."""
+    caplog.set_level(logging.INFO)
+    flow = flow_of(sent.tells, executor=executor)
+    emitted = [one.value for one in flow.stream(State(number=3)) if isinstance(one, Emitted)]
+    assert emitted == [("part", 0), ("part", 1), ("part", 2)]
+    records = [one for one in caplog.records if one.name == "tests.sent"]
+    assert [one.getMessage() for one in records] == ["part 0", "part 1", "part 2", "failed"]
+    assert [one.levelname for one in records] == ["INFO", "INFO", "INFO", "ERROR"]
+    assert vars(records[1])["part"] == 1
+    assert "ValueError: logged" in caplog.text
+
+
+def test_journaled_calls_are_not_paid_for_twice(executor: Executor, tmp_path: Path) -> None:
+    """An attempt that failed has brought what its calls returned, and the next one has it."""
+    state = State(folder=str(tmp_path))
+    flow = flow_of(sent.calls, executor=executor, db_path=":memory:")
+    handle = flow.run_background(state)
+    store = handle.wait()
+    assert paid(tmp_path) == ["first", "second"]
+    first, second, key = store["answer"].split()
+    assert (first, second) == ("FIRST", "SECOND")
+    stored = flow.database.get_run(handle.run_id)
+    assert stored is not None
+    assert key.startswith(stored["token"])
+    account = flow.database.get_account(handle.run_id)
+    assert account == {"usd": Decimal("0.5"), "steps": 2}
+
+
+def test_a_resume_has_what_calls_returned_in_a_worker(executor: Executor, tmp_path: Path) -> None:
+    """A run that failed in a worker goes on there; what had returned is not paid for again.
+
+    The last call is, as its answer was of no use.
+    """
+    flow = flow_of(sent.calls_and_fails, executor=executor, db_path=tmp_path / "runs.db")
+    with pytest.raises(ConnectionError):
+        flow.run(State(folder=str(tmp_path)), run_id="one")
+    assert flow.resume("one")["answer"] == "FIRSTSECOND"
+    assert paid(tmp_path) == ["first", "second", "second"]
+
+
+def test_a_budget_holds_in_the_worker(executor: Executor, tmp_path: Path) -> None:
+    """A call is refused there as soon as what was spent, there and before, is all."""
+    flow = flow_of(sent.spends, executor=executor, budget={"usd": 0.6})
+    with pytest.raises(BudgetError, match=r"0\.75 of 0\.6 usd in the run"):
+        flow.run(State(folder=str(tmp_path)))
+    assert paid(tmp_path) == ["0", "1", "2"]
+
+
+def test_context_variables_travel_both_ways(executor: Executor) -> None:
+    """Those that the flow names: their values are there, and what is set there is here."""
+    found: list[str] = []
+
+    class Looks(Node):
+        executor = "here"
+
+        def exec(self, _: Any) -> None:
+            found.append(sent.request_id.get())
+
+    flow = flow_of(sent.varies, executor=executor, carry=[sent.request_id])
+    flow.then(sent.varies, Looks())
+    token = sent.request_id.set("r1")
+    try:
+        assert flow.run(State())["answer"] == "r1"
+    finally:
+        sent.request_id.reset(token)
+    assert found == ["r1, answered"]
+
+
+def test_the_trace_of_opentelemetry_goes_on_in_the_worker(executor: Executor) -> None:
+    """A span that is begun there has the trace of the run."""
+    trace = pytest.importorskip("opentelemetry.trace")
+    tracing = pytest.importorskip("opentelemetry.context")
+    facts = {"trace_id": 0xABC, "span_id": 0xDEF, "is_remote": False}
+    span = trace.NonRecordingSpan(trace.SpanContext(**facts, trace_flags=trace.TraceFlags(1)))
+    token = tracing.attach(trace.set_span_in_context(span))
+    try:
+        assert answer(sent.traced, executor) == 0xABC
+    finally:
+        tracing.detach(token)
+
+
+def test_a_resource_is_made_once_in_each_worker(executor: Executor) -> None:
+    """However many items ask for it; one of a run is opened around each call."""
+    state = flow_of(sent.uses, executor=executor).run(State(items=[*range(12)])).state
+    assert state.results == [1] * 12
+    assert answer(sent.Asks(), executor) is True
+
+
+def test_items_are_sent_each_and_tried_each(executor: Executor) -> None:
+    """Results in the order of the items, retries and events by item."""
+    items = [*range(12)]
+    flow = flow_of(sent.squares, executor=executor, db_path=":memory:")
+    events = [*flow.stream(State(items=items), run_id="items")]
+    stored = flow.database.load_checkpoint("items", step=0)
+    assert stored["results"] == [one * one for one in items]
+    assert {one.value for one in events if isinstance(one, Emitted)} == {*items}
+    halves = flow_of(sent.Halves(), executor=executor).run(State(items=items)).state
+    assert halves.results == [one // 2 for one in items]
+
+
+def test_a_node_asks_from_a_worker(executor: Executor) -> None:
+    """The run pauses, and the answer is the result."""
+    flow = flow_of(sent.asks, executor=executor, db_path=":memory:")
+    with pytest.raises(RunPaused) as caught:
+        flow.run(State(number=3), run_id="asking")
+    assert caught.value.run_id == "asking"
+    flow.answer("asking", sent.asks.reply(5))
+    assert flow.resume("asking")["answer"] == 5
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["memory", "database"])
+def test_a_run_on_an_event_loop_waits_for_the_executor(
+    executor: Executor, tmp_path: Path, kept: bool
+) -> None:
+    """What is awaited there holds no loop up."""
+    db = tmp_path / "runs.db" if kept else None
+    flow = flow_of(sent.decorated, executor=executor, db_path=db)
+    flow.then(sent.decorated, sent.squares)
+    store = asyncio.run(flow.run_async(State(number=3, items=[1, 2, 5])))
+    assert (store.state.answer, store.state.results) == (8, [1, 4, 25])
+
+
+# -- what is told of executors alone --------------------------------------------------------------
+
+
+class Counting(ThreadPoolExecutor):
+    """Threads that count what is in flight."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.most = self.sent = self._now = 0
+        self._guard = threading.Lock()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with self._guard:
+            self.sent += 1
+            self._now += 1
+            self.most = max(self.most, self._now)
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _: Future[Any]) -> None:
+        with self._guard:
+            self._now -= 1
+
+
+def test_no_more_items_are_in_flight_than_the_node_says() -> None:
+    """``concurrency`` is the bound, whatever the executor could take."""
+    with Counting(16) as executor:
+        flow_of(sent.squares, executor=executor).run(State(items=[*range(6, 106)]))
+    assert executor.sent == 100
+    assert 1 < executor.most <= 3
+
+
+def test_branches_and_nested_flows_are_sent(executors: Callable[[str], Executor]) -> None:
+    """The executor of the run is that of all in it; that of a nested flow does not count."""
+    counting = Counting(4)
+    inner = Flow(sent.locked.start, flow_name="inner", executor=ThreadPoolExecutor)
+    both = Parallel(sent.large, inner, name="both")
+    with counting:
+        state = flow_of(both, executor=counting).run(State(text="ab", number=2)).state
+    assert (state.text, state.answer, counting.sent) == ("ba", 20, 2)
+
+
+@pytest.mark.parametrize("name", ["processes", "loky"])
+def test_a_killed_worker_is_a_failed_attempt(name: str, tmp_path: Path) -> None:
+    """The next one has a new pool, if a function gives it."""
+    given: list[Executor] = []
+
+    def gives() -> Executor:
+        if name == "loky":
+            loky: Any = pytest.importorskip("loky")
+            given.append(loky.get_reusable_executor(max_workers=1))
+        else:
+            given.append(spawning(1))
+        return given[-1]
+
+    assert answer(sent.dies_once, gives, State(folder=str(tmp_path))) == 2  # type: ignore[arg-type]
+    assert len(given) == 2
+    for one in given:
+        one.shutdown()
+
+
+def test_a_pool_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
+    """A pool that takes nothing any more fails each attempt, and the error has the way out."""
+    with spawning(1) as pool, pytest.raises(ExecutorError, match="a function that gives one"):
+        answer(sent.dies_once, pool, State(folder=str(tmp_path)))
+
+
+def test_a_killed_worker_of_dask_holds_nothing_up(tmp_path: Path) -> None:
+    """Dask gives the call to another worker, and the run notices nothing."""
+    distributed = pytest.importorskip("distributed")
+    with cluster(tmp_path) as around, distributed.Client(around.address) as client:
+        client.wait_for_workers(2)
+        state = State(folder=str(tmp_path))
+        assert answer(sent.dies_once, client.get_executor(), state) == 1
+        assert sum(one.poll() is None for one in around.workers) == 1
+
+
+def test_the_program_that_was_started_is_found_in_its_workers(tmp_path: Path) -> None:
+    """A script whose nodes are in itself, with processes that import it by its name."""
+    program = tmp_path / "script.py"
+    program.write_text(
+        "import multiprocessing, os\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from pocoflow import Flow, key, node\n"
+        "@node(writes=key('answer'))\n"
+        "def where() -> int:\n"
+        "    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:\n"
+        "        store = Flow(where, executor=pool).run({})\n"
+        "    print(store['answer'] not in (0, os.getpid()))\n"
+    )
+    words = [sys.executable, "-W", "error", str(program)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.stderr) == ("True\n", "")
