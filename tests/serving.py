@@ -48,7 +48,7 @@ class Service:
     ) -> None:
         self.log = folder / "uvicorn.log"
         self._target, self._folder, self._options = target, folder, options
-        paths = [str(Path(pocoflow.__file__).parents[1]), str(ROOT), str(ROOT / "examples")]
+        paths = [str(Path(pocoflow.__file__).parents[1]), str(ROOT)]
         self._environment = {
             **os.environ,
             **(variables or {}),

@@ -312,6 +312,23 @@ def test_what_was_not_saved_or_is_excluded_is_not_sent(service: Service) -> None
     assert "lock" not in told
 
 
+def test_what_json_has_no_word_for_is_sent_all_the_same(service: Service) -> None:
+    """A number that is none, or half a character, does not break what its client reads."""
+    ann = service.client("odd")
+    begin(ann, "a", "/waiting", text="x")
+    run = until(ann, "/waiting/runs/a", "paused")
+    assert run["questions"][0]["context"] == {"decibels": None}
+    found = {}
+    with closing(ann.events("/waiting/runs/a/events")) as events:
+        for event in events:
+            found[event["kind"]] = event
+            if event["kind"] == "flow_pause":
+                break
+    assert "value" in found["emit"]
+    assert found["node_ask"]["context"] == {"decibels": None}
+    ann.post("/waiting/runs/a/cancel", {})
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 

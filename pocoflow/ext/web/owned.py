@@ -25,7 +25,7 @@ from pocoflow.errors import (
     ThreadBusyError,
     TooManyRunsError,
 )
-from pocoflow.ext.web.json_fields import Inputs, Outputs
+from pocoflow.ext.web.json_fields import Inputs, Outputs, plain
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
@@ -365,7 +365,7 @@ def _told(one: Asked) -> OpenQuestion:
         node=one.node,
         item=one.item,
         text=one.text,
-        context=dict(one.context),
+        context=plain(dict(one.context)),
         answer_schema=dict(one.schema),
         deadline=one.deadline,
     )

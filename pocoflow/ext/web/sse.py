@@ -54,7 +54,7 @@ def told(one: Followed) -> dict[str, Any]:
         case EmittedVoid(numbers=numbers):
             found["numbers"] = list(numbers)
         case NodeAsked(number=question, item=item):
-            text, context = event.question.text, dict(event.question.context)
+            text, context = event.question.text, _shown(dict(event.question.context))
             found |= {"question": question, "item": item, "text": text, "context": context}
         case FlowPaused(questions=questions):
             found["questions"] = list(questions)
@@ -100,7 +100,9 @@ class EventStream(Response):
         """Send them; nothing of it is left when this returns."""
         tasks = [asyncio.ensure_future(one) for one in (self._send(send), _leaves(receive))]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # Whoever does not read is not waited for without an end, either.
+            most = self._limits.longest + self._limits.heartbeat
+            await asyncio.wait(tasks, timeout=most, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in tasks:
                 one.cancel()

@@ -112,10 +112,11 @@ failing = Flow(fail, flow_name="failing", schema=Text, db_path=database)
 @node(writes=fields(Text).loud)
 def wait(text: str = fields(Text).text) -> Question[str]:
     """Wait for somebody."""
-    return Question(f"How loud is {text!r}?")
+    context().emit([float("nan"), "\ud83d"])
+    return Question(f"How loud is {text!r}?", {"decibels": float("inf")})
 
 
-waiting = Flow(wait, flow_name="waiting", schema=Text, db_path=database)
+waiting = Flow(wait, flow_name="waiting", schema=Text, db_path=database, record_emitted=True)
 
 
 class Chat(BaseModel):
