@@ -21,8 +21,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow prune``."""
     parser.description = (
         "Remove runs that have ended, with their events and checkpoints. A run that is alive is "
-        "never removed, nor is the last completed run of a run thread. Say which with "
-        "--older-than, --keep, or both."
+        "never removed, nor, without --whole-threads, is the last completed run of a run thread. "
+        "Say which with --older-than, --keep, or both."
     )
     parser.add_argument(
         "--older-than",
@@ -44,6 +44,11 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="only runs of this status (completed, failed, cancelled); may be repeated",
     )
     add_filters(parser)
+    parser.add_argument(
+        "--whole-threads",
+        action="store_true",
+        help="also the last completed run of a run thread, which then begins with inputs alone",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say how many, and remove nothing")
     parser.add_argument(
         "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
@@ -63,6 +68,7 @@ def prune(args: argparse.Namespace) -> int:
         removed = db.prune(
             older_than=args.older_than,
             keep=args.keep,
+            whole_threads=args.whole_threads,
             dry_run=args.dry_run,
             **chosen(args),
             **which,

@@ -15,6 +15,7 @@ from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DefinitionError, Remedy, ResumeError, RunInterruptedError
+from pocoflow.nodes.settings import is_time
 
 
 class TakenError(ResumeError):
@@ -86,6 +87,8 @@ class Limits:
             at once, and no more than so many in so many seconds on average.
         interruptions: A run that was interrupted so many times in a row, without finishing an
             ``exec`` or a step between, is recorded as failed.
+        begin_within: A queued run that was due so many seconds ago is recorded as failed if the
+            code has changed where it begins; until then another worker may have the code for it.
 
     Raises:
         DefinitionError: One makes no sense.
@@ -96,6 +99,7 @@ class Limits:
     per_label: Mapping[str, int] = field(default_factory=dict)
     rates: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     interruptions: int = 10
+    begin_within: float = 600.0
 
     def __post_init__(self) -> None:
         counts = {"in_all": self.in_all, "per_flow": self.per_flow}
@@ -104,6 +108,8 @@ class Limits:
         for name, count in {**counts, "interruptions": self.interruptions}.items():
             if count is not None and (type(count) is not int or count < 1):
                 raise DefinitionError(f"Limits({name}={count!r}): a whole number of at least 1")
+        if not is_time(self.begin_within):
+            raise DefinitionError(f"Limits(begin_within={self.begin_within!r}): seconds, above 0")
         for key, (_, seconds) in self.rates.items():
             if not seconds > 0:
                 raise DefinitionError(f"Limits(rates[{key!r}]): in {seconds!r} seconds; above 0")

@@ -517,8 +517,8 @@ WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= 
 ORDER BY k.line, k.key_no, v.step;
 
 -- name: runs_to_prune
--- The runs that match, newest first, with the time when something last happened in each; not the last
--- completed one of a run thread, with whose store the next one begins.
+-- The runs that match, newest first, with the time when something last happened in each; unless threads
+-- are meant whole, not the last completed one of a run thread, with whose store the next one begins.
 SELECT run_no, status, owned, coalesce(
     completed_at,
     (SELECT ts FROM pf_log WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
@@ -528,7 +528,7 @@ SELECT run_no, status, owned, coalesce(
 FROM pf_run AS r
 WHERE (:flow IS NULL OR flow_name = :flow) AND (:thread IS NULL OR thread = :thread)
     AND {has_labels}
-    AND (thread IS NULL OR status <> 'completed' OR EXISTS (
+    AND (:whole OR thread IS NULL OR status <> 'completed' OR EXISTS (
         SELECT 1 FROM pf_run AS n
         WHERE n.thread = r.thread AND n.run_no > r.run_no AND n.flow_name = r.flow_name
             AND n.status = 'completed'

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from pocoflow.address import Address
-from pocoflow.db.clock import micros, new_fence, utc_now
+from pocoflow.db.clock import later, micros, new_fence, utc_now
 from pocoflow.db.due import Limits, TakenError
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder
@@ -29,6 +29,7 @@ from pocoflow.errors import (
     DatabaseError,
     Gap,
     Remedy,
+    ResumeError,
     RunInterruptedError,
     RunNotFoundError,
 )
@@ -78,6 +79,7 @@ class RunRecorder(LineRecorder):
         if classes is not None:
             self._values.classes = classes
         self._status, self._is_new = "", False
+        self._due_at: str | None = None
         self._limits: Limits | None = None
 
     # -- the beginning ------------------------------------------------------------------------
@@ -225,6 +227,21 @@ class RunRecorder(LineRecorder):
             self.end("failed", exc, self._run.steps, None, 0, 0.0)
             raise TakenError(str(exc)) from exc
 
+    def fail_overdue(self, error: ResumeError) -> None:
+        """Record a queued run as failed that the code cannot begin, if it was due long ago.
+
+        Until then another worker may have the code for it, as while a new version is deployed.
+
+        Raises:
+            TakenError: It has failed so.
+        """
+        limits = self._limits
+        if limits is None or not self._is_new or self._due_at is None:
+            return
+        if later(self._due_at, limits.begin_within) <= utc_now():
+            self.end("failed", error, self._run.steps, None, 0, 0.0)
+            raise TakenError(str(error)) from error
+
     def refuse_completed(self) -> None:
         """Refuse a run that is completed, as :meth:`claim` would; nothing is claimed.
 
@@ -284,6 +301,7 @@ class RunRecorder(LineRecorder):
                     f"run {self.run_id!r} was removed from database {self._db.path} in this instant"
                 )
             self._status, self._is_new = str(row["status"]), row["due_at"] is not None
+            self._due_at = row["due_at"]
             self._is_new &= self._status == "queued"
             if self._status == "completed":
                 raise self._completed()

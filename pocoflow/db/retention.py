@@ -22,7 +22,7 @@ def prune(
     older_than: timedelta | None,
     keep: int | None,
     statuses: Iterable[str],
-    wanted: Mapping[str, str | None],
+    wanted: Mapping[str, str | bool | None],
     dry_run: bool,
 ) -> int:
     """Remove runs with all that belongs to them; how many. Never one that lives.
@@ -49,7 +49,7 @@ def _matching(
     connection: Connection,
     locks: Locks,
     statuses: frozenset[str],
-    wanted: Mapping[str, str | None],
+    wanted: Mapping[str, str | bool | None],
 ) -> Iterator[Record]:
     """The runs of these statuses that match, the newest first."""
     for row in connection.rows(QUERIES["runs_to_prune"], dict(wanted)):

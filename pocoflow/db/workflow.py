@@ -327,12 +327,14 @@ class WorkflowDB(Questions, Checkpoints, Following):
         flow_name: str | None = None,
         thread: str | None = None,
         labels: Mapping[str, str] | None = None,
+        whole_threads: bool = False,
         dry_run: bool = False,
     ) -> int:
         """Remove old runs with their events and checkpoints; a run that lives is never removed.
 
-        Nor is the last completed run of a run thread, with whose store the next one begins. The
-        file keeps its size, and new runs use the room: :meth:`vacuum` gives it back.
+        Nor is the last completed run of a run thread, with whose store the next one begins, unless
+        that is asked for. The file keeps its size, and new runs use the room: :meth:`vacuum` gives
+        it back.
 
         Args:
             older_than: Only runs in which nothing has happened for so long.
@@ -341,6 +343,8 @@ class WorkflowDB(Questions, Checkpoints, Following):
             flow_name: Only runs of this flow.
             thread: Only runs of this run thread.
             labels: Only runs that have all of these.
+            whole_threads: Also the last completed run of a run thread; the next one then begins
+                with its inputs alone.
             dry_run: Remove nothing.
 
         Returns:
@@ -365,12 +369,13 @@ class WorkflowDB(Questions, Checkpoints, Following):
         if (keep or 0) < 0 or (older_than or timedelta()) < timedelta():
             raise DefinitionError(f"prune: older_than={older_than}, keep={keep}: not below zero")
         self._refuse_read_only()
+        wanted = {"flow": flow_name, "thread": thread, "labels": json.dumps(dict(labels or {}))}
         return prune(
             self,
             older_than=older_than,
             keep=keep,
             statuses=statuses,
-            wanted={"flow": flow_name, "thread": thread, "labels": json.dumps(dict(labels or {}))},
+            wanted={**wanted, "whole": whole_threads},
             dry_run=dry_run,
         )
 

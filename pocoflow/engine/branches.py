@@ -123,6 +123,7 @@ class _Fork:
             failed = _tell(inner, mine)
             stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
             if stopped or not self.node.collects:
+                self.run.told.append(mine)
                 raise
             self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
@@ -179,6 +180,6 @@ def _tell(inner: Line, exc: Exception) -> str:
     name = label(place.name if place is not None else context.node, context.path)
     if not context.is_stopped_by(exc):
         add_note(exc, f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
-        facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path)
-        inner.tell("node_error", context.node, inner.step, *facts)
+        facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path, False)
+        inner.tell("node_error", context.node, inner.step, *facts, inner.was_told(exc))
     return name

@@ -124,7 +124,7 @@ def fail(run: Line, exc: BaseException) -> Steps:
         return
     if in_node and name is not None:
         facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
-        run.tell("node_error", *facts)
+        run.tell("node_error", *facts, False, run.was_told(exc))
     run.tell("flow_error", context.flow_name, run.finished, exc)
 
 

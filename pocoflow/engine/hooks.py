@@ -126,7 +126,8 @@ def _log_failure(event: NodeFailed, store: object) -> None:
     if event.is_caught:
         _log.warning("run %r: step %d: %s of %r failed and was caught: %r", *facts)
     else:
-        _log.error("run %r: step %d: %s of %r failed: %r", *facts, exc_info=event.error)
+        traceback = None if event.is_told else event.error  # once is enough
+        _log.error("run %r: step %d: %s of %r failed: %r", *facts, exc_info=traceback)
 
 
 _LOGGED: dict[str, tuple[int, Listener]] = {

@@ -75,6 +75,7 @@ class Line:
         past: The budgets that this line goes on without, as an edge for their end was taken.
         opens: The resources that it has to open.
         executors: What calls ``exec`` of its nodes elsewhere; ``None`` if all is called here.
+        told: The errors of its branches that were told, and go on to it.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
     """
@@ -112,6 +113,7 @@ class Line:
     past: set[str] = field(default_factory=set)
     opens: tuple[Resource, ...] = ()
     executors: Executors | None = None
+    told: list[BaseException] = field(default_factory=list)
 
     @property
     def is_spent(self) -> IsSpent | None:
@@ -251,6 +253,10 @@ class Line:
                 yield Gather(jobs, limit, on_loop, stop.request)
         finally:
             self.context.cancellation.remove_callback(stop.request)
+
+    def was_told(self, error: BaseException) -> bool:
+        """Whether a node inside was told to have failed with an error."""
+        return any(one is error for one in self.told)
 
     def emit(self, context: RunContext, value: object) -> None:
         """Record what a node emits, if the flow has asked for it, and tell listeners."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
@@ -87,20 +88,27 @@ class Execution(Generic[StateT]):
 
         try:
             started = self.start()
+            if isinstance(started, tuple):
+                with _on_record(database, run_id):
+                    drive(started[0].context, steps(started[0]))
         except TakenError as exc:
             _log.debug("%s", exc)
-            return database.handle(run_id).status
-        try:
-            if isinstance(started, tuple):
-                drive(started[0].context, steps(started[0]))
-        except RunLostError as exc:
-            _log.warning("%s", exc)
-        except Exception as exc:
-            run = database.get_run(run_id)
-            if isinstance(exc, DatabaseError) and run and run["error_type"] == "Interrupted":
-                raise
-            _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
         return database.handle(run_id).status
+
+    async def carry_on_async(self, database: WorkflowDB, run_id: str) -> Status:
+        """The same, on the caller's event loop."""
+        import asyncio
+
+        from pocoflow.db.due import TakenError
+
+        try:
+            line = await self._begin()
+            if isinstance(line, Line):
+                with _on_record(database, run_id):
+                    await drive_async(line.context, steps(line))
+        except TakenError as exc:
+            _log.debug("%s", exc)
+        return (await asyncio.to_thread(database.handle, run_id)).status
 
     def background(self) -> RunHandle[StateT]:
         """Run in a daemon thread."""
@@ -159,6 +167,24 @@ class Execution(Generic[StateT]):
 
     def _start(self, begun: list[Started]) -> None:
         begun.append(self.start())
+
+
+@contextmanager
+def _on_record(database: WorkflowDB, run_id: str) -> Generator[None]:
+    """Take what ends a run for no error of whoever carries it out.
+
+    Raises:
+        DatabaseError: Its end could not be put on record.
+    """
+    try:
+        yield
+    except RunLostError as exc:
+        _log.warning("%s", exc)
+    except Exception as exc:
+        run = database.get_run(run_id) if isinstance(exc, DatabaseError) else None
+        if run and run["error_type"] == "Interrupted":
+            raise
+        _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
 
 
 def _pauses() -> Iterator[float]:

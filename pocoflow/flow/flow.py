@@ -58,8 +58,10 @@ from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.naming import (
     BY_ITSELF,
     Exists,
+    ForkKeywords,
     RunKeywords,
     RunName,
+    SubmitKeywords,
     digest,
     given_labels,
     given_most,
@@ -68,6 +70,7 @@ from pocoflow.flow.naming import (
 )
 from pocoflow.flow.proving import Proofs
 from pocoflow.flow.starting import (
+    CarryKeywords,
     Resumable,
     ResumeKeywords,
     Resuming,
@@ -695,6 +698,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         name = replace(RunName.of(named), most_open=given_most(most_open, labels))
         return self._submit(inputs, name, due_time(at, delay))
 
+    async def submit_async(
+        self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]
+    ) -> str:
+        """Like :meth:`submit`, on the caller's event loop, which stays free meanwhile."""
+        import asyncio
+
+        return await asyncio.to_thread(self.submit, inputs, **how)
+
     def schedule(
         self,
         name: str,
@@ -1029,6 +1040,18 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         resuming = replace(resuming, limits=limits or Limits())
         return self._old(run_id, resuming, resources).carry_on(self.database, run_id)
 
+    async def carry_on_async(
+        self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
+    ) -> Status:
+        """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
+        from pocoflow.db.due import Limits
+
+        refuse_unknown("carried on", how, CarryKeywords.__annotations__)
+        known = (how.get("types", ()), how.get("aliases"), how.get("flow_was"))
+        resuming = replace(self._recovering(*known), limits=limits or Limits())
+        run = self._old(run_id, resuming, how.get("resources"))
+        return await run.carry_on_async(self.database, run_id)
+
     def fork(
         self,
         run_id: str,
@@ -1038,6 +1061,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         types: Iterable[type] = (),
         aliases: Mapping[str, type] | None = None,
         flow_was: str | None = None,
+        **named: Unpack[ForkKeywords],
     ) -> str:
         """Make a new run from a checkpoint of another one, which is left as it is.
 
@@ -1049,11 +1073,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             types: As in :meth:`resume`.
             aliases: As in :meth:`resume`.
             flow_was: As in :meth:`resume`.
+            **named: ``new_id``, the id of the new run, made if it is not given; ``labels``, as in
+                :meth:`run`.
 
         Returns:
             The id of the new run, which is ``queued``: :meth:`resume` runs it.
 
         Raises:
+            RunExistsError: ``new_id`` is used already.
             RunNotFoundError: There is no such run.
             OtherFlowError: It is of another flow.
             CheckpointNotFoundError: It has no checkpoint of that step.
@@ -1067,7 +1094,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         database = self._database_of(run_id)
         resuming = self._resuming(changes, None, types, aliases, flow_was)
         self._refuse_other(database, run_id, resuming)
-        return fork_run(database, run_id, step, self.schema, self.flow_name, resuming)
+        return fork_run(database, run_id, step, self.schema, RunName.of_fork(named), resuming)
 
     def answer(
         self,

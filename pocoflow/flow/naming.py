@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel
@@ -26,6 +27,25 @@ class RunKeywords(TypedDict, total=False, closed=True):
     labels: Mapping[str, str] | None
     if_exists: Exists
     if_busy: Busy
+
+
+class SubmitKeywords(TypedDict, total=False, closed=True):
+    """What a submitted run is given beside its inputs; :meth:`Flow.submit` explains them."""
+
+    run_id: str | None
+    at: datetime | None
+    delay: float | timedelta | None
+    thread: str | None
+    labels: Mapping[str, str] | None
+    if_exists: Exists
+    most_open: Mapping[str, int] | None
+
+
+class ForkKeywords(TypedDict, total=False, closed=True):
+    """What a fork takes to address it; :meth:`Flow.fork` explains them."""
+
+    new_id: str | None
+    labels: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +91,21 @@ class RunName:
         if busy == "wait" and thread is None:
             raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
         return cls(run_id, thread, labels, exists == "join", busy)
+
+    @classmethod
+    def of_fork(cls, given: ForkKeywords) -> Self:
+        """What was given by keywords for a fork.
+
+        Raises:
+            TypeError: There is no such keyword.
+            DefinitionError: A value makes no sense.
+        """
+        others = ("run_id", "step", "changes", "types", "aliases", "flow_was")
+        refuse_unknown("forked", given, (*others, *ForkKeywords.__annotations__))
+        new_id = given.get("new_id")
+        if new_id is not None:
+            check_name("new_id=", new_id)
+        return cls(new_id, labels=given_labels(given.get("labels")))
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from pocoflow.db.due import Limits
 
 
+class CarryKeywords(TypedDict, total=False):
+    """What whoever goes on with a stored run may say; :meth:`Flow.resume` explains them."""
+
+    types: Iterable[type]
+    aliases: Mapping[str, type] | None
+    flow_was: str | None
+    resources: Mapping[Any, object] | None
+
+
 class ResumeKeywords(TypedDict, total=False, closed=True):
     """What every way to resume a run takes; :meth:`Flow.resume` explains them."""
 

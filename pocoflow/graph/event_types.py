@@ -131,8 +131,9 @@ class NodeFailed:
     """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
 
     ``commit`` is the check, after ``post``, of what was changed in place. ``is_caught``: an edge
-    for this error leads on, so that the step is finished and the run has not failed. ``phase`` is
-    ``None`` where it is not on record: in an event that is followed.
+    for this error leads on, so that the step is finished and the run has not failed. ``is_told``: a
+    node inside, in a parallel branch, was told to have failed with it before. ``phase`` is ``None``
+    where it is not on record: in an event that is followed.
     """
 
     kind: ClassVar[Literal["node_error"]] = "node_error"
@@ -145,6 +146,7 @@ class NodeFailed:
     error: BaseException
     path: tuple[str, ...] = ()
     is_caught: bool = False
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

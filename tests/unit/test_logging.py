@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pocoflow import Flow, Node
+from pocoflow import Flow, Node, Parallel, Subflow
+from pocoflow.events import NodeFailed
 from pocoflow.logging import disable_logging, get_logger, setup_logging
 
 BREAKS = ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\n\n")
@@ -160,3 +162,52 @@ def test_a_remark_is_logged_as_of_the_line_that_made_it(caplog: pytest.LogCaptur
     Flow(node).run({})
 
     assert [record.module for record in caplog.records] == ["line"]
+
+
+def test_the_traceback_of_an_error_in_a_branch_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At the innermost node; what is around it says that it has failed, too, and so do events."""
+    told: list[NodeFailed] = []
+
+    def listen(event: object, store: object) -> None:
+        if isinstance(event, NodeFailed):
+            told.append(event)
+
+    inner = Parallel(Fails("no"), Node(name="other"), name="inner")
+    middle = Flow(inner, flow_name="middle")
+    outer = Parallel(Subflow(middle, name="sub"), Node(name="beside"), name="outer")
+    flow = Flow(outer).subscribe(listen)
+    ways: list[Callable[[], object]] = [
+        lambda: flow.run({}),
+        lambda: asyncio.run(flow.run_async({})),
+    ]
+    for run in ways:
+        caplog.clear()
+        told.clear()
+        with pytest.raises(ValueError, match="no"):
+            run()
+        errors = [one for one in caplog.records if one.levelno == logging.ERROR]
+        assert [bool(one.exc_info) for one in errors] == [True, *[False] * (len(errors) - 1)]
+        assert [one.is_told for one in told] == [not one.exc_info for one in errors]
+        assert len(errors) == 4
+
+
+def test_the_same_error_in_another_run_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception that a program raises again and again is told in full by each run."""
+    error = ValueError("kept")
+
+    class Raises(Node):
+        def exec(self, prep_result: Any) -> Any:
+            raise error
+
+    for _ in range(2):
+        caplog.clear()
+        with pytest.raises(ValueError, match="kept"):
+            Flow(Parallel(Raises(), Node(name="other"), name="p")).run({})
+        assert [bool(one.exc_info) for one in caplog.records if one.levelno == logging.ERROR] == [
+            True,
+            False,
+        ]

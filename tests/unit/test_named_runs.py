@@ -367,6 +367,33 @@ def test_prune_keeps_the_last_completed_run_of_a_thread(chat: Flow[Chat]) -> Non
     assert chat.database.prune(keep=0, thread="ann") == 1
 
 
+def test_prune_removes_a_whole_thread_where_that_is_asked_for(chat: Flow[Chat]) -> None:
+    """The next run of it begins with its inputs alone; other threads stay."""
+    for thread in ("ann", "ann", "bob"):
+        chat.run({"messages": ["hello"]}, thread=thread)
+    db = chat.database
+    which: dict[str, Any] = {"keep": 0, "thread": "ann", "whole_threads": True}
+    assert db.prune(**which, dry_run=True) == 2
+    assert db.prune(**which) == 2
+    assert len(chat.run({"messages": ["three"]}, thread="ann")["messages"]) == 2
+    assert [run["thread"] for run in db.list_runs()] == ["ann", "bob"]
+
+
+def test_a_fork_has_an_id_and_labels_of_its_callers(chat: Flow[Chat]) -> None:
+    """They are those of the new run alone; an id that is used is refused."""
+    chat.run({"messages": ["one"]}, run_id="one", labels={"user": "ann"})
+    assert chat.fork("one", -1, new_id="two", labels={"user": "bob"}) == "two"
+    chat.resume("two")
+    assert [run["run_id"] for run in chat.database.list_runs(labels={"user": "bob"})] == ["two"]
+    assert [run["run_id"] for run in chat.database.list_runs(labels={"user": "ann"})] == ["one"]
+    with pytest.raises(RunExistsError, match="'two'"):
+        chat.fork("one", -1, new_id="two")
+    with pytest.raises(DefinitionError, match="new_id="):
+        chat.fork("one", -1, new_id="")
+    with pytest.raises(TypeError, match="'lables'; did you mean 'labels'"):
+        chat.fork("one", -1, lables={})  # type: ignore[call-arg]
+
+
 # -- one run of a thread at a time ----------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -313,6 +314,39 @@ def test_carry_on_gives_the_status_of_whatever_there_is(db: WorkflowDB, flow: Fl
     assert other.carry_on(paused) == "completed"
 
 
+def test_a_web_app_submits_and_carries_on_without_holding_its_loop_up(
+    db: WorkflowDB, flow: Flow[Text]
+) -> None:
+    """While another connection writes for a while, the loop is free; the nodes await on it."""
+    loops: list[object] = []
+
+    @node(writes=T.loud)
+    async def shout_later(text: str = T.text) -> str:
+        loops.append(asyncio.get_running_loop())
+        return text.upper()
+
+    later = Flow(shout_later, schema=Text, db_path=db, flow_name="later")
+
+    async def main() -> tuple[object, ...]:
+        with db.writing():
+            submitting = asyncio.ensure_future(later.submit_async({"text": "a"}, run_id="a"))
+            await asyncio.sleep(0)  # which comes back, although the database is taken
+            assert not submitting.done()
+        run_id = await submitting
+        first = await later.carry_on_async(run_id)
+        again = await later.carry_on_async(run_id)
+        fails = await flow.submit_async({"text": "fails"})
+        assert loops == [asyncio.get_running_loop()]
+        return run_id, first, again, await flow.carry_on_async(fails)
+
+    assert asyncio.run(main()) == ("a", "completed", "completed", "failed")
+    assert loud(db, "a") == "A"
+    with pytest.raises(RunNotFoundError):
+        asyncio.run(flow.carry_on_async("nowhere"))
+    with pytest.raises(OtherFlowError):
+        asyncio.run(flow.carry_on_async("a"))
+
+
 def test_carry_on_begins_a_fork(db: WorkflowDB, flow: Flow[Text]) -> None:
     """A worker leaves it to whoever has made it."""
     fork = flow.fork(flow.submit({"text": "a"}), -1, {"text": "b"})
@@ -438,6 +472,33 @@ def test_a_run_that_cannot_go_on_holds_nobody_up(
         flow.carry_on(run_id)
     Worker(flow, resources={client: {"a": "b"}}).run(until_idle=True)
     assert loud(db, run_id) == "b"
+
+
+@pytest.mark.parametrize("how", ["carry_on", "worker"])
+def test_a_queued_run_that_the_code_cannot_begin_fails_once_and_in_time(
+    db: WorkflowDB, flow: Flow[Text], clock: Clock, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits for a worker that has the code, then it is failed, with what to do."""
+
+    @node(writes=T.loud)
+    def whisper(text: str = T.text) -> str:
+        return text.lower()
+
+    run_id = flow.submit({"text": "A"})
+    newer = Flow(whisper, schema=Text, db_path=db, flow_name="shout")
+    Worker(newer).run(until_idle=True)
+    assert db.handle(run_id).status == "queued"
+    clock(timedelta(seconds=601))
+    for _ in range(2):
+        if how == "carry_on":
+            assert newer.carry_on(run_id) == "failed"
+        else:
+            Worker(newer).run(until_idle=True)
+    run = row_of(db, run_id)
+    assert (run["status"], run["error_type"]) == ("failed", "pocoflow.errors.ResumeError")
+    assert "rename={'shout':" in (run["error_msg"] or "")
+    assert len([one for one in db.get_events(run_id) if one["event"] == "flow_error"]) == 1
+    assert newer.resume(run_id, rename={"shout": "whisper"})["loud"] == "a"
 
 
 def test_a_worker_that_was_stopped_lets_its_runs_end(db: WorkflowDB) -> None:
@@ -655,6 +716,7 @@ def test_a_rate_holds_over_workers_and_gives_back_with_time(
         {"rates": {"tenant": (0, 1.0)}},
         {"rates": {"tenant": (1, 0.0)}},
         {"interruptions": 0},
+        {"begin_within": 0},
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused(given: Any) -> None:

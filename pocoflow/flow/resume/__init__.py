@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 from pocoflow.address import Address
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
+from pocoflow.db.run_threads import Named
 from pocoflow.errors import MissingInputError, ResumeError, RunError, RunNotFoundError
+from pocoflow.flow.naming import RunName
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
 from pocoflow.flow.resume.relocation import Places, giving
@@ -101,7 +103,11 @@ class StoredRun:
             if run is None:
                 raise RunNotFoundError(f"run {self._run_id!r} is not in {self._db.path} any more")
             self.token = run["token"]
-            places, nodes, stored = self._read(claimed, prove)
+            try:
+                places, nodes, stored = self._read(claimed, prove)
+            except ResumeError as exc:
+                recorder.fail_overdue(exc)
+                raise
             settled = self._usable(recorder.settle(claimed))
             found = self._line(places, settled, nodes)
             node = _place(nodes)
@@ -175,12 +181,13 @@ def fork_run(
     run_id: str,
     step: int | None,
     schema: object,
-    flow_name: str,
+    name: RunName,
     resuming: Resuming,
 ) -> str:
     """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
 
     Raises:
+        RunExistsError: Its id is used already.
         RunNotFoundError: There is no such run.
         CheckpointNotFoundError: It has no checkpoint of that step.
         ResumeError: No node comes after that step.
@@ -205,7 +212,9 @@ def fork_run(
     if graph is not None:
         # What the store is accepted under from now on.
         graph = {**graph, "schema": fields_of(schema)}
-    new_id, token = new_run_id(flow_name)
+    flow_name = resuming.names[0]
+    made, token = new_run_id(flow_name)
+    new_id = name.run_id or made
     given = {
         "flow_name": flow_name,
         "status": "queued",
@@ -215,7 +224,8 @@ def fork_run(
         "parent_step": last,
     }
     text = None if graph is None else json.dumps(graph, sort_keys=True)
-    RunRecorder(database, new_id, classes).create(store, given, parent, text)
+    named = Named(labels=name.labels)
+    RunRecorder(database, new_id, classes).create(store, given, parent, text, named)
     return new_id
 
 
