@@ -17,7 +17,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
-from pocoflow.store.watch import Values, Watch
+from pocoflow.store.watch import Watch
 from pocoflow.values.changes import Change as Place, Frozen, difference, freeze, put_together
 from pocoflow.values.encoding import is_utf8, to_json
 from pocoflow.values.failures import escaped
@@ -88,8 +88,13 @@ class Change(NamedTuple):
         return _key_text(self.key)
 
 
-class Recorded(Values, Protocol):
+class Recorded(Protocol):
     """What can be recorded: a store, or what a parallel branch has of its own."""
+
+    def own_items(self) -> Iterable[tuple[str, Any]]:
+        """The keys whose values may be others than at its beginning, with their values."""
+
+    def __iter__(self) -> Iterator[str]: ...
 
     @property
     def unsaved(self) -> Mapping[str, Unsaved]:
@@ -137,7 +142,7 @@ class ValueWriter:
             InvalidValueError: A value was changed in place into something that does not fit.
         """
         found = []
-        items = store.items() if touched is None else touched.touched()
+        items = store.own_items() if touched is None else touched.touched()
         for key, value, before in self._watch.changed_among(items):
             store.recheck(key)
             change = self._change(key, value, None if key in self._unsaved else before)
@@ -309,13 +314,13 @@ class ValueWriter:
         rows = raw.execute(QUERIES["values_at"], {"run_no": run_no, "step": step}).fetchall()
         self._load_sizes(rows, stored)
 
-    def _load_sizes(self, rows: Iterable[Sequence[Any]], store: Values) -> None:
+    def _load_sizes(self, rows: Iterable[Sequence[Any]], store: Recorded) -> None:
         """Know the sizes of values that are stored in the way in which they would be now.
 
         Others, as of a class that has other fields now, are written as a whole when they change.
         """
         stored = _pieces(rows)
-        for key, value in store.items():
+        for key, value in store.own_items():
             pieces = stored.get(key)
             if pieces is None or pieces[0][0] != WHOLE:
                 continue
@@ -337,7 +342,7 @@ class ValueWriter:
     ) -> None:
         """Begin from a branch as it was when it was last committed; it has set these keys."""
         self._keys = dict(keys)
-        for key, value in store.items():
+        for key, value in store.own_items():
             if key in keys:
                 self._watch.remember(key, value)
         for key in keys:

@@ -62,7 +62,8 @@ class _Fork:
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
         self.on_loop = not run.inline or place.exec_async
         self.tasks = self.on_loop and node.limit != 1
-        self.values = Watch.of(run.store)
+        store = run.store
+        self.values = store.watch() if isinstance(store, BranchStore) else Watch.of(store)
         self.starts: list[tuple[int, Start]] = []
         self.ends: list[Any] = []
         self.is_waiting = False

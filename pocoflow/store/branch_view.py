@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from pocoflow.errors import BranchError, StoreError
@@ -37,8 +37,60 @@ class Writes(NamedTuple):
     unsaved: Mapping[str, Unsaved]
 
 
+class _Copies(MutableMapping[str, Any]):
+    """The values of another store, each copied when it is first asked for.
+
+    Args:
+        values: The values, which do not change while these are used. Of copies themselves, those that
+            nobody has asked for are not copied for this either.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values: dict[str, Any] = dict(
+            values._values if isinstance(values, _Copies) else values
+        )
+        self._own: set[str] = set()
+
+    def own(self) -> list[tuple[str, Any]]:
+        """Those that were copied or set, in their order."""
+        return [pair for pair in self._values.items() if pair[0] in self._own]
+
+    def is_own(self, key: str) -> bool:
+        """Whether a value was copied or set."""
+        return key in self._own
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._values[key]
+        if key not in self._own:
+            value = self._values[key] = stored_copy(value)
+            self._own.add(key)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._values[key] = value
+        self._own.add(key)
+
+    def __delitem__(self, key: str) -> None:
+        del self._values[key]
+        self._own.discard(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
 class BranchStore(Store[Any]):
-    """A branch's own view of the store: the values as they were at the fork, copied.
+    """A branch's own view of the store: the values as they were at the fork.
+
+    Each is copied when it is first read, so a branch costs what it touches.
 
     A field with a reducer takes increments here and nothing else, so that those of several branches
     can be put together. What cannot be stored, such as a client or an array, is shared.
@@ -57,6 +109,7 @@ class BranchStore(Store[Any]):
         migrated: Keys whose values, taken back, are not those that are stored.
     """
 
+    _data: _Copies
     increments: list[tuple[str, Any]]
     migrated: set[str]
 
@@ -69,8 +122,7 @@ class BranchStore(Store[Any]):
         merged: bool = True,
         origin: str | None = None,
     ) -> None:
-        self._setup({}, parent.name, {}, None)
-        self._data.update((key, stored_copy(value)) for key, value in parent.items())
+        self._setup(_Copies(parent._data), parent.name, {}, None)
         self._unsaved.update(parent.unsaved)
         self._schema = parent._schema
         self._set_plain()
@@ -87,6 +139,19 @@ class BranchStore(Store[Any]):
             items = "" if origin is None else self.definitions.get(origin, "")
             own = {key: self.definitions.get(key, UNKNOWN) for key in private}
             self._write(made, {key for key, one in own.items() if is_item_of(one, items)})
+
+    def own_items(self) -> Iterable[tuple[str, Any]]:
+        """The keys that the branch has read or written, with their values."""
+        return self._data.own()
+
+    def watch(self) -> Watch:
+        """One that remembers the values as they are now."""
+        watch = self._fork.copy()
+        for key in watch.gone(self):
+            watch.forget(key)
+        for key, value in self.own_items():
+            watch.remember(key, value)
+        return watch
 
     def take_back(
         self,
@@ -220,8 +285,8 @@ class BranchStore(Store[Any]):
                 )
 
     def _check_untouched(self, key: str) -> None:
-        if key not in self._expected and key not in self._data:
-            return  # it has no value: whoever reduces into it says so
+        if not self._data.is_own(key):
+            return  # nobody had it to change, or it has no value: whoever reduces into it says so
         if key in self._reducers and self._expected.differs(key, self._data.get(key)):
             raise BranchError(
                 f"{self._label}: field {key!r} has a reducer and was changed in place in a "
@@ -252,14 +317,16 @@ class BranchRecord:
         """Keys whose values could not be stored."""
         return self._store.unsaved
 
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """The keys and their values."""
-        yield from self._store.items()
+    def own_items(self) -> Iterator[tuple[str, Any]]:
+        """The keys that the branch has read or written, with their values."""
+        yield from self._store.own_items()
         if self._store.increments:
             yield INCREMENTS, self._store.increments
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key, _ in self.items())
+        yield from self._store
+        if self._store.increments:
+            yield INCREMENTS
 
     def __contains__(self, key: object) -> bool:
         return key in self._store or (key == INCREMENTS and bool(self._store.increments))

@@ -79,7 +79,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     """
 
     name: str
-    _data: dict[str, Any]
+    _data: MutableMapping[str, Any]
     _observers: list[Observer]
     _unsaved: dict[str, Unsaved]
     _schema: Schema | None
@@ -137,7 +137,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _setup(
         self,
-        data: dict[str, Any],
+        data: MutableMapping[str, Any],
         name: str,
         initial: dict[str, Any],
         schema: Schema | None,
@@ -256,6 +256,10 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._tracked = True
         self._set_plain()
 
+    def own_items(self) -> Iterable[tuple[str, Any]]:
+        """The keys whose values may be others than when the store was made, with their values."""
+        return self.items()
+
     def touched(self) -> list[tuple[str, Any]]:
         """The keys that somebody read or wrote since :meth:`take_touched`, with their values."""
         data, touched = self._data, frozenset(self._touched)
@@ -290,7 +294,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         Raises:
             MissingKeyError: The store is empty.
         """
-        key = next(reversed(self._data), None)
+        key = next(reversed([*self._data]), None)
         if key is None:
             raise MissingKeyError(f"{self._label} is empty")
         return key, self.pop(key)
@@ -632,7 +636,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         return missing_key(self._label, key, self._schema, self._data, self._unsaved)
 
 
-def _copied(values: dict[str, Any]) -> dict[str, Any]:
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
     from pocoflow.values.copies import stored_copy
 
     return {key: stored_copy(value) for key, value in values.items()}

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType
-from typing import Any, Protocol
+from typing import Any
 
 from pocoflow.store.store import Store
 from pocoflow.values.changes import Frozen, freeze, is_same
 
 # Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
 _PLAIN = frozenset({str, int, bool, bytes, NoneType})
-
-
-class Values(Protocol):
-    """What can be watched: a store, or the part of one."""
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """The keys and their values."""
-
-    def __iter__(self) -> Iterator[str]: ...
 
 
 class Watch:
@@ -31,7 +22,7 @@ class Watch:
         self._known: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, values: Values) -> Watch:
+    def of(cls, values: Mapping[str, Any]) -> Watch:
         """One that remembers these values."""
         made = cls()
         for key, value in values.items():
@@ -44,9 +35,9 @@ class Watch:
         other._known = dict(self._known)
         return other
 
-    def changed(self, store: Values) -> Iterator[tuple[str, Any, Frozen | str | None]]:
+    def changed(self, store: Store[Any]) -> Iterator[tuple[str, Any, Frozen | str | None]]:
         """Every key whose value differs: ``(key, value, the remembered text or parts)``."""
-        return self.changed_among(store.items())
+        return self.changed_among(store.own_items())
 
     def changed_among(
         self, items: Iterable[tuple[str, Any]]
@@ -64,7 +55,7 @@ class Watch:
         """Whether a value is not the remembered one."""
         return _differs(self._known.get(key, _NOTHING), value)
 
-    def gone(self, store: Values) -> list[str]:
+    def gone(self, store: Iterable[str]) -> list[str]:
         """The remembered keys that the store no longer has."""
         missing = self._known.keys() - store
         return [key for key in self._known if key in missing] if missing else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 import threading
@@ -239,6 +240,45 @@ def test_what_a_branch_changes_in_place_is_checked() -> None:
         Flow(Parallel(Do("one", change)), schema=Board).run({})
 
 
+class Document(BaseModel):
+    pages: int = 1
+
+
+class Library(BaseModel):
+    words: list[str] = []
+    word: str = ""
+    counts: Annotated[list[int], append] = []
+    documents: list[Document] = []
+
+
+LIBRARY = fields(Library)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@DRIVERS
+def test_a_branch_copies_what_it_reads(driver: str, kept: bool, tmp_path: Path) -> None:
+    """Models that no branch reads are not copied for any; a branch that reads them has its own."""
+
+    @node(writes=item(LIBRARY.counts))
+    def count(word: str) -> int:
+        return sum(type(one) is Document for one in gc.get_objects())
+
+    @node(writes=item(LIBRARY.counts))
+    def tear(documents: list[Document]) -> int:
+        documents[0].pages = 0
+        return len(documents)
+
+    gc.collect()
+    store = Store(Library(words=["a", "b", "c"], documents=[Document(), Document()]))
+    before = sum(type(one) is Document for one in gc.get_objects())
+    several = FanOut(count, each=LIBRARY.words, as_=LIBRARY.word, concurrency=1)
+    flow = Flow(several, schema=Library, db_path=tmp_path / "runs.db" if kept else None)
+    flow.then(several, tear)
+    found = go(flow, driver, store)
+    assert found["counts"] == [before, before, before, 2]
+    assert found["documents"] == [Document(pages=0), Document()]
+
+
 def test_what_cannot_be_copied_is_shared() -> None:
     """A live object in the store, such as a lock, is the same in every branch."""
     lock = threading.Lock()
@@ -281,7 +321,7 @@ def test_the_first_failure_cancels_the_other_branches(driver: str) -> None:
 @DRIVERS
 def test_a_failure_stops_synchronous_branches_between_steps(driver: str) -> None:
     """A branch in a thread can look for the cancellation, and begins no further step."""
-    begun, failed = threading.Event(), threading.Event()
+    begun, failed, ended = threading.Event(), threading.Event(), threading.Event()
     done: list[str] = []
 
     class Fail(Node):
@@ -298,10 +338,12 @@ def test_a_failure_stops_synchronous_branches_between_steps(driver: str) -> None
             context().cancellation.add_callback(stopped.set)
             assert stopped.wait(WAIT)
             done.append("long")
+            ended.set()
 
     never = Do("never", lambda store: done.append("never"))
     with pytest.raises(ValueError, match="no luck"):
         go(Flow(Parallel(Long().then("default", never), Fail())), driver, {})
+    assert ended.wait(WAIT)  # under run_async nobody waits for a thread that is left alone
     assert done == ["long"]
 
 

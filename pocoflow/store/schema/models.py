@@ -162,7 +162,9 @@ class ModelSchema:
                 self._refuse_frozen(owner, data, key, value)
             return {key: self._assigned(owner, data, key, value)}
         self._check_names(owner, changes)
-        candidate = {key: value for key, value in data.items() if key not in changes}
+        parts, candidate = self._parts, dict[str, Any]()
+        if parts.after or parts.whole or any(key in parts.shaped for key in changes):
+            candidate.update((key, value) for key, value in data.items() if key not in changes)
         # In the order of the fields, so that a validator finds the earlier ones as they will be.
         for key in sorted(changes, key=self._order):
             value = changes[key]
