@@ -41,8 +41,8 @@ class _Copies(MutableMapping[str, Any]):
     """The values of another store, each copied when it is first asked for.
 
     Args:
-        values: The values, which do not change while these are used. Of copies themselves, those that
-            nobody has asked for are not copied for this either.
+        values: The values, which do not change while these are used. If they are copies, too, what
+            nobody has asked for is not copied for this.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
