@@ -48,6 +48,7 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   └── NoRunError
     └── DatabaseError
         ├── DatabaseBusyError        TimeoutError
+        ├── DatabaseLostError        ConnectionError
         ├── DatabaseFileError        OSError
         ├── RunExistsError           ValueError
         ├── RunNotFoundError         KeyError
@@ -77,6 +78,7 @@ __all__ = [
     "DatabaseBusyError",
     "DatabaseError",
     "DatabaseFileError",
+    "DatabaseLostError",
     "DeadlineError",
     "DecodeError",
     "DefinitionError",
@@ -493,6 +495,10 @@ class DatabaseError(PocoflowError):
 
 class DatabaseBusyError(DatabaseError, TimeoutError):
     """Another writer held the database for longer than the busy timeout."""
+
+
+class DatabaseLostError(DatabaseError, ConnectionError):
+    """The server of a database cannot be reached, or the connection to it was lost."""
 
 
 class DatabaseFileError(DatabaseError, OSError):

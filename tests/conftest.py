@@ -1,18 +1,35 @@
 """What all tests share."""
 
+from __future__ import annotations
+
 import gc
 import unittest
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 # ``pytest --hypothesis-profile=long`` tries thousands where a whole test run tries some.
 _HOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("long", _HOW, max_examples=2000)
 settings.register_profile("short", _HOW, max_examples=25)
 settings.load_profile("short")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    pytest.importorskip("psycopg")
+    from tests.servers import found, running
+
+    if found() is None:
+        pytest.skip("there is no PostgreSQL server here (Debian: apt-get install postgresql)")
+    with running() as one:
+        yield one
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,7 +22,13 @@ from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
 from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, form_of
-from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
+from pocoflow.views.targets import (
+    TARGET_HELP,
+    add_database,
+    add_relocations,
+    owner_of_runs,
+    remedies,
+)
 
 _OVER = ("completed", "cancelled")
 
@@ -46,9 +52,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by", metavar="NAME", help="who answers (your login name)")
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
-    parser.add_argument(
-        "--db", metavar="PATH", help=f"the database (that of the flow, or {DATABASE})"
-    )
+    add_database(parser, f"the database (that of the flow, or {DATABASE})")
     add_relocations(parser)
     parser.set_defaults(execute=answer)
 

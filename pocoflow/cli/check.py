@@ -18,7 +18,7 @@ from pocoflow.cli.output import CommandError
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest
-from pocoflow.views.targets import TARGET_HELP, load_flow
+from pocoflow.views.targets import TARGET_HELP, add_database, load_flow
 
 _SETTINGS = ("flows", "select", "ignore", "strict")
 
@@ -43,10 +43,8 @@ def register(parser: argparse.ArgumentParser) -> None:
             help=f"{what} these rules; a code, or the beginning of some, such as PF3; with commas",
         )
     parser.add_argument("--strict", action="store_true", help="end with 1 for warnings, too")
-    parser.add_argument(
-        "--db",
-        metavar="PATH",
-        help="look whether every run in this database that is not completed could go on",
+    add_database(
+        parser, "look whether every run in this database that is not completed could go on"
     )
     parser.set_defaults(execute=check)
 

@@ -6,14 +6,20 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.errors import DatabaseFileError, RunNotFoundError
-from pocoflow.views.targets import DATABASE, check_there, command
+from pocoflow.errors import (
+    DatabaseFileError,
+    DatabaseLostError,
+    DefinitionError,
+    RunNotFoundError,
+)
+from pocoflow.views.targets import DATABASE, add_database, check_there, command
 
 if TYPE_CHECKING:
     from pocoflow.db import RunRow, WorkflowDB
 
 __all__ = [
     "DATABASE",
+    "DATABASE_HELP",
     "RUN_HELP",
     "add_database",
     "add_filters",
@@ -25,17 +31,14 @@ __all__ = [
     "run_count",
 ]
 
+DATABASE_HELP = f"the database ({DATABASE})"
+
 RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
 
 _CANDIDATES = 10
 
 _MOST_RUNS = 10**9
 """No database has as many, and SQLite takes no number that is much larger."""
-
-
-def add_database(parser: argparse.ArgumentParser) -> None:
-    """Add ``--db`` to the arguments of a command."""
-    parser.add_argument("--db", metavar="PATH", default=DATABASE, help=f"the database ({DATABASE})")
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +90,7 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
     check_there(path)
     try:
         return WorkflowDB(path, read_only=read_only)
-    except DatabaseFileError as exc:
+    except (DatabaseFileError, DatabaseLostError, DefinitionError) as exc:
         raise CommandError(str(exc)) from exc
 
 

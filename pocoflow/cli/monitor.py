@@ -11,7 +11,10 @@ import sys
 from collections.abc import Iterator
 
 from pocoflow.cli.output import CommandError
+from pocoflow.db.postgres import is_server, url_of
 from pocoflow.views.targets import add_page
+
+_VARIABLE = "POCOFLOW_DATABASE"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +66,13 @@ def _command(args: argparse.Namespace) -> Iterator[str]:
     if importlib.util.find_spec("streamlit") is None:
         raise CommandError("the monitor needs Streamlit: pip install 'pocoflow[ui]'", code=1)
     # By its name: the command line does not import the monitor, nor what comes with it.
-    yield from ("-m", "pocoflow.ui", str(args.port), ",".join(args.allow_host), args.db)
+    yield from ("-m", "pocoflow.ui", str(args.port), ",".join(args.allow_host))
+    if is_server(args.db):
+        # A password is for the environment of the process, not for its command line.
+        os.environ[_VARIABLE] = url_of(args.db)
+        yield from ("--db-env", _VARIABLE)
+    else:
+        yield args.db
     if args.flow:
         yield from ("--flow", args.flow)
     for name in args.flow_was:

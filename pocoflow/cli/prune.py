@@ -8,9 +8,18 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from pocoflow.cli.database import add_database, add_filters, chosen, open_database, run_count
+from pocoflow.cli.database import (
+    DATABASE,
+    DATABASE_HELP,
+    add_database,
+    add_filters,
+    chosen,
+    open_database,
+    run_count,
+)
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
+from pocoflow.db.postgres import is_server
 from pocoflow.db.retention import ENDED
 from pocoflow.db.run_reports import flow_counts
 
@@ -53,7 +62,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
     )
-    add_database(parser)
+    add_database(parser, DATABASE_HELP, DATABASE)
     parser.set_defaults(execute=prune)
 
 
@@ -61,10 +70,9 @@ def prune(args: argparse.Namespace) -> int:
     """Remove runs, and say how many and how large the file is now."""
     if args.older_than is None and args.keep is None:
         raise CommandError("say which runs: --older-than AGE, --keep N, or both")
-    path = Path(args.db)
     which = {"status": args.status} if args.status else {}
     with open_database(args.db, read_only=False) as db:
-        before = path.stat().st_size
+        before = _size(args.db)
         removed = db.prune(
             older_than=args.older_than,
             keep=args.keep,
@@ -80,7 +88,7 @@ def prune(args: argparse.Namespace) -> int:
             return 0
         if args.vacuum:
             db.vacuum()
-        size = "" if not args.vacuum else f"; {_size(before)} before, {_size(path.stat().st_size)}"
+        size = "" if not args.vacuum or before is None else f"; {before} before, {_size(args.db)}"
         print(f"removed {what} from {printable(args.db)}{size}{stays}")
     return 0
 
@@ -106,5 +114,9 @@ def _age(text: str) -> timedelta:
     raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90m, 12h, 30d or 8w")
 
 
-def _size(count: int) -> str:
+def _size(path: str) -> str | None:
+    """How large a file is; nobody asks a server."""
+    if is_server(path):
+        return None
+    count = Path(path).stat().st_size
     return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1000:.1f} kB"

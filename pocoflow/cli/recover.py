@@ -7,7 +7,13 @@ import argparse
 from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
-from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
+from pocoflow.views.targets import (
+    TARGET_HELP,
+    add_database,
+    add_relocations,
+    owner_of_runs,
+    remedies,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +24,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "pauses for an answer."
     )
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
-    parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
+    add_database(parser, "the database (that of the flow)")
     add_relocations(parser)
     parser.set_defaults(execute=recover)
 

@@ -13,7 +13,13 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
-from pocoflow.views.targets import TARGET_HELP, add_relocations, owner_of_runs, remedies
+from pocoflow.views.targets import (
+    TARGET_HELP,
+    add_database,
+    add_relocations,
+    owner_of_runs,
+    remedies,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +31,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
-    parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
+    add_database(parser, "the database (that of the flow)")
     parser.add_argument(
         "--set",
         metavar="KEY=JSON",

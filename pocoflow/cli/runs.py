@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocoflow.cli.database import (
+    DATABASE,
+    DATABASE_HELP,
     RUN_HELP,
     add_database,
     add_filters,
@@ -77,7 +79,7 @@ def register(parser: argparse.ArgumentParser) -> None:
             "--format", choices=("text", "json"), default="text", help=f"how to {what} (text)"
         )
     for part in (listing, showing, cancelling):
-        add_database(part)
+        add_database(part, DATABASE_HELP, DATABASE)
 
 
 # -- cancel ---------------------------------------------------------------------------------------

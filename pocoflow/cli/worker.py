@@ -11,7 +11,7 @@ from pocoflow.cli.database import run_count
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.worker import Limits, Worker
-from pocoflow.views.targets import TARGET_HELP, load_flow, load_resources
+from pocoflow.views.targets import TARGET_HELP, add_database, load_flow, load_resources
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "one ends the process. Limits hold for all workers of the database that have them."
     )
     parser.add_argument("flow", metavar="FLOW", nargs="+", help=TARGET_HELP)
-    parser.add_argument("--db", metavar="PATH", help="the database (that of the flows)")
+    add_database(parser, "the database (that of the flows)")
     parser.add_argument(
         "--concurrency",
         metavar="N",

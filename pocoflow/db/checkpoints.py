@@ -84,7 +84,7 @@ class Checkpoints(RunsFile):
         run_no = self.number(run_id)
         given = store if isinstance(store, Store) else Store(store)
         first, end = row_ids(run_no)
-        with self.writing() as raw:
+        with self.writing(run_no) as raw:
             later = raw.execute(QUERIES["next_step"], (first, end, step)).fetchone()[0]
             following = None if later is None else self._untyped(run_no, later)
             self._forget(raw, run_no, step)

@@ -73,8 +73,8 @@ class Connection(ABC):
         """Close the connection; using it again raises :class:`DatabaseError`."""
 
     @abstractmethod
-    def append(self, sql: str, parameters: Parameters) -> Cursor:
-        """Execute one statement that is a transaction by itself.
+    def append(self, sql: str, parameters: Parameters, *, of: int = 0) -> Cursor:
+        """Execute one statement that is a transaction by itself, and appends to the log of a run.
 
         Raises:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
@@ -92,8 +92,8 @@ class Connection(ABC):
         """
 
     @abstractmethod
-    def version(self) -> Hashable:
-        """What is another one after every commit to the database; ``None`` if nobody knows.
+    def version(self, run_no: int) -> Hashable:
+        """What is another one after every commit of a run; ``None`` if nobody knows.
 
         Waits for nobody: nobody knows while a thread of this process is at the connection.
         """
@@ -119,8 +119,12 @@ class Connection(ABC):
         """What writes, which is migrated by now."""
 
     @abstractmethod
-    def _begin(self, *, patient: bool) -> None:
+    def _begin(self, *, patient: bool, of: int) -> None:
         """Begin a transaction, at the end of those of other writers."""
+
+    @abstractmethod
+    def _join(self, of: int) -> None:
+        """Begin one in a transaction that is shared."""
 
     @abstractmethod
     def _commit(self) -> None:
@@ -136,7 +140,7 @@ class Connection(ABC):
         """Whether there is one."""
 
     @abstractmethod
-    def _explain(self, exc: Exception) -> DatabaseError:
+    def explain(self, exc: Exception) -> DatabaseError:
         """The error of ours for one of the library underneath."""
 
     @abstractmethod
@@ -151,11 +155,13 @@ class Connection(ABC):
     # -- transactions -----------------------------------------------------------------------------
 
     @contextmanager
-    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
+    def transaction(self, *, patient: bool = True, of: int = 0) -> Iterator[Transaction]:
         """A write transaction: all of it is committed at the end, or nothing of it.
 
         Args:
             patient: Whether to wait for another writer.
+            of: The number of the run to whose log it appends, if it concerns no other run: it need
+                not wait for writers of those then.
 
         Raises:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
@@ -164,19 +170,19 @@ class Connection(ABC):
         with self.alone:
             raw = self._to_write()
             if self._group is not None:
-                with self._translated(), self._part(raw, self._group):
+                with self._translated(), self._part(raw, self._group, of):
                     yield raw
                 return
             ends = self._ends = _Ends()
             try:
                 # In here, because a Ctrl-C while it waits is raised when it has succeeded.
-                self._begin(patient=patient)
+                self._begin(patient=patient, of=of)
                 yield raw
                 self._commit()
             except BaseException as exc:
                 self._roll_back(ends, exc)
                 if isinstance(exc, self._errors):
-                    raise self._explain(exc) from exc
+                    raise self.explain(exc) from exc
                 raise
             finally:
                 self._ends = None
@@ -232,14 +238,15 @@ class Connection(ABC):
         return True
 
     @contextmanager
-    def _part(self, raw: Transaction, group: _Group) -> Iterator[None]:
+    def _part(self, raw: Transaction, group: _Group, of: int) -> Iterator[None]:
         """One of the transactions of a group."""
-        self._begin_group(group)
+        self._begin_group(group, of)
         ends = self._ends = _Ends()
         raw.execute("SAVEPOINT part")
         try:
+            self._join(of)
             yield
-            raw.execute("RELEASE part")
+            raw.execute("RELEASE part").fetchall()
         except BaseException:
             # Of a full disk, SQLite has undone all that was not committed.
             group.is_lost = not self._is_in_transaction
@@ -253,13 +260,13 @@ class Connection(ABC):
         group.committed += ends.committed
         group.undone += ends.undone
 
-    def _begin_group(self, group: _Group) -> None:
+    def _begin_group(self, group: _Group, of: int) -> None:
         """Begin at the first of them; if that cannot be, none of them is tried again."""
         if group.refused is not None:
             raise group.refused
         if not group.has_begun:
             try:
-                self._begin(patient=True)
+                self._begin(patient=True, of=of)
             except self._errors as exc:
                 group.refused = exc
                 raise
@@ -285,4 +292,4 @@ class Connection(ABC):
         try:
             yield
         except self._errors as exc:
-            raise self._explain(exc) from exc
+            raise self.explain(exc) from exc

@@ -93,7 +93,7 @@ class EmittedValues:
         if not self._waiting or self._run.is_over:
             return
         try:
-            with self._connection.transaction() as raw:
+            with self._connection.transaction(of=self._run.run_no) as raw:
                 if not self._run.is_over:
                     self.write(raw)
         except DatabaseError as exc:

@@ -51,14 +51,14 @@ class RunsFile:
         )
         return "" if row is None else str(row[0])
 
-    def writing(self) -> AbstractContextManager[Transaction]:
-        """A write transaction.
+    def writing(self, of: int = 0) -> AbstractContextManager[Transaction]:
+        """A write transaction; of a run, if it concerns no other one.
 
         Raises:
             DatabaseFileError: The file was opened read-only, or cannot be written.
         """
         self._refuse_read_only()
-        return self.connection.transaction()
+        return self.connection.transaction(of=of)
 
     def _refuse_read_only(self) -> None:
         if self.connection.read_only:

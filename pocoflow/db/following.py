@@ -52,13 +52,13 @@ _ENDS = (FlowEnded, FlowFailed, FlowCancelled)
 class Glances:
     """Tells cheaply whether something may have been committed since it was last asked."""
 
-    def __init__(self, file: RunsFile) -> None:
-        self._connection = file.connection
+    def __init__(self, file: RunsFile, run_no: int) -> None:
+        self._connection, self._run_no = file.connection, run_no
         self._seen: Hashable = None
 
     def changed(self) -> bool:
         """Whether it may; waits for nobody."""
-        seen, self._seen = self._seen, self._connection.version()
+        seen, self._seen = self._seen, self._connection.version(self._run_no)
         return self._seen is None or self._seen != seen
 
 
@@ -131,7 +131,7 @@ class _Follower:
         self._run_no = file.number(run_id)
         self._flow = file.flow_of(run_id)
         self._after, self._until = after, until
-        self.glances = Glances(file)
+        self.glances = Glances(file, self._run_no)
         self.is_over = False
         self._moved = time.monotonic()
 

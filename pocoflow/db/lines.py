@@ -142,9 +142,10 @@ class LineRecorder:
         run, connection = self._run, self._db.connection
         with connection.alone:
             row = (run.end, self.line, run.steps, step, micros(), node, text)
-            cursor = connection.append(_APPEND_RESULT, (*row, run.run_no, run.fence, run.last))
+            given = (*row, run.run_no, run.fence, run.last)
+            cursor = connection.append(_APPEND_RESULT, given, of=run.run_no)
             if cursor.rowcount != 1:
-                with connection.transaction() as raw:
+                with connection.transaction(of=run.run_no) as raw:
                     raise run.lost(raw)
             run.last = int(cursor.lastrowid or 0)
             return run.last
@@ -510,7 +511,7 @@ class LineRecorder:
     def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[Transaction]:
         """A transaction that appends rows; nothing is remembered of one that is undone."""
         run = self._run
-        with self._db.connection.transaction() as raw:
+        with self._db.connection.transaction(of=run.run_no) as raw:
             # In here, where no other thread appends a row of the run.
             known = (run.last, run.steps, self.line, self._since, self._result)
             self._db.connection.at_end(undone=partial(self._go_back, *known))
@@ -566,8 +567,8 @@ class LineRecorder:
         if not self._db.locks.has(self._run.run_no, self._run.claim):
             raise RunLostError(
                 f"run {self.run_id!r} is not this process's: it was forked off the one that runs "
-                "it, or another one took its lock when the lock file was removed; it writes "
-                "nothing more"
+                "it, or another one took its lock when the lock file was removed, or after its "
+                "lease on a server had ended; it writes nothing more"
             )
 
     def _recorded(self) -> Recorded:

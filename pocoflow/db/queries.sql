@@ -1,8 +1,9 @@
 -- Every statement that WorkflowDB and a run's recorder execute, by name.
 
 -- Parts of them, which they name in braces: of run r its labels, whether it has those that are wanted,
--- whether it is one for a list, whether it is open, and whether it has a row to go on from; of key k the
--- step of its last whole value.
+-- whether it is one for a list, or of a flow and run thread, whether it is open, whether it has a row to
+-- go on from, and whether it has a label that is held; lists that are given; an index that is to be used;
+-- of key k the step of its last whole value.
 
 -- part: labels
 (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
@@ -26,6 +27,9 @@ NOT EXISTS (
         || coalesce(parent_run_id, '') || char(10) || coalesce(thread, '')
     ), lower(:text)))
 
+-- part: of_flow
+(:flow IS NULL OR flow_name = :flow) AND (:thread IS NULL OR thread = :thread)
+
 -- part: is_open
 (status IN ('queued', 'running', 'paused') OR (status = 'failed' AND error_type = 'Interrupted'))
 
@@ -34,6 +38,25 @@ EXISTS (
     SELECT 1 FROM pf_log AS l
     WHERE l.id >= r.run_no << 32 AND l.id < r.run_no + 1 << 32 AND l.kind IN (0, 16)
 )
+
+-- part: held
+EXISTS (
+    SELECT 1 FROM json_each(:held) AS h JOIN pf_labels AS l ON l.run_no = r.run_no
+        AND l.key = json_extract(h.value, '$[0]') AND l.value = json_extract(h.value, '$[1]')
+    WHERE json_extract(h.value, '$[2]') = 0 OR r.status = 'queued'
+)
+
+-- part: flows
+(SELECT value FROM json_each(:flows))
+
+-- part: open
+(SELECT value FROM json_each(:open))
+
+-- part: by_spending
+INDEXED BY pf_log_spent
+
+-- part: by_interruption
+INDEXED BY pf_run_interrupted
 
 -- part: last_whole
 (
@@ -62,21 +85,21 @@ WHERE l.key = ? AND l.value = ? AND {is_open};
 -- name: open_in_thread
 -- A run that keeps others of its run thread from beginning.
 SELECT run_no, run_id, status FROM pf_run
-WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
+WHERE thread = :thread AND flow_name IN {flows}
     AND {is_open} AND run_no <> :besides
 ORDER BY run_no LIMIT 1;
 
 -- name: last_completed
 -- The run whose last store the next run of its run thread begins with.
 SELECT run_no, run_id, total_steps FROM pf_run
-WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
+WHERE thread = :thread AND flow_name IN {flows}
     AND status = 'completed'
 ORDER BY run_no DESC LIMIT 1;
 
 -- name: later_in_thread
 -- A run that has begun after another one of its run thread.
 SELECT run_id FROM pf_run
-WHERE thread = :thread AND flow_name IN (SELECT value FROM json_each(:flows))
+WHERE thread = :thread AND flow_name IN {flows}
     AND run_no > :run_no AND status <> 'queued'
 LIMIT 1;
 
@@ -212,14 +235,14 @@ SELECT * FROM (
     SELECT r.*, {labels} FROM pf_listed AS r
     WHERE status = :status AND run_no < :before AND {matches} AND {has_labels}
     ORDER BY run_no DESC LIMIT :limit
-)
+) AS a
 UNION ALL
 SELECT * FROM (
     SELECT r.*, {labels} FROM pf_listed AS r
     WHERE status = :or_status AND :or_status <> :status
         AND run_no < :before AND {matches} AND {has_labels}
     ORDER BY run_no DESC LIMIT :limit
-)
+) AS b
 ORDER BY run_no DESC LIMIT :limit;
 
 -- name: runs_of_thread
@@ -526,8 +549,7 @@ SELECT run_no, status, owned, coalesce(
     ''
 ) AS last
 FROM pf_run AS r
-WHERE (:flow IS NULL OR flow_name = :flow) AND (:thread IS NULL OR thread = :thread)
-    AND {has_labels}
+WHERE {of_flow} AND {has_labels}
     AND (:whole OR thread IS NULL OR status <> 'completed' OR EXISTS (
         SELECT 1 FROM pf_run AS n
         WHERE n.thread = r.thread AND n.run_no > r.run_no AND n.flow_name = r.flow_name
@@ -548,21 +570,21 @@ WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
 -- name: spending_of_thread
 -- What other runs of a run thread have spent: those that are newer than one, and some that are open.
 SELECT r.run_no, r.status, l.id, l.data FROM pf_run AS r
-LEFT JOIN pf_log AS l INDEXED BY pf_log_spent
+LEFT JOIN pf_log AS l {by_spending}
     ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 AND l.kind = 19
 WHERE r.thread = :thread AND r.run_no <> :besides
-    AND r.flow_name IN (SELECT value FROM json_each(:flows))
-    AND (r.run_no > :newest OR r.run_no IN (SELECT value FROM json_each(:open)));
+    AND r.flow_name IN {flows}
+    AND (r.run_no > :newest OR r.run_no IN {open});
 
 -- name: spending_of_label
 -- Likewise those with a label.
 SELECT r.run_no, r.status, l.id, l.data FROM pf_labels AS f JOIN pf_run AS r ON r.run_no = f.run_no
-LEFT JOIN pf_log AS l INDEXED BY pf_log_spent
+LEFT JOIN pf_log AS l {by_spending}
     ON l.id BETWEEN f.run_no << 32 AND (f.run_no + 1 << 32) - 1 AND l.kind = 19
 WHERE f.key = :key AND f.value = :value AND f.run_no <> :besides AND f.run_no IN (
     SELECT n.run_no FROM pf_labels AS n
     WHERE n.key = :key AND n.value = :value AND n.run_no > :newest
-    UNION ALL SELECT value FROM json_each(:open)
+    UNION ALL SELECT * FROM {open} AS o
 );
 
 -- name: was_resumed
@@ -577,25 +599,17 @@ SELECT max(line) FROM pf_log WHERE id >= ? AND id < ?;
 SELECT * FROM (
     SELECT run_no, run_id, status, due_at FROM pf_run AS r
     WHERE flow_name = :flow AND status IN ('queued', 'paused') AND due_at <= :now
-        AND NOT EXISTS (
-            SELECT 1 FROM json_each(:held) AS h JOIN pf_labels AS l ON l.run_no = r.run_no
-                AND l.key = json_extract(h.value, '$[0]') AND l.value = json_extract(h.value, '$[1]')
-            WHERE json_extract(h.value, '$[2]') = 0 OR r.status = 'queued'
-        )
+        AND NOT {held}
     ORDER BY due_at LIMIT :most
-)
+) AS d
 UNION ALL
 SELECT * FROM (
     SELECT run_no, run_id, status, due_at FROM pf_run
     WHERE flow_name = :flow AND status = 'running' AND owned = 1
     UNION ALL
-    SELECT run_no, run_id, status, due_at FROM pf_run AS r INDEXED BY pf_run_interrupted
+    SELECT run_no, run_id, status, due_at FROM pf_run AS r {by_interruption}
     WHERE flow_name = :flow AND status = 'failed' AND error_type = 'Interrupted' AND {has_start}
-) AS r WHERE NOT EXISTS (
-    SELECT 1 FROM json_each(:held) AS h JOIN pf_labels AS l ON l.run_no = r.run_no
-        AND l.key = json_extract(h.value, '$[0]') AND l.value = json_extract(h.value, '$[1]')
-    WHERE json_extract(h.value, '$[2]') = 0
-);
+) AS r WHERE NOT {held};
 
 -- name: runs_at_work
 SELECT run_no, flow_name, {labels} FROM pf_run AS r WHERE status = 'running' AND owned = 1;

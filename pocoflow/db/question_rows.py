@@ -98,7 +98,7 @@ def keep_answer(
         DatabaseError: The database cannot be written.
     """
     now = utc_now()
-    with connection.transaction() as raw:
+    with connection.transaction(of=run_no) as raw:
         row = (given.text, given.by, now, one.question, given.instead_of)
         taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:

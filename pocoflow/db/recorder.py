@@ -27,6 +27,7 @@ from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     AnsweredError,
     DatabaseError,
+    DatabaseLostError,
     Gap,
     Remedy,
     ResumeError,
@@ -294,7 +295,7 @@ class RunRecorder(LineRecorder):
     def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:
         """Turn away whoever claimed the run before; its lock may have been lost with the file."""
         run = self._run
-        with self._db.writing() as raw:
+        with self._db.writing(run.run_no) as raw:
             row = raw.execute(QUERIES["run_by_id"], (self.run_id,)).fetchone()
             if row is None or row["run_no"] != run.run_no:
                 raise RunNotFoundError(
@@ -470,7 +471,7 @@ class RunRecorder(LineRecorder):
         """
         run = self._run
         self._refuse_late()
-        with self._db.connection.transaction() as raw:
+        with self._db.connection.transaction(of=run.run_no) as raw:
             if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
             if run.emitted:
@@ -507,8 +508,12 @@ class RunRecorder(LineRecorder):
         run = self._run
         if run.is_over:
             return False  # whoever goes on with it now says how it ends
+        if isinstance(error, DatabaseLostError):
+            _log.error("run %r is interrupted: %s", run.run_id, error)
+            self.let_go()
+            return True
         try:
-            with self._db.connection.transaction() as raw:
+            with self._db.connection.transaction(of=run.run_no) as raw:
                 # Not before it is committed: or somebody would find the run interrupted.
                 self._db.connection.at_end(self.let_go, undone=self._still_goes_on)
                 known = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()

@@ -22,15 +22,22 @@ def _named(text: str, mark: str) -> Iterator[tuple[str, str]]:
         yield name.strip(), content.strip()
 
 
-def _statements(text: str) -> Iterator[tuple[str, str]]:
-    """The statements of a file that begins with parts of them, by name; each with its parts."""
-    head, mark, rest = text.partition("-- name: ")
-    parts = dict(_named(head, "-- part: "))
-    for name, statement in _named(mark + rest, mark):
-        yield name, statement.format_map(parts)
+def statements(*files: str) -> dict[str, str]:
+    """The statements of files that begin with parts of them, by name; each with its parts.
+
+    What a later file has takes the place of what an earlier one has.
+    """
+    parts: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for file in files:
+        text = (_HERE / file).read_text(encoding="utf-8")
+        head, mark, rest = text.partition("-- name: ")
+        parts |= _named(head, "-- part: ")
+        found |= _named(mark + rest, mark)
+    return {name: statement.format_map(parts) for name, statement in found.items()}
 
 
-QUERIES: dict[str, str] = dict(_statements((_HERE / "queries.sql").read_text(encoding="utf-8")))
+QUERIES: dict[str, str] = statements("queries.sql")
 
 
 def row_ids(run_no: int) -> tuple[int, int]:

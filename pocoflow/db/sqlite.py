@@ -326,7 +326,7 @@ class SQLiteConnection(Connection):
 
     # -- statements -----------------------------------------------------------------------------
 
-    def append(self, sql: str, parameters: Parameters) -> Cursor:
+    def append(self, sql: str, parameters: Parameters, *, of: int = 0) -> Cursor:
         """Execute one statement that is a transaction by itself.
 
         Raises:
@@ -335,14 +335,14 @@ class SQLiteConnection(Connection):
         """
         with self.alone:
             if self._group is not None or self._is_old:
-                with self.transaction() as raw:
+                with self.transaction(of=of) as raw:
                     return raw.execute(sql, parameters)
             try:
                 raw = self._current()
                 self._check_there()
                 return raw.execute(sql, parameters)
             except sqlite3.Error as exc:
-                raise self._explain(exc) from exc
+                raise self.explain(exc) from exc
 
     def _to_write(self) -> Transaction:
         raw = self._current()
@@ -351,12 +351,15 @@ class SQLiteConnection(Connection):
             raw = self._current()
         return raw
 
-    def _begin(self, *, patient: bool) -> None:
+    def _begin(self, *, patient: bool, of: int) -> None:
         raw = self._raw
         assert raw is not None
         if not patient:
             raw.execute("PRAGMA busy_timeout = 0")
         raw.execute("BEGIN IMMEDIATE")
+
+    def _join(self, of: int) -> None:
+        """It is alone in the file anyway."""
 
     def _be_patient(self) -> None:
         self._current().execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
@@ -435,8 +438,8 @@ class SQLiteConnection(Connection):
         self._open()
         old.close()
 
-    def version(self) -> tuple[int, int] | None:
-        """What is another one after every commit to the file; ``None`` if nobody knows.
+    def version(self, run_no: int) -> tuple[int, int] | None:
+        """What is another one after every commit, of any run; ``None`` if nobody knows.
 
         Waits for nobody: nobody knows while a thread of this process is at the connection.
         """
@@ -452,7 +455,8 @@ class SQLiteConnection(Connection):
         finally:
             self.alone.release()
 
-    def _explain(self, exc: Exception) -> DatabaseError:
+    def explain(self, exc: Exception) -> DatabaseError:
+        """The error of ours for one of SQLite."""
         if self._raw is not None:
             try:
                 self._check_there()

@@ -38,7 +38,7 @@ class StoredRunHandle:
         run_id: str,
         load: Callable[[str, int], Store[Any]] | None = None,
     ) -> None:
-        database.number(run_id)  # says so if there is no such run
+        self._run_no = database.number(run_id)  # says so if there is no such run
         self.run_id = run_id
         self._database = database
         self._load = database.load_checkpoint if load is None else load
@@ -66,7 +66,7 @@ class StoredRunHandle:
             RunFailedError: It failed, or was interrupted.
             RunNotFoundError: It was removed meanwhile.
         """
-        looks = _Looks(self._database)
+        looks = _Looks(self._database, self._run_no)
         for pause in self._pauses(timeout):
             if looks.are_due() and self.is_done:
                 break
@@ -80,7 +80,7 @@ class StoredRunHandle:
     async def _waiting(self) -> Store[Any]:
         import asyncio
 
-        looks = _Looks(self._database)
+        looks = _Looks(self._database, self._run_no)
         for pause in self._pauses(None):
             if looks.are_due() and await asyncio.to_thread(lambda: self.is_done):
                 break
@@ -148,8 +148,8 @@ class StoredRunHandle:
 class _Looks:
     """When to look at a run again: something was committed, or its process may have died unseen."""
 
-    def __init__(self, database: WorkflowDB) -> None:
-        self._glances, self._next = Glances(database), 0.0
+    def __init__(self, database: WorkflowDB, run_no: int) -> None:
+        self._glances, self._next = Glances(database, run_no), 0.0
 
     def are_due(self) -> bool:
         """Whether to look now; waits for nobody."""

@@ -404,8 +404,8 @@ def _key_text(key: object) -> str:
 
 
 def stored_text(text: str) -> str:
-    """A text that SQLite can hold, from which :func:`key_of` makes the same text again."""
-    if text.startswith(CODED):
+    """A text that any database can hold, from which :func:`key_of` makes the same again."""
+    if text.startswith(CODED) or "\0" in text:
         return CODED + codec.dumps(text)
     if not text.isascii():
         try:

@@ -26,6 +26,7 @@ from pocoflow.db.forks import close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
+from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.question_api import Questions
 from pocoflow.db.retention import ENDED, prune
 from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
@@ -84,15 +85,32 @@ class WorkflowDB(Questions, Checkpoints, Following):
         synchronous: Synchronous = "FULL",
         busy_timeout: float = 30.0,
         read_only: bool = False,
+        lease: float | None = None,
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise DefinitionError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
         finish()  # what is garbage gives its descriptors back before more are needed
-        connection = SQLiteConnection(
-            path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
-        )
-        self.connection, self.locks = connection, RunLocks(connection.file)
-        self.connection.when_disturbed = self.locks.renew
+        self.connection: Connection
+        self.locks: Locks
+        if is_server(path):
+            self.connection, self.locks = open_server(
+                os.fspath(path),
+                synchronous=synchronous,
+                busy_timeout=busy_timeout,
+                read_only=read_only,
+                lease=lease,
+            )
+        else:
+            if lease is not None:
+                raise DefinitionError(
+                    f"WorkflowDB(lease={lease!r}): for a PostgreSQL server; in a file, what a "
+                    "process runs is free as soon as it ends"
+                )
+            file = SQLiteConnection(
+                path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
+            )
+            self.connection, self.locks = file, RunLocks(file.file)
+            file.when_disturbed = self.locks.renew
         close = partial(_close, self.connection, self.locks)
         self._finalizer = weakref.finalize(self, leave, close)
         self._finalizer.atexit = False
@@ -265,7 +283,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         waits = run["status"] in ("queued", "running", "paused")
         if not waits and run["error_type"] != "Interrupted":
             return False
-        with self.writing() as raw:
+        with self.writing(run["run_no"]) as raw:
             # It may have paused, or gone on, since we looked.
             asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
             return asked or self._cancel_waiting(raw, run_id)
@@ -435,7 +453,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         number = self.number(run_id)
         elapsed = None if elapsed_ms is None else round(elapsed_ms * 1000)
         facts = {"node": who, "action": what, "elapsed": elapsed, "message": note}
-        with self.writing() as raw:
+        with self.writing(number) as raw:
             append_foreign(raw, number, Kind.EVENT, step, event=escaped(event), **facts)
 
     def get_account(self, run_id: str) -> dict[str, Decimal]:

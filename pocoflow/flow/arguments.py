@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
@@ -78,7 +79,8 @@ def check_database(given: object) -> None:
         is_one = isinstance(given, WorkflowDB)
     if not is_one:
         raise DefinitionError(
-            f"Flow(db_path={short(given)}): the path of an SQLite file, or a WorkflowDB"
+            f"Flow(db_path={short(given)}): the path of an SQLite file, the URL of a PostgreSQL "
+            "server, or a WorkflowDB"
         )
 
 
@@ -95,6 +97,25 @@ def carried(executor: object, given: Iterable[Any]) -> tuple[ContextVar[Any], ..
         if not isinstance(one, ContextVar):
             raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(one)}")
     return several
+
+
+GivenT = TypeVar("GivenT")
+
+
+def shown_path(given: GivenT) -> GivenT | str:
+    """What names a database, without the password of a server."""
+    if isinstance(given, str) and "://" in given:
+        from pocoflow.db.postgres import is_server, without_password
+
+        return without_password(given) if is_server(given) else given
+    return given
+
+
+def is_missing(given: object) -> bool:
+    """Whether what names a database is a file that is not there."""
+    if not isinstance(given, str | os.PathLike) or os.fspath(given) == ":memory:":
+        return False
+    return not ("://" in str(given) or Path(str(given)).exists())
 
 
 def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:

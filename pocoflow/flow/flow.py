@@ -48,10 +48,12 @@ from pocoflow.flow.arguments import (
     check_database,
     check_settings_of_runs,
     codes_of,
+    is_missing,
     label_budgets_of,
     names_before,
     names_of,
     node_budgets_of,
+    shown_path,
 )
 from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
@@ -238,7 +240,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.carry = carried(executor, carry)
         self.record_emitted = record_emitted
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
-        self.db_path = db_path
+        self.db_path = shown_path(db_path)
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
@@ -617,7 +619,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
             check_database(db_path)
-            other.db_path, other._database, other._opened = db_path, None, []
+            other.db_path, other._database, other._opened = shown_path(db_path), None, []
         return other
 
     def validate(self) -> list[Finding]:
@@ -1519,8 +1521,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such file.
         """
         path = self.db_path
-        is_named = isinstance(path, str | os.PathLike) and os.fspath(path) != ":memory:"
-        if self._database is None and is_named and not Path(str(path)).exists():
+        if self._database is None and is_missing(path):
             raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
         return self.database
 

@@ -17,6 +17,7 @@ from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
+    DatabaseLostError,
     DefinitionError,
     RunNotFoundError,
 )
@@ -91,7 +92,7 @@ class Worker:
         self._suspect = 0
         self._unable: dict[str, float] = {}
         self._threads = 0
-        self._is_stopping = False
+        self._is_stopping = self._is_told = False
 
     def _add(self, flow: Flow[Any]) -> None:
         home, other = self.database.connection.home, flow.database.connection.home
@@ -174,9 +175,11 @@ class Worker:
             self._submit_occurrences()
             free = self.concurrency - len(self.active)
             found = list(self._due(free + _AHEAD)) if free > 0 else []
-        except DatabaseBusyError as exc:
-            _log.warning("%s; looking again", exc)
+        except (DatabaseBusyError, DatabaseLostError) as exc:
+            _log.log(logging.DEBUG if self._is_told else logging.WARNING, "%s; looking again", exc)
+            self._is_told = True
             return 1
+        self._is_told = False
         for flow, run in found:
             if len(self.active) >= self.concurrency:
                 break

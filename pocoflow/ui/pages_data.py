@@ -13,6 +13,7 @@ from typing import Any
 from pocoflow.address import plain
 from pocoflow.db import RunRow, Status, WorkflowDB
 from pocoflow.db.expenses import Expense
+from pocoflow.db.postgres import is_server
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
@@ -29,9 +30,9 @@ def open_database(path: str) -> WorkflowDB:
     Raises:
         DatabaseError: There is no such file, or it is not a database of this library.
     """
-    file = os.path.realpath(path)
+    file = path if is_server(path) else os.path.realpath(path)
     try:
-        about = os.stat(file)
+        about = os.stat(os.sep if is_server(path) else file)
     except OSError:
         with _guard:
             _opened.pop(file, None)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pocoflow.db.postgres import is_server
 from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.views.targets import importable
@@ -94,7 +95,7 @@ def _has_branches(graph: Mapping[str, Any]) -> bool:
 
 
 def _path(path: str) -> str:
-    return repr(str(Path(path).absolute()))
+    return repr(path if is_server(path) else str(Path(path).absolute()))
 
 
 def _referenced(path: str, reference: str) -> str:

@@ -71,5 +71,7 @@ def _described(error: BaseException) -> tuple[str, str, str]:
 
 
 def escaped(text: str) -> str:
-    """Text that SQLite can hold, for people: a lone surrogate is written as its escape."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    """Text that any database can hold, for people: with escapes for lone surrogates and NUL."""
+    if text.isascii():
+        return text.replace("\0", "\\x00") if "\0" in text else text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

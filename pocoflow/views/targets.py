@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pocoflow.db.postgres import is_server, without_password
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest, escape
@@ -50,13 +51,59 @@ def check_there(path: str | os.PathLike[str]) -> None:
     Raises:
         TargetError: There is no such file.
     """
-    if not Path(path).exists():
+    if not is_server(path) and not Path(path).exists():
         raise TargetError(f"there is no database {os.fspath(path)}; name it with --db PATH")
+
+
+def add_database(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
+    """Add what names the database of a command, ``--db`` and ``--db-env``.
+
+    Args:
+        parser: Its arguments.
+        text: The help for it.
+        default: Its path, if it is not named.
+    """
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--db", metavar="PATH", type=_database, default=default, help=text)
+    _add_variable(one)
+
+
+def _add_variable(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--db-env",
+        metavar="NAME",
+        dest="db",
+        type=_variable,
+        default=argparse.SUPPRESS,
+        help="the environment variable that has its path, or its postgresql:// URL",
+    )
+
+
+_variables: dict[str, str] = {}
+"""The variables that have the URLs of servers, by what is shown of these."""
+
+
+def _database(text: str) -> str:
+    return without_password(text) if is_server(text) else text
+
+
+def _variable(name: str) -> str:
+    text = os.environ.get(name, "")
+    if not text:
+        raise argparse.ArgumentTypeError(f"there is no environment variable {name}, or it is empty")
+    shown = _database(text)
+    _variables[shown] = name
+    return shown
+
+
+def database_words(path: str) -> list[str]:
+    """The words of a command that name a database, without a password."""
+    return ["--db-env", _variables[path]] if path in _variables else ["--db", path]
 
 
 def command(*words: str, path: str | None) -> str:
     """A command of ours, ready to be pasted; with its database, unless that is the default."""
-    given = [] if path in (None, DATABASE) else ["--db", str(path)]
+    given = [] if path in (None, DATABASE) else database_words(str(path))
     return escape(shlex.join(["pocoflow", *words, *given]))
 
 
@@ -85,13 +132,17 @@ def remedies(
 
 def add_page(parser: argparse.ArgumentParser) -> None:
     """Add what the page of the monitor is of: its database, and perhaps a flow."""
+    # Not that of the argument, which would take the place of what --db-env says.
+    parser.set_defaults(db=DATABASE)
     parser.add_argument(
         "db",
         metavar="DB",
         nargs="?",
-        default=DATABASE,
+        type=_database,
+        default=argparse.SUPPRESS,
         help=f"the database ({DATABASE}); it need not be there yet",
     )
+    _add_variable(parser)
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
     add_relocations(parser)
 

@@ -75,7 +75,7 @@ class AsyncAct(Node[None, None, str]):
         await asyncio.Event().wait()
 
 
-def three(path: str, middle: Node[Any, Any, Any], run_id: str = "r") -> Flow[Any]:
+def three(path: str | WorkflowDB, middle: Node[Any, Any, Any], run_id: str = "r") -> Flow[Any]:
     """First, what the test wants, Last; told is what the hooks print."""
     first, last = Count(name="First"), Count(name="Last")
     first.then("go", middle)
@@ -107,6 +107,12 @@ def wait_in_exec() -> None:
 def hang(path: str) -> None:
     """A run that waits in exec of its second node."""
     outcome(lambda: three(path, Act(wait_in_exec)).run({}))
+
+
+def hang_with_lease(url: str, seconds: str) -> None:
+    """The same on a server, under a lease of so many seconds."""
+    with WorkflowDB(url, lease=float(seconds)) as db:
+        outcome(lambda: three(db, Act(wait_in_exec)).run({}))
 
 
 def hang_async(path: str) -> None:

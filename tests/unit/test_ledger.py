@@ -85,26 +85,34 @@ def called(key: str, result: object, item: Identity | None = None, *given: objec
     return Called(HERE, key, result, False, 1, 0.5, item, given)
 
 
-def opened(kind: str, folder: Path) -> Iterator[Run]:
-    """A run with a ledger of that kind."""
+def opened(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """A run with a ledger of the kind that is asked for."""
     Run.numbers = Numbers(0)
-    if kind == "null":
+    if request.param == "null":
         yield Run(None)
         return
-    with WorkflowDB(kind if kind == ":memory:" else folder / "runs.db") as database:
+    path: str | Path = request.param
+    if path == "file":
+        path = request.getfixturevalue("tmp_path") / "runs.db"
+    elif path == "server":
+        path = request.getfixturevalue("server").url()
+    with WorkflowDB(path) as database:
         yield Run(database)
 
 
-@pytest.fixture(params=["null", ":memory:", "file"])
-def any_run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+KEEPING = [":memory:", "file", "server"]
+
+
+@pytest.fixture(params=["null", *KEEPING])
+def any_run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """A run with one of the ledgers."""
-    yield from opened(request.param, tmp_path)
+    yield from opened(request)
 
 
-@pytest.fixture(params=[":memory:", "file"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+@pytest.fixture(params=KEEPING)
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """A run with one of the ledgers that keep what they are told."""
-    yield from opened(request.param, tmp_path)
+    yield from opened(request)
 
 
 # -- every ledger ---------------------------------------------------------------------------------

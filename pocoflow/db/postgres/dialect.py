@@ -1,0 +1,79 @@
+"""The statements of ``queries.sql`` as PostgreSQL has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from pocoflow.db.port import Parameters
+from pocoflow.db.sql import QUERIES, statements
+from pocoflow.errors import DefinitionError
+
+_OF_SERVER = statements("queries.sql", "postgres/queries.sql")
+_TEXTS = {text: _OF_SERVER[name] for name, text in QUERIES.items()}
+
+_TOKENS = re.compile(r"'(?:[^']|'')*'|::|\bIS \?|\?|:([a-z_]+)")
+
+_KEYS = {"pf_run": "run_no", "pf_log": "id", "pf_blob": "id", "pf_questions": "question"}
+_COMMENTS = re.compile(r"^--.*\n", re.M)
+_INSERTS = re.compile(r"INSERT INTO (\w+)")
+
+
+class Statement(NamedTuple):
+    """A statement for the server.
+
+    Attributes:
+        text: Its text.
+        names: The names of its parameters in their order; none if they are given in order.
+    """
+
+    text: bytes
+    names: Sequence[str]
+
+    def encoded(self, given: Parameters) -> list[bytes | None]:
+        """The parameters as the server takes them.
+
+        Raises:
+            DefinitionError: A text has a character that it cannot store.
+            UnicodeEncodeError: Likewise, one that no database can.
+        """
+        if isinstance(given, Mapping):
+            return [_encoded(given[name]) for name in self.names]
+        return [_encoded(one) for one in given]
+
+
+@cache
+def statement(sql: str) -> Statement:
+    """What a statement is for the server."""
+    names: dict[str, int] = {}
+    places = 0
+
+    def placed(found: re.Match[str]) -> str:
+        nonlocal places
+        token, name = found[0], found[1]
+        if name is not None:
+            return f"${names.setdefault(name, len(names) + 1)}"
+        if token.endswith("?"):
+            places += 1
+            return f"IS NOT DISTINCT FROM ${places}" if token.startswith("IS") else f"${places}"
+        return token
+
+    text = _TOKENS.sub(placed, _COMMENTS.sub("", _TEXTS.get(sql, sql))).rstrip().rstrip(";")
+    inserts = _INSERTS.match(text)
+    if inserts is not None and inserts[1] in _KEYS:
+        text += f" RETURNING {_KEYS[inserts[1]]}"
+    return Statement(text.encode(), list(names))
+
+
+def _encoded(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if "\0" in value:
+            raise DefinitionError(
+                f"{value!r:.60} has a NUL character, which PostgreSQL cannot store; leave it out"
+            )
+        return value.encode()
+    return b"%d" % value if isinstance(value, int) else str(value).encode()

@@ -1,0 +1,192 @@
+"""Who is alive: a lease for each running run, by the clock of the server.
+
+A process says every third of the time of a lease that it is still there, for all of its runs at
+once. When nothing was heard of it for that time, others may take its runs; should it come back, the
+fence of the run keeps it from writing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from pocoflow.cleanup import leave
+from pocoflow.db.postgres.server import ServerConnection
+from pocoflow.errors import DatabaseError
+from pocoflow.logging import OwnLogger
+
+_log = OwnLogger("db")
+
+_HOLD = """
+INSERT INTO pf_leases (run_no, holder, until)
+VALUES (%s, %s, clock_timestamp() + %s * interval '1 second')
+ON CONFLICT (run_no) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE pf_leases.until <= clock_timestamp()
+RETURNING run_no
+"""
+_RELEASE = "DELETE FROM pf_leases WHERE run_no = %s AND holder = %s"
+_IS_HELD = "SELECT 1 FROM pf_leases WHERE run_no = %s AND until > clock_timestamp()"
+_RENEW = """
+UPDATE pf_leases SET until = clock_timestamp() + %s * interval '1 second'
+WHERE holder = %s RETURNING run_no
+"""
+_LEAVE = "DELETE FROM pf_leases WHERE holder = %s"
+
+
+class Leases:
+    """The leases that this process has on the runs of one database.
+
+    Args:
+        server: The database, of which it has a connection of its own.
+        seconds: For how long a lease is.
+    """
+
+    def __init__(self, server: ServerConnection, seconds: float) -> None:
+        self._open, self._explain, self._seconds = server.connect, server.explain, seconds
+        self._holder = uuid4().hex
+        self._held: dict[int, object] = {}
+        self._connection: psycopg.Connection[Any] | None = None
+        self._pid = os.getpid()
+        self._alone = threading.RLock()
+        self._is_closed = False
+        self._ends = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _execute(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of a statement; it is tried once more where the connection was lost."""
+        with self._alone:
+            if self._pid != os.getpid():
+                self._forget()
+            if self._is_closed:
+                raise DatabaseError("the database is closed")
+            for is_last in (False, True):
+                try:
+                    if self._connection is None or self._connection.closed:
+                        self._connection = self._open()
+                    cursor = self._connection.execute(sql, parameters, prepare=True)
+                    return cursor.fetchall() if cursor.description else []
+                except psycopg.OperationalError as exc:
+                    if is_last or self._connection is None or not self._connection.closed:
+                        raise self._explain(exc) from exc
+                except psycopg.Error as exc:
+                    raise self._explain(exc) from exc
+        raise AssertionError("it returns, or raises")
+
+    def _forget(self) -> None:
+        """Nothing that was held before a fork is held on this side of it."""
+        self._pid, self._holder = os.getpid(), uuid4().hex
+        self._held, self._connection, self._thread = {}, None, None
+        self._alone, self._ends = threading.RLock(), threading.Event()
+
+    def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
+        """Take the lease of a run; ``False`` if it is held already, here or in another process.
+
+        ``patience`` is how many seconds to wait for somebody who holds it for an instant.
+
+        Raises:
+            DatabaseError: The server cannot be asked.
+        """
+        until = time.monotonic() + patience
+        while not self._hold(run_no, owner):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _hold(self, run_no: int, owner: object) -> bool:
+        with self._alone:
+            if self._pid != os.getpid():
+                self._forget()
+            if run_no in self._held:
+                return False
+            self._held[run_no] = owner
+            try:
+                taken = bool(self._execute(_HOLD, run_no, self._holder, self._seconds))
+            except BaseException:
+                self.release(run_no, owner)
+                raise
+            if not taken:
+                del self._held[run_no]
+            elif self._thread is None:
+                work = partial(_keep, weakref.ref(self), self._ends, self._seconds / 3)
+                self._thread = threading.Thread(target=work, name="pocoflow-leases", daemon=True)
+                self._thread.start()
+            return taken
+
+    def renew(self) -> None:
+        """Say that this process is still there; a lease that another one has by now is lost."""
+        with self._alone:
+            if not self._held or self._pid != os.getpid():
+                return
+            kept = {row[0] for row in self._execute(_RENEW, self._seconds, self._holder)}
+            for run_no in self._held.keys() - kept:
+                del self._held[run_no]
+
+    def has(self, run_no: int, owner: object) -> bool:
+        """Whether this owner took the lease of a run, in this process, and still has it."""
+        return self._held.get(run_no) is owner and self._pid == os.getpid()
+
+    def release(self, run_no: int, owner: object) -> None:
+        """Give the lease of a run back, if this owner has it."""
+        with self._alone:
+            if not self.has(run_no, owner):
+                return
+            del self._held[run_no]
+            try:
+                self._execute(_RELEASE, run_no, self._holder)
+            except DatabaseError as exc:
+                _log.debug("the lease of run %d ends by itself: %s", run_no, exc)
+
+    def abandon(self, run_no: int, owner: object) -> None:
+        """Give the lease of a run back as a finalizer may: here at once, to others very soon."""
+        if self.has(run_no, owner):
+            self._held.pop(run_no, None)
+            leave(partial(self._drop, run_no))
+
+    def _drop(self, run_no: int) -> None:
+        with self._alone, suppress(DatabaseError):
+            if run_no not in self._held:
+                self._execute(_RELEASE, run_no, self._holder)
+
+    def is_held(self, run_no: int) -> bool:
+        """Whether a process that was heard of lately holds the lease of a run.
+
+        Raises:
+            DatabaseError: The server cannot be asked.
+        """
+        return bool(self._execute(_IS_HELD, run_no))
+
+    def close(self) -> None:
+        """Give all leases back that were taken through this object."""
+        self._ends.set()
+        with self._alone:
+            if self._pid != os.getpid() or self._is_closed:
+                return
+            with suppress(DatabaseError):
+                if self._held:
+                    self._execute(_LEAVE, self._holder)
+            self._held.clear()
+            self._is_closed = True
+            if self._connection is not None:
+                self._connection.close()
+
+
+def _keep(leases: weakref.ref[Leases], ends: threading.Event, period: float) -> None:
+    """Renew leases until they are given back."""
+    while not ends.wait(period):
+        there = leases()
+        if there is None:
+            return
+        try:
+            there.renew()
+        except DatabaseError as exc:
+            _log.warning("the leases of the runs of this process could not be renewed: %s", exc)
+        del there

@@ -1,0 +1,120 @@
+"""Tells followers that something was committed of a run, as the server says so (``NOTIFY``)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from pocoflow.logging import OwnLogger
+
+_log = OwnLogger("db")
+
+_FOLLOW = """
+INSERT INTO pf_followers (run_no, listener, until)
+SELECT run_no, %(listener)s, clock_timestamp() + interval '30 seconds'
+FROM unnest(%(runs)s::bigint[]) AS run_no ORDER BY run_no
+ON CONFLICT (run_no, listener) DO UPDATE SET until = excluded.until
+"""
+_LEAVE = "DELETE FROM pf_followers WHERE listener = %s OR until < clock_timestamp()"
+
+_AGAIN = 10.0
+"""Seconds after which a follower is recorded again, and forgotten if nobody asks for its run."""
+
+_TURN = 0.2
+
+_SAFE, _UNSURE = 4, 20
+"""So many times a second something may have happened that nobody was told of: while the server
+tells what is committed, and else."""
+
+
+def channel_of(schema: str) -> str:
+    """Where it is told what is committed in a schema."""
+    return f"pocoflow_{sha256(schema.encode()).hexdigest()[:16]}"
+
+
+class Listener:
+    """Listens, in a thread, for as long as somebody asks.
+
+    Args:
+        connect: Opens a connection.
+        channel: Where it is told what is committed.
+    """
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], channel: str) -> None:
+        self._connect, self._channel = connect, channel
+        self._name = uuid4().hex
+        self._asked: dict[int, float] = {}
+        self._commits: dict[int, int] = {}
+        self._guard = threading.Lock()
+        self._ends = threading.Event()
+        self._is_at_work = False
+        self._pid = os.getpid()
+
+    def version(self, run_no: int) -> Hashable:
+        """What is another one after every commit of a run; asks nobody."""
+        now = time.monotonic()
+        with self._guard:
+            if self._pid != os.getpid():
+                self._pid, self._is_at_work = os.getpid(), False
+                self._commits, self._name = {}, uuid4().hex
+            self._asked[run_no] = now
+            begins = not self._is_at_work and not self._ends.is_set()
+            self._is_at_work |= begins
+            commits = self._commits.get(run_no)
+        if begins:
+            threading.Thread(target=self._work, name="pocoflow-listener", daemon=True).start()
+        return commits, int(now * (_UNSURE if commits is None else _SAFE))
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._ends.set()
+
+    def _work(self) -> None:
+        while not self._ends.is_set():
+            try:
+                with self._connect() as connection:
+                    self._listen(connection)
+            except psycopg.Error as exc:
+                _log.debug("followers look by themselves for a while: %s", exc)
+            with self._guard:
+                self._commits.clear()
+                if not self._asked or self._ends.is_set():
+                    self._is_at_work = False
+                    return
+            self._ends.wait(1.0)
+        self._is_at_work = False
+
+    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+        """Listen until nobody has asked for a while."""
+        connection.execute(f"LISTEN {self._channel}".encode())
+        recorded = 0.0
+        while not self._ends.is_set():
+            now = time.monotonic()
+            with self._guard:
+                for run_no, asked in list(self._asked.items()):
+                    if asked < now - _AGAIN:
+                        del self._asked[run_no]
+                        self._commits.pop(run_no, None)
+                runs = list(self._asked)
+                is_new = bool(self._asked.keys() - self._commits.keys())
+            if not runs:
+                break
+            if is_new or recorded < now - _AGAIN:
+                connection.execute(_FOLLOW, {"listener": self._name, "runs": runs})
+                recorded = now
+                with self._guard:
+                    for run_no in runs:
+                        self._commits[run_no] = self._commits.get(run_no, 0) + 1
+            for told in connection.notifies(timeout=_TURN, stop_after=1):
+                run_no = int(told.payload)
+                with self._guard:
+                    if run_no in self._commits:
+                        self._commits[run_no] += 1
+        connection.execute(_LEAVE, (self._name,))

@@ -1,0 +1,354 @@
+"""A connection to a PostgreSQL server: where it is, its layout, its transactions and its errors."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Hashable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psycopg
+from psycopg import conninfo, errors, sql as composed
+
+from pocoflow.db import forks
+from pocoflow.db.connection import Connection
+from pocoflow.db.port import Parameters, Record
+from pocoflow.db.postgres import UNREADABLE
+from pocoflow.db.postgres.listener import Listener, channel_of
+from pocoflow.db.postgres.pipeline import Outcome, Pipeline
+from pocoflow.db.rows import checked
+from pocoflow.db.sql import VERSION
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseFileError,
+    DatabaseLostError,
+    DefinitionError,
+)
+
+_abandoned: list[Pipeline] = []
+
+_SCHEMA = "pocoflow"
+"""The schema, if no search path is given."""
+
+_DEFAULTS = {
+    "application_name": "pocoflow",
+    "connect_timeout": "10",
+    # A server that is not there any more is noticed while an answer is waited for.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+_LOCK_ALL = "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))"
+_LOCK_RUN = """
+SELECT CASE WHEN EXISTS (
+    SELECT 1 FROM pf_followers AS f WHERE f.run_no = r.run_no AND f.until > clock_timestamp()
+) THEN pg_notify(?, r.run_no::text) END
+FROM pf_run AS r WHERE r.run_no = ? FOR NO KEY UPDATE
+"""
+_LAYOUT = """
+SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'pf_layout'
+"""
+
+
+class ServerConnection(Connection):
+    """A connection to a schema on a PostgreSQL server, shared by the threads of this process.
+
+    A transaction that appends to the log of a run locks the row of that run, any other one queues
+    for a lock of the schema: so each sees what those before it have written.
+
+    Args:
+        where: Its URL, as libpq takes it, and what is shown of that: a password is not.
+        synchronous: Whether a commit waits for the disk of the server.
+        busy_timeout: Seconds to wait for another writer.
+        read_only: Whether nothing is written.
+    """
+
+    _errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+
+    def __init__(
+        self, where: tuple[str, str], *, synchronous: str, busy_timeout: float, read_only: bool
+    ) -> None:
+        url, label = where
+        try:
+            self._info = {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
+            is_readable = label != UNREADABLE
+        except psycopg.ProgrammingError:
+            is_readable = False
+        if not is_readable:
+            # Its text would show what is wrong, a password perhaps.
+            raise DatabaseError(
+                "the URL of the PostgreSQL server cannot be read: write "
+                "postgresql://user@host:port/database; special characters of names and passwords "
+                "are percent-encoded"
+            ) from None
+        self.label = label
+        self.read_only = read_only
+        self.alone = threading.RLock()
+        self.when_disturbed = lambda: None
+        self._busy_timeout = busy_timeout
+        self._synchronous = synchronous
+        self._schema, self._channel = "", ""
+        self._pipeline: Pipeline | None = None
+        self._pid = os.getpid()
+        self._is_closed = False
+        self._is_in = False
+        with self.alone:
+            self._open()
+        self._listener = Listener(self.connect, self._channel)
+        forks.keep(self)
+
+    # -- opening and closing ----------------------------------------------------------------------
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Another connection to the same schema.
+
+        Raises:
+            psycopg.Error: The server cannot be reached, or refuses it.
+        """
+        connection = psycopg.connect(conninfo.make_conninfo("", **self._info), autocommit=True)
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: psycopg.Connection[Any]) -> None:
+        (path,) = _one(connection.execute("SHOW search_path"))
+        if path == '"$user", public':
+            (path,) = _one(
+                connection.execute("SELECT set_config('search_path', %s, false)", (_SCHEMA,))
+            )
+        (schema,) = _one(
+            connection.execute("SELECT (parse_ident(split_part(%s, ',', 1)))[1]", (path,))
+        )
+        self._schema, self._channel = schema, channel_of(schema)
+        settings = {
+            "lock_timeout": f"{max(1, round(self._busy_timeout * 1000))}",
+            "synchronous_commit": "on" if self._synchronous == "FULL" else "off",
+            "default_transaction_read_only": "on" if self.read_only else "off",
+            "client_encoding": "UTF8",
+            "DateStyle": "ISO",
+        }
+        for name, value in settings.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+
+    def _open(self) -> Pipeline:
+        try:
+            connection = self.connect()
+        except psycopg.Error as exc:
+            raise self.explain(exc) from None
+        try:
+            self._look(connection)
+            pipeline = Pipeline(connection)
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, psycopg.Error):
+                raise self.explain(exc) from None
+            raise
+        self._pipeline, self._pid, self._is_in = pipeline, os.getpid(), False
+        return pipeline
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        """See that the layout is there, and make it if it is not."""
+        if connection.info.server_version < _OLDEST:
+            version = connection.info.server_version // 10000
+            raise DatabaseFileError(
+                f"database {self.label} is of PostgreSQL {version}; 14 or newer is needed"
+            )
+        if connection.execute(_LAYOUT, (self._schema,)).fetchone() is None:
+            if self.read_only:
+                raise DatabaseFileError(
+                    f"database {self.label} is empty: no flow has written to it yet"
+                )
+            self._create(connection)
+        (version,) = _one(connection.execute("SELECT max(version) FROM pf_layout"))
+        if version != VERSION:
+            raise DatabaseFileError(
+                f"database {self.label} has the layout {version} of another version of pocoflow; "
+                f"this one knows {VERSION}"
+            )
+
+    def _create(self, connection: psycopg.Connection[Any]) -> None:
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+        with connection.transaction():
+            connection.execute(lock, (f"pocoflow {self._schema}",))
+            if connection.execute(_LAYOUT, (self._schema,)).fetchone() is not None:
+                return  # somebody else has made it meanwhile
+            there = connection.execute(
+                "SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,)
+            )
+            if there.fetchone() is None:
+                name = composed.Identifier(self._schema)
+                connection.execute(composed.SQL("CREATE SCHEMA {}").format(name))
+            text = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+            connection.execute(text.encode())
+            connection.execute("INSERT INTO pf_layout VALUES (%s)", (VERSION,))
+
+    def close(self) -> None:
+        """Close the connection; using it again raises :class:`DatabaseError`."""
+        with self.alone:
+            self._is_closed = True
+            self._listener.close()
+            pipeline, self._pipeline = self._pipeline, None
+            if pipeline is not None and self._pid == os.getpid():
+                pipeline.close()
+
+    def _current(self) -> Pipeline:
+        if self._is_closed:
+            raise DatabaseError(f"database {self.label} is closed")
+        if self._pipeline is not None and self._pid != os.getpid():
+            _abandoned.append(self._pipeline)  # it is that of the process that forked this one
+            return self._open()
+        if self._pipeline is None or self._pipeline.is_lost:
+            return self._open()
+        return self._pipeline
+
+    # -- statements -------------------------------------------------------------------------------
+
+    def append(self, sql: str, parameters: Parameters, *, of: int = 0) -> Outcome:
+        """Execute one statement that is a transaction by itself.
+
+        Raises:
+            DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
+            DatabaseError: The server is not there, or refuses it.
+        """
+        with self.alone:
+            if self._group is not None:
+                with self.transaction(of=of) as raw:
+                    return raw.execute(sql, parameters)  # type: ignore[return-value]
+            pipeline = self._current()
+            with self._translated():
+                self._join(of)
+                outcome = pipeline.execute(sql, parameters)
+                pipeline.sync()
+            return outcome
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
+        """The rows of a read, which hold what their columns say.
+
+        There is none for what no text in a database can be equal to.
+
+        Raises:
+            DatabaseFileError: They do not.
+            DatabaseError: The server is not there, or refuses it.
+        """
+        with self.alone:
+            pipeline = self._current()
+            with self._translated():
+                try:
+                    outcome = pipeline.execute(sql, parameters)
+                except (UnicodeEncodeError, DefinitionError):
+                    return []
+                if not self._is_in:
+                    pipeline.sync()
+                return checked(outcome.fetchall(), f"database {self.label}")
+
+    def version(self, run_no: int) -> Hashable:
+        """What is another one after every commit of a run; asks nobody."""
+        if self.read_only:
+            return int(time.monotonic() * _LOOKS)
+        return self._listener.version(run_no)
+
+    @property
+    def home(self) -> Hashable:
+        """The same for all connections to one schema of one server."""
+        info = self._current().connection.info
+        return (info.host, info.port, info.dbname, self._schema)
+
+    def vacuum(self) -> None:
+        """Have the server use again the room of what was removed."""
+        with self.alone, self._translated(), self.connect() as connection:
+            connection.execute("VACUUM")
+
+    def migrate(self, *, close_running: bool = False) -> Path | None:
+        """Nothing: version 0.2.1 wrote to no server."""
+        return None
+
+    # -- transactions -----------------------------------------------------------------------------
+
+    def _to_write(self) -> Pipeline:
+        return self._current()
+
+    def _begin(self, *, patient: bool, of: int) -> None:
+        pipeline = self._pipeline
+        assert pipeline is not None
+        self._is_in = True
+        pipeline.execute("BEGIN")
+        if not patient:
+            pipeline.execute("SET LOCAL lock_timeout = 1")
+        self._join(of)
+        if not patient:
+            pipeline.sync()
+
+    def _commit(self) -> None:
+        assert self._pipeline is not None
+        self._pipeline.execute("COMMIT")
+        self._pipeline.sync()
+        self._is_in = False
+
+    def _undo(self) -> bool:
+        was_in, self._is_in = self._is_in, False
+        pipeline = self._pipeline
+        if was_in and pipeline is not None and not pipeline.is_lost:
+            with suppress(psycopg.Error):
+                pipeline.sync()
+            with suppress(psycopg.Error):
+                pipeline.execute("ROLLBACK")
+                pipeline.sync()
+        return was_in
+
+    @property
+    def _is_in_transaction(self) -> bool:
+        return self._is_in and self._pipeline is not None and not self._pipeline.is_lost
+
+    def _join(self, of: int) -> None:
+        assert self._pipeline is not None
+        if of:
+            self._pipeline.execute(_LOCK_RUN, (self._channel, of))
+        else:
+            self._pipeline.execute(_LOCK_ALL, (f"pocoflow {self._schema}",))
+
+    def _be_patient(self) -> None:
+        """``SET LOCAL`` ends with its transaction."""
+
+    def explain(self, exc: Exception) -> DatabaseError:
+        """The error of ours for one of psycopg."""
+        text = " ".join(str(exc).split())
+        if isinstance(exc, errors.LockNotAvailable | errors.DeadlockDetected):
+            return DatabaseBusyError(
+                f"database {self.label} was locked by another writer for more than "
+                f"{self._busy_timeout:g} seconds"
+            )
+        for kind, meaning in _MEANINGS.items():
+            if isinstance(exc, kind):
+                return DatabaseFileError(f"database {self.label} {meaning} ({text})")
+        if isinstance(exc, psycopg.OperationalError):
+            return DatabaseLostError(f"database {self.label} cannot be reached ({text})")
+        return DatabaseError(f"database {self.label}: {text}")
+
+
+_OLDEST = 140000
+
+_LOOKS = 20
+"""So many times a second a follower looks that may not write that it wants to be told."""
+
+_MEANINGS: dict[type[Exception], str] = {
+    errors.DiskFull: "cannot grow: the disk of the server is full",
+    errors.ReadOnlySqlTransaction: "is read-only",
+    errors.InsufficientPrivilege: "does not allow that to this user",
+}
+
+
+def _one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
+    """The only row of a query."""
+    row = cursor.fetchone()
+    assert row is not None
+    return tuple(row)

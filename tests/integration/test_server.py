@@ -1,0 +1,407 @@
+"""Runs on a PostgreSQL server: the same as in a file, whichever process or host they are on."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pocoflow
+from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseFileError,
+    DatabaseLostError,
+    DefinitionError,
+    RunExistsError,
+)
+from pocoflow.events import FlowEnded, NodeEnded
+from tests.integration.programs import Act, three
+from tests.rows import row_of
+from tests.servers import Server, running
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Start
+
+psycopg = pytest.importorskip("psycopg")
+
+DEADLINE = 60.0
+
+
+def poll(reached: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + DEADLINE
+    while not reached():
+        assert time.monotonic() < until, "it was not so within a minute"
+        time.sleep(0.01)
+
+
+def is_interrupted(db: WorkflowDB, run_id: str = "r") -> bool:
+    """Whether a run reads as one whose process is gone."""
+    return row_of(db, run_id)["error_type"] == "Interrupted"
+
+
+class Count(Node[int, int, str]):
+    """Counts to what the store says."""
+
+    def prep(self, store: Store[Any]) -> int:
+        return int(store["n"])
+
+    def exec(self, n: int) -> int:
+        return n + 1
+
+    def post(self, store: Store[Any], n: int, more: int) -> str:
+        store["n"] = more
+        store["log"] = [*store["log"], f"step {n}"]
+        return "again" if more < store["until"] else "done"
+
+
+def counting(db: str | WorkflowDB, **facts: Any) -> Flow[Any]:
+    """A flow that counts."""
+    node = Count()
+    flow: Flow[Any] = Flow(node, db_path=db, flow_name="counting", **facts)
+    return flow.then(node.when("again"), node).then(node.when("done"), pocoflow.END)
+
+
+# -- as in a file ---------------------------------------------------------------------------------
+
+
+def test_the_documented_tables_are_there_for_sql(server: Server) -> None:
+    """Runs, events and checkpoints have the columns and texts that they have in a file."""
+    found = []
+    url = server.url()
+    for path in (url, ":memory:"):
+        with WorkflowDB(path) as db:
+            counting(db, run_id="r").run({"n": 0, "until": 3, "log": []})
+            tables = {
+                "pf_runs": "status, total_steps, current_node",
+                "pf_events": "id, step, node_name, event, action, attempt, path",
+            }
+            rows: dict[str, list[Any]] = {
+                name: [tuple(row) for row in db.connection.rows(f"SELECT {columns} FROM {name}")]
+                for name, columns in tables.items()
+            }
+            rows["pf_checkpoints"] = [
+                [row[name] for name in ("id", "step", "node_name", "store_json")]
+                for row in db.get_checkpoints("r")
+            ]
+            found.append(rows)
+    assert found[0] == found[1]
+    with psycopg.connect(url) as connection:
+        shown = connection.execute("SELECT step, store_json FROM pf_checkpoints ORDER BY step")
+        texts = dict(shown.fetchall())
+    assert json.loads(texts[1])["log"] == ["step 0", "step 1"]
+
+
+def test_runs_of_many_threads_are_kept_apart(server: Server) -> None:
+    """Eight runs at once of one object, each with its own log."""
+    with WorkflowDB(server.url()) as db:
+        flow = counting(db)
+        handles = [flow.run_background({"n": 0, "until": 10, "log": []}) for _ in range(8)]
+        stores = [one.wait(DEADLINE) for one in handles]
+        assert [store["n"] for store in stores] == [10] * 8
+        for handle in handles:
+            steps = [row["step"] for row in db.get_checkpoints(handle.run_id)]
+            assert steps == list(range(10))
+
+
+def test_what_cannot_be_stored_is_named(server: Server) -> None:
+    """A character that the server has no room for is told as what it is."""
+    with WorkflowDB(server.url()) as db:
+        with pytest.raises(DefinitionError, match="NUL character"):
+            db.create_run("a\0b")
+        assert db.get_run("a\0b") is None
+        db.create_run("a")
+        with pytest.raises(RunExistsError):
+            db.create_run("a")
+        store = counting(db, run_id="r").run({"n": 0, "until": 1, "log": ["a\0b"]})
+        assert db.load_checkpoint("r", 0)["log"] == store["log"]
+
+
+def test_an_error_text_with_a_nul_character_is_on_record(server: Server) -> None:
+    """It is written as its escape, as no text on the server can hold it."""
+
+    def fail() -> None:
+        raise ValueError("a\0b")
+
+    with WorkflowDB(server.url()) as db, pytest.raises(ValueError, match="a"):
+        three(db, Act(fail)).run({})
+    with WorkflowDB(db.path) as db:
+        assert row_of(db, "r")["error_msg"] == "a\\x00b"
+
+
+def test_a_database_that_is_only_read_is_left_as_it_is(server: Server) -> None:
+    """Nothing is made to look at it, and nothing is written."""
+    url = server.url()
+    with pytest.raises(DatabaseFileError, match="is empty"):
+        WorkflowDB(url, read_only=True)
+    with WorkflowDB(url) as db:
+        counting(db, run_id="r").run({"n": 0, "until": 2, "log": []})
+    with WorkflowDB(url, read_only=True) as db:
+        assert row_of(db, "r")["status"] == "completed"
+        assert [one.event for one in db.follow("r")][-1] == FlowEnded("r", "counting", 2)
+        with pytest.raises(DatabaseFileError, match="read-only"):
+            db.create_run("s")
+
+
+def test_a_user_that_may_only_read_is_enough_to_look(server: Server) -> None:
+    """With the rights that the documentation names."""
+    url = server.url("shown")
+    with WorkflowDB(url) as db:
+        counting(db, run_id="r").run({"n": 0, "until": 2, "log": []})
+    server.execute(
+        "CREATE ROLE reader LOGIN",
+        "GRANT USAGE ON SCHEMA shown TO reader",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA shown TO reader",
+    )
+    with WorkflowDB(server.url("shown", user="reader"), read_only=True) as db:
+        assert db.load_checkpoint("r", 1)["n"] == 2
+    with (
+        WorkflowDB(server.url("shown", user="reader")) as db,
+        pytest.raises(DatabaseFileError, match="does not allow"),
+    ):
+        db.create_run("s")
+
+
+def test_a_schema_is_made_once_by_many_that_begin_at_once(server: Server) -> None:
+    """Whoever comes second finds it."""
+    url = server.url()
+    found: list[str] = []
+
+    def begin() -> None:
+        with WorkflowDB(url) as db:
+            found.append(counting(db).run_background({"n": 0, "until": 2, "log": []}).run_id)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(DEADLINE)
+    assert len(set(found)) == 8
+
+
+# -- several processes ----------------------------------------------------------------------------
+
+
+def test_a_run_of_a_killed_process_is_taken_over(server: Server, start: Start) -> None:
+    """Its lease ends by itself; what it had finished is not executed again."""
+    url = server.url()
+    child = start("hang_with_lease", url, 0.5)
+    assert child.line() == "in exec"
+    with WorkflowDB(url) as db:
+        assert row_of(db, "r")["status"] == "running"
+        child.send(signal.SIGKILL)
+        child.wait()
+        poll(lambda: is_interrupted(db))
+        assert three(db, Act(lambda: None)).resume("r")["n"] == 3
+        events = [one.event for one in db.follow("r")]
+        nodes = [one.node for one in events if isinstance(one, NodeEnded)]
+        assert nodes == ["First", "Middle", "Last"]
+
+
+def test_a_process_that_was_suspended_past_its_lease_writes_nothing(
+    server: Server, start: Start
+) -> None:
+    """Another one has gone on with its run, to the end; it learns that, and ends."""
+    url = server.url()
+    child = start("hang_with_lease", url, 0.5)
+    assert child.line() == "in exec"
+    child.send(signal.SIGSTOP)
+    with WorkflowDB(url) as db:
+        poll(lambda: is_interrupted(db))
+        three(db, Act(lambda: None)).resume("r")
+        before = [tuple(row) for row in db.connection.rows("SELECT * FROM pf_log ORDER BY id")]
+        child.send(signal.SIGCONT)
+        child.tell()
+        assert "raised RunLostError" in child.finish()[1]
+        after = [tuple(row) for row in db.connection.rows("SELECT * FROM pf_log ORDER BY id")]
+        assert after == before
+        assert row_of(db, "r")["status"] == "completed"
+
+
+def test_a_living_process_keeps_its_run(server: Server, start: Start) -> None:
+    """For many times its lease, as it says that it is there."""
+    url = server.url()
+    child = start("hang_with_lease", url, 0.5)
+    assert child.line() == "in exec"
+    with WorkflowDB(url) as db:
+        until = time.monotonic() + 2
+        poll(lambda: time.monotonic() > until or is_interrupted(db))
+        assert row_of(db, "r")["status"] == "running"
+        assert three(db, Act(lambda: None)).recover() == {}
+    child.tell()
+    assert child.line() == "hook flow_end"
+
+
+def test_a_run_of_another_process_is_followed_and_cancelled(server: Server, start: Start) -> None:
+    """Its events come as they are committed; a request to stop is heard after the step."""
+    url = server.url()
+    child = start("hang_with_lease", url, 15)
+    assert child.line() == "in exec"
+    with WorkflowDB(url) as db:
+        seen: list[str] = []
+
+        def follow() -> None:
+            with WorkflowDB(url) as other:
+                seen.extend(type(one.event).__name__ for one in other.follow("r"))
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        assert db.request_cancel("r")
+        child.tell()
+        assert child.line() == "hook flow_cancelled"
+        thread.join(DEADLINE)
+        begun = ["FlowStarted", "NodeStarted", "NodeEnded", "NodeStarted"]
+        assert seen == [*begun, "NodeEnded", "NodeStarted", "FlowCancelled"]
+        assert row_of(db, "r")["status"] == "cancelled"
+
+
+def test_a_worker_takes_what_was_submitted(server: Server, tmp_path: Path) -> None:
+    """The command works on a server as on a file."""
+    url = server.url()
+    (tmp_path / "counted.py").write_text(
+        f"from tests.integration.test_server import counting\nflow = counting({url!r})\n"
+    )
+    with WorkflowDB(url) as db:
+        ids = [counting(db).submit({"n": 0, "until": 3, "log": []}) for _ in range(20)]
+        command = [sys.executable, "-m", "pocoflow", "worker", "counted.py:flow", "--until-idle"]
+        roots = f"{Path(pocoflow.__file__).parents[1]}"
+        workers = [
+            subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": roots})
+            for _ in range(2)
+        ]
+        assert [one.wait(DEADLINE) for one in workers] == [0, 0]
+        assert {row_of(db, one)["status"] for one in ids} == {"completed"}
+        assert {row_of(db, one)["total_steps"] for one in ids} == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_uses_a_connection_of_its_own(server: Server) -> None:
+    """It reads and writes, and its parent goes on as before."""
+    with WorkflowDB(server.url()) as db:
+        db.create_run("before")
+        child = os.fork()
+        if not child:
+            try:
+                db.create_run("in the child")
+                gc.collect()
+                os._exit(0 if db.get_run("before") else 1)
+            except BaseException:  # noqa: BLE001 - told by its code
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        db.create_run("after")
+        assert [run["run_id"] for run in db.list_runs()] == ["after", "in the child", "before"]
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_after_its_server_was_restarted() -> None:
+    """A run that could not reach it is interrupted, not failed, and nothing is lost."""
+    with running() as one:
+        url = one.url()
+
+        def restart() -> None:
+            one.stop()
+            one.start()
+
+        with WorkflowDB(url, lease=0.5) as db:
+            with pytest.raises(DatabaseLostError):
+                three(db, Act(restart)).run({})
+            assert row_of(db, "r")["error_type"] == "Interrupted"
+            assert three(db, Act(lambda: None)).resume("r")["n"] == 3
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    """Where it was looked for, and why that failed."""
+    with pytest.raises(DatabaseLostError, match=r"ann@/runs\?host=/nowhere cannot be reached"):
+        WorkflowDB("postgresql://ann:secret@/runs?host=/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("/none?", 'database "none" does not exist'),
+        ("/postgres?options=-crole%3Dnobody_at_all&", "nobody_at_all"),
+    ],
+)
+def test_what_a_server_refuses_is_told(server: Server, more: str, told: str) -> None:
+    """In the words of the server, with the database."""
+    with pytest.raises(DatabaseError, match=told):
+        WorkflowDB(f"postgresql://tester@{more}host={server.folder}")
+
+
+def test_a_writer_that_takes_too_long_is_told(server: Server) -> None:
+    """Whoever waits for the busy timeout is told so, and may try again."""
+    url = server.url()
+    with WorkflowDB(url, busy_timeout=0.1) as db, psycopg.connect(url) as other:
+        db.create_run("r")
+        other.execute("SELECT 1 FROM pf_run FOR UPDATE")
+        with pytest.raises(DatabaseBusyError, match=r"more than 0\.1 seconds"):
+            db.save_event("r", "note")
+        other.rollback()
+        db.save_event("r", "note")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3cret@/runs?host=/nowhere",
+        "postgresql:///runs?user=ann&password=s3cret&host=/nowhere",
+        "postgresql://ann:s3cret@127.0.0.1:1/runs?sslpassword=s3cret",
+        "postgresql://ann:s3cr/s3cret@[::1/runs",
+        "postgresql://ann:s3cret@127.0.0.1:s3cret/runs",
+    ],
+)
+def test_a_password_is_shown_nowhere(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in an error, its causes and traceback, a flow, or the log."""
+    caplog.set_level(logging.DEBUG)
+    flow = counting(url)
+    shown = [repr(flow), repr(flow.db_path), repr(vars(flow))]
+    for act in (lambda: WorkflowDB(url), lambda: flow.run({}), lambda: flow.resume("r")):
+        with pytest.raises(DatabaseError) as caught:
+            act()
+        shown += traceback.format_exception(caught.value)
+        shown += [repr(caught.value), str(caught.value)]
+    told = "\n".join([*shown, caplog.text])
+    assert "s3cret" not in told.replace(url, ""), told
+
+
+def test_a_database_with_a_password_is_found_by_what_is_shown(server: Server) -> None:
+    """In a process that has opened it, its path names it as before."""
+    url = server.url().replace("tester@", "tester:s3cret@")
+    with WorkflowDB(url) as db:
+        assert "s3cret" not in repr(db) + db.path
+        db.create_run("r")
+        with WorkflowDB(db.path) as again:
+            assert row_of(again, "r")["run_id"] == "r"
+
+
+def test_what_has_to_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without psycopg, the extra is named that brings it."""
+    for name in [one for one in sys.modules if one.startswith("pocoflow.db.postgres.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(DefinitionError, match=r"pip install 'pocoflow\[postgres\]'"):
+        WorkflowDB("postgresql://ann:s3cret@/runs")
+
+
+def test_a_lease_is_of_a_server(tmp_path: Path) -> None:
+    """On a file it has no meaning, and is refused."""
+    with pytest.raises(DefinitionError, match="for a PostgreSQL server"):
+        WorkflowDB(tmp_path / "runs.db", lease=5)
+    with pytest.raises(DefinitionError, match=r"at least 0\.1"):
+        WorkflowDB("postgresql:///runs", lease=0)
