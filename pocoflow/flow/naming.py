@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.messages import closest, short
+from pocoflow.store.schema.models import definitions_of
 from pocoflow.store.store import Store
 
 Busy = Literal["refuse", "wait"]
@@ -182,23 +183,36 @@ def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:
         raise DefinitionError(f"{what} is {' or '.join(map(repr, choices))}, not {short(given)}")
 
 
-def inputs_of(given: object, flow_name: str) -> dict[str, Any]:
+class Inputs(NamedTuple):
     """What a run of a thread is given on top of the store that it begins with.
+
+    Attributes:
+        values: The values.
+        under: What defined the fields in which a model has accepted them.
+    """
+
+    values: dict[str, Any]
+    under: Mapping[str, str]
+
+
+def inputs_of(given: object, flow_name: str) -> Inputs:
+    """What a run of a thread is given.
 
     Raises:
         DefinitionError: It is a ``Store``, or nothing that a run may be given.
     """
     if given is None:
-        return {}
+        return Inputs({}, {})
     if isinstance(given, BaseModel):
         given = given.model_copy(deep=True)
-        return {name: getattr(given, name) for name in given.model_fields_set}
+        values = {name: getattr(given, name) for name in given.model_fields_set}
+        return Inputs(values, definitions_of(type(given)))
     if isinstance(given, Store) or not isinstance(given, Mapping):
         raise DefinitionError(
             f"flow {flow_name!r}: a run of a thread begins with the store of the run before, and "
             f"takes its inputs as a dict or an instance of the schema, not {short(given)}"
         )
-    return dict(given)
+    return Inputs(dict(given), {})
 
 
 def digest(given: object) -> str:

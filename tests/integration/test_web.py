@@ -103,10 +103,13 @@ def test_a_run_is_started_followed_answered_and_completed(service: Service) -> N
 def test_a_validator_sees_an_input_once(service: Service) -> None:
     """Five euros are 500 cents, and not 50,000, however often values are checked on the way."""
     ann = service.client("validated")
-    begin(ann, "a")
-    run = until(ann, "/letters/runs/a", "paused")
-    ann.post(f"/letters/runs/a/questions/{run['questions'][0]['question']}", ok())
-    assert until(ann, "/letters/runs/a", "completed")["result"]["cents"] == 500
+    bodies = [{"id": "a"}, {"id": "b", "thread": "t"}, {"id": "c", "thread": "t"}]
+    for body in bodies:
+        assert ann.post("/letters/runs", {**body, "inputs": LETTER}).status == 202
+        path = f"/letters/runs/{body['id']}"
+        run = until(ann, path, "paused")
+        ann.post(f"{path}/questions/{run['questions'][0]['question']}", ok())
+        assert until(ann, path, "completed")["result"]["cents"] == 500
 
 
 def ok() -> dict[str, Any]:
@@ -483,6 +486,24 @@ def test_an_answer_is_checked_and_taken_once(service: Service) -> None:
     until(ann, "/letters/runs/a", "completed")
     with WorkflowDB(service.log.with_name("runs.db"), read_only=True) as db:
         assert db.get_questions("answers/a")[0].answered_by == "answers"
+
+
+def test_a_run_that_is_removed_ends_its_stream(service: Service) -> None:
+    """Who follows a run that is removed sees the stream end, and then that there is no such run."""
+    ann = service.client("pruned")
+    begin(ann, "a")
+    until(ann, "/letters/runs/a", "paused")
+    path = "/letters/runs/a/events"
+    with closing(ann.events(path)) as events:
+        assert next(events)["kind"] == "flow_start"
+        with WorkflowDB(service.log.with_name("runs.db")) as db:
+            db.request_cancel("pruned/a")
+            db.prune(keep=0, labels={"owner": "pruned"})
+        assert {one["kind"] for one in events} <= {*ALL_KINDS}
+    assert ann.get(path).status == 404
+
+
+ALL_KINDS = ("node_start", "node_end", "node_ask", "flow_pause", "emit", "flow_cancelled")
 
 
 def test_a_schema_of_types_is_one_too(service: Service) -> None:

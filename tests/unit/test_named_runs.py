@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from pocoflow import (
     AskNode,
@@ -239,6 +239,34 @@ def test_a_run_begins_where_the_last_of_its_thread_ended(chat: Flow[Chat]) -> No
     other = chat.run({"messages": ["hello"]}, thread="bob")
     assert store["messages"] == ["one", "re: one", "two", "re: two", "three", "re: three"]
     assert other["messages"] == ["hello", "re: hello"]
+
+
+class Price(BaseModel):
+    """A price, from outside in euros."""
+
+    cents: int = 0
+    all_cents: Annotated[list[int], extend] = []
+
+    @field_validator("cents", mode="before")
+    @classmethod
+    def of_euros(cls, euros: int) -> int:
+        """What comes from outside is in euros."""
+        return euros * 100
+
+
+def test_what_a_model_has_accepted_is_not_validated_again(tmp_path: Path) -> None:
+    """In a thread, too, a value meets its validators once: in the model, or as a dict is taken."""
+
+    class Note(Node):
+        def post(self, store: Store[Price], prep_result: Any, exec_result: Any) -> str:
+            store.reduce("all_cents", [store["cents"]])
+            return "done"
+
+    flow = Flow(Note(), flow_name="prices", schema=Price, db_path=tmp_path / "runs.db")
+    flow.run(Price(cents=5), thread="ann")
+    flow.run(Price(cents=6), thread="ann")
+    store = flow.run({"cents": 7}, thread="ann")
+    assert store["all_cents"] == [500, 600, 700]
 
 
 def test_a_model_gives_the_fields_that_were_set(chat: Flow[Chat]) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pocoflow.address import Address
+from pocoflow.errors import RunNotFoundError
 from pocoflow.ext.web.json_fields import plain
 from pocoflow.ext.web.owned import WebLimits
 from pocoflow.graph.event_types import (
@@ -128,7 +129,11 @@ class EventStream(Response):
                 if not coming.done():
                     await send(_part(b": still here\n\n"))
                     continue
-                one, coming = coming.result(), None
+                try:
+                    one = coming.result()
+                except RunNotFoundError:  # removed since it was looked at
+                    one = None
+                coming = None
                 if one is None:
                     break
                 await send(_part(_message(one)))

@@ -8,7 +8,9 @@ from typing import Any
 from pocoflow.db import WorkflowDB
 from pocoflow.db.run_threads import LastRun
 from pocoflow.errors import ResumeError, StoreError
+from pocoflow.flow.naming import Inputs
 from pocoflow.flow.resume.relocation import giving
+from pocoflow.messages import is_same_field
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.schema import make_schema
 from pocoflow.store.store import Store
@@ -20,7 +22,7 @@ def next_store(
     last: LastRun,
     schema: object,
     name: str,
-    inputs: Mapping[str, Any],
+    inputs: Inputs,
     classes: Classes,
 ) -> Store[Any]:
     """The store that a run of a run thread begins with.
@@ -47,10 +49,13 @@ def next_store(
     else:
         store = Store.over({}, schema, name)
     made = make_schema(schema)
-    reduced = {} if made is None else {key: inputs[key] for key in made.reducers if key in inputs}
+    values, own = inputs.values, {} if made is None else made.definitions
+    reduced = {} if made is None else {key: values[key] for key in made.reducers if key in values}
     increments = [(key, one) for key, one in reduced.items() if key in store]
     given = dict(increments)
-    store.apply({key: one for key, one in inputs.items() if key not in given}, increments)
+    # A model has accepted its values: no validator of their fields sees them again.
+    known = {key for key in values if is_same_field(inputs.under.get(key), own.get(key))}
+    store.apply({k: one for k, one in values.items() if k not in given}, increments, known)
     return store
 
 
