@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +19,9 @@ from pocoflow import Flow, Node, WorkflowDB
 from pocoflow.errors import DefinitionError, NoDatabaseError
 from pocoflow.ext.web import RunsApp, WebLimits
 from tests.serving import Client, Served, Service
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 APP = "tests.integration.hosts.letters:app"
 SECRET = "the-password-is-4711"
@@ -629,6 +632,25 @@ def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
         with closing(ann.events("/letters/runs/a/events")) as events:
             next(events)
             service.stop()
+
+
+def test_runs_of_a_database_server_are_served_likewise(server: Server, tmp_path: Path) -> None:
+    """On PostgreSQL a run is started, followed and answered, and limits are as exact."""
+    with Service(APP, tmp_path, {"LETTERS_DB": server.url()}) as service:
+        ann, bob = service.client("ann"), service.client("bob")
+        begin(ann, "a")
+        kinds = []
+        for event in ann.events("/letters/runs/a/events"):
+            kinds.append(event["kind"])
+            if event["kind"] == "flow_pause":
+                question = ann.get("/letters/runs/a").json["questions"][0]["question"]
+                assert ann.post(f"/letters/runs/a/questions/{question}", ok()).status == 200
+        assert (kinds.count("emit"), kinds[-1]) == (3, "flow_end")
+        assert ann.get("/letters/runs/a").json["result"]["cents"] == 500
+        assert bob.get("/letters/runs/a").status == 404
+        with ThreadPoolExecutor(20) as pool:
+            starts = pool.map(lambda n: begin(ann, f"run-{n}", "/waiting", text="x"), range(20))
+            assert sorted(one.status for one in starts) == [202] * 3 + [429] * 17
 
 
 # -- the description ------------------------------------------------------------------------------
