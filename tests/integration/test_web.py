@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -238,6 +240,18 @@ def test_an_app_without_a_hook_is_refused(tmp_path: Path) -> None:
     for wrong in ({"body": 0}, {"runs": True}, {"heartbeat": 0}, {"longest": float("inf")}):
         with pytest.raises(DefinitionError, match="WebLimits"):
             WebLimits(**wrong)
+
+
+def test_what_is_needed_is_named_where_it_is_not_installed() -> None:
+    """Without Starlette the import says what to install, and pocoflow itself needs none of it."""
+    program = "import sys; sys.modules['starlette'] = None\n"
+    program += "import pocoflow; assert 'pocoflow.ext' not in sys.modules\nimport pocoflow.ext.web"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr.endswith(
+        "ModuleNotFoundError: pocoflow.ext.web needs Starlette: pip install 'pocoflow[web]'\n"
+    )
 
 
 @pytest.mark.parametrize(

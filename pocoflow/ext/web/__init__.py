@@ -9,7 +9,13 @@
 Needs the extra ``web``: ``pip install "pocoflow[web]"``.
 """
 
-from pocoflow.ext.web.app import RunsApp, Who
+try:
+    from pocoflow.ext.web.app import RunsApp, Who
+except ModuleNotFoundError as exc:
+    if (exc.name or "").partition(".")[0] != "starlette":
+        raise
+    told = "pocoflow.ext.web needs Starlette: pip install 'pocoflow[web]'"
+    raise ModuleNotFoundError(told, name=exc.name) from exc
 from pocoflow.ext.web.owned import WebLimits
 
 __all__ = ["RunsApp", "WebLimits", "Who"]
