@@ -43,7 +43,9 @@ COMMANDS: dict[str, Command] = {
     "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
     "resume": Command("pocoflow.cli.resume", "go on with a run"),
     "recover": Command("pocoflow.cli.recover", "go on with every run of a flow that can"),
+    "carry-on": Command("pocoflow.cli.carry_on", "carry on with one run, if it is due"),
     "worker": Command("pocoflow.cli.worker", "carry on with the runs that are due"),
+    "dispatch": Command("pocoflow.cli.dispatch", "give the runs that are due to a cluster"),
     "prune": Command("pocoflow.cli.prune", "remove old runs"),
     "migrate-db": Command("pocoflow.cli.migrate_db", "migrate a database of version 0.2.1"),
 }

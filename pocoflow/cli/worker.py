@@ -6,10 +6,12 @@ import argparse
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, TypedDict
 
 from pocoflow.cli.database import run_count
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DefinitionError
+from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker
 from pocoflow.views.targets import TARGET_HELP, add_database, load_flow, load_resources
 
@@ -23,14 +25,26 @@ def register(parser: argparse.ArgumentParser) -> None:
         "once. The first SIGTERM or Ctrl-C lets the runs at work end and takes no more; a second "
         "one ends the process. Limits hold for all workers of the database that have them."
     )
+    add_arguments(parser, 8, "runs at once in this process")
+    parser.set_defaults(execute=work)
+
+
+def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> None:
+    """Add the flows, what limits their runs, and when to end.
+
+    Args:
+        parser: The parser.
+        at_once: How many runs there are at once, unless it is said.
+        what: What that means.
+    """
     parser.add_argument("flow", metavar="FLOW", nargs="+", help=TARGET_HELP)
     add_database(parser, "the database (that of the flows)")
     parser.add_argument(
         "--concurrency",
         metavar="N",
         type=run_count,
-        default=8,
-        help="runs at once in this process (8)",
+        default=at_once,
+        help=f"{what} ({at_once})",
     )
     parser.add_argument(
         "--resources",
@@ -66,22 +80,41 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until-idle", action="store_true", help="end as soon as nothing is due and none at work"
     )
-    parser.set_defaults(execute=work)
 
 
 def work(args: argparse.Namespace) -> int:
     """Work until told to end; 1 if runs were at work yet when the time for that was over."""
-    flows = [load_flow(target) for target in args.flow]
-    if args.db is not None:
-        flows = [flow.using(db_path=args.db) for flow in flows]
-    limits = Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
     resources = None if args.resources is None else load_resources(args.resources)
     try:
-        worker = Worker(*flows, concurrency=args.concurrency, limits=limits, resources=resources)
+        worker = Worker(*flows_of(args), **bounds_of(args), resources=resources)
     except DefinitionError as exc:
         raise CommandError(str(exc)) from exc
-    names = ", ".join(printable(flow.flow_name) for flow in flows)
-    print(f"worker of {names} on {printable(worker.database.path)}", flush=True)
+    return run_until_told(worker, "worker", args)
+
+
+def flows_of(args: argparse.Namespace) -> list[Flow[Any]]:
+    """The flows, on the database that is given."""
+    flows = [load_flow(target) for target in args.flow]
+    return flows if args.db is None else [flow.using(db_path=args.db) for flow in flows]
+
+
+class Bounds(TypedDict):
+    """What bounds the runs of a worker."""
+
+    concurrency: int
+    limits: Limits
+
+
+def bounds_of(args: argparse.Namespace) -> Bounds:
+    """How many runs there may be at once, and what else limits them."""
+    limits = Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
+    return {"concurrency": args.concurrency, "limits": limits}
+
+
+def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
+    """Say what works, and work until told to end; the exit code."""
+    names = ", ".join(printable(name) for name in worker.flow_names)
+    print(f"{what} of {names} on {printable(worker.database.path)}", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handler(worker))
     if worker.run(until_idle=args.until_idle, grace=args.grace):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -60,6 +60,9 @@ class Worker:
         concurrency: Runs at once, each in a thread.
         limits: What all workers of the database together may have at work.
         resources: As in ``Flow.run``, for the runs of all flows.
+        deliver: Has somebody else carry on with a run, and waits until that is over; called with
+            the flow and the id of the run, in place of ``flow.carry_on``. Then ``resources`` is not
+            used.
 
     Raises:
         DefinitionError: A flow has no database, or another one than the others have.
@@ -71,6 +74,7 @@ class Worker:
         concurrency: int = 8,
         limits: Limits | None = None,
         resources: Mapping[Any, object] | None = None,
+        deliver: Callable[[Flow[Any], str], object] | None = None,
     ) -> None:
         if not flows:
             raise DefinitionError("Worker() takes the flows whose runs it carries on with")
@@ -80,6 +84,7 @@ class Worker:
         self.concurrency = concurrency
         self.limits = limits or Limits()
         self._resources = resources
+        self._deliver = self._carry_on_here if deliver is None else deliver
         self._flows: dict[str, Flow[Any]] = {}
         for flow in flows:
             self._add(flow)
@@ -115,6 +120,11 @@ class Worker:
         """
         self._is_stopping = True
         self._wakes.put(None)
+
+    @property
+    def flow_names(self) -> Sequence[str]:
+        """The names of the flows, in their order, without those that they had before."""
+        return [name for name, _ in self._own()]
 
     @property
     def active(self) -> Sequence[str]:
@@ -216,9 +226,12 @@ class Worker:
                     self._active.pop(run.run_no, None)
                 self._wakes.put(None)
 
+    def _carry_on_here(self, flow: Flow[Any], run_id: str) -> None:
+        flow.carry_on(run_id, resources=self._resources, limits=self.limits)
+
     def _carry_on(self, flow: Flow[Any], run: DueRun) -> None:
         try:
-            flow.carry_on(run.run_id, resources=self._resources, limits=self.limits)
+            self._deliver(flow, run.run_id)
         except RunNotFoundError as exc:
             _log.debug("%s", exc)
         except BaseException as exc:  # noqa: BLE001 - the others go on, after sys.exit() of one, too

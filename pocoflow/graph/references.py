@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.util import find_spec
@@ -17,7 +16,7 @@ from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph
 from pocoflow.nodes.base import Node, NodeLike
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.importing import importing
+from pocoflow.nodes.importing import importing_alone
 
 _MAIN = "__main__"
 
@@ -89,22 +88,18 @@ class Reference(NamedTuple):
         main = sys.modules.get(_MAIN)
         if self.is_main and main is not None and main_name() == self.module:
             return main
-        with _importing:
-            if (known := sys.modules.get(self.module)) is not None:
-                return known
-            try:
-                with importing(self.module):
-                    return importlib.import_module(self.module)
-            except Exception as exc:
-                raise ExecutorError(
-                    f"a worker cannot import {self.module}, the module of a node: "
-                    f"{type(exc).__name__}: {exc}; install it there, or put its folder on the "
-                    "PYTHONPATH of the worker"
-                ) from exc
-
-
-_importing = threading.RLock()
-"""A module that is being imported is not looked into by another thread."""
+        known = sys.modules.get(self.module)
+        if known is not None and not _is_being_imported(known):
+            return known
+        try:
+            with importing_alone(self.module):
+                return importlib.import_module(self.module)
+        except Exception as exc:
+            raise ExecutorError(
+                f"a worker cannot import {self.module}, the module of a node: "
+                f"{type(exc).__name__}: {exc}; install it there, or put its folder on the "
+                "PYTHONPATH of the worker"
+            ) from exc
 
 
 def refer(
@@ -202,6 +197,11 @@ def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, Node[Any, Any, An
             number = counts.get(names, 0)
             counts[names] = number + 1
             yield names, number, place.node
+
+
+def _is_being_imported(module: ModuleType) -> bool:
+    """Whether another thread imports it at the moment."""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def _attribute(module: ModuleType | None, name: str) -> object:

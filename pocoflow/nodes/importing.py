@@ -19,14 +19,44 @@ class _Importing:
     Attributes:
         target: What the user calls it.
         others: The threads that have nothing to do with the import.
+        only: The one thread that has to do with it, if that is known.
         refused: What was said to runs that were to start meanwhile.
         begun: The threads that imported targets have started, and the name of each target.
+        guard: One target is imported at a time.
     """
 
     target: ClassVar[str | None] = None
     others: ClassVar[frozenset[int | None]] = frozenset()
+    only: ClassVar[int | None] = None
     refused: ClassVar[list[str]] = []
     begun: ClassVar[WeakKeyDictionary[threading.Thread, str]] = WeakKeyDictionary()
+    guard: ClassVar[threading.RLock] = threading.RLock()
+
+
+@contextmanager
+def importing_alone(target: str) -> Iterator[None]:
+    """Refuse every run that this thread begins while it imports a target.
+
+    For a process whose other threads may begin runs meanwhile, such as a worker of a cluster.
+
+    Raises:
+        DefinitionError: It has begun one, whatever the module made of the refusal.
+    """
+    own = threading.get_ident()
+    with _Importing.guard:
+        before = _Importing.target, _Importing.only, _Importing.refused
+        _Importing.target, _Importing.only, _Importing.refused = target, own, []
+        failed: BaseException | None = None
+        try:
+            yield
+        except BaseException as exc:
+            failed = exc
+            raise
+        finally:
+            refused = _Importing.refused
+            _Importing.target, _Importing.only, _Importing.refused = before
+            if refused:
+                raise DefinitionError(refused[0]) from failed
 
 
 @contextmanager
@@ -72,7 +102,8 @@ def refuse_while_importing(flow_name: str) -> None:
             imported by the one that started this.
     """
     target = _Importing.target
-    if target is None or threading.get_ident() in _Importing.others:
+    own = threading.get_ident()
+    if target is None or own in _Importing.others or _Importing.only not in (None, own):
         target = _Importing.begun.get(threading.current_thread()) if _Importing.begun else None
     if target is None:
         return

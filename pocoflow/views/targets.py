@@ -24,7 +24,7 @@ from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest, escape
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.importing import importing
+from pocoflow.nodes.importing import importing, importing_alone
 
 DATABASE = "pocoflow.db"
 """The database of a command that is given none."""
@@ -211,31 +211,41 @@ def _load_class(target: str) -> type:
     return found
 
 
-def load_flow(target: str) -> Flow[Any]:
+def load_flow(target: str, *, alone: bool = True) -> Flow[Any]:
     """Import a module and take a flow from it.
+
+    Args:
+        target: The target.
+        alone: Whether no other thread of this process begins a run meanwhile.
 
     Raises:
         TargetError: The target cannot be understood or imported, or is not a flow.
     """
-    module, found = _load(target, "a flow", "flow")
+    module, found = _load(target, "a flow", "flow", alone=alone)
     if not isinstance(found, Flow):
         raise TargetError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
     return found
 
 
-def load_resources(target: str) -> Mapping[Any, object]:
+def load_resources(target: str, *, alone: bool = True) -> Mapping[Any, object]:
     """Import a module and take the resources of runs from it.
+
+    Args:
+        target: The target.
+        alone: As for :func:`load_flow`.
 
     Raises:
         TargetError: The target cannot be understood or imported, or is no mapping.
     """
-    _, found = _load(target, "resources", "resources")
+    _, found = _load(target, "resources", "resources", alone=alone)
     if not isinstance(found, Mapping):
         raise TargetError(f"{target} is {_kind(found)}, not a dict of resources")
     return found
 
 
-def _load(target: str, what: str, example: str, *, calls: bool = True) -> tuple[ModuleType, object]:
+def _load(
+    target: str, what: str, example: str, *, calls: bool = True, alone: bool = True
+) -> tuple[ModuleType, object]:
     """A module, and what a target names in it, or what the function makes that it names.
 
     Args:
@@ -243,6 +253,7 @@ def _load(target: str, what: str, example: str, *, calls: bool = True) -> tuple[
         what: What it has to name, for messages.
         example: A name of such a thing.
         calls: Whether a function stands for what it makes.
+        alone: Whether no other thread of this process begins a run meanwhile.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
@@ -251,7 +262,7 @@ def _load(target: str, what: str, example: str, *, calls: bool = True) -> tuple[
             f"path/file.py:{example}"
         )
     try:
-        with importing(target):
+        with importing(target) if alone else importing_alone(target):
             module = _import(place)
             found = _attribute(module, place, name)
             if calls and inspect.isroutine(found):

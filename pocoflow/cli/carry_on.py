@@ -1,0 +1,36 @@
+"""``pocoflow carry-on``: carry on with one run, for whoever delivers ids."""
+
+from __future__ import annotations
+
+import argparse
+
+from pocoflow.views.targets import TARGET_HELP, add_relocations, load_resources, owner_of_runs
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow carry-on``."""
+    parser.description = (
+        "Carry on with one run if it is due and nobody runs it, and print its status. A queue, a "
+        "cluster or a job that is given an id may be given it twice, or late: that somebody else "
+        "has the run, or that it has ended, is no failure. Ends with 0 whatever the status is, and "
+        "with another code if the run has to be delivered again."
+    )
+    parser.add_argument("run_id", metavar="RUN_ID", help="the run, by its whole id")
+    parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
+    parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
+    parser.add_argument(
+        "--resources",
+        metavar="TARGET",
+        help="the resources of the run, a dict or a function that makes one: module:name or "
+        "path/file.py:name",
+    )
+    add_relocations(parser)
+    parser.set_defaults(execute=carry_on)
+
+
+def carry_on(args: argparse.Namespace) -> int:
+    """Carry on with a run and print its status."""
+    flow = owner_of_runs(args)
+    resources = None if args.resources is None else load_resources(args.resources)
+    print(flow.carry_on(args.run_id, resources=resources))
+    return 0

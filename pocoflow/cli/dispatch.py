@@ -1,0 +1,119 @@
+"""``pocoflow dispatch``: give the ids of the runs that are due to the workers of a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.cli.worker import add_arguments, bounds_of, flows_of, run_until_told
+from pocoflow.errors import DefinitionError, PocoflowError, RunError
+from pocoflow.flow.flow import Flow
+from pocoflow.flow.worker import Limits, Worker
+from pocoflow.views.targets import load_flow, load_resources
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow dispatch``."""
+    parser.description = (
+        "Give the ids of the runs that are due to a cluster of Dask, whose workers carry on with "
+        "them as 'pocoflow worker' does. Each needs the modules of the flows and their database; "
+        "a run that a worker is given twice, or late, is run once. One that is killed leaves its "
+        "runs to the others. The first SIGTERM or Ctrl-C submits no more, and waits for those at "
+        "work; a second one ends the process."
+    )
+    parser.add_argument("--dask", metavar="ADDRESS", required=True, help="tcp://host:8786")
+    add_arguments(parser, 64, "runs that are submitted at once")
+    parser.set_defaults(execute=dispatch)
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Submit until told to end; 1 if runs were at work yet when the time for that was over."""
+    if importlib.util.find_spec("distributed") is None:
+        raise CommandError("dispatch needs Dask: pip install 'pocoflow[dask]'", code=1)
+    import distributed
+
+    connect: Callable[[str], Client] = distributed.Client
+    flows, bounds = flows_of(args), bounds_of(args)
+    targets = {flow.flow_name: target for flow, target in zip(flows, args.flow, strict=True)}
+    try:
+        client = connect(args.dask)
+    except (OSError, ValueError) as exc:
+        raise CommandError(f"no scheduler of Dask at {printable(args.dask)}: {exc}") from exc
+    with client:
+        dask = _Dask(client, targets, (args.db, args.resources, bounds["limits"]))
+        try:
+            worker = dask.worker = Worker(*flows, **bounds, deliver=dask.deliver)
+        except DefinitionError as exc:
+            raise CommandError(str(exc)) from exc
+        code = run_until_told(worker, "dispatcher", args)
+        if dask.is_lost:
+            raise CommandError(f"the scheduler at {printable(args.dask)} is gone", code=1)
+        return code
+
+
+class _Dask:
+    """Has the workers of Dask carry on with runs."""
+
+    worker: Worker
+
+    def __init__(
+        self,
+        client: Client,
+        targets: dict[str, str],
+        settings: tuple[str | None, str | None, Limits],
+    ) -> None:
+        self._client, self._targets, self._settings = client, targets, settings
+        self.is_lost = False
+
+    def deliver(self, flow: Flow[Any], run_id: str) -> None:
+        """Have a worker carry on with a run, and wait for it.
+
+        Raises:
+            RunError: It cannot go on, or the cluster has lost it.
+        """
+        client, target = self._client, self._targets[flow.flow_name]
+        try:
+            told = client.submit(carry_on, target, run_id, *self._settings, pure=False).result()
+        except Exception as exc:
+            if client.status not in ("running", "connecting"):
+                self.is_lost = True
+                self.worker.stop()
+            raise RunError(f"the cluster has not carried on with it: {exc!r}") from exc
+        if told:
+            raise RunError(told)
+
+
+@cache
+def _flow(target: str, path: str | None) -> Flow[Any]:
+    flow = load_flow(target, alone=False)
+    return flow if path is None else flow.using(db_path=path)
+
+
+def carry_on(
+    target: str, run_id: str, path: str | None, resources: str | None, limits: Limits
+) -> str:
+    """Carry on with a run, in a worker of a cluster; why it cannot go on, if so.
+
+    Args:
+        target: Where the flow is.
+        run_id: The run.
+        path: The database, if one was given.
+        resources: Where the resources are, if it has some.
+        limits: What all workers of the database together may have at work.
+    """
+    try:
+        flow = _flow(target, path)
+        objects = None if resources is None else load_resources(resources, alone=False)
+        flow.carry_on(run_id, resources=objects, limits=limits)
+    except PocoflowError as exc:
+        return f"{type(exc).__name__}: {exc}"
+    except SystemExit:  # of a node: the run has ended so, and the worker is not to
+        pass
+    return ""
