@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pocoflow.db import RunRow, Status
 from pocoflow.errors import (
@@ -170,9 +170,6 @@ class Runs(BaseModel):
     next: str | None
 
 
-_STARTS = TypeAdapter(Start)
-
-
 @dataclass(frozen=True, slots=True)
 class Owned:
     """What is known of an owner.
@@ -281,7 +278,7 @@ class OwnedRuns:
             Refusal: Something in the request is wrong, or is not possible now.
         """
         try:
-            given = _STARTS.validate_python(body)
+            given = Start.model_validate(body)
         except ValidationError as exc:
             raise Refusal.of_values(("body",), exc) from exc
         run_id = given.id or uuid4().hex
