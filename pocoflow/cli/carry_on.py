@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from pocoflow.views.targets import TARGET_HELP, add_relocations, load_resources, owner_of_runs
+from pocoflow.views.targets import (
+    TARGET_HELP,
+    add_database,
+    add_relocations,
+    load_resources,
+    owner_of_runs,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +23,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="the run, by its whole id")
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
-    parser.add_argument("--db", metavar="PATH", help="the database (that of the flow)")
+    add_database(parser, "the database (that of the flow)")
     parser.add_argument(
         "--resources",
         metavar="TARGET",

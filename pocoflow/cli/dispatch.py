@@ -13,7 +13,7 @@ from pocoflow.cli.worker import add_arguments, bounds_of, flows_of, run_until_to
 from pocoflow.errors import DefinitionError, PocoflowError, RunError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker
-from pocoflow.views.targets import load_flow, load_resources
+from pocoflow.views.targets import add_database, database_words, load_flow, load_resources
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,7 +47,8 @@ def dispatch(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as exc:
         raise CommandError(f"no scheduler of Dask at {printable(args.dask)}: {exc}") from exc
     with client:
-        dask = _Dask(client, targets, (args.db, args.resources, bounds["limits"]))
+        database = () if args.db is None else tuple(database_words(args.db))
+        dask = _Dask(client, targets, (database, args.resources, bounds["limits"]))
         try:
             worker = dask.worker = Worker(*flows, **bounds, deliver=dask.deliver)
         except DefinitionError as exc:
@@ -67,7 +68,7 @@ class _Dask:
         self,
         client: Client,
         targets: dict[str, str],
-        settings: tuple[str | None, str | None, Limits],
+        settings: tuple[tuple[str, ...], str | None, Limits],
     ) -> None:
         self._client, self._targets, self._settings = client, targets, settings
         self.is_lost = False
@@ -91,25 +92,28 @@ class _Dask:
 
 
 @cache
-def _flow(target: str, path: str | None) -> Flow[Any]:
+def _flow(target: str, database: tuple[str, ...]) -> Flow[Any]:
     flow = load_flow(target, alone=False)
-    return flow if path is None else flow.using(db_path=path)
+    parser = argparse.ArgumentParser(add_help=False)
+    add_database(parser, "")
+    return flow.using(db_path=parser.parse_args(database).db)
 
 
 def carry_on(
-    target: str, run_id: str, path: str | None, resources: str | None, limits: Limits
+    target: str, run_id: str, database: tuple[str, ...], resources: str | None, limits: Limits
 ) -> str:
     """Carry on with a run, in a worker of a cluster; why it cannot go on, if so.
 
     Args:
         target: Where the flow is.
         run_id: The run.
-        path: The database, if one was given.
+        database: The words of the command line that name the database, if some do: a variable of
+            the worker's own environment, where there is a password.
         resources: Where the resources are, if it has some.
         limits: What all workers of the database together may have at work.
     """
     try:
-        flow = _flow(target, path)
+        flow = _flow(target, database)
         objects = None if resources is None else load_resources(resources, alone=False)
         flow.carry_on(run_id, resources=objects, limits=limits)
     except PocoflowError as exc:
