@@ -8,8 +8,6 @@ two the same. Every flow here is First, Middle, Last, and the ending comes about
 from __future__ import annotations
 
 import asyncio
-import dis
-import logging
 import os
 import signal
 import sqlite3
@@ -20,12 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from pydantic import BaseModel
 
-import pocoflow
 from pocoflow import Flow, Node, RunHandle, Store, WorkflowDB
 from pocoflow.db import EventRow, RunRow
 from pocoflow.errors import (
@@ -1069,113 +1066,3 @@ def test_a_limit_on_the_size_of_files_fails_the_run(path: Path, start: Start) ->
     assert code == 0
     assert "its end (failed) could not be recorded" in errors
     ends_as("no file may grow any more (`ulimit -f`)", path, output)
-
-
-# -- Ctrl-C at any instant ----------------------------------------------------------------------
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt at the Nth place where Python would notice a signal.
-
-    Those are the ends of calls, the beginnings of functions and the ends of loops, in the
-    library. A ``with`` is safe between them.
-    """
-
-    def __init__(self, at: int) -> None:
-        self.left = at if at else sys.maxsize
-        self.places = 0
-        self.struck = "nowhere"
-        self._before = sys.gettrace()
-
-    def __enter__(self) -> Self:
-        sys.settrace(self._enter)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        sys.settrace(self._before)
-
-    def _enter(self, frame: Any, event: str, argument: object) -> Any:
-        # A finalizer has nobody to raise to.
-        if not frame.f_code.co_filename.startswith(HOME) or is_below(frame, "__del__"):
-            return None
-        frame.f_trace_lines, frame.f_trace_opcodes = False, True
-        code = frame.f_code.co_code
-        notices = False
-
-        def follow(frame: Any, event: str, argument: object) -> Any:
-            nonlocal notices
-            if event == "opcode":
-                if notices:
-                    self._strike(frame)
-                notices = dis.opname[code[frame.f_lasti]].startswith(NOTICES)
-            return follow
-
-        return follow
-
-    def _strike(self, frame: Any) -> None:
-        self.places += 1
-        self.left -= 1
-        if self.left == 0:
-            self.struck = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            raise KeyboardInterrupt
-
-
-HOME = str(Path(pocoflow.__file__).parent)
-NOTICES = ("CALL", "RESUME", "JUMP_BACKWARD")
-
-
-def is_below(frame: Any, name: str) -> bool:
-    """Whether a function of that name is among those that called it, or is it itself."""
-    while frame is not None and frame.f_code.co_name != name:
-        frame = frame.f_back
-    return frame is not None
-
-
-def interrupted_run(db: WorkflowDB, run_id: str, at: int, mode: str) -> Interrupt:
-    """Run a flow of two steps under a Ctrl-C at a place; where it struck."""
-    last = Step("Last")
-    first = Step("First")
-    first.then("go", last)
-    flow: Flow[Any] = Flow(start=first, db_path=db, run_id=run_id)
-    with Interrupt(at) as interrupt:
-        try:
-            if mode == RUN:
-                flow.run({})
-            else:
-                _ = flow.run_background({})
-        except KeyboardInterrupt:
-            assert at > 0
-    for thread in threading.enumerate():
-        if thread.name == f"pocoflow-{run_id}":
-            thread.join(60)
-    return interrupt
-
-
-@pytest.mark.parametrize("mode", [RUN, BACKGROUND])
-@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
-def test_ctrl_c_at_any_instant_leaves_a_run_that_has_ended(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, stride: int
-) -> None:
-    """Wherever a Ctrl-C strikes: not running, steps and checkpoints agree, the database works."""
-    caplog.set_level(logging.CRITICAL, "pocoflow")
-    with WorkflowDB(tmp_path / "runs.db", synchronous="NORMAL") as db:
-        interrupted_run(db, "warm", 0, mode)
-        total = interrupted_run(db, "count", 0, mode).places
-        assert total > 200
-        for at in range(1, total, stride):
-            struck = interrupted_run(db, f"r{at}", at, mode)
-            run = db.get_run(f"r{at}")
-            if run is None:
-                continue  # it struck before the run was on record
-            events = [event["event"] for event in db.get_events(f"r{at}")]
-            place = f"{struck.struck}, {at} of {total}: {run}, {events}"
-            assert run["status"] in ENDED, place
-            steps = [row["step"] for row in db.get_checkpoints(f"r{at}")]
-            assert steps == list(range(run["total_steps"])), place
-            ended = [event for event in events if event in ENDING_EVENTS]
-            if run["error_type"] == "Interrupted":
-                assert ended == [], place
-            else:
-                assert ended == [ENDED[run["status"]]] == events[-1:], place
-        interrupted_run(db, "last", 0, mode)
-        assert db.list_runs(1)[0]["status"] == "completed"
