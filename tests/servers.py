@@ -92,9 +92,12 @@ class Server:
 @contextmanager
 def running(options: str = _FAST) -> Iterator[Server]:
     """A server, which is stopped in the end."""
-    with tempfile.TemporaryDirectory(prefix="pf-", ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder), options)
+    folder = Path(tempfile.mkdtemp(prefix="pf-"))
+    try:
+        server = Server(folder, options)
         try:
             yield server
         finally:
             server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -47,6 +47,7 @@ COMMANDS: dict[str, Command] = {
     "worker": Command("pocoflow.cli.worker", "carry on with the runs that are due"),
     "dispatch": Command("pocoflow.cli.dispatch", "give the runs that are due to a cluster"),
     "prune": Command("pocoflow.cli.prune", "remove old runs"),
+    "copy": Command("pocoflow.cli.copy_runs", "copy runs to another database, file or server"),
     "migrate-db": Command("pocoflow.cli.migrate_db", "migrate a database of version 0.2.1"),
 }
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from pocoflow.db.port import Cursor, Parameters, Record, Transaction
+from pocoflow.db.port import Cursor, Parameters, PutsOne, Record, Transaction
 from pocoflow.errors import DatabaseError
 
 
@@ -62,6 +62,10 @@ class Connection(ABC):
 
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the library that is underneath raises."""
+
+    puts: PutsOne | None = None
+    """Executes what is expected to write one row, and tells as late as the commit that it did not,
+    as an :class:`UnwrittenError`; ``None`` where it costs nothing to wait for that."""
 
     _ends: _Ends | None = None
     _group: _Group | None = None

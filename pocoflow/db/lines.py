@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.emitting import ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
 from pocoflow.db.log import NO_ERROR, Described, Emitter, Kind, Row, RunLog, dump_taken, placed
-from pocoflow.db.port import Transaction
+from pocoflow.db.port import PutsOne, Transaction, UnwrittenError, put_one
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, told_of
@@ -452,6 +452,12 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
+        if (put := self._db.connection.puts) is not None:
+            with suppress(UnwrittenError):
+                return self._step(finished, put)
+        return self._step(finished, put_one)
+
+    def _step(self, finished: Finished, put: PutsOne) -> tuple[int, bool]:
         step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
         failure, taken = finished.failure, finished.taken
         changes = self._changes(following is None or step % _LOOK_EVERY == 0)
@@ -479,7 +485,7 @@ class LineRecorder:
                 dump_taken(taken) if taken and following else None,
                 None if shown == action else stored_text(action),
             )
-            last, asked = run.append_step(raw, self._result, row, error)
+            last, asked = run.append_step(raw, self._result, row, error, put)
             self._values.write(raw, run.run_no, step, changes)
             if self._is_open or (self._result and last != self._result):
                 self._close(raw, last)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
-from pocoflow.db.port import Record, Transaction
+from pocoflow.db.port import PutsOne, Record, Transaction, put_one
 from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
@@ -249,6 +249,7 @@ class RunLog:
         replaced: int,
         row: tuple[Any, ...],
         error: Described = NO_ERROR,
+        put: PutsOne = put_one,
     ) -> tuple[int, bool]:
         """Append the row of a finished step.
 
@@ -258,6 +259,7 @@ class RunLog:
             row: ``kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node,
                 next_path, note, mark, data``.
             error: The error that ended the step and was caught.
+            put: Executes what writes one row, or none.
 
         Returns:
             The row's number, and whether somebody asked the run to stop.
@@ -268,7 +270,7 @@ class RunLog:
         claim = (self.run_no, self.fence)
         if replaced and replaced == self.last:
             place = (replaced, replaced + 1, *claim)
-            if raw.execute(_END_STEP, (*row, *error, *place)).rowcount == 1:
+            if put(raw, _END_STEP, (*row, *error, *place)):
                 return replaced, False
         given = (self.end, *row, *error, *claim)
         cursor = raw.execute(_APPEND_STEP, (*given, 0, self.last))

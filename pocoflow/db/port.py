@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, overload
+
+from pocoflow.errors import DatabaseError
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -54,6 +56,19 @@ class Transaction(Protocol):
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
         """Execute a statement for each of several rows."""
+
+
+PutsOne: TypeAlias = Callable[[Transaction, str, Parameters], bool]
+"""Executes a statement that writes one row, or none, and says whether it did."""
+
+
+def put_one(raw: Transaction, sql: str, parameters: Parameters) -> bool:
+    """Execute a statement that writes one row, or none; whether it did."""
+    return raw.execute(sql, parameters).rowcount == 1
+
+
+class UnwrittenError(DatabaseError):
+    """What had to write a row has written none, which was told too late for the transaction."""
 
 
 class Locks(Protocol):

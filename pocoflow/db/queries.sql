@@ -652,3 +652,47 @@ DELETE FROM pf_schedules WHERE flow_name = ? AND name = ?;
 -- name: move_schedule
 UPDATE pf_schedules SET next_at = ?
 WHERE flow_name = ? AND name = ? AND expression = ? AND tz = ? AND next_at = ?;
+
+-- name: whole_run
+SELECT * FROM pf_run WHERE run_id = ?;
+
+-- name: labels_to_copy
+SELECT key, value FROM pf_labels WHERE run_no = ?;
+
+-- name: values_to_copy
+SELECT key_no, step, op, value, blob FROM pf_value WHERE run_no = ? ORDER BY key_no, step;
+
+-- name: blobs_to_copy
+SELECT id, value FROM pf_blob WHERE id >= ? AND id < ? ORDER BY id;
+
+-- name: copy_run
+INSERT INTO pf_run (
+    run_id, flow_name, status, started_at, completed_at, due_at, total_steps, current_node, error_msg,
+    error_type, traceback, owned, fence, cancel_requested, token, store_name, parent_run_id,
+    parent_step, graph_no, thread, inputs
+) VALUES (
+    :run_id, :flow_name, :status, :started_at, :completed_at, :due_at, :total_steps, :current_node,
+    :error_msg, :error_type, :traceback, :owned, :fence, :cancel_requested, :token, :store_name,
+    :parent_run_id, :parent_step, :graph_no, :thread, :inputs
+) ON CONFLICT (run_id) DO NOTHING;
+
+-- name: copy_question
+INSERT INTO pf_questions (
+    run_no, line, step, item, path, text, context, answer_schema, asked_at, deadline,
+    default_answer, answer, answered_by, answered_at, taken, closed
+) VALUES (
+    :run_no, :line, :step, :item, :path, :text, :context, :answer_schema, :asked_at, :deadline,
+    :default_answer, :answer, :answered_by, :answered_at, :taken, :closed
+);
+
+-- name: copy_row
+INSERT INTO pf_log (
+    id, kind, line, steps, step, item, at, node, path, action, elapsed, attempt, next_node,
+    next_path, event, note, error_type, error_msg, traceback, mark, data
+) VALUES (
+    :id, :kind, :line, :steps, :step, :item, :at, :node, :path, :action, :elapsed, :attempt,
+    :next_node, :next_path, :event, :note, :error_type, :error_msg, :traceback, :mark, :data
+);
+
+-- name: copy_blob
+INSERT INTO pf_blob (id, value) VALUES (?, ?);

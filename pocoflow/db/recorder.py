@@ -155,7 +155,7 @@ class RunRecorder(LineRecorder):
                 if also is not None:
                     also(raw)
                 if graph is not None:
-                    given["graph_no"] = _graph_number(raw, graph)
+                    given["graph_no"] = graph_number(raw, graph)
                 run.take(self._db.insert_run(given, raw), fence)
                 named.enter(raw, run.run_no)
                 if owned:
@@ -373,7 +373,7 @@ class RunRecorder(LineRecorder):
             run.keys = self._values.numbers
             row = raw.execute(QUERIES["last_line"], (run.first, run.end)).fetchone()
             run.lines = count((row[0] or 0) + 1)
-            number = _graph_number(raw, now.graph)
+            number = graph_number(raw, now.graph)
             for line in unfinished.lines():
                 if not line.prepared:
                     raw.execute(QUERIES["remove_input"], (line.row, run.end, line.line))
@@ -558,7 +558,8 @@ class RunRecorder(LineRecorder):
             raise run.lost(raw)
 
 
-def _graph_number(raw: Transaction, graph: str) -> int:
+def graph_number(raw: Transaction, graph: str) -> int:
+    """The number of a graph, which is stored once for all runs of it."""
     row = raw.execute(QUERIES["graph_number"], (graph,)).fetchone()
     if row is None:
         raw.execute(QUERIES["insert_graph"], (graph,))

@@ -126,6 +126,7 @@ class ValueWriter:
         self._watch = Watch() if watch is None else watch
         self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
+        self._new_keys: set[str] = set()  # of a transaction that is not committed yet
         self._sizes: dict[str, Size] = {}
         self.told: set[str] = set()
         self.remarks: list[str] = []
@@ -260,8 +261,10 @@ class ValueWriter:
         """Write the changes of a step inside the caller's transaction."""
         for change in changes:
             key_no = self._keys.get(change.key)
-            if key_no is None:
-                key_no = self._keys[change.key] = next(self.numbers)
+            if key_no is None or change.key in self._new_keys:
+                if key_no is None:
+                    key_no = self._keys[change.key] = next(self.numbers)
+                    self._new_keys.add(change.key)
                 row = (run_no, key_no, self.line, _key_text(change.key))
                 raw.execute(QUERIES["insert_key"], row)
             write_value(raw, run_no, key_no, step, change.op, change.text)
@@ -287,6 +290,7 @@ class ValueWriter:
     def accept(self, changes: Iterable[Change]) -> None:
         """Remember the changes as stored; called once their transaction is committed."""
         self.remarks.clear()
+        self._new_keys.clear()
         for change in changes:
             self._unsaved.pop(change.key, None)
             self._sizes.pop(change.key, None)

@@ -65,11 +65,11 @@ def add_database(parser: argparse.ArgumentParser, text: str, default: str | None
     """
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--db", metavar="PATH", type=_database, default=default, help=text)
-    _add_variable(one)
+    _add_variable(one.add_argument)
 
 
-def _add_variable(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
+def _add_variable(add: Callable[..., object]) -> None:
+    add(
         "--db-env",
         metavar="NAME",
         dest="db",
@@ -94,6 +94,11 @@ def _variable(name: str) -> str:
     shown = _database(text)
     _variables[shown] = name
     return shown
+
+
+def named_database(text: str) -> str:
+    """The database of an argument: a path, a URL, or ``env:`` and the variable that has it."""
+    return _variable(text.removeprefix("env:")) if text.startswith("env:") else _database(text)
 
 
 def database_words(path: str) -> list[str]:
@@ -142,7 +147,7 @@ def add_page(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help=f"the database ({DATABASE}); it need not be there yet",
     )
-    _add_variable(parser)
+    _add_variable(parser.add_argument)
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
     add_relocations(parser)
 

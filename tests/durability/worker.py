@@ -1,12 +1,14 @@
-"""Two workers on one file, one of them killed each second: what is due happens, and once.
+"""Workers on one database, one of them killed each second: what is due happens, and once.
 
     python -m tests.durability.worker --seconds 60
+    python -m tests.durability.worker --seconds 60 --workers 4 --server
 
 Runs are submitted, answered, left until the deadline of their question, and begun by a schedule of
 each second, while real processes of ``pocoflow worker`` are killed with SIGKILL and started again.
 Afterwards every run is completed, none was done twice, and no ``exec`` was called again once its
 result was on record. How long what is due waits for a worker is measured, and what a worker costs
-that has nothing to do.
+that has nothing to do. On a server, a worker is also suspended every ten seconds, for longer than
+its leases are, and goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -40,7 +42,18 @@ ROOT = Path(__file__).parents[2]
 TARGETS = [f"tests.durability.worker:{name}" for name in ("plain", "asking", "late", "each_second")]
 
 _FOLDER = "POCOFLOW_WORKER_TEST"
+_SERVER = "POCOFLOW_WORKER_SERVER"
 _PATIENCE = 120.0
+
+LEASE = 2.0
+"""Seconds of a lease on a server."""
+
+
+def database() -> WorkflowDB | Path:
+    """Where the runs are."""
+    if os.environ.get(_SERVER):
+        return WorkflowDB(os.environ[_SERVER], lease=LEASE)
+    return Path(os.environ[_FOLDER]) / "runs.db"
 
 
 # -- the flows, as a worker imports them ----------------------------------------------------------
@@ -95,8 +108,7 @@ def _flow(start: Any, name: str) -> Flow[Any]:
     if start is not None:
         start.then("default", pay)
     pay.then("done", end)
-    path = Path(os.environ[_FOLDER]) / "runs.db"
-    return Flow(pay if start is None else start, flow_name=name, db_path=path)
+    return Flow(pay if start is None else start, flow_name=name, db_path=database())
 
 
 def plain() -> Flow[Any]:
@@ -124,9 +136,9 @@ def each_second() -> Flow[Any]:
 # -- the processes --------------------------------------------------------------------------------
 
 
-def work(folder: str) -> None:
+def work(folder: str, server: str) -> None:
     """What the process of a worker does: the command, with its arguments."""
-    os.environ[_FOLDER] = folder
+    os.environ[_FOLDER], os.environ[_SERVER] = folder, server
     log = os.open(Path(folder) / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -152,9 +164,12 @@ class Workers:
         self._folder = folder
         self._all = [self._start() for _ in range(count)]
         self.killed: list[int | None] = []
+        self._suspended: Any = None
 
     def _start(self) -> Any:
-        made = self._context.Process(target=work, args=(str(self._folder),))
+        made = self._context.Process(
+            target=work, args=(str(self._folder), os.environ.get(_SERVER, ""))
+        )
         made.start()
         return made
 
@@ -166,8 +181,22 @@ class Workers:
         self.killed.append(oldest.exitcode)
         self._all.append(self._start())
 
+    def suspend_one(self) -> None:
+        """Suspend the one that has begun last, and have one more work meanwhile."""
+        self._suspended = self._all.pop()
+        os.kill(self._suspended.pid, signal.SIGSTOP)
+        self._all.append(self._start())
+
+    def continue_one(self) -> None:
+        """Have the one go on that was suspended."""
+        if self._suspended is not None:
+            os.kill(self._suspended.pid, signal.SIGCONT)
+            self._all.append(self._suspended)
+            self._suspended = None
+
     def end(self) -> list[int | None]:
         """Tell all of them to end; their exit codes."""
+        self.continue_one()
         for one in self._all:
             one.terminate()
         for one in self._all:
@@ -176,16 +205,13 @@ class Workers:
 
 
 @contextmanager
-def _environment(folder: Path) -> Iterator[None]:
-    before = os.environ.get(_FOLDER)
-    os.environ[_FOLDER] = str(folder)
+def _environment(folder: Path, server: str = "") -> Iterator[None]:
+    before = {name: os.environ.get(name, "") for name in (_FOLDER, _SERVER)}
+    os.environ.update({_FOLDER: str(folder), _SERVER: server})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_FOLDER]
-        else:
-            os.environ[_FOLDER] = before
+        os.environ.update(before)
 
 
 # -- a trial --------------------------------------------------------------------------------------
@@ -200,12 +226,14 @@ class Load:
         queued: Runs that are submitted.
         answers: Runs that ask, and are answered.
         deadlines: Runs that ask, and are not.
+        workers: Processes.
     """
 
     seconds: int = 60
     queued: int = 1000
     answers: int = 100
     deadlines: int = 100
+    workers: int = 2
 
 
 @dataclass(slots=True)
@@ -229,11 +257,17 @@ class Outcome:
     unfinished: int = 0
 
 
-def trial(load: Load, folder: Path) -> Outcome:
-    """Submit and answer while workers are killed, let them finish, and look."""
+def trial(load: Load, folder: Path, server: str = "") -> Outcome:
+    """Submit and answer while workers are killed, let them finish, and look.
+
+    Args:
+        load: What is to be done.
+        folder: Where the file is, and what the nodes tell.
+        server: The database, if it is no file.
+    """
     outcome = Outcome()
-    with _environment(folder), WorkflowDB(folder / "runs.db") as db:
-        workers = Workers(folder, 2)
+    with _environment(folder, server), WorkflowDB(server or folder / "runs.db") as db:
+        workers = Workers(folder, load.workers)
         answered = _submit(load, db, workers)
         _settle(db)
         codes = workers.end()
@@ -259,6 +293,10 @@ def _submit(load: Load, db: WorkflowDB, workers: Workers) -> dict[str, float]:
             if spent >= kills + 1:
                 kills += 1
                 workers.kill_one()
+                if os.environ[_SERVER] and kills % 10 == 3:
+                    workers.suspend_one()
+                elif kills % 10 == 3 + 2 * LEASE:
+                    workers.continue_one()
                 _answer(db, answered)
             if spent >= load.seconds * (number + 1) / len(order):
                 break
@@ -371,10 +409,10 @@ def _seconds(text: str) -> float:
 # -- what a worker costs that has nothing to do ---------------------------------------------------
 
 
-def idle_cost(folder: Path, seconds: float = 20.0) -> float:
+def idle_cost(folder: Path, server: str = "", seconds: float = 20.0) -> float:
     """The share of a processor that a worker uses while nothing is due, on Linux."""
     command = [sys.executable, "-m", "pocoflow", "worker", *TARGETS[:3]]
-    with _environment(folder):
+    with _environment(folder, server):
         worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert worker.stdout is not None
     worker.stdout.readline()
@@ -410,9 +448,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--queued", type=int, default=1000)
     parser.add_argument("--answers", type=int, default=100)
     parser.add_argument("--deadlines", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--server", action="store_true", help="on a PostgreSQL server")
     given = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        url = ""
+        if given.server:
+            from tests.servers import running
+
+            url = stack.enter_context(running("-c max_connections=300")).url()
+        return _report(given, url)
+
+
+def _report(given: argparse.Namespace, url: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix="pocoflow-worker-"))
-    outcome = trial(Load(given.seconds, given.queued, given.answers, given.deadlines), folder)
+    load = Load(given.seconds, given.queued, given.answers, given.deadlines, given.workers)
+    outcome = trial(load, folder, url)
     print(
         f"{outcome.runs} runs, {outcome.killed} workers killed, runs interrupted "
         f"{outcome.interrupted} times, {outcome.unfinished} unfinished calls repeated"
@@ -420,7 +471,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'due by':<10} {'runs':>6} {'median':>12} {'p95':>12} {'most':>12}")
     for name, waits in outcome.waits.items():
         print(_row(name, waits))
-    print(f"idle worker: {idle_cost(folder):.2%} of a processor")
+    print(f"idle worker: {idle_cost(folder, url):.2%} of a processor")
     for problem in outcome.problems:
         print(problem)
     if outcome.problems:

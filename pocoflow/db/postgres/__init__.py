@@ -66,13 +66,15 @@ def open_server(
     if not 0.1 <= seconds < float("inf"):
         raise DefinitionError(f"WorkflowDB(lease={lease!r}): seconds, at least 0.1")
     try:
-        from pocoflow.db.postgres.leases import Leases
-        from pocoflow.db.postgres.server import ServerConnection
+        import psycopg  # noqa: F401 - to say so if it is not there
     except ImportError as exc:
         raise DefinitionError(
             "a database on a PostgreSQL server needs psycopg, which is not installed: "
             f"pip install 'pocoflow[postgres]' ({exc})"
         ) from exc
+    from pocoflow.db.postgres.leases import Leases
+    from pocoflow.db.postgres.server import ServerConnection
+
     shown = without_password(url)
     connection = ServerConnection(
         (url_of(url), shown),

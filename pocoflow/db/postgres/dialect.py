@@ -44,9 +44,17 @@ class Statement(NamedTuple):
         return [_encoded(one) for one in given]
 
 
+MUST_WRITE = "MUST WRITE "
+"""Before a statement: it fails if it writes no row."""
+
+
 @cache
 def statement(sql: str) -> Statement:
     """What a statement is for the server."""
+    if sql.startswith(MUST_WRITE):
+        inner = statement(sql.removeprefix(MUST_WRITE))
+        outer = b"WITH done AS (%s RETURNING 1) SELECT pf_must(count(*)) FROM done" % inner.text
+        return inner._replace(text=outer)
     names: dict[str, int] = {}
     places = 0
 

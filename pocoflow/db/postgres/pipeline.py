@@ -24,6 +24,9 @@ _READ: dict[int, Callable[[bytes], Any]] = {
 }
 """How values are read, by the number of their type; all others are texts."""
 
+# One that has no descriptor of its own.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 _DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
@@ -124,6 +127,8 @@ class Pipeline:
         self._server = connection.pgconn
         self._server.nonblocking = 1
         self._server.enter_pipeline_mode()
+        self._selector = _Selector()
+        self._selector.register(self._server.socket, selectors.EVENT_READ)
         self._known: dict[str, bytes] = {}
         self._waiting: deque[Outcome | None] = deque()  # None stands for the end of a batch
         self._failed: errors.Error | None = None
@@ -202,7 +207,7 @@ class Pipeline:
     def _send(self) -> None:
         if not self._server.flush():
             return
-        with selectors.DefaultSelector() as selector:
+        with _Selector() as selector:
             selector.register(self._server.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
             while self._server.flush():
                 for _, events in selector.select():
@@ -232,12 +237,9 @@ class Pipeline:
 
     def _next(self) -> pq.abc.PGresult | None:
         server = self._server
-        if server.is_busy():
-            with selectors.DefaultSelector() as selector:
-                selector.register(server.socket, selectors.EVENT_READ)
-                while server.is_busy():
-                    selector.select()
-                    server.consume_input()
+        while server.is_busy():
+            self._selector.select()
+            server.consume_input()
         return server.get_result()
 
     def close(self) -> None:

@@ -87,6 +87,15 @@ CREATE TABLE pf_labels (
 
 CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 
+-- Fails a transaction in which a statement has written nothing.
+CREATE FUNCTION pf_must(rows bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    IF rows <> 1 THEN
+        RAISE EXCEPTION 'a row was not written' USING ERRCODE = 'PF001';
+    END IF;
+    RETURN rows;
+END $$;
+
 -- A time of the log, as people read it.
 CREATE FUNCTION pf_time(at bigint) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

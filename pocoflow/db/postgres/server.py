@@ -15,8 +15,9 @@ from psycopg import conninfo, errors, sql as composed
 
 from pocoflow.db import forks
 from pocoflow.db.connection import Connection
-from pocoflow.db.port import Parameters, Record
+from pocoflow.db.port import Parameters, Record, Transaction, UnwrittenError
 from pocoflow.db.postgres import UNREADABLE
+from pocoflow.db.postgres.dialect import MUST_WRITE
 from pocoflow.db.postgres.listener import Listener, channel_of
 from pocoflow.db.postgres.pipeline import Outcome, Pipeline
 from pocoflow.db.rows import checked
@@ -272,6 +273,11 @@ class ServerConnection(Connection):
         """Nothing: version 0.2.1 wrote to no server."""
         return None
 
+    def puts(self, raw: Transaction, sql: str, parameters: Parameters) -> bool:
+        """Execute what is expected to write one row; the transaction fails if it does not."""
+        raw.execute(f"{MUST_WRITE}{sql}", parameters)
+        return True
+
     # -- transactions -----------------------------------------------------------------------------
 
     def _to_write(self) -> Pipeline:
@@ -327,6 +333,8 @@ class ServerConnection(Connection):
                 f"database {self.label} was locked by another writer for more than "
                 f"{self._busy_timeout:g} seconds"
             )
+        if isinstance(exc, psycopg.Error) and exc.sqlstate == "PF001":
+            return UnwrittenError(f"database {self.label}: {text}")
         for kind, meaning in _MEANINGS.items():
             if isinstance(exc, kind):
                 return DatabaseFileError(f"database {self.label} {meaning} ({text})")

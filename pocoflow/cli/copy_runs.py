@@ -1,0 +1,59 @@
+"""``pocoflow copy``: put runs of one database into another one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pocoflow.cli.database import add_filters, chosen, open_database
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.db import STATUSES, WorkflowDB
+from pocoflow.db.copying import copy_runs
+from pocoflow.errors import PocoflowError
+from pocoflow.views.targets import named_database
+
+_MOST = 10**9
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow copy``."""
+    parser.description = (
+        "Copy runs from one database to another, a file or a PostgreSQL server, with all that is "
+        "on record of them: a resume goes on there where it would here. A run that somebody runs "
+        "is left out, and so is one whose id is there already, so the command may be called "
+        "again. Ends with 1 if a run was at work. Where both have a run, see to it that only one "
+        "of them goes on with it."
+    )
+    where = "a path, a postgresql:// URL, or env:NAME for the environment variable that has it"
+    parser.add_argument("source", metavar="FROM", type=named_database, help=where)
+    parser.add_argument("target", metavar="TO", type=named_database, help="likewise")
+    add_filters(parser)
+    parser.add_argument("--status", choices=STATUSES, help="only runs that read as this")
+    parser.set_defaults(execute=copy)
+
+
+def copy(args: argparse.Namespace) -> int:
+    """Copy the runs, and say what became of them."""
+    with open_database(args.source) as source, _made(args.target) as target:
+        runs = source.list_runs(_MOST, status=args.status, **chosen(args))
+        done = copy_runs(source, target, [run["run_id"] for run in reversed(runs)])
+    print(
+        f"copied {_counted(done.copied)} from {printable(args.source)} to {printable(args.target)}"
+    )
+    if done.there:
+        print(f"{_counted(done.there)} left out: there already")
+    for run_id in done.at_work:
+        print(f"run {printable(run_id)} is at work, and was left out")
+    return 1 if done.at_work else 0
+
+
+def _made(path: str) -> WorkflowDB:
+    """The database that runs are copied to, which need not be there."""
+    try:
+        return WorkflowDB(path)
+    except PocoflowError as exc:
+        raise CommandError(str(exc)) from exc
+
+
+def _counted(runs: Sequence[str]) -> str:
+    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}"

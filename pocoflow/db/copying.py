@@ -1,0 +1,130 @@
+"""Runs of one database put into another one, with all that is on record of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pocoflow.db.log import Kind
+from pocoflow.db.port import Record, Transaction
+from pocoflow.db.recorder import graph_number
+from pocoflow.db.rows import as_dict, is_anything, read_json
+from pocoflow.db.sql import QUERIES, row_ids
+from pocoflow.db.workflow import WorkflowDB
+from pocoflow.errors import DatabaseError, DefinitionError
+
+__all__ = ["Copied", "copy_runs"]
+
+
+@dataclass(slots=True)
+class Copied:
+    """What became of runs that were to be copied, by their ids.
+
+    Attributes:
+        copied: Those that are in the other database now.
+        there: Those whose ids were used there already.
+        at_work: Those that somebody runs, or that changed meanwhile.
+    """
+
+    copied: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)
+    at_work: list[str] = field(default_factory=list)
+
+
+def copy_runs(source: WorkflowDB, target: WorkflowDB, run_ids: Iterable[str]) -> Copied:
+    """Copy runs with their events, checkpoints, questions and labels; each whole, or not at all.
+
+    They are the same runs there: a resume goes on where it would here. Numbers that a database
+    gives, those of runs and questions, are its own.
+
+    Args:
+        source: Where they are.
+        target: Where they are put.
+        run_ids: The runs, in the order in which they were created.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+        DatabaseError: One of the databases cannot be read or written.
+    """
+    done = Copied()
+    for run_id in run_ids:
+        if target.connection.row(QUERIES["whole_run"], (run_id,)) is not None:
+            done.there.append(run_id)
+            continue
+        run = _Run(source, run_id)
+        if run.is_at_work():
+            done.at_work.append(run_id)
+            continue
+        try:
+            with target.writing() as raw:
+                is_new = run.write(raw)
+        except DefinitionError as exc:
+            raise DatabaseError(f"run {run_id!r} cannot be copied to {target.path}: {exc}") from exc
+        (done.copied if is_new else done.there).append(run_id)
+    return done
+
+
+class _Run:
+    """All that is on record of a run."""
+
+    def __init__(self, source: WorkflowDB, run_id: str) -> None:
+        number = source.number(run_id)
+        self._source, self._ids = source, row_ids(number)
+        self._before = self._stand(number)
+        read = source.connection.rows
+        self._run = read(QUERIES["whole_run"], (run_id,))
+        self._graph = source.connection.row(QUERIES["graph_of_run"], (run_id,))
+        self._labels = read(QUERIES["labels_to_copy"], (number,))
+        self._log = read(QUERIES["rows_between"], (self._ids[0] - 1, self._ids[1] - 1))
+        self._keys = read(QUERIES["keys_of_run"], (number,))
+        self._values = read(QUERIES["values_to_copy"], (number,))
+        self._blobs = read(QUERIES["blobs_to_copy"], self._ids)
+        self._questions = read(QUERIES["questions_of_run"], (number,))
+        self._is_still = self._before == self._stand(number)
+
+    def _stand(self, number: int) -> tuple[object, ...]:
+        last = self._source.connection.row(QUERIES["last_row"], self._ids)
+        run = self._source.connection.row(QUERIES["claim_of_run"], (number,))
+        return tuple(last or ()), tuple(run or ()), self._source.locks.is_held(number)
+
+    def is_at_work(self) -> bool:
+        """Whether somebody runs it, or has written to it while it was read."""
+        return not self._is_still or not self._run or bool(self._before[-1])
+
+    def write(self, raw: Transaction) -> bool:
+        """Write it, in the caller's transaction; ``False`` if its id is used there."""
+        graph = None if self._graph is None else graph_number(raw, self._graph[0])
+        cursor = raw.execute(QUERIES["copy_run"], {**as_dict(self._run[0]), "graph_no": graph})
+        if cursor.rowcount != 1:
+            return False
+        number = int(cursor.lastrowid or 0)
+        by = row_ids(number)[0] - self._ids[0]
+        raw.executemany(QUERIES["insert_label"], [(number, *row) for row in self._labels])
+        questions: dict[int, int] = {}
+        for row in self._questions:
+            copied = raw.execute(QUERIES["copy_question"], {**as_dict(row), "run_no": number})
+            questions[row["question"]] = int(copied.lastrowid or 0)
+        for row in self._log:
+            data = _renumbered(row, questions)
+            raw.execute(QUERIES["copy_row"], {**as_dict(row), "id": row["id"] + by, "data": data})
+        keys = [(number, row["key_no"], row["line"], row["key"]) for row in self._keys]
+        raw.executemany(QUERIES["insert_key"], keys)
+        for row in self._blobs:
+            raw.execute(QUERIES["copy_blob"], (row["id"] + by, row["value"]))
+        for row in self._values:
+            blob = None if row["blob"] is None else row["blob"] + by
+            facts = (number, row["key_no"], row["step"], row["op"], row["value"], blob)
+            raw.execute(QUERIES["insert_value"], facts)
+        return True
+
+
+def _renumbered(row: Record, questions: Mapping[int, int]) -> Any:
+    """The data of a row, with the questions that it names by the numbers that they have now."""
+    if row["data"] is None or row["kind"] not in (Kind.ASKED, Kind.PAUSED):
+        return row["data"]
+    named = read_json(row["data"], is_anything, f"row {row['id']} of the log")
+    if isinstance(named, list):
+        return json.dumps([questions.get(one, one) for one in named])
+    return str(questions.get(named, named))
