@@ -95,7 +95,7 @@ class _Desk:
         for now in self.asked(one.run_id):
             if now.question == one.question:
                 refuse_closed(now)
-        refuse_late(one)
+        refuse_late(one, self.database.connection.now())
 
     def asked(self, run_id: str) -> list[Asked]:
         """The questions of a run; with the flow one is open if its answer does not fit any more."""

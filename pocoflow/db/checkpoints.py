@@ -90,8 +90,9 @@ class Checkpoints(RunsFile):
             self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
             writer.load(raw, run_no, self._untyped(run_no, step), step)
+            facts = {"node": escaped(node_name), "at": self.connection.micros()}
             raw.execute(QUERIES["delete_step"], (first, end, step))
-            append_foreign(raw, run_no, Kind.CHECKPOINT, step, node=escaped(node_name))
+            append_foreign(raw, run_no, Kind.CHECKPOINT, step, **facts)
             changes = writer.changes(given)
             writer.write(raw, run_no, step, changes)
             if following is not None:

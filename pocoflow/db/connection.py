@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.port import Cursor, Parameters, PutsOne, Record, Transaction
 from pocoflow.errors import DatabaseError
 
@@ -51,12 +52,14 @@ class Connection(ABC):
     Attributes:
         label: The database, as people are told; without a password.
         read_only: Whether nothing is written.
+        ahead: How many microseconds the clock of the database is ahead of that here.
         alone: Keeps other threads away from the connection, as a context manager.
         when_disturbed: Called when something has been done to the files of the database.
     """
 
     label: str
     read_only: bool
+    ahead = 0
     alone: threading.RLock
     when_disturbed: Callable[[], object]
 
@@ -69,6 +72,14 @@ class Connection(ABC):
 
     _ends: _Ends | None = None
     _group: _Group | None = None
+
+    def micros(self) -> int:
+        """The time of the database in microseconds since 1970."""
+        return micros() + self.ahead
+
+    def now(self) -> str:
+        """The time of the database as ISO-8601 text in UTC."""
+        return later(utc_now(), self.ahead / 1e6) if self.ahead else utc_now()
 
     # -- what each kind of database does in its own way -------------------------------------------
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
-from pocoflow.db.clock import micros, utc_now
-from pocoflow.db.port import Locks, Transaction
+from pocoflow.db.port import Transaction
 from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
@@ -123,22 +122,22 @@ class Limits:
         """Whether a run may be what ends the processes that run it."""
         return 2 * run.interruptions >= self.interruptions
 
-    def reached(self, read: Read, locks: Locks, besides: int = 0) -> Reached:
+    def reached(self, read: Read, database: WorkflowDB, besides: int = 0) -> Reached:
         """What has as many runs as it may have now.
 
         Args:
             read: Reads from the database.
-            locks: The locks of its runs.
+            database: The database.
             besides: A run that does not count.
         """
         flows: Counter[str] = Counter()
         labels: Counter[Label] = Counter()
         if self.in_all or self.per_flow or self.per_label:
             for run_no, flow_name, found in read(QUERIES["runs_at_work"], ()):
-                if run_no != besides and locks.is_held(run_no):
+                if run_no != besides and database.locks.is_held(run_no):
                     flows[flow_name] += 1
                     labels.update(json.loads(found).items())
-        now, spent = micros(), []
+        now, spent = database.connection.micros(), []
         if self.rates:
             spent = [row[:2] for row in read(QUERIES["rates"], (now,)) if not self._pay(row, now)]
         return Reached(
@@ -165,7 +164,7 @@ class Limits:
         new = max(until, now) + whole // count
         return new if new - now <= whole else 0
 
-    def admit(self, raw: Transaction, locks: Locks, run_no: int, *, begins: bool) -> None:
+    def admit(self, raw: Transaction, database: WorkflowDB, run_no: int, *, begins: bool) -> None:
         """Count a run among those at work, in the transaction in which it becomes one of them.
 
         Raises:
@@ -179,10 +178,10 @@ class Limits:
 
         ((flow_name, found),) = read(QUERIES["labels_of_run"], (run_no,))
         labels = json.loads(found).items()
-        reached = self.reached(read, locks, run_no)
+        reached = self.reached(read, database, run_no)
         if reached.holds(flow_name, labels, begins=begins):
             raise TakenError(f"run {run_no} waits: as many as may be are at work, or have begun")
-        now = micros()
+        now = database.connection.micros()
         for key, value in labels if begins else ():
             if key in self.rates:
                 raw.execute(QUERIES["unused_rates"], (now,))
@@ -219,7 +218,7 @@ def due_runs(
         most: At most so many of each flow, and all interrupted ones.
     """
     connection, locks = database.connection, database.locks
-    reached = limits.reached(connection.rows, locks)
+    reached = limits.reached(connection.rows, database)
     if reached.in_all:
         return []
     held = [(*one, 0) for one in reached.labels] + [(*one, 1) for one in reached.spent]
@@ -228,7 +227,7 @@ def due_runs(
     for name in flow_names:
         if name in reached.flows:
             continue
-        wanted = {"flow": name, "now": utc_now(), "most": most, "held": json.dumps(held)}
+        wanted = {"flow": name, "now": connection.now(), "most": most, "held": json.dumps(held)}
         for row in connection.rows(QUERIES["due_runs"], wanted):
             if not locks.is_held(row["run_no"]):
                 is_due = row["status"] in ("queued", "paused")
@@ -309,5 +308,6 @@ def store_schedules(
 
 def due_schedules(database: WorkflowDB, flow_name: str) -> Iterator[Scheduled]:
     """The schedules of a flow of which an occurrence is due."""
-    for row in database.connection.rows(QUERIES["due_schedules"], (flow_name, utc_now())):
+    connection = database.connection
+    for row in connection.rows(QUERIES["due_schedules"], (flow_name, connection.now())):
         yield Scheduled(*row)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import ClassVar, NamedTuple
 
-from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import Emitter, Kind, PutsEmitted, Row, RunLog, placed
 from pocoflow.db.port import Transaction
@@ -109,7 +108,7 @@ def append_emitted(
     Raises:
         RunLostError: Somebody else has the run now, or it is not there as it was left.
     """
-    facts = (emitter.step, emitter.item, micros(), *placed(emitter.names))
+    facts = (emitter.step, emitter.item, run.clock(), *placed(emitter.names))
     data = f"[{','.join(texts)}]"
     given = (len(texts), run.end, Kind.EMITTED, line, run.steps, *facts)
     claim = (emitter.attempt, emitter.phase, data, run.run_no, run.fence, run.last)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
-from pocoflow.db.clock import later, micros, utc_now
+from pocoflow.db.clock import later
 from pocoflow.db.connection import Connection
 from pocoflow.db.emitting import ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
@@ -141,7 +141,7 @@ class LineRecorder:
         """Append a result in a transaction of its own; the row's number."""
         run, connection = self._run, self._db.connection
         with connection.alone:
-            row = (run.end, self.line, run.steps, step, micros(), node, text)
+            row = (run.end, self.line, run.steps, step, run.clock(), node, text)
             given = (*row, run.run_no, run.fence, run.last)
             cursor = connection.append(_APPEND_RESULT, given, of=run.run_no)
             if cursor.rowcount != 1:
@@ -309,7 +309,7 @@ class LineRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        now, run = utc_now(), self._run
+        now, run = self._db.connection.now(), self._run
         until = None if question.deadline is None else later(now, question.deadline)
         self.take_input(prepared)
         self._refuse_late()
@@ -475,7 +475,7 @@ class LineRecorder:
                 self.line,
                 step + 1,
                 step,
-                micros(),
+                run.clock(),
                 *placed((*path, node)),
                 shown,
                 int(elapsed * 1e6),
@@ -608,7 +608,7 @@ class BranchRecorder(LineRecorder):
         self._context = context
         self._numbers = numbers
         self._store = BranchRecord(store)
-        self._began = micros()
+        self._began = parent._run.clock()
         values.expect_unsaved(store.unsaved)
         if stored is not None:
             self.line = values.line = stored.line

@@ -203,6 +203,7 @@ class RunLog:
     Attributes:
         database: The file, for messages.
         run_id: The run.
+        clock: The time of the database in microseconds.
         run_no: Its number; 0 as long as it is not known.
         claim: The owner of the run's lock.
         fence: The number of this process's claim, which a later one makes invalid.
@@ -217,9 +218,10 @@ class RunLog:
         shared: What other runs have spent of budgets that this one shares with them.
     """
 
-    def __init__(self, database: str, run_id: str) -> None:
+    def __init__(self, database: str, run_id: str, clock: Callable[[], int] = micros) -> None:
         self.database = database
         self.run_id = run_id
+        self.clock = clock
         self.run_no = 0
         self.claim = object()
         self.fence = 0
@@ -298,7 +300,7 @@ class RunLog:
             self.steps,
             row.step,
             row.item,
-            micros() if row.at is None else row.at,
+            self.clock() if row.at is None else row.at,
             *(placed(row.place) if row.place else _NOWHERE),
             row.attempt,
             row.elapsed,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import expenses_of
 from pocoflow.db.log import Begin, Kind, data_of, names_at, read_begin, read_taken
@@ -92,7 +91,7 @@ class _Reader:
         failed: int,
     ) -> None:
         self._lines, self._steps, self._failed = lines, steps, failed
-        self._now = utc_now()
+        self._now = connection.now()
         self._inside: dict[tuple[int, int], dict[int, int]] = {}
         for line, rows in lines.items():
             if rows.begin is not None:

@@ -95,7 +95,7 @@ class Questions(RunsFile):
             DatabaseError: The database cannot be written.
         """
         self._refuse_read_only()
-        refuse_late(one)
+        refuse_late(one, self.connection.now())
         if by is not None and not _is_text(by):
             raise AnswerError(f"who answers cannot be recorded: {by!r:.80} is not a text")
         given = Answer(text, by, instead_of)

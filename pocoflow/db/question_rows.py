@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import Begin, Kind, append_foreign, placed, read_begin
 from pocoflow.db.port import Record
@@ -97,14 +96,14 @@ def keep_answer(
         AnswerError: It came too late: after another one, or its deadline, or the end of the run.
         DatabaseError: The database cannot be written.
     """
-    now = utc_now()
+    now = connection.now()
     with connection.transaction(of=run_no) as raw:
         row = (given.text, given.by, now, one.question, given.instead_of)
         taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:
             told = escaped(f"{given.text}, by {given.by}" if given.by else given.text)
             node, path = placed(one.path)
-            facts = {"node": node, "path": path, "note": told}
+            facts = {"node": node, "path": path, "note": told, "at": connection.micros()}
             append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)
             raw.execute(QUERIES["answered_run"], (now, run_no))
             return
@@ -114,13 +113,13 @@ def keep_answer(
     raise AnswerError(f"question {one.about}: run {one.run_id!r} has ended")
 
 
-def refuse_late(one: Asked) -> None:
+def refuse_late(one: Asked, now: str) -> None:
     """Refuse an answer after the deadline.
 
     Raises:
         AnswerError: The deadline has passed.
     """
-    if one.is_late(utc_now()):
+    if one.is_late(now):
         rest = f"the default counts: {one.default}" if one.default else "it has no default"
         raise AnswerError(
             f"question {one.about} of run {one.run_id!r} could be answered until {one.deadline}; "

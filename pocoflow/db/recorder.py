@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from pocoflow.address import Address
-from pocoflow.db.clock import later, micros, new_fence, utc_now
+from pocoflow.db.clock import later, new_fence
 from pocoflow.db.due import Limits, TakenError
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder
@@ -75,7 +75,7 @@ class RunRecorder(LineRecorder):
     _run = RunLog("", "")  # __del__ looks at it even if __init__ was interrupted
 
     def __init__(self, database: WorkflowDB, run_id: str, classes: Classes | None = None) -> None:
-        log = RunLog(database.path, run_id)
+        log = RunLog(database.path, run_id, database.connection.micros)
         super().__init__(database, log, ValueWriter(f"run {run_id!r}", 0, log.keys))
         if classes is not None:
             self._values.classes = classes
@@ -104,7 +104,7 @@ class RunRecorder(LineRecorder):
         """
         row = {
             "status": "running",
-            "started_at": utc_now(),
+            "started_at": self._db.connection.now(),
             "current_node": first.text,
             "owned": 1,
             "token": token,
@@ -163,7 +163,7 @@ class RunRecorder(LineRecorder):
                     self._hold()
                 kind = Kind.START if owned else Kind.FORKED
                 note, mark = self._values.note, dump_taken(start.taken)
-                facts = (run.first, kind, micros(), *placed(start.names or ()), note, mark)
+                facts = (run.first, kind, run.clock(), *placed(start.names or ()), note, mark)
                 raw.execute(QUERIES["first_row"], facts)
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
@@ -239,7 +239,7 @@ class RunRecorder(LineRecorder):
         limits = self._limits
         if limits is None or not self._is_new or self._due_at is None:
             return
-        if later(self._due_at, limits.begin_within) <= utc_now():
+        if later(self._due_at, limits.begin_within) <= self._db.connection.now():
             self.end("failed", error, self._run.steps, None, 0, 0.0)
             raise TakenError(str(error)) from error
 
@@ -315,7 +315,7 @@ class RunRecorder(LineRecorder):
             run.look(raw)
 
     def _refuse_changed(self, raw: Transaction) -> None:
-        wanted = {"run_no": self._run.run_no, "now": utc_now()}
+        wanted = {"run_no": self._run.run_no, "now": self._db.connection.now()}
         if raw.execute(QUERIES["can_go_on"], wanted).fetchone() is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
@@ -363,7 +363,7 @@ class RunRecorder(LineRecorder):
         with self._db.connection.transaction() as raw:
             self._refuse_cancelled(raw)
             if self._limits is not None:
-                self._limits.admit(raw, self._db.locks, run.run_no, begins=self._is_new)
+                self._limits.admit(raw, self._db, run.run_no, begins=self._is_new)
             asked = unfinished.questions()
             seen = [one for one in asked if one.answer or one.is_late(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
@@ -379,7 +379,7 @@ class RunRecorder(LineRecorder):
                     raw.execute(QUERIES["remove_input"], (line.row, run.end, line.line))
             if now.renamed is not None:
                 rename_places(raw, run.run_no, now.renamed)
-            facts = (now.flow_name, now.node.text, number, utc_now(), run.run_no)
+            facts = (now.flow_name, now.node.text, number, self._db.connection.now(), run.run_no)
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)

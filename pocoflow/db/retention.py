@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.file import RunsFile
@@ -30,8 +30,9 @@ def prune(
     A few at a time, so that runs that are working meanwhile need not wait.
     """
     of_status = frozenset(statuses)
-    latest = None if older_than is None else (datetime.now(UTC) - older_than).isoformat()
     connection, locks = file.connection, file.locks
+    now = datetime.fromisoformat(connection.now())
+    latest = None if older_than is None else (now - older_than).isoformat()
     found = _kept(_matching(connection, locks, of_status, wanted), keep)
     numbers = [row["run_no"] for row in found if latest is None or row["last"] < latest]
     if dry_run:

@@ -18,7 +18,6 @@ from typing_extensions import TypeVar
 from pocoflow.address import check_name
 from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
-from pocoflow.db.clock import utc_now
 from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
@@ -139,7 +138,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
             RunExistsError: The id is used already.
         """
         row = {"run_id": run_id, "flow_name": flow_name, "status": "running"}
-        self.insert_run(row | {"started_at": utc_now()})
+        self.insert_run(row | {"started_at": self.connection.now()})
 
     def insert_run(self, row: Mapping[str, Any], raw: Transaction | None = None) -> int:
         """Insert a run, in the caller's transaction if it has one, and return its number.
@@ -289,11 +288,11 @@ class WorkflowDB(Questions, Checkpoints, Following):
             return asked or self._cancel_waiting(raw, run_id)
 
     def _cancel_waiting(self, raw: Transaction, run_id: str) -> bool:
-        now, number = utc_now(), self.number(run_id)
+        now, number = self.connection.now(), self.number(run_id)
         row = raw.execute(QUERIES["cancel_waiting"], (now, number)).fetchone()
         if row is None:
             return False
-        append_foreign(raw, number, Kind.CANCELLED, row[0])
+        append_foreign(raw, number, Kind.CANCELLED, row[0], at=self.connection.micros())
         return True
 
     def _truthful(self, row: Record) -> RunRow:
@@ -314,7 +313,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         Those whose process ended before they did, and those that are paused and have an answer by
         now, or whose question has passed its deadline.
         """
-        wanted = {"flow": flow_name, "now": utc_now()}
+        wanted = {"flow": flow_name, "now": self.connection.now()}
         rows = self.connection.rows(QUERIES["runs_to_recover"], wanted)
         runs = [self._truthful(row) for row in rows]
         return [
@@ -453,6 +452,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         number = self.number(run_id)
         elapsed = None if elapsed_ms is None else round(elapsed_ms * 1000)
         facts = {"node": who, "action": what, "elapsed": elapsed, "message": note}
+        facts["at"] = self.connection.micros()
         with self.writing(number) as raw:
             append_foreign(raw, number, Kind.EVENT, step, event=escaped(event), **facts)
 

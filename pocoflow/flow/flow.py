@@ -698,7 +698,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         named = RunKeywords(run_id=run_id, thread=thread, labels=labels, if_exists=if_exists)
         name = replace(RunName.of(named), most_open=given_most(most_open, labels))
-        return self._submit(inputs, name, due_time(at, delay))
+        return self._submit(inputs, name, due_time(at, delay, self.database.connection.now()))
 
     async def submit_async(
         self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]

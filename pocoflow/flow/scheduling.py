@@ -20,7 +20,7 @@ from pocoflow.values import dumps
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def due_time(at: datetime | None, delay: float | timedelta | None) -> str:
+def due_time(at: datetime | None, delay: float | timedelta | None, now: str) -> str:
     """From when on a worker may take a run that is submitted now, as the database has it.
 
     Raises:
@@ -38,7 +38,7 @@ def due_time(at: datetime | None, delay: float | timedelta | None) -> str:
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     if seconds is not None and seconds != 0 and not is_time(seconds):
         raise DefinitionError(f"submit(delay={short(delay)}): seconds, or a timedelta, from now on")
-    return later(utc_now(), float(seconds or 0))
+    return later(now, float(seconds or 0))
 
 
 def copied(given: Any) -> Any:

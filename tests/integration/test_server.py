@@ -20,6 +20,7 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow.db.due import Limits, due_runs
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -32,6 +33,7 @@ from pocoflow.events import FlowEnded, NodeEnded
 from tests.integration.programs import Act, three
 from tests.rows import row_of
 from tests.servers import Server, running
+from tests.unit.clocks import set_clock
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Start
@@ -267,6 +269,23 @@ def test_a_run_of_another_process_is_followed_and_cancelled(server: Server, star
         begun = ["FlowStarted", "NodeStarted", "NodeEnded", "NodeStarted"]
         assert seen == [*begun, "NodeEnded", "NodeStarted", "FlowCancelled"]
         assert row_of(db, "r")["status"] == "cancelled"
+
+
+def test_clocks_of_hosts_do_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a host writes whose clock is wrong has the time of the server."""
+    url = server.url()
+    with monkeypatch.context() as wrong:
+        set_clock(wrong, "2030-01-01T00:00:00+00:00")
+        with WorkflowDB(url) as db:
+            counting(db).submit({"n": 0, "until": 1, "log": []}, run_id="queued", delay=0.01)
+            counting(db, run_id="r").run({"n": 0, "until": 1, "log": []})
+    with WorkflowDB(url) as db:
+        times = [one["ts"] for one in db.get_events("r")]
+        assert all(time < "2030" for time in times), times
+        assert times == sorted(times)
+        poll(lambda: bool(due_runs(db, ["counting"], Limits(), 10)))
+        counting(db).carry_on("queued")
+        assert row_of(db, "queued")["status"] == "completed"
 
 
 def test_a_worker_takes_what_was_submitted(server: Server, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import conninfo, errors, sql as composed
 
 from pocoflow.db import forks
+from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Parameters, Record, Transaction, UnwrittenError
 from pocoflow.db.postgres import UNREADABLE
@@ -52,6 +53,7 @@ SELECT CASE WHEN EXISTS (
 ) THEN pg_notify(?, r.run_no::text) END
 FROM pf_run AS r WHERE r.run_no = ? FOR NO KEY UPDATE
 """
+_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _LAYOUT = """
 SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = 'pf_layout'
@@ -131,6 +133,9 @@ class ServerConnection(Connection):
             connection.execute("SELECT (parse_ident(split_part(%s, ',', 1)))[1]", (path,))
         )
         self._schema, self._channel = schema, channel_of(schema)
+        before = micros()
+        (there,) = _one(connection.execute(_CLOCK))
+        self.ahead = there - (before + micros()) // 2
         settings = {
             "lock_timeout": f"{max(1, round(self._busy_timeout * 1000))}",
             "synchronous_commit": "on" if self._synchronous == "FULL" else "off",
