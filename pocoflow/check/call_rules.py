@@ -21,7 +21,12 @@ from pocoflow.nodes.function import FunctionNode
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused wherever they are made."""
+    known: set[int] = set()
     for name, place in subject.nodes:
+        kind: Any = type(place.node)
+        if kind is not FunctionNode and id(kind) in known:
+            continue  # its first node tells
+        known.add(id(kind))
         for function in exec_functions(place):
             if makes_calls(function.__code__):
                 for line, what, fix in _refused(function):

@@ -84,7 +84,7 @@ class Data:
         flow = self.calm
         bits = flow.keys.of
         for spot in subject.walk.spots if wanted else ():
-            for way, (kept, added) in flow.behind[spot].items():
+            for way, (kept, added) in zip(spot.ways, flow.behind[spot], strict=True):
                 if way.target is None and not self._is_excused(spot, way):
                     there = bits(given) | flow.before[spot] & kept | added
                     for key in sorted(wanted):
@@ -122,7 +122,7 @@ class Data:
             self._unneeding[id(effects)] = found
         return found
 
-    @property
+    @cached_property
     def _knows_store(self) -> bool:
         return bool(self._subject.fields) or self._subject.inputs is not None
 

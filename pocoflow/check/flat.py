@@ -94,13 +94,15 @@ class Walk:
     """
 
     def __init__(self, place: GraphNode, frames: Sequence[GraphNode] = ()) -> None:
-        # By place, and there by the edges with limits that were taken.
-        self._known: dict[tuple[int, ...], dict[frozenset[LimitedEdge], Spot]] = {}
+        # By place; and there by the edges with limits that were taken, if some were.
+        self._known: dict[object, Spot] = {}
+        self._limited: dict[object, dict[frozenset[LimitedEdge], Spot]] = {}
+        self._places = 0
         self.spots: list[Spot] = []
         start = enter(place, frames)
         self.start = self._at(start.place or place, start.frames, _NONE)
         for spot in self.spots:  # grows while it is walked through
-            spot.ways = list(self._ways(spot))
+            self._add_ways(spot)
 
     def _spot(self, stand: Stand, taken: frozenset[LimitedEdge]) -> Spot | None:
         if stand.place is None:
@@ -112,26 +114,38 @@ class Walk:
     def _at(
         self, place: GraphNode, frames: tuple[GraphNode, ...], taken: frozenset[LimitedEdge]
     ) -> Spot:
-        key = (id(place), *map(id, frames)) if frames else (id(place),)
-        here = self._known.setdefault(key, {})
-        spot = here.get(taken)
-        if spot is None:
-            spot = here[taken] = Spot(place, frames, taken)
-            self.spots.append(spot)
-        return spot
+        key = _key(place, frames)
+        if not taken:
+            if (spot := self._known.get(key)) is None:
+                self._places += key not in self._limited
+                spot = self._known[key] = Spot(place, frames)
+                self.spots.append(spot)
+            return spot
+        self._places += key not in self._known and key not in self._limited
+        here = self._limited.setdefault(key, {})
+        if taken not in here:
+            here[taken] = Spot(place, frames, taken)
+            self.spots.append(here[taken])
+        return here[taken]
 
     def alike(self, spot: Spot) -> Collection[Spot]:
         """The same place, whichever edges with limits were taken on the way there."""
-        frames = spot.frames
-        return self._known[id(spot.place), *map(id, frames)].values()
+        key = _key(spot.place, spot.frames)
+        plain = [self._known[key]] if key in self._known else []
+        return [*plain, *self._limited[key].values()] if key in self._limited else plain
 
-    def _ways(self, spot: Spot) -> Iterator[Way]:
-        place, frames = spot.place, spot.frames
+    def _add_ways(self, spot: Spot) -> None:
+        place, frames, ways = spot.place, spot.frames, spot.ways
         declared = place.declared
         for action in place.targets if declared is None else declared:
-            yield from self._leads(spot, action, place, action, frames)
+            ways += self._leads(spot, action, place, action, frames)
         if declared is None:
-            yield from self._others(spot)
+            self._add_others(spot)
+        if place.catches or frames:
+            ways += self._catching(spot)
+
+    def _catching(self, spot: Spot) -> Iterator[Way]:
+        place, frames = spot.place, spot.frames
         caught: tuple[type[Exception], ...] = ()
         for depth in range(len(frames), -1, -1):
             catching = place if depth == len(frames) else frames[depth]
@@ -143,15 +157,15 @@ class Walk:
                     yield from self._caught(spot, one.catch, where, lead)
                 caught += one.kinds if one.catch.spent is None else ()
 
-    def _others(self, spot: Spot) -> Iterator[Way]:
+    def _add_others(self, spot: Spot) -> None:
         """Where any action leads that has no edge at the node: the flows around may have one."""
         place, frames = spot.place, spot.frames
         while place.fallback is None and frames:
             *outer, place = frames
             frames = tuple(outer)
             for action in place.targets:
-                yield from self._leads(spot, None, place, action, frames)
-        yield from self._leads(spot, None, place, None, frames)
+                spot.ways += self._leads(spot, None, place, action, frames)
+        spot.ways += self._leads(spot, None, place, None, frames)
 
     def _leads(
         self,
@@ -160,12 +174,18 @@ class Walk:
         place: GraphNode,
         ending: str | None,
         frames: tuple[GraphNode, ...],
-    ) -> Iterator[Way]:
+    ) -> tuple[Way, ...] | list[Way]:
         """Where an action leads, whether or not the limits of edges on the way are reached."""
+        if not place.limits and not any(frame.limits for frame in frames):
+            stand = follow(place, ending, frames)
+            target, unhandled = self._spot(stand, spot.taken), stand.unhandled is not None
+            return (Way(action, target, ending, None, unhandled, stand.kept),)
         lead = partial(follow, place, ending, frames)
+        found = []
         for stand, taken in self._each_stand(lead, spot.taken):
-            unhandled = stand.unhandled is not None
-            yield Way(action, self._spot(stand, taken), ending, None, unhandled, stand.kept)
+            target, unhandled = self._spot(stand, taken), stand.unhandled is not None
+            found.append(Way(action, target, ending, None, unhandled, stand.kept))
+        return found
 
     def _caught(
         self, spot: Spot, catch: Catch, where: str, lead: Callable[[IsSpent], Stand]
@@ -182,7 +202,7 @@ class Walk:
 
         Where that makes very many of few places, any edge may have been taken.
         """
-        knows_all = len(self.spots) - len(self._known) < _MANY
+        knows_all = len(self.spots) - self._places < _MANY
         waiting: list[tuple[bool, ...]] = [()]
         for given in waiting:  # grows while it is walked through
             more = _Answers(given, taken, knows_all, waiting)
@@ -229,6 +249,10 @@ class Walk:
             steps.append((at, before[2]))
             at, here, _ = before
         return [(at, None), *reversed(steps)]
+
+
+def _key(place: GraphNode, frames: tuple[GraphNode, ...]) -> object:
+    return (id(place), *map(id, frames)) if frames else id(place)
 
 
 class _Answers:
@@ -294,8 +318,9 @@ class DataFlow:
 
     Attributes:
         keys: The keys, as bits.
-        effects, out: As given, for each node.
-        behind: What each node leaves of what is there, and what it adds, on each of its ways.
+        effects: What each node does.
+        out: What each has done on each of its ways, in their order.
+        behind: What each leaves of what is there, and what it adds, likewise.
     """
 
     def __init__(
@@ -308,16 +333,17 @@ class DataFlow:
         self.walk, self.keys = walk, Keys()
         self._initial = self.keys.of(initial)
         self.effects = {spot: effects(spot) for spot in walk.spots}
-        self.out = {spot: {way: out(spot, way) for way in spot.ways} for spot in walk.spots}
-        known: dict[tuple[int, int], tuple[int, int]] = {}  # most nodes of a class do the same
-        self.behind: dict[Spot, dict[Way, tuple[int, int]]] = {}
-        for spot, ways in self.out.items():
-            does, here = self.effects[spot], self.behind.setdefault(spot, {})
-            for way, one in ways.items():
-                same = (id(does), id(one))
-                if same not in known:
-                    known[same] = self._change(does, one)
-                here[way] = known[same]
+        self.out: dict[Spot, tuple[Exit, ...]] = {}
+        self.behind: dict[Spot, tuple[tuple[int, int], ...]] = {}
+        known: dict[tuple[int, ...], Spot] = {}  # most nodes of a class do the same
+        for spot in walk.spots:
+            does, ends = self.effects[spot], tuple([out(spot, way) for way in spot.ways])
+            same = known.setdefault((id(does), *map(id, ends)), spot)
+            if same is spot:
+                self.out[spot] = ends
+                self.behind[spot] = tuple(self._change(does, one) for one in ends)
+            else:
+                self.out[spot], self.behind[spot] = self.out[same], self.behind[same]
 
     def _change(self, does: Effects, out: Exit) -> tuple[int, int]:
         if out.unknown:
@@ -330,8 +356,11 @@ class DataFlow:
         """What may have been written on every path to a node."""
 
         def leads(spot: Spot, here: int) -> list[tuple[Spot, int]]:
-            ways = self.behind[spot].items()
-            return [(way.target, here & kept | added) for way, (kept, added) in ways if way.target]
+            return [
+                (way.target, here & kept | added)
+                for way, (kept, added) in zip(spot.ways, self.behind[spot], strict=True)
+                if way.target is not None
+            ]
 
         return solve({self.walk.start: self._initial}, leads, and_)
 
@@ -339,8 +368,11 @@ class DataFlow:
     def at_ends(self) -> frozenset[str]:
         """What has been written for certain wherever the walk ends."""
         must = {
-            spot: [(way.target, self.keys.of(one.must)) for way, one in ways.items()]
-            for spot, ways in self.out.items()
+            spot: [
+                (way.target, self.keys.of(one.must))
+                for way, one in zip(spot.ways, ends, strict=True)
+            ]
+            for spot, ends in self.out.items()
         }
         known = solve(
             {self.walk.start: 0},
@@ -357,8 +389,8 @@ class DataFlow:
     def gone_at_ends(self) -> int:
         """What has been removed, and not been written again, wherever the walk ends; as bits."""
         change: dict[Spot, list[tuple[Spot | None, int, int]]] = {}
-        for spot, ways in self.out.items():
-            for way, one in ways.items():
+        for spot, out in self.out.items():
+            for way, one in zip(spot.ways, out, strict=True):
                 gone = self.keys.of(one.gone) if one.kept is None else ~self.keys.of(one.kept)
                 kept = 0 if one.unknown else ~self.keys.of(one.may)
                 change.setdefault(spot, []).append((way.target, gone, kept))
@@ -396,10 +428,10 @@ class DataFlow:
         """What may be read from the beginning of each node on, before it is written."""
         start: dict[Spot, int] = {}
         callers: dict[Spot, list[tuple[Spot, int]]] = {}
-        for spot, ways in self.out.items():
+        for spot, ends in self.out.items():
             does = self.effects[spot]
             start[spot] = -1 if does.reads_more else self.keys.of(does.reads)
-            for way, one in ways.items():
+            for way, one in zip(spot.ways, ends, strict=True):
                 left = ~self.keys.of(one.must)
                 if way.target is None:
                     start[spot] |= left
@@ -424,7 +456,9 @@ class DataFlow:
         """The nodes that write a key next, on each path from a node that has written it."""
         met = dict.fromkeys(way.target for way in spot.ways)
         for target in (queue := list(met)):  # grows while it is walked through
-            for way, one in () if target is None else self.out[target].items():
+            for way, one in (
+                () if target is None else zip(target.ways, self.out[target], strict=True)
+            ):
                 if key not in one.must and way.target not in met:
                     met[way.target] = None
                     queue.append(way.target)
@@ -435,7 +469,9 @@ class DataFlow:
         bit = self.keys.of((key,))
 
         def change(at: Spot, way: Way) -> bool | None:
-            kept, added = self.behind[at][way]
+            kept, added = next(
+                change for one, change in zip(at.ways, self.behind[at], strict=True) if one is way
+            )
             return True if added & bit else (None if kept & bit else False)
 
         steps = self.walk.path_to(spot, bool(self._initial & bit), change)
@@ -489,7 +525,7 @@ def effects_of_branches(
                 continue
             writes[key] = at._replace(node=spot.inside(at.node))
             sure.update((key,) if one.is_sure(key) else ())
-    ends = [way for branch in branches for ways in branch.out.values() for way in ways.values()]
+    ends = [one for branch in branches for ways in branch.out.values() for one in ways]
     may = (_union(one.may for one in ends) - private) | errors
     # There may be no items, and a branch that fails leaves nothing.
     must = frozenset() if items or node.collects else _union(one.at_ends for one in branches)

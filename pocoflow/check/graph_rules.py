@@ -6,13 +6,11 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from operator import or_
 from types import FunctionType
 from typing import Any
 
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
-from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
@@ -75,7 +73,6 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
         is_other = edge.is_error or edge.is_after
         if is_other or actions is None or edge.action in (ANY_ACTION, *actions):
             continue
-        name = label(place.name, level.path)
         returns = f"(it returns: {listed(actions)}{closest(edge.action, actions)})"
         fix = f"write the edge for one of those, or add {edge.action!r} to what it returns"
         if _says_nothing(place.node):
@@ -86,7 +83,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             "PF102",
             f"an edge for action {edge.action!r}, which {place.name!r} never returns {returns}",
             fix,
-            node=name,
+            node=label(place.name, level.path),
             edge=edge,
             severity=(
                 "warning"
@@ -240,14 +237,15 @@ def _endless(subject: Subject) -> Iterator[Finding]:
     if subject.ends_in_time:
         return
     spots = subject.walk.spots
-    before: dict[Spot, list[tuple[Spot, bool]]] = {}
+    before: dict[Spot | None, list[Spot]] = {}
     for spot in spots:
         for way in spot.ways:
-            if way.target is not None:
-                before.setdefault(way.target, []).append((spot, True))
+            before.setdefault(way.target, []).append(spot)
     # Nobody may answer any more, which ends the run as well.
-    ends = [s for s in spots if asks(s.place.node) or any(way.target is None for way in s.ways)]
-    free = solve(dict.fromkeys(ends, True), lambda spot, _: before.get(spot, ()), or_)
+    free = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
+    for spot in (queue := list(free)):  # grows while it is walked through
+        queue += (new := set(before.get(spot, ())).difference(free))
+        free |= new
     reported: set[int] = set()
     for spot in spots:
         # A node without a way out is one that always raises: it ends the run, and is no loop.

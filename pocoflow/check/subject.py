@@ -121,6 +121,7 @@ class Subject:
         self.fields = Fields(self.schema)
         self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
+        self._returned: dict[int, tuple[str, ...] | None] = {}
         self._is_flat = True
         self._classes: dict[tuple[object, ...], Effects] = {}
 
@@ -171,7 +172,7 @@ class Subject:
             for place in level.graph.nodes.values():
                 if place.inner is None and id(place.node) not in known:
                     known.add(id(place.node))
-                    yield label(place.name, level.path), place
+                    yield label(place.name, level.path) if level.path else place.name, place
 
     @cached_property
     def is_typed(self) -> bool:
@@ -222,9 +223,19 @@ class Subject:
                 waiting += ((Walk(graph.start), caught) for graph in branches)
         return known
 
+    @cached_property
+    def _catches(self) -> bool:
+        """Whether anything at all is caught, of whichever node."""
+        places = (place for level in self.levels for place in level.graph.nodes.values())
+        return (
+            bool(self.around)
+            or self.is_wrapped
+            or any(p.catches or (p.branches and isinstance(p.node, Spread)) for p in places)
+        )
+
     def caught_of(self, node: Node[Any, Any, Any]) -> frozenset[type[Exception]]:
         """The classes of what a node may raise without ending the run."""
-        return self._caught.get(id(node), frozenset())
+        return self._caught.get(id(node), frozenset()) if self._catches else frozenset()
 
     def unless_caught(
         self, place: GraphNode, errors: tuple[type[Exception], ...] = _REFUSALS
@@ -237,9 +248,13 @@ class Subject:
         """The actions that a class returns by its source, all of them; ``None`` if not known."""
         if place.inner is not None or isinstance(place.node, (FunctionNode, Spread)):
             return None
-        found = [one.action for one in self.effects(place).exits]
-        actions = tuple(one for one in found if one is not None)
-        return actions if actions and len(actions) == len(found) else None
+        effects = self.effects(place)
+        if id(effects) not in self._returned:  # most nodes of a class do the same
+            found = [one.action for one in effects.exits]
+            actions = tuple(one for one in found if one is not None)
+            known = actions if actions and len(actions) == len(found) else None
+            self._returned[id(effects)] = known
+        return self._returned[id(effects)]
 
     def effects(self, place: GraphNode) -> Effects:
         """What a node does to the store."""
