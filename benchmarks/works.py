@@ -573,6 +573,26 @@ def big() -> Work:
     )
 
 
+def waits() -> Work:
+    kinds = (("element", "an element changes"), ("append", "one is added"), ("text", "a text"))
+    return Work(
+        "waits",
+        "The longest that an event loop waits while a run on it writes (NORMAL)",
+        "The store has a list, or a text, of 5 MB, and each of 20 steps changes an element of it, "
+        "adds one, or replaces the text. What is counted is CPU time of the process.",
+        {"kilobytes": 5_000},
+        tuple(Metric(f"{name}_ms", f"ms, {title}", 0, compared=False) for name, title in kinds),
+        (POCOFLOW,),
+        tuple(
+            Goal(f"the longest wait, {title}", f"{name}_ms", 20, kind="value")
+            for name, title in kinds
+        ),
+        rounds=3,
+        synchronous="NORMAL",
+        fresh=True,
+    )
+
+
 def monitor() -> Work:
     return Work(
         "monitor",
@@ -624,6 +644,7 @@ def all_works() -> dict[str, Work]:
         many(),
         long(),
         big(),
+        waits(),
         monitor(),
     )
     return {work.name: work for work in works}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from benchmarks.contenders.common import whole_process
-from benchmarks.task import MEGABYTE, Clock, Measures, Memory, Task, expect, slope, timed
+from benchmarks.task import KILOBYTE, MEGABYTE, Clock, Measures, Memory, Task, expect, slope, timed
 from pocoflow import END, Flow, Node, Store, WorkflowDB, fields, node
 
 
@@ -280,6 +281,71 @@ def big(task: Task) -> Measures:
             f"{name}_peak_mb": peak,
         }
     return found
+
+
+class Changes(Node[int, None, str]):
+    """Changes a part of a large value at each step, in a phase that awaits."""
+
+    def __init__(self, change: Callable[[Any, int], object]) -> None:
+        super().__init__(name="changes")
+        self.change = change
+
+    async def exec(self, n: int) -> None:
+        await asyncio.sleep(0.01)
+
+    async def post(self, store: Store[Any], prepared: int, result: None) -> str:
+        store["n"] += 1
+        self.change(store, store["n"])
+        return "again" if store["n"] < store["steps"] else "done"
+
+
+def replace_text(store: Any, n: int) -> None:
+    store["big"] = str(n % 10) * len(store["big"])
+
+
+CHANGES: dict[str, Callable[[Any, int], object]] = {
+    "element": lambda store, n: store["big"][n].update(text=str(n)),
+    "append": lambda store, n: store["big"].append({"text": str(n)}),
+    "text": replace_text,
+}
+
+
+async def longest(work: Coroutine[Any, Any, object]) -> float:
+    """How many seconds of its process's CPU time the loop had to wait for at most.
+
+    Not of the wall clock: what other processes take from this one is none of its doing.
+    """
+    waits: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            before = process_time()
+            await asyncio.sleep(0.001)
+            waits.append(process_time() - before)
+
+    watching = asyncio.create_task(watch())
+    await work
+    watching.cancel()
+    return max(waits)
+
+
+def waits(task: Task) -> Measures:
+    """How long an event loop waits while a run on it writes what changed in a large value."""
+    size, text = task.sizes["kilobytes"], "0" * len(KILOBYTE)
+
+    def once(name: str, number: int) -> float:
+        big: Any = [{"text": text, "n": n} for n in range(max(size, 30))]
+        store = {"n": 0, "steps": 20, "big": text * size if name == "text" else big}
+        one = Changes(CHANGES[name])
+        one.then("again", one)
+        with WorkflowDB(task.folder / f"{name}{number}.db", synchronous=task.synchronous) as db:
+            flow: Flow[Any] = Flow(one, db_path=db, flow_name="waits")
+            found = asyncio.run(longest(run_async(flow, store)))
+        expect(store["n"], 20, "steps")
+        return found * 1e3
+
+    # The least of some, as a machine that is busy takes the processor from either thread.
+    return {f"{name}_ms": min(once(name, number) for number in range(4)) for name in CHANGES}
 
 
 # -- lists ----------------------------------------------------------------------------------------

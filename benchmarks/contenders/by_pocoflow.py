@@ -469,5 +469,6 @@ WORKERS = {
     "validation": alone.validation,
     "long": alone.long,
     "big": alone.big,
+    "waits": alone.waits,
     "many": many,
 }

@@ -30,6 +30,9 @@ _OPTIMISTIC = _SIMPLE | {str, float}
 _PIECE = 1_000
 """About so many parts of a value become text at once."""
 
+_LONG = 4_000_000
+"""So many characters of a text do."""
+
 _NESTED = frozenset({list, dict})
 
 to_json = json.JSONEncoder(
@@ -227,10 +230,17 @@ def _text(value: object, writer: _Writer, depth: int = 0) -> str:
 def _json(tree: Any) -> str:
     """The text of a tree; a long one piece by piece, as no other thread works meanwhile."""
     if type(tree) not in _NESTED or _weight(tree) < _PIECE:
-        return to_json(tree)
+        return _quoted(tree) if type(tree) is str else to_json(tree)
     if type(tree) is list:
         return f"[{','.join(_pieces(tree, tree, _list_of))}]"
     return f"{{{','.join(_pieces(tree.items(), tree.values(), dict))}}}"
+
+
+def _quoted(text: str) -> str:
+    if len(text) <= _LONG:
+        return to_json(text)
+    pieces = [to_json(text[one : one + _LONG])[1:-1] for one in range(0, len(text), _LONG)]
+    return "".join(['"', *pieces, '"'])
 
 
 def _weight(tree: Any) -> int:

@@ -58,7 +58,7 @@ def run_suite(out: Path, *options: str) -> tuple[str, dict[str, Any]]:
         "memory,chain,short-10,typed,awaited,async-node,beside,limited",
         "stored-full,large-normal,chat-normal,awaits,journaled",
         "blocking,import,processes-full,lists,check,validation",
-        "peak,slowest,many,long,big",
+        "peak,slowest,many,long,big,waits",
     ],
 )
 def test_every_work_is_done_and_shown(tmp_path: Path, works: str) -> None:
