@@ -63,7 +63,13 @@ def forgets_to_return(function: Any) -> bool:
     """Whether a function does something, and each call of it that ends gives ``None``."""
     if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
         return False
-    steps = [one for one in dis.get_instructions(function) if one.opname not in _NO_STEPS]
+    return _always_gives_none(function.__code__)
+
+
+# Many functions are made of one code, such as those of a factory.
+@lru_cache(maxsize=4096)
+def _always_gives_none(code: CodeType) -> bool:
+    steps = [one for one in dis.get_instructions(code) if one.opname not in _NO_STEPS]
     if not any(one.opname not in _OF_STUBS for one in steps):
         return False  # a stub, whose body is yet to be written
     ends = [place for place, one in enumerate(steps) if one.opname.startswith("RETURN_")]
