@@ -80,7 +80,7 @@ def test_the_tests_know_every_work() -> None:
     known = all_works()
     assert {name for name, work in known.items() if work.by_name} == {"monitor"}
     twice = ["short", "stored", "large", "chat", "processes"]
-    assert len(known) == 24 + len(twice) + len(["monitor"])
+    assert len(known) == 25 + len(twice) + len(["monitor"])
 
 
 def test_a_peer_that_cannot_take_part_is_reported(tmp_path: Path) -> None:
