@@ -33,6 +33,7 @@ from typing_extensions import is_typeddict
 
 from pocoflow.check.findings import Severity
 from pocoflow.nodes.annotations import Unknown, is_variable, plain
+from pocoflow.store.schema.cores import is_machine_number
 
 _Relation: TypeAlias = Callable[[Any, Any], bool]
 _NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
@@ -51,7 +52,7 @@ def fits(given: Any, wanted: Any) -> bool:
 def fits_field(given: Any, wanted: Any) -> bool:
     """As :func:`fits`, for a value that is written to a field: as a store takes it.
 
-    A ``bool`` is no number there, what has ``__float__`` is a ``float``, a model may be given as a
+    A ``bool`` is no number there, a number of NumPy is a ``float``, a model may be given as a
     mapping and a pattern as its text.
     """
     return _some(given, wanted, _field_fits)
@@ -114,7 +115,7 @@ def _made_of(wanted: Any, given: Any) -> bool:
     if issubclass(kind, BaseModel) or is_dataclass(kind):
         return given in (Any, object, dict) or _reads_anything(kind)
     if kind is float:
-        return _is_number(given)
+        return isinstance(given, type) and is_machine_number(given)
     if kind is re.Pattern:
         return _is_a(given, (str, bytes))
     if kind in _LAZY or (issubclass(kind, tuple) and hasattr(kind, "_fields")):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     RootModel,
+    Strict,
     ValidationError,
     ValidationInfo,
     computed_field,
@@ -25,7 +27,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from pocoflow import Flow, Node, Store
+from pocoflow import Flow, Node, Store, fields, node
 from pocoflow.errors import (
     DefinitionError,
     IncompleteStoreError,
@@ -1051,3 +1053,70 @@ def test_json_values_are_read_by_a_dict_of_types() -> None:
     with pytest.raises(ValidationError) as told:
         made.from_json({"size": None, "a b": [{"x": "1"}]})
     assert {one["loc"][0] for one in told.value.errors()} == {"size", "a b"}
+
+
+class Numbers(BaseModel):
+    """Fields that hold machine numbers, and some that hold others."""
+
+    f: float = 0.0
+    maybe: float | None = None
+    several: list[float] = []
+    bounded: float = Field(0.0, ge=0, le=1)
+    exact: Decimal | float = 0.0
+    lax: Annotated[float, Strict(False)] = 0.0
+
+
+NUMBERS = {"f": float, "maybe": float | None, "several": list[float], "exact": Decimal | float}
+
+
+@pytest.mark.parametrize("schema", [Numbers, NUMBERS], ids=["a model", "a dict"])
+@pytest.mark.parametrize("number", [Decimal("0.1"), Fraction(1, 3)], ids=str)
+def test_a_number_that_is_no_machine_number_is_no_float(schema: Any, number: Any) -> None:
+    """It would lose what it is used for, in silence; a field says whether it takes one."""
+    for key, value in (("f", number), ("maybe", number), ("several", [1.0, number])):
+        store = Store({}, schema=schema)
+        with pytest.raises(InvalidValueError, match=f"'{key}' expects .*float.*got"):
+            store[key] = value
+        with pytest.raises(InvalidValueError):
+            Store({key: value}, schema=schema)
+    store = Store({}, schema=schema)
+    if isinstance(number, Decimal):
+        store["exact"] = number
+        assert store["exact"] is number
+    if schema is Numbers:
+        store["lax"] = number
+        assert type(store["lax"]) is float
+
+
+@pytest.mark.parametrize("schema", [Numbers, NUMBERS], ids=["a model", "a dict"])
+def test_whole_numbers_and_those_of_numpy_are_floats(schema: Any) -> None:
+    """An ``int`` is fine for a ``float``; a ``bool`` and a text are not, and bounds hold."""
+    np = pytest.importorskip("numpy")
+    store = Store({}, schema=schema)
+    for number in (3, np.float32(0.5), np.float64(0.5), np.int64(3)):
+        store["f"] = number
+        assert store["f"] == number
+        assert isinstance(store["f"], float)
+    for wrong in (True, "1", None, 1j):
+        with pytest.raises(InvalidValueError):
+            store["f"] = wrong
+    if schema is Numbers:
+        with pytest.raises(InvalidValueError, match="less than or equal to 1"):
+            store["bounded"] = 2
+
+
+@pytest.mark.parametrize(("kind", "fits"), [(Decimal, False), (Fraction, False), (int, True)])
+def test_the_proof_takes_the_numbers_that_a_store_takes(kind: type, fits: bool) -> None:
+    """A function that returns another number for a float is stopped before it has been called."""
+    paid = []
+
+    def work(maybe: float | None) -> Any:
+        paid.append(1)
+        return kind(1)
+
+    work.__annotations__["return"] = kind
+    flow = Flow(node(writes=fields(Numbers).f)(work), schema=Numbers)
+    assert [one.code for one in flow.validate()] == ([] if fits else ["PF203"])
+    if not fits:
+        with pytest.raises(InvalidValueError):
+            Flow(node(writes=fields(Numbers).f)(work), schema=Numbers, ignore=("PF",)).run({})

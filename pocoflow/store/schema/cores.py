@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from numbers import Integral, Rational, Real
 from operator import attrgetter
 from typing import Any
 
@@ -68,6 +69,47 @@ def types_only(core: Any) -> Any:
     would not be found.
     """
     return _types_only(core, [])
+
+
+def exact(core: Any) -> Any:
+    """The schema with other numbers refused where it takes a ``float``; itself if it takes none.
+
+    Pydantic calls ``float()`` of whatever has it, in its strict mode, too: a ``Decimal`` would lose
+    the digits for which it was used, in silence. A model inside is made by its own class.
+    """
+    if isinstance(core, list | tuple):
+        made = [exact(one) for one in core]
+        is_same = all(new is old for new, old in zip(made, core, strict=True))
+        return core if is_same else type(core)(made)
+    if not isinstance(core, dict):
+        return core
+    if core.get("type") == "float" and core.get("strict") is not False:
+        return {"type": "chain", "steps": [_MACHINE_NUMBER, core]}
+    parts = {key: one if key in _NOT_SCHEMAS else exact(one) for key, one in core.items()}
+    return core if all(parts[key] is core[key] for key in core) else parts
+
+
+def is_machine_number(kind: type) -> bool:
+    """Whether a ``float`` takes the numbers of a class: of Python, NumPy and the like."""
+    if issubclass(kind, (float, Integral)):
+        return True
+    return issubclass(kind, Real) and not issubclass(kind, Rational)
+
+
+class _Numbers(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return is_machine_number(type(instance))
+
+
+class _MachineNumber(metaclass=_Numbers):
+    """Has every machine number as an instance."""
+
+
+_MACHINE_NUMBER = {
+    "type": "is-instance",
+    "cls": (float, int, _MachineNumber),
+    "cls_repr": "float",
+}
 
 
 def has_validators(core: Any, field: str | None = None) -> bool:

@@ -24,7 +24,7 @@ from pocoflow.messages import (
     type_label,
 )
 from pocoflow.store.reducing import bare, reducers_of
-from pocoflow.store.schema.cores import UNKNOWN, cause_of, has_validators, types_only
+from pocoflow.store.schema.cores import UNKNOWN, cause_of, exact, has_validators, types_only
 from pocoflow.values import has_marks
 
 
@@ -216,7 +216,9 @@ def _checker(key: str, expected: Any) -> _Check | None:
             f"schema key {key!r}: {short(expected)} is not a type a value can be checked against "
             f"({exc})"
         ) from exc
-    accepts = partial(adapter.validate_python, strict=True)
+    core = exact(adapter.core_schema)
+    reads = adapter if core is adapter.core_schema else SchemaValidator(core)
+    accepts = partial(reads.validate_python, strict=True)
     types = SchemaValidator(types_only(adapter.core_schema))
     holds = partial(types.validate_python, strict=True)
     return _Check(accepts, holds, has_validators(adapter.core_schema))
