@@ -106,9 +106,9 @@ class _MachineNumber(metaclass=_Numbers):
 
 
 _MACHINE_NUMBER = {
-    "type": "is-instance",
-    "cls": (float, int, _MachineNumber),
-    "cls_repr": "float",
+    "type": "custom-error",
+    "schema": {"type": "is-instance", "cls": (float, int, _MachineNumber)},
+    "custom_error_type": "float_type",
 }
 
 
