@@ -15,6 +15,7 @@ from typing import Any
 import streamlit as st
 from streamlit import config
 
+from pocoflow.db.postgres import is_server, without_password
 from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.guard import is_own
@@ -49,6 +50,8 @@ def render_workflow_monitor(
         answers: Whether questions that runs ask can be answered here.
     """
     path = os.fspath(db_path)
+    if is_server(path):
+        path = without_password(path)
     if key is None:
         key = f"monitor-{zlib.crc32(path.encode()):08x}"
     _render(Place(path, key, flow, answers=answers))

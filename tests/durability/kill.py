@@ -1,6 +1,7 @@
 """Kill runs with SIGKILL, and check that nothing is lost, repeated or wrong afterwards.
 
     python -m tests.durability.kill --kills 1000
+    python -m tests.durability.kill --kills 300 --server
 
 Each trial is a real process, forked from this one (which has everything imported and never opens a
 database), that runs a flow of ``flows.py`` and is killed: by itself right after it has written a
@@ -62,6 +63,24 @@ __all__ = [
 ]
 
 _RUN_ID = "durable-run"
+
+_SERVER = "POCOFLOW_KILL_SERVER"
+_LEASE = 0.3
+
+
+def opened(database: Path, synchronous: Any = "FULL") -> WorkflowDB:
+    """The database of a trial: a file, or the schema of that name on a server."""
+    url = os.environ.get(_SERVER)
+    if not url:
+        return WorkflowDB(database, synchronous=synchronous)
+    schema = f"kill_{database.parent.name[-8:].lower()}"
+    url = f"{url}&options=-csearch_path%3D{schema}"
+    db = WorkflowDB(url, synchronous=synchronous, lease=_LEASE)
+    row = db.get_run(_RUN_ID)
+    # Of a process that was killed.
+    while row is not None and db.locks.is_held(row["run_no"]):
+        time.sleep(0.01)
+    return db
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +202,6 @@ def in_child(
 
 def _die_before(number: int) -> None:
     """Kill this process when it is about to execute its n-th SQL statement."""
-    connect = sqlite3.connect
     count = 0
 
     def trace(statement: str) -> None:
@@ -191,6 +209,28 @@ def _die_before(number: int) -> None:
         count += 1
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    _trace(trace)
+
+
+def _trace(trace: Callable[[str], None]) -> None:
+    """Have a function called with every SQL statement before it is executed."""
+    if os.environ.get(_SERVER):
+        from pocoflow.db.postgres.pipeline import Pipeline
+
+        execute, sync = Pipeline.execute, Pipeline.sync
+
+        def executing(self: Any, sql: str, *parameters: Any) -> Any:
+            trace(sql)
+            return execute(self, sql, *parameters)
+
+        def syncing(self: Any) -> None:
+            trace("")
+            sync(self)
+
+        Pipeline.execute, Pipeline.sync = executing, syncing  # type: ignore[method-assign]
+        return
+    connect = sqlite3.connect
 
     def connecting(*args: Any, **settings: Any) -> sqlite3.Connection:
         made: sqlite3.Connection = connect(*args, **settings)
@@ -210,7 +250,7 @@ def go_on(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
     book = Ledger(ledger, cut=cut.line, cost=trial.cost)
     book.write("process", "-", str(os.getpid()))
     shape = shape_of(trial.shape)
-    db = WorkflowDB(database, synchronous=trial.synchronous)
+    db = opened(database, trial.synchronous)
     flow = shape.flow(book, db)
     flow.run_id = _RUN_ID
     row = db.get_run(_RUN_ID)
@@ -234,7 +274,7 @@ def go_on(trial: Trial, cut: Cut, database: Path, ledger: Path) -> str:
 
 def answer(database: Path) -> None:
     """Answer every open question: the work of a person at another process."""
-    with WorkflowDB(database) as db:
+    with opened(database) as db:
         for asked in db.pending():
             db.answer_json(asked.run_id, answer_to(asked), question=asked.question)
 
@@ -260,10 +300,10 @@ def inspect(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]
     acknowledged = sum(line.what == "done" for line in lines)
     ended = not trial.lossy and any(line.what == "end" for line in lines)
     shape = shape_of(trial.shape)
-    if not database.exists():
+    if not os.environ.get(_SERVER) and not database.exists():
         return [], acknowledged
     problems = _integrity(database)
-    with WorkflowDB(database) as db:
+    with opened(database) as db:
         runs = db.list_runs()
         if not runs:
             return problems, acknowledged
@@ -289,6 +329,8 @@ def inspect(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]
 
 
 def _integrity(database: Path) -> list[str]:
+    if os.environ.get(_SERVER):
+        return []
     raw = sqlite3.connect(database)
     try:
         answers = [row[0] for row in raw.execute("PRAGMA integrity_check")]
@@ -306,7 +348,7 @@ def settle(trial: Trial, database: Path, ledger: Path) -> tuple[list[str], int]:
     """Compare a finished run with what it should have done; how many paid calls were repeated."""
     wanted = expected(trial.shape)
     problems = _integrity(database)
-    with WorkflowDB(database) as db:
+    with opened(database) as db:
         run = row_of(db, _RUN_ID)
         if run["status"] != "completed" or run["total_steps"] != wanted.steps:
             problems.append(f"is {run['status']} after {run['total_steps']} steps")
@@ -451,18 +493,13 @@ def statements(shape: str) -> int:
     """How many SQL statements an undisturbed run of a shape executes."""
 
     def count() -> int:
-        connect, executed = sqlite3.connect, 0
-
-        def connecting(*args: Any, **settings: Any) -> sqlite3.Connection:
-            made: sqlite3.Connection = connect(*args, **settings)
-            made.set_trace_callback(trace)
-            return made
+        executed = 0
 
         def trace(statement: str) -> None:
             nonlocal executed
             executed += 1
 
-        sqlite3.connect = connecting  # type: ignore[assignment]
+        _trace(trace)
         with tempfile.TemporaryDirectory(prefix="pocoflow-kill-") as folder:
             go_on(Trial("", shape, ()), Cut(), Path(folder, "runs.db"), Path(folder, "ledger"))
         return executed
@@ -509,10 +546,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--shape", choices=SHAPES, action="append", help="only flows of this shape (all of them)"
     )
     parser.add_argument("--serve", action="store_true", help="read trials from the standard input")
+    parser.add_argument("--server", action="store_true", help="on a PostgreSQL server")
     args = parser.parse_args(arguments)
     if args.serve:
         serve()
         return 0
+    if not args.server:
+        return _many(args)
+    from tests.servers import running
+
+    with running() as server:
+        os.environ[_SERVER] = f"postgresql://tester@/postgres?host={server.folder}"
+        return _many(args)
+
+
+def _many(args: argparse.Namespace) -> int:
     print(f"seed {args.seed}")
     shapes = args.shape or list(SHAPES)
     trials = list(line_trials(shapes))

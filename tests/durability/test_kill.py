@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.durability.flows import CONCURRENT, SHAPES, oracle
+from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,28 +28,32 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     # In memory if possible: the disk is as fast as it is, and a killed process does not need it.
     memory = Path("/dev/shm")
     folder = memory if os.access(memory, os.W_OK) else tmp_path_factory.mktemp("kill")
-    server = subprocess.Popen(
+    with _asking({"TMPDIR": str(folder)}) as answer:
+        yield answer
+
+
+@contextmanager
+def _asking(environment: dict[str, str]) -> Iterator[Ask]:
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.durability.kill", "--serve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
+        env={**os.environ, **environment},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
 
-    def answer(**question: Any) -> Any:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(question) + "\n")
-        server.stdin.flush()
-        return json.loads(server.stdout.readline())
+        def answer(**question: Any) -> Any:
+            stdin.write(json.dumps(question) + "\n")
+            stdin.flush()
+            return json.loads(stdout.readline())
 
-    yield answer
-    server.stdin.close()
-    server.stdout.close()
-    assert server.wait() == 0
+        yield answer
+        stdin.close()
+    assert process.returncode == 0
 
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
@@ -108,3 +114,20 @@ def test_kills_at_random_instants_lose_nothing(ask: Ask) -> None:
     """At whatever instant a run is killed, its acknowledged steps are there and it can go on."""
     told = ask(random=[2 * len(SHAPES), 1])
     assert [(one["trial"], one["problems"]) for one in told if one["problems"]] == []
+
+
+def test_kills_of_runs_on_a_server_lose_nothing(server: Server, tmp_path: Path) -> None:
+    """There, too, in the middle of each phase, before statements, and at random instants."""
+    url = f"postgresql://tester@/postgres?host={server.folder}"
+    with _asking({"TMPDIR": str(tmp_path), "POCOFLOW_KILL_SERVER": url}) as ask:
+        told = [
+            ask(kind=line, shape="chain", cuts=[{"line": middle("chain", line)}])
+            for line in ("prep", "call", "paid", "post", "posted", "done")
+        ]
+        told += [
+            ask(kind="statement", shape="loop", cuts=[{"statement": number}])
+            for number in range(1, ask(statements="loop"), 40)
+        ]
+        told += ask(random=[6, 1])
+    assert [(one["trial"], one["problems"]) for one in told if one["problems"]] == []
+    assert sum(one["killed"] for one in told) > 10

@@ -1,4 +1,4 @@
-"""Two workers of one file, one of them killed each second: the short form of a command.
+"""Workers of one database, one of them killed each second: the short form of a command.
 
 ``python -m tests.durability.worker --seconds 60`` does the same with 1,200 runs, and measures.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.durability.worker import Load, trial
+from tests.servers import Server
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,3 +29,11 @@ def test_what_is_due_happens_once_though_workers_are_killed(tmp_path: Path) -> N
         "answer": 8,
         "deadline": 8,
     }
+
+
+def test_what_is_due_on_a_server_happens_once(tmp_path: Path, server: Server) -> None:
+    """There with four workers, one of which is suspended for longer than its leases are."""
+    load = Load(seconds=9, queued=60, answers=8, deadlines=8, workers=4)
+    outcome = trial(load, tmp_path, server.url())
+    assert outcome.problems == []
+    assert outcome.killed >= 7

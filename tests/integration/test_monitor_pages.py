@@ -14,6 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pocoflow import Flow, Node, Store, WorkflowDB
+from tests.servers import Server
 
 pytestmark = pytest.mark.usefixtures("keep_main")
 
@@ -36,7 +37,7 @@ class Publish(Node):
             raise ConnectionError("the service is down")
 
 
-def make(path: Path, run_id: str | None = None) -> Flow[Any]:
+def make(path: Path | str, run_id: str | None = None) -> Flow[Any]:
     """The flow of these tests."""
     ask, publish = Ask(), Publish()
     ask.then("done", publish)
@@ -55,7 +56,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
     Publish.is_up = False
 
 
-def page(path: Path, given: Flow[Any] | None = None, **query: str) -> AppTest:
+def page(path: Path | str, given: Flow[Any] | None = None, **query: str) -> AppTest:
     """The page of a monitor, with the query parameters of its address."""
 
     def script(path: str, given: object) -> None:
@@ -89,6 +90,18 @@ def facts(app: AppTest) -> dict[str, Any]:
 
 
 RUNS = "Runs, the newest first"
+
+
+def test_runs_on_a_server_are_shown_and_its_password_is_not(server: Server) -> None:
+    """The list, a run and what to do with it, as of a file."""
+    url = server.url().replace("tester@", "tester:s3cret@")
+    with pytest.raises(ConnectionError):
+        make(url, "failed-1").run({"question": "why?"})
+    app = page(url)
+    assert [row[0] for row in table(app, RUNS)] == ["failed-1"]
+    run = page(url, run="failed-1")
+    assert facts(run)["Status"] == "failed"
+    assert "s3cret" not in "".join(map(str, [app.main, run.main, *blocks(app), *blocks(run)]))
 
 
 def test_the_runs_are_listed_and_counted(path: Path) -> None:
