@@ -6,10 +6,13 @@ import importlib
 import logging
 import sys
 from collections.abc import Generator
+from contextvars import ContextVar, copy_context
 from typing import Any
 
+from pocoflow import values as codec
 from pocoflow.engine.effects import Away, Effect
-from pocoflow.engine.envelopes import Letter, Limits, Reply, here, values_of
+from pocoflow.engine.envelopes import Letter, Limits, Reply, here
+from pocoflow.engine.executors import sendable
 from pocoflow.engine.line import Line
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import GraphNode
@@ -27,18 +30,18 @@ def call_away(
     """
     executors, context = run.executors, current.get()
     assert executors is not None  # one of them gave this
-    reference, state = executors.reference(place)
-    trip = executors.trip(gives, reference, given, _letter(run, place, context, state))
-    reply, result, error = yield Away(trip.begin, trip.finish, trip.give_up)
+    trip = executors.trip(gives, _letter(run, place, context), given)
+    calls = (trip.begin, trip.finish, trip.is_quick, trip.give_up)
+    reply, result, error = yield Away(*calls, run.context.cancellation)
     yield from _take_over(run, context, place, reply, error, inline)
     if error is not None:
         raise error
-    for number, value in reply.variables:
-        executors.variables[number][0].set(value)
+    for number, text in reply.variables:
+        executors.variables[number][0].set(codec.loads(text))
     return result
 
 
-def _letter(run: Line, place: GraphNode, context: RunContext, state: Any) -> Letter:
+def _letter(run: Line, place: GraphNode, context: RunContext) -> Letter:
     executors, names = run.executors, (*context.path, place.name)
     assert executors is not None
     made = run.calls is not None and run.calls[0] == run.step
@@ -47,8 +50,9 @@ def _letter(run: Line, place: GraphNode, context: RunContext, state: Any) -> Let
     if run.budget is not None:
         limits = Limits.of(run.budget, run.node_budgets.get(id(place.node), NO_AMOUNTS))
     sums = run.account.rows(names) if run.has_spent else ()
-    variables = values_of(one for one, _ in executors.variables)
+    reference, state = executors.reference(place)
     return Letter(
+        reference,
         here(),
         (context.run_id, context.flow_name, context.token),
         place.name,
@@ -59,17 +63,25 @@ def _letter(run: Line, place: GraphNode, context: RunContext, state: Any) -> Let
         context.attempt,
         context.item,
         context.mark,
-        {**state},
+        sendable(place.name, "what it has of its own", dict(state)) if state else "",
         run.ledger.keeps or place.node.max_retries > 1,
         context.emitter is not None,
         {} if calls is None else calls.record,
-        () if calls is None else calls.errors,
+        "" if calls is None else codec.dumps(list(calls.errors)),
         tuple(one.amounts for one in sums),
         limits,
         logging.getLogger().getEffectiveLevel(),
-        [(one, value) for (_, one), value in zip(executors.variables, variables, strict=True)],
+        [(one, _value(place, variable)) for variable, one in executors.variables],
         _headers(),
     )
+
+
+def _value(place: GraphNode, variable: ContextVar[Any]) -> str:
+    """The value of a context variable as text; empty if it is not set."""
+    found = copy_context()
+    if variable not in found:
+        return ""
+    return sendable(place.name, f"context variable {variable.name!r}", found[variable])
 
 
 def _headers() -> dict[str, str]:
@@ -94,8 +106,8 @@ def _take_over(
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
-    for value in reply.emitted:
-        context.emit(value)
+    for text in reply.emitted:
+        context.emit(codec.loads(text))
     names = (*context.path, place.name)
     for amounts in reply.spent:
         run.account.add(names, amounts)

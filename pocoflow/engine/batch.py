@@ -52,7 +52,8 @@ class _Batch:
         self.stop = Cancellation()
         executors = run.executors
         is_away = executors is not None and executors.of(place) is not None
-        self.on_loop = place.exec_async or is_away
+        # A thread that waits for an executor costs less than a task, if there are not too many.
+        self.on_loop = place.exec_async if not is_away else run.on_loop or node.concurrency > 64
         # Items that run at the same time have threads of their own, where they may block.
         self.inline = not self.on_loop and (run.inline or self.concurrency > 1)
         self.keeps = run.ledger.keeps

@@ -398,7 +398,7 @@ class _AwayDriver(_LoopDriver):
 
 def _away(effect: Away) -> Any:
     try:
-        came = wait(effect.begin(), None)
+        came = wait(effect.begin(), None, effect.cancellation)
     except BaseException:
         effect.give_up()
         raise
@@ -415,6 +415,8 @@ async def _away_async(effect: Away) -> Any:
     except BaseException:
         effect.give_up()
         raise
+    if effect.is_quick(came):
+        return effect.finish(came)
     return opened(await asyncio.wrap_future(in_thread(partial(tried, effect.finish, came))))
 
 

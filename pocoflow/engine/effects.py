@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, 
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeAlias
 
+from pocoflow.nodes.context import Cancellation
+
 
 class Await:
     """Wait for a coroutine, at most ``timeout`` seconds, and send its result."""
@@ -45,20 +47,26 @@ class Call:
 class Away:
     """Have an executor call something, and send what ``finish`` makes of it.
 
-    ``begin`` gives a future, and ``finish`` is called with its result; both may block. ``give_up``
-    is called if nobody waits any more.
+    ``begin`` gives a future, and ``finish`` is called with its result; both may block, the latter
+    unless ``is_quick`` says otherwise. ``give_up`` is called if nobody waits any more. A thread
+    waits until ``cancellation`` is asked for: that of the run, as what others of a batch work on
+    when one fails is finished work.
     """
 
-    __slots__ = ("begin", "finish", "give_up")
+    __slots__ = ("begin", "cancellation", "finish", "give_up", "is_quick")
 
     def __init__(
         self,
         begin: Callable[[], Future[Any]],
         finish: Callable[[Any], Any],
+        is_quick: Callable[[Any], bool],
         give_up: Callable[[], None],
+        cancellation: Cancellation,
     ) -> None:
         self.begin = begin
+        self.cancellation = cancellation
         self.finish = finish
+        self.is_quick = is_quick
         self.give_up = give_up
 
 

@@ -1,48 +1,21 @@
-"""What travels between the process of a run and a worker: names, and values as they are stored."""
+"""What travels between the process of a run and a worker: names, numbers, and values as text.
+
+Nothing else is in these tuples, however an executor sends them.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pocoflow.graph.references import Reference
 from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.values.exceptions import Thrown
-from pocoflow.values.failures import Failure
 
 
-class Sent(NamedTuple):
-    """An ``exec`` on its way to a worker.
-
-    Attributes:
-        node: Where the node is found there.
-        given: What ``exec`` is called with, as text.
-        letter: The :class:`Letter` that goes with it, as text.
-    """
-
-    node: Reference
-    given: str
-    letter: str
-
-
-class Brought(NamedTuple):
-    """What came of it, on its way back.
-
-    Attributes:
-        result: The result, as text; empty if there is none.
-        reply: The :class:`Reply` that comes with it, as text.
-    """
-
-    result: str
-    reply: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The budgets of a run, for a worker.
 
     Attributes:
@@ -63,53 +36,54 @@ class Limits:
         return cls(own, dict(of_node))
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """What a worker is told of a run.
 
     Attributes:
+        reference: Where the node is found there.
         home: The process of the run.
         run: Its id, the name of its flow, and its token.
         node: The name of the node, and those of the flows and branches around it.
         path: The latter.
-        step: As in the context of the run; likewise ``branches``, ``count``, ``attempt``, ``item``
+        step: As in the context of the run; likewise ``branches``, ``attempt``, ``item``
             and ``mark``.
-        state: What the node has of its own.
+        state: What the node has of its own, as text; empty if that does not travel.
+        number: The number of the step among those of its branch.
         keeps: Whether what calls return is wanted.
         emits: Whether what is emitted is wanted.
         calls: What calls have returned, as text by key.
-        errors: What the attempts before have raised.
+        errors: What the attempts before have raised, as text.
         spent: What the node has spent, and all others.
         limits: The budgets; ``None`` without any.
         level: The level of the root logger.
-        variables: Context variables, with their values; without one, a variable is not set.
+        variables: Context variables, with their values as text; without one, it is not set.
         trace: The trace context, as the headers of OpenTelemetry.
     """
 
+    reference: Reference
     home: str
     run: tuple[str, str, str]
     node: str
     path: tuple[str, ...]
     step: int
     branches: tuple[tuple[int, int], ...]
-    count: int
+    number: int
     attempt: int
     item: int | None
     mark: str
-    state: Mapping[str, Any]
+    state: str
     keeps: bool
     emits: bool
     calls: Mapping[str, str]
-    errors: tuple[Failure, ...]
+    errors: str
     spent: tuple[Mapping[str, Decimal | None], ...]
     limits: Limits | None
     level: int
-    variables: Sequence[tuple[Reference, tuple[Any, ...]]]
+    variables: Sequence[tuple[Reference, str]]
     trace: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class MadeCall:
+class MadeCall(NamedTuple):
     """A journaled call that has returned in a worker.
 
     Attributes:
@@ -127,13 +101,13 @@ class MadeCall:
     spent: Amounts
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a worker tells of an ``exec`` that is over.
 
     Attributes:
+        result: The result, as text; empty if there is none.
         error: What was raised, if anything.
-        emitted: What was emitted.
+        emitted: What was emitted, each as text.
         records: What was logged: the attributes of the records.
         calls: The journaled calls that have returned.
         used: The keys of all calls that ``exec`` has asked for.
@@ -142,11 +116,12 @@ class Reply:
         is_refused: Whether the error says that a budget is spent.
         spent: What was spent outside of calls.
         remarks: What people should know.
-        variables: The values of context variables that were set, by their numbers.
+        variables: The values of context variables that were set, as text by their numbers.
     """
 
+    result: str = ""
     error: Thrown | None = None
-    emitted: Sequence[Any] = ()
+    emitted: Sequence[str] = ()
     records: Sequence[Mapping[str, Any]] = ()
     calls: Sequence[MadeCall] = ()
     used: Sequence[str] = ()
@@ -155,7 +130,7 @@ class Reply:
     is_refused: bool = False
     spent: Sequence[Amounts] = ()
     remarks: Sequence[str] = ()
-    variables: Sequence[tuple[int, Any]] = ()
+    variables: Sequence[tuple[int, str]] = ()
 
 
 _process = os.urandom(8).hex()
@@ -164,9 +139,3 @@ _process = os.urandom(8).hex()
 def here() -> str:
     """What tells this process from all others, those forked from it included."""
     return f"{_process}-{os.getpid()}"
-
-
-def values_of(variables: Iterable[ContextVar[Any]]) -> list[tuple[Any, ...]]:
-    """The values of context variables in this context; nothing for one that is not set."""
-    context = copy_context()
-    return [(context[one],) if one in context else () for one in variables]

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from pocoflow import values as codec
-from pocoflow.engine.envelopes import Brought, Letter, Reply, Sent
+from pocoflow.engine.envelopes import Letter, Reply
 from pocoflow.errors import DecodeError, DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.references import Reference, refer, refer_to_variable
@@ -22,8 +22,12 @@ from pocoflow.values.failures import add_note
 
 _log = OwnLogger("flow")
 
-Serve = Callable[[Sent], Brought]
+Serve = Callable[[Letter, str], Reply]
 """The function that executors are given."""
+
+
+_LONG = 10_000
+"""A text of so many characters is read in more time than an event loop is held up."""
 
 
 class Executors:
@@ -85,9 +89,24 @@ class Executors:
         self._known[id(place.node)] = place, found[0]
         return found
 
-    def trip(self, gives: GivesExecutor, node: Reference, given: Any, letter: Letter) -> Trip:
+    def trip(self, gives: GivesExecutor, letter: Letter, given: Any) -> Trip:
         """A call of ``exec`` that is to be made."""
-        return Trip(self._serve, gives, (node, given, letter))
+        return Trip(self._serve, gives, letter, given)
+
+
+def sendable(node: str, what: str, value: object) -> str:
+    """A value as text.
+
+    Raises:
+        NotStorableError: It cannot be stored; says of which node it is, and what.
+    """
+    try:
+        return codec.dumps(value)
+    except NotStorableError as exc:
+        said = f"exec of node {node!r} cannot be sent to an executor, as {what} cannot be stored"
+        hint = "give values, or call it in the process of the run: executor='here'"
+        exc.args = (f"{said}: {exc}; {hint}",)
+        raise
 
 
 class Trip:
@@ -96,30 +115,27 @@ class Trip:
     Args:
         serve: The function that the executor is given.
         gives: The executor, or what gives it.
-        what: The node, what ``exec`` is called with, and the letter that goes along.
+        letter: What the worker is told of the run.
+        given: What ``exec`` is called with.
     """
 
-    def __init__(
-        self, serve: Serve, gives: GivesExecutor, what: tuple[Reference, Any, Letter]
-    ) -> None:
+    def __init__(self, serve: Serve, gives: GivesExecutor, letter: Letter, given: Any) -> None:
         self._serve, self._gives = serve, gives
-        self._node, self._given, self._letter = what
+        self._letter, self._given = letter, given
         self._is_given_up = False
-        self._future: Future[Future[Brought]] = Future()
+        self._future: Future[Future[Reply]] = Future()
 
-    def begin(self) -> Future[Future[Brought]]:
+    def begin(self) -> Future[Future[Reply]]:
         """Send it; the future of what the executor gives, which never raises.
 
         Raises:
             NotStorableError: What ``exec`` is called with cannot be stored.
             ExecutorError: The executor takes nothing any more.
         """
-        given = self._text("what prep gave", self._given)
-        letter = self._text("what travels along", self._letter)
-        inner = self._submit(Sent(self._node, given, letter))
+        inner = self._submit(sendable(self._letter.node, "what prep gave", self._given))
         outer = self._future
 
-        def back(done: Future[Brought]) -> None:
+        def back(done: Future[Reply]) -> None:
             if outer.set_running_or_notify_cancel():
                 outer.set_result(done)
             elif not done.cancelled():
@@ -129,7 +145,7 @@ class Trip:
                     self._said,
                 )
 
-        def stop(done: Future[Future[Brought]]) -> None:
+        def stop(done: Future[Future[Reply]]) -> None:
             if done.cancelled() and inner.cancel():
                 _log.info(
                     "%s was taken back from the executor; if a worker had begun with it, what "
@@ -142,15 +158,6 @@ class Trip:
         if self._is_given_up:
             outer.cancel()
         return outer
-
-    def _text(self, what: str, value: object) -> str:
-        try:
-            return codec.dumps(value)
-        except NotStorableError as exc:
-            said = f"exec of node {self._letter.node!r} cannot be sent to an executor, as {what}"
-            hint = "give values, or call it in the process of the run: executor='here'"
-            exc.args = (f"{said} cannot be stored: {exc}; {hint}",)
-            raise
 
     def give_up(self) -> None:
         """Ignore what comes of it."""
@@ -166,35 +173,40 @@ class Trip:
             f"attempt {letter.attempt})"
         )
 
-    def _submit(self, sent: Sent) -> Future[Brought]:
+    def _submit(self, given: str) -> Future[Reply]:
         gives = self._gives
         for is_last in (False, True):
             executor = _executor(gives)
             try:
-                return executor.submit(self._serve, sent)
+                return executor.submit(self._serve, self._letter, given)
             except Exception as exc:
                 _forget(gives, executor)
                 if is_last or isinstance(gives, Executor):
                     raise self._lost(exc) from exc
         raise AssertionError
 
-    def finish(self, done: Future[Brought]) -> tuple[Reply, Any, BaseException | None]:
+    def is_quick(self, done: Future[Reply]) -> bool:
+        """Whether what came is read in a moment."""
+        if done.cancelled() or done.exception() is not None:
+            return True
+        return len(done.result().result) < _LONG
+
+    def finish(self, done: Future[Reply]) -> tuple[Reply, Any, BaseException | None]:
         """What came of it: what the worker tells, the result, and what was raised.
 
         Raises:
             ExecutorError: The executor has not brought it back.
         """
         try:
-            brought = done.result()
+            reply = done.result()
         except (Exception, CancelledError) as exc:
             if isinstance(exc, BrokenExecutor):
                 _forget(self._gives)
             raise self._lost(exc) from exc
-        reply: Reply = codec.loads(brought.reply)
         if reply.error is not None:
             return reply, None, reply.error.raised(self._strange)
         try:
-            return reply, codec.loads(brought.result), None
+            return reply, codec.loads(reply.result), None
         except DecodeError as exc:
             return reply, None, exc.about(f"{self._said}: its result cannot be read here")
 

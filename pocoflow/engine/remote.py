@@ -9,10 +9,10 @@ import importlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effect, Steps
-from pocoflow.engine.envelopes import Brought, Letter, MadeCall, Reply, Sent, here, values_of
+from pocoflow.engine.envelopes import Letter, MadeCall, Reply, here
 from pocoflow.engine.memory import NullLedger
 from pocoflow.engine.scopes import within
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
@@ -36,29 +36,39 @@ from pocoflow.values.exceptions import Thrown
 from pocoflow.values.failures import add_note
 
 
-def serve(sent: Sent) -> Brought:
+def serve(letter: Letter, given: str) -> Reply:
     """Call ``exec`` of a node in this process.
+
+    Args:
+        letter: Which node, and what is to be known of the run.
+        given: What ``exec`` is called with, as text.
 
     Returns:
         What came of it; also what went wrong before or after it.
     """
-    reply, result = Reply(), ""
     try:
-        node, letter, given = _opened(sent)
-        work = _Work(letter, GraphNode(letter.node, node))
-        reply, result = work.do(given)
-        return Brought(result, codec.dumps(reply))
+        # The node first: its module has the classes of all that was sent.
+        node = letter.reference.find({})
+        if letter.state:
+            node = letter.reference.find(codec.loads(letter.state))
+        return _Work(letter, _place(letter.node, node)).do(codec.loads(given))
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
-        return Brought("", codec.dumps(replace(reply, error=_thrown(exc))))
+        return Reply(error=_thrown(exc))
 
 
-def _opened(sent: Sent) -> tuple[Node[Any, Any, Any], Letter, Any]:
-    # The node first: its module has the classes of all that was sent.
-    node = sent.node.find({})
-    letter: Letter = codec.loads(sent.letter)
-    if letter.state:
-        node = sent.node.find(letter.state)
-    return node, letter, codec.loads(sent.given)
+_MOST = 256
+
+_places: dict[int, GraphNode] = {}
+"""What is known of nodes that were called, as long as these are not too many."""
+
+
+def _place(name: str, node: Node[Any, Any, Any]) -> GraphNode:
+    known = _places.get(id(node))
+    if known is None or known.node is not node or known.name != name:
+        if len(_places) >= _MOST:
+            _places.clear()
+        known = _places[id(node)] = GraphNode(name, node)
+    return known
 
 
 def _thrown(error: BaseException) -> Thrown:
@@ -113,7 +123,7 @@ class _Work:
 
     letter: Letter
     place: GraphNode
-    emitted: list[Any] = field(default_factory=list)
+    emitted: list[str] = field(default_factory=list)
     records: list[logging.LogRecord] = field(default_factory=list)
     spent: list[Amounts] = field(default_factory=list)
     ledger: _Collected = field(default_factory=_Collected)
@@ -129,19 +139,18 @@ class _Work:
         rows = [Spent(*one, amounts) for one, amounts in zip(around, letter.spent, strict=False)]
         self.account = Account(rows)
 
-    def do(self, given: Any) -> tuple[Reply, str]:
+    def do(self, given: Any) -> Reply:
         """Call ``exec``; all that came of it."""
-        letter, results = self.letter, list[Any]()
+        letter, results, set_here = self.letter, list[Any](), list[tuple[int, str]]()
         variables = [_variable(one) for one, _ in letter.variables]
-        before = [value for _, value in letter.variables]
-        after = [*before]
 
         def steps() -> Steps:
-            for variable, value in zip(variables, before, strict=True):
-                for one in value:
-                    variable.set(one)
+            for variable, (_, value) in zip(variables, letter.variables, strict=True):
+                if value:
+                    variable.set(codec.loads(value))
+            before = copy_context()
             results.append((yield from tried_here(self.place, given, inline=True)))
-            after[:] = values_of(variables)
+            set_here.extend(self._set_since(before, variables))
 
         error, text = None, ""
         try:
@@ -152,14 +161,10 @@ class _Work:
             text = self._text(results[0])
         except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
             error = exc
-        set_here = [
-            (number, value[0])
-            for number, value in enumerate(after)
-            if value and value is not before[number] and self._travels(number, value[0])
-        ]
         calls = self.calls
         refused = None if calls is None else calls.refused
         return Reply(
+            text,
             None if error is None else _thrown(error),
             self.emitted,
             [*map(_facts, self.records)],
@@ -171,16 +176,21 @@ class _Work:
             self.spent,
             self.ledger.remarks,
             set_here,
-        ), text
+        )
 
-    def _travels(self, number: int, value: object) -> bool:
-        try:
-            codec.dumps(value)
-        except NotStorableError as exc:
-            name = self.letter.variables[number][0].text
-            self.ledger.remarks.append(f"context variable {name} cannot be sent back: {exc}")
-            return False
-        return True
+    def _set_since(
+        self, before: Context, variables: Sequence[ContextVar[Any]]
+    ) -> Iterator[tuple[int, str]]:
+        """The numbers and values of context variables that were set."""
+        for number, variable in enumerate(variables):
+            value = variable.get(before)
+            if value is before or (variable in before and value is before[variable]):
+                continue
+            try:
+                yield number, codec.dumps(value)
+            except NotStorableError as exc:
+                name = self.letter.variables[number][0].text
+                self.ledger.remark(f"context variable {name} cannot be sent back: {exc}")
 
     def _text(self, result: Any) -> str:
         try:
@@ -197,7 +207,7 @@ class _Work:
         letter = self.letter
         context = RunContext(*letter.run, Cancellation())
         context.node, context.path, context.step = letter.node, letter.path, letter.step
-        context.branches, context.count = letter.branches, letter.count
+        context.branches, context.count = letter.branches, letter.number
         context.attempt, context.item, context.mark = letter.attempt, letter.item, letter.mark
         context.phase, context.line = "exec", self
         context.group = f"{context.token}-{id(self)}"  # the run itself may be in this process
@@ -211,8 +221,7 @@ class _Work:
         return function(*arguments)
 
     def _emit(self, context: RunContext, value: object) -> None:
-        codec.dumps(value)  # refused where it is emitted
-        self.emitted.append(value)
+        self.emitted.append(codec.dumps(value))
 
     # -- what the context asks for ----------------------------------------------------------------
 
@@ -221,8 +230,9 @@ class _Work:
         if self.calls is None:
             letter = self.letter
             number = ALONE if letter.item is None else letter.item
+            errors = tuple(codec.loads(letter.errors)) if letter.errors else ()
             found = Unfinished(
-                items={number: Begun(letter.mark, len(letter.errors), letter.errors)},
+                items={number: Begun(letter.mark, len(errors), errors)},
                 calls={number: letter.calls},
             )
             ledger = self.ledger if letter.keeps else _UNKEPT

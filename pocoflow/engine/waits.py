@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
-from pocoflow.nodes.context import current
+from pocoflow.nodes.context import Cancellation, current
 
 
 def _alarm() -> tuple[Callable[[], None], Callable[[float | None], bool]]:
@@ -39,9 +39,12 @@ def sleep(seconds: float) -> None:
         cancellation.remove_callback(wake)
 
 
-def wait(future: Future[Any], timeout: float | None) -> Any:
-    """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C."""
-    cancellation = current.get().cancellation
+def wait(future: Future[Any], timeout: float | None, until: Cancellation | None = None) -> Any:
+    """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C.
+
+    The cancellation is ``until``, or that of the context.
+    """
+    cancellation = current.get().cancellation if until is None else until
     wake, woken = _alarm()
     future.add_done_callback(lambda _: wake())
     cancellation.add_callback(wake)

@@ -339,6 +339,22 @@ def squares(item: int) -> int:
     return item * item
 
 
+@node(each=S.items, writes=S.results, concurrency=2)
+def fails_beside(item: int, folder: str) -> int:
+    """Fails at a zero, once the other item has begun, which ends after that."""
+    pause, here = threading.Event(), Path(folder)
+    with (here / "calls").open("a") as file:
+        file.write(f"{item}\n")
+    while not (here / ("calls-of-1" if item == 0 else "may-end")).exists():
+        if item == 1:
+            (here / "calls-of-1").touch()
+        pause.wait(0.01)
+    if item == 0 and not (here / "failed").exists():
+        (here / "failed").touch()
+        raise ConnectionError("gone")
+    return item
+
+
 class Halves(BatchNode[int, int, None]):
     concurrency = 4
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import pocoflow
-from benchmarks import listing
+from benchmarks import executors, listing
 from benchmarks.contenders import by_hand, by_pocoflow
 from benchmarks.contest import Result
 from benchmarks.report import goals, table
@@ -215,3 +215,12 @@ def test_the_benchmark_of_listings_finds_what_it_looks_for(tmp_path: Path) -> No
         "by thread and status": 1,
         "the newest": 10,
     }
+
+
+def test_calls_by_executors_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each executor, by hand and as items of a flow."""
+    options = ["--calls", "4", "--rounds", "1", "--only", "here,threads"]
+    assert executors.main(options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["here", "threads"]
+    assert len(lines[-1].split()) == 6

@@ -315,6 +315,18 @@ def test_items_are_sent_each_and_tried_each(executor: Executor) -> None:
     assert halves.results == [one // 2 for one in items]
 
 
+def test_what_is_in_flight_when_an_item_fails_is_kept(executor: Executor, tmp_path: Path) -> None:
+    """It was paid for, so it is on record before the run ends, and a resume does not ask again."""
+    flow = flow_of(sent.fails_beside, executor=executor, db_path=tmp_path / "runs.db")
+    ended = flow.run_background(State(folder=str(tmp_path), items=[0, 1]), run_id="one")
+    wait_for((tmp_path / "failed").exists, "failure")
+    (tmp_path / "may-end").touch()
+    with pytest.raises(ConnectionError):
+        ended.wait()
+    assert flow.resume("one")["results"] == [0, 1]
+    assert sorted((tmp_path / "calls").read_text().split()) == ["0", "0", "1"]
+
+
 def test_a_node_asks_from_a_worker(executor: Executor) -> None:
     """The run pauses, and the answer is the result."""
     flow = flow_of(sent.asks, executor=executor, db_path=":memory:")
