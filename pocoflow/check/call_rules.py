@@ -1,9 +1,9 @@
-"""PF406: journaled calls that are refused wherever they are made."""
+"""What phases do with ``context()``: calls that are refused (PF406), what is not open (PF209)."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import context
 from pocoflow.nodes.definitions import makes_calls
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.resources import Resource, is_opened
+from pocoflow.values.callables import names_in
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
@@ -32,6 +34,46 @@ def check_calls(subject: Subject) -> Iterator[Finding]:
                 for line, what, fix in _refused(function):
                     where = (function.__code__.co_filename, line)
                     yield subject.finding("PF406", what, fix, node=name, where=where)
+
+
+def check_resources_asked(subject: Subject) -> Iterator[Finding]:
+    """PF209: what a class takes from the context, that a run would open, and that none declares."""
+    known: set[int] = set()
+    for name, place in subject.nodes:
+        kind: Any = type(place.node)
+        if isinstance(place.node, FunctionNode):
+            functions: list[Any] = [place.node.signature.function]
+        elif id(kind) in known:
+            continue
+        else:
+            known.add(id(kind))
+            functions = [getattr(kind, one, None) for one in _PHASES]
+        for key, where in asked_for(one for one in functions if isinstance(one, FunctionType)):
+            if is_opened(key) and key not in subject.graph.resources:
+                yield subject.finding(
+                    "PF209",
+                    f"it takes {key!r} from context(), which is open only where the run was given "
+                    "it: a run opens what its nodes declare, and none declares this",
+                    "declare it in the class, resources = (<key>,), or take it as a parameter",
+                    node=name,
+                    where=where,
+                )
+
+
+_PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
+
+
+def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:
+    """The resources that functions take from ``context()``, as far as their source shows; where."""
+    for function in functions:
+        if "context" not in names_in(function.__code__):
+            continue
+        known = definition_of(function)
+        for one in [] if known is None else ast.walk(known[0]):
+            if isinstance(one, ast.Subscript) and is_context(one.value, function):
+                key = value_of(one.slice, function)
+                if isinstance(key, Resource):
+                    yield key, (function.__code__.co_filename, one.lineno)
 
 
 def exec_functions(place: GraphNode) -> list[FunctionType]:

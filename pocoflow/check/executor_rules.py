@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from types import FunctionType, UnionType
 from typing import Any, Union, get_origin
 
-from pocoflow.check.call_rules import exec_functions, is_context, value_of
+from pocoflow.check.call_rules import asked_for, exec_functions
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.source import definition_of
 from pocoflow.check.storage_rules import exec_types, not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
@@ -20,7 +18,7 @@ from pocoflow.nodes.annotations import awaited, is_variable, plain, type_argumen
 from pocoflow.nodes.base import BatchNode, Node
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.resources import Resource, declared, is_opened
+from pocoflow.nodes.resources import declared, is_opened
 from pocoflow.nodes.settings import where_to
 
 EXECUTORS = "PF407"
@@ -70,7 +68,9 @@ def _refused(place: GraphNode, files: tuple[str, ...]) -> _Found:
                 yield f"{what} be sent", f"send values{_HERE}", severity
                 break
     opened = [one for one in declared(node) if is_opened(one)]
-    for key in dict.fromkeys((*declared(node), *_asked_for(place))):
+    for key in dict.fromkeys(
+        (*declared(node), *(key for key, _ in asked_for(exec_functions(place))))
+    ):
         if key not in opened:
             what = f"an executor calls its exec, which needs {key!r}: no worker opens it"
             fix = "give the key open=..., and name it in resources of the node's class"
@@ -91,16 +91,3 @@ def _taken(node: Node[Any, Any, Any]) -> list[Any]:
         given = [hints_of(prep).get("return")] if prep is not None else []
         given.append(type_arguments(kind, Node)[0])
     return [awaited(one) for one in given if one is not None and not is_variable(one)]
-
-
-def _asked_for(place: GraphNode) -> list[Resource]:
-    """The resources that ``exec`` asks for, as far as its source shows."""
-    found: list[Resource] = []
-    for function in exec_functions(place):
-        known = definition_of(function)
-        for one in [] if known is None else ast.walk(known[0]):
-            if isinstance(one, ast.Subscript) and is_context(one.value, function):
-                key = value_of(one.slice, function)
-                if isinstance(key, Resource):
-                    found.append(key)
-    return found

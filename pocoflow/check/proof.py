@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.budget_rules import check_budgets
-from pocoflow.check.call_rules import check_calls
+from pocoflow.check.call_rules import check_calls, check_resources_asked
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order, show
@@ -92,6 +92,7 @@ class Proof:
             check_items(subject),
             check_storage(subject),
             check_calls(subject),
+            check_resources_asked(subject),
             check_executors(subject),
             check_budgets(subject),
             check_links(subject),

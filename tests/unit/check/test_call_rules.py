@@ -1,13 +1,19 @@
-"""Journaled calls that are refused are found before a run."""
+"""Journaled calls that are refused, and resources that are not open, are found before a run."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pocoflow import Flow, Node, context
+import pytest
+
+import pocoflow
+from pocoflow import END, Flow, Node, context, key, node, resource
 from pocoflow.check.findings import Finding
+from pocoflow.errors import ResourceError
 
 
 def llm(prompt: str) -> str:
@@ -101,3 +107,62 @@ class Configured(Node):
 def test_an_object_that_a_call_is_handed_is_not_asked_for_anything() -> None:
     """What stands for settings is not made by the proof."""
     assert {one.code for one in Flow(Configured()).validate()}.isdisjoint({"PF001", "PF406"})
+
+
+@contextmanager
+def _opened() -> Generator[list[str]]:
+    yield []
+
+
+opened = resource(list[str], "opened", open=_opened)
+given = resource(list[str], "given")
+
+
+class Asks(Node):
+    def prep(self, store: Any) -> Any:
+        return pocoflow.context()[opened]
+
+
+class Declares(Asks):
+    resources = (opened,)
+
+
+class AsksForGiven(Node):
+    def exec(self, prep_result: Any) -> Any:
+        return context()[given]
+
+
+@node(writes=key("n"))
+def asks() -> int:
+    """Ask without a declaration."""
+    return len(context()[opened])
+
+
+@node
+def declares(logs: list[str] = opened) -> None:
+    """Make the run open it."""
+
+
+def test_what_no_node_declares_is_told_before_it_is_missing() -> None:
+    """A warning, as whoever starts a run may give it; a declaration anywhere in the flow counts."""
+    inner: Any = Flow(Declares(name="inside"), flow_name="inner")
+    flows = {
+        "a class": (Flow(Asks(), inputs=()), ["Asks"]),
+        "many of a class": (Flow(Asks(name="a"), inputs=()).then(Asks(name="b"), END), ["a"]),
+        "a function": (Flow(asks), ["asks"]),
+        "given": (Flow(AsksForGiven(), inputs=()), []),
+        "declared": (Flow(Declares(), inputs=()), []),
+        "by another": (Flow(declares).then(declares, asks), []),
+        "inside": (
+            Flow(declares).then(declares, cast(Any, inner)).then(cast(Any, inner), asks),
+            [],
+        ),
+    }
+    for name, (flow, nodes) in flows.items():
+        found = [one for one in flow.validate() if one.code == "PF209"]
+        assert [one.node for one in found] == nodes, name
+        assert all(one.severity == "warning" for one in found)
+        if name in ("a class", "a function"):
+            with pytest.raises(ResourceError, match=r"resources = \(<key>,\)"):
+                flow.run({})
+            flow.run({}, resources={opened: []})
