@@ -1,6 +1,7 @@
 """The application of ``examples/letter_app_web.py``, while its workers and its server are killed.
 
     python -m tests.durability.application --users 20 --seconds 60
+    python -m tests.durability.application --users 20 --seconds 60 --server
 
 Users start letters, follow them word by word, load their page again in the middle, approve or edit,
 and look at the result; each does so again and again. Meanwhile two processes of ``pocoflow worker``
@@ -24,7 +25,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
@@ -227,10 +228,10 @@ class User:
 class _Killed:
     """Two workers and a server, one of which is killed now and then."""
 
-    def __init__(self, folder: Path, pace: float, outcome: Outcome) -> None:
+    def __init__(self, folder: Path, database: str, pace: float, outcome: Outcome) -> None:
         self._folder, self._outcome = folder, outcome
         self._variables = {
-            "LETTER_DB": str(folder / "letters.db"),
+            "LETTER_DB": database,
             "LETTER_PACE": str(pace),
             _LEDGER: str(folder / "ledger"),
         }
@@ -267,12 +268,18 @@ class _Killed:
 
 
 def trial(
-    folder: Path, users: int = 20, seconds: float = 60.0, pace: float = 0.02, seed: int = 0
+    folder: Path,
+    users: int = 20,
+    seconds: float = 60.0,
+    pace: float = 0.02,
+    seed: int = 0,
+    database: str = "",
 ) -> Outcome:
     """Let users have letters written while processes are killed; look at what came of it."""
     outcome, choose = Outcome(), random.Random(seed)
     (folder / "ledger").touch()
-    there = _Killed(folder, pace, outcome)
+    database = database or str(folder / "letters.db")
+    there = _Killed(folder, database, pace, outcome)
     over = threading.Event()
 
     def use(number: int) -> None:
@@ -295,11 +302,11 @@ def trial(
         for one in used:
             one.result()
         there.end()
-    _inspect(folder, outcome)
+    _inspect(folder, database, outcome)
     return outcome
 
 
-def _inspect(folder: Path, outcome: Outcome) -> None:
+def _inspect(folder: Path, database: str, outcome: Outcome) -> None:
     ledger: dict[tuple[str, str], list[str]] = defaultdict(list)
     for line in (folder / "ledger").read_text().splitlines():
         what, run_id, step, node = line.split(" ", 3)
@@ -307,7 +314,7 @@ def _inspect(folder: Path, outcome: Outcome) -> None:
     for (run_id, step), said in ledger.items():
         if "done" in said and "exec" in said[said.index("done") :]:
             outcome.problems.append(f"{run_id}, step {step}: called after it was done: {said}")
-    with WorkflowDB(folder / "letters.db", read_only=True) as db:
+    with WorkflowDB(database, read_only=True) as db:
         runs = db.list_runs(1_000_000)
         stands = Counter(run["status"] for run in runs)
         if stands != {"completed": outcome.letters}:
@@ -325,9 +332,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--pace", type=float, default=0.02, help="seconds between two tokens")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--server", action="store_true", help="on a PostgreSQL server")
     given = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        database = ""
+        if given.server:
+            from tests.servers import running
+
+            database = stack.enter_context(running()).url()
+        return _report(given, database)
+
+
+def _report(given: argparse.Namespace, database: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix="pocoflow-application-"))
-    outcome = trial(folder, given.users, given.seconds, given.pace, given.seed)
+    outcome = trial(folder, given.users, given.seconds, given.pace, given.seed, database)
     cuts = statistics.quantiles(outcome.delays, n=100, method="inclusive")
     print(
         f"{given.users} users, {outcome.letters} letters ({outcome.edited} edited), "

@@ -9,6 +9,7 @@ import pytest
 
 from tests.durability.application import trial
 from tests.house import code_lines
+from tests.servers import Server
 from tests.serving import ROOT
 
 
@@ -22,6 +23,15 @@ def test_no_user_notices_that_processes_are_killed(tmp_path: Path) -> None:
     assert outcome.servers > 0
     assert outcome.reloads >= 20
     assert 0 < outcome.edited < outcome.letters
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs SIGKILL and passed sockets")
+def test_nor_where_the_runs_are_on_a_database_server(tmp_path: Path, server: Server) -> None:
+    """There a run of a killed worker is carried on with once its lease has ended."""
+    outcome = trial(tmp_path, users=10, seconds=4.0, pace=0.01, seed=3, database=server.url())
+    assert outcome.problems == []
+    assert outcome.workers > 0
 
 
 def test_the_service_is_fifteen_lines() -> None:
