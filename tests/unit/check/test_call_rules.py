@@ -154,7 +154,7 @@ def test_what_no_node_declares_is_told_before_it_is_missing() -> None:
         "declared": (Flow(Declares(), inputs=()), []),
         "by another": (Flow(declares).then(declares, asks), []),
         "inside": (
-            Flow(declares).then(declares, cast(Any, inner)).then(cast(Any, inner), asks),
+            Flow(declares).then(declares, inner).then(inner, asks),
             [],
         ),
     }
