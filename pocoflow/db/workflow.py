@@ -58,7 +58,7 @@ _SETTABLE = (
 
 
 class WorkflowDB(Questions, Checkpoints, Following):
-    """Runs, their events and their checkpoints in one SQLite file.
+    """Runs, their events and their checkpoints in one SQLite file, or on a PostgreSQL server.
 
     The file is created (private, mode 0600) if it is not there. One that version 0.2.1 wrote is
     only read, until something is to be written: then it is migrated, see :meth:`migrate`. One
@@ -66,14 +66,19 @@ class WorkflowDB(Questions, Checkpoints, Following):
     systems: SQLite's locks do not hold there.
 
     Args:
-        path: The file; ``":memory:"`` for a database that lives as long as this object.
+        path: The file; ``":memory:"`` for a database that lives as long as this object; or the URL
+            of a server, ``postgresql://user@host/database``. A password in it is shown nowhere.
         synchronous: ``"FULL"`` (the default): what was committed survives a killed process and a
             power cut. ``"NORMAL"``: it survives a killed process; a power cut may lose the last
             steps, never consistency.
         busy_timeout: Seconds to wait for another writer.
         read_only: Never write, create or migrate anything; an older layout is read all the same.
+        lease: On a server, seconds after which others may go on with the runs of a process that
+            is not heard of; 15 by default.
 
     Raises:
+        DefinitionError: An argument makes no sense, or psycopg is not installed.
+        DatabaseLostError: The server cannot be reached.
         DatabaseFileError: The file cannot be opened, or is not a database of this library.
     """
 

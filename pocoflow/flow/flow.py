@@ -147,8 +147,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     Args:
         start: Where a run begins.
         flow_name: Label in the database, the log and the monitor; the start node's name by default.
-        db_path: SQLite file that keeps every run, its events and checkpoints; or a
-            :class:`WorkflowDB` opened with settings of its own. ``None`` keeps nothing.
+        db_path: SQLite file that keeps every run, its events and checkpoints; or the URL of a
+            PostgreSQL server, ``postgresql://user@host/database``; or a :class:`WorkflowDB`
+            opened with settings of its own. ``None`` keeps nothing.
         checkpoint_dir: Folder for a JSON snapshot after each step, ``step_<NNN>_<Node>.json``.
         max_steps: Steps that one run may take: a guard against loops without a way out.
         schema: A Pydantic model (or a dict of types) that the store of every run is checked with.

@@ -27,6 +27,7 @@ from pocoflow.errors import (
     DatabaseFileError,
     DatabaseLostError,
     DefinitionError,
+    RunCancelled,
     RunExistsError,
 )
 from pocoflow.events import FlowEnded, NodeEnded
@@ -424,3 +425,38 @@ def test_a_lease_is_of_a_server(tmp_path: Path) -> None:
         WorkflowDB(tmp_path / "runs.db", lease=5)
     with pytest.raises(DefinitionError, match=r"at least 0\.1"):
         WorkflowDB("postgresql:///runs", lease=0)
+
+
+def test_a_connection_that_the_server_ends_is_opened_again(server: Server) -> None:
+    """Whoever comes next has a new one; a run that had it goes on after a resume."""
+    with WorkflowDB(server.url(), lease=0.5) as db:
+
+        def end() -> None:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'pocoflow' AND pid <> pg_backend_pid()"
+            )
+
+        with pytest.raises(DatabaseLostError, match="cannot be reached"):
+            three(db, Act(end)).run({})
+        assert row_of(db, "r")["error_type"] == "Interrupted"
+        assert three(db, Act(lambda: None)).resume("r")["n"] == 3
+
+
+def test_a_key_whose_commit_was_undone_is_there_after_the_next_one(server: Server) -> None:
+    """A request to stop, which a step learns as it is committed, loses no key that is new."""
+
+    class Cancelled(Act):
+        def post(self, store: Store[Any], prep: None, result: None) -> str:
+            store["new"] = "there"
+            return super().post(store, prep, result)
+
+    with WorkflowDB(server.url()) as db:
+
+        def cancel() -> None:
+            assert db.request_cancel("r")
+
+        node = Cancelled(cancel)
+        with pytest.raises(RunCancelled):
+            three(db, node).run({})
+        assert db.load_checkpoint("r", 1)["new"] == "there"

@@ -88,7 +88,7 @@ class Listener:
                 if not self._asked or self._ends.is_set():
                     self._is_at_work = False
                     return
-            self._ends.wait(1.0)
+            self._ends.wait(_AGAIN)
         self._is_at_work = False
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:

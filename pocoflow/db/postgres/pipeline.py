@@ -138,6 +138,11 @@ class Pipeline:
         """Whether the connection is gone."""
         return self._server.status != pq.ConnStatus.OK
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the server is in no transaction, once all is done that was sent."""
+        return self._server.transaction_status == pq.TransactionStatus.IDLE
+
     def execute(self, sql: str, parameters: Parameters = (), /) -> Outcome:
         """Send a statement."""
         found = statement(sql)

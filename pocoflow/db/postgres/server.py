@@ -98,6 +98,7 @@ class ServerConnection(Connection):
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
         self._schema, self._channel = "", ""
+        self._home: tuple[object, ...] = ()
         self._pipeline: Pipeline | None = None
         self._pid = os.getpid()
         self._is_closed = False
@@ -133,6 +134,8 @@ class ServerConnection(Connection):
             connection.execute("SELECT (parse_ident(split_part(%s, ',', 1)))[1]", (path,))
         )
         self._schema, self._channel = schema, channel_of(schema)
+        info = connection.info
+        self._home = (info.host, info.port, info.dbname, schema)
         before = micros()
         (there,) = _one(connection.execute(_CLOCK))
         self.ahead = there - (before + micros()) // 2
@@ -266,8 +269,7 @@ class ServerConnection(Connection):
     @property
     def home(self) -> Hashable:
         """The same for all connections to one schema of one server."""
-        info = self._current().connection.info
-        return (info.host, info.port, info.dbname, self._schema)
+        return self._home
 
     def vacuum(self) -> None:
         """Have the server use again the room of what was removed."""
@@ -311,6 +313,8 @@ class ServerConnection(Connection):
         if was_in and pipeline is not None and not pipeline.is_lost:
             with suppress(psycopg.Error):
                 pipeline.sync()
+            if pipeline.is_idle:
+                return False  # it was committed when a Ctrl-C came
             with suppress(psycopg.Error):
                 pipeline.execute("ROLLBACK")
                 pipeline.sync()
