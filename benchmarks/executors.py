@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def executor_of(name: str, workers: int) -> Iterator[Executor | None]:
         with ThreadPoolExecutor(workers) as threads:
             yield threads
     elif name == "processes":
-        with ProcessPoolExecutor(workers) as processes:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
             yield processes
     elif name == "loky":
         made = importlib.import_module("loky").get_reusable_executor(max_workers=workers)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.effects import Away, Effect
-from pocoflow.engine.envelopes import Letter, Limits, Reply, here
+from pocoflow.engine.envelopes import Letter, Limits, Reply, code_here, here
 from pocoflow.engine.executors import sendable
 from pocoflow.engine.line import Line
 from pocoflow.errors import DatabaseError
@@ -53,6 +53,7 @@ def _letter(run: Line, place: GraphNode, context: RunContext) -> Letter:
     reference, state = executors.reference(place)
     return Letter(
         reference,
+        code_here(place.node),
         here(),
         (context.run_id, context.flow_name, context.token),
         place.name,
@@ -93,6 +94,14 @@ def _headers() -> dict[str, str]:
     return headers
 
 
+def _log(reply: Reply) -> None:
+    for facts in reply.records:
+        record = logging.makeLogRecord(dict(facts))
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+
+
 def _take_over(
     run: Line,
     context: RunContext,
@@ -101,11 +110,7 @@ def _take_over(
     error: BaseException | None,
     inline: bool,
 ) -> Generator[Effect, Any, None]:
-    for facts in reply.records:
-        record = logging.makeLogRecord(dict(facts))
-        logger = logging.getLogger(record.name)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+    _log(reply)
     for text in reply.emitted:
         context.emit(codec.loads(text))
     names = (*context.path, place.name)
@@ -125,5 +130,8 @@ def _take_over(
             raise
         if error is not None:
             calls.note(error, reply)
-    for text in reply.remarks:
+    remarks = [*reply.remarks]
+    if reply.has_other_code and run.executors is not None:
+        remarks += run.executors.other_code(context.run_id, place)
+    for text in remarks:
         run.remark(text)

@@ -6,11 +6,14 @@ Nothing else is in these tuples, however an executor sends them.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from pocoflow.graph.fingerprint import code_of
 from pocoflow.graph.references import Reference
+from pocoflow.nodes.base import Node
 from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.values.exceptions import Thrown
 
@@ -41,6 +44,7 @@ class Letter(NamedTuple):
 
     Attributes:
         reference: Where the node is found there.
+        code: What tells the code of the node from other code, in one version of Python.
         home: The process of the run.
         run: Its id, the name of its flow, and its token.
         node: The name of the node, and those of the flows and branches around it.
@@ -61,6 +65,7 @@ class Letter(NamedTuple):
     """
 
     reference: Reference
+    code: str
     home: str
     run: tuple[str, str, str]
     node: str
@@ -112,6 +117,7 @@ class Reply(NamedTuple):
         calls: The journaled calls that have returned.
         used: The keys of all calls that ``exec`` has asked for.
         last: The key of the last of them; empty if there is none.
+        has_other_code: Whether the node of the worker has other code than that of the run.
         is_of_call: Whether a call has raised the error.
         is_refused: Whether the error says that a budget is spent.
         spent: What was spent outside of calls.
@@ -126,11 +132,24 @@ class Reply(NamedTuple):
     calls: Sequence[MadeCall] = ()
     used: Sequence[str] = ()
     last: str = ""
+    has_other_code: bool = False
     is_of_call: bool = False
     is_refused: bool = False
     spent: Sequence[Amounts] = ()
     remarks: Sequence[str] = ()
     variables: Sequence[tuple[int, str]] = ()
+
+
+_codes: dict[object, str] = {}
+"""What is known of the definitions of nodes."""
+
+
+def code_here(node: Node[Any, Any, Any]) -> str:
+    """What tells the code of a node from other code, in one version of Python."""
+    definition = getattr(node, "__wrapped__", type(node))
+    if definition not in _codes:
+        _codes[definition] = f"{sys.version_info[:2]} {code_of(node)}"
+    return _codes[definition]
 
 
 _process = os.urandom(8).hex()

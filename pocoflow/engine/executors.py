@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextvars import ContextVar
 from typing import Any
@@ -12,7 +12,7 @@ from pocoflow import values as codec
 from pocoflow.engine.envelopes import Letter, Reply
 from pocoflow.errors import DecodeError, DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph, GraphNode, label
-from pocoflow.graph.references import Reference, refer, refer_to_variable
+from pocoflow.graph.references import Reference, refer, refer_to_variable, state_of
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.resources import Resource, declared
@@ -48,6 +48,7 @@ class Executors:
         serve: Serve,
     ) -> None:
         self._of_flow, self._files, self._serve = of_flow, tuple(files), serve
+        self._told: set[str] = set()
         self._known: dict[int, tuple[GraphNode, Reference]] = {}
         self.variables: list[tuple[ContextVar[Any], Reference]] = []
         for variable in carry:
@@ -81,13 +82,23 @@ class Executors:
             DefinitionError: It is not found.
         """
         known = self._known.get(id(place.node))
-        if known is not None and known[1].kind != "class":
-            return known[1], {}
+        if known is not None:
+            is_made = known[1].kind == "class"
+            return known[1], state_of(place.node) if is_made else {}
         found = refer(place.node, self._files)
         if isinstance(found, str):
             raise DefinitionError(f"node {place.name!r} cannot be sent to an executor: {found}")
         self._known[id(place.node)] = place, found[0]
         return found
+
+    def other_code(self, run_id: str, place: GraphNode) -> Iterator[str]:
+        """What to say of a worker that has other code of a node, if it was not said before."""
+        if place.name not in self._told:
+            self._told.add(place.name)
+            yield (
+                f"run {run_id!r}: a worker has other code of node {place.name!r} than this "
+                "process, and calls that; deploy both together"
+            )
 
     def trip(self, gives: GivesExecutor, letter: Letter, given: Any) -> Trip:
         """A call of ``exec`` that is to be made."""

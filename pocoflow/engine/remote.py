@@ -21,7 +21,7 @@ from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effect, Steps
-from pocoflow.engine.envelopes import Letter, MadeCall, Reply, here
+from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
 from pocoflow.engine.memory import NullLedger
 from pocoflow.engine.scopes import within
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
@@ -69,6 +69,12 @@ def _place(name: str, node: Node[Any, Any, Any]) -> GraphNode:
             _places.clear()
         known = _places[id(node)] = GraphNode(name, node)
     return known
+
+
+def _differs(code: str, node: Node[Any, Any, Any]) -> bool:
+    """Whether a node has other code here, as far as one version of Python can tell."""
+    mine = code_here(node)
+    return mine != code and mine.rpartition(" ")[0] == code.rpartition(" ")[0]
 
 
 def _thrown(error: BaseException) -> Thrown:
@@ -171,6 +177,7 @@ class _Work:
             self.ledger.calls,
             () if calls is None else calls.used,
             "" if calls is None else calls.last,
+            _differs(letter.code, self.place.node),
             error is not None and calls is not None and calls.is_of_call(error),
             refused is not None and refused is error,
             self.spent,

@@ -34,7 +34,7 @@ def describe(graph: Graph, schema: object) -> str:
             {
                 "path": [*path, place.name],
                 "class": class_label(place.node),
-                "code": _code(place.node),
+                "code": code_of(place.node),
             }
             for path, level in graph.levels()
             for place in level.nodes.values()
@@ -178,7 +178,7 @@ def fields_of(schema: object) -> dict[str, str] | None:
     return None if made is None else dict(made.definitions)
 
 
-def _code(node: Node[Any, Any, Any]) -> str:
+def code_of(node: Node[Any, Any, Any]) -> str:
     """A digest of the code of the phases; differs between Python versions, so it is only advice."""
     import hashlib
 

@@ -118,7 +118,7 @@ def refer(
     if found is node:
         return _named("node", home, definition.__qualname__)
     if found is type(node):
-        state = _state(node)
+        state = state_of(node)
         try:
             codec.dumps(state)
         except NotStorableError as exc:
@@ -178,7 +178,7 @@ def _named(
 _OWN = ("_name", "_edges", "_replaced", "_made_at", "_drawn", "_is_part", "executor", "retry_on")
 
 
-def _state(node: Node[Any, Any, Any]) -> dict[str, Any]:
+def state_of(node: Node[Any, Any, Any]) -> dict[str, Any]:
     """What a node has of its own, and is not for the graph."""
     own = getattr(node, "__dict__", {})
     return {name: one for name, one in own.items() if name not in _OWN}

@@ -165,7 +165,7 @@ def _by_executor(executor: Any, items: int) -> None:
 def _kill(around: Cluster, items: int, kills: int, calls: Path, outcome: Outcome) -> None:
     for number, one in enumerate(around.workers[:kills], 1):
         least = items * number // (kills + 2)
-        wait_for(partial(_has_lines, calls, least), "calls")
+        wait_for(partial(_has_lines, calls, least), "calls", 60 + items / 5)
         one.kill()
         outcome.killed += 1
 

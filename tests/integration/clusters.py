@@ -63,16 +63,16 @@ class Cluster:
             one.wait(DEADLINE)
 
 
-def wait_for(condition: object, what: str) -> None:
+def wait_for(condition: object, what: str, seconds: float = DEADLINE) -> None:
     """Wait until something is so.
 
     Raises:
-        AssertionError: It is not so after a minute.
+        AssertionError: It is not so after so many seconds.
     """
     assert callable(condition)
-    until = time.monotonic() + DEADLINE
+    until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, f"no {what} within {DEADLINE:g} s"
+        assert time.monotonic() < until, f"no {what} within {seconds:g} s"
         time.sleep(0.01)
 
 

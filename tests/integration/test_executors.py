@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import multiprocessing
 import os
@@ -425,6 +426,22 @@ def test_a_killed_worker_of_dask_holds_nothing_up(tmp_path: Path) -> None:
         state = State(folder=str(tmp_path))
         assert answer(sent.dies_once, client.get_executor(), state) == 1
         assert sum(one.poll() is None for one in around.workers) == 1
+
+
+def test_a_worker_with_other_code_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It calls what it has, and nobody has to wonder."""
+    program = tmp_path / "deployed.py"
+    text = "from pocoflow import key, node\n@node(writes=key('answer'))\ndef f() -> int:\n"
+    program.write_text(f"{text}    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    deployed = importlib.import_module("deployed")
+    program.write_text(f"{text}    return 2000\n")
+    with spawning(1) as pool:
+        flow = Flow(deployed.f, executor=pool, flow_name="deployed")
+        assert [flow.run({})["answer"] for _ in range(2)] == [2000, 2000]
+    assert caplog.text.count("a worker has other code of node 'f'") == 1
 
 
 def test_the_program_that_was_started_is_found_in_its_workers(tmp_path: Path) -> None:
