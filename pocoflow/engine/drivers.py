@@ -231,13 +231,19 @@ class _ThreadDriver(_Driver):
             self._leave(work)
 
     def _finish(self, effect: Finish) -> Any:
-        line = self._line
-        if not effect.awaits:
-            return line.run(effect.function)
-        assert self._task is not None  # in which it was opened
-        future: Future[Any] = Future()
-        self._task.submit(lambda: awaited(within(line, effect.function())), future)
-        return opened(future.result())
+        line, task = self._line, self._task
+
+        async def work() -> Any:
+            return await effect.function() if effect.awaits else None
+
+        if task is not None:
+            # Also where nothing is awaited: what was given up in the task comes to its end first.
+            future: Future[Any] = Future()
+            task.submit(lambda: awaited(within(line, work())), future)
+            outcome = future.result()
+            if effect.awaits:
+                return opened(outcome)
+        return line.run(effect.function)
 
     def _await(self, effect: Await) -> Any:
         line = self._line

@@ -18,7 +18,16 @@ from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import Phases, attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.effects import Await, Call, Commit, Effect, OnLoop, Steps, Visit
+from pocoflow.engine.effects import (
+    Await,
+    Call,
+    Commit,
+    Effect,
+    Inside,
+    OnLoop,
+    Steps,
+    Visit,
+)
 from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import opened, own
@@ -61,7 +70,7 @@ def steps(run: Line) -> Steps:
             if run.opens:
                 from pocoflow.engine.scopes import within
 
-                yield from within(run, _loop(run))
+                yield Inside(within(run, _loop(run)))
             elif (
                 run.only_awaits
                 and run.inline

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import at_exit
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.effects import Await, Effect, Finish, Steps
+from pocoflow.engine.effects import Await, Effect, Finish, Inside, Steps
 from pocoflow.engine.outcomes import Raised, opened, own
 from pocoflow.errors import ResourceError
 from pocoflow.logging import OwnLogger
@@ -81,13 +81,14 @@ def within(run: Opens, steps: Steps) -> Steps:
         BaseException: Whatever the opening or the steps raised.
     """
     scope = _Scope(run)
+    # Inside, and not "yield from": that would close what a GeneratorExit comes to, at once.
     try:
         yield from scope.open()
-        yield from steps
+        yield Inside(steps)
     except BaseException as exc:
-        yield from scope.close(None if isinstance(exc, Paused) else own(exc))
+        yield Inside(scope.close(None if isinstance(exc, Paused) else own(exc)))
         raise
-    yield from scope.close(None)
+    yield Inside(scope.close(None))
 
 
 class _Scope:
@@ -148,7 +149,7 @@ class _Scope:
         check_kind(key, found, "gave, when it was opened,")
         self._objects[key] = found
 
-    def close(self, error: BaseException | None) -> Generator[Effect, Any, None]:
+    def close(self, error: BaseException | None) -> Steps:
         """Close what is open, the last first, whatever happens meanwhile.
 
         Raises:

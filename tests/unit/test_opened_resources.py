@@ -337,6 +337,76 @@ def test_a_run_whose_thread_is_stopped_from_outside_closes_it() -> None:
     assert (len(caught), log) == (1, ["open client", "Stopped", "close client"])
 
 
+@pytest.mark.parametrize("way", ["run_background", "run_async"])
+def test_what_is_being_opened_ends_before_what_was_opened_first_is_closed(way: str) -> None:
+    """A run that is cancelled in an opening waits until that has cleaned up."""
+    log: list[str] = []
+    entered = threading.Event()
+    first = opening(log, "sync")
+
+    @asynccontextmanager
+    async def hangs() -> AsyncGenerator[Client]:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cleaned up")
+        yield Client([])
+
+    second = resource(Client, "second", open=hangs)
+
+    @node
+    def use(one: Client = first, two: Client = second) -> None: ...
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(Flow(use).run_async({}))
+        assert await asyncio.to_thread(entered.wait, 60)
+        task.cancel()
+        await task
+
+    if way == "run_async":
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(cancelled())
+    else:
+        handle = Flow(use).run_background({})
+        assert entered.wait(60)
+        handle.cancel()
+        with pytest.raises(RunCancelled, match="while it opened its resources"):
+            handle.wait()
+    ended = "CancelledError" if way == "run_async" else "RunCancelled"
+    assert log == ["open client", "cleaned up", ended, "close client"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_run_whose_task_is_destroyed_closes_what_needs_no_loop() -> None:
+    """Where nothing can be awaited any more; each of several, and no generator is in the way."""
+    log: list[str] = []
+    clients = [opening(log, "sync", name) for name in ("a", "b")]
+
+    class Waits(Node):
+        resources = tuple(clients)
+
+        async def exec(self, prep_result: Any) -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+    entered = asyncio.Event()
+
+    async def leave() -> None:
+        tasks.append(asyncio.ensure_future(Flow(Waits()).run_async({})))
+        await entered.wait()
+
+    tasks: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    loop.run_until_complete(leave())
+    loop.close()
+    tasks.pop().get_coro().close()
+    assert log == [
+        *("open a", "open b", "GeneratorExit", "close b", "GeneratorExit", "close a"),
+    ]
+
+
 @HOW
 def test_a_paused_run_closes_it_and_a_resume_opens_it_again(how: str, tmp_path: Path) -> None:
     """A pause is no error, and nobody holds a connection while a person thinks."""
