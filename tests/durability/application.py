@@ -40,7 +40,7 @@ from tests.serving import ROOT, Client, Served, Service
 __all__ = ["Outcome", "trial"]
 
 _LEDGER = "LETTER_LEDGER"
-_PATIENCE = 120.0
+_PATIENCE = 600.0
 _ENDS = ("flow_end", "flow_error", "flow_cancelled")
 
 T = TypeVar("T")
