@@ -12,7 +12,7 @@ from pocoflow.check.control import Chart, Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place, Value
 from pocoflow.check.scope import Owner, Scope, Sort, Target
 from pocoflow.check.source import is_a
-from pocoflow.errors import InvalidValueError, MissingKeyError, StoreError, UnknownFieldError
+from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.store.store import Store
 
@@ -34,7 +34,6 @@ _ONLY_READS = (
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _LOOPS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _ANY = (BaseException,)
-_LOOKUP = (LookupError, AttributeError, StoreError)  # handlers of these are for what is missing
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 _ERRORS: dict[str, tuple[type[BaseException], ...]] = {
     "read": (MissingKeyError,),
@@ -148,7 +147,7 @@ class Uses:
         for around in reversed(self.around):
             for landing, kinds in around.landings:
                 if _may_take(kinds, errors):
-                    if missing is not None and kinds and all(issubclass(e, _LOOKUP) for e in kinds):
+                    if missing is not None:
                         self.at = [self.chart.add(Step("failed", missing), before)]
                     self.lead_to(landing)
                     self.at = before
@@ -544,7 +543,7 @@ class Uses:
 
     def stray(self, name: str, node: ast.AST) -> None:
         """Take note of an attribute of the store that, as far as is known, it does not have."""
-        if not hasattr(Store, name) and name[:1] != "_":
+        if not (hasattr(Store, name) or name in _HARMLESS or name[:1] == "_"):
             self.step("stray", name, node)
         self.unknown()
 

@@ -302,6 +302,10 @@ REMOVED = {
     "if it is there": "try:\n    del store['q']\nexcept KeyError:\n    pass",
     "or the error is told": "try:\n    store.pop('q')\nexcept KeyError as exc:\n    print(exc)",
     "as an attribute": "try:\n    del store.state.q\nexcept AttributeError:\n    pass",
+    "whatever goes wrong": "try:\n    del store['q']\nexcept Exception:\n    pass",
+    "in a loop": "while 1:\n    try:\n        del store['q']\n    except KeyError:\n        break",
+    "if it was asked for": "if 'q' in store:\n    del store['q']",
+    "or nothing": "store.pop('q', None)",
     "and the error suppressed": "with contextlib.suppress(KeyError):\n    del store['q']",
     "with all": "store.clear()",
     "with all but another": "store.clear()\nstore['late'] = 'x'",
@@ -325,6 +329,9 @@ def test_what_is_not_there_on_any_way_is_missing_later(how: str, where: str) -> 
 
 
 KEPT = {
+    "renamed": "store.name = 'x'\nprint(store.name)",
+    "taken and given": "try:\n    store.pop('q')\nfinally:\n    store['q'] = 'x'",
+    "given in another way": "store.popitem()\nstore['q'] = 'x'",
     "given again": "try:\n    del store['q']\nexcept KeyError:\n    store['q'] = 'x'",
     "given after all was removed": "store.clear()\nstore['q'] = 'x'",
     "removed on one way": "if store['n']:\n    store.clear()",
