@@ -40,8 +40,17 @@ class Statement(NamedTuple):
             UnicodeEncodeError: Likewise, one that no database can.
         """
         if isinstance(given, Mapping):
-            return [_encoded(given[name]) for name in self.names]
-        return [_encoded(one) for one in given]
+            given = [given[name] for name in self.names]
+        return [
+            one
+            if one is None
+            else b"%d" % one
+            if type(one) is int
+            else one.encode()
+            if type(one) is str and "\0" not in one
+            else _encoded(one)
+            for one in given
+        ]
 
 
 MUST_WRITE = "MUST WRITE "
@@ -75,13 +84,10 @@ def statement(sql: str) -> Statement:
     return Statement(text.encode(), list(names))
 
 
-def _encoded(value: Any) -> bytes | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if "\0" in value:
-            raise DefinitionError(
-                f"{value!r:.60} has a NUL character, which PostgreSQL cannot store; leave it out"
-            )
-        return value.encode()
+def _encoded(value: Any) -> bytes:
+    """A parameter of another kind."""
+    if isinstance(value, str) and "\0" in value:
+        raise DefinitionError(
+            f"{value!r:.60} has a NUL character, which PostgreSQL cannot store; leave it out"
+        )
     return b"%d" % value if isinstance(value, int) else str(value).encode()

@@ -69,20 +69,16 @@ class Outcome:
     def take(self, result: pq.abc.PGresult) -> None:
         """Know what the server has answered."""
         self._count = result.command_tuples or 0
-        fields = range(result.nfields)
-        if fields:
+        if count := result.ntuples:
+            fields = range(result.nfields)
             columns = {_name(result, field): field for field in fields}
-            read = [_READ.get(result.ftype(field)) for field in fields]
-            for row in range(result.ntuples):
-                values = (
-                    None
-                    if (value := result.get_value(row, field)) is None
-                    else value.decode()
-                    if (one := read[field]) is None
-                    else one(value)
+            read = [_READ.get(result.ftype(field), bytes.decode) for field in fields]
+            for row in range(count):
+                values = tuple(
+                    None if (value := result.get_value(row, field)) is None else read[field](value)
                     for field in fields
                 )
-                self._rows.append(ServerRow(columns, tuple(values)))
+                self._rows.append(ServerRow(columns, values))
         self.is_there = True
 
     @property
