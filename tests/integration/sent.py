@@ -190,7 +190,7 @@ def large(text: str) -> str:
     return text[::-1]
 
 
-@node(timeout=0.3, max_retries=2, writes=S.answer)
+@node(timeout=0.3, max_retries=9, writes=S.answer)
 def hangs(number: int) -> str:
     """Takes for ever at the first attempt."""
     if context().attempt == 1:
@@ -198,7 +198,7 @@ def hangs(number: int) -> str:
     return context().errors[0].type_name
 
 
-@node(timeout=0.3, max_retries=2, writes=S.answer)
+@node(timeout=0.3, max_retries=9, writes=S.answer)
 async def hangs_async(number: int) -> str:
     """Awaits for ever at the first attempt."""
     if context().attempt == 1:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +34,8 @@ from tests.integration import sent
 from tests.integration.clusters import ROOT, cluster, wait_for
 from tests.integration.sent import State, flow_of
 
-ENGINES = ("threads", "processes", "loky", "dask")
+# Ray is large, and tried where it is installed.
+ENGINES = ("threads", "processes", "loky", "dask", *(["ray"] if find_spec("ray") else []))
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +60,8 @@ def executors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
             elif name == "loky":
                 loky: Any = pytest.importorskip("loky")
                 made[name] = loky.get_reusable_executor(max_workers=2)
+            elif name == "ray":
+                made[name] = by_ray(closes)
             else:
                 distributed = pytest.importorskip("distributed")
                 around = cluster(tmp_path_factory.mktemp("dask"))
@@ -72,6 +76,20 @@ def executors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         executor.shutdown()
     for close in closes:
         close()
+
+
+def by_ray(closes: list[Callable[[], object]]) -> Executor:
+    """The executor of the documentation, on Ray."""
+    ray: Any = importlib.import_module("ray")
+    page = (ROOT / "docs" / "how-to" / "call-exec-elsewhere.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    exec(page.partition('```py title="by_ray.py"\n')[2].partition("```")[0], names)  # noqa: S102
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    settings = {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False}
+    ray.init(**settings, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    closes.append(ray.shutdown)
+    made: Executor = names["RayExecutor"]()
+    return made
 
 
 @pytest.fixture(params=ENGINES)
@@ -209,7 +227,7 @@ def test_what_a_cancelled_call_brings_is_ignored_and_said_so(
         handle.wait()
     (tmp_path / "may-end").touch()
     wait_for((tmp_path / "ended").exists, "end")
-    said = "was taken back" if engine == "dask" else "is ignored, as the run does not wait"
+    said = "was taken back" if engine in ("dask", "ray") else "is ignored, as the run does not wait"
     wait_for(lambda: said in caplog.text, "message")
 
 
