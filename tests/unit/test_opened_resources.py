@@ -31,6 +31,7 @@ from pocoflow import (
     resource,
 )
 from pocoflow.errors import DeadlineError, DefinitionError, ResourceError
+from pocoflow.flow.worker import Worker
 from tests.unit.gates import Gate
 
 
@@ -653,6 +654,33 @@ def test_a_resource_of_the_process_is_opened_once_for_all_runs() -> None:
     assert log == ["open of the process"]
     with pytest.raises(ResourceError, match="opens it in another way"):
         Flow(using(opening(log, "sync", "of the process", "process"))).run({})
+
+
+@HOW
+def test_the_runs_of_a_worker_open_what_they_need_and_nobody_gives_it(
+    how: str, tmp_path: Path
+) -> None:
+    """Submitted, recovered and resumed runs do; one of the process is shared by all of them."""
+    log: list[str] = []
+    own, shared = opening(log, how), opening(log, how, f"shared {how}", "process")
+    down = [True]
+
+    @node
+    def use(one: Client = own, two: Client = shared) -> None:
+        assert one.use() != two.use()
+        if down:
+            raise ConnectionError("down")
+
+    flow = Flow(use, db_path=tmp_path / "runs.db", flow_name="f")
+    first = flow.submit({})
+    Worker(flow).run(until_idle=True)
+    down.clear()
+    flow.resume(first)
+    flow.submit({})
+    Worker(flow).run(until_idle=True)
+    assert [run["status"] for run in flow.database.list_runs()] == ["completed"] * 2
+    assert log.count("open client") == log.count("close client") == 3
+    assert log.count(f"open shared {how}") == 1
 
 
 def test_one_that_is_awaited_is_opened_once_on_each_event_loop() -> None:
