@@ -550,7 +550,8 @@ def test_a_request_to_cancel_counts_if_the_run_pauses_in_that_instant(
 ) -> None:
     """A run that was seen running, and waits when the request is written, is cancelled at once."""
     run_id = paused(Flow(Ask(), db_path=db))
-    monkeypatch.setattr(db, "get_run", lambda run_id: {"status": "running"})
+    seen = {**row_of(db, run_id), "status": "running"}
+    monkeypatch.setattr(db, "get_run", lambda run_id: seen)
     assert db.request_cancel(run_id)
     monkeypatch.undo()
     assert db.handle(run_id).status == "cancelled"
@@ -565,8 +566,9 @@ def test_a_request_to_cancel_counts_if_the_run_goes_on_in_that_instant(
     flow.answer_json(paused(flow), True)
 
     def cancel(run_id: str) -> None:
+        seen = {**row_of(db, run_id), "status": "paused"}
         with monkeypatch.context() as patch:
-            patch.setattr(db, "get_run", lambda run_id: {"status": "paused"})
+            patch.setattr(db, "get_run", lambda run_id: seen)
             assert db.request_cancel(run_id)
 
     ask.then_do = cancel
