@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pocoflow
-from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow import Flow, Node, Store, WorkflowDB, cli
 from pocoflow.db.due import Limits, due_runs
 from pocoflow.errors import (
     DatabaseBusyError,
@@ -31,6 +31,7 @@ from pocoflow.errors import (
     RunExistsError,
 )
 from pocoflow.events import FlowEnded, NodeEnded
+from pocoflow.views.targets import page_arguments
 from tests.integration.programs import Act, three
 from tests.rows import row_of
 from tests.servers import Server, running
@@ -460,3 +461,110 @@ def test_a_key_whose_commit_was_undone_is_there_after_the_next_one(server: Serve
         with pytest.raises(RunCancelled):
             three(db, node).run({})
         assert db.load_checkpoint("r", 1)["new"] == "there"
+
+
+# -- passwords ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(server: Server) -> str:
+    """A schema of a user who needs a password: its URL without that."""
+    rules = server.folder / "data" / "pg_hba.conf"
+    rule = "local all ann scram-sha-256\n"
+    if rule not in rules.read_text():
+        rules.write_text(rule + rules.read_text())
+        server.execute(
+            "CREATE ROLE ann LOGIN PASSWORD 's3cret'",
+            "GRANT CREATE ON DATABASE postgres TO ann",
+            "SELECT pg_reload_conf()",
+        )
+    return server.url(user="ann")
+
+
+def test_a_password_is_found_where_libpq_looks(
+    guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the URL, in a passfile, or in the environment; a service names all of it."""
+    with pytest.raises(DatabaseLostError, match="no password supplied"):
+        WorkflowDB(guarded)
+    with WorkflowDB(guarded.replace("ann@", "ann:s3cret@")) as db:
+        db.create_run("r")
+    passfile = tmp_path / "passfile"
+    passfile.write_text("*:*:*:ann:s3cret\n")
+    passfile.chmod(0o600)
+    for url in (f"{guarded}&passfile={passfile}", "postgresql:///?service=runs"):
+        services = tmp_path / "services"
+        folder, options = guarded.partition("host=")[2].split("&options=")
+        services.write_text(
+            f"[runs]\nhost={folder}\nuser=ann\ndbname=postgres\npassfile={passfile}\n"
+            f"options={options.replace('%3D', '=')}\n"
+        )
+        monkeypatch.setenv("PGSERVICEFILE", str(services))
+        with WorkflowDB(url) as db:
+            assert row_of(db, "r")["run_id"] == "r"
+    wrong = guarded.replace("ann@", "ann:wr0ng@")
+    with pytest.raises(DatabaseLostError, match="password authentication failed") as caught:
+        WorkflowDB(wrong)
+    assert "wr0ng" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux")
+def test_commands_show_no_password(
+    guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in what they print nor in the list of processes, where they take a variable."""
+    url = guarded.replace("ann@", "ann:s3cret@")
+    (tmp_path / "counted.py").write_text(
+        "from tests.integration.test_server import counting\nflow = counting(None)\n"
+    )
+    monkeypatch.setenv("RUNS", url)
+    monkeypatch.setenv("PYTHONPATH", f"{Path(pocoflow.__file__).parents[1]}")
+    with WorkflowDB(url) as db:
+        counting(db).submit({"n": 0, "until": 2, "log": []}, run_id="queued")
+        db.create_run("failed", "counting")
+        db.update_run("failed", status="failed", error_msg="no", error_type="Bug")
+
+    def call(*words: str) -> str:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pocoflow", *words, "--db-env", "RUNS"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        seen = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        told = process.communicate(timeout=DEADLINE)[0]
+        return told + seen.decode()
+
+    told = [
+        call("worker", "counted.py:flow", "--until-idle"),
+        call("runs", "list"),
+        call("runs", "show", "failed"),
+        call("runs", "show", "nothing"),
+        call("resume", "failed", "counted.py:flow"),
+        call("questions"),
+        call("prune", "--keep", "0", "--dry-run"),
+    ]
+    assert "queued" in told[1]
+    assert "completed" in told[1]
+    assert "--db-env RUNS" in told[3], told[3]
+    assert "s3cret" not in "".join(told)
+
+
+def test_the_monitor_is_given_a_password_by_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What its process is started with names a variable, by which the page finds the database."""
+    url = "postgresql://ann:s3cret@db.example.com/runs"
+    monkeypatch.setenv("POCOFLOW_DATABASE", "")
+    started: list[str] = []
+
+    def become(_: str, command: list[str]) -> None:
+        started.extend(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.execv", become)
+    cli.main(["monitor", url])
+    assert "s3cret" not in " ".join(started)
+    assert os.environ["POCOFLOW_DATABASE"] == url
+    assert page_arguments(started[5:])[0] == "postgresql://ann@db.example.com/runs"
