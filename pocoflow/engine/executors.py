@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextvars import ContextVar
 from typing import Any
 
@@ -134,21 +134,22 @@ class Trip:
         self._serve, self._gives = serve, gives
         self._letter, self._given = letter, given
         self._is_given_up = False
-        self._future: Future[Future[Reply]] = Future()
+        self._future: Future[Reply | BaseException] = Future()
 
-    def begin(self) -> Future[Future[Reply]]:
-        """Send it; the future of what the executor gives, which never raises.
+    def begin(self) -> Future[Reply | BaseException]:
+        """Send it; the future of what the executor gives, or raises.
 
         Raises:
             NotStorableError: What ``exec`` is called with cannot be stored.
             ExecutorError: The executor takes nothing any more.
         """
         inner = self._submit(sendable(self._letter.node, "what prep gave", self._given))
-        outer = self._future
+        outer, sent = self._future, [inner]
 
         def back(done: Future[Reply]) -> None:
+            sent.clear()  # nothing is held in a cycle: Dask calls again what it believes is wanted
             if outer.set_running_or_notify_cancel():
-                outer.set_result(done)
+                outer.set_result(_outcome(done))
             elif not done.cancelled():
                 _log.warning(
                     "%s: what an executor brought back is ignored, as the run does not wait for "
@@ -156,8 +157,8 @@ class Trip:
                     self._said,
                 )
 
-        def stop(done: Future[Future[Reply]]) -> None:
-            if done.cancelled() and inner.cancel():
+        def stop(done: Future[Reply | BaseException]) -> None:
+            if done.cancelled() and any(one.cancel() for one in [*sent]):
                 _log.info(
                     "%s was taken back from the executor; if a worker had begun with it, what "
                     "comes of it is ignored",
@@ -196,24 +197,20 @@ class Trip:
                     raise self._lost(exc) from exc
         raise AssertionError
 
-    def is_quick(self, done: Future[Reply]) -> bool:
+    def is_quick(self, reply: Reply | BaseException) -> bool:
         """Whether what came is read in a moment."""
-        if done.cancelled() or done.exception() is not None:
-            return True
-        return len(done.result().result) < _LONG
+        return not isinstance(reply, Reply) or len(reply.result) < _LONG
 
-    def finish(self, done: Future[Reply]) -> tuple[Reply, Any, BaseException | None]:
+    def finish(self, reply: Reply | BaseException) -> tuple[Reply, Any, BaseException | None]:
         """What came of it: what the worker tells, the result, and what was raised.
 
         Raises:
             ExecutorError: The executor has not brought it back.
         """
-        try:
-            reply = done.result()
-        except (Exception, CancelledError) as exc:
-            if isinstance(exc, BrokenExecutor):
+        if not isinstance(reply, Reply):
+            if isinstance(reply, BrokenExecutor):
                 _forget(self._gives)
-            raise self._lost(exc) from exc
+            raise self._lost(reply) from reply
         if reply.error is not None:
             return reply, None, reply.error.raised(self._strange)
         try:
@@ -238,6 +235,13 @@ class Trip:
         )
         add_note(error, f"pocoflow: raised in a worker:\n{thrown.trace.rstrip()}")
         return error
+
+
+def _outcome(done: Future[Reply]) -> Reply | BaseException:
+    try:
+        return done.result()
+    except BaseException as exc:  # noqa: BLE001 - raised by whoever waits
+        return exc
 
 
 _guard = threading.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import logging
 import multiprocessing
@@ -17,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import ReferenceType, ref
 
 import pytest
 from pydantic import ValidationError
@@ -376,6 +378,7 @@ class Counting(ThreadPoolExecutor):
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
+        self.futures: list[ReferenceType[Future[Any]]] = []
         self.most = self.sent = self._now = 0
         self._guard = threading.Lock()
 
@@ -385,6 +388,7 @@ class Counting(ThreadPoolExecutor):
             self._now += 1
             self.most = max(self.most, self._now)
         future = super().submit(fn, *args, **kwargs)
+        self.futures.append(ref(future))
         future.add_done_callback(self._ended)
         return future
 
@@ -399,6 +403,21 @@ def test_no_more_items_are_in_flight_than_the_node_says() -> None:
         flow_of(sent.squares, executor=executor).run(State(items=[*range(6, 106)]))
     assert executor.sent == 100
     assert 1 < executor.most <= 3
+
+
+def test_a_call_that_is_over_is_let_go() -> None:
+    """Without the garbage collector: Dask calls again what it believes is wanted yet."""
+    gc.collect()
+    gc.disable()
+    try:
+        with Counting(4) as executor:
+            flow = flow_of(sent.squares, executor=executor).then(sent.squares, sent.decorated)
+            flow.run(State(items=[*range(6, 30)]))
+            asyncio.run(flow.run_async(State(items=[*range(6, 30)])))
+        assert len(executor.futures) == 50
+        assert [one() for one in executor.futures if one() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_branches_and_nested_flows_are_sent(executors: Callable[[str], Executor]) -> None:
