@@ -20,7 +20,7 @@ from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.definitions import overrides
+from pocoflow.nodes.definitions import names_actions, overrides
 from pocoflow.nodes.edges import Edge
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
@@ -373,7 +373,9 @@ def _is_typed(kind: type) -> bool:
     if issubclass(kind, FunctionNode):
         return True
     own = [one for one in ("prep", "exec", "exec_async", "post") if overrides(kind, one)]
-    return any(getattr(getattr(kind, one), "__annotations__", None) for one in own)
+    return names_actions(kind) or any(
+        getattr(getattr(kind, one), "__annotations__", None) for one in own
+    )
 
 
 def _is_patched(node: Node[Any, Any, Any]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncGenerator,
     Callable,
     Collection,
+    Container,
     Generator,
     Iterable,
     Iterator,
@@ -34,9 +35,11 @@ from pocoflow.engine.executors import Executors
 from pocoflow.engine.hooks import Hooks
 from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import (
+    DatabaseError,
     DefinitionError,
     NoDatabaseError,
     OtherFlowError,
+    PocoflowError,
     RunExistsError,
     RunNotFoundError,
     RunPaused,
@@ -739,24 +742,39 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             This flow.
 
         Raises:
-            DefinitionError: An argument makes no sense, or the flow has a schedule of that name.
+            DefinitionError: An argument makes no sense, the inputs do not fit the schema or cannot
+                be stored, or the flow has a schedule of that name.
         """
-        from pocoflow.flow.scheduling import Schedule
+        from pocoflow.flow.scheduling import Schedule, copied, refuse_unsaved
 
         if name in self.schedules:
             raise DefinitionError(f"flow {self.flow_name!r} has a schedule {name!r} already")
         given = given_labels(labels, f"schedule {short(name)}: ")
+        try:
+            refuse_unsaved(open_store(copied(inputs), self.schema, self.flow_name), self.flow_name)
+        except PocoflowError as exc:
+            raise DefinitionError(f"schedule {short(name)}: its inputs do not fit: {exc}") from exc
         made = Schedule(name, expression, inputs, tz, catch_up, given)
         self.schedules = MappingProxyType({**self.schedules, name: made})
         return self
 
-    def submit_due(self) -> list[str]:
+    def submit_due(
+        self,
+        refused: Callable[[str, Exception], object] | None = None,
+        besides: Container[str] = (),
+    ) -> list[str]:
         """Submit what is due of the schedules that a worker has stored; workers do so.
+
+        Args:
+            refused: Called with the name of a schedule of which no run can be submitted, and what
+                :meth:`submit` raised, and the other ones go on; by default it is raised.
+            besides: The names of schedules that are left alone.
 
         Returns:
             The ids of the runs.
 
         Raises:
+            DatabaseError: The database cannot be read or written to.
             DefinitionError: The flow has no ``db_path``.
             Exception: As :meth:`submit`.
         """
@@ -765,14 +783,20 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         made: list[str] = []
         for stored in due_schedules(self.database, self.flow_name):
             schedule = self.schedules.get(stored.name)
-            if schedule is None or not schedule.is_it(stored):
-                continue  # of other code, whose workers see to it
+            if schedule is None or not schedule.is_it(stored) or stored.name in besides:
+                continue  # of other code, whose workers see to it, or left alone
             try:
                 for moment, occurrence in schedule.due(stored):
                     run_id = self._submit_occurrence(schedule, moment, occurrence)
                     made += [run_id] if run_id else []
             except TakenError as exc:
                 _log.debug("%s", exc)
+            except DatabaseError:
+                raise
+            except Exception as exc:
+                if refused is None:
+                    raise
+                refused(schedule.name, exc)
         return made
 
     def _submit_occurrence(

@@ -10,13 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
 from pocoflow.errors import (
     DatabaseBusyError,
-    DatabaseError,
     DatabaseLostError,
     DefinitionError,
     RunNotFoundError,
@@ -95,7 +95,7 @@ class Worker:
         self._active: dict[int, str] = {}
         self._refused: dict[int, _Refused] = {}
         self._suspect = 0
-        self._unable: dict[str, float] = {}
+        self._unable: dict[tuple[str, str], float] = {}
         self._threads = 0
         self._is_stopping = self._is_told = False
 
@@ -256,12 +256,17 @@ class Worker:
 
     def _submit_occurrences(self) -> None:
         for name, flow in self._own():
-            if not flow.schedules or self._unable.get(name, 0) > time.monotonic():
-                continue
-            try:
-                flow.submit_due()
-            except DatabaseError:
-                raise
-            except Exception:  # noqa: BLE001 - logged; everything else goes on
-                self._unable[name] = time.monotonic() + _LONGEST
-                _log.exception("the schedules of flow %r are not followed for a while", name)
+            if flow.schedules:
+                now = time.monotonic()
+                besides = {
+                    one for (of, one), until in self._unable.items() if of == name and until > now
+                }
+                flow.submit_due(partial(self._refuse_schedule, name), besides)
+
+    def _refuse_schedule(self, flow_name: str, name: str, exc: Exception) -> None:
+        self._unable[flow_name, name] = time.monotonic() + _LONGEST
+        said = (
+            "schedule %r of flow %r has no run for %d seconds, and is tried again then: %s: %s; "
+            "mend what flow.schedule(%r, ...) gives its runs, or what the flow asks for"
+        )
+        _log.warning(said, name, flow_name, _LONGEST, type(exc).__name__, exc, name)

@@ -40,6 +40,15 @@ def promised_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
     return actions if is_named else None
 
 
+def names_actions(kind: Any) -> bool:
+    """Whether a class names its actions in ``Node[..., ..., Literal[...]]``."""
+    hint = type_arguments(kind, Node)[2]
+    try:
+        return plain(hint) not in (None, NoneType) and bool(actions_of(hint))
+    except TypeError:
+        return False  # a variable, or str: any action
+
+
 def has_own_post(kind: Any) -> bool:
     """Whether a class overrides ``post``; else it returns the default action, whatever it says."""
     return kind.post not in (Node.post, AskNode.post, BatchNode.post)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from pocoflow import Flow, Node, Store, WorkflowDB
-from pocoflow.errors import DefinitionError
+from pocoflow import Flow, Node, Store, WorkflowDB, key
+from pocoflow.errors import DefinitionError, MissingInputError
 from pocoflow.flow.scheduling import Schedule
 from pocoflow.flow.worker import Worker
 from tests.unit.clocks import set_clock
@@ -228,14 +229,35 @@ def test_two_schedules_of_a_flow_have_two_names(db: WorkflowDB) -> None:
     assert (list(flow.schedules), list(other.schedules)) == (["tick"], ["tick", "tock"])
 
 
-def test_a_schedule_that_cannot_be_followed_does_not_end_a_worker(
+def test_inputs_that_no_run_could_begin_with_are_refused(db: WorkflowDB) -> None:
+    """Where the schedule is written: a field that there is not, and what cannot be stored."""
+
+    class Letter(BaseModel):
+        to: str = ""
+
+    flow = Flow(Count(), schema=Letter, db_path=db, flow_name="letters")
+    with pytest.raises(DefinitionError, match=r"schedule 'bad': .*'too'"):
+        flow.schedule("bad", "0 * * * *", {"too": "Ann"})
+    with pytest.raises(DefinitionError, match=r"schedule 'tick': .*'lock'"):
+        counting(db, "tick", "0 * * * *", {"lock": threading.Lock()})
+
+
+def test_a_schedule_that_cannot_be_followed_stops_nothing_else(
     db: WorkflowDB, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told with its traceback, and everything else goes on."""
-    flow = counting(db, "tick", "0 * * * *", {"lock": threading.Lock()})
-    Worker(flow).run(until_idle=True)
+    """The worker names it once, with the reason; the other schedules of its flow go on."""
+    flow = Flow(Count(), db_path=db, flow_name="count", inputs=key("count"))
+    flow.schedule("bad", "0 * * * *").schedule("good", "0 * * * *", {"count": 1})
+    worker = Worker(flow)
+    worker.run(until_idle=True)
     clock(NOON + timedelta(hours=1))
-    run_id = flow.submit(run_id="other")
-    Worker(flow).run(until_idle=True)
-    assert runs(db) == [run_id]
-    assert "the schedules of flow 'count'" in caplog.text
+    run_id = flow.submit({"count": 7}, run_id="other")
+    worker.run(until_idle=True)
+    clock(NOON + timedelta(hours=2))
+    worker.run(until_idle=True)
+    good = [f"count.good.20261129T{hour}0000Z" for hour in (13, 14)]
+    assert sorted(runs(db)) == sorted([run_id, *good])
+    assert caplog.text.count("schedule 'bad' of flow 'count' has no run") == 1
+    assert "MissingInputError" in caplog.text
+    with pytest.raises(MissingInputError):
+        flow.submit_due()

@@ -251,6 +251,20 @@ def test_an_untyped_flow_runs_as_ever() -> None:
     assert [one.code for one in Flow(lost).validate()] == ["PF104"]
 
 
+def test_actions_that_a_class_names_are_proved_before_a_run() -> None:
+    """``Node[..., ..., Literal[...]]`` is an annotation, though ``post`` has none of its own."""
+
+    class Says(Node[str, str, Literal["done"]]):
+        def post(self, store, prepared, result):  # type: ignore[no-untyped-def]
+            return "done"
+
+    first = Says()
+    first.then("other", Node())  # type: ignore[arg-type]
+    assert "PF102" in codes(Flow(first))
+    with pytest.raises(FlowValidationError, match="PF102"):
+        Flow(first).run({})
+
+
 def test_a_resumed_run_is_validated_from_its_node() -> None:
     """``resume_from`` needs what the nodes from there on read, and nothing else."""
     flow = Flow(start=summarise, schema=Article).then(summarise, publish)
