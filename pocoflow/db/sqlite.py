@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -19,17 +18,16 @@ from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate,
 from pocoflow.db.names import refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.port import Cursor, Parameters, Record, Transaction
+from pocoflow.db.postgres import refuse_other_names
 from pocoflow.db.rows import checked
 from pocoflow.db.shield import Shield
-from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError, DefinitionError
+from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import OwnLogger
 
 _log = OwnLogger("db")
 
 LOG_LIMIT = 16 << 20
 """A log that a slow reader made larger than so many bytes is cut to that when it begins anew."""
-
-_URL = re.compile(r"[a-zA-Z][\w+.-]+://?/?")
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
@@ -64,11 +62,7 @@ class SQLiteConnection(Connection):
         read_only: bool,
     ) -> None:
         self.label = os.fspath(path)
-        if (url := _URL.match(self.label)) is not None:
-            raise DefinitionError(
-                "a database is named by the path of its file, not by a URL such as "
-                f"{self.label!r}: write {self.label[url.end() :]!r}"
-            )
+        refuse_other_names(self.label)
         # Without links, as SQLite follows them to put its log beside the file itself.
         self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
         self._log = f"{self.file}-wal"

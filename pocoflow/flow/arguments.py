@@ -72,7 +72,12 @@ def check_database(given: object) -> None:
         DefinitionError: It is neither a path nor a ``WorkflowDB``.
     """
     if isinstance(given, str | os.PathLike):
-        is_one = bool(os.fspath(given))
+        text = str(os.fspath(given))
+        is_one = bool(text)
+        if ":/" in text or "=" in text:
+            from pocoflow.db.postgres import refuse_other_names
+
+            refuse_other_names(given)
     else:
         from pocoflow.db import WorkflowDB
 

@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 from streamlit import config
 
-from pocoflow.db.postgres import is_server, without_password
+from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.flow.flow import Flow
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.guard import is_own
@@ -49,6 +49,7 @@ def render_workflow_monitor(
         key: Tells several monitors of one page apart; made from the path by default.
         answers: Whether questions that runs ask can be answered here.
     """
+    refuse_other_names(db_path)
     path = os.fspath(db_path)
     if is_server(path):
         path = without_password(path)

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pocoflow.db.postgres import is_server, without_password
+from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest, escape
@@ -84,6 +84,10 @@ _variables: dict[str, str] = {}
 
 
 def _database(text: str) -> str:
+    try:
+        refuse_other_names(text)
+    except DefinitionError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
     return without_password(text) if is_server(text) else text
 
 

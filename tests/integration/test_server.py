@@ -175,9 +175,29 @@ def test_a_user_that_may_only_read_is_enough_to_look(server: Server) -> None:
         assert db.load_checkpoint("r", 1)["n"] == 2
     with (
         WorkflowDB(server.url("shown", user="reader")) as db,
-        pytest.raises(DatabaseFileError, match="does not allow"),
+        pytest.raises(
+            DatabaseFileError,
+            match=r"does not allow.*GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA",
+        ),
     ):
         db.create_run("s")
+
+
+def test_who_may_not_use_the_schema_is_told_how_that_is_granted(server: Server) -> None:
+    """The schema, the user and the statement are named, and the statement helps."""
+    with WorkflowDB(server.url("closed")) as db:
+        db.create_run("r")
+    server.execute("CREATE ROLE outsider LOGIN")
+    url, grant = server.url("closed", user="outsider"), "GRANT USAGE ON SCHEMA closed TO outsider"
+    for read_only in (True, False):
+        with pytest.raises(DatabaseFileError, match="user 'outsider'") as caught:
+            WorkflowDB(url, read_only=read_only)
+        assert grant.replace("closed", '"closed"').replace("outsider", '"outsider"') in str(
+            caught.value
+        )
+    server.execute(grant, "GRANT SELECT ON ALL TABLES IN SCHEMA closed TO outsider")
+    with WorkflowDB(url, read_only=True) as db:
+        assert row_of(db, "r")["run_id"] == "r"
 
 
 def test_a_schema_is_made_once_by_many_that_begin_at_once(server: Server) -> None:
@@ -385,6 +405,13 @@ def test_a_writer_that_takes_too_long_is_told(server: Server) -> None:
         "postgresql://ann:s3cret@127.0.0.1:1/runs?sslpassword=s3cret",
         "postgresql://ann:s3cr/s3cret@[::1/runs",
         "postgresql://ann:s3cret@127.0.0.1:s3cret/runs",
+        "postgresql://ann:x@s3cret@127.0.0.1:1/runs",
+        "postgresql://ann:x/s3cret@127.0.0.1:1/runs",
+        "postgresql://ann:1?a=s3cret@127.0.0.1:1/runs",
+        "postgresql://ann:s3cret%@127.0.0.1:1/runs",
+        "postgresql://ann@127.0.0.1:1/runs?password=x&s3cret",
+        "postgresql://ann@127.0.0.1:1/runs?pass%77ord=s3cret",
+        "postgresql://ann:s3cret@127.0.0.1:1/runs?sslmod=x",
     ],
 )
 def test_a_password_is_shown_nowhere(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -411,6 +438,80 @@ def test_a_database_with_a_password_is_found_by_what_is_shown(server: Server) ->
             assert row_of(again, "r")["run_id"] == "r"
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://ann:x@y@h/runs", "the user or the password is wrong.*%40 for @"),
+        ("postgresql://ann:x/y@h/runs", "the user or the password is wrong.*%2F for /"),
+        ("postgresql://ann@h:abc/runs", "the host or the port is wrong"),
+        ("postgresql://ann@h/50%", "the name of the database is wrong.*%25 for %"),
+        ("postgresql://ann@h/runs?sslmod=x", "the parameter 'sslmod', which.*'sslmode'"),
+        ("postgresql://h/runs?options=-csearch_path=a", "the parameter 'options' is.*%3D for ="),
+    ],
+)
+def test_the_part_of_a_url_that_cannot_be_read_is_named(url: str, told: str) -> None:
+    """With how its special characters are written."""
+    with pytest.raises(DatabaseError, match=told):
+        WorkflowDB(url)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "postgress://ann:s3cret@db/work",
+        "POSTGRESQL://ann:s3cret@db/work",
+        "postgresql+psycopg://ann:s3cret@db/work",
+        "mysql://ann:s3cret@db/work",
+        "sqlite://ann:s3cret@db/work",
+        " postgresql://ann:s3cret@db/work",
+        "DATABASE=postgresql://ann:s3cret@db/work",
+        Path("postgresql://ann:s3cret@db/work"),
+        "host=127.0.0.1 user=ann password=s3cret dbname=work",
+        "dbname = work password = s3cret",
+        "work password='s3cret'",
+    ],
+)
+def test_what_names_no_database_is_refused_and_not_shown(
+    name: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other URLs, and pairs as libpq takes them, make no file; the URL of a server is shown."""
+    monkeypatch.chdir(tmp_path)
+    acts: list[Callable[[], object]] = [
+        lambda: WorkflowDB(name),
+        lambda: Flow(Node(), db_path=name),
+        lambda: Flow(Node()).using(db_path=name),
+    ]
+    for act in acts:
+        with pytest.raises(DefinitionError, match="postgresql://user@host:port/database") as caught:
+            act()
+        assert "s3cret" not in "".join(traceback.format_exception_only(caught.value))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pocoflow", "runs", "list", "--db", str(name)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "postgresql://user@host" in ran.stderr
+    assert "s3cret" not in ran.stderr + ran.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_that_is_refused_replaces_none_that_was_right() -> None:
+    """The URL without one still names the database that was opened; and why is told."""
+    with running("-c fsync=off", access="scram-sha-256") as guarded:
+        right = guarded.url("a").replace("tester@", f"tester:{guarded.password}@")
+        wrong, bare = right.replace(guarded.password, "s3cret"), guarded.url("a")
+        with WorkflowDB(right) as db:
+            db.create_run("r")
+        with pytest.raises(DatabaseFileError, match="correct the user or the password") as caught:
+            WorkflowDB(wrong)
+        assert "s3cret" not in str(caught.value)
+        with WorkflowDB(bare) as db:
+            assert row_of(db, "r")["run_id"] == "r"
+
+
 def test_what_has_to_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without psycopg, the extra is named that brings it."""
     for name in [one for one in sys.modules if one.startswith("pocoflow.db.postgres.")]:
@@ -424,8 +525,10 @@ def test_a_lease_is_of_a_server(tmp_path: Path) -> None:
     """On a file it has no meaning, and is refused."""
     with pytest.raises(DefinitionError, match="for a PostgreSQL server"):
         WorkflowDB(tmp_path / "runs.db", lease=5)
-    with pytest.raises(DefinitionError, match=r"at least 0\.1"):
-        WorkflowDB("postgresql:///runs", lease=0)
+    wrong: Any
+    for wrong in (0, "60", True):
+        with pytest.raises(DefinitionError, match=r"at least 0\.1"):
+            WorkflowDB("postgresql:///runs", lease=wrong)
 
 
 def test_a_connection_that_the_server_ends_is_opened_again(server: Server) -> None:

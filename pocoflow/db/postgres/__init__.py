@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DatabaseFileError, DefinitionError
 
 if TYPE_CHECKING:
     from pocoflow.db.connection import Connection
@@ -18,13 +20,26 @@ UNREADABLE = "postgresql://..."
 """What is shown of a URL that cannot be read."""
 
 _SERVER = re.compile(r"postgres(ql)?://")
+_URL = re.compile(r"\W*[a-zA-Z][\w+.-]+:/|.*?://", re.DOTALL)
+_OF_FILES = ("file", "sqlite", "sqlite3")
 
+_SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key"} | {
+    "oauth_client_secret"
+}
+_WORDS = (
+    "host|hostaddr|port|dbname|user|password|passfile|service|servicefile|options|"
+    "application_name|connect_timeout|channel_binding|require_auth|target_session_attrs|"
+    "client_encoding|gss\\w+|krbsrvname|ssl\\w+|requiressl|keepalives\\w*|tcp_user_timeout"
+)
+_PAIRS = re.compile(rf"(?i)\s*({_WORDS})\s*=|.*\bpassword\s*=", re.DOTALL)
+"""What libpq reads as ``key=value``."""
 
 _HOST = r"(\[[^]]*]|[^:/@?,]*)(:\d*)?"
-_READABLE = re.compile(rf"([^@?:/]*@)?{_HOST}(,{_HOST})*(/[^@?]*)?")
-_SECRETS = re.compile(r"(?i)(^|&)(password|sslpassword)=[^&]*")
+_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*")
+_NOT_ENCODED = re.compile("%(?![0-9a-fA-F]{2})|%00")
 
 _urls: dict[str, str] = {}
+_opened: dict[str, str] = {}
 
 
 def is_server(path: object) -> bool:
@@ -32,19 +47,72 @@ def is_server(path: object) -> bool:
     return isinstance(path, str) and _SERVER.match(path) is not None
 
 
+def refuse_other_names(path: object) -> None:
+    """Refuse what names a database neither by a path nor by the URL of a server; shows no secret.
+
+    Raises:
+        DefinitionError: It is another URL, or what libpq takes in the place of one.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    if not isinstance(text, str) or is_server(path):
+        return
+    if (begin := _URL.match(text)) is not None:
+        scheme, rest = text[: begin.end()].rstrip("/"), text[begin.end() :].lstrip("/")
+        of_file = scheme.lower().partition(":")[0].partition("+")[0] in _OF_FILES
+        if of_file and not set(rest) & set("@?"):
+            raise DefinitionError(
+                "a database is named by the path of its file, not by a URL such as "
+                f"{text!r}: write {rest!r}"
+            )
+        shown = f"{scheme}//" if not set(scheme) & set("@=") else "..."
+        raise DefinitionError(
+            "a database is named by the path of its file, or by the URL of a PostgreSQL server, "
+            f"postgresql://user@host:port/database; {shown!r} is the beginning of neither"
+        )
+    if _PAIRS.match(text):
+        raise DefinitionError(
+            "a PostgreSQL server is named by a URL, not by key=value: write "
+            "postgresql://user@host:port/database?key=value; a file of such a name is given with "
+            "its folder, as in ./user=ann"
+        )
+
+
 def without_password(url: str) -> str:
     """The URL of a server as it may be shown; in this process it names the server as before."""
-    scheme, _, rest = url.partition("://")
-    main, mark, query = rest.partition("?")
-    who, at, where = main.rpartition("@")
-    shown = f"{who.partition(':')[0]}{at}{where}"
-    kept = _SECRETS.sub("", query).lstrip("&")
-    shown = f"{scheme}://{shown}{mark if kept else ''}{kept}"
-    if not _READABLE.fullmatch(shown.partition("://")[2].partition("?")[0]):
+    if wrong_part(url):
         shown = UNREADABLE  # nobody knows what of it is secret
+    else:
+        scheme, _, rest = url.partition("://")
+        main, mark, query = rest.partition("?")
+        who, at, where = main.rpartition("@")
+        kept = "&".join(one for one in query.split("&") if _key(one) not in _SECRETS)
+        shown = f"{scheme}://{who.partition(':')[0]}{at}{where}{mark if kept else ''}{kept}"
     if shown != url:
         _urls[shown] = url
     return shown
+
+
+def wrong_part(url: str) -> str:
+    """Which part of the URL of a server cannot be read, or ``""``; nothing secret is in that."""
+    main, _, query = url.partition("://")[2].partition("?")
+    who, at, where = main.rpartition("@")
+    hosts, _, name = where.partition("/")
+    is_cut = "@" in query and hosts != "" and not at and name == ""  # by a ? of the password
+    if is_cut or set(who) & set("@/") or _NOT_ENCODED.search(who):
+        return "the user or the password"
+    if not _HOSTS.fullmatch(hosts) or _NOT_ENCODED.search(hosts):
+        return "the host or the port"
+    if "@" in name or _NOT_ENCODED.search(name):
+        return "the name of the database"
+    for one in query.split("&") if query else ():
+        if one.count("=") != 1 or _NOT_ENCODED.search(one):
+            is_known = re.fullmatch(_WORDS, _key(one)) is not None
+            return f"the parameter {_key(one)!r}" if is_known else "a parameter"
+    return ""
+
+
+def _key(parameter: str) -> str:
+    return unquote(parameter.partition("=")[0]).lower()
 
 
 def url_of(shown: str) -> str:
@@ -62,8 +130,10 @@ def open_server(
         DatabaseFileError: It is not there, or refuses this user.
         DatabaseError: The server cannot be reached, or refuses it.
     """
+    given: object = lease
     seconds = LEASE if lease is None else lease
-    if not 0.1 <= seconds < float("inf"):
+    is_number = given is None or (isinstance(given, int | float) and not isinstance(given, bool))
+    if not is_number or not 0.1 <= seconds < float("inf"):
         raise DefinitionError(f"WorkflowDB(lease={lease!r}): seconds, at least 0.1")
     try:
         import psycopg  # noqa: F401 - to say so if it is not there
@@ -76,10 +146,17 @@ def open_server(
     from pocoflow.db.postgres.server import ServerConnection
 
     shown = without_password(url)
-    connection = ServerConnection(
-        (url_of(url), shown),
-        synchronous=synchronous,
-        busy_timeout=busy_timeout,
-        read_only=read_only,
-    )
+    whole = url_of(url)
+    try:
+        connection = ServerConnection(
+            (whole, shown),
+            synchronous=synchronous,
+            busy_timeout=busy_timeout,
+            read_only=read_only,
+        )
+    except DatabaseFileError:
+        if shown in _opened:  # a wrong password takes the place of none that was right
+            _urls[shown] = _opened[shown]
+        raise
+    _opened[shown] = whole
     return connection, Leases(connection, seconds)

@@ -17,7 +17,7 @@ from pocoflow.db import forks
 from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Parameters, Record, Transaction, UnwrittenError
-from pocoflow.db.postgres import UNREADABLE
+from pocoflow.db.postgres import wrong_part
 from pocoflow.db.postgres.dialect import MUST_WRITE
 from pocoflow.db.postgres.listener import Listener, channel_of
 from pocoflow.db.postgres.pipeline import Outcome, Pipeline
@@ -30,6 +30,7 @@ from pocoflow.errors import (
     DatabaseLostError,
     DefinitionError,
 )
+from pocoflow.messages import closest
 
 _abandoned: list[Pipeline] = []
 
@@ -55,8 +56,9 @@ FROM pf_run AS r WHERE r.run_no = ? FOR NO KEY UPDATE
 """
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _LAYOUT = """
-SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = 'pf_layout'
+SELECT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = n.oid AND relname = 'pf_layout'),
+    has_schema_privilege(n.oid, 'USAGE'), current_user
+FROM pg_namespace AS n WHERE n.nspname = %s
 """
 
 
@@ -79,18 +81,19 @@ class ServerConnection(Connection):
         self, where: tuple[str, str], *, synchronous: str, busy_timeout: float, read_only: bool
     ) -> None:
         url, label = where
-        try:
-            self._info = {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
-            is_readable = label != UNREADABLE
-        except psycopg.ProgrammingError:
-            is_readable = False
-        if not is_readable:
-            # Its text would show what is wrong, a password perhaps.
+        wrong = wrong_part(url)
+        if not wrong:
+            try:
+                self._info = {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
+            except psycopg.ProgrammingError:
+                # Its text would show what is wrong, a password perhaps.
+                wrong = _unknown_parameter(label)
+        if wrong:
             raise DatabaseError(
-                "the URL of the PostgreSQL server cannot be read: write "
-                "postgresql://user@host:port/database; special characters of names and passwords "
-                "are percent-encoded"
-            ) from None
+                f"the URL of the PostgreSQL server cannot be read: {wrong} is wrong. Write "
+                "postgresql://user@host:port/database?parameter=value, with special characters "
+                "percent-encoded: %40 for @, %2F for /, %3A for :, %3F for ?, %3D for =, %25 for %"
+            )
         self.label = label
         self.read_only = read_only
         self.alone = threading.RLock()
@@ -172,7 +175,16 @@ class ServerConnection(Connection):
             raise DatabaseFileError(
                 f"database {self.label} is of PostgreSQL {version}; 14 or newer is needed"
             )
-        if connection.execute(_LAYOUT, (self._schema,)).fetchone() is None:
+        found = connection.execute(_LAYOUT, (self._schema,)).fetchone()
+        is_made, is_allowed, user = found or (False, True, "")
+        if not is_allowed:
+            name = composed.Identifier(self._schema).as_string(connection)
+            raise DatabaseFileError(
+                f"database {self.label} does not allow user {user!r} to use its schema "
+                f"{self._schema!r}; who owns it executes GRANT USAGE ON SCHEMA {name} TO "
+                f"{composed.Identifier(user).as_string(connection)}, and grants the tables likewise"
+            )
+        if not is_made:
             if self.read_only:
                 raise DatabaseFileError(
                     f"database {self.label} is empty: no flow has written to it yet"
@@ -189,12 +201,10 @@ class ServerConnection(Connection):
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         with connection.transaction():
             connection.execute(lock, (f"pocoflow {self._schema}",))
-            if connection.execute(_LAYOUT, (self._schema,)).fetchone() is not None:
+            there = connection.execute(_LAYOUT, (self._schema,)).fetchone()
+            if there is not None and there[0]:
                 return  # somebody else has made it meanwhile
-            there = connection.execute(
-                "SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,)
-            )
-            if there.fetchone() is None:
+            if there is None:
                 name = composed.Identifier(self._schema)
                 connection.execute(composed.SQL("CREATE SCHEMA {}").format(name))
             text = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
@@ -347,9 +357,29 @@ class ServerConnection(Connection):
         for kind, meaning in _MEANINGS.items():
             if isinstance(exc, kind):
                 return DatabaseFileError(f"database {self.label} {meaning} ({text})")
+        if isinstance(exc, errors.InsufficientPrivilege):
+            return DatabaseFileError(
+                f"database {self.label} does not allow that to this user ({text}); "
+                f"who owns it executes {self._grant(text)}"
+            )
         if isinstance(exc, psycopg.OperationalError):
+            for said, advice in _REFUSALS.items():
+                if said in text:
+                    return DatabaseFileError(
+                        f"database {self.label}: the server refuses the connection ({text}); "
+                        f"{advice}"
+                    )
             return DatabaseLostError(f"database {self.label} cannot be reached ({text})")
         return DatabaseError(f"database {self.label}: {text}")
+
+    def _grant(self, text: str) -> str:
+        """The statement that allows what was refused; ``ROLE`` stands for the user."""
+        if "for database" in text:
+            return "GRANT CREATE ON DATABASE ... TO ROLE, or makes the schema for it"
+        if "for schema" in text:
+            return f"GRANT USAGE, CREATE ON SCHEMA {self._schema} TO ROLE"
+        rights = "SELECT" if self.read_only else "SELECT, INSERT, UPDATE, DELETE"
+        return f"GRANT {rights} ON ALL TABLES IN SCHEMA {self._schema} TO ROLE"
 
 
 _OLDEST = 140000
@@ -360,8 +390,27 @@ _LOOKS = 20
 _MEANINGS: dict[type[Exception], str] = {
     errors.DiskFull: "cannot grow: the disk of the server is full",
     errors.ReadOnlySqlTransaction: "is read-only",
-    errors.InsufficientPrivilege: "does not allow that to this user",
 }
+
+_REFUSALS = {
+    "password authentication failed": "correct the user or the password",
+    "no password supplied": "give a password: in ~/.pgpass, in PGPASSWORD or in the URL",
+    "pg_hba.conf": "pg_hba.conf of the server says which users may come from which hosts, and how",
+    "does not exist": "correct the name, or make it on the server",
+    "is not permitted to log in": "ALTER ROLE ... LOGIN allows it",
+    "permission denied for database": "GRANT CONNECT ON DATABASE ... TO ROLE allows it",
+}
+"""What a server says of whom it does not let in, and what to do; its errors have no code then."""
+
+
+def _unknown_parameter(shown: str) -> str:
+    """The first parameter of a URL without its password that libpq does not know."""
+    known = [one.keyword.decode() for one in psycopg.pq.Conninfo.get_defaults()]
+    for one in shown.partition("?")[2].split("&"):
+        key = one.partition("=")[0]
+        if key and key not in known:
+            return f"the parameter {key!r}, which libpq does not know{closest(key, known)},"
+    return "a part of it"
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
