@@ -36,13 +36,9 @@ class Server:
     Args:
         folder: The folder.
         options: More options of ``postgres``.
-        access: How whoever connects says who he is.
     """
 
-    password = "pw-4711"
-    """That of ``tester``, if one is asked for."""
-
-    def __init__(self, folder: Path, options: str = _FAST, access: str = "trust") -> None:
+    def __init__(self, folder: Path, options: str = _FAST) -> None:
         binaries = found()
         assert binaries is not None
         self._binaries, self.folder, self._options = binaries, folder, options
@@ -52,9 +48,7 @@ class Server:
             owner = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
             self._user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
             os.chown(folder, owner.pw_uid, owner.pw_gid)
-        (folder / "password").write_text(self.password, encoding="utf-8")
-        user = ("-U", "tester", "-A", access, "--pwfile", "password")
-        self._do("initdb", "-D", "data", *user, "--no-sync", "-E", "UTF8")
+        self._do("initdb", "-D", "data", "-U", "tester", "-A", "trust", "--no-sync", "-E", "UTF8")
         self.start()
 
     def _do(self, program: str, *arguments: str) -> None:
@@ -96,11 +90,11 @@ class Server:
 
 
 @contextmanager
-def running(options: str = _FAST, access: str = "trust") -> Iterator[Server]:
+def running(options: str = _FAST) -> Iterator[Server]:
     """A server, which is stopped in the end."""
     folder = Path(tempfile.mkdtemp(prefix="pf-"))
     try:
-        server = Server(folder, options, access)
+        server = Server(folder, options)
         try:
             yield server
         finally:
