@@ -30,7 +30,8 @@ def call_away(
     """
     executors, context = run.executors, current.get()
     assert executors is not None  # one of them gave this
-    trip = executors.trip(gives, _letter(run, place, context), given)
+    objects = _given(run, context)
+    trip = executors.trip(gives, _letter(run, place, context), given, objects)
     calls = (trip.begin, trip.finish, trip.is_quick, trip.give_up)
     reply, result, error = yield Away(*calls, run.context.cancellation)
     yield from _take_over(run, context, place, reply, error, inline)
@@ -39,6 +40,13 @@ def call_away(
     for number, text in reply.variables:
         executors.variables[number][0].set(codec.loads(text))
     return result
+
+
+def _given(run: Line, context: RunContext) -> dict[Any, object]:
+    """The resources that the run was given, without those that it has opened."""
+    while run.parent is not None:
+        run = run.parent
+    return {one: thing for one, thing in context.resources.items() if one not in run.opens}
 
 
 def _letter(run: Line, place: GraphNode, context: RunContext) -> Letter:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.envelopes import Letter, Reply
-from pocoflow.errors import DecodeError, DefinitionError, ExecutorError, NotStorableError
+from pocoflow.errors import (
+    DecodeError,
+    DefinitionError,
+    ExecutorError,
+    NotStorableError,
+    ResourceError,
+)
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.references import Reference, refer, refer_to_variable, state_of
 from pocoflow.logging import OwnLogger
@@ -22,8 +29,8 @@ from pocoflow.values.failures import add_note
 
 _log = OwnLogger("flow")
 
-Serve = Callable[[Letter, str], Reply]
-"""The function that executors are given."""
+Serve = Callable[[Letter, str, Mapping[Any, object]], Reply]
+"""The function that executors are given; the resources are empty but in this process."""
 
 
 _LONG = 10_000
@@ -75,6 +82,25 @@ class Executors:
                         found.setdefault(key, label(place.name, path))
         return found
 
+    def refuse_given(self, graph: Graph, given: Mapping[Any, object]) -> None:
+        """Refuse a run that was given a resource which an executor cannot be given.
+
+        Raises:
+            ResourceError: A node whose ``exec`` is called in another process takes one.
+        """
+        for path, level in graph.levels() if given else ():
+            for place in level.nodes.values():
+                gives = self.of(place) if place.reachable and place.inner is None else None
+                found = () if gives is None else declared(place.node)
+                wrong = [one for one in found if one in given]
+                if gives is not None and wrong and not _is_here(_executor(gives)):
+                    raise ResourceError(
+                        f"resources={{{wrong[0]!r}: ...}} cannot be sent to the executor that "
+                        f"calls exec of node {label(place.name, path)!r}, which would open its "
+                        "own by open= of the key: leave it out; or, as in a test, call exec by a "
+                        "ThreadPoolExecutor, or in the process of the run, executor='here'"
+                    )
+
     def reference(self, place: GraphNode) -> tuple[Reference, Mapping[str, Any]]:
         """Under which name a node is found elsewhere, and what it has of its own.
 
@@ -100,9 +126,11 @@ class Executors:
                 "process, and calls that; deploy both together"
             )
 
-    def trip(self, gives: GivesExecutor, letter: Letter, given: Any) -> Trip:
-        """A call of ``exec`` that is to be made."""
-        return Trip(self._serve, gives, letter, given)
+    def trip(
+        self, gives: GivesExecutor, letter: Letter, given: Any, objects: Mapping[Any, object]
+    ) -> Trip:
+        """A call of ``exec`` that is to be made, with the resources that the run was given."""
+        return Trip(self._serve, gives, letter, given, objects)
 
 
 def sendable(node: str, what: str, value: object) -> str:
@@ -128,11 +156,19 @@ class Trip:
         gives: The executor, or what gives it.
         letter: What the worker is told of the run.
         given: What ``exec`` is called with.
+        objects: The resources that the run was given, for threads of this process.
     """
 
-    def __init__(self, serve: Serve, gives: GivesExecutor, letter: Letter, given: Any) -> None:
+    def __init__(
+        self,
+        serve: Serve,
+        gives: GivesExecutor,
+        letter: Letter,
+        given: Any,
+        objects: Mapping[Any, object],
+    ) -> None:
         self._serve, self._gives = serve, gives
-        self._letter, self._given = letter, given
+        self._letter, self._given, self._objects = letter, given, objects
         self._is_given_up = False
         self._future: Future[Reply | BaseException] = Future()
 
@@ -189,8 +225,9 @@ class Trip:
         gives = self._gives
         for is_last in (False, True):
             executor = _executor(gives)
+            objects = self._objects if _is_here(executor) else {}
             try:
-                return executor.submit(self._serve, self._letter, given)
+                return executor.submit(self._serve, self._letter, given, objects)
             except Exception as exc:
                 _forget(gives, executor)
                 if is_last or isinstance(gives, Executor):
@@ -247,6 +284,14 @@ def _outcome(done: Future[Reply]) -> Reply | BaseException:
 _guard = threading.Lock()
 _given: dict[Callable[[], Executor], Executor] = {}
 """What functions have given in this process."""
+
+
+_INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
+
+
+def _is_here(executor: Executor) -> bool:
+    """Whether it calls in threads of this process, which have its objects."""
+    return isinstance(executor, ThreadPoolExecutor) and not isinstance(executor, _INTERPRETERS)
 
 
 def _executor(gives: GivesExecutor) -> Executor:

@@ -30,18 +30,19 @@ from pocoflow.graph.references import Reference
 from pocoflow.graph.unfinished import ALONE, Begun, Called, Unfinished
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.resources import declared
+from pocoflow.nodes.resources import NO_RESOURCES, declared
 from pocoflow.nodes.spending import Account, Amounts, Budget, Spent
 from pocoflow.values.exceptions import Thrown
 from pocoflow.values.failures import add_note
 
 
-def serve(letter: Letter, given: str) -> Reply:
+def serve(letter: Letter, given: str, objects: Mapping[Any, object] = NO_RESOURCES) -> Reply:
     """Call ``exec`` of a node in this process.
 
     Args:
         letter: Which node, and what is to be known of the run.
         given: What ``exec`` is called with, as text.
+        objects: Resources that are not opened here, as this is the process of the run.
 
     Returns:
         What came of it; also what went wrong before or after it.
@@ -51,7 +52,7 @@ def serve(letter: Letter, given: str) -> Reply:
         node = letter.reference.find({})
         if letter.state:
             node = letter.reference.find(codec.loads(letter.state))
-        return _Work(letter, _place(letter.node, node)).do(codec.loads(given))
+        return _Work(letter, _place(letter.node, node), objects).do(codec.loads(given))
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         return Reply(error=_thrown(exc))
 
@@ -129,6 +130,7 @@ class _Work:
 
     letter: Letter
     place: GraphNode
+    objects: Mapping[Any, object]
     emitted: list[str] = field(default_factory=list)
     records: list[logging.LogRecord] = field(default_factory=list)
     spent: list[Amounts] = field(default_factory=list)
@@ -138,7 +140,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         letter = self.letter
-        self.opens = declared(self.place.node)
+        self.opens = tuple(one for one in declared(self.place.node) if one not in self.objects)
         self.context = self._context()
         names = (*letter.path, letter.node)
         around = ((0, names), (0, ()))
@@ -212,7 +214,7 @@ class _Work:
 
     def _context(self) -> RunContext:
         letter = self.letter
-        context = RunContext(*letter.run, Cancellation())
+        context = RunContext(*letter.run, Cancellation(), self.objects)
         context.node, context.path, context.step = letter.node, letter.path, letter.step
         context.branches, context.count = letter.branches, letter.number
         context.attempt, context.item, context.mark = letter.attempt, letter.item, letter.mark

@@ -1267,6 +1267,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         executors = self._executors_of(graph)
         wanted = graph.resources if executors is None else executors.resources(graph)
         objects, opens = check_resources(resources, wanted)
+        if executors is not None:
+            executors.refuse_given(graph, objects)
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
@@ -1400,6 +1402,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         executors = self._executors_of(graph)
         wanted = graph.resources if executors is None else executors.resources(graph)
         objects, opens = check_resources(resources, wanted)
+        if executors is not None:
+            executors.refuse_given(graph, objects)
         database = self._database_of(run_id)
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from pydantic import BaseModel
 
 from pocoflow import AskNode, Flow, Node, Parallel, Store, Subflow, context, fields, node, resource
-from pocoflow.errors import DefinitionError, FlowValidationError
+from pocoflow.errors import DefinitionError, FlowValidationError, ResourceError
 from pocoflow.nodes.settings import where_to
 
 
@@ -171,6 +172,60 @@ def test_what_cannot_be_sent_is_told_before_the_run(bad: Any, said: str, severit
         with pytest.raises(FlowValidationError, match="PF407"):
             Flow(one, executor=ThreadPoolExecutor).run({"text": ""}, resources={bare: Client()})
     assert found(one, None) == []
+
+
+@node(writes=S.text)
+def name_of(client: Client = made) -> str:
+    """Of the class of the client that it gets."""
+    return type(client).__name__
+
+
+class NamesMade(Node):
+    resources = (made,)
+
+    def exec(self, _: Any) -> str:
+        return type(context()[made]).__name__
+
+    def post(self, store: Store[State], _: Any, name: str) -> None:
+        store["text"] = name
+
+
+class StandIn(Client):
+    """Given by a test; nobody opens it."""
+
+    def __enter__(self) -> Self:
+        raise AssertionError("opened")
+
+
+@pytest.mark.parametrize("first", [name_of, NamesMade()], ids=lambda one: one.name)
+@pytest.mark.parametrize("branched", [False, True])
+def test_a_stand_in_is_used_by_threads_of_this_process(first: Any, branched: bool) -> None:
+    """What a run was given is used as it is; without one, each call opens its own."""
+    with ThreadPoolExecutor(1) as pool:
+        for executor in (pool, lambda: pool):
+            inner = Flow(first, schema=State)
+            start: Any = Parallel(inner, name="both") if branched else inner
+            flow = Flow(start, schema=State, executor=executor)
+            assert flow.run(State(), resources={made: StandIn()})["text"] == "StandIn"
+            assert flow.run(State())["text"] == "Client"
+
+
+@pytest.mark.parametrize("first", [name_of, NamesMade()], ids=lambda one: one.name)
+def test_a_stand_in_that_cannot_travel_is_refused_before_the_run(first: Any) -> None:
+    """Otherwise a test that gives one would call the real service; the advice, followed, helps."""
+    with ProcessPoolExecutor(1) as pool:
+        flow = Flow(first, schema=State, executor=pool)
+        with pytest.raises(ResourceError, match=f"'made': Client.*exec of node {first.name!r}"):
+            flow.run(State(), resources={made: StandIn()})
+
+
+def test_a_stand_in_is_refused_in_a_resume(tmp_path: Path) -> None:
+    """As in a new run."""
+    with ProcessPoolExecutor(1) as pool:
+        flow = Flow(name_of, schema=State, executor=pool, db_path=tmp_path / "runs.db")
+        run_id = flow.submit(State())
+        with pytest.raises(ResourceError, match="cannot be sent to the executor"):
+            flow.resume(run_id, resources={made: StandIn()})
 
 
 def test_a_flow_of_classic_nodes_is_stopped_for_that_alone() -> None:
