@@ -8,6 +8,7 @@ from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,
     add_relocations,
+    add_resources,
     load_resources,
     owner_of_runs,
 )
@@ -24,12 +25,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN_ID", help="the run, by its whole id")
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
     add_database(parser, "the database (that of the flow)")
-    parser.add_argument(
-        "--resources",
-        metavar="TARGET",
-        help="the resources of the run, a dict or a function that makes one: module:name or "
-        "path/file.py:name",
-    )
+    add_resources(parser)
     add_relocations(parser)
     parser.set_defaults(execute=carry_on)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from typing import Any
+
+from typing_extensions import Unpack
 
 from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.database import RUN_HELP, command, find_run
@@ -13,10 +14,13 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
+from pocoflow.flow.starting import ResumeKeywords
 from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,
     add_relocations,
+    add_resources,
+    load_resources,
     owner_of_runs,
     remedies,
 )
@@ -48,6 +52,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         default=[],
         help='a node that has another name now, or {"OLD": "NEW"}; may be repeated',
     )
+    add_resources(parser)
     add_relocations(parser)
     parser.set_defaults(execute=resume)
 
@@ -57,7 +62,9 @@ def resume(args: argparse.Namespace) -> int:
     flow = owner_of_runs(args)
     changes, rename = dict(args.set), dict(args.rename)
     run_id = find_run(flow.database, args.run_id)["run_id"]
-    return go_on(flow, run_id, args.flow, args.db, changes=changes, rename=rename)
+    resources = None if args.resources is None else load_resources(args.resources)
+    how = ResumeKeywords(changes=changes, rename=rename, resources=resources)
+    return go_on(flow, run_id, args.flow, args.db, **how)
 
 
 def go_on(
@@ -65,9 +72,7 @@ def go_on(
     run_id: str,
     target: str,
     path: str | None,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    rename: Mapping[str, str] | None = None,
+    **how: Unpack[ResumeKeywords],
 ) -> int:
     """Resume a run of a flow, say how it ended, and return the exit code of that.
 
@@ -76,15 +81,14 @@ def go_on(
         run_id: The run.
         target: Where the flow is, as it was given.
         path: The database, if one was given.
-        changes: As in ``Flow.resume``.
-        rename: Likewise.
+        **how: As in ``Flow.resume``.
 
     Raises:
         CommandError: It has failed, or cannot go on.
     """
     database = flow.database.path
     try:
-        flow.resume(run_id, changes=changes, rename=rename)
+        flow.resume(run_id, **how)
     except RunPaused as exc:
         if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
             raise

@@ -13,7 +13,13 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker
-from pocoflow.views.targets import TARGET_HELP, add_database, load_flow, load_resources
+from pocoflow.views.targets import (
+    TARGET_HELP,
+    add_database,
+    add_resources,
+    load_flow,
+    load_resources,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
         default=at_once,
         help=f"{what} ({at_once})",
     )
-    parser.add_argument(
-        "--resources",
-        metavar="TARGET",
-        help="the resources of the runs, a dict or a function that makes one: module:name or "
-        "path/file.py:name",
-    )
+    add_resources(parser)
     parser.add_argument("--in-all", metavar="N", type=run_count, help="runs at once in all workers")
     parser.add_argument("--per-flow", metavar="N", type=run_count, help="runs at once of each flow")
     parser.add_argument(

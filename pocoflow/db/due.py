@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from pocoflow.db.port import Transaction
 from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DefinitionError, Remedy, ResumeError, RunInterruptedError
+from pocoflow.messages import short
 from pocoflow.nodes.settings import is_time
 
 
@@ -72,6 +73,16 @@ class Reached(NamedTuple):
         return self.in_all or flow_name in self.flows or not held.isdisjoint(labels)
 
 
+def _is_rate(given: object) -> bool:
+    """Whether it is a number of runs and one of seconds."""
+    return (
+        isinstance(given, tuple | list)
+        and len(given) == 2
+        and isinstance(given[1], int | float)
+        and not isinstance(given[1], bool)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How many runs of a database may be at work at once, and how many may begin.
@@ -101,6 +112,15 @@ class Limits:
     begin_within: float = 600.0
 
     def __post_init__(self) -> None:
+        per_label, rates = cast("tuple[object, object]", (self.per_label, self.rates))
+        if not isinstance(per_label, Mapping):
+            told = f"Limits(per_label={short(per_label)})"
+            raise DefinitionError(f"{told}: numbers by labels, as in per_label={{'tenant': 2}}")
+        if not isinstance(rates, Mapping) or not all(map(_is_rate, rates.values())):
+            raise DefinitionError(
+                f"Limits(rates={short(rates)}): numbers and seconds by labels, as in "
+                "rates={'tenant': (10, 60)}, for ten in a minute"
+            )
         counts = {"in_all": self.in_all, "per_flow": self.per_flow}
         counts |= {f"per_label[{key!r}]": count for key, count in self.per_label.items()}
         counts |= {f"rates[{key!r}]": count for key, (count, _) in self.rates.items()}

@@ -84,7 +84,10 @@ WHERE l.key = ? AND l.value = ? AND {is_open};
 
 -- name: open_in_thread
 -- A run that keeps others of its run thread from beginning.
-SELECT run_no, run_id, status FROM pf_run
+SELECT run_no, run_id, status, (
+    SELECT count(*) FROM pf_questions AS q
+    WHERE q.run_no = pf_run.run_no AND q.closed = 0 AND q.answer IS NULL
+) AS unanswered FROM pf_run
 WHERE thread = :thread AND flow_name IN {flows}
     AND {is_open} AND run_no <> :besides
 ORDER BY run_no LIMIT 1;

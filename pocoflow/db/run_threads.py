@@ -176,12 +176,13 @@ def _refuse_open(named: Named, row: Record | None) -> None:
         return
     run_id, status = row["run_id"], row["status"]
     stands = "interrupted" if status == "failed" else status
-    ways = [make(run_id) for make in _REMEDIES.get(stands, ())]
+    ways = [_answer(run_id)] if stands == "paused" and row["unanswered"] else []
+    ways += [_resume(run_id)] if stands != "running" else []
     cancel = f"db.request_cancel({run_id!r})"
     ways.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
     raise ThreadBusyError(
         f"run thread {named.thread!r} has an open run, {run_id!r}, which is {stands}; one run of a "
-        "thread follows the other: wait for it with if_busy='wait', or end it: "
+        "thread follows the other: run(..., if_busy='wait') waits for it; or end it: "
         f"{' or '.join(one.python for one in ways)}",
         run_id=run_id,
         thread=named.thread or "",
@@ -196,10 +197,3 @@ def _resume(run_id: str) -> Remedy:
 
 def _answer(run_id: str) -> Remedy:
     return Remedy("answer it", f"flow.answer({run_id!r}, <reply>)", ("answer", run_id))
-
-
-_REMEDIES: Mapping[str, Sequence[Callable[[str], Remedy]]] = {
-    "interrupted": (_resume,),
-    "queued": (_resume,),
-    "paused": (_answer, _resume),
-}

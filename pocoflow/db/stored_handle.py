@@ -134,6 +134,11 @@ class StoredRunHandle:
         if status == "paused":
             asked = [one.question for one in self._database.get_questions(run_id) if one.is_open]
             text = f"run {run_id!r} waits for {len(asked)} answer{'' if len(asked) == 1 else 's'}"
+            if not asked:
+                text = (
+                    f"run {run_id!r} has its answers, and nobody has gone on with it yet: "
+                    f"flow.resume({run_id!r}) or a worker does"
+                )
             raise RunPaused(text, run_id=run_id, questions=asked)
         if status == "failed":
             told = ": ".join(filter(None, (row["error_type"], row["error_msg"])))

@@ -159,9 +159,14 @@ class WorkflowDB(Questions, Checkpoints, Following):
             check_name("the name of a flow", row["flow_name"])
         cursor = raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row})
         if cursor.rowcount != 1:
+            there = raw.execute(QUERIES["run_by_id"], (row["run_id"],)).fetchone()
+            is_completed = there is not None and there["status"] == "completed"
+            ways = f", or go on with that run: flow.resume({row['run_id']!r})"
             raise RunExistsError(
-                f"database {self.path} has a run {row['run_id']!r} already; use another id, "
-                f"or go on with that run: flow.resume({row['run_id']!r})"
+                f"database {self.path} has a run {row['run_id']!r} already"
+                f"{', which is completed' if is_completed else ''}; use another id"
+                f"{'' if is_completed else ways}; or, if the same run is meant, "
+                "if_exists='join' of run and submit"
             )
         return int(cursor.lastrowid or 0)
 

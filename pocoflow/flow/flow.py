@@ -40,6 +40,7 @@ from pocoflow.errors import (
     NoDatabaseError,
     OtherFlowError,
     PocoflowError,
+    ResourceError,
     RunExistsError,
     RunNotFoundError,
     RunPaused,
@@ -584,7 +585,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         database = self._open_database(self.graph)
         if database is None:
             raise NoDatabaseError(
-                f"flow {self.flow_name!r} keeps no runs: give it a db_path to resume or fork them"
+                f"flow {self.flow_name!r} keeps no runs: give it a db_path to submit, resume or "
+                "fork them, or to have a worker run them"
             )
         return database
 
@@ -1401,12 +1403,16 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         graph = self.graph
         executors = self._executors_of(graph)
         wanted = graph.resources if executors is None else executors.resources(graph)
-        objects, opens = check_resources(resources, wanted)
-        if executors is not None:
-            executors.refuse_given(graph, objects)
         database = self._database_of(run_id)
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
+        try:
+            objects, opens = check_resources(resources, wanted)
+            if executors is not None:
+                executors.refuse_given(graph, objects)
+        except ResourceError:
+            stored.recorder.refuse_completed()
+            raise
         found = stored.reopen(self.flow_name, self._prove)
         *frames, place = found.places
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)

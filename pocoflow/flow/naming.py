@@ -169,13 +169,19 @@ def given_most(given: Mapping[str, int] | None, labels: Mapping[str, str] | None
     Raises:
         DefinitionError: It is no number, or the run has no such label.
     """
-    for key, most in (given or {}).items():
+    counts: object = given or {}
+    if not isinstance(counts, Mapping):
+        raise DefinitionError(
+            f"most_open={short(given)}: a dict of numbers by the keys of labels, as in "
+            "most_open={'user': 20}"
+        )
+    for key, most in counts.items():
         if type(most) is not int or most < 1:
             told = f"most_open={{{key!r}: {short(most)}}}"
             raise DefinitionError(f"{told}: a whole number, 1 or more")
         if key not in (labels or {}):
             raise DefinitionError(f"most_open= counts by label {key!r}, which is not in labels=")
-    return dict(given or {})
+    return dict(counts)
 
 
 def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:

@@ -23,6 +23,8 @@ from pocoflow.errors import (
 )
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
+from pocoflow.messages import short
+from pocoflow.nodes.resources import not_resources
 
 __all__ = ["Limits", "Worker"]
 
@@ -65,7 +67,8 @@ class Worker:
             used.
 
     Raises:
-        DefinitionError: A flow has no database, or another one than the others have.
+        DefinitionError: An argument makes no sense, or a flow has no database, or another one than
+            the others have.
     """
 
     def __init__(
@@ -80,6 +83,17 @@ class Worker:
             raise DefinitionError("Worker() takes the flows whose runs it carries on with")
         if type(concurrency) is not int or concurrency < 1:
             raise DefinitionError(f"Worker(concurrency={concurrency!r}): a whole number, 1 or more")
+        for one in flows:
+            if not isinstance(one, Flow):
+                raise DefinitionError(
+                    f"Worker({short(one)}): takes flows themselves, as in Worker(flow)"
+                )
+        if limits is not None and not isinstance(limits, Limits):
+            raise DefinitionError(
+                f"Worker(limits={short(limits)}): a Limits, as in limits=Limits(in_all=20)"
+            )
+        if resources is not None and not isinstance(resources, Mapping):
+            raise not_resources(resources)
         self.database = flows[0].database
         self.concurrency = concurrency
         self.limits = limits or Limits()

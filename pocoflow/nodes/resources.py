@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args, get_origin
 
-from pocoflow.errors import DefinitionError, Remedy, ResourceError
+from pocoflow.errors import DefinitionError, Gap, Remedy, ResourceError
 from pocoflow.messages import short, type_label
 from pocoflow.store.fields import Reference
 from pocoflow.values.callables import is_generator, unrun
@@ -219,6 +219,8 @@ def check_resources(
     """
     if not given and not wanted:
         return NO_RESOURCES, ()
+    if given is not None and not isinstance(given, Mapping):
+        raise not_resources(given)
     objects = dict(given or {})
     for name, thing in objects.items():
         if not isinstance(name, Resource):
@@ -234,6 +236,14 @@ def check_resources(
                 raise _missing(name, objects, f"node {node!r} asks for")
             opens.append(name)
     return objects, tuple(opens)
+
+
+def not_resources(given: object) -> DefinitionError:
+    """The error for what is no mapping of resources."""
+    return DefinitionError(
+        f"resources={short(given)}: a dict of objects by what resource(Class, name) returned, as "
+        "in resources={client: Client()}"
+    )
 
 
 def check_kind(name: Resource, thing: object, how: str) -> None:
@@ -272,11 +282,16 @@ def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError
             remedies=[Remedy("declare it in the class of the node", "resources = (<key>,)")],
         )
     return ResourceError(
-        f"{who} {name!r}, which the run was not given: pass resources={{key: object}} to run or "
-        f"resume (given: {', '.join(map(repr, given)) or 'none'})",
+        f"{who} {name!r}, which the run was not given: pass resources={{key: object}} to run, "
+        "resume or Worker, or name them to a command with --resources (given: "
+        f"{', '.join(map(repr, given)) or 'none'})",
         remedies=[
             Remedy("give it to a new run", "flow.run(<store>, resources={<key>: <object>})"),
-            Remedy("give it to a stored run", "flow.resume(<run>, resources={<key>: <object>})"),
+            Remedy(
+                "give it to a stored run",
+                "flow.resume(<run>, resources={<key>: <object>})",
+                ("resume", Gap.RUN, Gap.FLOW, "--resources", "MODULE:NAME"),
+            ),
         ],
     )
 

@@ -184,6 +184,16 @@ def add_relocations(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Add what names the resources of runs."""
+    parser.add_argument(
+        "--resources",
+        metavar="TARGET",
+        help="the resources of runs, a dict or a function that makes one: module:name or "
+        "path/file.py:name",
+    )
+
+
 def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
     """The flow that a command acts on stored runs with, with its database.
 

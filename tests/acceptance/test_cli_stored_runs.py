@@ -190,6 +190,7 @@ RESOURCES = """
 from pocoflow import Flow, Node, context, resource
 
 client = resource(dict, "the client")
+given = {client: {"calls": 0}}
 
 
 class Call(Node):
@@ -201,14 +202,17 @@ flow = Flow(Call(), db_path="runs.db", flow_name="call")
 """
 
 
-def test_what_no_command_can_do_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that needs resources is gone on with in Python, and the command says how."""
+def test_resources_of_a_run_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A resume that lacks one says how it is given; a completed run needs none."""
     (folder / "calling.py").write_text(RESOURCES, encoding="utf-8")
     program("-c", "from calling import flow; flow.run_id = 'r'; flow.run({})")
     assert main(["resume", "r", "calling.py:flow"]) == 1
     hint = capsys.readouterr().err.splitlines()[-1]
-    call = "flow.resume(<run>, resources={<key>: <object>})"
-    assert hint == f"give it to a stored run, in Python: {call}"
+    command = "pocoflow resume r calling.py:flow --resources MODULE:NAME"
+    assert hint == f"give it to a stored run: {command}"
+    assert main(["resume", "r", "calling.py:flow", "--resources", "calling:given"]) == 0
+    assert main(["resume", "r", "calling.py:flow"]) == 1
+    assert "is completed, so there is nothing to resume" in capsys.readouterr().err
 
 
 OWNED = """

@@ -210,6 +210,10 @@ def test_a_run_id_in_the_place_of_a_store_or_of_a_new_run_is_answered(tmp_path: 
     with pytest.raises(RunExistsError, match=r"or go on with that run: flow\.resume\('r'\)"):
         flow.run({}, run_id="r")
     flow.resume("r")
+    with pytest.raises(RunExistsError, match="which is completed; use another id; or") as again:
+        flow.run({}, run_id="r")
+    assert "flow.resume" not in str(again.value)
+    flow.run({}, run_id="r", if_exists="join")
     with pytest.raises(DefinitionError, match=r"step= is the number of a step, such as 2, not '0'"):
         flow.fork("r", "0")
     with pytest.raises(CheckpointNotFoundError, match=r"of step 99: it has steps 0 to 0"):

@@ -523,6 +523,26 @@ def test_two_writers_on_one_thread_lose_no_message(tmp_path: Path, way: str) -> 
     assert messages[1::2] == [f"re: {text}" for text in messages[::2]]
 
 
+def test_a_paused_run_says_what_it_lacks_to_go_on(tmp_path: Path) -> None:
+    """An answer, or somebody who resumes it; to whom joins it and to whom begins another one."""
+
+    class Ask(AskNode[bool]):
+        def exec(self, prepared: object) -> Question[bool]:
+            return Question("Really?")
+
+    ask = Ask()
+    flow: Flow[Any] = Flow(ask, db_path=tmp_path / "runs.db")
+    with pytest.raises(RunPaused):
+        flow.run({}, run_id="a", thread="t")
+    with pytest.raises(ThreadBusyError, match=r"flow\.answer\('a', .* or flow\.resume\('a'\)"):
+        flow.submit({}, thread="t")
+    flow.answer("a", ask.reply(True))
+    with pytest.raises(ThreadBusyError, match=r"waits for it; or end it: flow\.resume\('a'\)"):
+        flow.submit({}, thread="t")
+    with pytest.raises(RunPaused, match=r"'a' has its answers, .*flow\.resume\('a'\)"):
+        flow.run({}, run_id="a", thread="t", if_exists="join")
+
+
 def test_a_fork_is_of_no_thread(chat: Flow[Chat]) -> None:
     """Who tries something else does not change the conversation."""
     chat.run({"messages": ["one"]}, run_id="a", thread="ann")

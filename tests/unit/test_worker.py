@@ -25,6 +25,7 @@ from pocoflow.errors import (
     NotStorableError,
     OtherFlowError,
     ResourceError,
+    ResumeError,
     RunExistsError,
     RunNotFoundError,
     ThreadBusyError,
@@ -53,6 +54,60 @@ def shout(text: str = T.text) -> str:
     if text == "fails":
         raise ValueError("as it was told to")
     return text.upper()
+
+
+def made_as(kind: Any) -> Any:
+    """A class, of which a type checker knows no arguments."""
+    return kind
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda flow: flow.run({"text": "a"}, resources=[1]), r"resources=\[1\]: a dict"),
+        (lambda flow: flow.submit(most_open=["owner"]), r"most_open=\['owner'\]: a dict"),
+        (
+            lambda flow: made_as(Worker)("letters.py:flow"),
+            r"Worker\('letters.py:flow'\): takes flows",
+        ),
+        (lambda flow: made_as(Worker)(flow, limits={"in_all": 1}), "a Limits, as in"),
+        (lambda flow: made_as(Worker)(flow, resources=[1]), r"resources=\[1\]: a dict"),
+        (
+            lambda flow: made_as(Limits)(rates={"tenant": 10}),
+            r"rates=\{'tenant': 10\}\): numbers and",
+        ),
+        (lambda flow: made_as(Limits)(rates={"tenant": (10, "60")}), "numbers and seconds"),
+        (
+            lambda flow: made_as(Limits)(per_label=["tenant"]),
+            r"per_label=\['tenant'\]\): numbers by",
+        ),
+        (lambda flow: Flow(shout).submit(), "give it a db_path to submit, resume or fork"),
+        (lambda flow: Worker(Flow(shout)), "or to have a worker run them"),
+    ],
+    ids=range(10),
+)
+def test_an_argument_of_another_kind_is_refused_where_it_is_given(
+    flow: Flow[Text], call: Callable[[Any], object], said: str
+) -> None:
+    """With what was given, and what is taken."""
+    with pytest.raises(DefinitionError, match=said):
+        call(flow)
+
+
+def test_a_completed_run_is_refused_before_its_resources_are_asked_for(db: WorkflowDB) -> None:
+    """Whoever gave them would only hear that there is nothing to resume."""
+    tool = resource(Gate, "tool")
+
+    @node
+    def use(tool: Gate = tool) -> None:
+        pass
+
+    flow = Flow(use, db_path=db)
+    flow.run({}, run_id="r", resources={tool: Gate()})
+    with pytest.raises(ResumeError, match="nothing to resume"):
+        flow.resume("r")
+    with pytest.raises(ResourceError, match=r"resume or Worker, or name them .* --resources"):
+        flow.carry_on(flow.submit({}))
 
 
 class Ask(AskNode[bool, str]):
