@@ -235,11 +235,72 @@ def test_an_app_without_a_hook_is_refused(tmp_path: Path) -> None:
         RunsApp(flow)  # type: ignore[call-arg]
     with pytest.raises(DefinitionError, match="a function that is given a request"):
         RunsApp(flow, who=None)  # type: ignore[arg-type]
+    nobody: Any = lambda: "ann"  # noqa: E731
+    with pytest.raises(DefinitionError, match="cannot be called with a request"):
+        RunsApp(flow, who=nobody)
+    with pytest.raises(DefinitionError, match=r"'letters\.py:flow'.*a Flow is needed"):
+        RunsApp("letters.py:flow", who=str)  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match=r"limits=\{'body': 5\}"):
+        RunsApp(flow, who=str, limits={"body": 5})  # type: ignore[arg-type]
     with pytest.raises(NoDatabaseError, match="keeps no runs"):
         RunsApp(Flow(Node(), flow_name="nothing"), who=lambda request: "ann")
-    for wrong in ({"body": 0}, {"runs": True}, {"heartbeat": 0}, {"longest": float("inf")}):
+    wrong: list[dict[str, Any]] = [{"body": 0}, {"runs": True}, {"heartbeat": 0}]
+    for one in [*wrong, {"longest": float("inf")}, {"longest": "60"}]:
         with pytest.raises(DefinitionError, match="WebLimits"):
-            WebLimits(**wrong)
+            WebLimits(**one)
+
+
+def small(folder: Path, db_path: str) -> Service:
+    """An app of a flow of one node; everybody is ann."""
+    (folder / "small.py").write_text(
+        "from pocoflow import Flow, Node\nfrom pocoflow.ext.web import RunsApp\n"
+        f"flow = Flow(Node(), flow_name='small', db_path={db_path!r})\n"
+        "app = RunsApp(flow, who=lambda request: 'ann')\n"
+    )
+    return Service("small:app", folder)
+
+
+def test_a_database_that_cannot_be_reached_is_said_to_be_so(tmp_path: Path) -> None:
+    """Each route answers 503 and says when to try again; the log says where it was looked for."""
+    pytest.importorskip("psycopg")
+    with small(tmp_path, f"postgresql://ann:{SECRET}@/work?host=/nowhere") as service:
+        web = service.client()
+        answers = [web.get(path) for path in ("/runs", "/runs/r", "/runs/r/events")]
+        answers += [web.post(path, {}) for path in ("/runs", "/runs/r/cancel")]
+        answers.append(web.post("/runs/r/questions/1", {"answer": 1}))
+        for served in answers:
+            assert served.status == 503
+            assert served.json == {"detail": "the database cannot be reached"}
+            assert served.headers["retry-after"] == "2"
+        log = service.log.read_text()
+    assert "/nowhere" in log
+    assert SECRET not in log
+    assert "Traceback" not in log
+
+
+def test_interrupted_runs_are_listed_as_what_they_read_as(tmp_path: Path) -> None:
+    """By ``status=interrupted``, over pages; ``failed`` has those that failed alone."""
+    path = tmp_path / "runs.db"
+    with small(tmp_path, str(path)) as service, WorkflowDB(path) as db:
+        web = service.client()
+        for number in range(6):
+            web.post("/runs", {"id": f"r{number}"})
+            why = "Bug" if number % 3 else "Interrupted"
+            db.update_run(f"ann/r{number}", status="failed", error_msg="", error_type=why)
+
+        def listed(query: str) -> list[str]:
+            found, page = [], web.get(f"/runs?{query}").json
+            while True:
+                found += [f"{run['id']} {run['status']}" for run in page["runs"]]
+                if page["next"] is None:
+                    return found
+                page = web.get(f"/runs?{query}&before={page['next']}").json
+
+        for limit in (1, 2, 20):
+            cut, failed = [f"limit={limit}&status={name}" for name in ("interrupted", "failed")]
+            assert listed(cut) == ["r3 interrupted", "r0 interrupted"]
+            assert listed(failed) == ["r5 failed", "r4 failed", "r2 failed", "r1 failed"]
+        assert web.get("/runs?status=lost").status == 422
 
 
 def test_what_is_needed_is_named_where_it_is_not_installed() -> None:
@@ -553,7 +614,10 @@ def test_a_follower_goes_on_from_any_event(service: Service) -> None:
     last = ann.send("GET", path, Last_Event_ID=str(whole[-1]["number"]))
     assert (last.status, last.text) == (204, "")
     for wrong in ("x", "-2", "1.5", "9" * 30, str(1 << 40), "²"):
-        assert ann.get(f"{path}?after={quote(wrong)}").status == 422
+        served = ann.get(f"{path}?after={quote(wrong)}")
+        assert (served.status, served.json["detail"][0]["loc"]) == (422, ["query", "after"])
+    served = ann.send("GET", path, Last_Event_ID="x")
+    assert served.json["detail"][0]["loc"] == ["header", "last-event-id"]
 
 
 def test_a_stream_that_is_asked_for_its_head_ends(service: Service) -> None:

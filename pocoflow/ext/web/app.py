@@ -18,17 +18,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pocoflow.address import check_name
-from pocoflow.errors import DatabaseBusyError, DefinitionError, NoDatabaseError, RunNotFoundError
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseLostError,
+    DefinitionError,
+    NoDatabaseError,
+    RunNotFoundError,
+)
 from pocoflow.ext.web.openapi import describe
 from pocoflow.ext.web.owned import Listing, Owned, OwnedRuns, Refusal, WebLimits
 from pocoflow.ext.web.sse import EventStream
 from pocoflow.flow.flow import Flow
+from pocoflow.logging import OwnLogger
+from pocoflow.messages import short
 from pocoflow.values.json_text import read_json
 
 Who: TypeAlias = Callable[[Request], Awaitable[str | None] | str | None]
 """Says who sends a request: a name that is one person's for ever, or ``None`` for a stranger."""
 
 T = TypeVar("T")
+
+_log = OwnLogger("web")
 
 _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -65,17 +75,13 @@ class RunsApp(Starlette):
         limits: What an owner may use.
 
     Raises:
-        DefinitionError: There is no ``who``.
+        DefinitionError: There is no ``who``, it cannot be given a request, or another argument is
+            of another type.
         NoDatabaseError: The flow has no ``db_path``.
     """
 
     def __init__(self, flow: Flow[Any], *, who: Who, limits: WebLimits | None = None) -> None:
-        given: object = who
-        if not callable(given):
-            raise DefinitionError(
-                f"RunsApp(flow, who={given!r}): a function that is given a request and returns "
-                "who sends it, or None; without one, everybody could do everything"
-            )
+        _check(flow, who, limits)
         if flow.db_path is None:
             raise NoDatabaseError(
                 f"flow {flow.flow_name!r} keeps no runs, so there is nothing to serve: "
@@ -134,6 +140,9 @@ class RunsApp(Starlette):
                 raise Refusal(404, "there is no such run") from exc
             except DatabaseBusyError as exc:
                 raise Refusal(503, "too many write at once", _SOON) from exc
+            except DatabaseLostError as exc:
+                _log.warning("%s", exc)
+                raise Refusal(503, "the database cannot be reached", _SOON) from exc
 
         return handle
 
@@ -230,16 +239,41 @@ class RunsApp(Starlette):
             raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
 
 
+def _check(flow: object, who: object, limits: object) -> None:
+    if not isinstance(flow, Flow):
+        raise DefinitionError(f"RunsApp({short(flow)}, who=...): a Flow is needed")
+    if not isinstance(limits, WebLimits | None):
+        raise DefinitionError(f"RunsApp(flow, limits={short(limits)}): WebLimits(...) is needed")
+    wanted = "a function that is given a request and returns who sends it, or None"
+    if not callable(who):
+        raise DefinitionError(
+            f"RunsApp(flow, who={who!r}): {wanted}; without one, everybody could do everything"
+        )
+    try:
+        signature = inspect.signature(who)
+    except ValueError:  # of some that are written in C
+        return
+    try:
+        signature.bind(Request({"type": "http"}))
+    except TypeError as exc:
+        raise DefinitionError(
+            f"RunsApp(flow, who={short(who)}): {wanted}; this one cannot be called with a request: "
+            f"{exc}"
+        ) from exc
+
+
 def _run_id(request: Request) -> str:
     return str(request.path_params["run_id"])
 
 
 def _after(request: Request) -> int:
     """The number of the last event that is known; what a browser says when it comes back counts."""
-    said = request.headers.get("last-event-id") or request.query_params.get("after") or "-1"
+    known = request.headers.get("last-event-id")
+    said = known or request.query_params.get("after") or "-1"
     text = said.removeprefix("-") if said == "-1" else said
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MOST):
-        raise Refusal.of_value(("after",), "the number of an event, or -1")
+        place = ("header", "last-event-id") if known else ("query", "after")
+        raise Refusal.of_value(place, "the number of an event, or -1")
     return int(said)
 
 

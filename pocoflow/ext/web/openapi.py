@@ -45,7 +45,7 @@ _REFUSALS = {
     415: "the body is not said to be JSON",
     422: "something in the request does not fit",
     429: "you use as much as you may; Retry-After says when to try again",
-    503: "the database is busy; Retry-After says when to try again",
+    503: "the database is busy or cannot be reached; Retry-After says when to try again",
 }
 
 _ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -117,10 +117,10 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
         "list",
         "List your runs, the newest first",
         {200: given(several)},
-        *(404, 422),
+        *(404, 422, 503),
         parameters=[{"name": key, "in": "query", "schema": one} for key, one in listing.items()],
     )
-    look = operation("look", "How a run stands", {200: given(run)}, 404, parameters=[_ID])
+    look = operation("look", "How a run stands", {200: given(run)}, 404, 503, parameters=[_ID])
     events = {
         "description": "server-sent events: the number as id, a JSON object as data",
         **_content("text/event-stream", {"type": "string"}),
@@ -129,7 +129,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
         "follow",
         "Follow the events of a run",
         {200: events, 204: {"description": "the run has ended, and you know all of it"}},
-        *(404, 422, 429),
+        *(404, 422, 429, 503),
         parameters=[
             _ID,
             {"name": "after", "in": "query", "schema": _AFTER},

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pocoflow.db import RunRow, Status
+from pocoflow.db import RunRow
 from pocoflow.errors import (
     AnsweredError,
     AnswerError,
@@ -29,6 +29,7 @@ from pocoflow.ext.web.json_fields import Inputs, Outputs, plain
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
+from pocoflow.nodes.settings import is_time
 from pocoflow.values.json_text import write_json
 
 _log = OwnLogger("web")
@@ -77,7 +78,8 @@ class WebLimits:
             if type(given := getattr(self, name)) is not int or given < 1:
                 raise DefinitionError(f"WebLimits({name}={given!r}): a whole number, 1 or more")
         for name in ("heartbeat", "longest"):
-            if not 0 < (given := getattr(self, name)) < float("inf"):
+            given = getattr(self, name)
+            if not is_time(given):
                 raise DefinitionError(f"WebLimits({name}={given!r}): a number of seconds above 0")
 
 
@@ -127,7 +129,7 @@ class Listing(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     before: Id | None = None
-    status: Status | None = None
+    status: Stands | None = None
     thread: Text | None = None
     label: list[Annotated[str, Field(pattern=r"^.{1,200}?:.{1,200}$")]] = []
 
@@ -229,32 +231,42 @@ class OwnedRuns:
     def page(self, owner: Owned, wanted: Listing) -> Runs:
         """The newest runs that match."""
         before = None if wanted.before is None else self.row(owner, wanted.before)["run_no"]
+        found: list[RunRow] = []
+        for name in (self.flow.flow_name, *self.flow.formerly):
+            found += self._matching(owner, wanted, name, before)
+        found.sort(key=lambda row: -row["run_no"])
+        shown = [Run(**self._facts(owner, row)) for row in found[: wanted.limit]]
+        return Runs(runs=shown, next=shown[-1].id if len(found) > wanted.limit else None)
+
+    def _matching(
+        self, owner: Owned, wanted: Listing, flow_name: str, before: int | None
+    ) -> list[RunRow]:
+        """The newest runs under a name of the flow, and one more at least if there are more."""
         labels = {OWNER: owner.name}
         for one in wanted.label:
             key, _, value = one.partition(":")
             labels[_OF_OWNER + key] = value
         found: list[RunRow] = []
-        for name in (self.flow.flow_name, *self.flow.formerly):
-            found += self.flow.database.list_runs(
+        while len(found) <= wanted.limit:
+            rows = self.flow.database.list_runs(
                 wanted.limit + 1,
-                status=wanted.status,
-                flow_name=name,
+                status="failed" if wanted.status == "interrupted" else wanted.status,
+                flow_name=flow_name,
                 before=before,
                 thread=None if wanted.thread is None else owner.stored(wanted.thread),
                 labels=labels,
             )
-        found.sort(key=lambda row: -row["run_no"])
-        shown = [Run(**self._facts(owner, row)) for row in found[: wanted.limit]]
-        return Runs(runs=shown, next=shown[-1].id if len(found) > wanted.limit else None)
+            found += [row for row in rows if wanted.status in (None, _stands(row))]
+            if len(rows) <= wanted.limit:
+                break
+            before = rows[-1]["run_no"]
+        return found
 
     def _facts(self, owner: Owned, row: RunRow) -> dict[str, Any]:
-        stands: Stands = row["status"]
-        if row["status"] == "failed" and row["error_type"] == "Interrupted":
-            stands = "interrupted"
         own = row["labels"].items()
         return {
             "id": owner.given(row["run_id"]),
-            "status": stands,
+            "status": _stands(row),
             "node": row["current_node"],
             "thread": None if row["thread"] is None else owner.given(row["thread"]),
             "labels": {k.removeprefix(_OF_OWNER): v for k, v in own if k.startswith(_OF_OWNER)},
@@ -354,6 +366,12 @@ class OwnedRuns:
         """Ask a run to stop; one that has ended is left as it is."""
         self.flow.database.request_cancel(self.row(owner, run_id)["run_id"])
         return self.look(owner, run_id)
+
+
+def _stands(row: RunRow) -> Stands:
+    if row["status"] == "failed" and row["error_type"] == "Interrupted":
+        return "interrupted"
+    return row["status"]
 
 
 def _told(one: Asked) -> OpenQuestion:
