@@ -6,6 +6,7 @@ A program prints a line when it is where the test wants it, and reads a line to 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -107,6 +108,20 @@ def wait_in_exec() -> None:
 def hang(path: str) -> None:
     """A run that waits in exec of its second node."""
     outcome(lambda: three(path, Act(wait_in_exec)).run({}))
+
+
+def hang_beside_a_fork_of_c(path: str) -> None:
+    """The same, once a process was forked that Python does not know of."""
+
+    def fork_and_wait() -> None:
+        pid = ctypes.CDLL(None).fork()
+        if not pid:
+            while True:
+                signal.pause()
+        say("forked", pid)
+        hear()
+
+    outcome(lambda: three(path, Act(fork_and_wait)).run({}))
 
 
 def hang_with_lease(url: str, seconds: str) -> None:

@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -499,6 +500,30 @@ def test_a_clock_that_goes_back_changes_no_order(
 
 
 @keeps("The clock goes back")
+@keeps(
+    "A process that a C library has forked off the one of the run outlives it (those of `os.fork`, "
+    "`subprocess` and `multiprocessing` do no harm)"
+)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the fork of C")
+def test_a_process_that_nobody_knows_of_keeps_the_run(tmp_path: Path, start: Start) -> None:
+    """The lock is held as long as it lives; after it the run reads as interrupted."""
+    child = start("hang_beside_a_fork_of_c", tmp_path / "runs.db")
+    pid = int(child.line().split()[1])
+    try:
+        child.send(signal.SIGKILL)
+        child.wait()
+        with WorkflowDB(tmp_path / "runs.db") as db:
+            assert row_of(db, "r")["status"] == "running"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        until = time.monotonic() + 60
+        while row_of(db, "r")["status"] == "running":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert row_of(db, "r")["error_type"] == "Interrupted"
+
+
 def test_the_time_of_day_is_only_ever_written_down() -> None:
     """One place reads the time of day; it decides the age of runs and deadlines of questions alone.
 
