@@ -82,7 +82,9 @@ def check_name(what: str, name: object) -> None:
         DefinitionError: It is no text, empty, or holds what no database can store as text.
     """
     if type(name) is not str or not name:
-        raise DefinitionError(f"{what} is a non-empty string, not {name!r} ({type(name).__name__})")
+        raise DefinitionError(
+            f"{what} must be a non-empty string, not {name!r} ({type(name).__name__})"
+        )
     if not name.isascii():
         try:
             name.encode()

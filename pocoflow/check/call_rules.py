@@ -54,7 +54,8 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                     "PF209",
                     f"it takes {key!r} from context(), which is open only where the run was given "
                     "it: a run opens what its nodes declare, and none declares this",
-                    "declare it in the class, resources = (<key>,), or take it as a parameter",
+                    "declare it in the class, resources = (<key>,), with the key and not its "
+                    "name; a function takes it as a parameter, client: Client = <key>",
                     node=name,
                     where=where,
                 )

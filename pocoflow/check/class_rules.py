@@ -268,7 +268,10 @@ def _meant(kind: type, given: str, value: object) -> str | None:
         alike = tuple(one for one in _PHASES if _takes(kind, one) == count)
     else:
         return None
-    found = difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
+    if is_a(value, FunctionType):  # a constant may be in capitals
+        given = given.lower()
+    found = [one for one in alike if sorted(one) == sorted(given)]  # two letters are swapped
+    found = found or difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
     return found[0] if found and hasattr(kind, found[0]) else None
 
 

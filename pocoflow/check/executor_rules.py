@@ -73,7 +73,12 @@ def _refused(place: GraphNode, files: tuple[str, ...]) -> _Found:
     ):
         if key not in opened:
             what = f"an executor calls its exec, which needs {key!r}: no worker opens it"
-            fix = "give the key open=..., and name it in resources of the node's class"
+            ways = [] if is_opened(key) else ["give the key open=..."]
+            if key not in declared(node):
+                is_function = isinstance(node, FunctionNode)
+                way = "take it as a parameter, client: Client = <key>"
+                ways.append(way if is_function else "name it in resources of the node's class")
+            fix = ", and ".join(ways)
             yield what, f"{fix}{_HERE}", "error"
 
 

@@ -71,7 +71,8 @@ class Named:
             (count,) = raw.execute(QUERIES["open_labelled"], (key, self.labels[key])).fetchone()
             if count > most:
                 raise TooManyRunsError(
-                    f"{most} runs with the label {key}={self.labels[key]!r} are open, as many as "
+                    f"{most} run{'' if most == 1 else 's'} with the label "
+                    f"{key}={self.labels[key]!r} {'is' if most == 1 else 'are'} open, as many as "
                     "may be (most_open=); wait until some have ended, or cancel them"
                 )
         if self.thread is None:

@@ -143,7 +143,10 @@ def sendable(node: str, what: str, value: object) -> str:
         return codec.dumps(value)
     except NotStorableError as exc:
         said = f"exec of node {node!r} cannot be sent to an executor, as {what} cannot be stored"
-        hint = "give values, or call it in the process of the run: executor='here'"
+        hint = (
+            "give values; what is no value is a resource that the worker opens, resource(..., "
+            "open=...); or call it in the process of the run: executor='here'"
+        )
         exc.args = (f"{said}: {exc}; {hint}",)
         raise
 
@@ -262,12 +265,23 @@ class Trip:
                 "; this executor takes nothing any more: give the flow a function that gives one, "
                 "which is called again then"
             )
+        if type(exc).__name__ == "BrokenProcessPool":
+            why += (
+                "; if no process of it could begin, the program lacks if __name__ == '__main__': "
+                "around what it starts, which each spawned process imports"
+            )
+        elif isinstance(exc, RuntimeError) and "shutdown" in str(exc):
+            why += (
+                "; it was shut down: keep it open until the run has ended, as with a 'with' around "
+                "the run, or give the flow a function that makes one"
+            )
         return ExecutorError(f"{self._said} was not brought back by its executor: {why}")
 
     def _strange(self, thrown: Thrown) -> ExecutorError:
         error = ExecutorError(
             f"{self._said} raised {thrown.type_name}, which cannot be made again here: "
-            f"{thrown.message}",
+            f"{thrown.message}; define the class at the top of a module, with an __init__ that "
+            "takes its args",
             thrown.type_name,
         )
         add_note(error, f"pocoflow: raised in a worker:\n{thrown.trace.rstrip()}")

@@ -102,6 +102,16 @@ class Reference(NamedTuple):
             ) from exc
 
 
+def _unsent(state: Mapping[str, Any]) -> str:
+    """Which attribute of a node cannot be sent; empty if all can."""
+    for name, value in state.items():
+        try:
+            codec.dumps(value)
+        except NotStorableError as exc:
+            return f", whose attribute {name!r} cannot be sent: {exc}"
+    return ""
+
+
 def refer(
     node: Node[Any, Any, Any], files: Iterable[str]
 ) -> tuple[Reference, Mapping[str, Any]] | str:
@@ -119,12 +129,10 @@ def refer(
         return _named("node", home, definition.__qualname__)
     if found is type(node):
         state = state_of(node)
-        try:
-            codec.dumps(state)
-        except NotStorableError as exc:
-            said = f"{said}, whose attributes cannot be sent: {exc}"
-        else:
+        problem = _unsent(state)
+        if not problem:
             return _named("class", home, definition.__qualname__, state)
+        said += problem
     wanted = set(files)
     others = [one for one in [*sys.modules.values()] if getattr(one, "__file__", None) in wanted]
     modules = dict.fromkeys(one for one in (home, *others) if one is not None)

@@ -254,8 +254,8 @@ def check_kind(name: Resource, thing: object, how: str) -> None:
     """
     if not _is_a(thing, name._kind):
         raise ResourceError(
-            f"{name!r} {how} {short(thing)}, a {type(thing).__name__}, which is not a "
-            f"{type_label(name._kind)}"
+            f"{name!r} {how} {short(thing)}, of class {type(thing).__name__}: it has to be of "
+            f"class {type_label(name._kind)}"
         )
 
 
@@ -278,8 +278,12 @@ def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError
         return ResourceError(
             f"{who} {name!r}, which is not open: a run opens what its nodes declare before its "
             "first node, and none that it can reach declares this; name it in the node's class, "
-            "resources = (<key>,)",
-            remedies=[Remedy("declare it in the class of the node", "resources = (<key>,)")],
+            "resources = (<key>,), with what resource(...) returned and not its name; a function "
+            "takes it as a parameter, client: Client = <key>",
+            remedies=[
+                Remedy("declare it in the class of the node", "resources = (<key>,)"),
+                Remedy("take it as a parameter of the function", "client: Client = <key>"),
+            ],
         )
     return ResourceError(
         f"{who} {name!r}, which the run was not given: pass resources={{key: object}} to run, "

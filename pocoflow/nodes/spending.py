@@ -47,17 +47,18 @@ def amounts_of(given: Mapping[str, Amount], where: str) -> Amounts:
     Raises:
         DefinitionError: One is no number, or is below 0.
     """
-    return {name: _number(name, amount, where) for name, amount in given.items()}
+    return {
+        name: _number(amount, f"{where}({name}={short(amount)})") for name, amount in given.items()
+    }
 
 
-def _number(name: str, amount: object, where: str) -> Decimal:
+def _number(amount: object, said: str) -> Decimal:
     if isinstance(amount, int | float | Decimal) and not isinstance(amount, bool):
         found = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount)
         if found.is_finite() and found >= 0:
             return found.copy_abs()  # -0 is 0
     raise DefinitionError(
-        f"{where}({name}={short(amount)}): an amount is a number of at least 0, an int, a float or "
-        "a Decimal"
+        f"{said}: an amount is a number of at least 0, an int, a float or a Decimal"
     )
 
 
@@ -71,10 +72,10 @@ def limits_of(given: object, where: str) -> Amounts | None:
         return None
     if not isinstance(given, Mapping) or not all(type(name) is str for name in given):
         raise DefinitionError(
-            f"{where}={short(given)}: a budget is a limit for each name that is spent, as in "
+            f"{where} is {short(given)}: a budget is a limit for each name that is spent, as in "
             'budget={"usd": 2.0}'
         )
-    return amounts_of(given, where)
+    return {name: _number(one, f"{where}, {name}={short(one)}") for name, one in given.items()}
 
 
 def sum_of(several: Iterable[Amounts]) -> Amounts:

@@ -105,6 +105,9 @@ _FUNCTIONS = (
 )
 
 
+_LOCKS = ("lock", "RLock", "Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
+
+
 def _is_of_arrays(method: str, value: object) -> bool:
     """Whether a value is of a library of arrays, and has a method that gives plain ones."""
     package = type(value).__module__.partition(".")[0]
@@ -138,6 +141,11 @@ _REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (
         lambda value: isinstance(value, Iterator | Coroutine),
         "it can be gone through only once; store what it yields, as a list",
+    ),
+    (lambda value: type(value).__name__ in _LOCKS, f"a lock is a live object; {_RESOURCE}"),
+    (
+        lambda value: hasattr(type(value), "as_dict") and hasattr(type(value), "snapshot"),
+        "a store holds the values of a run; store what it holds, as_dict()",
     ),
     (lambda value: isinstance(value, memoryview), "it is a view of a buffer; store bytes(value)"),
     (

@@ -40,7 +40,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, SecretBytes, SecretStr
 from typing_extensions import TypeAliasType, TypedDict
 
-from pocoflow import values as codec
+from pocoflow import Store, values as codec
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
 from pocoflow.values import Classes, encoding as writing
 
@@ -606,7 +606,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "object": (object, "make it a dataclass"),
     "plain-instance": (Plain, "make it a dataclass"),
     "not-implemented": (lambda: NotImplemented, "make it a dataclass"),
-    "lock": (threading.Lock, "resource"),
+    "lock": (threading.Lock, "a lock is a live object"),
+    "store": (Store, "as_dict"),
     "queue": (queue.Queue, "resource"),
     "thread-local": (threading.local, "resource"),
     "logger": (lambda: logging.getLogger("x"), "resource"),

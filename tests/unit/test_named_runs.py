@@ -147,10 +147,10 @@ def test_an_id_that_is_used_is_refused(chat: Flow[Chat]) -> None:
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ({"run_id": ""}, "run_id= is a non-empty string"),
-        ({"thread": 5}, "thread= is a non-empty string"),
+        ({"run_id": ""}, "run_id= must be a non-empty string"),
+        ({"thread": 5}, "thread= must be a non-empty string"),
         ({"labels": ["user"]}, "a dict of texts"),
-        ({"labels": {"user": 5}}, "label 'user' is a non-empty string"),
+        ({"labels": {"user": 5}}, "label 'user' must be a non-empty string"),
         ({"labels": {"": "a"}}, "the key of a label"),
         ({"thread": "a", "if_busy": "queue"}, "if_busy is 'refuse' or 'wait'"),
         ({"if_busy": "wait"}, "so name one"),

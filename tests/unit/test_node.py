@@ -535,7 +535,7 @@ def test_a_node_is_called_like_its_class_until_it_gets_a_name() -> None:
 def test_a_name_is_a_non_empty_string(name: Any) -> None:
     """Anything else is refused, naming class and value."""
     node = failing(0)
-    with pytest.raises(DefinitionError, match="is a non-empty string") as caught:
+    with pytest.raises(DefinitionError, match="must be a non-empty string") as caught:
         node.name = name
     assert repr(name) in str(caught.value)
     assert "Flaky" in str(caught.value)

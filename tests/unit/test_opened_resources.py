@@ -538,7 +538,7 @@ def test_an_error_of_the_run_that_comes_back_in_a_group_is_no_failure_of_the_clo
 def test_what_is_opened_is_a_context_manager_of_the_class(opened: Any) -> None:
     """Anything else ends the run before its first node, and names the resource."""
     client = resource(Client, "llm", open=lambda: opened)
-    with pytest.raises(ResourceError, match=r"'llm'.*(not a Client|no context manager)"):
+    with pytest.raises(ResourceError, match=r"'llm'.*(of class Client|no context manager)"):
         Flow(using(client)).run({})
 
 

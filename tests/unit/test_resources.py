@@ -140,7 +140,9 @@ def test_a_missing_resource_leaves_no_run_behind(tmp_path: Path) -> None:
 
 def test_an_object_of_another_type_is_refused_before_the_first_node() -> None:
     """The message names the resource, what was given and what it must be."""
-    with pytest.raises(ResourceError, match=r"'llm'.* a Other, which is not a Client"):
+    with pytest.raises(
+        ResourceError, match=r"'llm'.* of class Other: it has to be of class Client"
+    ):
         Flow(start=ask).run({"question": "?"}, resources={llm: Other()})
 
 

@@ -209,7 +209,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(
         ({"tz": None}, "no time zone"),
         ({"catch_up": -1}, "catch_up"),
         ({"labels": ["user"]}, "a dict of texts"),
-        ({"labels": {"user": 1}}, "label 'user' is a non-empty string"),
+        ({"labels": {"user": 1}}, "label 'user' must be a non-empty string"),
         ({"labels": {"": "ann"}}, "the key of a label"),
     ],
 )

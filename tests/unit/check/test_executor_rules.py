@@ -12,7 +12,13 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import AskNode, Flow, Node, Parallel, Store, Subflow, context, fields, node, resource
-from pocoflow.errors import DefinitionError, FlowValidationError, ResourceError
+from pocoflow.errors import (
+    DefinitionError,
+    ExecutorError,
+    FlowValidationError,
+    NotStorableError,
+    ResourceError,
+)
 from pocoflow.nodes.settings import where_to
 
 
@@ -155,7 +161,7 @@ def local_class() -> Any:
     [
         (local_function, "local_function.<locals>.local of module", "error"),
         (local_class, "local_class.<locals>.Local of module", "error"),
-        (Holds, "whose attributes cannot be sent: at ['lock']", "error"),
+        (Holds, "whose attribute 'lock' cannot be sent: ", "error"),
         (Takes, "is called with Event: that cannot be sent", "error"),
         (Gives, "returns asyncio.queues.Queue[str]: that cannot be sent", "error"),
         (MayGive, "returns Event: that cannot be sent", "warning"),
@@ -188,6 +194,14 @@ class NamesMade(Node):
 
     def post(self, store: Store[State], _: Any, name: str) -> None:
         store["text"] = name
+
+
+class Sends(Node):
+    def prep(self, store: Store[Any]) -> Any:
+        return threading.Lock()
+
+    def exec(self, lock: Any) -> None:
+        pass
 
 
 class StandIn(Client):
@@ -226,6 +240,33 @@ def test_a_stand_in_is_refused_in_a_resume(tmp_path: Path) -> None:
         run_id = flow.submit(State())
         with pytest.raises(ResourceError, match="cannot be sent to the executor"):
             flow.resume(run_id, resources={made: StandIn()})
+
+
+def test_what_a_node_needs_there_is_told_as_its_kind_has_it() -> None:
+    """A function has no class to name a key in, and what is named already is not asked for."""
+
+    def fixes(one: Any) -> list[str]:
+        flow = Flow(one, executor=ThreadPoolExecutor)
+        return [found.fix.partition(", or call")[0] for found in flow.validate()]
+
+    assert fixes(with_bare) == ["give the key open=..."]
+    assert fixes(Uses()) == ["give the key open=..., and name it in resources of the node's class"]
+
+
+def test_what_is_no_value_is_a_resource_that_the_worker_opens() -> None:
+    """What is advised can be done where an executor calls exec; a lock is no dataclass."""
+    with ThreadPoolExecutor(1) as pool, pytest.raises(NotStorableError) as caught:
+        Flow(Sends(), executor=pool).run({})
+    assert "is a resource that the worker opens" in str(caught.value)
+    assert "dataclass" not in str(caught.value)
+
+
+def test_a_pool_that_was_shut_down_says_so() -> None:
+    """With what to do."""
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(ExecutorError, match="it was shut down: keep it open until the run has"):
+        Flow(count, executor=pool).run({"text": ""})
 
 
 def test_a_flow_of_classic_nodes_is_stopped_for_that_alone() -> None:
