@@ -45,6 +45,10 @@ def run_branches(
         run.step = run.finished = run.context.step = fork.numbers.following
     if fork.is_waiting:
         raise Paused
+    if not node.post.__module__.startswith("pocoflow."):
+        for end in fork.ends:  # which it is given, and may look at after it has written itself
+            if end.store is not None:
+                end.store.complete()
     return fork.ends
 
 

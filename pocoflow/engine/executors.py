@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -173,6 +174,7 @@ class Trip:
         self._serve, self._gives = serve, gives
         self._letter, self._given, self._objects = letter, given, objects
         self._is_given_up = False
+        self._executor: Executor | None = None
         self._future: Future[Reply | BaseException] = Future()
 
     def begin(self) -> Future[Reply | BaseException]:
@@ -227,7 +229,7 @@ class Trip:
     def _submit(self, given: str) -> Future[Reply]:
         gives = self._gives
         for is_last in (False, True):
-            executor = _executor(gives)
+            executor = self._executor = _executor(gives)
             objects = self._objects if _is_here(executor) else {}
             try:
                 return executor.submit(self._serve, self._letter, given, objects)
@@ -249,7 +251,7 @@ class Trip:
         """
         if not isinstance(reply, Reply):
             if isinstance(reply, BrokenExecutor):
-                _forget(self._gives)
+                _forget(self._gives, self._executor)
             raise self._lost(reply) from reply
         if reply.error is not None:
             return reply, None, reply.error.raised(self._strange)
@@ -295,9 +297,20 @@ def _outcome(done: Future[Reply]) -> Reply | BaseException:
         return exc
 
 
-_guard = threading.Lock()
 _given: dict[Callable[[], Executor], Executor] = {}
 """What functions have given in this process."""
+
+_guard = threading.Lock()
+
+
+def _forget_after_fork() -> None:
+    global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
+    _guard = threading.Lock()
+    _given.clear()  # nor are the threads that serve these
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 _INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
@@ -323,9 +336,9 @@ def _executor(gives: GivesExecutor) -> Executor:
         return _given[gives]
 
 
-def _forget(gives: GivesExecutor, executor: Executor | None = None) -> None:
-    """Ask for another one next time."""
+def _forget(gives: GivesExecutor, executor: Executor | None) -> None:
+    """Ask for another one next time, unless there is another one by now."""
     if not isinstance(gives, Executor):
         with _guard:
-            if executor is None or _given.get(gives) is executor:
+            if _given.get(gives) is executor:
                 _given.pop(gives, None)

@@ -51,6 +51,11 @@ class _Copies(MutableMapping[str, Any]):
         )
         self._own: set[str] = set()
 
+    def complete(self) -> None:
+        """Copy what nobody has asked for."""
+        for key in self:
+            self[key]
+
     def own(self) -> list[tuple[str, Any]]:
         """Those that were copied or set, in their order."""
         return [pair for pair in self._values.items() if pair[0] in self._own]
@@ -143,6 +148,10 @@ class BranchStore(Store[Any]):
     def own_items(self) -> Iterable[tuple[str, Any]]:
         """The keys that the branch has read or written, with their values."""
         return self._data.own()
+
+    def complete(self) -> None:
+        """Copy what the branch has not read, before the store around it changes."""
+        self._data.complete()
 
     def watch(self) -> Watch:
         """One that remembers the values as they are now."""

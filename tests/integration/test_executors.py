@@ -8,6 +8,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -126,6 +127,23 @@ def test_exec_is_called_by_the_executor(executor: Executor, engine: str) -> None
     state = flow.run(State()).state
     assert (state.answer == os.getpid()) == (engine == "threads")
     assert state.pids == [os.getpid()]
+
+
+def some_threads() -> Executor:
+    """An executor that the flow asks for."""
+    return ThreadPoolExecutor(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_asks_for_an_executor_of_its_own() -> None:
+    """What a function has given to the parent has no threads in the child."""
+    flow = flow_of(sent.where, executor=some_threads)
+    assert flow.run(State()).state.answer == os.getpid()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if flow.run(State()).state.answer == os.getpid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_nodes_of_all_kinds_are_found(executor: Executor) -> None:

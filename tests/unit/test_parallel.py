@@ -279,6 +279,25 @@ def test_a_branch_copies_what_it_reads(driver: str, kept: bool, tmp_path: Path) 
     assert found["documents"] == [Document(pages=0), Document()]
 
 
+@DRIVERS
+def test_a_post_of_ones_own_is_given_branches_as_they_ended(driver: str) -> None:
+    """What ``post`` writes to the store is in that of no branch, read or not."""
+    seen = []
+
+    class Mine(Parallel):
+        def post(self, store: Store[Any], given: Any, ends: Any, /) -> Any:
+            store["log"].append("after")
+            seen.extend(list(end.store["log"]) for end in ends)
+            return super().post(store, given, ends)
+
+    def read(store: Store[Any]) -> None:
+        assert store["log"] == ["before"]
+
+    store = go(Flow(Mine(Do("a", put("a", 1)), Do("b", read))), driver, {"log": ["before"]})
+    assert seen == [["before"], ["before"]]
+    assert store["log"] == ["before", "after"]
+
+
 def test_what_cannot_be_copied_is_shared() -> None:
     """A live object in the store, such as a lock, is the same in every branch."""
     lock = threading.Lock()

@@ -105,10 +105,12 @@ class EventStream(Response):
             most = self._limits.longest + self._limits.heartbeat
             await asyncio.wait(tasks, timeout=most, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in tasks:
-                one.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            self._closed()
+            try:
+                for one in tasks:
+                    one.cancel()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+            finally:  # which is cancelled once more by whoever cancels until it has ended
+                self._closed()
         # A client that is gone is no error; whatever else it was is for the log of the server.
         for error in ended:
             if isinstance(error, Exception) and not isinstance(error, OSError):
