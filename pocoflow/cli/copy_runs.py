@@ -10,7 +10,7 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.copying import copy_runs
 from pocoflow.errors import PocoflowError
-from pocoflow.views.targets import named_database
+from pocoflow.views.targets import check_there, named_database
 
 _MOST = 10**9
 
@@ -34,12 +34,15 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def copy(args: argparse.Namespace) -> int:
     """Copy the runs, and say what became of them."""
+    check_there(args.source, "FROM is a file that is there, or a server")
     with open_database(args.source) as source, _made(args.target) as target:
         runs = source.list_runs(_MOST, status=args.status, **chosen(args))
         done = copy_runs(source, target, [run["run_id"] for run in reversed(runs)])
     print(
         f"copied {_counted(done.copied)} from {printable(args.source)} to {printable(args.target)}"
     )
+    if not runs:
+        print("no run there matches: pocoflow runs list shows the flows, threads and labels")
     if done.there:
         print(f"{_counted(done.there)} left out: there already")
     for run_id in done.at_work:

@@ -21,6 +21,9 @@ from pocoflow.views.targets import (
     load_resources,
 )
 
+_SHOWN = 5
+"""So many runs are named."""
+
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow worker``."""
@@ -84,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
 
 
 def work(args: argparse.Namespace) -> int:
-    """Work until told to end; 1 if runs were at work yet when the time for that was over."""
+    """Work until told to end; 1 if runs were at work then, or could not go on."""
     resources = None if args.resources is None else load_resources(args.resources)
     try:
         worker = Worker(*flows_of(args), **bounds_of(args), resources=resources)
@@ -115,11 +118,18 @@ def bounds_of(args: argparse.Namespace) -> Bounds:
 def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
     """Say what works, and work until told to end; the exit code."""
     names = ", ".join(printable(name) for name in worker.flow_names)
-    print(f"{what} of {names} on {printable(worker.database.path)}", flush=True)
+    path = printable(worker.database.path)
+    new = "" if args.db is None or worker.database.list_runs(1) else ", which has no runs"
+    print(f"{what} of {names} on {path}{new}", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handler(worker))
     if worker.run(until_idle=args.until_idle, grace=args.grace):
-        return 0
+        refused = worker.refused if args.until_idle else ()
+        if refused:
+            first = ", ".join(printable(run_id) for run_id in refused[:_SHOWN])
+            more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+            print(f"due, but cannot go on here: {first}{more}", flush=True)
+        return 1 if refused else 0
     left = len(worker.active)
     told = "1 run has not ended, and is" if left == 1 else f"{left} runs have not ended, and are"
     print(f"{told} left to other workers", flush=True)

@@ -146,6 +146,13 @@ class Worker:
         with self._guard:
             return list(self._active.values())
 
+    @property
+    def refused(self) -> Sequence[str]:
+        """The ids of the runs that are due now and could not go on here; why is in the log."""
+        names, most = list(self._flows), 1 << 31
+        due = due_runs(self.database, names, self.limits, most) if self._refused else ()
+        return [run.run_id for run in due if run.run_no in self._refused]
+
     def run(self, *, until_idle: bool = False, grace: float | None = None) -> bool:
         """Carry on with what is due, until :meth:`stop` is called.
 

@@ -45,14 +45,18 @@ class TargetError(PocoflowError):
     code = 2
 
 
-def check_there(path: str | os.PathLike[str]) -> None:
+def check_there(path: str | os.PathLike[str], advice: str = "name it with --db PATH") -> None:
     """Refuse a database that would have to be made.
+
+    Args:
+        path: The database.
+        advice: What to do.
 
     Raises:
         TargetError: There is no such file.
     """
     if not is_server(path) and not Path(path).exists():
-        raise TargetError(f"there is no database {os.fspath(path)}; name it with --db PATH")
+        raise TargetError(f"there is no database {os.fspath(path)}; {advice}")
 
 
 def add_database(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:

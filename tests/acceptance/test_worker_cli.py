@@ -78,6 +78,28 @@ def command(*arguments: str) -> int:
         return main(["worker", *arguments])
 
 
+def test_what_is_due_and_cannot_go_on_makes_the_command_fail(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With ``--until-idle`` it names the runs; with what they need it ends with 0."""
+    looks = load_flow("waiting.py:looks")
+    looks.submit({"word": "one"}, run_id="r")
+    assert command("waiting.py:looks", "--until-idle") == 1
+    assert "due, but cannot go on here: r\n" in capsys.readouterr().out
+    assert command("waiting.py:looks", "--until-idle", "--resources", "waiting.py:made") == 0
+    assert looks.database.handle("r").status == "completed"
+
+
+def test_a_database_without_runs_is_said_to_be_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelt name makes a new file, which shows in the first line."""
+    load_flow("waiting.py:looks").submit({"word": "one"}, delay=1_000_000)
+    for path, told in (("typo.db", "typo.db, which has no runs\n"), ("runs.db", "runs.db\n")):
+        assert command("waiting.py:looks", "--db", path, "--until-idle") == 0
+        assert capsys.readouterr().out == f"worker of looks on {told}"
+
+
 def submitted() -> list[str]:
     """The ids of two runs that are submitted."""
     with WorkflowDB("runs.db") as db:

@@ -164,6 +164,20 @@ def test_a_run_that_is_there_or_at_work_is_left_out(pair: tuple[WorkflowDB, Work
     assert row_of(target, "live")["status"] == "completed"
 
 
+def test_what_is_not_there_to_be_copied_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there, and filters that no run matches."""
+    path, other = str(tmp_path / "runs.db"), str(tmp_path / "other.db")
+    assert cli.main(["copy", path, other]) == 2
+    told = capsys.readouterr().err
+    assert f"there is no database {path}; FROM is a file that is there, or a server" in told
+    with WorkflowDB(path) as db:
+        db.create_run("a", "flow")
+    assert cli.main(["copy", path, other, "--flow", "typo"]) == 0
+    assert "no run there matches" in capsys.readouterr().out
+
+
 def test_the_command_says_what_became_of_the_runs(
     server: Server,
     tmp_path: Path,
