@@ -142,7 +142,10 @@ _REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
         lambda value: isinstance(value, Iterator | Coroutine),
         "it can be gone through only once; store what it yields, as a list",
     ),
-    (lambda value: type(value).__name__ in _LOCKS, f"a lock is a live object; {_RESOURCE}"),
+    (
+        lambda value: type(value).__name__ in _LOCKS,
+        f"what threads share is a live object; {_RESOURCE}",
+    ),
     (
         lambda value: hasattr(type(value), "as_dict") and hasattr(type(value), "snapshot"),
         "a store holds the values of a run; store what it holds, as_dict()",

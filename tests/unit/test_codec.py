@@ -606,7 +606,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "object": (object, "make it a dataclass"),
     "plain-instance": (Plain, "make it a dataclass"),
     "not-implemented": (lambda: NotImplemented, "make it a dataclass"),
-    "lock": (threading.Lock, "a lock is a live object"),
+    "lock": (threading.Lock, "what threads share is a live object"),
     "store": (Store, "as_dict"),
     "queue": (queue.Queue, "resource"),
     "thread-local": (threading.local, "resource"),
