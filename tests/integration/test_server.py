@@ -347,6 +347,26 @@ def test_a_forked_child_uses_a_connection_of_its_own(server: Server) -> None:
         assert [run["run_id"] for run in db.list_runs()] == ["after", "in the child", "before"]
 
 
+def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
+    """Also while the process goes on with another run, whose lease is kept."""
+    with running() as one, WorkflowDB(one.url(), lease=1) as db, WorkflowDB(one.url()) as other:
+        owner = object()
+        for name in ("left", "kept"):
+            db.create_run(name)
+        left, kept = db.number("left"), db.number("kept")
+        assert db.locks.hold(left, owner)
+        assert db.locks.hold(kept, owner)
+        one.stop()
+        db.locks.release(left, owner)
+        one.start()
+        until = time.monotonic() + DEADLINE
+        while other.locks.is_held(left):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert other.locks.hold(left, owner)
+        assert db.locks.hold(kept, owner) is False
+
+
 # -- what goes wrong ------------------------------------------------------------------------------
 
 

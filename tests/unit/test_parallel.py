@@ -282,7 +282,7 @@ def test_a_branch_copies_what_it_reads(driver: str, kept: bool, tmp_path: Path) 
 @DRIVERS
 def test_a_post_of_ones_own_is_given_branches_as_they_ended(driver: str) -> None:
     """What ``post`` writes to the store is in that of no branch, read or not."""
-    seen = []
+    seen: list[list[str]] = []
 
     class Mine(Parallel):
         def post(self, store: Store[Any], given: Any, ends: Any, /) -> Any:

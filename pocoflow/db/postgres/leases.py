@@ -29,14 +29,14 @@ _HOLD = """
 INSERT INTO pf_leases (run_no, holder, until)
 VALUES (%s, %s, clock_timestamp() + %s * interval '1 second')
 ON CONFLICT (run_no) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE pf_leases.until <= clock_timestamp()
+WHERE pf_leases.until <= clock_timestamp() OR pf_leases.holder = excluded.holder
 RETURNING run_no
 """
 _RELEASE = "DELETE FROM pf_leases WHERE run_no = %s AND holder = %s"
 _IS_HELD = "SELECT 1 FROM pf_leases WHERE run_no = %s AND until > clock_timestamp()"
 _RENEW = """
 UPDATE pf_leases SET until = clock_timestamp() + %s * interval '1 second'
-WHERE holder = %s RETURNING run_no
+WHERE holder = %s AND run_no = ANY(%s) RETURNING run_no
 """
 _LEAVE = "DELETE FROM pf_leases WHERE holder = %s"
 
@@ -126,7 +126,8 @@ class Leases:
         with self._alone:
             if not self._held or self._pid != os.getpid():
                 return
-            kept = {row[0] for row in self._execute(_RENEW, self._seconds, self._holder)}
+            held = list(self._held)  # not one that could not be given back, which ends by itself
+            kept = {row[0] for row in self._execute(_RENEW, self._seconds, self._holder, held)}
             for run_no in self._held.keys() - kept:
                 del self._held[run_no]
 
