@@ -79,7 +79,8 @@ class WorkflowDB(Questions, Checkpoints, Following):
     Raises:
         DefinitionError: An argument makes no sense, or psycopg is not installed.
         DatabaseLostError: The server cannot be reached.
-        DatabaseFileError: The file cannot be opened, or is not a database of this library.
+        DatabaseFileError: The file cannot be opened, or is not a database of this library; or the
+            server refuses the user.
     """
 
     def __init__(
