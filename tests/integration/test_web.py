@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from pocoflow import Flow, Node, WorkflowDB
 from pocoflow.errors import DefinitionError, NoDatabaseError
@@ -276,6 +277,33 @@ def test_a_database_that_cannot_be_reached_is_said_to_be_so(tmp_path: Path) -> N
     assert "/nowhere" in log
     assert SECRET not in log
     assert "Traceback" not in log
+
+
+class Older(BaseModel):
+    """A schema with a field that was removed since, and without a bound."""
+
+    text: str = ""
+    secret: str = ""
+
+
+def test_a_run_of_an_older_schema_is_shown_as_it_was_saved(tmp_path: Path) -> None:
+    """Its result is there, without what is no field any more, and it can be asked to stop."""
+    path = tmp_path / "runs.db"
+    flow = Flow(Node(), flow_name="small", db_path=path, schema=Older)
+    flow.run(Older(text="long", secret="hidden"), run_id="ann/old", labels={"owner": "ann"})
+    flow.database.close()
+    (tmp_path / "newer.py").write_text(
+        "from pydantic import BaseModel, Field\n"
+        "from pocoflow import Flow, Node\nfrom pocoflow.ext.web import RunsApp\n"
+        "class Newer(BaseModel):\n    text: str = Field('', max_length=2)\n"
+        f"flow = Flow(Node(), flow_name='small', db_path={str(path)!r}, schema=Newer)\n"
+        "app = RunsApp(flow, who=lambda request: 'ann')\n"
+    )
+    with Service("newer:app", tmp_path) as service:
+        web = service.client()
+        for served in (web.get("/runs/old"), web.post("/runs/old/cancel", {})):
+            assert (served.status, served.json.get("status")) == (200, "completed"), served.text
+            assert served.json["result"] == {"text": "long"}
 
 
 def test_interrupted_runs_are_listed_as_what_they_read_as(tmp_path: Path) -> None:

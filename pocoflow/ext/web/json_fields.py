@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_py
 from pocoflow.db import RunRow
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
-from pocoflow.store.schema import make_schema
+from pocoflow.store.schema import classes_of, make_schema
 from pocoflow.values import has_marks
 from pocoflow.values.json_text import write_json
 
@@ -117,25 +117,31 @@ class Outputs(_Fields):
         return self._flow.outputs
 
     def of(self, row: RunRow) -> dict[str, Any]:
-        """The outputs of a completed run, as JSON values."""
-        schema: Any = self._flow.schema
-        store = self._flow.database.load_checkpoint(
-            row["run_id"], row["total_steps"] - 1, schema=schema, aliases=self._flow.aliases
-        )
+        """The outputs of a completed run, as JSON values.
+
+        They are shown as they were saved: the schema may have changed since.
+        """
+        classes = classes_of(self._flow.schema, aliases=self._flow.aliases)
+        last = row["total_steps"] - 1
+        store = self._flow.database.load_store(row["run_id"], last, classes)
         found = {}
         for key in store if self.names is None else self.names:
-            if key in store and not has_marks(store[key]) and not self._is_excluded(key):
+            if key in store and not has_marks(store[key]) and not self._is_hidden(key):
                 try:
                     found[key] = self._plain(key, store[key])
                 except (PydanticSerializationError, TypeError, ValueError) as exc:
                     _log.warning("run %r: %r is not shown: %s", row["run_id"], key, exc)
         return found
 
-    def _is_excluded(self, key: str) -> bool:
+    def _is_hidden(self, key: str) -> bool:
+        """Whether a field is excluded, or is none of the model any more, which may have been."""
         schema: object = self._flow.schema
         if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
             return False
-        return key in schema.model_fields and bool(schema.model_fields[key].exclude)
+        field = schema.model_fields.get(key)
+        if field is None:
+            return schema.model_config.get("extra") != "allow"
+        return bool(field.exclude)
 
     def _plain(self, key: str, value: object) -> Any:
         schema: object = self._flow.schema
@@ -161,7 +167,7 @@ class Outputs(_Fields):
         return {**made, "additionalProperties": True}
 
     def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in names if not self._is_excluded(name))
+        return tuple(name for name in names if not self._is_hidden(name))
 
 
 def plain(value: object) -> Any:
