@@ -93,6 +93,24 @@ class _Run:
         """Whether somebody runs it, or has written to it while it was read."""
         return not self._is_still or not self._run or bool(self._before[-1])
 
+    def _keep_order(self, raw: Transaction, number: int) -> None:
+        """Refuse a run that its run thread has gone on without, in the other database."""
+        run = self._run[0]
+        if run["thread"] is None:
+            return
+        is_open = run["status"] in ("queued", "running", "paused")
+        is_open |= run["error_type"] == "Interrupted"
+        wanted = {"thread": run["thread"], "flow": run["flow_name"], "run_no": number}
+        wanted |= {"started_at": run["started_at"], "open": int(is_open)}
+        later = raw.execute(QUERIES["later_than_copied"], wanted).fetchone()
+        if later is not None:
+            raise DatabaseError(
+                f"run {run['run_id']!r} of run thread {run['thread']!r} is not copied: run "
+                f"{later['run_id']!r} of that thread is there already, and comes after it or is "
+                "open as well; copy the runs of a thread together, into a database that has none "
+                "of its later ones"
+            )
+
     def write(self, raw: Transaction) -> bool:
         """Write it, in the caller's transaction; ``False`` if its id is used there."""
         graph = None if self._graph is None else graph_number(raw, self._graph[0])
@@ -100,6 +118,7 @@ class _Run:
         if cursor.rowcount != 1:
             return False
         number = int(cursor.lastrowid or 0)
+        self._keep_order(raw, number)
         by = row_ids(number)[0] - self._ids[0]
         raw.executemany(QUERIES["insert_label"], [(number, *row) for row in self._labels])
         questions: dict[int, int] = {}

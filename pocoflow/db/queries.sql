@@ -679,6 +679,14 @@ INSERT INTO pf_run (
     :parent_run_id, :parent_step, :graph_no, :thread, :inputs
 ) ON CONFLICT (run_id) DO NOTHING;
 
+-- name: later_than_copied
+-- A run that was there before, of a run thread in which it comes later, or is as open, as one that
+-- was just put after it.
+SELECT run_id FROM pf_run
+WHERE thread = :thread AND flow_name = :flow AND run_no < :run_no
+    AND (started_at > :started_at OR (:open = 1 AND {is_open}))
+ORDER BY run_no LIMIT 1;
+
 -- name: copy_question
 INSERT INTO pf_questions (
     run_no, line, step, item, path, text, context, answer_schema, asked_at, deadline,

@@ -12,6 +12,7 @@ import pytest
 from pocoflow import AskNode, Flow, Node, Parallel, Question, RunPaused, Store, WorkflowDB, cli
 from pocoflow.db.copying import copy_runs
 from pocoflow.db.run_reports import export_run
+from pocoflow.errors import DatabaseError
 from tests.integration.programs import Act, three
 from tests.rows import row_of
 from tests.servers import Server
@@ -162,6 +163,21 @@ def test_a_run_that_is_there_or_at_work_is_left_out(pair: tuple[WorkflowDB, Work
     done = copy_runs(source, target, ids(source))
     assert (done.copied, done.there, done.at_work) == (["live"], ["done"], [])
     assert row_of(target, "live")["status"] == "completed"
+
+
+def test_a_run_thread_keeps_its_order(pair: tuple[WorkflowDB, WorkflowDB]) -> None:
+    """A run is not put after a later one of its thread, nor an open one beside another."""
+    source, target = pair
+    for name in ("first", "second"):
+        three(source, Act(lambda: None)).run({}, run_id=name, thread="T")
+    assert copy_runs(source, target, ["second"]).copied == ["second"]
+    with pytest.raises(DatabaseError, match=r"'first' of run thread 'T' is not copied.*'second'"):
+        copy_runs(source, target, ["first"])
+    assert target.get_run("first") is None
+    filled(source).submit({"gone": 1}, run_id="waits", thread="U")
+    filled(target).submit({"gone": 1}, run_id="waits too", thread="U")
+    with pytest.raises(DatabaseError, match="'waits' of run thread 'U' is not copied"):
+        copy_runs(source, target, ["waits"])
 
 
 def test_what_is_not_there_to_be_copied_is_told(
