@@ -98,6 +98,8 @@ class _Scope:
         self._run = run
         self._objects = run.context.resources = dict(run.context.resources)
         self._left: list[tuple[Resource, _Leave, bool]] = []
+        self._guard = threading.Lock()
+        self._is_over = False
 
     def open(self) -> Steps:
         """Open what the run has to open, in the order in which its nodes ask for it."""
@@ -132,7 +134,12 @@ class _Scope:
     async def _enter_async(self, key: Resource, manager: Any) -> None:
         manager = manager_of(key) if manager is None else manager
         found, leave = await manager.__aenter__(), manager.__aexit__
-        self._left.append((key, leave, True))
+        with self._guard:
+            is_late = self._is_over  # it held up its event loop, and the run has ended without it
+            if not is_late:
+                self._left.append((key, leave, True))
+        if is_late:
+            await _leave_late(key, leave)
         self._put(key, found)
 
     def _share(self, key: Resource) -> Any:
@@ -159,8 +166,12 @@ class _Scope:
         if error is not None:
             facts = (type(error), error, error.__traceback__)  # type: ignore[assignment]
         raised: BaseException | None = None
-        while self._left:
-            key, leave, awaits = self._left.pop()
+        while True:
+            with self._guard:
+                if not self._left:
+                    self._is_over = True
+                    break
+                key, leave, awaits = self._left.pop()
             try:
                 yield Finish(_leaving(leave, facts, awaits), awaits)
             except Exception as exc:  # noqa: BLE001 - how the run ends is decided already
@@ -194,6 +205,26 @@ def _leaving(leave: _Leave, facts: tuple[object, object, object], awaits: bool) 
         return await leave(*facts)
 
     return awaiting if awaits else partial(leave, *facts)
+
+
+async def _leave_late(key: Resource, leave: _Leave) -> None:
+    """Close what was opened too late, in a task of its own: nobody waits for that of the run."""
+    import asyncio
+
+    async def left() -> None:
+        try:
+            await leave(None, None, None)
+        except Exception as exc:  # noqa: BLE001 - no run is there to be told
+            _log.warning("%r could not be closed", key, exc_info=exc)
+
+    task = asyncio.create_task(left(), context=Context())
+    _late.add(task)
+    task.add_done_callback(_late.discard)
+    await asyncio.shield(task)
+
+
+_late: set[asyncio.Task[None]] = set()
+"""Kept here, as an event loop does not."""
 
 
 # -- once for the process ----------------------------------------------------------------------

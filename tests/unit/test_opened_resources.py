@@ -379,6 +379,35 @@ def test_what_is_being_opened_ends_before_what_was_opened_first_is_closed(way: s
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_is_opened_too_late_is_closed_at_once() -> None:
+    """An opening that holds up its event loop is not waited for by a run that is cancelled."""
+    entered, goes_on, left = threading.Event(), threading.Event(), threading.Event()
+
+    class Blocks(Client):
+        async def __aenter__(self) -> Self:
+            entered.set()
+            goes_on.wait(60)
+            return self
+
+        async def __aexit__(self, *exc_info: object) -> None:
+            await asyncio.sleep(0)
+            left.set()
+
+    blocks = resource(Blocks, "blocks", open=lambda: Blocks([]))
+
+    @node
+    def use(one: Blocks = blocks) -> None: ...
+
+    flow = Flow(use)
+    flow.on("flow_cancelled", lambda steps, store: goes_on.set())  # all is closed by then
+    handle = flow.run_background({})
+    assert entered.wait(60)
+    handle.cancel()
+    with pytest.raises(RunCancelled):
+        handle.wait()
+    assert left.wait(60)
+
+
 def test_a_run_whose_task_is_destroyed_closes_what_needs_no_loop() -> None:
     """Where nothing can be awaited any more; each of several, and no generator is in the way."""
     log: list[str] = []
