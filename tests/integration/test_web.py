@@ -185,6 +185,7 @@ def test_runs_are_listed_by_page_label_and_status(service: Service) -> None:
     second = ann.get(f"/failing/runs?limit=3&before={first['next']}").json
     assert [run["id"] for run in second["runs"]] == ["run-1", "run-0"]
     assert second["next"] is None
+    assert ann.get("/failing/runs?label=parity:o%00").status == 422
     odd = ann.get("/failing/runs?label=parity:odd&status=failed").json["runs"]
     assert [(run["id"], run["labels"]) for run in odd] == [
         ("run-3", {"parity": "odd"}),
@@ -532,6 +533,12 @@ WRONG: list[tuple[Any, list[str | int], str]] = [
     ({"inputs": LETTER, "when": 3}, ["body", "when"], "Extra inputs are not permitted"),
     ({"inputs": LETTER, "id": ".."}, ["body", "id"], "String should match pattern"),
     ({"inputs": LETTER, "labels": {"a": 1}}, ["body", "labels", "a"], "Input should be a valid st"),
+    ({"inputs": LETTER, "thread": "a\0"}, ["body", "thread"], "String should match pattern"),
+    (
+        {"inputs": LETTER, "labels": {"a": "b\0"}},
+        ["body", "labels", "a"],
+        "String should match pattern",
+    ),
     ([], ["body"], "Input should be a valid dictionary or instance of Start"),
 ]
 
@@ -585,7 +592,8 @@ def test_an_answer_is_checked_and_taken_once(service: Service) -> None:
     for body in bodies:
         assert ann.post(path, body).json["detail"][0]["loc"] == ["body"]
     assert ann.post("/letters/runs/a/questions/99999999", ok()).status == 404
-    assert ann.post("/letters/runs/a/questions/99999999999999999999", ok()).status == 404
+    for number in ("99999999999999999999", "9" * 5000, "-1", "one"):
+        assert ann.post(f"/letters/runs/a/questions/{number}", ok()).status == 404
     assert ann.post(path, ok()).status == 200
     again = ann.post(path, ok())
     assert (again.status, again.json["detail"]) == (409, "the question was answered already")

@@ -97,7 +97,7 @@ class RunsApp(Starlette):
             Route("/runs/{run_id}", self._closed(self._look), methods=["GET"]),
             Route("/runs/{run_id}/events", self._closed(self._follow), methods=["GET"]),
             Route(
-                "/runs/{run_id}/questions/{question:int}",
+                "/runs/{run_id}/questions/{question}",
                 self._closed(self._answer, changes=True),
                 methods=["POST"],
             ),
@@ -203,7 +203,7 @@ class RunsApp(Starlette):
         body = await self._body(request)
         if not isinstance(body, dict) or body.keys() != {"answer"}:
             raise Refusal.of_value(("body",), "an object with the key 'answer', and no other")
-        run_id, number = _run_id(request), request.path_params["question"]
+        run_id, number = _run_id(request), _question(request)
         answer = partial(self._runs.answer, owner, run_id, number, body["answer"])
         return _json(await run_in_threadpool(answer))
 
@@ -264,6 +264,13 @@ def _check(flow: object, who: object, limits: object) -> None:
 
 def _run_id(request: Request) -> str:
     return str(request.path_params["run_id"])
+
+
+def _question(request: Request) -> int:
+    said = str(request.path_params["question"])
+    if not (said.isascii() and said.isdecimal() and len(said) < 20 and int(said) < _MOST):
+        raise Refusal(404, "there is no such question")
+    return int(said)
 
 
 def _after(request: Request) -> int:

@@ -46,7 +46,8 @@ _AGAIN = 10
 Stands = Literal["queued", "running", "paused", "interrupted", "completed", "failed", "cancelled"]
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]*$", max_length=100)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+# A database server has no word for the character NUL.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Listing(BaseModel):
     before: Id | None = None
     status: Stands | None = None
     thread: Text | None = None
-    label: list[Annotated[str, Field(pattern=r"^.{1,200}?:.{1,200}$")]] = []
+    label: list[Annotated[str, Field(pattern=r"^[^\x00]{1,200}?:[^\x00]{1,200}$")]] = []
 
 
 class OpenQuestion(BaseModel):
