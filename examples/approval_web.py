@@ -12,7 +12,7 @@ Run it with ``python examples/approval_web.py [PORT]``.
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from threading import Thread
 from typing import Any, Literal
@@ -96,7 +96,7 @@ def follow(handle: RunHandle[Refund]) -> None:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Go on with what the last server left: runs that it was in, or that were answered since."""
     Thread(target=flow.recover, daemon=True).start()
     yield
