@@ -14,12 +14,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
 from pocoflow.cleanup import leave
 from pocoflow.db import oslocks
+from pocoflow.db.port import Locks
 
 
 class _LockFile:
@@ -73,7 +73,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-class RunLocks:
+class RunLocks(Locks):
     """The locks of the runs in one database; those of a database in memory are this process's own.
 
     Whoever takes a lock names itself as its owner, and only the owner gives it back: then a Ctrl-C
@@ -86,21 +86,6 @@ class RunLocks:
             self._file = _files.setdefault(path, _LockFile(path)) if path else _LockFile(path)
             self._file.users += 1
         self._taken: dict[int, object] = {}
-
-    def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
-        """Take the lock of a run; ``False`` if it is held already, here or in another process.
-
-        ``patience`` is how many seconds to wait for somebody who holds it for an instant.
-
-        Raises:
-            DatabaseFileError: The lock file cannot be opened.
-        """
-        until = time.monotonic() + patience
-        while not self._hold(run_no, owner):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.01)
-        return True
 
     def _hold(self, run_no: int, owner: object) -> bool:
         held = self._file.held

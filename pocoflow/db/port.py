@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, overload
 
@@ -71,7 +72,7 @@ class UnwrittenError(DatabaseError):
     """What had to write a row has written none, which was told too late for the transaction."""
 
 
-class Locks(Protocol):
+class Locks(ABC):
     """Who is alive: a lock for each run that a process runs.
 
     Whoever takes a lock names itself as its owner, and only the owner gives it back.
@@ -85,21 +86,37 @@ class Locks(Protocol):
         Raises:
             DatabaseError: Nobody can tell.
         """
+        until = time.monotonic() + patience
+        while not self._hold(run_no, owner):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.01)
+        return True
 
+    @abstractmethod
+    def _hold(self, run_no: int, owner: object) -> bool:
+        """Take it, without waiting."""
+
+    @abstractmethod
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner took the lock of a run, in this process, and still has it."""
 
+    @abstractmethod
     def release(self, run_no: int, owner: object) -> None:
         """Give the lock of a run back, if this owner has it."""
 
+    @abstractmethod
     def abandon(self, run_no: int, owner: object) -> None:
         """Give the lock of a run back as a finalizer may: here at once, to others very soon."""
 
+    @abstractmethod
     def is_held(self, run_no: int) -> bool:
         """Whether a living process holds the lock of a run."""
 
+    @abstractmethod
     def renew(self) -> None:
         """Look whether the locks are still there."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give all locks back that were taken through this object."""

@@ -230,18 +230,7 @@ class WorkflowDB(Questions, Checkpoints, Following):
         Raises:
             DefinitionError: There is no such status, or an argument is of another type.
         """
-        if status is not None and status not in STATUSES:
-            raise DefinitionError(
-                f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}"
-            )
-        if type(limit) is not int:
-            raise DefinitionError(f"list_runs: limit= is a whole number, not {limit!r}")
-        if labels is not None and not isinstance(labels, Mapping):
-            raise DefinitionError(f"list_runs: labels= is a dict of labels, not {labels!r}")
-        if since is not None and not _is_time(since):
-            raise DefinitionError(
-                f"list_runs: since= is an ISO-8601 time in UTC, such as '2026-01-31', not {since!r}"
-            )
+        _check_filters(limit, status, labels, since)
         if (status, flow_name, text, since, before, thread, labels or None) == (None,) * 7:
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
@@ -493,6 +482,21 @@ class WorkflowDB(Questions, Checkpoints, Following):
         self.number(run_id)  # says so if there is no such run
         rows = self.connection.rows(QUERIES["events_of_run"], (run_id,))
         return cast("list[EventRow]", [as_dict(row) for row in rows])
+
+
+def _check_filters(limit: object, status: object, labels: object, since: str | None) -> None:
+    if status is not None and status not in STATUSES:
+        raise DefinitionError(
+            f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}"
+        )
+    if type(limit) is not int:
+        raise DefinitionError(f"list_runs: limit= is a whole number, not {limit!r}")
+    if labels is not None and not isinstance(labels, Mapping):
+        raise DefinitionError(f"list_runs: labels= is a dict of labels, not {labels!r}")
+    if since is not None and not _is_time(since):
+        raise DefinitionError(
+            f"list_runs: since= is an ISO-8601 time in UTC, such as '2026-01-31', not {since!r}"
+        )
 
 
 _NEW_RUN: dict[str, Any] = {

@@ -46,17 +46,11 @@ def importing_alone(target: str) -> Iterator[None]:
     with _Importing.guard:
         before = _Importing.target, _Importing.only, _Importing.refused
         _Importing.target, _Importing.only, _Importing.refused = target, own, []
-        failed: BaseException | None = None
         try:
-            yield
-        except BaseException as exc:
-            failed = exc
-            raise
+            with _telling():
+                yield
         finally:
-            refused = _Importing.refused
             _Importing.target, _Importing.only, _Importing.refused = before
-            if refused:
-                raise DefinitionError(refused[0]) from failed
 
 
 @contextmanager
@@ -72,12 +66,9 @@ def importing(target: str) -> Iterator[None]:
     own = threading.get_ident()
     others = {one.ident for one in threading.enumerate()} - {own}
     _Importing.target, _Importing.others, _Importing.refused = target, frozenset(others), []
-    failed: BaseException | None = None
     try:
-        yield
-    except BaseException as exc:
-        failed = exc
-        raise
+        with _telling():
+            yield
     finally:
         _Importing.target = None
         for one in threading.enumerate():
@@ -85,6 +76,18 @@ def importing(target: str) -> Iterator[None]:
                 _Importing.begun[one] = target
         atexit.unregister(_leave)
         atexit.register(_leave, target)  # called before what the import has registered
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Raise what was said to runs that were to start meanwhile, whatever became of that."""
+    failed: BaseException | None = None
+    try:
+        yield
+    except BaseException as exc:
+        failed = exc
+        raise
+    finally:
         if _Importing.refused:
             raise DefinitionError(_Importing.refused[0]) from failed
 

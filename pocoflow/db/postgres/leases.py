@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from contextlib import suppress
 from functools import partial
@@ -19,6 +18,7 @@ from uuid import uuid4
 import psycopg
 
 from pocoflow.cleanup import leave
+from pocoflow.db.port import Locks
 from pocoflow.db.postgres.server import ServerConnection
 from pocoflow.errors import DatabaseError
 from pocoflow.logging import OwnLogger
@@ -41,7 +41,7 @@ WHERE holder = %s AND run_no = ANY(%s) RETURNING run_no
 _LEAVE = "DELETE FROM pf_leases WHERE holder = %s"
 
 
-class Leases:
+class Leases(Locks):
     """The leases that this process has on the runs of one database.
 
     Args:
@@ -85,21 +85,6 @@ class Leases:
         self._pid, self._holder = os.getpid(), uuid4().hex
         self._held, self._connection, self._thread = {}, None, None
         self._alone, self._ends = threading.RLock(), threading.Event()
-
-    def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
-        """Take the lease of a run; ``False`` if it is held already, here or in another process.
-
-        ``patience`` is how many seconds to wait for somebody who holds it for an instant.
-
-        Raises:
-            DatabaseError: The server cannot be asked.
-        """
-        until = time.monotonic() + patience
-        while not self._hold(run_no, owner):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.01)
-        return True
 
     def _hold(self, run_no: int, owner: object) -> bool:
         with self._alone:
