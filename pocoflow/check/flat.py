@@ -513,18 +513,7 @@ def effects_of_branches(
         for branch in branches
         for spot, one in branch.effects.items()
     )
-    spots = [(spot, one) for branch in branches for spot, one in branch.effects.items()]
-    writes, sure = dict.fromkeys(errors, here), {*errors}
-    changes: dict[str, Place] = {}
-    for spot, one in spots:
-        for key, at in one.changes.items():
-            if key not in private:
-                changes.setdefault(key, at._replace(node=spot.inside(at.node)))
-        for key, at in one.writes.items():
-            if key in private or (key in writes and (key in sure or not one.is_sure(key))):
-                continue
-            writes[key] = at._replace(node=spot.inside(at.node))
-            sure.update((key,) if one.is_sure(key) else ())
+    writes, sure, changes = _written(branches, private, dict.fromkeys(errors, here))
     ends = [one for branch in branches for ways in branch.out.values() for one in ways]
     may = (_union(one.may for one in ends) - private) | errors
     # There may be no items, and a branch that fails leaves nothing.
@@ -549,6 +538,24 @@ def effects_of_branches(
         sure=frozenset(sure),
         makes=(makes - private) | errors,
     )
+
+
+def _written(
+    branches: Iterable[DataFlow], private: frozenset[str], writes: dict[str, Place]
+) -> tuple[dict[str, Place], set[str], dict[str, Place]]:
+    """What branches write, what of it they surely do, and what they change in place, and where."""
+    sure, changes = {*writes}, dict[str, Place]()
+    for branch in branches:
+        for spot, one in branch.effects.items():
+            for key, at in one.changes.items():
+                if key not in private:
+                    changes.setdefault(key, at._replace(node=spot.inside(at.node)))
+            for key, at in one.writes.items():
+                if key in private or (key in writes and (key in sure or not one.is_sure(key))):
+                    continue
+                writes[key] = at._replace(node=spot.inside(at.node))
+                sure.update((key,) if one.is_sure(key) else ())
+    return writes, sure, changes
 
 
 def _union(sets: Iterable[Iterable[str]]) -> frozenset[str]:

@@ -110,7 +110,7 @@ def _age(text: str) -> timedelta:
         if match:
             return timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        pass
+        pass  # more than a span of time can be: no age either
     raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90m, 12h, 30d or 8w")
 
 

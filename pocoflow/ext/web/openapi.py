@@ -63,22 +63,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
     """
     name = runs.flow.flow_name
     schemas = _Schemas(name)
-    ours: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        (Start, "validation"),
-        (Listing, "validation"),
-        (WholeRun, "serialization"),
-        (Runs, "serialization"),
-    ]
-    _, told = models_json_schema(ours)
-    definitions = told["$defs"]
-    listing = definitions.pop("Listing")["properties"]
-    for one, schema in definitions.items():
-        schemas.put(one, schema)
-    problem = _content(_JSON, schemas.put("Problem", _PROBLEM))
-    inputs = schemas.put("Inputs", runs.inputs.schema())
-    result = schemas.put("Result", runs.outputs.schema())
-    schemas.known("Start")["properties"]["inputs"] = inputs
-    schemas.known("WholeRun")["properties"]["result"] = {"anyOf": [result, {"type": "null"}]}
+    listing = _put_ours(schemas, runs)
     answers = [schemas.put("Answer", one) for one in _answers(runs)] or [{}]
     answer = schemas.put(
         "Answering",
@@ -89,81 +74,133 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
             "additionalProperties": False,
         },
     )
-    run, several = schemas.reference("WholeRun"), schemas.reference("Runs")
-
-    def operation(
-        verb: str, about: str, good: Mapping[int, dict[str, Any]], *bad: int, **more: Any
-    ) -> dict[str, Any]:
-        refused = {str(code): {"description": _REFUSALS[code], **problem} for code in (401, *bad)}
-        taken = {str(code): one for code, one in good.items()}
-        made = {"operationId": f"{name}_{verb}", "summary": about, "tags": [name]}
-        return {**made, "responses": {**taken, **refused}, **more}
-
-    def body(schema: dict[str, Any]) -> dict[str, Any]:
-        about = f"at most {limits.body} bytes"
-        return {"description": about, "required": True, **_content(_JSON, schema)}
-
-    def given(schema: dict[str, Any], about: str = "done") -> dict[str, Any]:
-        return {"description": about, **_content(_JSON, schema)}
-
-    start = operation(
-        "start",
-        "Start a run",
-        {202: given(run, "it is queued"), 200: given(run, "it was started before, as it is now")},
-        *(409, 413, 415, 422, 429, 503),
-        requestBody=body(schemas.reference("Start")),
-    )
-    page = operation(
-        "list",
-        "List your runs, the newest first",
-        {200: given(several)},
-        *(404, 422, 503),
-        parameters=[{"name": key, "in": "query", "schema": one} for key, one in listing.items()],
-    )
-    look = operation("look", "How a run stands", {200: given(run)}, 404, 503, parameters=[_ID])
-    events = {
-        "description": "server-sent events: the number as id, a JSON object as data",
-        **_content("text/event-stream", {"type": "string"}),
-    }
-    follow = operation(
-        "follow",
-        "Follow the events of a run",
-        {200: events, 204: {"description": "the run has ended, and you know all of it"}},
-        *(404, 422, 429, 503),
-        parameters=[
-            _ID,
-            {"name": "after", "in": "query", "schema": _AFTER},
-            {"name": "Last-Event-ID", "in": "header", "schema": _AFTER},
-        ],
-    )
-    reply = operation(
-        "answer",
-        "Answer a question of a run",
-        {200: given(run)},
-        *(404, 409, 413, 415, 422, 503),
-        parameters=[_ID, _NUMBER],
-        requestBody=body(answer),
-    )
-    cancel = operation(
-        "cancel",
-        "Ask a run to stop",
-        {200: given(run)},
-        *(404, 413, 415, 422, 503),
-        parameters=[_ID],
-        requestBody=body({"type": "object"}),
-    )
+    operations = _Operations(name, schemas, f"at most {limits.body} bytes")
     return {
         "openapi": "3.1.0",
         "info": {"title": name, "version": "1"},
         "paths": {
-            f"{prefix}/runs": {"get": page, "post": start},
-            f"{prefix}/runs/{{run_id}}": {"get": look},
-            f"{prefix}/runs/{{run_id}}/events": {"get": follow},
-            f"{prefix}/runs/{{run_id}}/questions/{{question}}": {"post": reply},
-            f"{prefix}/runs/{{run_id}}/cancel": {"post": cancel},
+            f"{prefix}/runs": {"get": operations.page(listing), "post": operations.start()},
+            f"{prefix}/runs/{{run_id}}": {"get": operations.look()},
+            f"{prefix}/runs/{{run_id}}/events": {"get": operations.follow()},
+            f"{prefix}/runs/{{run_id}}/questions/{{question}}": {"post": operations.reply(answer)},
+            f"{prefix}/runs/{{run_id}}/cancel": {"post": operations.cancel()},
         },
         "components": {"schemas": schemas.all},
     }
+
+
+def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> dict[str, Any]:
+    """Keep the schemas of what is sent and received; those of the words of a list, by name."""
+    ours: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (Start, "validation"),
+        (Listing, "validation"),
+        (WholeRun, "serialization"),
+        (Runs, "serialization"),
+    ]
+    _, told = models_json_schema(ours)
+    definitions = told["$defs"]
+    listing: dict[str, Any] = definitions.pop("Listing")["properties"]
+    for one, schema in definitions.items():
+        schemas.put(one, schema)
+    schemas.put("Problem", _PROBLEM)
+    inputs = schemas.put("Inputs", runs.inputs.schema())
+    result = schemas.put("Result", runs.outputs.schema())
+    schemas.known("Start")["properties"]["inputs"] = inputs
+    schemas.known("WholeRun")["properties"]["result"] = {"anyOf": [result, {"type": "null"}]}
+    return listing
+
+
+class _Operations:
+    """What can be asked for, an operation of the description each."""
+
+    def __init__(self, name: str, schemas: _Schemas, size: str) -> None:
+        self._name, self._schemas, self._size = name, schemas, size
+        self._problem = _content(_JSON, schemas.reference("Problem"))
+        self._run = schemas.reference("WholeRun")
+
+    def start(self) -> dict[str, Any]:
+        """The start of a run."""
+        queued = _given(self._run, "it is queued")
+        return self._operation(
+            "start",
+            "Start a run",
+            {202: queued, 200: _given(self._run, "it was started before, as it is now")},
+            *(409, 413, 415, 422, 429, 503),
+            requestBody=self._body(self._schemas.reference("Start")),
+        )
+
+    def page(self, listing: Mapping[str, Any]) -> dict[str, Any]:
+        """A list of runs."""
+        words = [{"name": key, "in": "query", "schema": one} for key, one in listing.items()]
+        return self._operation(
+            "list",
+            "List your runs, the newest first",
+            {200: _given(self._schemas.reference("Runs"))},
+            *(404, 422, 503),
+            parameters=words,
+        )
+
+    def look(self) -> dict[str, Any]:
+        """A look at a run."""
+        good = {200: _given(self._run)}
+        return self._operation("look", "How a run stands", good, 404, 503, parameters=[_ID])
+
+    def follow(self) -> dict[str, Any]:
+        """The events of a run."""
+        events = {
+            "description": "server-sent events: the number as id, a JSON object as data",
+            **_content("text/event-stream", {"type": "string"}),
+        }
+        return self._operation(
+            "follow",
+            "Follow the events of a run",
+            {200: events, 204: {"description": "the run has ended, and you know all of it"}},
+            *(404, 422, 429, 503),
+            parameters=[
+                _ID,
+                {"name": "after", "in": "query", "schema": _AFTER},
+                {"name": "Last-Event-ID", "in": "header", "schema": _AFTER},
+            ],
+        )
+
+    def reply(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """An answer to a question."""
+        return self._operation(
+            "answer",
+            "Answer a question of a run",
+            {200: _given(self._run)},
+            *(404, 409, 413, 415, 422, 503),
+            parameters=[_ID, _NUMBER],
+            requestBody=self._body(answer),
+        )
+
+    def cancel(self) -> dict[str, Any]:
+        """The end of a run."""
+        return self._operation(
+            "cancel",
+            "Ask a run to stop",
+            {200: _given(self._run)},
+            *(404, 413, 415, 422, 503),
+            parameters=[_ID],
+            requestBody=self._body({"type": "object"}),
+        )
+
+    def _operation(
+        self, verb: str, about: str, good: Mapping[int, dict[str, Any]], *bad: int, **more: Any
+    ) -> dict[str, Any]:
+        refused = {
+            str(code): {"description": _REFUSALS[code], **self._problem} for code in (401, *bad)
+        }
+        taken = {str(code): one for code, one in good.items()}
+        made = {"operationId": f"{self._name}_{verb}", "summary": about, "tags": [self._name]}
+        return {**made, "responses": {**taken, **refused}, **more}
+
+    def _body(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"description": self._size, "required": True, **_content(_JSON, schema)}
+
+
+def _given(schema: dict[str, Any], about: str = "done") -> dict[str, Any]:
+    return {"description": about, **_content(_JSON, schema)}
 
 
 def _content(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
