@@ -10,7 +10,6 @@ from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
-from pocoflow.engine.away import call_away
 from pocoflow.engine.effects import Await, Call, Effect, Sleep
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
@@ -50,6 +49,8 @@ def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator
     the fallback, or whatever else the run does while an attempt that was given up goes on.
     """
     if run.executors is not None and (gives := run.executors.of(place)) is not None:
+        from pocoflow.engine.away import call_away
+
         return call_away(run, place, given, gives, inline)
     return tried_here(place, given, inline)
 

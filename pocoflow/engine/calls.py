@@ -12,14 +12,13 @@ from inspect import isawaitable
 from itertools import count
 from json.encoder import encode_basestring
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pocoflow import values as codec
 from pocoflow.address import Address
 from pocoflow.engine.commits import commit
 from pocoflow.engine.digests import digest
 from pocoflow.engine.effects import Commit
-from pocoflow.engine.envelopes import Reply
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.outcomes import opened
 from pocoflow.engine.threads import Work, in_thread
@@ -34,16 +33,19 @@ from pocoflow.errors import (
     Retry,
 )
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.references import main_name
 from pocoflow.graph.unfinished import ALONE, NOTHING, Called, Identity, Unfinished
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import Calling, RunContext, current
+from pocoflow.nodes.importing import main_name
 from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.nodes.spending import Amounts, charged, sum_of
 from pocoflow.values.callables import is_async
 from pocoflow.values.copies import copied
 from pocoflow.values.failures import Failure
+
+if TYPE_CHECKING:
+    from pocoflow.engine.envelopes import Reply
 
 
 class _Function(NamedTuple):

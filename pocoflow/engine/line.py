@@ -7,12 +7,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.address import Address
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
-from pocoflow.engine.executors import Executors
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
@@ -27,6 +26,9 @@ from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
+
+if TYPE_CHECKING:
+    from pocoflow.engine.executors import Executors
 
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""

@@ -31,7 +31,6 @@ from typing_extensions import TypeVar, Unpack
 from pocoflow.address import Address, check_name
 from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
-from pocoflow.engine.executors import Executors
 from pocoflow.engine.hooks import Hooks
 from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import (
@@ -116,6 +115,7 @@ if TYPE_CHECKING:
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
     from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.engine.executors import Executors
     from pocoflow.flow.scheduling import Schedule
     from pocoflow.graph.event_types import Event, Followed
     from pocoflow.nodes.question import Reply
@@ -1526,6 +1526,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             return None
         known = self._executors
         if known is None or known[0] is not graph or known[1] is not self.executor:
+            from pocoflow.engine.executors import Executors
             from pocoflow.engine.remote import serve
 
             files = () if self._made_at is None else (self._made_at[0],)

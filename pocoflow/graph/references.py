@@ -16,7 +16,7 @@ from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph
 from pocoflow.nodes.base import Node, NodeLike
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.importing import importing_alone
+from pocoflow.nodes.importing import importing_alone, main_name
 
 _MAIN = "__main__"
 
@@ -220,11 +220,3 @@ def _attribute(module: ModuleType | None, name: str) -> object:
         if found is None:
             return None
     return found
-
-
-def main_name() -> str:
-    """The name under which the script that was started is imported by others."""
-    main = sys.modules[_MAIN]
-    if (spec := getattr(main, "__spec__", None)) is not None:
-        return str(spec.name)
-    return Path(getattr(main, "__file__", None) or _MAIN).stem

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -118,3 +120,11 @@ def refuse_while_importing(flow_name: str) -> None:
     )
     _Importing.refused.append(said)
     raise DefinitionError(said)
+
+
+def main_name() -> str:
+    """The name under which the script that was started is imported by others."""
+    main = sys.modules["__main__"]
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        return str(spec.name)
+    return Path(getattr(main, "__file__", None) or "__main__").stem

@@ -451,15 +451,27 @@ def test_an_old_terminal_is_shown_escapes(folder: Path) -> None:
 
 def test_the_library_does_not_import_the_command_line() -> None:
     """Importing pocoflow, and running a flow, loads nothing of its command line."""
+    assert loaded("pocoflow.cli", "argparse") == []
+
+
+def test_executors_are_not_imported_before_a_flow_has_one() -> None:
+    """Importing pocoflow, and running a flow, loads nothing of what calls ``exec`` elsewhere."""
+    away = ("away", "envelopes", "executors", "remote")
+    assert loaded(*(f"pocoflow.engine.{one}" for one in away)) == []
+
+
+def loaded(*names: str) -> list[str]:
+    """The modules whose names begin so, after a run of a plain flow in a new process."""
     code = (
         "import sys, pocoflow\n"
         "pocoflow.Flow(start=pocoflow.Node(), db_path=':memory:').run({})\n"
-        "print([n for n in sys.modules if n.startswith('pocoflow.cli') or n == 'argparse'])"
+        f"print(*[n for n in sys.modules if n.startswith({names!r})])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=60
     )
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert done.stderr == ""
+    return done.stdout.split()
 
 
 def test_help_imports_no_command() -> None:
