@@ -97,7 +97,7 @@ from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, refuse_phases, two_arguments
 from pocoflow.nodes.question import Question
-from pocoflow.nodes.resources import check_resources
+from pocoflow.nodes.resources import Resource, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
 from pocoflow.store.fields import References
@@ -1266,11 +1266,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         name: RunName,
     ) -> Started:
         graph = self.graph
-        executors = self._executors_of(graph)
-        wanted = graph.resources if executors is None else executors.resources(graph)
-        objects, opens = check_resources(resources, wanted)
-        if executors is not None:
-            executors.refuse_given(graph, objects)
+        objects, opens = self._resources(graph, resources)
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
@@ -1283,7 +1279,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self._prove(place, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
-        line.opens, line.executors = opens, executors
+        line.opens = opens
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
         if (database := self._open_database(graph)) is not None:
@@ -1401,15 +1397,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.flow.resume import StoredRun
 
         graph = self.graph
-        executors = self._executors_of(graph)
-        wanted = graph.resources if executors is None else executors.resources(graph)
         database = self._database_of(run_id)
         self._refuse_other(database, run_id, resuming)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         try:
-            objects, opens = check_resources(resources, wanted)
-            if executors is not None:
-                executors.refuse_given(graph, objects)
+            objects, opens = self._resources(graph, resources)
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
@@ -1417,7 +1409,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         *frames, place = found.places
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
-        line.opens, line.executors = opens, executors
+        line.opens = opens
         if self.record_emitted:
             stored.recorder.record_emitted()
         line.step = line.finished = found.steps
@@ -1513,6 +1505,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             wraps=graph.wraps,
             taken=Taken() if graph.is_limited else None,
         )
+        line.executors = self._executors_of(graph)
         if self._limits:
             graph.look_at_each()
             line.budget = () if self.budget is None else (Budget("the run", self.budget),)
@@ -1520,6 +1513,17 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(store, self.checkpoint_dir)
         return line
+
+    def _resources(
+        self, graph: Graph, given: Mapping[Any, object] | None
+    ) -> tuple[Mapping[Any, object], tuple[Resource, ...]]:
+        """The resources of a run in this process, and those of them that it has to open."""
+        executors = self._executors_of(graph)
+        wanted = graph.resources if executors is None else executors.resources(graph)
+        objects, opens = check_resources(given, wanted)
+        if executors is not None:
+            executors.refuse_given(graph, objects)
+        return objects, opens
 
     def _executors_of(self, graph: Graph) -> Executors | None:
         if self.executor is None and not graph.has_executors:
