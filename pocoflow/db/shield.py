@@ -34,7 +34,6 @@ class Shield:
     def __init__(self, file: Path, identity: Identity | None) -> None:
         self.users = 0
         self.is_overwritten = False
-        self._changed_at = 0
         self._look_from = 0.0
         self._head = self._copied = b""
         self._file = file
@@ -58,7 +57,7 @@ class Shield:
             descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
             self._descriptors.append((descriptor, first, length))
             oslocks.share(descriptor, first, length)
-        self.is_overwritten, self._changed_at, self._look_from = False, 0, 0.0
+        self.is_overwritten, self._look_from, self._head = False, 0.0, b""
         self.look()
 
     def look(self) -> bool:
@@ -73,17 +72,18 @@ class Shield:
         return self.is_overwritten
 
     def _look(self, file: int, index: int) -> bool:
-        changed_at, before = os.fstat(file).st_mtime_ns, self._copied
-        self._copied = _copied(index)
-        if changed_at == self._changed_at:
+        # What was kept of the index is older than what was kept of the file, and looked at again
+        # after it: whatever SQLite has written in between is noted there.
+        copied = _copied(index)
+        if _is_copying(copied, index):
             return False
         head, known = os.pread(file, _HEAD, 0), self._head
-        if self._changed_at and head != known:
-            if self._copied == before and oslocks.is_locked(index, _COPYING):
-                return False  # the log is being copied
-            if _changes(head) < _changes(known) or _copied(index) == before:
+        if known and head != known:
+            if _is_copying(_copied(index), index):
+                return False
+            if _changes(head) < _changes(known) or self._copied == _copied(index):
                 return True
-        self._head, self._changed_at = head, changed_at
+        self._head, self._copied = head, copied
         return False
 
     @contextmanager
@@ -123,6 +123,11 @@ def _copied(index: int) -> bytes:
     """Which log it is, how much of it is in the file, and how much was to be."""
     found = os.pread(index, 132, 0)
     return found[32:40] + found[96:100] + found[128:132]
+
+
+def _is_copying(copied: bytes, index: int) -> bool:
+    """Whether not all is in the file that was to be, and whoever copies it was not killed."""
+    return copied[8:12] != copied[12:] and oslocks.is_locked(index, _COPYING)
 
 
 def _changes(head: bytes) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +45,15 @@ print("completed")
 """
 
 CHECKPOINT = "import sqlite3; c = sqlite3.connect('runs.db'); c.execute('PRAGMA wal_checkpoint')"
+COMMITS = """
+import sqlite3, sys
+raw = sqlite3.connect("runs.db", isolation_level=None)
+raw.execute("PRAGMA synchronous = OFF")
+for number, _ in enumerate(sys.stdin):
+    raw.execute(f"CREATE TABLE other_{number} (x)")
+    raw.execute("PRAGMA wal_checkpoint").fetchall()
+    print("done", flush=True)
+"""
 COPY = """
 import sqlite3
 a, b = sqlite3.connect({0!r}), sqlite3.connect({1!r})
@@ -144,6 +157,42 @@ def test_what_is_no_other_content_is_not_taken_for_it(tmp_path: Path) -> None:
         program.steps(100)  # far enough for SQLite to copy the log by itself
         code, out, errors = program.end("off\n")
         assert (code, "completed" in out) == (0, True), errors
+
+
+def test_a_log_that_is_copied_during_a_look_is_no_other_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever another process commits and copies the log, in between any two reads of one look."""
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", COMMITS],
+            cwd=tmp_path,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as other,
+        WorkflowDB(tmp_path / "runs.db") as db,
+    ):
+        chance = random.Random(7)
+        commits = 0
+
+        def between(call: Callable[..., Any], *given: object) -> Any:
+            nonlocal commits
+            if chance.random() < 0.3:
+                assert other.stdin is not None
+                assert other.stdout is not None
+                other.stdin.write("on\n")
+                other.stdin.flush()
+                assert other.stdout.readline() == "done\n"
+                commits += 1
+            return call(*given)
+
+        with monkeypatch.context() as patch:
+            for name in ("pread", "fstat"):
+                patch.setattr(os, name, partial(between, getattr(os, name)))
+            while commits < 300:
+                assert db.list_runs() == []
+        other.communicate(timeout=60)
 
 
 def test_a_restore_by_sqlite_is_told_as_what_it_is(tmp_path: Path) -> None:
