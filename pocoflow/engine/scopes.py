@@ -7,7 +7,9 @@ process is entered outside of all runs, an asynchronous one in a task of its own
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -258,6 +260,7 @@ class _Process:
         self._left: list[tuple[Resource, _Leave]] = []
         self._on_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Resource, _Keeper]]
         self._on_loops = WeakKeyDictionary()
+        self._is_told = False
 
     def enter(self, key: Resource) -> object:
         """The object of a resource, opened if this is the first to ask for it."""
@@ -271,7 +274,16 @@ class _Process:
                     return _Awaited(manager)
                 one.found.append(Context().run(manager.__enter__))
                 self._left.append((key, manager.__exit__))
+            self._close_in_time()
             return one.found[0]
+
+    def _close_in_time(self) -> None:
+        """Be told of the end of a process that was forked by multiprocessing, as of others."""
+        process: Any = sys.modules.get("multiprocessing.process")
+        if not self._is_told and process is not None and process.parent_process() is not None:
+            util: Any = importlib.import_module("multiprocessing.util")
+            util.Finalize(None, self.close, exitpriority=0)
+        self._is_told = True
 
     async def enter_async(self, key: Resource, manager: Any) -> object:
         """The object of a resource that has to be awaited, opened once on this event loop."""
@@ -283,6 +295,7 @@ class _Process:
             keeper = keepers.get(key)
             if keeper is None or keeper.is_over:
                 keeper = keepers[key] = _Keeper(key, manager)
+        self._close_in_time()
         _check_alike(keeper.key, key)
         return await keeper.opened()
 

@@ -56,7 +56,8 @@ _KEPT_ELSEWHERE = {
     "The lock file is deleted under a run",
     # of runs on a server
     "The server cannot be reached when a flow begins",
-    "The server is stopped, or ends a connection, under a run",
+    "The server is restarted, or ends a connection, while a run commits nothing",
+    "The server is not there at a commit, or is lost in the middle of one",
     "A process is suspended for longer than its lease",
     "A process at a server is killed, or its host is switched off",
     "The clock of a host is wrong",

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -217,6 +218,50 @@ def test_a_schema_is_made_once_by_many_that_begin_at_once(server: Server) -> Non
     assert len(set(found)) == 8
 
 
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("reports", "reports"),
+        ("Reports, public", "reports"),
+        ('"A,b", public', "A,b"),
+        ('"a""b"', 'a"b'),
+        ("select", "select"),
+        ("a.b", "a.b"),
+        ("n" * 70, "n" * 63),
+        ("$user,public", "pocoflow"),
+        ('"$user", team', "team"),
+        ('"$user"', "tester"),
+        ('"$user", team', "tester"),
+    ],
+)
+def test_a_schema_is_named_as_the_server_reads_a_search_path(
+    server: Server, path: str, schema: str
+) -> None:
+    """In quotes, with commas and dots, and by the user, whose own one counts if it is there."""
+    url = server.url(quote(path.replace(" ", "\\ ")))
+    for _ in range(2):
+        with WorkflowDB(url) as db:
+            counting(db).run({"n": 0, "until": 1, "log": []})
+    there = f"SELECT 1 FROM pg_tables WHERE tablename = 'pf_run' AND schemaname = '{schema}'"
+    assert server.execute(there) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "its search path is empty"),
+        ("pg_temp", "names 'pg_temp' first, which is the server's own"),
+        ("a b", "correct what options= of the URL says"),
+    ],
+)
+def test_a_search_path_that_names_no_schema_is_refused(
+    server: Server, path: str, told: str
+) -> None:
+    """With what is wrong in it."""
+    with pytest.raises(DatabaseFileError, match=told):
+        WorkflowDB(server.url(quote(path.replace(" ", "\\ "))))
+
+
 # -- several processes ----------------------------------------------------------------------------
 
 
@@ -367,23 +412,48 @@ def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
         assert db.locks.hold(kept, owner) is False
 
 
+def test_the_lease_of_what_was_garbage_ends_with_its_database(server: Server) -> None:
+    """It is given back as the database is closed, though nobody has waited for that."""
+    url = server.url()
+    with WorkflowDB(url) as other:
+        for name in ("one", "two", "three"):
+            other.create_run(name)
+            number, owner = other.number(name), object()
+            with WorkflowDB(url) as db:
+                assert db.locks.hold(number, owner)
+                db.locks.abandon(number, owner)
+            assert not other.locks.is_held(number)
+
+
 # -- what goes wrong ------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_after_its_server_was_restarted() -> None:
-    """A run that could not reach it is interrupted, not failed, and nothing is lost."""
+def test_a_run_whose_server_is_restarted_during_exec_notices_nothing() -> None:
+    """Its next commit is made on a new connection, after all that it had committed."""
     with running() as one:
-        url = one.url()
 
         def restart() -> None:
             one.stop()
             one.start()
 
-        with WorkflowDB(url, lease=0.5) as db:
-            with pytest.raises(DatabaseLostError):
-                three(db, Act(restart)).run({})
-            assert row_of(db, "r")["error_type"] == "Interrupted"
-            assert three(db, Act(lambda: None)).resume("r")["n"] == 3
+        with WorkflowDB(one.url(), lease=0.5) as db:
+            three(db, Act(restart)).run({})
+            assert row_of(db, "r")["status"] == "completed"
+            assert db.load_checkpoint("r", 2)["n"] == 3
+            nodes = [one.event for one in db.follow("r") if isinstance(one.event, NodeEnded)]
+            assert [one.node for one in nodes] == ["First", "Middle", "Last"]
+
+
+def test_a_run_goes_on_after_its_server_was_away() -> None:
+    """A run that could not reach it is interrupted, not failed, and nothing is lost."""
+    with running() as one, WorkflowDB(one.url(), lease=0.5) as db:
+        with pytest.raises(DatabaseLostError, match="cannot be reached"):
+            three(db, Act(one.stop)).run({})
+        with pytest.raises(DatabaseLostError, match="cannot be reached"):
+            db.get_run("r")
+        one.start()
+        poll(lambda: is_interrupted(db))
+        assert three(db, Act(lambda: None)).resume("r")["n"] == 3
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
@@ -537,20 +607,47 @@ def test_a_lease_is_of_a_server(tmp_path: Path) -> None:
             WorkflowDB("postgresql:///runs", lease=wrong)
 
 
-def test_a_connection_that_the_server_ends_is_opened_again(server: Server) -> None:
-    """Whoever comes next has a new one; a run that had it goes on after a resume."""
-    with WorkflowDB(server.url(), lease=0.5) as db:
+def end_connections(server: Server) -> None:
+    """End those of pocoflow, as a restart does, or a firewall."""
+    ours = "FROM pg_stat_activity WHERE application_name = 'pocoflow' AND pid <> pg_backend_pid()"
+    server.execute(f"SELECT pg_terminate_backend(pid) {ours}")
+    poll(lambda: server.execute(f"SELECT count(*) {ours}") == [(0,)])
 
-        def end() -> None:
-            server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE application_name = 'pocoflow' AND pid <> pg_backend_pid()"
-            )
+
+def test_a_connection_that_the_server_has_ended_fails_no_call(server: Server) -> None:
+    """Whoever looks, begins, submits or goes on next has a new one, and notices nothing."""
+    with WorkflowDB(server.url()) as db:
+        flow = three(db, Act(lambda: end_connections(server)))
+        flow.run({})
+        acts: list[Callable[[], object]] = [
+            lambda: row_of(db, "r"),
+            lambda: db.locks.is_held(1),
+            lambda: counting(db, run_id="s").run({"n": 0, "until": 1, "log": []}),
+            lambda: counting(db).submit({"n": 0, "until": 1, "log": []}),
+            lambda: db.save_event("r", "note"),
+            db.list_runs,
+        ]
+        for act in acts:
+            end_connections(server)
+            act()
+        assert [row["status"] for row in db.list_runs()] == ["queued", "completed", "completed"]
+
+
+def test_what_a_lost_transaction_had_written_is_not_taken_for_committed(server: Server) -> None:
+    """A connection that ends in the middle undoes it: no part of it goes on by another one."""
+    with WorkflowDB(server.url()) as db:
+        db.create_run("r")
+
+        def write() -> None:
+            with db.connection.transaction() as raw:
+                raw.execute("UPDATE pf_run SET flow_name = 'lost'").fetchall()
+                end_connections(server)
+                with pytest.raises(DatabaseLostError):
+                    row_of(db, "r")
 
         with pytest.raises(DatabaseLostError, match="cannot be reached"):
-            three(db, Act(end)).run({})
-        assert row_of(db, "r")["error_type"] == "Interrupted"
-        assert three(db, Act(lambda: None)).resume("r")["n"] == 3
+            write()
+        assert row_of(db, "r")["flow_name"] == ""
 
 
 def test_a_key_whose_commit_was_undone_is_there_after_the_next_one(server: Server) -> None:

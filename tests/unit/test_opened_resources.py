@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import Any, Self, cast
 
 import pytest
 
+import pocoflow
 from pocoflow import (
     BatchNode,
     FanOut,
@@ -796,3 +799,51 @@ def test_a_resource_of_the_process_is_closed_when_the_program_ends() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == ["used 1 2", "awaited closed", "plain closed"]
     assert done.stderr == ""
+
+
+_POOL = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pocoflow import Flow, node, resource
+
+@contextmanager
+def plain():
+    yield 1
+    print("plain closed", flush=True)
+
+@asynccontextmanager
+async def awaited():
+    yield 2
+    print("awaited closed", flush=True)
+
+a = resource(int, "a", open=plain, per="process")
+b = resource(int, "b", open=awaited, per="process")
+
+@node
+def use(one: int = a, two: int = b) -> None:
+    print("used", one, two, flush=True)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
+        flow = Flow(use, executor=pool)
+        flow.run({})
+        flow.run({})
+"""
+
+
+@pytest.mark.parametrize("how", multiprocessing.get_all_start_methods())
+def test_a_resource_of_the_process_is_closed_when_a_worker_of_a_pool_ends(
+    tmp_path: Path, how: str
+) -> None:
+    """Once, however its process was started."""
+    program = tmp_path / "pool.py"
+    program.write_text(_POOL)
+    environment = {**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parents[1])}
+    command = [sys.executable, "-W", "ignore", str(program), how]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
+    assert done.stderr == ""
+    used = ["used 1 2"] * 2
+    assert done.stdout.splitlines() == [*used, "awaited closed", "plain closed"]

@@ -53,6 +53,7 @@ class Leases(Locks):
         self._open, self._explain, self._seconds = server.connect, server.explain, seconds
         self._holder = uuid4().hex
         self._held: dict[int, object] = {}
+        self._abandoned: set[int] = set()
         self._connection: psycopg.Connection[Any] | None = None
         self._pid = os.getpid()
         self._alone = threading.RLock()
@@ -84,6 +85,7 @@ class Leases(Locks):
         """Nothing that was held before a fork is held on this side of it."""
         self._pid, self._holder = os.getpid(), uuid4().hex
         self._held, self._connection, self._thread = {}, None, None
+        self._abandoned = set()
         self._alone, self._ends = threading.RLock(), threading.Event()
 
     def _hold(self, run_no: int, owner: object) -> bool:
@@ -135,10 +137,12 @@ class Leases(Locks):
         """Give the lease of a run back as a finalizer may: here at once, to others very soon."""
         if self.has(run_no, owner):
             self._held.pop(run_no, None)
+            self._abandoned.add(run_no)
             leave(partial(self._drop, run_no))
 
     def _drop(self, run_no: int) -> None:
         with self._alone, suppress(DatabaseError):
+            self._abandoned.discard(run_no)
             if run_no not in self._held:
                 self._execute(_RELEASE, run_no, self._holder)
 
@@ -157,7 +161,7 @@ class Leases(Locks):
             if self._pid != os.getpid() or self._is_closed:
                 return
             with suppress(DatabaseError):
-                if self._held:
+                if self._held or self._abandoned:
                     self._execute(_LEAVE, self._holder)
             self._held.clear()
             self._is_closed = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import selectors
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -138,6 +139,13 @@ class Pipeline:
     def is_idle(self) -> bool:
         """Whether the server is in no transaction, once all is done that was sent."""
         return self._server.transaction_status == pq.TransactionStatus.IDLE
+
+    def look(self) -> None:
+        """Learn whether the server has ended the connection since it was used; asks nobody."""
+        if not self._waiting:
+            with suppress(psycopg.Error):
+                while not self.is_lost and self._selector.select(0):
+                    self._server.consume_input()
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Outcome:
         """Send a statement."""

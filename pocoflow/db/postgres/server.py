@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Hashable
@@ -46,6 +47,14 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+
+_PLACE = """
+SELECT current_setting('search_path'), current_user, EXISTS (
+    SELECT 1 FROM pg_namespace WHERE nspname = current_user
+)
+"""
+_NAMES = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s",]+))\s*,?')
+_LONGEST_NAME = 63
 
 _LOCK_ALL = "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))"
 _LOCK_RUN = """
@@ -128,14 +137,8 @@ class ServerConnection(Connection):
         return connection
 
     def _set_up(self, connection: psycopg.Connection[Any]) -> None:
-        (path,) = _one(connection.execute("SHOW search_path"))
-        if path == '"$user", public':
-            (path,) = _one(
-                connection.execute("SELECT set_config('search_path', %s, false)", (_SCHEMA,))
-            )
-        (schema,) = _one(
-            connection.execute("SELECT (parse_ident(split_part(%s, ',', 1)))[1]", (path,))
-        )
+        path, user, is_there = _one(connection.execute(_PLACE))
+        schema = self._chosen(path, user, is_there)
         self._schema, self._channel = schema, channel_of(schema)
         info = connection.info
         self._home = (info.host, info.port, info.dbname, schema)
@@ -143,6 +146,7 @@ class ServerConnection(Connection):
         (there,) = _one(connection.execute(_CLOCK))
         self.ahead = there - (before + micros()) // 2
         settings = {
+            "search_path": composed.Identifier(schema).as_string(connection),
             "lock_timeout": f"{max(1, round(self._busy_timeout * 1000))}",
             "synchronous_commit": "on" if self._synchronous == "FULL" else "off",
             "default_transaction_read_only": "on" if self.read_only else "off",
@@ -151,6 +155,23 @@ class ServerConnection(Connection):
         }
         for name, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+
+    def _chosen(self, path: str, user: str, is_there: bool) -> str:
+        """The schema that a search path names first; that of the user if it is there, or alone."""
+        names = _names(path)
+        if names == ["$user", "public"]:
+            return _SCHEMA  # nobody has chosen one
+        if names[1:] and names[0] == "$user" and not is_there:
+            names.pop(0)
+        schema = names[0] if names else ""
+        schema = user if schema == "$user" else schema
+        if not schema or schema.startswith("pg_") or schema == "information_schema":
+            told = f"names {schema!r} first, which is the server's own" if schema else "is empty"
+            raise DatabaseFileError(
+                f"database {self.label} cannot be used: its search path {told}; name another "
+                "schema, as in ?options=-csearch_path%3Dreports"
+            )
+        return schema
 
     def _open(self) -> Pipeline:
         try:
@@ -226,6 +247,10 @@ class ServerConnection(Connection):
         if self._pipeline is not None and self._pid != os.getpid():
             _abandoned.append(self._pipeline)  # it is that of the process that forked this one
             return self._open()
+        if self._pipeline is not None and self._is_in:
+            return self._pipeline  # what was sent in the transaction is on no other connection
+        if self._pipeline is not None:
+            self._pipeline.look()
         if self._pipeline is None or self._pipeline.is_lost:
             return self._open()
         return self._pipeline
@@ -263,12 +288,21 @@ class ServerConnection(Connection):
             pipeline = self._current()
             with self._translated():
                 try:
-                    outcome = pipeline.execute(sql, parameters)
-                except (UnicodeEncodeError, DefinitionError):
-                    return []
-                if not self._is_in:
-                    pipeline.sync()
-                return checked(outcome.fetchall(), f"database {self.label}")
+                    found = self._read(pipeline, sql, parameters)
+                except psycopg.OperationalError:
+                    if self._is_in or not pipeline.is_lost:
+                        raise
+                    found = self._read(self._open(), sql, parameters)  # it has changed nothing
+                return checked(found, f"database {self.label}")
+
+    def _read(self, pipeline: Pipeline, sql: str, parameters: Parameters) -> list[Record]:
+        try:
+            outcome = pipeline.execute(sql, parameters)
+        except (UnicodeEncodeError, DefinitionError):
+            return []
+        if not self._is_in:
+            pipeline.sync()
+        return outcome.fetchall()
 
     def version(self, run_no: int) -> Hashable:
         """What is another one after every commit of a run; asks nobody."""
@@ -398,6 +432,7 @@ _REFUSALS = {
     "pg_hba.conf": "pg_hba.conf of the server says which users may come from which hosts, and how",
     "does not exist": "correct the name, or make it on the server",
     "is not permitted to log in": "ALTER ROLE ... LOGIN allows it",
+    "invalid value for parameter": "correct what options= of the URL says of it",
     "permission denied for database": "GRANT CONNECT ON DATABASE ... TO ROLE allows it",
 }
 """What a server says of whom it does not let in, and what to do; its errors have no code then."""
@@ -411,6 +446,15 @@ def _unknown_parameter(shown: str) -> str:
         if key and key not in known:
             return f"the parameter {key!r}, which libpq does not know{closest(key, known)},"
     return "a part of it"
+
+
+def _names(path: str) -> list[str]:
+    """The schemas of a search path, as the server reads them."""
+    found = [
+        quoted.replace('""', '"').encode() or plain.encode().lower()
+        for quoted, plain in _NAMES.findall(path)
+    ]
+    return [name[:_LONGEST_NAME].decode(errors="ignore") for name in found]
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
