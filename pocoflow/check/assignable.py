@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections.abc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
@@ -28,11 +28,12 @@ from typing import (
     get_origin,
 )
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, PlainSerializer, RootModel, WrapSerializer
 from typing_extensions import is_typeddict
 
 from pocoflow.check.findings import Severity
 from pocoflow.nodes.annotations import Unknown, is_variable, plain
+from pocoflow.store.reducing import metadata_of
 from pocoflow.store.schema.cores import is_machine_number
 
 _Relation: TypeAlias = Callable[[Any, Any], bool]
@@ -110,6 +111,8 @@ def _made_of(wanted: Any, given: Any) -> bool:
         return _is_number(type(value)) and _is_number(given)  # 1.0 is 1
     if not isinstance(kind, type):
         return False
+    if issubclass(kind, RootModel) and fits_field(given, kind.model_fields["root"].annotation):
+        return True
     if issubclass(kind, BaseModel) and _is_a(given, collections.abc.Mapping):
         return True
     if issubclass(kind, BaseModel) or is_dataclass(kind):
@@ -154,6 +157,8 @@ def members(annotation: Any) -> list[Any]:
 
 @lru_cache(maxsize=4096)
 def _members(annotation: Any) -> tuple[Any, ...]:
+    if converts(metadata_of(annotation)):
+        return (Any,)
     annotation = plain(annotation)
     origin = get_origin(annotation)
     if annotation is None:
@@ -179,6 +184,18 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     if isinstance(annotation, type) or origin is not None:
         return (annotation,)
     return (Any,)
+
+
+def converts(metadata: Iterable[Any]) -> bool:
+    """Whether what is said of a type beside it may make a value of it of anything else."""
+    return any(
+        getattr(one, "strict", None) is False
+        or (hasattr(one, "__get_pydantic_core_schema__") and not isinstance(one, _CONVERT_NOTHING))
+        for one in metadata
+    )
+
+
+_CONVERT_NOTHING = (AfterValidator, PlainSerializer, WrapSerializer)
 
 
 def _is_open(kind: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pocoflow.check.assignable import converts
 from pocoflow.check.findings import Severity
 from pocoflow.errors import InvalidValueError, PocoflowError
 from pocoflow.store.reducing import metadata_of
@@ -130,9 +131,6 @@ class Fields:
             if one.info.mode in _READS_ANYTHING:
                 found.update(self.names if "*" in one.info.fields else one.info.fields)
         for name, field in self.model.model_fields.items():
-            kinds = {type(extra).__name__ for extra in field.metadata}
-            converts = kinds & {"BeforeValidator", "PlainValidator", "WrapValidator"}
-            strict = [extra.strict for extra in field.metadata if hasattr(extra, "strict")]
-            if converts or False in strict:
+            if converts(field.metadata):
                 found.add(name)
         return frozenset(found)

@@ -26,11 +26,24 @@ from typing import (
 
 import numpy
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, EmailStr, create_model
+from pydantic import (
+    AnyUrl,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    EmailStr,
+    Json,
+    PlainValidator,
+    RootModel,
+    SkipValidation,
+    create_model,
+)
+from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
 from pocoflow import Store
 from pocoflow.check.assignable import fits, fits_field
+from pocoflow.check.schemas import Fields
 from pocoflow.errors import InvalidValueError
 from pocoflow.nodes.annotations import Unknown
 
@@ -227,6 +240,20 @@ class Row(Spot, from_attributes=True):
     """Takes whatever has its fields as attributes."""
 
 
+class Pages(RootModel[list[int]]):
+    """Takes a list."""
+
+
+class Trimmed:
+    """Says of a type beside it that text is read."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_before_validator_function(int, handler(source))
+
+
+AsInt = TypeAliasType("AsInt", Annotated[int, BeforeValidator(int)])
+
+
 GIVEN: list[tuple[Any, Any]] = [
     (Decimal, Decimal("0.1")),
     (Fraction, Fraction(1, 3)),
@@ -266,7 +293,9 @@ WANTED: list[Any] = [
     *(tuple[int, ...], tuple[Spot], tuple[float, ...], collections.deque[int], dict[str, int]),
     *(dict[str, float], Mapping[str, int], collections.OrderedDict[str, int], Sequence[int]),
     *(Iterable[int], collections.abc.Collection[int], Iterator[int], float | None),
-    *(Literal["good"], Literal[1], type(None), Row, list[Row]),
+    *(Literal["good"], Literal[1], type(None), Row, list[Row], Pages, list[Pages]),
+    *(list[AsInt], AsInt | None, dict[str, Annotated[int, Trimmed()]], SkipValidation[int] | None),
+    *(list[Annotated[str, PlainValidator(str)]], list[Json[int]]),
 ]
 
 
@@ -274,10 +303,13 @@ WANTED: list[Any] = [
 def test_what_a_store_takes_fits(wanted: Any) -> None:
     """Each value that a field takes is of a type that is not told to be wrong for it."""
     allowing = create_model("S", __config__=ConfigDict(arbitrary_types_allowed=True))
-    store: Store[Any] = Store(schema=create_model("Held", __base__=allowing, field=(wanted, ...)))
-    for kind, value in GIVEN:
-        try:
-            store["field"] = value
-        except InvalidValueError:
-            continue
-        assert fits_field(kind, wanted), (kind, wanted)
+    held = create_model("Held", __base__=allowing, field=(wanted, ...))
+    schemas: tuple[Any, ...] = (held, {"field": wanted})
+    for schema in schemas:
+        store: Store[Any] = Store(schema=schema)
+        for kind, value in GIVEN:
+            try:
+                store["field"] = value
+            except InvalidValueError:
+                continue
+            assert fits_field(kind, Fields(schema).takes("field")), (kind, wanted)
