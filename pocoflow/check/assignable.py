@@ -157,9 +157,7 @@ def members(annotation: Any) -> list[Any]:
 
 @lru_cache(maxsize=4096)
 def _members(annotation: Any) -> tuple[Any, ...]:
-    if converts(metadata_of(annotation)):
-        return (Any,)
-    annotation = plain(annotation)
+    annotation = Any if converts(metadata_of(annotation)) else plain(annotation)
     origin = get_origin(annotation)
     if annotation is None:
         return (NoneType,)

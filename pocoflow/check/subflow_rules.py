@@ -8,6 +8,7 @@ from typing import Any
 from pocoflow.check.findings import Finding
 from pocoflow.check.schemas import Fields
 from pocoflow.check.subject import Subject
+from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.subflow import Link, Subflow
@@ -15,7 +16,7 @@ from pocoflow.nodes.subflow import Link, Subflow
 
 def check_links(subject: Subject) -> Iterator[Finding]:
     """What is wrong with the links of each subflow."""
-    for name, node in _subflows(subject):
+    for name, _, node in _subflows(subject):
         inner = Fields(node.flow.schema)
         for links, target, source in (
             (node.inputs, inner, subject.fields),
@@ -27,16 +28,19 @@ def check_links(subject: Subject) -> Iterator[Finding]:
 
 def subflows_of(subject: Subject) -> list[Subject]:
     """The flows of the subflows, each by itself with what is handed in as its inputs."""
-    return [_alone(subject, name, node) for name, node in _subflows(subject)]
+    return [
+        _alone(subject, name, node, () if subject.is_strict else tuple(place.targets))
+        for name, place, node in _subflows(subject)
+    ]
 
 
-def _subflows(subject: Subject) -> Iterator[tuple[str, Subflow]]:
+def _subflows(subject: Subject) -> Iterator[tuple[str, GraphNode, Subflow]]:
     for name, place in subject.nodes:
         if isinstance(place.node, Subflow):
-            yield name, place.node
+            yield name, place, place.node
 
 
-def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
+def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]) -> Subject:
     inner = Fields(node.flow.schema)
     names = (link.target.name for link in node.inputs)
     handed = tuple(name for name in names if not inner.lacks(name))
@@ -54,6 +58,7 @@ def _alone(subject: Subject, name: str, node: Subflow) -> Subject:
         is_watched=subject.is_watched,
         around=subject.caught_of(node),
         executor=subject.executor,
+        expected=expected,
     )
 
 

@@ -21,7 +21,7 @@ from pocoflow.graph.wiring import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import names_actions, overrides
-from pocoflow.nodes.edges import Edge
+from pocoflow.nodes.edges import ANY_ACTION, Edge
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.settings import Where
@@ -92,6 +92,7 @@ class Subject:
         is_new: Whether the run begins where it begins, and has not come there before.
         around: The classes of errors of it that are caught where it is a subflow.
         executor: What calls ``exec`` of its nodes, if it says so.
+        expected: Where it is a subflow: the actions for which the flow around has an edge.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -116,6 +117,7 @@ class Subject:
     is_new: bool = True
     around: frozenset[type[Exception]] = frozenset()
     executor: Where = None
+    expected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.fields = Fields(self.schema)
@@ -144,6 +146,36 @@ class Subject:
                         known.add(id(graph))
                         found.append(Level(graph, (*level.path, place.name), place.node))
         return found
+
+    @cached_property
+    def is_strict(self) -> bool:
+        """Whether an action without an edge is an error somewhere in it."""
+        return any(level.graph.is_strict for level in self.levels)
+
+    @cached_property
+    def _occurrences(self) -> dict[int, list[tuple[Graph, GraphNode]]]:
+        """Where each graph is nested: the graph around it, and its node there."""
+        found: dict[int, list[tuple[Graph, GraphNode]]] = {}
+        for level in self.levels:
+            for place in level.graph.nodes.values():
+                for graph in place.within:
+                    found.setdefault(id(graph), []).append((level.graph, place))
+        return found
+
+    def is_expected(self, graph: Graph, action: str) -> bool:
+        """Whether a flow around has an edge for an action that ends a graph, wherever it is."""
+        around = [graph]
+        for one in () if self.is_strict else around:  # grows while it is walked through
+            if one is self.graph and action not in self.expected:
+                return False
+            for outer, place in self._occurrences.get(id(one), ()):
+                if action in place.targets:
+                    continue
+                if place.inner is None or place.actions[-1:] == [ANY_ACTION]:
+                    return False
+                if not any(outer is known for known in around):
+                    around.append(outer)
+        return not self.is_strict
 
     @cached_property
     def nodes(self) -> list[tuple[str, GraphNode]]:

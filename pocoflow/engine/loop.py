@@ -39,7 +39,7 @@ from pocoflow.errors import (
     UnhandledActionError,
 )
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.graph.routing import Stand, catch, enter, follow
+from pocoflow.graph.routing import Stand, catch, enter, follow, is_expected
 from pocoflow.graph.unfinished import ALONE, Finished
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -380,7 +380,8 @@ def _action(place: GraphNode, action: object) -> str:
 
 
 def _unhandled(run: Line, place: GraphNode, action: str, following: GraphNode | None) -> None:
-    after = "the run ends here" if following is None else f"{following.name!r} comes next"
+    what = "run" if run.parent is None else "branch"
+    after = f"the {what} ends here" if following is None else f"{following.name!r} comes next"
     text = (
         f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
         f"which has no edge{closest(action, place.actions)}; {after} "
@@ -389,4 +390,5 @@ def _unhandled(run: Line, place: GraphNode, action: str, following: GraphNode | 
     around = (frame.inner for frame in run.frames)
     if run.strict or any(graph is not None and graph.is_strict for graph in around):
         raise UnhandledActionError(text)
-    run.remark(text)
+    if not is_expected(run.frames, action):
+        run.remark(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from pocoflow.graph.graph import GraphCatch, GraphNode
-from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
 
 
 class Stand(NamedTuple):
@@ -118,6 +118,14 @@ def follow(
     if following.inner is None:
         return Stand(following, around, unhandled, depth)
     return enter(following, around)._replace(unhandled=unhandled, kept=depth)
+
+
+def is_expected(frames: Sequence[GraphNode], action: str) -> bool:
+    """Whether a flow around has an edge for an action that ends the nested flows inside of it."""
+    for frame in reversed(frames):
+        if action in frame.targets or ANY_ACTION in frame.actions:
+            return action in frame.targets
+    return False
 
 
 def catch(

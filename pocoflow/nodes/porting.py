@@ -197,6 +197,8 @@ def check_phases(node: Any) -> None:
         DefinitionError: Names the phase.
     """
     for phase in (*_PHASES, "exec_async"):
+        if not hasattr(type(node), phase):
+            continue  # a __getattr__ of the node is not asked before its __init__
         function = getattr(node, phase, None)
         plain = getattr(function, "__func__", function)
         if phase == "exec_async" and inspect.isfunction(plain):

@@ -510,6 +510,25 @@ def test_a_dataclass_can_be_a_node() -> None:
     assert names == ["Add_2"]
 
 
+class Wrapping(Node):
+    """Is what it wraps, but for its own ``post``."""
+
+    def __init__(self, inner: Flaky) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def post(self, store: Store, prep_result: object, exec_result: object) -> str:
+        store["attempts"] = self.attempts
+        return self.inner.post(store, None, "")
+
+
+def test_a_node_that_passes_on_what_it_does_not_have_is_asked_for_nothing_too_early() -> None:
+    """Its ``__getattr__`` needs what its ``__init__`` sets."""
+    assert Flow(Wrapping(Flaky())).run({})["attempts"] == 0
+
+
 def test_a_node_is_called_like_its_class_until_it_gets_a_name() -> None:
     """By keyword, by assignment or on the class."""
 

@@ -141,13 +141,70 @@ def test_a_strict_flow_is_strict_inside_of_another(form: str) -> None:
         outer.run({})
 
 
-def test_where_a_run_goes_without_an_edge_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """Where the flow around has one, the run does not end."""
+@pytest.mark.parametrize(("action", "said"), [("*", True), ("lost", False)])
+def test_where_a_run_goes_without_an_edge_is_said(
+    caplog: pytest.LogCaptureFixture, action: str, said: bool
+) -> None:
+    """Where the flow around has one for any action, the run does not end; one for it is meant."""
     start = saying("inner node", "lost")
     start.then("found", END)
     inner: Flow[Any] = Flow(start, flow_name="inner")
-    Flow(inner).then(inner.when("lost"), saying("after", "default")).run({})
-    assert "action 'lost', which has no edge; 'after' comes next" in caplog.text
+    Flow(inner).then(inner.when(action), saying("after", "default")).run({})
+    assert ("action 'lost', which has no edge; 'after' comes next" in caplog.text) is said
+
+
+def test_where_the_branch_of_a_run_ends_without_an_edge_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The run itself goes on."""
+    start = saying("inner node", "lost")
+    start.then("found", END)
+    Flow(Subflow(Flow(start, flow_name="inner"))).run({})
+    assert "action 'lost', which has no edge; the branch ends here" in caplog.text
+
+
+@node
+def go(n: int) -> Literal["again", "out"]:
+    """Leaves its flow, or not."""
+    return "out"
+
+
+@node
+def after() -> None:
+    """Comes behind it."""
+
+
+def leaving(action: str, **options: Any) -> Flow[Any]:
+    """A flow around one that is left by an action without an edge in it."""
+    inner = Flow(go, flow_name="inner").then(go.when("again"), go)
+    middle = Flow(inner, flow_name="middle")
+    part: Any = Subflow(middle, inputs=[bind(F.n).to(F.n)]) if options.pop("apart", 0) else middle
+    outer: Flow[Any] = Flow(part, schema=S, **options)
+    return outer.then(part.when(action), after).then(part.when("nobody"), END)
+
+
+def test_an_action_that_leaves_a_nested_flow_needs_an_edge_in_a_flow_around() -> None:
+    """It is no mistake that the flow inside has none, unless one of them is strict."""
+    for apart in (False, True):
+        found = leaving("out", apart=apart).validate()
+        assert [(one.code, "nobody" in one.message) for one in found] == [("PF102", True)]
+        for flow in (leaving("*", apart=apart), leaving("out", apart=apart, strict=True)):
+            assert "PF103" in [one.code for one in flow.validate()]
+    seen: list[str] = []
+    flow = leaving("out", ignore=("PF102",))
+    flow.on("node_start", lambda name, store: seen.append(name))
+    flow.run({"n": 1})
+    assert seen == ["go", "after"]
+
+
+def test_an_action_without_an_edge_is_reported_where_one_flow_around_has_none() -> None:
+    """A flow that two others nest needs its edge in both."""
+    inner = Flow(go, flow_name="inner").then(go.when("again"), go)
+    second = Flow(inner, flow_name="second")
+    flow = Flow(inner, schema=S).then(inner.when("out"), second)
+    assert [one.node for one in flow.validate() if one.code == "PF103"] == ["inner/go"]
+    flow.then(second.when("out"), END)
+    assert not flow.validate()
 
 
 @node(writes=F.first)
