@@ -1,6 +1,6 @@
 """What the engine asks of storage: what a line of execution puts on record, and when.
 
-There is one in SQLite (``db/recorder.py`` for a run, ``db/lines.py`` for a parallel branch), and
+There is one in a database (``db/recorder.py`` for a run, ``db/lines.py`` for a parallel branch), and
 what stands in where a run has no database (``memory.py``). The engine does not know which it has.
 """
 

@@ -313,7 +313,7 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
 
 
 def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
-    """Where a run goes at the end or the beginning of a nested flow, or if it has a budget."""
+    """Where a run goes where a flow begins or ends, an edge has a limit, or there is a budget."""
     if run.budget is not None and follow(place, action, run.frames).place is not None:
         error = run.refusal(place)
         if error is not None and (found := _past(run, place, error)) is not None:

@@ -82,7 +82,7 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class EmittedVoid:
-    """What an attempt has emitted does not count: it was given up, and the next one has begun.
+    """What an attempt has emitted does not count: it was given up, and another one follows.
 
     ``numbers`` are those of the events; of a run that is followed, as nobody else knows them.
     """

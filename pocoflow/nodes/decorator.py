@@ -21,7 +21,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest
 from pocoflow.nodes.function import EachNode, FunctionNode, function_node
 from pocoflow.nodes.question import Question
-from pocoflow.nodes.settings import RetryOn, Where
+from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS, RetryOn, Where
 from pocoflow.nodes.signature import read_signature
 
 P = ParamSpec("P")
@@ -32,12 +32,8 @@ SomeT = TypeVarTuple("SomeT")
 
 Default: TypeAlias = Literal["default"]
 
-_ABOUT_EXEC = (
-    *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
-    "executor",
-)
-_ABOUT_ITEMS = ("concurrency", "on_error")
-_SETTINGS = ("writes", "actions", "each", "name", "supplied", *_ABOUT_EXEC, *_ABOUT_ITEMS)
+_OF_FUNCTIONS = ("writes", "actions", "each", "name", "supplied")
+_SETTINGS = (*_OF_FUNCTIONS, *STEP_SETTINGS, "executor", *ITEM_SETTINGS)
 
 
 class Writes(Protocol[WrittenT]):
@@ -337,7 +333,7 @@ def _make(
     supplied, actions = settings.pop("supplied", ()), settings.pop("actions", False)
     signature = read_signature(function, writes, names, each, supplied, actions)
     for setting in settings:
-        if setting in _ABOUT_ITEMS and each is None:
+        if setting in ITEM_SETTINGS and each is None:
             raise DefinitionError(
                 f"@node({setting}=...) on {function.__name__} is for a node that works on items: "
                 f"add each=..., or leave {setting} out"

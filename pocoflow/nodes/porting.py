@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast, get_origin
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short, type_label
 from pocoflow.nodes.annotations import read_hints
+from pocoflow.nodes.settings import STEP_SETTINGS
 from pocoflow.values.callables import is_async, is_generator
 
 __all__ = [
@@ -32,10 +33,7 @@ __all__ = [
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")
-OF_STEPS = (
-    *_PHASES,
-    *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
-)
+OF_STEPS = (*_PHASES, *STEP_SETTINGS)
 """What a node has because it is one step."""
 
 _RENAMED = {"wait": "retry_delay"}

@@ -26,6 +26,14 @@ Where: TypeAlias = GivesExecutor | Literal["here"] | None
 """Where ``exec`` is called: by an executor, ``"here"`` in the process of the run, or as the flow
 says."""
 
+STEP_SETTINGS = (
+    *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
+)
+"""What a node may be set to, and a flow may not."""
+
+ITEM_SETTINGS = ("concurrency", "on_error")
+"""What a node that works on items may be set to, too."""
+
 
 def check_settings(node: Any) -> None:
     """Refuse retry settings and timeouts that make no sense.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from tests import house
 
@@ -37,3 +38,18 @@ def test_what_begins_with_an_underscore_stays_in_its_module() -> None:
         if one.name.startswith("_") and not one.name.startswith("__")
     ]
     assert [one for one in found if not one.endswith(": _version")] == []
+
+
+def test_the_pages_about_the_code_name_files_that_are_there() -> None:
+    """Every path in CONTRIBUTING.md and docs/design.md leads somewhere."""
+    root = house.PACKAGE.parent
+    missing = [
+        f"{page}: {path}"
+        for page in ("CONTRIBUTING.md", "docs/design.md")
+        for path in re.findall(
+            r"`([\w.*/-]+(?:/|\.py|\.sql|\.md))`", (root / page).read_text("utf-8")
+        )
+        if path not in ("test_named_runs.py", "test_issue_12.py", "NNNN-short-title.md")
+        and not any(next(one, None) for one in (root.glob(path), house.PACKAGE.rglob(path)))
+    ]
+    assert missing == []
