@@ -90,7 +90,7 @@ def _limited(place: GraphNode, given: Any, timeout: float) -> Generator[Effect, 
         if place.exec_async:
             result: Any = apart.run(place.node.exec, given)
         else:
-            result = yield Call(apart.run, (place.node.exec, given), timeout)
+            result = yield Call(place.node.exec, (given,), timeout, apart)
         if result.__class__ is CoroutineType:
             result = yield Await(within(apart, result), timeout)
     except (NodeTimeoutError, RunCancelled) as exc:

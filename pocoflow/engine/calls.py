@@ -22,7 +22,7 @@ from pocoflow.engine.effects import Commit
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.outcomes import opened
 from pocoflow.engine.threads import Work, in_thread
-from pocoflow.engine.waits import sleep, wait
+from pocoflow.engine.waits import sleep
 from pocoflow.errors import (
     BudgetError,
     DatabaseError,
@@ -236,14 +236,14 @@ class ExecCalls:
                 delay = self._delay(call, attempt, exc)
                 if delay is None:
                     raise
-            sleep(delay)
+            sleep(delay, call.context.cancellation)
             call.context.check_cancelled()
             attempt += 1
 
     def _bounded(self, call: _Call, timeout: float) -> Any:
         work = Work(copy_context(), partial(call.function, **call.keywords), call.arguments)
         try:
-            outcome = wait(in_thread(work), timeout)
+            outcome = in_thread(work).wait(call.context, timeout)
         except NodeTimeoutError:
             raise self._timed_out(call.name, timeout) from None
         return opened(outcome)

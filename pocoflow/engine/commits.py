@@ -17,7 +17,7 @@ from pocoflow.engine.effects import Commit
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import cancelled
 from pocoflow.logging import OwnLogger
-from pocoflow.nodes.context import current
+from pocoflow.nodes.context import RunContext
 
 if TYPE_CHECKING:
     import asyncio
@@ -86,7 +86,7 @@ class _Waiting:
             _log.error("a commit of a run that was cancelled meanwhile failed: %s", error)
 
 
-async def commit(effect: Commit, *, guarded: bool = False) -> Any:
+async def commit(effect: Commit, context: RunContext | None = None) -> Any:
     """Carry out a commit in the thread of its database, and wait for it.
 
     If the run, or this task, is cancelled meanwhile, that is not held up for longer than a moment:
@@ -94,7 +94,7 @@ async def commit(effect: Commit, *, guarded: bool = False) -> Any:
 
     Args:
         effect: The commit.
-        guarded: Whether a cancellation of the run ends the wait.
+        context: That of the run whose cancellation ends the wait.
 
     Raises:
         RunCancelled: The run was cancelled, and the database is busy.
@@ -104,7 +104,7 @@ async def commit(effect: Commit, *, guarded: bool = False) -> Any:
     loop = asyncio.get_running_loop()
     future = loop.create_future()
     waiting = _Waiting(effect, future)
-    cancellation = current.get().cancellation if guarded else None
+    cancellation = None if context is None else context.cancellation
 
     def hurry() -> None:
         loop.call_soon_threadsafe(loop.call_later, _PATIENCE, waiting.give_up)
@@ -133,9 +133,9 @@ async def commit(effect: Commit, *, guarded: bool = False) -> Any:
             cancellation.remove_callback(hurry)
     if not waiting.given_up:
         return opened(waiting.outcome)
-    if effect.is_last:
+    if effect.is_last or context is None:
         return None
-    raise cancelled()
+    raise cancelled(context)
 
 
 def begin_commit(effect: Commit) -> None:

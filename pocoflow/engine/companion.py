@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 from pocoflow.engine.outcomes import Raised
+from pocoflow.engine.waits import Pending
 from pocoflow.nodes.context import current
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ class Companion:
                 self._used.close()
 
 
+_Begin: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
+
+
 class LineTask:
     """The task in which one line of execution awaits, from its first await to its last.
 
@@ -83,28 +87,23 @@ class LineTask:
         import asyncio
 
         self._loop = loop
-        self._queue: asyncio.Queue[
-            tuple[Callable[[], Coroutine[Any, Any, Any]], Future[Any]] | None
-        ]
-        self._queue = asyncio.Queue()
-        self._serves: Future[Any] | None = None
+        self._queue: asyncio.Queue[tuple[_Begin, Pending] | None] = asyncio.Queue()
+        self._serves: Pending | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._given_up: set[int] = set()
         self._ended = Context().run(loop.submit, self._serve())
 
-    def submit(self, begin: Callable[[], Coroutine[Any, Any, Any]], future: Future[Any]) -> None:
-        """Await the coroutine that a function gives, whose result is an outcome for the future."""
-        future.set_running_or_notify_cancel()
-        self._loop.call(self._queue.put_nowait, (begin, future))
+    def submit(self, begin: _Begin, pending: Pending) -> None:
+        """Await the coroutine that a function gives, whose result is an outcome."""
+        self._loop.call(self._queue.put_nowait, (begin, pending))
 
-    def give_up(self, future: Future[Any], close: Callable[[], object]) -> None:
+    def give_up(self, pending: Pending, close: Callable[[], object]) -> None:
         """Cancel what nobody waits for any more; what has not begun is closed and never does."""
+        pending.is_given_up = True
 
         def cancel() -> None:
-            if self._serves is future and self._task is not None:
+            if self._serves is pending and self._task is not None:
                 self._task.cancel()
             else:
-                self._given_up.add(id(future))
                 close()
 
         self._loop.call(cancel)
@@ -127,20 +126,20 @@ class LineTask:
                 continue
             if work is None:
                 return
-            begin, future = work
-            if id(future) in self._given_up:
+            begin, pending = work
+            if pending.is_given_up:
                 continue
             if is_due and self._task is not None:
                 is_due = False
                 self._task.cancel()
                 self._task.uncancel()  # counted already
-            self._serves = future
+            self._serves = pending
             try:
-                future.set_result(await begin())
-            except asyncio.CancelledError as exc:
-                future.set_exception(CancelledError(*exc.args))
+                pending.give(await begin())
+            except asyncio.CancelledError:
+                pending.withdraw()
             except BaseException as exc:  # noqa: BLE001 - raised by whoever waits
-                future.set_result(Raised(exc))
+                pending.give(Raised(exc))
             self._serves = None
 
 

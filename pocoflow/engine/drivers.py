@@ -11,11 +11,11 @@ context, and awaits in one task.
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
+from types import TracebackType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.commits import begin_commit, commit
@@ -36,17 +36,18 @@ from pocoflow.engine.effects import (
     Visit,
 )
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried, within
-from pocoflow.engine.threads import Work, in_thread, to_its_end
+from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread, in_thread_beside
 from pocoflow.engine.waits import (
+    Pending,
     bounded,
+    cancelled,
+    is_cancelled_error,
     is_task_cancelled,
-    not_withdrawn,
     sleep,
-    until_cancelled,
     wait,
     withdrawn,
 )
-from pocoflow.nodes.context import RunContext, current
+from pocoflow.nodes.context import Cancellation, RunContext, current
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,20 +64,14 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
     Raises:
         BaseException: Whatever ended the run.
     """
-    # A copy, which nobody has to put back: no Ctrl-C can leave the run's context behind.
-    copy_context().run(_drive_in, context, steps, apart or on_shared_loop())
-
-
-def _drive_in(context: RunContext, steps: Steps, apart: bool) -> None:
-    companion, cancellation = Companion(context.group, apart), context.cancellation
-    timer = None
+    companion = Companion(context.group, apart or on_shared_loop())
+    timer, cancellation = None, context.cancellation
     try:
-        current.set(context)
         if cancellation.deadline is not None:
             timer = threading.Timer(cancellation.deadline, cancellation.expire)
             timer.daemon = True
             timer.start()
-        _drive_here(steps, _ThreadDriver(companion, copy_context()))
+        _drive_here(steps, _ThreadDriver(companion, _line_of(context)))
     finally:
         if timer is not None:
             timer.cancel()
@@ -94,19 +89,26 @@ async def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) 
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
     """
-    token, timer = current.set(context), None
-    if context.cancellation.deadline is not None:
-        import asyncio
+    import asyncio
 
-        expire = context.cancellation.expire
-        timer = asyncio.get_running_loop().call_later(context.cancellation.deadline, expire)
+    timer, cancellation = None, context.cancellation
+    if cancellation.deadline is not None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(cancellation.deadline, cancellation.expire)
+    driver = _RunDriver(_line_of(context), cancellation, keeps)
     try:
-        await _drive_on_loop(steps, _LoopDriver(copy_context(), guarded=True, keeps=keeps))
+        await _drive_on_loop(steps, driver)
     finally:
+        driver.close()
         if timer is not None:
             timer.cancel()
-        with suppress(ValueError):  # the task is gone, and this is not its context
-            current.reset(token)
+
+
+def _line_of(context: RunContext) -> Context:
+    """The context of a line that begins; a copy, which nobody has to put back after a Ctrl-C."""
+    line = copy_context()
+    line.run(current.set, context)
+    return line
 
 
 def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
@@ -134,13 +136,18 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
         raise own(raised)
 
 
-async def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> None:
+@coroutine
+def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, None]:
     nest = Nest(steps)
     try:
         effect = driver.go_on(nest.send, None)
         while True:
             try:
-                value = await driver.carry_out(effect)
+                if isinstance(effect, Await) and effect.timeout is None:
+                    with driver:
+                        value = yield from within(driver.line, effect.awaitable)
+                else:
+                    value = yield from driver.carry_out(effect)
             except GeneratorExit as exc:
                 _leave(nest, exc)
                 raise
@@ -178,23 +185,27 @@ class _Driver:
     """
 
     def __init__(self, line: Context) -> None:
-        self._line = line
+        self.line = line
 
     def go_on(self, step: Callable[[Any], Driven], value: Any) -> Driven:
         """Let the step loop go on to its next effect."""
-        effect = self._line.run(step, value)
-        current.set(self._line[current])  # for what is waited for here
-        return effect
+        return self.line.run(step, value)
+
+    @property
+    def context(self) -> RunContext:
+        """That of the run, or of the item of a batch that the line is at."""
+        return self.line[current]
 
     def _work(self, effect: Call) -> Work:
-        """What a thread is to do. One that may be given up has a context of its own."""
-        context = self._line if effect.timeout is None else self._line.copy()
-        return Work(context, effect.function, effect.arguments)
+        """What a thread is to do."""
+        return Work(effect.context or self.line, effect.function, effect.arguments)
 
-    def _leave(self, work: Work) -> None:
-        """Leave a call that goes on alone with its context."""
-        if work.context is self._line and not work.is_over:
-            self._line = self._line.copy()
+    def _leave(self, work: Work) -> bool:
+        """Leave a call alone with the context of the line if it goes on; whether it does."""
+        goes_on = work.context is self.line and not work.is_over
+        if goes_on:
+            self.line = self.line.copy()
+        return goes_on
 
 
 class _ThreadDriver(_Driver):
@@ -206,54 +217,66 @@ class _ThreadDriver(_Driver):
         self._task: LineTask | None = None
 
     def carry_out(self, effect: Driven) -> Any:
-        if isinstance(effect, Sleep):
-            return sleep(effect.seconds)
         if isinstance(effect, Await):
             return self._await(effect)
+        if isinstance(effect, Sleep):
+            return sleep(effect.seconds, self.context.cancellation)
         if isinstance(effect, Visit):
-            return self._line.run(effect.phases)
+            return self.line.run(effect.phases)
         if isinstance(effect, OnLoop):
             return self._hand_over(effect.steps)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return _gather_on(self._companion.loop(), effect, self._line)
-            return _gather_threads(effect, self._companion, self._line)
+                return self._gather_on(self._companion.loop(), effect)
+            return _gather_threads(effect, self._companion, self.line)
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
         if isinstance(effect, Finish):
             return self._finish(effect)
         if isinstance(effect, Away):
-            return _away(effect)
+            return self._away(effect)
         work = self._work(effect)
         try:
-            return opened(wait(in_thread(work), effect.timeout))
+            return opened(in_thread(work).wait(self.context, effect.timeout))
         finally:
             self._leave(work)
 
+    def _away(self, effect: Away) -> Any:
+        try:
+            came = opened(wait(effect.begin(), self.context, until=effect.cancellation))
+        except BaseException:
+            effect.give_up()
+            raise
+        return effect.finish(came)
+
     def _finish(self, effect: Finish) -> Any:
-        line, task = self._line, self._task
+        line, task = self.line, self._task
 
         async def work() -> Any:
             return await effect.function() if effect.awaits else None
 
         if task is not None:
             # Also where nothing is awaited: what was given up in the task comes to its end first.
-            future: Future[Any] = Future()
-            task.submit(lambda: awaited(within(line, work())), future)
-            outcome = future.result()
+            pending = Pending()
+            task.submit(lambda: awaited(within(line, work())), pending)
+            outcome = pending.came()
             if effect.awaits:
                 return opened(outcome)
         return line.run(effect.function)
 
     def _await(self, effect: Await) -> Any:
-        line = self._line
+        line, context, coroutine = self.line, self.context, effect.awaitable
         return self._in_task(
-            lambda: bounded(within(line, effect.awaitable), effect.timeout), effect.awaitable.close
+            lambda: bounded(within(line, coroutine), effect.timeout, context), coroutine.close
         )
 
     def _hand_over(self, steps: Steps) -> None:
-        driver = _AwayDriver(self._line, guarded=False)
-        self._in_task(lambda: _drive_on_loop(steps, driver), steps.close, driver.leave)
+        driver = _AwayDriver(self.line)
+
+        async def work() -> None:
+            await _drive_on_loop(steps, driver)
+
+        self._in_task(work, steps.close, driver.leave)
 
     def _in_task(
         self,
@@ -264,23 +287,42 @@ class _ThreadDriver(_Driver):
         """Have the task of the line do something, and wait for it as long as anybody wants it."""
         if self._task is None:
             self._task = LineTask(self._companion.loop())
-        task, line, here = self._task, self._line, current.get()
-
-        def begin() -> Coroutine[Any, Any, Any]:
-            current.set(here)
-            return awaited(work())
-
-        future: Future[Any] = Future()
+        task, line, pending = self._task, self.line, Pending()
         try:
             # In here: what a Ctrl-C finds begun must be given up, also before anybody waits.
-            task.submit(begin, future)
-            return opened(wait(future, None))
+            task.submit(lambda: awaited(work()), pending)
+            return opened(pending.wait(self.context))
         finally:
-            if not future.done():
+            if not pending.is_done:
                 if leave is not None:
                     leave()
-                self._line = line.copy()
-                task.give_up(future, close)
+                self.line = line.copy()
+                task.give_up(pending, close)
+
+    def _gather_on(self, loop: CompanionLoop, effect: Gather) -> None:
+        """Drive jobs as tasks of the loop, and wait for them also if the run is cancelled.
+
+        What they have begun to write is on record then, before anybody can go on with the run.
+        """
+        import asyncio
+
+        line, begun = self.line, list[asyncio.Task[Any] | None]()
+
+        async def gather() -> None:
+            begun.append(asyncio.current_task())
+            await _gather_tasks(effect, line)
+
+        async def ended() -> None:
+            for task in begun:
+                if task is not None:
+                    await asyncio.wait([task])
+
+        future = loop.submit(awaited(gather()))
+        try:
+            opened(opened(wait(future, self.context)))
+        except BaseException:
+            loop.submit(ended()).result()
+            raise
 
     def close(self) -> None:
         """End the task of the line, if there is one."""
@@ -289,90 +331,150 @@ class _ThreadDriver(_Driver):
 
 
 class _LoopDriver(_Driver):
-    """Carries out effects on the event loop that awaits it.
+    """Carries out effects on the event loop that awaits it: this one, a job, which its batch ends.
 
-    ``guarded`` ends a wait when the run is cancelled; the jobs of a batch are ended by their batch.
+    It awaits within itself, as a context manager that says what a cancellation means.
     """
 
-    def __init__(self, line: Context, *, guarded: bool, keeps: bool = True) -> None:
-        super().__init__(line)
-        self._guarded, self._keeps = guarded, keeps
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: object, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is not None and is_cancelled_error(exc) and not is_task_cancelled():
+            raise withdrawn(self.context) from None
 
     async def carry_out(self, effect: Driven) -> Any:
         if isinstance(effect, Commit):
-            return await commit(effect, guarded=self._guarded)
-        if isinstance(effect, Call) and current.get().phase != "exec":
+            return await self._commit(effect)
+        if isinstance(effect, Call) and self.context.phase != "exec":
             # These work on the store: no write of theirs may follow the run's end.
-            return await to_its_end(self._beside(self._work(effect)))
-        assert not isinstance(effect, OnLoop)  # it is on one
-        if isinstance(effect, Visit):
-            return await self._visit(effect)
+            return await self._beside(self._work(effect)).to_its_end()
         if isinstance(effect, Finish):
             if effect.awaits:
-                return await within(self._line, effect.function())
-            return await to_its_end(self._beside(Work(self._line, effect.function, ())))
-        waiting = self._waiting(effect)
-        if not self._guarded:
-            return await not_withdrawn(waiting)
-        return await until_cancelled(waiting, keeps=self._keeps)
+                return await within(self.line, effect.function())
+            return await self._beside(Work(self.line, effect.function, ())).to_its_end()
+        with self:
+            return await self._waiting(effect)
 
-    def _beside(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Do something beside the loop: one of several at once is not kept waiting by the others.
+    async def _commit(self, effect: Commit) -> Any:
+        return await commit(effect)
 
-        The pool of the loop has a few threads for all; those that wait for each other may be more.
-        """
-        import asyncio
+    def _beside(self, work: Callable[[], Any]) -> Beside:
+        """Do something beside the loop, in a thread for which no other job has to wait."""
+        return in_thread_beside(work)
 
-        if self._guarded:
-            return asyncio.get_running_loop().run_in_executor(None, work)
-        return asyncio.wrap_future(in_thread(work))
-
-    async def _visit(self, effect: Visit) -> Any:
-        work = Work(self._line, effect.phases, ())
-        waiting = to_its_end(self._beside(work), effect.give_up)
-        try:
-            return await (until_cancelled(waiting) if self._guarded else waiting)
-        finally:
-            self._leave(work)
-
-    def _waiting(self, effect: Await | Away | Sleep | Gather | Call) -> Awaitable[Any]:
+    def _waiting(self, effect: Driven) -> Awaitable[Any]:
         import asyncio
 
         if isinstance(effect, Await):
-            return bounded(within(self._line, effect.awaitable), effect.timeout)
+            return bounded(within(self.line, effect.awaitable), effect.timeout, self.context)
         if isinstance(effect, Sleep):
             return asyncio.sleep(effect.seconds)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return _gather_tasks(effect, self._line)
+                return _gather_tasks(effect, self.line)
             return self._gather_beside(effect)
         if isinstance(effect, Away):
             return _away_async(effect)
+        if isinstance(effect, Visit):
+            return self._visit(effect)
+        assert isinstance(effect, Call)
         return self._call(effect)
+
+    async def _visit(self, effect: Visit) -> Any:
+        work = Work(self.line, effect.phases, ())
+        try:
+            cancellation = self.context.cancellation
+            return await self._beside(work).to_its_end(effect.give_up, cancellation)
+        finally:
+            self._leave(work)
 
     async def _gather_beside(self, effect: Gather) -> None:
         """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
         import asyncio
 
-        work = Work(copy_context(), _gather_apart, (effect, self._line))
+        work = partial(tried, _gather_apart, effect, self.line)
         try:
-            opened(await self._beside(work))
+            opened(await self._beside(work).came())
         except asyncio.CancelledError:
             effect.stop()
             raise
 
     async def _call(self, effect: Call) -> Any:
-        import asyncio
-
         work = self._work(effect)
         try:
             if effect.timeout is None:
-                return opened(await self._beside(work))
+                return opened(await self._beside(work).came())
             # Not in the pool, of which it may occupy a thread for longer than anybody waits.
-            future = asyncio.wrap_future(in_thread(work))
-            return opened(await bounded(future, effect.timeout))
+            return opened(
+                await bounded(in_thread_beside(work).came(), effect.timeout, self.context)
+            )
         finally:
             self._leave(work)
+
+
+class _RunDriver(_LoopDriver):
+    """Drives a run; a cancellation of that ends what is awaited, and not the task.
+
+    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
+    """
+
+    def __init__(self, line: Context, cancellation: Cancellation, keeps: bool) -> None:
+        import asyncio
+
+        super().__init__(line)
+        self._cancellation, self._keeps = cancellation, keeps
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._waits = self._is_interrupted = False
+        self._few: Few | None = None
+        cancellation.add_callback(self._request)
+
+    def close(self) -> None:
+        """Take no notice of a cancellation any more."""
+        self._cancellation.remove_callback(self._request)
+
+    def _request(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and with it what was awaited
+            self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._waits and not self._is_interrupted and self._task is not None:
+            self._is_interrupted = self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._waits = True
+        if self._cancellation.requested:
+            self._loop.call_soon(self._interrupt)
+
+    def __exit__(
+        self, kind: object, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waits = False
+        if not self._is_interrupted or self._task is None:
+            super().__exit__(kind, exc, trace)
+            return
+        self._is_interrupted = False
+        is_only = self._task.uncancel() == 0
+        if (not self._keeps) if exc is None else (is_only and is_cancelled_error(exc)):
+            raise cancelled(self.context) from None
+
+    async def _commit(self, effect: Commit) -> Any:
+        return await commit(effect, self.context)
+
+    def _beside(self, work: Callable[[], Any]) -> Beside:
+        if self._few is None:
+            self._few = few_of(self._loop)
+        return in_thread_beside(work, self._few)
+
+    def _leave(self, work: Work) -> bool:
+        goes_on = super()._leave(work)
+        if goes_on and work.has_begun:
+            with suppress(RuntimeError):  # the loop is being closed
+                # ``asyncio.run`` waits for the threads of its loop, and so for this one.
+                _ = self._loop.run_in_executor(None, work.wait)
+        return goes_on
 
 
 class _AwayDriver(_LoopDriver):
@@ -384,31 +486,15 @@ class _AwayDriver(_LoopDriver):
         """Let nothing follow what is awaited now."""
         self.is_given_up = True
 
-    async def carry_out(self, effect: Driven) -> Any:
-        import asyncio
+    def __exit__(
+        self, kind: object, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.is_given_up:
+            super().__exit__(kind, exc, trace)
+        elif exc is None:  # what was awaited has made nothing of that
+            import asyncio
 
-        assert not isinstance(effect, Commit | Finish | OnLoop | Visit)  # of a run that only awaits
-        try:
-            value = await self._waiting(effect)
-        except asyncio.CancelledError:
-            if self.is_given_up or is_task_cancelled():
-                raise
-            raise withdrawn() from None
-        if self.is_given_up:  # and what was awaited has made nothing of that
             raise asyncio.CancelledError
-        return value
-
-
-# -- by an executor ---------------------------------------------------------------------------
-
-
-def _away(effect: Away) -> Any:
-    try:
-        came = wait(effect.begin(), None, effect.cancellation)
-    except BaseException:
-        effect.give_up()
-        raise
-    return effect.finish(came)
 
 
 async def _away_async(effect: Away) -> Any:
@@ -416,43 +502,17 @@ async def _away_async(effect: Away) -> Any:
 
     try:
         # Whatever these take, encoding and decoding included, no loop is held up.
-        future = opened(await asyncio.wrap_future(in_thread(partial(tried, effect.begin))))
+        future = opened(await in_thread_beside(partial(tried, effect.begin)).came())
         came = await asyncio.wrap_future(future)
     except BaseException:
         effect.give_up()
         raise
     if effect.is_quick(came):
         return effect.finish(came)
-    return opened(await asyncio.wrap_future(in_thread(partial(tried, effect.finish, came))))
+    return opened(await in_thread_beside(partial(tried, effect.finish, came)).came())
 
 
 # -- several at once --------------------------------------------------------------------------
-
-
-def _gather_on(loop: CompanionLoop, effect: Gather, line: Context) -> None:
-    """Drive jobs as tasks of the companion loop, and wait for them also if the run is cancelled.
-
-    What they have begun to write is on record then, before anybody can go on with the run.
-    """
-    import asyncio
-
-    begun: list[asyncio.Task[Any] | None] = []
-
-    async def gather() -> None:
-        begun.append(asyncio.current_task())
-        await _gather_tasks(effect, line)
-
-    async def ended() -> None:
-        for task in begun:
-            if task is not None:
-                await asyncio.wait([task])
-
-    future = loop.submit(awaited(gather()))
-    try:
-        opened(wait(future, None))
-    except BaseException:
-        loop.submit(ended()).result()
-        raise
 
 
 async def _gather_tasks(effect: Gather, line: Context) -> None:
@@ -462,7 +522,7 @@ async def _gather_tasks(effect: Gather, line: Context) -> None:
     async def work(job: Job | None) -> None:
         try:
             while job is not None:
-                await _drive_on_loop(job, _LoopDriver(line.copy(), guarded=False))
+                await _drive_on_loop(job, _LoopDriver(line.copy()))
                 job = line.run(next, effect.jobs, None)
         except (KeyboardInterrupt, SystemExit) as exc:
             raise Carried(exc) from None  # asyncio would raise it out of the loop, and never here
@@ -530,16 +590,16 @@ def _gather_threads(effect: Gather, companion: Companion, line: Context) -> None
             failures.append(exc)
             effect.stop()
 
-    futures: list[Future[None]] = []
+    begun: list[Pending] = []
     try:
         try:
-            while len(futures) < effect.limit and (job := take()) is not None:
-                futures.append(in_thread(partial(line.copy().run, work, job)))
+            while len(begun) < effect.limit and (job := take()) is not None:
+                begun.append(in_thread(partial(work, job)))
         except Exception as exc:  # noqa: BLE001 - raised below, when nothing runs any more
             failures.append(exc)
             effect.stop()
-        for future in futures:
-            future.result()
+        for pending in begun:
+            pending.came()
     except BaseException:
         effect.stop()
         raise

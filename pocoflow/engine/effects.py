@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
 from pocoflow.nodes.context import Cancellation
@@ -29,19 +30,24 @@ class Sleep:
 
 
 class Call:
-    """Call a function that may block, at most ``timeout`` seconds, and send its result."""
+    """Call a function that may block, and send its result.
 
-    __slots__ = ("arguments", "function", "timeout")
+    One that is given up after ``timeout`` seconds goes on in a ``context`` of its own.
+    """
+
+    __slots__ = ("arguments", "context", "function", "timeout")
 
     def __init__(
         self,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         timeout: float | None = None,
+        context: Context | None = None,
     ) -> None:
         self.function = function
         self.arguments = arguments
         self.timeout = timeout
+        self.context = context
 
 
 class Away:

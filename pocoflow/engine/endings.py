@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -10,7 +9,7 @@ from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effect, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.waits import is_task_cancelled, withdrawn
+from pocoflow.engine.waits import is_cancelled_error, is_task_cancelled, withdrawn
 from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, RunPaused, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.function import FunctionNode
@@ -67,9 +66,9 @@ def failure_of(run: Line, error: BaseException) -> Exception | None:
     """
     if isinstance(error, Exception):
         return own(error)
-    if not _is_cancelled_error(error) or run.context.cancellation.requested:
+    if not is_cancelled_error(error) or run.context.cancellation.requested:
         return None
-    return None if run.on_loop and is_task_cancelled() else withdrawn()
+    return None if run.on_loop and is_task_cancelled() else withdrawn(run.context)
 
 
 def late_of(run: Line, error: BaseException) -> DeadlineError | None:
@@ -94,7 +93,7 @@ def fail(run: Line, exc: BaseException) -> Steps:
     if run.completed:
         return
     context, place = run.context, run.place
-    cancelled = _is_cancelled_error(exc) or context.is_stopped_by(exc)
+    cancelled = is_cancelled_error(exc) or context.is_stopped_by(exc)
     unfinished = place is not None and run.finished <= run.step
     in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
     name = place.name if place is not None else None
@@ -132,9 +131,3 @@ def exhaust(ending: Steps) -> None:
     """Carry out what :func:`fail` gives where no event loop is held up."""
     for _ in ending:
         raise RuntimeError("the end of this run is to be recorded by the driver of an event loop")
-
-
-def _is_cancelled_error(exc: BaseException) -> bool:
-    """Whether it is ``asyncio.CancelledError``; asyncio is not imported for it."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and isinstance(exc, asyncio.CancelledError)

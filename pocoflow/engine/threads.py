@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from pocoflow.engine.outcomes import Raised, opened, tried
-from pocoflow.nodes.context import current
+from pocoflow.engine.waits import Pending
+from pocoflow.nodes.context import Cancellation
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Work:
-    """A call in a context, whose outcome is a value; it knows whether it has left the context."""
+    """A call in a context, whose outcome is a value; it knows whether it is in the context."""
 
-    __slots__ = ("arguments", "context", "function", "is_over")
+    __slots__ = ("_waits", "arguments", "context", "function", "has_begun", "is_over")
 
     def __init__(
         self, context: Context, function: Callable[..., Any], arguments: tuple[Any, ...]
@@ -26,32 +31,159 @@ class Work:
         self.context = context
         self.function = function
         self.arguments = arguments
-        self.is_over = False
+        self.has_begun = self.is_over = False
+        self._waits: SimpleQueue[None] | None = None
 
     def __call__(self) -> Any:
         """Do it."""
+        self.has_begun = True
         outcome = self.context.run(tried, self.function, *self.arguments)
         self.is_over = True
+        if self._waits is not None:
+            self._waits.put(None)
         return outcome
 
+    def wait(self) -> None:
+        """Wait until it is over."""
+        waits = self._waits = SimpleQueue()
+        if not self.is_over:
+            waits.get()
 
-def in_thread(work: Callable[[], Any]) -> Future[Any]:
-    """Do something that does not raise, in a daemon thread that does nothing else meanwhile.
 
-    Not a pool of so many: a call that outlives its timeout must neither keep others waiting nor the
-    interpreter from leaving. A thread that has nothing to do waits a while for the next call.
+def in_thread(work: Callable[[], Any]) -> Pending:
+    """Do something that does not raise, in a daemon thread that does nothing else meanwhile."""
+    pending = Pending()
+    _submit(pending, work)
+    return pending
+
+
+def in_thread_beside(work: Callable[[], Any], few: Few | None = None) -> Beside:
+    """The same for a coroutine, which awaits the outcome; when one of a few threads is free."""
+    beside = Beside(few)
+    if few is None:
+        _submit(beside, work)
+    else:
+        few.submit(beside, work)
+    return beside
+
+
+class Beside:
+    """What a task waits for: the outcome of a call in a thread.
+
+    Attributes:
+        is_given_up: Whether nobody waits for it any more.
     """
-    future: Future[Any] = Future()
+
+    __slots__ = ("_few", "_future", "_is_done", "_loop", "_outcome", "is_given_up")
+
+    def __init__(self, few: Few | None) -> None:
+        import asyncio
+
+        self._few, self._loop = few, asyncio.get_running_loop()
+        self._future: asyncio.Future[None] = self._loop.create_future()
+        self._outcome: Any = None
+        self._is_done = self.is_given_up = False
+
+    def give(self, outcome: Any) -> None:
+        """Give the outcome, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._take, outcome)
+
+    def _take(self, outcome: Any) -> None:
+        self._outcome, self._is_done = outcome, True
+        if not self._future.done():
+            self._future.set_result(None)
+        if self._few is not None:
+            self._few.go_on()
+
+    async def came(self) -> Any:
+        """The outcome; given up if this task is cancelled meanwhile."""
+        try:
+            await self._future
+        except BaseException:
+            self.is_given_up = True
+            raise
+        return self._outcome
+
+    async def to_its_end(
+        self, give_up: Callable[[], bool] | None = None, cancellation: Cancellation | None = None
+    ) -> Any:
+        """What came of it; if this task is cancelled meanwhile, that goes on when it has ended.
+
+        Args:
+            give_up: Gives it up all the same, if it can.
+            cancellation: That of the run: if it was asked for, what came of it is kept.
+        """
+        import asyncio
+
+        try:
+            await self._future
+        except asyncio.CancelledError as exc:
+            if give_up is not None and give_up():
+                raise
+            while not self._is_done:
+                self._future = self._loop.create_future()
+                with suppress(asyncio.CancelledError):  # once more, as when its loop is closed
+                    await self._future
+            if cancellation is None or not cancellation.requested:
+                outcome = self._outcome
+                raise exc from (outcome.error if isinstance(outcome, Raised) else None)
+        return opened(self._outcome)
+
+
+class Few:
+    """Threads beside one event loop, of which only so many are at work at a time."""
+
+    def __init__(self) -> None:
+        self._free = _AT_ONCE
+        self._waiting: deque[tuple[Beside, Callable[[], Any]]] = deque()
+
+    def submit(self, beside: Beside, work: Callable[[], Any]) -> None:
+        """Do something when a thread is free; to be called on the loop."""
+        if self._free:
+            self._free -= 1
+            _submit(beside, work)
+        else:
+            self._waiting.append((beside, work))
+
+    def go_on(self) -> None:
+        """Begin with what waits, as a thread is free; to be called on the loop."""
+        self._free += 1
+        while self._free and self._waiting:
+            beside, work = self._waiting.popleft()
+            if not beside.is_given_up:
+                self.submit(beside, work)
+
+
+_few: WeakKeyDictionary[asyncio.AbstractEventLoop, Few] = WeakKeyDictionary()
+
+
+def few_of(loop: asyncio.AbstractEventLoop) -> Few:
+    """The threads beside a loop; to be called on it."""
+    found = _few.get(loop)
+    if found is None:
+        found = _few[loop] = Few()
+    return found
+
+
+def _submit(taker: Pending | Beside, work: Callable[[], Any]) -> None:
+    """Have an idle thread do something, or a new one.
+
+    Not one of a pool of so many: a call that outlives its timeout must neither keep others waiting
+    nor the interpreter from leaving. A thread that has nothing to do waits a while for a call.
+    """
     try:
         calls = _idle.pop()
     except IndexError:
         calls = SimpleQueue()
         threading.Thread(target=_serve, args=(calls,), name="pocoflow-call", daemon=True).start()
-    calls.put((future, work))
-    return future
+    calls.put((taker, work))
 
 
-_Calls: TypeAlias = "SimpleQueue[tuple[Future[Any], Callable[[], Any]]]"
+_Calls: TypeAlias = "SimpleQueue[tuple[Pending | Beside, Callable[[], Any]]]"
+
+_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
+"""As many as in the pool of an event loop."""
 
 _IDLE = 2.0
 """So many seconds without a call end a thread."""
@@ -63,42 +195,18 @@ _idle: list[_Calls] = []
 def _serve(calls: _Calls) -> None:
     while True:
         try:
-            future, work = calls.get(timeout=_IDLE)
+            taker, work = calls.get(timeout=_IDLE)
         except Empty:
             try:
                 _idle.remove(calls)
             except ValueError:
                 continue  # somebody has taken it, and the call is on its way
             return
-        outcome = work() if future.set_running_or_notify_cancel() else None
+        outcome = None if taker.is_given_up else work()
         _idle.append(calls)  # before who waits goes on, and calls again
-        if not future.cancelled():
-            future.set_result(outcome)
-        del future, work, outcome
+        taker.give(outcome)
+        del taker, work, outcome
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # the threads are not on this side
-
-
-async def to_its_end(tried: Awaitable[Any], give_up: Callable[[], bool] | None = None) -> Any:
-    """Await it; if this task is cancelled meanwhile, await it all the same before that goes on.
-
-    Unless it can be given up. If it is the run that is cancelled, what came of it is kept.
-    """
-    import asyncio
-
-    future = asyncio.ensure_future(tried)
-    try:
-        outcome = await asyncio.shield(future)
-    except asyncio.CancelledError as exc:
-        if give_up is not None and give_up():
-            raise
-        while not future.done():
-            with suppress(asyncio.CancelledError):  # once more, as when its loop is closed
-                await asyncio.wait([future])
-        outcome = future.result()
-        if give_up is not None and current.get().cancellation.requested:
-            return opened(outcome)
-        raise exc from (outcome.error if isinstance(outcome, Raised) else None)
-    return opened(outcome)

@@ -2,116 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError, Future
+import sys
+from collections.abc import Awaitable
+from concurrent.futures import Future
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from pocoflow.engine.outcomes import Raised
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
-from pocoflow.nodes.context import Cancellation, current
+from pocoflow.nodes.context import Cancellation, RunContext
 
 
-def _alarm() -> tuple[Callable[[], None], Callable[[float | None], bool]]:
-    """What ends a wait, and what waits; not an ``Event``, as a signal handler may end it."""
-    queue: SimpleQueue[None] = SimpleQueue()
-
-    def wake() -> None:
-        queue.put(None)
-
-    def wait_for_it(seconds: float | None) -> bool:
-        try:
-            queue.get(timeout=None if seconds is None else max(seconds, 0))
-        except Empty:
-            return False
-        return True
-
-    return wake, wait_for_it
+def sleep(seconds: float, cancellation: Cancellation) -> None:
+    """Wait in this thread; a cancellation ends it."""
+    _is_woken(SimpleQueue(), seconds, cancellation)
 
 
-def sleep(seconds: float) -> None:
-    """Wait in this thread; a cancellation of the run ends it."""
-    cancellation = current.get().cancellation
-    wake, woken = _alarm()
-    cancellation.add_callback(wake)
-    try:
-        woken(seconds)
-    finally:
-        cancellation.remove_callback(wake)
+def _is_woken(queue: SimpleQueue[None], seconds: float | None, cancellation: Cancellation) -> bool:
+    """Wait for something in a queue, or a cancellation; whether it came in time.
 
-
-def wait(future: Future[Any], timeout: float | None, until: Cancellation | None = None) -> Any:
-    """The future's result; gives up on it at a timeout, a cancellation or a Ctrl-C.
-
-    The cancellation is ``until``, or that of the context.
+    A queue and no ``Event``, as a signal handler may end the wait.
     """
-    cancellation = current.get().cancellation if until is None else until
-    wake, woken = _alarm()
-    future.add_done_callback(lambda _: wake())
+    wake = partial(queue.put, None)
     cancellation.add_callback(wake)
     try:
-        if not woken(timeout):
-            raise _timed_out(timeout)
-        if not future.done():
-            raise cancelled()
-        return future.result()
-    except CancelledError:
-        raise (cancelled() if cancellation.requested else withdrawn()) from None
+        queue.get(timeout=None if seconds is None else max(seconds, 0))
+    except Empty:
+        return False
     finally:
         cancellation.remove_callback(wake)
+    return True
+
+
+_WITHDRAWN = object()
+
+
+class Pending:
+    """What a thread waits for: the outcome of a call, which another thread gives.
+
+    Attributes:
+        is_done: Whether it is there.
+        is_given_up: Whether nobody waits for it any more.
+    """
+
+    __slots__ = ("_outcome", "_queue", "is_done", "is_given_up")
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._outcome: Any = None
+        self.is_done = self.is_given_up = False
+
+    def give(self, outcome: Any) -> None:
+        """Give the outcome, from any thread."""
+        self._outcome, self.is_done = outcome, True
+        self._queue.put(None)
+
+    def withdraw(self) -> None:
+        """Say that there will be none, as the call was cancelled."""
+        self.give(_WITHDRAWN)
+
+    def came(self) -> Any:
+        """The outcome; waits for it in any case."""
+        self._queue.get()
+        return self._outcome
+
+    def wait(
+        self,
+        context: RunContext,
+        timeout: float | None = None,
+        until: Cancellation | None = None,
+    ) -> Any:
+        """The outcome; gives up on it at a timeout, a cancellation or a Ctrl-C.
+
+        Args:
+            context: Of whom the errors speak.
+            timeout: Seconds.
+            until: The cancellation; that of the context if it is left out.
+
+        Raises:
+            NodeTimeoutError: It took longer than that.
+            RunCancelled: The run was cancelled meanwhile.
+            RunError: The call was.
+        """
+        cancellation = context.cancellation if until is None else until
+        try:
+            if not _is_woken(self._queue, timeout, cancellation):
+                raise _timed_out(context, timeout)
+        finally:
+            self.is_given_up = not self.is_done
+        if self.is_given_up or (self._outcome is _WITHDRAWN and cancellation.requested):
+            raise cancelled(context)
+        if self._outcome is _WITHDRAWN:
+            raise withdrawn(context)
+        return self._outcome
+
+
+def wait(
+    future: Future[Any],
+    context: RunContext,
+    timeout: float | None = None,
+    until: Cancellation | None = None,
+) -> Any:
+    """The outcome of a future, as :meth:`Pending.wait` gives it."""
+    pending = Pending()
+
+    def take(done: Future[Any]) -> None:
+        if done.cancelled():
+            pending.withdraw()
+        else:
+            error = done.exception()
+            pending.give(done.result() if error is None else Raised(error))
+
+    future.add_done_callback(take)
+    try:
+        return pending.wait(context, timeout, until)
+    finally:
         future.cancel()
 
 
-async def until_cancelled(waiting: Awaitable[Any], *, keeps: bool = True) -> Any:
-    """Await it in this task; a cancellation of the run ends the wait, not the task.
-
-    If what is awaited makes nothing of that, its result is kept, or the run cancelled all the same.
-    """
-    import asyncio
-
-    cancellation = current.get().cancellation
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    interrupted = False
-
-    def interrupt() -> None:
-        nonlocal interrupted
-        if task is not None and waits:
-            interrupted = task.cancel()
-
-    def request() -> None:
-        loop.call_soon_threadsafe(interrupt)
-
-    waits = True
-    cancellation.add_callback(request)
-    try:
-        result = await waiting
-        if interrupted and task is not None:
-            task.uncancel()  # what was awaited took the interruption for itself
-            if not keeps:
-                raise cancelled()
-        return result
-    except asyncio.CancelledError:
-        if task is None:
-            raise
-        if interrupted and task.uncancel() == 0:
-            raise cancelled() from None
-        if not interrupted and not task.cancelling():
-            raise withdrawn() from None
-        raise
-    finally:
-        waits = False
-        cancellation.remove_callback(request)
-
-
-async def not_withdrawn(waiting: Awaitable[Any]) -> Any:
-    """Await it in this task; it has failed where something else was cancelled, not the task."""
-    import asyncio
-
-    try:
-        return await waiting
-    except asyncio.CancelledError:
-        if is_task_cancelled():
-            raise
-        raise withdrawn() from None
+def is_cancelled_error(exc: BaseException) -> bool:
+    """Whether it is ``asyncio.CancelledError``; asyncio is not imported for it."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(exc, asyncio.CancelledError)
 
 
 def is_task_cancelled() -> bool:
@@ -122,7 +135,7 @@ def is_task_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-async def bounded(awaitable: Awaitable[Any], timeout: float | None) -> Any:
+async def bounded(awaitable: Awaitable[Any], timeout: float | None, context: RunContext) -> Any:
     """Await with a timeout whose error names the node."""
     if timeout is None:
         return await awaitable
@@ -134,31 +147,28 @@ async def bounded(awaitable: Awaitable[Any], timeout: float | None) -> Any:
             return await awaitable
     except TimeoutError as exc:
         if bound.expired():
-            raise _timed_out(timeout) from exc
+            raise _timed_out(context, timeout) from exc
         raise
 
 
-def _timed_out(timeout: float | None) -> NodeTimeoutError:
+def _timed_out(context: RunContext, timeout: float | None) -> NodeTimeoutError:
     """The error of an attempt that took longer than the node's timeout."""
-    context = current.get()
     return NodeTimeoutError(
         f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}, "
         f"attempt {context.attempt}) took longer than its timeout of {timeout:g} seconds"
     )
 
 
-def cancelled() -> RunCancelled:
+def cancelled(context: RunContext) -> RunCancelled:
     """The error of a wait that the run's cancellation ended."""
-    context = current.get()
     where = f"in {context.phase} of node {context.node!r} (step {context.step})"
     if not context.node:
         where = "while it opened its resources"
     return RunCancelled(f"run {context.run_id!r} was cancelled {where}")
 
 
-def withdrawn() -> RunError:
+def withdrawn(context: RunContext) -> RunError:
     """The error of an await that was cancelled although nobody cancelled the run."""
-    context = current.get()
     return RunError(
         f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}) "
         "awaited something that was cancelled; the run itself was not"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
@@ -243,7 +242,10 @@ class RunContext:
 
     def for_attempt(self) -> RunContext:
         """The context of an attempt that may be given up while it goes on."""
-        return copy(self)
+        attempt = object.__new__(RunContext)
+        for name in RunContext.__slots__:
+            setattr(attempt, name, getattr(self, name))
+        return attempt
 
     @property
     def calls(self) -> Calls:
