@@ -71,7 +71,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
     )
     return done.returncode, done.stdout.removeprefix("imported\n"), done.stderr

@@ -29,7 +29,7 @@ def pocoflow_command(
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
         **settings,
     )
@@ -168,7 +168,7 @@ def test_list_takes_the_width_of_the_terminal(tmp_path: Path) -> None:
     for columns in ("90", "120", "10"):
         command = [sys.executable, "-m", "pocoflow", "runs", "list"]
         about = {**os.environ, "COLUMNS": columns}
-        subprocess.run(command, cwd=tmp_path, stdout=theirs, check=True, timeout=60, env=about)
+        subprocess.run(command, cwd=tmp_path, stdout=theirs, check=True, timeout=300, env=about)
         lost = os.read(ours, 10_000).decode().splitlines()[2]
         assert "Lose: Gone: " in lost
         assert lost.endswith("...")
@@ -280,7 +280,7 @@ Flow(start=Count(), db_path="pocoflow.db", flow_name="count", run_id="count-1").
 def test_show_says_how_far_a_batch_is(tmp_path: Path) -> None:
     """Of a batch that was killed the items are counted that a resume will not work on again."""
     (tmp_path / "batch.py").write_text(BATCH, encoding="utf-8")
-    subprocess.run([sys.executable, "batch.py"], cwd=tmp_path, check=False, timeout=60)
+    subprocess.run([sys.executable, "batch.py"], cwd=tmp_path, check=False, timeout=300)
     shown = pocoflow_command("runs", "show", "count-1", folder=tmp_path).stdout
     assert "items    24 are finished\n" in shown
     as_json = pocoflow_command("runs", "show", "count", "--format", "json", folder=tmp_path)
@@ -429,7 +429,7 @@ def test_a_reader_that_stops_early_is_no_error(folder: Path) -> None:
     """``pocoflow runs list | head -1`` ends quietly."""
     command = f"'{sys.executable}' -m pocoflow runs list | true"
     done = subprocess.run(
-        ["sh", "-c", command], cwd=folder, capture_output=True, check=False, timeout=60
+        ["sh", "-c", command], cwd=folder, capture_output=True, check=False, timeout=300
     )
     assert done.stderr == b""
 
@@ -442,7 +442,7 @@ def test_an_old_terminal_is_shown_escapes(folder: Path) -> None:
         cwd=folder,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert done.returncode == 0, done.stderr
@@ -468,7 +468,7 @@ def loaded(*names: str) -> list[str]:
         f"print(*[n for n in sys.modules if n.startswith({names!r})])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=300
     )
     assert done.stderr == ""
     return done.stdout.split()
@@ -481,7 +481,7 @@ def test_help_imports_no_command() -> None:
         "print(sorted(n for n in sys.modules if n.startswith('pocoflow.cli')))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=300
     )
     assert done.stdout.endswith("['pocoflow.cli', 'pocoflow.cli.output']\n")
 
@@ -492,7 +492,7 @@ def test_help_costs_little_more_than_the_import() -> None:
     def seconds(*arguments: str) -> float:
         # Of the processor, which others that use it do not lengthen.
         before = os.times()
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=True, timeout=60)
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True, timeout=300)
         after = os.times()
         return sum(after[2:4]) - sum(before[2:4])
 

@@ -77,7 +77,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "COLUMNS": "100"},
     )
 

@@ -87,7 +87,7 @@ def test_one_id_may_be_delivered_to_many_at_once(flow: Flow, here: Path) -> None
     ids = [flow.submit({"number": number}) for number in range(2)]
     ends = [program("carry-on", one, "delivered:flow") for one in ids * 3]
     for end in ends:
-        out, error = end.communicate(timeout=60)
+        out, error = end.communicate(timeout=300)
         assert (end.returncode, error) == (0, "")
         assert out.strip() in ("completed", "running", "queued")
     assert {flow.database.handle(one).status for one in ids} == {"completed"}
@@ -123,7 +123,7 @@ def test_the_workers_of_a_cluster_carry_on_with_what_is_due(flow: Flow, here: Pa
         pids = {one.pid for one in around.workers}
         words = ("dispatch", "--dask", around.address, *targets, "--grace", "60")
         with program(*words, "--until-idle", "--db", "runs.db") as dispatcher:
-            out, error = dispatcher.communicate(timeout=60)
+            out, error = dispatcher.communicate(timeout=300)
         assert (dispatcher.returncode, error) == (0, "")
         assert flow.database.handle(first).status == "completed"
         assert asking.database.handle(paused).status == "paused"
@@ -143,7 +143,7 @@ def test_the_workers_of_a_cluster_carry_on_with_what_is_due(flow: Flow, here: Pa
             asking.answer_json(paused, True)
             wait_for(lambda: asking.database.handle(paused).status == "completed", "answer")
             dispatcher.send_signal(signal.SIGTERM)
-            out, error = dispatcher.communicate(timeout=60)
+            out, error = dispatcher.communicate(timeout=300)
     # Dask says that the worker is gone.
     assert [one for one in error.splitlines() if " distributed." not in one] == []
     assert dispatcher.returncode == 0

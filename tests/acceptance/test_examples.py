@@ -37,7 +37,7 @@ def run(name: str, *arguments: str, folder: Path, typed: str = "") -> str:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -299,7 +299,7 @@ def command(*words: str, folder: Path, typed: str = "", code: int = 0) -> str:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (code, "")
     return done.stdout
@@ -344,7 +344,7 @@ class Shop:
         """The status and the JSON that a request is answered with, when the server is up."""
         pause = threading.Event()
         for _ in range(600):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
             try:
                 headers = {"Content-Type": "application/json"}
                 connection.request(method, path, json.dumps(body), headers)

@@ -28,7 +28,7 @@ from celery.contrib.testing.worker import start_worker
 
 app.conf.broker_url = "memory://"
 with start_worker(app, perform_ping_check=False):
-    print(flow.database.handle(send("Ada")).wait(timeout=60)["text"])
+    print(flow.database.handle(send("Ada")).wait(timeout=300)["text"])
 """
 
 BY_PROCRASTINATE = """
@@ -54,7 +54,7 @@ def run(*words: str) -> str:
     """What a command prints that ends well."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": paths}
-    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 

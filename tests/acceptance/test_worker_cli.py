@@ -150,7 +150,7 @@ def test_a_worker_that_is_told_to_end_lets_its_runs_end(folder: Path) -> None:
     with started("--concurrency", "1") as worker:
         worker.send_signal(signal.SIGTERM)
         Path("end").touch()
-        assert worker.communicate(timeout=60)[0] == "worker of waits on runs.db\n"
+        assert worker.communicate(timeout=300)[0] == "worker of waits on runs.db\n"
     assert worker.returncode == 0
     assert statuses(runs) == ["completed", "queued"]
 
@@ -160,7 +160,7 @@ def test_what_does_not_end_in_time_is_left_to_others(folder: Path) -> None:
     runs = submitted()
     with started("--concurrency", "1", "--grace", "0.1") as worker:
         worker.send_signal(signal.SIGINT)
-        said, _ = worker.communicate(timeout=60)
+        said, _ = worker.communicate(timeout=300)
         assert "1 run has not ended, and is left to other workers" in said
     assert worker.returncode == 1
     assert statuses(runs) == ["failed", "queued"]

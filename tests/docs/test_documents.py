@@ -129,7 +129,7 @@ def execute(command: str) -> tuple[str, int]:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
         env={
             **os.environ,
             "COLUMNS": "100",

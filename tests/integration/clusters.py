@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-DEADLINE = 60.0
+DEADLINE = 300.0
 
 
 class Cluster:

@@ -29,7 +29,7 @@ def in_another_process(code: str, *arguments: object) -> str:
         env={**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parents[1])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -516,5 +516,5 @@ def test_the_program_that_was_started_is_found_in_its_workers(tmp_path: Path) ->
     )
     words = [sys.executable, "-W", "error", str(program)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.stdout, ended.stderr) == ("True\n", "")

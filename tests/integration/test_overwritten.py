@@ -98,7 +98,7 @@ class Program:
 
     def cp(self, name: str) -> None:
         """Another file is copied over the database."""
-        subprocess.run(["cp", name, "runs.db"], cwd=self.folder, check=True, timeout=60)
+        subprocess.run(["cp", name, "runs.db"], cwd=self.folder, check=True, timeout=300)
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def test_a_log_that_is_copied_during_a_look_is_no_other_content(
                 patch.setattr(os, name, partial(between, getattr(os, name)))
             while commits < 300:
                 assert db.list_runs() == []
-        other.communicate(timeout=60)
+        other.communicate(timeout=300)
 
 
 def test_a_restore_by_sqlite_is_told_as_what_it_is(tmp_path: Path) -> None:

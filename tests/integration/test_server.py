@@ -304,10 +304,10 @@ def test_a_process_that_was_suspended_past_its_lease_writes_nothing(
 def test_a_living_process_keeps_its_run(server: Server, start: Start) -> None:
     """For many times its lease, as it says that it is there."""
     url = server.url()
-    child = start("hang_with_lease", url, 0.5)
+    child = start("hang_with_lease", url, 3)
     assert child.line() == "in exec"
     with WorkflowDB(url) as db:
-        until = time.monotonic() + 2
+        until = time.monotonic() + 9
         poll(lambda: time.monotonic() > until or is_interrupted(db))
         assert row_of(db, "r")["status"] == "running"
         assert three(db, Act(lambda: None)).recover() == {}

@@ -89,7 +89,7 @@ def python(folder: Path, code: str, fail: str = "") -> subprocess.CompletedProce
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=300,
         env={
             **os.environ,
             "FAIL": fail,
@@ -158,7 +158,7 @@ def test_the_snippet_for_a_script_is_pasted_below_it(folder: Path) -> None:
         env={**os.environ, "FAIL": "publish"},
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
     code = snippet(folder, view_of(folder))
     assert "# Paste it below the definitions of: Ask, Outer.Parts, Publish, decide." in code

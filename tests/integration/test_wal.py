@@ -146,7 +146,7 @@ for step in range(100):
 def test_a_program_that_closes_nothing_leaves_no_log(path: Path) -> None:
     """A program that closes nothing ends, and its log is copied and gone."""
     child = run(LEAVE, path)
-    output, _ = child.communicate(timeout=60)
+    output, _ = child.communicate(timeout=300)
     assert (child.returncode, output) == (0, "")
     assert sorted(file.name for file in path.parent.iterdir()) == ["runs.db"]
     assert copied(path) == 100

@@ -337,7 +337,7 @@ def test_what_is_needed_is_named_where_it_is_not_installed() -> None:
     program = "import sys; sys.modules['starlette'] = None\n"
     program += "import pocoflow; assert 'pocoflow.ext' not in sys.modules\nimport pocoflow.ext.web"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stderr.endswith(
         "ModuleNotFoundError: pocoflow.ext.web needs Starlette: pip install 'pocoflow[web]'\n"
