@@ -35,6 +35,7 @@ from pocoflow.values.callables import forgets_to_return
 _PHASES = ("prep", "exec", "exec_async", "post", "exec_fallback")
 _SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")
 _CALLED_ELSEWHERE = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
+_OF_BATCHES: dict[str, type] = {"concurrency": int, "on_error": str}
 _ALIKE = 0.85
 
 
@@ -244,6 +245,14 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
     for given, value in vars(owner).items():
         if given in elsewhere or given.startswith("_") or not given.isidentifier():
             continue
+        if _OF_BATCHES.get(given) is type(value) and not _is_used(owner, given):
+            yield _Mistake(
+                "PF208",
+                f"{owner.__name__}.{given} is not looked at: it is a setting of a BatchNode",
+                "derive the class from BatchNode, whose exec is called for each item, or use it",
+                class_place(owner),
+            )
+            continue
         meant = _meant(kind, given, value)
         if meant is not None and meant not in theirs and not _is_used(owner, given):
             is_function = is_a(value, FunctionType)
@@ -259,8 +268,13 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
 
 def _meant(kind: type, given: str, value: object) -> str | None:
     """The setting, or the phase, that a name is nearly, if its value could be one."""
-    if is_a(value, (int, float)) and not is_a(value, bool):
-        alike: tuple[str, ...] = _SETTINGS
+    alike: tuple[str, ...]
+    if is_a(value, bool):
+        alike = ("journal",)
+    elif _is_errors(value):
+        alike = ("retry_on",)
+    elif is_a(value, (int, float)):
+        alike = _SETTINGS
         if given in _CALLED_ELSEWHERE:
             return _CALLED_ELSEWHERE[given]
     elif is_a(value, FunctionType):
@@ -273,6 +287,12 @@ def _meant(kind: type, given: str, value: object) -> str | None:
     found = [one for one in alike if sorted(one) == sorted(given)]  # two letters are swapped
     found = found or difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
     return found[0] if found and hasattr(kind, found[0]) else None
+
+
+def _is_errors(value: object) -> bool:
+    """Whether it is a class of exceptions, or a tuple of some."""
+    kinds = value if is_a(value, tuple) else (value,)
+    return bool(kinds) and all(is_a(one, type) and issubclass(one, Exception) for one in kinds)
 
 
 def _takes(kind: type, phase: str) -> int | None:

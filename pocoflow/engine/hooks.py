@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest, short
-from pocoflow.values.callables import unrun
+from pocoflow.messages import closest
+from pocoflow.values.callables import check_callback
 from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Hooks:
             )
         parameters, adapt = shape
         wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
-        _check_shape(wanted, callback, parameters)
+        check_callback(wanted, callback, *parameters.split(", "))
         self.registered.setdefault(event, []).append(adapt(callback))
 
     def subscribe(self, listener: Listener) -> None:
@@ -78,7 +77,7 @@ class Hooks:
         from pocoflow.graph.event_types import KINDS
 
         wanted = "flow.subscribe(listener) calls listener(event, store)"
-        _check_shape(wanted, listener, "event, store")
+        check_callback(wanted, listener, "event", "store")
         for kind in KINDS:
             self.registered.setdefault(kind, []).append(listener)
 
@@ -92,24 +91,6 @@ class Hooks:
             return logged
         told = {kind: (*logged.get(kind, ()), *those) for kind, those in registered.items()}
         return {**logged, **told}
-
-
-def _check_shape(wanted: str, callback: Callable[..., object], parameters: str) -> None:
-    if not callable(callback):
-        raise HookError(f"{wanted}; {short(callback)} is not callable")
-    kind = unrun(callback)
-    if kind is not None:
-        raise HookError(
-            f"{wanted} without awaiting it or going through it; {short(callback)} is {kind}"
-        )
-    try:
-        signature = inspect.signature(callback)
-    except (ValueError, TypeError):
-        return  # builtins such as print do not tell their signature
-    try:
-        signature.bind(*parameters.split(", "))
-    except TypeError as exc:
-        raise HookError(f"{wanted}; {short(callback)} takes {signature}: {exc}") from None
 
 
 def _logs(level: int, text: str, *fields: str) -> tuple[int, Listener]:

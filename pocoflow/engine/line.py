@@ -26,6 +26,7 @@ from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
+from pocoflow.values.callables import check_called
 
 if TYPE_CHECKING:
     from pocoflow.engine.executors import Executors
@@ -277,7 +278,7 @@ class Line:
         event: Any = _kinds()[kind](self.context.run_id, *facts)
         for listener in listeners:
             try:
-                listener(event, self.store)
+                check_called(listener(event, self.store))
             except Exception:  # noqa: BLE001 - a reader of events must not break the run
                 _log.exception(
                     "flow %r, run %r: a listener of %r failed; the run goes on",

@@ -95,7 +95,13 @@ from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
-from pocoflow.nodes.porting import OF_STEPS, NotOfFlows, refuse_phases, two_arguments
+from pocoflow.nodes.porting import (
+    OF_STEPS,
+    NotOfFlows,
+    refuse_near,
+    refuse_phases,
+    two_arguments,
+)
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import Resource, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
@@ -273,6 +279,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         for name in OF_STEPS:
             vars()[name] = NotOfFlows(name)
         del name
+
+        def __setattr__(self, name, value):
+            if type(self) is Flow and "_executors" in self.__dict__ and not hasattr(self, name):
+                refuse_near(f"flow {self.name!r}", name, self.__dict__)
+            object.__setattr__(self, name, value)
 
     @property
     def flow_name(self) -> str:

@@ -24,12 +24,11 @@ from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.engine.outcomes import own
-from pocoflow.errors import DatabaseError, DefinitionError, HookError, RunCancelled, RunPaused
+from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import short
 from pocoflow.nodes.context import current
 from pocoflow.store.store import Store
-from pocoflow.values.callables import unrun
+from pocoflow.values.callables import check_callback, check_called
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -112,16 +111,11 @@ class RunHandle(Generic[StateT]):
         """Call ``callback`` when the run has ended, or at once if it has; from any thread.
 
         Raises:
-            HookError: It cannot be called, or a call of it alone does nothing, as it is ``async``
-                or a generator function.
+            HookError: It cannot be called without arguments, or a call of it alone does nothing, as
+                it is ``async`` or a generator function.
         """
-        given: object = callback
-        kind = unrun(given) if callable(given) else "nothing that can be called"
-        if kind is not None:
-            raise HookError(
-                f"handle.add_done_callback(callback) calls callback(); {short(callback)} is {kind}"
-            )
-        self._outcome.add_done_callback(lambda _: callback())
+        check_callback("handle.add_done_callback(callback) calls callback()", callback)
+        self._outcome.add_done_callback(lambda _: check_called(callback()))
 
     @property
     def is_done(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from functools import lru_cache, wraps
 from inspect import Parameter
 from types import CodeType, FunctionType
@@ -26,6 +26,7 @@ __all__ = [
     "keyword_only",
     "not_a_node",
     "refuse_dead",
+    "refuse_near",
     "refuse_phases",
     "two_arguments",
 ]
@@ -172,18 +173,26 @@ def refuse_dead(kind: type) -> None:
     Raises:
         DefinitionError: Names it, and how it is written here.
     """
-    if kind not in _own(kind):
+    own = _own(kind)
+    if kind not in own:
         return
-    for name in _NEVER_CALLED.keys() & vars(kind).keys():
-        if any(name in used for base in _own(kind) for used in _used(base, name)):
-            continue
-        if not (callable(vars(kind)[name]) or hasattr(vars(kind)[name], "__get__")):
-            continue  # a value of the user's
-        raise DefinitionError(f"{kind.__qualname__}.{name} is never called: {_NEVER_CALLED[name]}")
+    mixins = [base for base in own if not hasattr(base, "is_flow")]  # of which nobody was told
+    for base in (kind, *mixins):
+        for name in _NEVER_CALLED.keys() & vars(base).keys():
+            if any(name in used for other in own for used in _used(other, name)):
+                continue
+            if not (callable(vars(base)[name]) or hasattr(vars(base)[name], "__get__")):
+                continue  # a value of the user's
+            raise DefinitionError(
+                f"{base.__qualname__}.{name} is never called: {_NEVER_CALLED[name]}"
+            )
 
 
 def _own(kind: type) -> list[type]:
     return [base for base in kind.__mro__ if base.__module__.partition(".")[0] != "pocoflow"]
+
+
+_INSTEAD = {"prep": "return a list", "post": "return the action"}
 
 
 def check_phases(node: Any) -> None:
@@ -198,18 +207,21 @@ def check_phases(node: Any) -> None:
         if not hasattr(type(node), phase):
             continue  # a __getattr__ of the node is not asked before its __init__
         function = getattr(node, phase, None)
+        if not callable(function):
+            raise DefinitionError(
+                f"{type(node).__name__}.{phase} is {short(function)}: a phase is a function; leave "
+                "one that does nothing out"
+            )
         plain = getattr(function, "__func__", function)
         if phase == "exec_async" and inspect.isfunction(plain):
             _check_awaitable(type(node).__name__, plain)
         if inspect.isfunction(plain) and not hasattr(plain, "__wrapped__"):
             _check_arguments(type(node).__name__, phase, plain, plain is not function)
         gives_items = phase == "prep" and node.is_batch
-        if function is None or not is_generator(function, asynchronous=gives_items or None):
+        if not is_generator(function, asynchronous=gives_items or None):
             continue
-        advice = (
-            "return a list"
-            if phase != "exec"
-            else ("return one value; what is to be seen meanwhile is told by context().emit(part)")
+        advice = _INSTEAD.get(
+            phase, "return one value; what is to be seen meanwhile is told by context().emit(part)"
         )
         raise DefinitionError(
             f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
@@ -340,6 +352,7 @@ def refuse_phases(kind: type) -> None:
     names = (*OF_STEPS, *(f"{phase}_async" for phase in _PHASES))
     own = [name for name in names if any(name in vars(base) for base in _own(kind))]
     if not own:
+        _refuse_arguments(kind)
         return
     what = f"class {kind.__name__} defines {' and '.join(own)}"
     if not any(name.startswith(_PHASES) for name in own):
@@ -349,6 +362,36 @@ def refuse_phases(kind: type) -> None:
         "others, and what post does into one after them; the params of a BatchFlow are a field "
         "that a node writes, and FanOut(flow, each=..., as_=...) runs the flow for each of them"
     )
+
+
+@lru_cache(maxsize=1024)
+def _refuse_arguments(kind: Any) -> None:
+    """Refuse attributes of a class of flows that its ``__init__`` would write over."""
+    own = _own(kind)
+    ours = next(base for base in kind.__mro__ if base not in own)
+    arguments = inspect.signature(ours.__init__).parameters if kind in own else {}
+    for name in arguments.keys() & {name for base in own for name in vars(base)}:
+        value = inspect.getattr_static(kind, name)
+        if hasattr(value, "__get__"):
+            continue
+        if not any(name in used for base in own for used in _used(base)):
+            raise DefinitionError(
+                f"class {kind.__name__} defines {name}, which is an argument and would be written "
+                f"over: write super().__init__(..., {name}=...)"
+            )
+
+
+def refuse_near(who: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a new attribute whose name is nearly that of one that there is.
+
+    Raises:
+        DefinitionError: Names both.
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, [one for one in known if one[:1] != "_"], 1, 0.8)
+    if near and name[:1] != "_":
+        raise DefinitionError(f"{who} has no attribute {name!r}; did you mean {near[0]!r}?")
 
 
 def _used(kind: type, but: str = "") -> Iterator[set[str]]:

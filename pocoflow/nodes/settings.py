@@ -14,7 +14,7 @@ from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
 from pocoflow.messages import short
 from pocoflow.nodes.resources import declared
-from pocoflow.values.callables import unrun
+from pocoflow.values.callables import check_called, unrun
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
@@ -167,8 +167,11 @@ def wants_retry(node: Any, exc: Exception) -> bool:
         return isinstance(exc, retry_on)
     if isinstance(retry_on, MethodType) and len(signature(retry_on.__func__).parameters) == 1:
         # A function without self, set on the class, has become a method of the node.
-        return bool(retry_on.__func__(exc))
-    return bool(retry_on(exc))
+        wanted = retry_on.__func__(exc)
+    else:
+        wanted = retry_on(exc)
+    check_called(wanted)
+    return bool(wanted)
 
 
 def retry_wait(node: Any, attempt: int) -> float:

@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.errors import (
-    HookError,
     InvalidValueError,
     MissingKeyError,
     StoreError,
@@ -32,7 +31,7 @@ from pocoflow.store.reducing import reduced
 from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
 from pocoflow.store.schema.models import definitions_of, model_values
 from pocoflow.store.state import State
-from pocoflow.values.callables import unrun
+from pocoflow.values.callables import check_callback, check_called
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -424,7 +423,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _tell(self, key: str, old: Any, new: Any) -> None:
         for observer in tuple(self._observers):
             try:
-                observer(key, old, new)
+                check_called(observer(key, old, new))
             except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
                 from pocoflow.logging import OwnLogger
 
@@ -469,18 +468,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         An ``Exception`` that it raises is logged with its traceback; the write stands.
 
         Raises:
-            HookError: It cannot be called, or a call alone does nothing: it is ``async``, or it
-                yields.
+            HookError: It cannot be called like that, or a call alone does nothing: it is ``async``,
+                or it yields.
         """
         wanted = "store.add_observer(observer) calls observer(key, old, new)"
-        given: object = observer
-        if not callable(given):
-            raise HookError(f"{wanted}; {short(given)} is not callable")
-        kind = unrun(given)
-        if kind is not None:
-            raise HookError(
-                f"{wanted} without awaiting it or going through it; {short(given)} is {kind}"
-            )
+        check_callback(wanted, observer, "key", "old", "new")
         self._observers.append(observer)
         self._plain = False
 

@@ -9,6 +9,9 @@ from inspect import unwrap
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from pocoflow.errors import HookError
+from pocoflow.messages import short
+
 
 def _called(function: Any) -> Any:
     """The function behind partials, bound methods and objects that can be called."""
@@ -39,6 +42,48 @@ def unrun(function: Any) -> str | None:
         return "a coroutine function"
     is_one = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
     return "a generator function" if is_one else None
+
+
+def check_callback(wanted: str, callback: object, *given: str) -> None:
+    """Refuse a callback that cannot take what it is given, or of which a call alone does nothing.
+
+    Args:
+        wanted: Who calls it, and how, for the message.
+        callback: The callback.
+        given: What it is given.
+
+    Raises:
+        HookError: Names it, and what is wrong.
+    """
+    if not callable(callback):
+        raise HookError(f"{wanted}; {short(callback)} is not callable")
+    kind = unrun(callback)
+    if kind is not None:
+        raise HookError(
+            f"{wanted} without awaiting it or going through it; {short(callback)} is {kind}"
+        )
+    try:
+        signature = inspect.signature(callback)
+    except (ValueError, TypeError):
+        return  # builtins such as print do not tell their signature
+    try:
+        signature.bind(*given)
+    except TypeError as exc:
+        raise HookError(f"{wanted}; {short(callback)} takes {signature}: {exc}") from None
+
+
+def check_called(gave: object) -> None:
+    """Refuse what a callback returned if it is for somebody to await.
+
+    Raises:
+        HookError: It is a coroutine; names its function.
+    """
+    if inspect.iscoroutine(gave):
+        gave.close()
+        raise HookError(
+            f"a callback returned a coroutine, {gave.__qualname__}(), which nobody awaits: let it "
+            "do its work by itself, or start a task for it"
+        )
 
 
 def is_generator(function: Any, *, asynchronous: bool | None = None) -> bool:

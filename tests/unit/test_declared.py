@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, cast
 
 import annotated_types
 import pytest
@@ -228,6 +228,43 @@ def test_a_listener_of_another_shape_is_refused() -> None:
         Flow(Node()).subscribe(lambda event: None)  # type: ignore[arg-type, misc] # ty: ignore
     with pytest.raises(HookError, match="not callable"):
         Store().add_observer(5)  # type: ignore[arg-type] # ty: ignore
+    with pytest.raises(HookError, match="old"):
+        Store().add_observer(lambda key: None)  # type: ignore[arg-type, misc] # ty: ignore
+    handle = Flow(Node()).run_background({})
+    handle.wait()
+    with pytest.raises(HookError, match="missing a required argument"):
+        handle.add_done_callback(lambda handle: None)  # type: ignore[arg-type, misc] # ty: ignore
+
+
+def test_a_callback_that_gives_a_coroutine_is_told_that_nobody_awaits_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What it is shows only when it is called."""
+    flow = Flow(Node()).subscribe(lambda event, store: push(event))
+    flow.on("flow_end", lambda steps, store: push(steps))
+    flow.run({})
+    store = Store()
+    store.add_observer(lambda key, old, new: push(key))
+    store["a"] = 1
+    handle = flow.run_background({})
+    handle.wait()
+    handle.add_done_callback(lambda: push("done"))
+    told = [record for record in caplog.records if record.exc_info]
+    assert len(told) == 2 * 5 + 2
+    assert all(
+        "returned a coroutine, push()" in str(one.exc_info[1]) for one in told if one.exc_info
+    )
+
+
+def test_a_coroutine_is_no_answer_to_whether_there_is_another_attempt() -> None:
+    """``retry_on`` would be taken to say yes, always."""
+
+    @node(max_retries=3, retry_on=lambda exc: cast(Any, push(exc)))
+    def fail() -> None:
+        raise OSError("down")
+
+    with pytest.raises(HookError, match="returned a coroutine"):
+        Flow(fail).run({})
 
 
 # -- stores -----------------------------------------------------------------------------------
@@ -253,6 +290,42 @@ def test_a_store_takes_no_attributes() -> None:
     assert store["out"] == ""
     store.name = "renamed"
     assert store.name == "renamed"
+
+
+def test_a_flow_takes_no_attribute_that_is_nearly_one_of_its_own() -> None:
+    """A misspelt setting would set nothing; what is like none is the program's own."""
+    flow: Any = Flow(Node())
+    with pytest.raises(DefinitionError, match="no attribute 'max_step'; did you mean 'max_steps'"):
+        flow.max_step = 5
+    flow.max_steps, flow.owner = 5, "us"
+
+    class Own(Flow[Any]):
+        """Declares what it sets."""
+
+        def __init__(self) -> None:
+            super().__init__(Node())
+            self.run_ids: list[str] = []
+
+    assert Own().run_ids == []
+
+
+def test_an_argument_that_a_class_of_flows_defines_is_refused() -> None:
+    """It would be written over, unless the class hands it on."""
+
+    class Limited(Flow[Any]):
+        max_steps = 3
+
+    with pytest.raises(DefinitionError, match=r"defines max_steps.*super\(\).__init__"):
+        Limited(Node())
+
+    class Handed(Flow[Any]):
+        steps: int = 3
+        schema = Doc1
+
+        def __init__(self) -> None:
+            super().__init__(Node(), schema=Handed.schema, max_steps=self.steps)
+
+    assert Handed().schema is Doc1
 
 
 def test_a_subclass_of_store_has_the_attributes_that_it_declares() -> None:
@@ -291,6 +364,20 @@ def test_an_override_that_is_never_called_is_refused(base: Any, name: str) -> No
     """Where the class is defined, with how it is written here."""
     with pytest.raises(DefinitionError, match=f"{name} is never called"):
         type("Old", (base,), {name: lambda self, store: None})
+
+
+def test_an_override_of_a_mixin_is_refused_with_the_node() -> None:
+    """The mixin itself is no node, so nobody was told of it."""
+    mixin = type("Traced", (), {"_run": lambda self, store: None})
+    with pytest.raises(DefinitionError, match=r"Traced\._run is never called"):
+        type("Ask", (mixin, Node), {})
+
+
+def test_a_phase_that_is_no_function_is_refused() -> None:
+    """``prep = None`` does not leave it out."""
+    for value in (None, 5):
+        with pytest.raises(DefinitionError, match=f"prep is {value}: a phase is a function"):
+            type("Ask", (Node,), {"prep": value})()
 
 
 def test_a_method_that_the_class_uses_is_its_own() -> None:
