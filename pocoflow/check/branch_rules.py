@@ -9,7 +9,8 @@ from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Walk
 from pocoflow.check.node_effects import Place
 from pocoflow.check.subject import Subject
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.errors import BranchError
+from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.nodes.annotations import plain
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.subflow import Subflow
@@ -36,6 +37,7 @@ def check_branches(subject: Subject) -> Iterator[Finding]:
     for name, place in subject.nodes:
         if isinstance(place.node, Spread) and not isinstance(place.node, Subflow):
             yield from _clashes(subject, name, place, place.node)
+            yield from _assigned(subject, place, place.node)
 
 
 def _clashes(subject: Subject, name: str, place: GraphNode, node: Spread) -> Iterator[Finding]:
@@ -66,6 +68,29 @@ def _clashes(subject: Subject, name: str, place: GraphNode, node: Spread) -> Ite
                 where=one.place.where,
                 severity="error" if is_error else "warning",
             )
+
+
+def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Finding]:
+    """Keys with a reducer that a branch assigns to, which cannot be put together."""
+    for graph in place.branches:
+        for spot in Walk(graph.start).spots:
+            effects = subject.effects(spot.place)
+            found = [(key, at, "assigns to") for key, at in effects.assigns.items()]
+            found += [(key, at, "changes") for key, at in effects.changes.items()]
+            for key, at, does in found:
+                if key in node.private or not subject.fields.reduces(key):
+                    continue
+                is_sure = does != "changes" and effects.is_sure(key)
+                severity = subject.unless_caught(spot.place, (BranchError,))
+                yield subject.finding(
+                    "PF303",
+                    f"it {does} {key!r} in a parallel branch, and {key!r} has a reducer: a branch "
+                    "gives it increments",
+                    f"write store.reduce({key!r}, increment)",
+                    node=label(spot.inside(at.node), (node.name,)),
+                    where=at.where,
+                    severity=severity if is_sure else "warning",
+                )
 
 
 def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:

@@ -71,6 +71,7 @@ Does: TypeAlias = Literal[
     "read",  # fails if the key is not there
     "look",  # asks for a key, without failing
     "write",
+    "increment",  # writes what a reducer makes of an increment
     "default",  # writes the key if it is not there
     "take",  # reads and removes the key
     "remove",  # the key is not there afterwards
@@ -229,7 +230,7 @@ class Chart:
                 after = _read(state, bit)
                 if after is not None and step.does == "take":
                     after = after.without(bit)._replace(gone=after.gone | bit)
-            case "write":
+            case "write" | "increment":
                 after = state.without(bit)._replace(written=state.written | bit)
             case "default":
                 after = _default(state, bit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -109,7 +109,21 @@ class Data:
     def inputs(self) -> tuple[str, ...]:
         """What the caller gives if the flow does not say: what is read and no node makes first."""
         keys = dict.fromkeys(one.key for one in self.missing)
-        return tuple(key for key in keys if key not in self.made)
+        return tuple(key for key in keys if key not in self.made and key not in self._initial)
+
+    @cached_property
+    def given(self) -> DataFlow:
+        """The same in a run that is given all that is read too early."""
+        initial = self._initial.union(one.key for one in self.missing)
+        return DataFlow(self._subject.walk, self._of, self._subject.exit, initial)
+
+    @cached_property
+    def late(self) -> list[Missing]:
+        """Each read of a key that some path has removed before, whatever the run is given."""
+        ends = (one for ways in self.flow.out.values() for one in ways)
+        if not any(one.gone or one.kept is not None for one in ends):
+            return []
+        return _each(self.given.unwritten)
 
     def _of(self, spot: Spot) -> Effects:
         effects = self._subject.effects(spot.place)
@@ -158,10 +172,7 @@ class Data:
     @cached_property
     def missing(self) -> list[Missing]:
         """Each read of a key that some path comes to before anything may have written it."""
-        found: dict[tuple[int, str], Missing] = {}
-        for spot, key, place in self.flow.unwritten:
-            found.setdefault((id(spot.place.node), key), Missing(key, spot, place))
-        return list(found.values())
+        return _each(self.flow.unwritten)
 
     @cached_property
     def calm(self) -> DataFlow:
@@ -190,6 +201,14 @@ class Data:
         return path_text([(one.name, action) for one, action in steps]), removed
 
 
+def _each(unwritten: Iterable[tuple[Spot, str, Place]]) -> list[Missing]:
+    """Each key that a node reads too early, once."""
+    found: dict[tuple[int, str], Missing] = {}
+    for spot, key, place in unwritten:
+        found.setdefault((id(spot.place.node), key), Missing(key, spot, place))
+    return list(found.values())
+
+
 def _ends_early(place: GraphNode, action: str | None) -> bool:
     """Whether an action ends the run on purpose, where others go on."""
     targets = place.targets
@@ -203,10 +222,14 @@ def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, F
     whoever writes it needs it first.
     """
     yield from ((None, one) for one in _removed(subject))
-    for one in flow.missing:
+    late = {(id(one.spot.place.node), one.key) for one in flow.late}
+    missing = [one for one in flow.missing if (id(one.spot.place.node), one.key) not in late]
+    for one in (*missing, *flow.late):
+        is_late = one not in missing
         is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
-        if is_known and (one.key in flow.made or subject.inputs is not None):
-            yield one, _read_before(subject, flow, one)
+        if is_known and (is_late or one.key in flow.made or subject.inputs is not None):
+            data = flow.given if is_late else flow.flow
+            yield None if is_late else one, _read_before(subject, flow, one, data)
     for key, spot, way in flow.unset():
         found = _unset(subject, flow, key, spot, way)
         yield None if found.severity == "warning" else Missing(key, spot, Place()), found
@@ -227,9 +250,9 @@ def _removed(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _read_before(subject: Subject, flow: Data, one: Missing) -> Finding:
+def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> Finding:
     inputs = subject.inputs or ()
-    path, removed = flow.path(one.key, one.spot, flow.flow)
+    path, removed = flow.path(one.key, one.spot, data)
     why = "nothing on it writes the field"
     if removed is not None:
         why = f"{removed!r} removes it"
@@ -243,10 +266,11 @@ def _read_before(subject: Subject, flow: Data, one: Missing) -> Finding:
         message = f"it gives an increment to {one.key!r}, which has no value yet"
         message += f" on the path {path}"
         fix = f"give {one.key!r} a default in the schema, such as an empty list, or, "
+    fix += "if runs are given it, name it among Flow(..., inputs=...)"
     return subject.finding(
         "PF301",
         message,
-        f"{fix}if runs are given it, name it among Flow(..., inputs=...)",
+        fix if removed is None else f"write {one.key!r} again on that path, or do not remove it",
         node=one.spot.inside(one.place.node),
         where=one.place.where,
         severity=flow.severity(one),

@@ -142,6 +142,7 @@ class Effects:
         needs: Keys that every execution reads as they were at its beginning.
         reads: Every key that it reads, perhaps.
         writes: Every key that it writes, perhaps.
+        assigns: Those that it assigns to, reducer or not.
         exits: The ways out; empty if it never returns.
         reads_more: Whether it may read other keys.
         writes_more: Whether it may write other keys.
@@ -163,6 +164,7 @@ class Effects:
     needs: Places = field(default_factory=_none)
     reads: frozenset[str] = frozenset()
     writes: Places = field(default_factory=_none)
+    assigns: Places = field(default_factory=_none)
     exits: tuple[Exit, ...] = (Exit(),)
     reads_more: bool = False
     writes_more: bool = False

@@ -109,7 +109,7 @@ def _statements(
         is_last = number == len(functions) and not around.writes
         read.function(scope, "exit" if is_last else "next")
     for key, place in around.writes:
-        read.at = [read.chart.add(Step("write", key, place), read.at)]
+        read.at = [read.chart.add(Step("increment", key, place), read.at)]
     if around.writes:
         read.ends("exit", None)
     return read
@@ -175,7 +175,8 @@ class _Facts:
         return Effects(
             needs={key: place for key, place in needs.items() if key in self._required},
             reads=frozenset(self._places("read", "look", "take", "default")),
-            writes=self._places("write", "default"),
+            writes=self._places("write", "default", "increment"),
+            assigns=self._places("write"),
             exits=self._exits(),
             reads_more=self._read.reads_all,
             writes_more=any(self._chart.steps[n].does == "unknown" for n in self._chart.states),
@@ -202,7 +203,7 @@ class _Facts:
         certain: dict[str, Place] = {}
         doubtful: dict[str, Place] = {}
         for step, state, always in self._sites:
-            is_use = step.does in ("read", "write", "take", "default")
+            is_use = step.does in ("read", "write", "increment", "take", "default")
             if not is_use or step.key is None or step.is_guarded:
                 continue
             if self._is_found(step.key, state):

@@ -21,7 +21,7 @@ _KEYED: dict[str, tuple[Does, ...]] = {
     "get": ("look",),
     "pop": ("look", "remove"),
     "recheck": ("read",),
-    "reduce": ("read", "write"),
+    "reduce": ("read", "increment"),
     "setdefault": ("default",),
 }
 _LOOKS_AT_ALL = ("as_dict", "items", "keys", "snapshot", "to_model", "validate", "values")
@@ -39,6 +39,7 @@ _ERRORS: dict[str, tuple[type[BaseException], ...]] = {
     "read": (MissingKeyError,),
     "take": (MissingKeyError,),
     "write": _REFUSALS,
+    "increment": _REFUSALS,
     "default": _REFUSALS,
 }
 GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -564,7 +565,10 @@ class Uses:
             found.append((named.arg, named.value, named.value))
         self.may_raise(_REFUSALS)
         for name, node, value in found:
-            self.use("write", name, node, None if is_put else self.value(value))
+            if is_put:
+                self.use("increment", name, node)
+            else:
+                self.use("write", name, node, self.value(value))
 
     def value(self, node: ast.expr | None) -> Value | None:
         """What is known of a value that is written."""

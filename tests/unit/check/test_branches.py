@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.check.findings import Finding
-from pocoflow.errors import FlowValidationError
+from pocoflow.errors import BranchError, FlowValidationError
 from pocoflow.failure import Failure
 from pocoflow.reducers import append
 
@@ -200,6 +200,61 @@ def test_what_branches_change_in_place_is_a_warning(kind: type[Node]) -> None:
     # What it holds is no list or dict: a client, for one, is shared.
     client = Flow(start=both, schema={"out": int})
     assert "PF303" not in [one.code for one in client.validate()]
+
+
+class Assigns(Node):
+    """Writes over what branches are to add to."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> None:
+        store["log"] = ["a"]
+
+
+class MayAssign(Node):
+    """Writes over it, or not."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> None:
+        if store["n"]:
+            store.update(log=["a"])
+
+
+class InPlace(Node):
+    """Changes it in place."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> None:
+        store["log"].append("a")
+
+
+class Adds(Node):
+    """Gives an increment."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> None:
+        store.reduce("log", "a")
+        store.put({"log": "b"})
+
+
+class Logged(BaseModel):
+    """A field with a reducer."""
+
+    n: int = 0
+    log: Annotated[list[str], append] = []
+
+
+def test_a_branch_that_assigns_to_a_field_with_a_reducer_is_found() -> None:
+    """Nobody could put that together, however few branches do."""
+    cases = {Assigns: "error", MayAssign: "warning", InPlace: "warning", Adds: None}
+    for kind, severity in cases.items():
+        other = Node(name="other")
+        flow = Flow(Parallel(kind(name="one"), other, name="p"), schema=Logged)
+        found = [(one.code, one.severity, one.node) for one in flow.validate()]
+        assert found == ([] if severity is None else [("PF303", severity, "p/one")])
+        own = Parallel(kind(name="one"), other, private=(fields(Logged).log,))
+        assert not Flow(own, schema=Logged).validate()
+        if severity == "error":
+            flow = Flow(Parallel(kind(), other), schema=Logged, ignore=("PF303",))
+            with pytest.raises(BranchError, match="has a reducer"):
+                flow.run({})
+        elif severity is None:
+            assert flow.run({})["log"] == ["a", "b"]
 
 
 def test_a_clash_is_logged_once_before_the_first_branch(caplog: pytest.LogCaptureFixture) -> None:

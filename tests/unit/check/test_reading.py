@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, PrivateAttr, computed_field, field_valida
 
 from pocoflow import END, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.check import type_rules
-from pocoflow.errors import PocoflowError
+from pocoflow.errors import FlowValidationError, MaxStepsError, PocoflowError
 
 numbers = count()
 KEY = "out"
@@ -296,6 +296,31 @@ def test_what_a_node_before_has_removed_is_missing() -> None:
     (found,) = flow.validate()
     assert (found.code, found.node) == ("PF301", "reads")
     assert found.message.endswith("on the path writes -> removes -> reads: 'removes' removes it")
+
+
+def test_what_a_node_has_removed_is_missing_whatever_a_run_is_given() -> None:
+    """An input, or a field with a default, is gone behind who takes it out; the run is refused."""
+    for gone, inputs in (("q", ()), ("q", (fields(S).q,)), ("n", ())):
+        removes, reads = made("", f"store.pop({gone!r})"), made(f"return store[{gone!r}]", "")
+        removes.name, reads.name = "removes", "reads"
+        given: dict[str, Any] = {"inputs": inputs} if inputs else {}
+        flow = Flow(removes, schema=S, outputs=(), **given).then(removes, reads)
+        (found,) = flow.validate()
+        assert (found.code, found.node) == ("PF301", "reads")
+        assert found.message.endswith("on the path removes -> reads: 'removes' removes it")
+        assert "do not remove it" in found.fix
+        with pytest.raises(FlowValidationError):
+            flow.run({"q": "x"})
+
+
+def test_what_is_removed_behind_its_last_reader_is_missed_by_nobody() -> None:
+    """Also in a loop, if it is given again before it is read again."""
+    take, give = made("return store['q']", "store.pop('q')"), made("", "store['q'] = 'x'")
+    flow = Flow(take, schema=S, inputs=(fields(S).q,), outputs=(), max_steps=5)
+    flow.then(take, give).then(give, take)
+    assert not [one for one in flow.validate() if one.code == "PF301"]
+    with pytest.raises(MaxStepsError):
+        flow.run({"q": "x"})
 
 
 REMOVED = {
