@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.port import Cursor, Parameters, PutsOne, Record, Transaction
-from pocoflow.errors import DatabaseError
+from pocoflow.errors import DatabaseError, DatabaseLostError
 
 
 class _Ends:
@@ -67,8 +67,11 @@ class Connection(ABC):
     """What the library that is underneath raises."""
 
     puts: PutsOne | None = None
-    """Executes what is expected to write one row, and tells as late as the commit that it did not,
-    as an :class:`UnwrittenError`; ``None`` where it costs nothing to wait for that."""
+    """Executes what is expected to write one row of a number, and tells as late as the commit that
+    it did not, as an :class:`UnwrittenError`; ``None`` where it costs nothing to wait for that."""
+
+    _has_savepoints: ClassVar[bool] = True
+    """Whether one of several transactions in a group is undone without the others."""
 
     _ends: _Ends | None = None
     _group: _Group | None = None
@@ -221,12 +224,19 @@ class Connection(ABC):
         """Call functions that do not raise; their transactions are one, committed at the end.
 
         What one of them has begun and not finished is undone, and nothing of the others. If it
-        cannot be committed, each is called once more, for a transaction of its own.
+        cannot be committed, each half of them is called once more, for a transaction of its own.
+
+        Raises:
+            DatabaseLostError: Nobody knows whether it was committed.
         """
         with self.alone:
-            if len(commits) == 1 or not self._can_share or not self._in_one(commits):
+            if len(commits) == 1 or not self._can_share:
                 for call in commits:
                     call()
+            elif not self._in_one(commits):
+                half = len(commits) // 2
+                self.together(commits[:half])
+                self.together(commits[half:])
 
     def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:
         """Whether all that functions wrote could be committed together."""
@@ -243,10 +253,13 @@ class Connection(ABC):
             if not isinstance(exc, (DatabaseError, *self._errors)):
                 raise
             self._roll_back(group, exc)
+            if isinstance(lost := self.explain(exc), DatabaseLostError):
+                raise lost from exc
             return False
         finally:
             self._group = None
         if group.is_lost:
+            self._undo()
             group.undo()
             return False
         group.commit()
@@ -257,14 +270,16 @@ class Connection(ABC):
         """One of the transactions of a group."""
         self._begin_group(group, of)
         ends = self._ends = _Ends()
-        raw.execute("SAVEPOINT part")
+        if self._has_savepoints:
+            raw.execute("SAVEPOINT part")
         try:
             self._join(of)
             yield
-            raw.execute("RELEASE part").fetchall()
+            if self._has_savepoints:
+                raw.execute("RELEASE part")
         except BaseException:
             # Of a full disk, SQLite has undone all that was not committed.
-            group.is_lost = not self._is_in_transaction
+            group.is_lost = not (self._has_savepoints and self._is_in_transaction)
             if not group.is_lost:
                 raw.execute("ROLLBACK TO part")
                 raw.execute("RELEASE part")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
@@ -33,6 +33,9 @@ from pocoflow.store.schema import field_types, schema_types
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import describe_error, escaped
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _LOOK_EVERY = 50
 
@@ -132,17 +135,35 @@ class LineRecorder:
             if self._is_begun and self._input is None and is_alone:
                 self._result = self._append_result(step, node, text)
                 return
-            with self._writing(step) as raw:
-                self._put_input(raw, step)
-                self._put_bills(raw, (ALONE,))
-                self._result = self._put(raw, Kind.RESULT, step, place=(node,), data=text)
+            self._commit(self._write_result, step, node, text)
+
+    def _write_result(self, step: int, node: str, text: str, put: PutsOne) -> None:
+        run = self._run
+        with self._writing(step) as raw:
+            self._put_input(raw, step)
+            self._put_bills(raw, (ALONE,))
+            number = put(raw, _APPEND_RESULT, self._result_row(step, node, text), run.last + 1)
+            if number is None:
+                raise run.lost(raw)
+            run.last = self._result = number
+
+    def _result_row(self, step: int, node: str, text: str) -> tuple[object, ...]:
+        run = self._run
+        row = (run.end, self.line, run.steps, step, run.clock(), node, text)
+        return (*row, run.run_no, run.fence, run.last)
+
+    def _commit(self, write: Callable[[*Ts, PutsOne], T], *facts: *Ts) -> T:
+        """Commit without waiting for the numbers of rows, or, if they are others, wait for them."""
+        if (put := self._db.connection.puts) is not None:
+            with suppress(UnwrittenError):
+                return write(*facts, put)
+        return write(*facts, put_one)
 
     def _append_result(self, step: int, node: str, text: str) -> int:
         """Append a result in a transaction of its own; the row's number."""
         run, connection = self._run, self._db.connection
         with connection.alone:
-            row = (run.end, self.line, run.steps, step, run.clock(), node, text)
-            given = (*row, run.run_no, run.fence, run.last)
+            given = self._result_row(step, node, text)
             cursor = connection.append(_APPEND_RESULT, given, of=run.run_no)
             if cursor.rowcount != 1:
                 with connection.transaction(of=run.run_no) as raw:
@@ -452,10 +473,7 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        if (put := self._db.connection.puts) is not None:
-            with suppress(UnwrittenError):
-                return self._step(finished, put)
-        return self._step(finished, put_one)
+        return self._commit(self._step, finished)
 
     def _step(self, finished: Finished, put: PutsOne) -> tuple[int, bool]:
         step, node, path, action, attempts, elapsed, following, following_path = finished[:8]

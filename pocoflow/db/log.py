@@ -261,7 +261,7 @@ class RunLog:
             row: ``kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node,
                 next_path, note, mark, data``.
             error: The error that ended the step and was caught.
-            put: Executes what writes one row, or none.
+            put: Executes what writes one row, or none, and gives its number.
 
         Returns:
             The row's number, and whether somebody asked the run to stop.
@@ -272,20 +272,20 @@ class RunLog:
         claim = (self.run_no, self.fence)
         if replaced and replaced == self.last:
             place = (replaced, replaced + 1, *claim)
-            if put(raw, _END_STEP, (*row, *error, *place)):
+            if put(raw, _END_STEP, (*row, *error, *place), replaced) is not None:
                 return replaced, False
         given = (self.end, *row, *error, *claim)
-        cursor = raw.execute(_APPEND_STEP, (*given, 0, self.last))
+        number = put(raw, _APPEND_STEP, (*given, 0, self.last), self.last + 1)
         asked = False
-        if cursor.rowcount != 1:
-            cursor = raw.execute(_APPEND_STEP, (*given, 1, self.last))
-            if cursor.rowcount != 1:
+        if number is None:
+            number = put_one(raw, _APPEND_STEP, (*given, 1, self.last), self.last + 1)
+            if number is None:
                 raise self.lost(raw)
             run = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
             asked = bool(run["cancel_requested"])
             if not run["owned"]:
                 raw.execute(QUERIES["works_on"], (self.run_no,))
-        return int(cursor.lastrowid or 0), asked
+        return number, asked
 
     def append(self, raw: Transaction, row: Row) -> int:
         """Append any other row, in the caller's transaction; its number.

@@ -59,17 +59,19 @@ class Transaction(Protocol):
         """Execute a statement for each of several rows."""
 
 
-PutsOne: TypeAlias = Callable[[Transaction, str, Parameters], bool]
-"""Executes a statement that writes one row, or none, and says whether it did."""
+PutsOne: TypeAlias = Callable[[Transaction, str, Parameters, int], int | None]
+"""Executes a statement that writes one row, or none, given the number that the row is expected to
+have: the number that it has, or ``None``."""
 
 
-def put_one(raw: Transaction, sql: str, parameters: Parameters) -> bool:
-    """Execute a statement that writes one row, or none; whether it did."""
-    return raw.execute(sql, parameters).rowcount == 1
+def put_one(raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int | None:
+    """Execute a statement that inserts one row, or none, and wait for the number of the row."""
+    cursor = raw.execute(sql, parameters)
+    return int(cursor.lastrowid or expected) if cursor.rowcount == 1 else None
 
 
 class UnwrittenError(DatabaseError):
-    """What had to write a row has written none, which was told too late for the transaction."""
+    """A row was not written as expected, which was told too late for the transaction."""
 
 
 class Locks(ABC):

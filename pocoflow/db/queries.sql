@@ -281,14 +281,21 @@ SELECT run_id, parent_step, status FROM pf_run WHERE parent_run_id = ? ORDER BY 
 SELECT status, total_steps, cancel_requested FROM pf_run WHERE run_no = ?;
 
 -- name: finish
--- The end of a run, whichever way; the lock is given back after it.
+-- The end of a run, whichever way, after the row of its log that says so, which has shown whose the run
+-- is; the lock is given back after it.
 UPDATE pf_run SET
-    status = :status, completed_at = :now, total_steps = :steps,
+    status = :status,
+    completed_at = (
+        SELECT l.ts FROM pf_log AS l WHERE l.id >= :first AND l.id < :end ORDER BY l.id DESC LIMIT 1
+    ),
+    total_steps = (
+        SELECT l.steps FROM pf_log AS l WHERE l.id >= :first AND l.id < :end ORDER BY l.id DESC LIMIT 1
+    ),
     current_node = coalesce(
         :node, (SELECT v.current_node FROM pf_runs AS v WHERE v.run_no = :run_no)
     ), error_type = :error_type,
     error_msg = :error_msg, traceback = :traceback, owned = 0
-WHERE run_no = :run_no AND fence = :fence;
+WHERE run_no = :run_no;
 
 -- name: interrupted
 -- Persist what a reader derives: the process of this run is gone.
@@ -410,7 +417,7 @@ INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path, note,
 VALUES (?, ?, 0, 0, -1, ?, ?, ?, ?, ?);
 
 -- name: last_row
-SELECT id, steps, ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
+SELECT id, steps, pf_log.ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
 
 -- name: remove_open
 -- What was on record of a step that is finished now, and of the branches in it.
@@ -456,7 +463,7 @@ SELECT * FROM pf_log WHERE id > ? AND id <= ? ORDER BY id;
 SELECT id, line, data FROM pf_log WHERE id >= ? AND id < ? AND kind = 9;
 
 -- name: steps_of_run
-SELECT step, node, ts FROM pf_log
+SELECT step, node, pf_log.ts FROM pf_log
 WHERE id >= ? AND id < ? AND kind IN (1, 2, 15) AND step >= 0 ORDER BY step;
 
 -- name: events_of_run
@@ -475,7 +482,7 @@ SELECT count(*) FROM pf_log WHERE id >= ? AND id < ? AND kind = 4;
 
 -- name: node_began
 -- When the node that a run is at began.
-SELECT ts FROM pf_log WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
+SELECT pf_log.ts FROM pf_log WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
 
 -- name: next_places
 SELECT id, next_node, next_path, mark FROM pf_log
@@ -492,6 +499,10 @@ SELECT key, key_no, line FROM pf_key WHERE run_no = ? ORDER BY key_no;
 
 -- name: insert_value
 INSERT INTO pf_value (run_no, key_no, step, op, value, blob) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: insert_value_of_blob
+-- Its value is the last one that was inserted there.
+INSERT INTO pf_value (run_no, key_no, step, op, blob) VALUES (?, ?, ?, ?, last_insert_rowid());
 
 -- name: insert_blob
 INSERT INTO pf_blob (id, value) VALUES (
@@ -547,7 +558,7 @@ ORDER BY k.line, k.key_no, v.step;
 -- are meant whole, not the last completed one of a run thread, with whose store the next one begins.
 SELECT run_no, status, owned, coalesce(
     completed_at,
-    (SELECT ts FROM pf_log WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
+    (SELECT pf_log.ts FROM pf_log WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
     started_at,
     ''
 ) AS last

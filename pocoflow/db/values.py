@@ -362,12 +362,13 @@ def write_value(
     raw: Transaction, run_no: int, key_no: int, step: int, op: int, text: str | None
 ) -> None:
     """Write a value, in the place that its length has room in."""
-    blob, size = None, 0 if text is None else len(text)
+    size = 0 if text is None else len(text)
     if text is not None and (size > _FITS or (4 * size > _FITS and len(text.encode()) > _FITS)):
         first, end = row_ids(run_no)
-        where = {"first": first, "end": end, "value": text}
-        text, blob = None, raw.execute(QUERIES["insert_blob"], where).lastrowid
-    raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, blob))
+        raw.execute(QUERIES["insert_blob"], {"first": first, "end": end, "value": text})
+        raw.execute(QUERIES["insert_value_of_blob"], (run_no, key_no, step, op))
+    else:
+        raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, None))
 
 
 def _text_of(change: Place, strangers: set[type]) -> str:

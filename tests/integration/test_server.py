@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -13,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -30,6 +32,7 @@ from pocoflow.errors import (
     DefinitionError,
     RunCancelled,
     RunExistsError,
+    RunLostError,
 )
 from pocoflow.events import FlowEnded, NodeEnded
 from pocoflow.views.targets import page_arguments
@@ -667,6 +670,102 @@ def test_a_key_whose_commit_was_undone_is_there_after_the_next_one(server: Serve
         with pytest.raises(RunCancelled):
             three(db, node).run({})
         assert db.load_checkpoint("r", 1)["new"] == "there"
+
+
+# -- many runs at once ----------------------------------------------------------------------------
+
+
+class Meet(Node[int, int, str]):
+    """Counts; at the second step all runs wait for each other, and for ``meeting``."""
+
+    def __init__(self, runs: int, meeting: Callable[[], None]) -> None:
+        super().__init__()
+        self.runs, self.meeting, self.everybody = runs, meeting, asyncio.Event()
+
+    async def prep(self, store: Store[Any]) -> int:
+        return int(store["n"])
+
+    async def exec(self, n: int) -> int:
+        if n == 1:
+            self.runs -= 1
+            if not self.runs:
+                self.meeting()
+                self.everybody.set()
+            await self.everybody.wait()
+        return n + 1
+
+    async def post(self, store: Store[Any], n: int, more: int) -> str:
+        store["n"], store["text"] = more, f"{n} " * 1000
+        return "again" if more < 5 else "done"
+
+
+def many(db: WorkflowDB, runs: int, meeting: Callable[[], None]) -> list[Any]:
+    """The outcomes of runs at once."""
+    node = Meet(runs, meeting)
+    flow: Flow[Any] = Flow(node, db_path=db, flow_name="meeting")
+    flow.then(node.when("again"), node).then(node.when("done"), pocoflow.END)
+
+    async def main() -> list[Any]:
+        begun = [flow.run_async({"n": 0}, run_id=f"r{number}") for number in range(runs)]
+        return list(await asyncio.gather(*begun, return_exceptions=True))
+
+    return asyncio.run(main())
+
+
+def test_runs_at_once_share_transactions(server: Server) -> None:
+    """Thirty runs of five steps take far fewer than three hundred transactions."""
+    with WorkflowDB(server.url()) as db:
+        ((before,),) = server.execute("SELECT txid_current()")
+        outcomes = many(db, 30, lambda: None)
+        ((after,),) = server.execute("SELECT txid_current()")
+        assert all(isinstance(one, Store) for one in outcomes), outcomes
+        assert after - before < 200  # 60 of them for the leases
+        for number in range(30):
+            rows = db.get_checkpoints(f"r{number}")
+            assert [row["step"] for row in rows] == list(range(5))
+            assert db.load_checkpoint(f"r{number}", 3)["text"] == "3 " * 1000
+
+
+def test_a_run_that_is_lost_or_cancelled_does_not_hold_up_those_at_once(server: Server) -> None:
+    """What it cannot commit is undone alone; a row of somebody else only gives other numbers."""
+    with WorkflowDB(server.url("disturbed")) as db:
+
+        def disturb() -> None:
+            server.execute("UPDATE disturbed.pf_run SET fence = fence + 1 WHERE run_id = 'r4'")
+            assert db.request_cancel("r9")
+            db.save_event("r11", "seen")
+
+        outcomes = dict(enumerate(many(db, 20, disturb)))
+        assert isinstance(outcomes.pop(4), RunLostError)
+        assert isinstance(outcomes.pop(9), RunCancelled)
+        assert all(isinstance(one, Store) for one in outcomes.values()), outcomes
+        assert row_of(db, "r9")["status"] == "cancelled"
+        assert [row["event"] for row in db.get_events("r11")].count("seen") == 1
+        for number in outcomes:
+            assert row_of(db, f"r{number}")["total_steps"] == 5
+            assert db.load_checkpoint(f"r{number}", 4)["n"] == 5
+
+
+def test_commits_of_which_nobody_knows_are_not_tried_again(server: Server) -> None:
+    """The connection is lost as they are committed: each ends with that, and is called once."""
+    with WorkflowDB(server.url()) as db:
+        called = []
+
+        def write(run_id: str) -> None:
+            called.append(run_id)
+            db.create_run(run_id)
+
+        def cut() -> None:
+            called.append("cut")
+            server.execute(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+                "WHERE application_name = 'pocoflow' AND pid <> pg_backend_pid()"
+            )
+
+        with pytest.raises(DatabaseLostError, match="cannot be reached"):
+            db.connection.together([partial(write, "a"), partial(write, "b"), cut])
+        assert called == ["a", "b", "cut"]
+        assert db.list_runs() == []
 
 
 # -- passwords ------------------------------------------------------------------------------------

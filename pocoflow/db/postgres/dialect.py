@@ -54,16 +54,18 @@ class Statement(NamedTuple):
 
 
 MUST_WRITE = "MUST WRITE "
-"""Before a statement: it fails if it writes no row."""
+"""Before a statement on the log: it fails if it writes no row of the number that follows its
+parameters."""
 
 
 @cache
 def statement(sql: str) -> Statement:
     """What a statement is for the server."""
     if sql.startswith(MUST_WRITE):
-        inner = statement(sql.removeprefix(MUST_WRITE))
-        outer = b"WITH done AS (%s RETURNING 1) SELECT pf_must(count(*)) FROM done" % inner.text
-        return inner._replace(text=outer)
+        inner = statement(sql.removeprefix(MUST_WRITE)).text
+        returning = b"" if inner.startswith(b"INSERT") else b" RETURNING id"
+        must = b"SELECT pf_must(count(*)) FROM done WHERE id = $%d" % (inner.count(b"$") + 1)
+        return Statement(b"WITH done AS (%s%s) %s" % (inner, returning, must), ())
     names: dict[str, int] = {}
     places = 0
 

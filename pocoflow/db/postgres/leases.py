@@ -19,6 +19,7 @@ import psycopg
 
 from pocoflow.cleanup import leave
 from pocoflow.db.port import Locks
+from pocoflow.db.postgres.pipeline import Pipeline
 from pocoflow.db.postgres.server import ServerConnection
 from pocoflow.errors import DatabaseError
 from pocoflow.logging import OwnLogger
@@ -27,18 +28,18 @@ _log = OwnLogger("db")
 
 _HOLD = """
 INSERT INTO pf_leases (run_no, holder, until)
-VALUES (%s, %s, clock_timestamp() + %s * interval '1 second')
+VALUES (?, ?, clock_timestamp() + ? * interval '1 second')
 ON CONFLICT (run_no) DO UPDATE SET holder = excluded.holder, until = excluded.until
 WHERE pf_leases.until <= clock_timestamp() OR pf_leases.holder = excluded.holder
 RETURNING run_no
 """
-_RELEASE = "DELETE FROM pf_leases WHERE run_no = %s AND holder = %s"
-_IS_HELD = "SELECT 1 FROM pf_leases WHERE run_no = %s AND until > clock_timestamp()"
+_RELEASE = "DELETE FROM pf_leases WHERE run_no = ? AND holder = ?"
+_IS_HELD = "SELECT 1 FROM pf_leases WHERE run_no = ? AND until > clock_timestamp()"
 _RENEW = """
-UPDATE pf_leases SET until = clock_timestamp() + %s * interval '1 second'
-WHERE holder = %s AND run_no = ANY(%s) RETURNING run_no
+UPDATE pf_leases SET until = clock_timestamp() + ? * interval '1 second'
+WHERE holder = ? AND run_no = ANY(?::bigint[]) RETURNING run_no
 """
-_LEAVE = "DELETE FROM pf_leases WHERE holder = %s"
+_LEAVE = "DELETE FROM pf_leases WHERE holder = ?"
 
 
 class Leases(Locks):
@@ -54,14 +55,14 @@ class Leases(Locks):
         self._holder = uuid4().hex
         self._held: dict[int, object] = {}
         self._abandoned: set[int] = set()
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Pipeline | None = None
         self._pid = os.getpid()
         self._alone = threading.RLock()
         self._is_closed = False
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def _execute(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    def _execute(self, sql: str, *parameters: object) -> list[Any]:
         """The rows of a statement; it is tried once more where the connection was lost."""
         with self._alone:
             if self._pid != os.getpid():
@@ -70,12 +71,15 @@ class Leases(Locks):
                 raise DatabaseError("the database is closed")
             for is_last in (False, True):
                 try:
-                    if self._connection is None or self._connection.closed:
-                        self._connection = self._open()
-                    cursor = self._connection.execute(sql, parameters, prepare=True)
-                    return cursor.fetchall() if cursor.description else []
+                    if self._connection is None or self._connection.is_lost:
+                        self._connection = Pipeline(self._open())
+                        # A lease that a crash of the server loses was of a process that it cut off.
+                        self._connection.execute("SET synchronous_commit = off")
+                    outcome = self._connection.execute(sql, parameters)
+                    self._connection.sync()
+                    return outcome.fetchall()
                 except psycopg.OperationalError as exc:
-                    if is_last or self._connection is None or not self._connection.closed:
+                    if is_last or self._connection is None or not self._connection.is_lost:
                         raise self._explain(exc) from exc
                 except psycopg.Error as exc:
                     raise self._explain(exc) from exc
@@ -113,7 +117,8 @@ class Leases(Locks):
         with self._alone:
             if not self._held or self._pid != os.getpid():
                 return
-            held = list(self._held)  # not one that could not be given back, which ends by itself
+            # Not one that could not be given back, which ends by itself.
+            held = f"{{{','.join(map(str, self._held))}}}"
             kept = {row[0] for row in self._execute(_RENEW, self._seconds, self._holder, held)}
             for run_no in self._held.keys() - kept:
                 del self._held[run_no]

@@ -78,6 +78,15 @@ WHERE f.key = :key AND f.value = :value AND f.run_no < :before
     AND {matches} AND {has_labels}
 ORDER BY f.run_no DESC LIMIT :limit;
 
+-- name: insert_value_of_blob
+INSERT INTO pf_value (run_no, key_no, step, op, blob) VALUES (?, ?, ?, ?, (
+    SELECT id FROM pf_blob WHERE id >= $1::bigint << 32 AND id < ($1::bigint + 1) << 32
+    ORDER BY id DESC LIMIT 1
+));
+
+-- name: rows_from
+SELECT l.*, l.ts FROM pf_log AS l WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
+
 -- name: emitted_since
 SELECT id, line, item, event, json_array_length(data::json) AS size FROM pf_log
 WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;

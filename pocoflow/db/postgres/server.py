@@ -86,6 +86,8 @@ class ServerConnection(Connection):
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
 
+    _has_savepoints: ClassVar[bool] = False  # each would have to be waited for
+
     def __init__(
         self, where: tuple[str, str], *, synchronous: str, busy_timeout: float, read_only: bool
     ) -> None:
@@ -324,10 +326,10 @@ class ServerConnection(Connection):
         """Nothing: version 0.2.1 wrote to no server."""
         return None
 
-    def puts(self, raw: Transaction, sql: str, parameters: Parameters) -> bool:
-        """Execute what is expected to write one row; the transaction fails if it does not."""
-        raw.execute(f"{MUST_WRITE}{sql}", parameters)
-        return True
+    def puts(self, raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
+        """Execute what writes one row of a number; the transaction fails if it does not."""
+        raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
+        return expected
 
     # -- transactions -----------------------------------------------------------------------------
 
