@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pocoflow.db.clock import later, micros, utc_now
 from pocoflow.db.port import Cursor, Parameters, PutsOne, Record, Transaction
 from pocoflow.errors import DatabaseError, DatabaseLostError
+
+T = TypeVar("T")
 
 
 class _Ends:
@@ -44,6 +47,35 @@ class _Group(_Ends):
         self.refused: Exception | None = None
 
 
+class _Waiting(Generic[T]):
+    """A call of a thread that waits for another one to make it."""
+
+    __slots__ = ("_call", "_error", "_result", "is_done")
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._result: list[T] = []
+        self._error: BaseException | None = None
+        self.is_done = False
+
+    def __call__(self) -> None:
+        self._error = None
+        try:
+            self._result[:] = [self._call()]
+        except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
+            self._error = exc
+
+    def fail(self, error: BaseException) -> None:
+        """Have it end with an error."""
+        self._error = error
+
+    def opened(self) -> T:
+        """What it gave, or raised."""
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+
 class Connection(ABC):
     """A connection to one database, shared by the threads of this process.
 
@@ -54,6 +86,7 @@ class Connection(ABC):
         read_only: Whether nothing is written.
         ahead: How many microseconds the clock of the database is ahead of that here.
         alone: Keeps other threads away from the connection, as a context manager.
+        waiting: The calls of threads that wait for it.
         when_disturbed: Called when something has been done to the files of the database.
     """
 
@@ -61,6 +94,7 @@ class Connection(ABC):
     read_only: bool
     ahead = 0
     alone: threading.RLock
+    waiting: deque[_Waiting[Any]]
     when_disturbed: Callable[[], object]
 
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
@@ -237,6 +271,33 @@ class Connection(ABC):
                 half = len(commits) // 2
                 self.together(commits[:half])
                 self.together(commits[half:])
+
+    def in_turn(self, call: Callable[[], T]) -> T:
+        """Call a function that commits, together with those of threads that wait at that time.
+
+        It may be called more than once, and by another thread; not that of a main thread, nor by
+        it, which a Ctrl-C may interrupt anywhere.
+        """
+        if threading.current_thread() is threading.main_thread():
+            return call()
+        if self.alone.acquire(blocking=False):
+            try:
+                return call()
+            finally:
+                self.alone.release()
+        one = _Waiting(call)
+        self.waiting.append(one)
+        with self.alone:
+            if not one.is_done:
+                those = [self.waiting.popleft() for _ in range(len(self.waiting))]
+                try:
+                    self.together(those)
+                except BaseException as exc:  # noqa: BLE001 - raised by each that waits
+                    for each in those:
+                        each.fail(exc)
+                for each in those:
+                    each.is_done = True
+        return one.opened()
 
     def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:
         """Whether all that functions wrote could be committed together."""

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from typing import Any, Protocol
 
 
@@ -13,6 +14,7 @@ class Open(Protocol):
     """A connection that threads of this process share."""
 
     alone: threading.RLock
+    waiting: deque[Any]
 
     def close(self) -> None:
         """Close it."""
@@ -78,6 +80,7 @@ def _after_fork_in_child() -> None:
     _locked.locks.clear()
     for connection in _open_ones:
         connection.alone = threading.RLock()
+        connection.waiting.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -130,11 +130,14 @@ class LineRecorder:
         if text is None:
             return
         with told_of("exec of node {!r} has finished", node), self._late():
-            pending = self._run.emitted or self._run.bills
-            is_alone = not pending and not self._db.connection.is_shared
-            if self._is_begun and self._input is None and is_alone:
-                self._result = self._append_result(step, node, text)
-                return
+            self._db.connection.in_turn(partial(self._journal, step, node, text))
+
+    def _journal(self, step: int, node: str, text: str) -> None:
+        pending = self._run.emitted or self._run.bills
+        is_alone = not pending and not self._db.connection.is_shared
+        if self._is_begun and self._input is None and is_alone:
+            self._result = self._append_result(step, node, text)
+        else:
             self._commit(self._write_result, step, node, text)
 
     def _write_result(self, step: int, node: str, text: str, put: PutsOne) -> None:
@@ -473,7 +476,7 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        return self._commit(self._step, finished)
+        return self._db.connection.in_turn(partial(self._commit, self._step, finished))
 
     def _step(self, finished: Finished, put: PutsOne) -> tuple[int, bool]:
         step, node, path, action, attempts, elapsed, following, following_path = finished[:8]

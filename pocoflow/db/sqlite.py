@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -72,7 +73,7 @@ class SQLiteConnection(Connection):
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self.alone = threading.RLock()
+        self.alone, self.waiting = threading.RLock(), deque()
         self._raw: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._seen: _Look | None = None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -164,6 +165,35 @@ def test_commits_that_wait_together_share_a_transaction(tmp_path: Path) -> None:
             steps = [row["step"] for row in db.get_checkpoints(run["run_id"])]
             assert [step for step in steps if step >= 0] == list(range(10))
             assert db.load_checkpoint(run["run_id"], 4)["n"] == 5
+
+
+def test_commits_of_threads_that_wait_for_one_share_a_transaction(tmp_path: Path) -> None:
+    """Ten results that come while a thread is at the database are one commit."""
+    come, go = threading.Barrier(11), threading.Barrier(11)
+
+    class Wait(Node):
+        def exec(self, prep_result: object) -> int:
+            come.wait(30)
+            go.wait(30)
+            return 1
+
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        flow = Flow(Wait(), db_path=db, max_steps=1)
+        statements: Counter[str] = Counter()
+        runs = [threading.Thread(target=flow.run, args=({},)) for _ in range(10)]
+        for run in runs:
+            run.start()
+        come.wait(30)
+        with db.connection.alone:
+            raw_of(db).set_trace_callback(partial(_count, statements))
+            go.wait(30)
+            while len(db.connection.waiting) < 10:
+                time.sleep(0.001)
+        for run in runs:
+            run.join(30)
+        raw_of(db).set_trace_callback(None)
+        assert statements["SAVEPOINT"] >= 10  # the parts of one that is shared
+        assert [row["status"] for row in db.list_runs()] == ["completed"] * 10
 
 
 class Numbers(BaseModel):

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Hashable
 from contextlib import suppress
 from pathlib import Path
@@ -107,7 +108,7 @@ class ServerConnection(Connection):
             )
         self.label = label
         self.read_only = read_only
-        self.alone = threading.RLock()
+        self.alone, self.waiting = threading.RLock(), deque()
         self.when_disturbed = lambda: None
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
