@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
@@ -73,7 +74,7 @@ class Companion:
                 self._used.close()
 
 
-_Begin: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
+_Begin: TypeAlias = Callable[[], Awaitable[Any]]
 
 
 class LineTask:
@@ -84,17 +85,16 @@ class LineTask:
     """
 
     def __init__(self, loop: CompanionLoop) -> None:
-        import asyncio
-
         self._loop = loop
-        self._queue: asyncio.Queue[tuple[_Begin, Pending] | None] = asyncio.Queue()
+        self._works: deque[tuple[_Begin, Pending] | None] = deque()
+        self._idle: asyncio.Future[None] | None = None
         self._serves: Pending | None = None
         self._task: asyncio.Task[Any] | None = None
         self._ended = Context().run(loop.submit, self._serve())
 
     def submit(self, begin: _Begin, pending: Pending) -> None:
-        """Await the coroutine that a function gives, whose result is an outcome."""
-        self._loop.call(self._queue.put_nowait, (begin, pending))
+        """Await what a function gives, and give the outcome of that."""
+        self._loop.call(self._put, (begin, pending))
 
     def give_up(self, pending: Pending, close: Callable[[], object]) -> None:
         """Cancel what nobody waits for any more; what has not begun is closed and never does."""
@@ -110,20 +110,28 @@ class LineTask:
 
     def close(self) -> None:
         """Let what is awaited clean up, and end the task."""
-        self._loop.call(self._queue.put_nowait, None)
+        self._loop.call(self._put, None)
         self._ended.result()
+
+    def _put(self, work: tuple[_Begin, Pending] | None) -> None:
+        self._works.append(work)
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     async def _serve(self) -> None:
         import asyncio
 
-        self._task = asyncio.current_task()
+        self._task, loop = asyncio.current_task(), asyncio.get_running_loop()
         is_due = False
         while True:
-            try:
-                work = await self._queue.get()
-            except asyncio.CancelledError:
-                is_due = True  # of a scope that a phase has entered: the next await gets it
+            if not self._works:
+                self._idle = loop.create_future()
+                try:
+                    await self._idle
+                except asyncio.CancelledError:
+                    is_due = True  # of a scope that a phase has entered: the next await gets it
                 continue
+            work = self._works.popleft()
             if work is None:
                 return
             begin, pending = work

@@ -11,7 +11,7 @@ context, and awaits in one task.
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
@@ -78,8 +78,8 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
         companion.close()
 
 
-async def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> None:
-    """Run to the end on the caller's event loop.
+def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awaitable[None]:
+    """Run to the end on the event loop, as part of the task that awaits it.
 
     Args:
         context: The run's context.
@@ -89,19 +89,7 @@ async def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) 
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
     """
-    import asyncio
-
-    timer, cancellation = None, context.cancellation
-    if cancellation.deadline is not None:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(cancellation.deadline, cancellation.expire)
-    driver = _RunDriver(_line_of(context), cancellation, keeps)
-    try:
-        await _drive_on_loop(steps, driver)
-    finally:
-        driver.close()
-        if timer is not None:
-            timer.cancel()
+    return _drive_on_loop(steps, _RunDriver(_line_of(context), context.cancellation, keeps))
 
 
 def _line_of(context: RunContext) -> Context:
@@ -140,6 +128,7 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
 def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, None]:
     nest = Nest(steps)
     try:
+        driver.open()
         effect = driver.go_on(nest.send, None)
         while True:
             try:
@@ -159,6 +148,8 @@ def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, Non
         return
     except Carried as exc:
         raise exc.error from None
+    finally:
+        driver.close()
 
 
 def _leave(steps: Nest, exc: GeneratorExit) -> None:
@@ -258,7 +249,7 @@ class _ThreadDriver(_Driver):
         if task is not None:
             # Also where nothing is awaited: what was given up in the task comes to its end first.
             pending = Pending()
-            task.submit(lambda: awaited(within(line, work())), pending)
+            task.submit(lambda: within(line, work()), pending)
             outcome = pending.came()
             if effect.awaits:
                 return opened(outcome)
@@ -266,21 +257,20 @@ class _ThreadDriver(_Driver):
 
     def _await(self, effect: Await) -> Any:
         line, context, coroutine = self.line, self.context, effect.awaitable
-        return self._in_task(
-            lambda: bounded(within(line, coroutine), effect.timeout, context), coroutine.close
-        )
+
+        def begin() -> Awaitable[Any]:
+            awaited = within(line, coroutine)
+            return awaited if effect.timeout is None else bounded(awaited, effect.timeout, context)
+
+        return self._in_task(begin, coroutine.close)
 
     def _hand_over(self, steps: Steps) -> None:
         driver = _AwayDriver(self.line)
-
-        async def work() -> None:
-            await _drive_on_loop(steps, driver)
-
-        self._in_task(work, steps.close, driver.leave)
+        self._in_task(lambda: _drive_on_loop(steps, driver), steps.close, driver.leave)
 
     def _in_task(
         self,
-        work: Callable[[], Coroutine[Any, Any, Any]],
+        begin: Callable[[], Awaitable[Any]],
         close: Callable[[], None],
         leave: Callable[[], None] | None = None,
     ) -> Any:
@@ -290,7 +280,7 @@ class _ThreadDriver(_Driver):
         task, line, pending = self._task, self.line, Pending()
         try:
             # In here: what a Ctrl-C finds begun must be given up, also before anybody waits.
-            task.submit(lambda: awaited(work()), pending)
+            task.submit(begin, pending)
             return opened(pending.wait(self.context))
         finally:
             if not pending.is_done:
@@ -335,6 +325,12 @@ class _LoopDriver(_Driver):
 
     It awaits within itself, as a context manager that says what a cancellation means.
     """
+
+    def open(self) -> None:
+        """Begin, in the task that the line is part of."""
+
+    def close(self) -> None:
+        """Take no notice of a cancellation any more."""
 
     def __enter__(self) -> None:
         pass
@@ -422,18 +418,25 @@ class _RunDriver(_LoopDriver):
     """
 
     def __init__(self, line: Context, cancellation: Cancellation, keeps: bool) -> None:
-        import asyncio
-
         super().__init__(line)
         self._cancellation, self._keeps = cancellation, keeps
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._waits = self._is_interrupted = False
         self._few: Few | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        import asyncio
+
+        cancellation = self._cancellation
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if cancellation.deadline is not None:
+            self._timer = self._loop.call_later(cancellation.deadline, cancellation.expire)
         cancellation.add_callback(self._request)
 
     def close(self) -> None:
-        """Take no notice of a cancellation any more."""
         self._cancellation.remove_callback(self._request)
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _request(self) -> None:
         with suppress(RuntimeError):  # the loop is closed, and with it what was awaited

@@ -190,7 +190,7 @@ class Nest:
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        self._around: list[Steps] = []
+        self._around: list[Steps] | None = None
 
     def send(self, value: object) -> Driven:
         """Go on with what the driver found out."""
@@ -216,6 +216,8 @@ class Nest:
             else:
                 if not isinstance(effect, Inside):
                     return effect
+                if self._around is None:
+                    self._around = []
                 self._around.append(self._steps)
                 self._steps = effect.steps
                 step = self._steps.send

@@ -180,7 +180,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if result.__class__ is CoroutineType:
                             result = yield Await(result)
                     elif (
-                        direct and node.max_retries == 1 and node.timeout is None and place.is_bare
+                        (direct or (beside and unfinished is None and place.exec_async))
+                        and node.max_retries == 1
+                        and node.timeout is None
+                        and place.is_bare
                     ):
                         result = node.exec(prepared)
                         if result.__class__ is CoroutineType:

@@ -77,17 +77,20 @@ def opened(outcome: Any) -> Any:
 @coroutine
 def within(context: Context, awaited: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Await a coroutine as part of the calling task, with the variables of another context."""
-    step, given = awaited.send, None
+    given: Any = None
+    raised: BaseException | None = None
     while True:
         try:
-            waits_for = context.run(step, given)
+            if raised is None:
+                waits_for = context.run(awaited.send, given)
+            else:
+                waits_for = context.run(awaited.throw, raised)
         except StopIteration as done:
             return done.value
         try:
-            given = yield waits_for
-            step = awaited.send
+            given, raised = (yield waits_for), None
         except GeneratorExit:
             context.run(awaited.close)
             raise
         except BaseException as exc:  # noqa: BLE001 - the coroutine decides about it
-            step, given = awaited.throw, exc
+            raised = exc

@@ -70,6 +70,7 @@ class Execution(Generic[StateT]):
     async def run_async(self) -> Store[StateT]:
         """Run to the end on the caller's event loop."""
         line = await self._begin()
+        del self  # what the run began with is not kept while it lasts
         if not isinstance(line, Line):
             return await line
         await drive_async(line.context, steps(line))

@@ -87,7 +87,11 @@ async def stream_async(
         loop.call_soon_threadsafe(events.put_nowait, event)
 
     run.listeners = _with(run.listeners, lambda event, store: put(event))
-    task = asyncio.ensure_future(drive_async(run.context, steps(run)))
+
+    async def work() -> None:
+        await drive_async(run.context, steps(run))
+
+    task = asyncio.ensure_future(work())
     task.add_done_callback(lambda _: put(None))
     try:
         while (event := await events.get()) is not None:
