@@ -64,20 +64,40 @@ class Server:
                 **self._user,
             )
 
-    def start(self) -> None:
-        """Start it."""
-        options = f"-k {self.folder} -c listen_addresses= {self._options}"
+    def start(self, more: str = "") -> None:
+        """Start it, with more options."""
+        options = f"-k {self.folder} -c listen_addresses= {self._options} {more}"
         self._do("pg_ctl", "-D", "data", "-w", "-l", "server.log", "-o", options, "start")
 
-    def stop(self) -> None:
-        """Stop it at once, as a crash would; commits that were flushed are there afterwards."""
-        self._do("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it; at once, as a crash would: commits that were flushed are there afterwards."""
+        self._do("pg_ctl", "-D", "data", "-m", mode, "stop")
 
-    def url(self, schema: str | None = None, *, user: str = "tester", more: str = "") -> str:
+    def url(
+        self,
+        schema: str | None = None,
+        *,
+        user: str = "tester",
+        database: str = "postgres",
+        host: str = "",
+        more: str = "",
+    ) -> str:
         """A database there; a schema that nobody has used by default."""
         schema = f"test_{next(_numbers)}" if schema is None else schema
         path = f"options=-csearch_path%3D{schema}"
-        return f"postgresql://{user}@/postgres?host={self.folder}&{path}{more}"
+        where = host or self.folder
+        return f"postgresql://{user}@/{database}?host={where}&{path}{more}"
+
+    def let_in(self, network: str) -> None:
+        """Let users in that come from a network."""
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+        self.execute("SELECT pg_reload_conf()")
+
+    def own(self, folder: Path) -> None:
+        """Make a folder that of the user of the server."""
+        if self._user:
+            os.chown(folder, self._user["user"], self._user["group"])
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Execute statements beside the library; the rows of the last one."""

@@ -32,6 +32,7 @@ from pocoflow.errors import (
     Remedy,
     ResumeError,
     RunInterruptedError,
+    RunLostError,
     RunNotFoundError,
 )
 from pocoflow.graph.unfinished import ALONE, Unfinished
@@ -536,6 +537,9 @@ class RunRecorder(LineRecorder):
                 self._put_bills(raw, of_run=True)
                 run.append(raw, row._replace(note=self._values.note))
                 self._finish(raw, status, None if node is None else node.text, described)
+        except RunLostError as exc:
+            _log.debug("run %r: its end (%s) is not recorded: %s", self.run_id, status, exc)
+            self.let_go()
         except DatabaseError as exc:
             _log.exception(
                 "run %r: its end (%s) could not be recorded: %s", self.run_id, status, exc

@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,9 +22,9 @@ DEADLINE = 60.0
 class Child:
     """A program of ``programs.py`` that runs in a process of its own."""
 
-    def __init__(self, name: str, *arguments: object) -> None:
+    def __init__(self, name: str, *arguments: object, through: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(PROGRAMS), name, *map(str, arguments)],
+            [*through, sys.executable, "-W", "error", str(PROGRAMS), name, *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parents[1])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -90,8 +90,8 @@ def start() -> Iterator[Start]:
     """A function that starts a program of ``programs.py``; at the end of the test it is ended."""
     children: list[Child] = []
 
-    def begin(name: str, *arguments: object) -> Child:
-        child = Child(name, *arguments)
+    def begin(name: str, *arguments: object, through: Sequence[str] = ()) -> Child:
+        child = Child(name, *arguments, through=through)
         children.append(child)
         return child
 

@@ -130,6 +130,18 @@ def hang_with_lease(url: str, seconds: str) -> None:
         outcome(lambda: three(db, Act(wait_in_exec)).run({}))
 
 
+def stand_in_transaction(url: str, seconds: str) -> None:
+    """Waits in a transaction that locks the schema, and would write."""
+
+    def write() -> None:
+        with WorkflowDB(url, lease=float(seconds)) as db, db.connection.transaction() as raw:
+            raw.execute("UPDATE pf_run SET flow_name = 'stood'").fetchall()
+            say("in transaction")
+            hear()
+
+    outcome(write)
+
+
 def hang_async(path: str) -> None:
     """An asynchronous run that awaits in exec of its second node, under asyncio.run."""
     outcome(lambda: asyncio.run(three(path, AsyncAct()).run_async({})))

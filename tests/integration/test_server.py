@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from pocoflow.errors import (
 )
 from pocoflow.events import FlowEnded, NodeEnded
 from pocoflow.views.targets import page_arguments
+from tests.durability.outages import Cut, ImpossibleError
 from tests.integration.programs import Act, three
 from tests.rows import row_of
 from tests.servers import Server, running
@@ -302,6 +304,48 @@ def test_a_process_that_was_suspended_past_its_lease_writes_nothing(
         after = [tuple(row) for row in db.connection.rows("SELECT * FROM pf_log ORDER BY id")]
         assert after == before
         assert row_of(db, "r")["status"] == "completed"
+
+
+def test_a_process_that_stands_still_in_a_transaction_holds_nobody_up(
+    server: Server, start: Start
+) -> None:
+    """The server undoes it, so that others begin and resume runs; the process is told that."""
+    url = server.url()
+    with WorkflowDB(url, busy_timeout=DEADLINE) as db:
+        db.create_run("r", "before")
+        child = start("stand_in_transaction", url, 0.5)
+        assert child.line() == "in transaction"
+        child.send(signal.SIGSTOP)
+        counting(db, run_id="s").run({"n": 0, "until": 1, "log": []})
+        child.send(signal.SIGCONT)
+        child.tell()
+        assert child.line() == "raised DatabaseLostError"
+        assert row_of(db, "r")["flow_name"] == "before"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_a_process_that_is_cut_off_in_a_transaction_holds_nobody_up_for_long(
+    start: Start,
+) -> None:
+    """The server notices that it is not there, and undoes what it was writing."""
+    with running() as one, ExitStack() as stack:
+        cut = Cut(stack)
+        try:
+            near, far = cut.prepare(one)
+        except ImpossibleError as exc:
+            pytest.skip(str(exc))
+        with WorkflowDB(near, busy_timeout=120) as db:
+            db.create_run("r", "before")
+            child = start("stand_in_transaction", far, 100, through=cut.command())
+            assert child.line() == "in transaction"
+            cut.begin([])
+            began = time.monotonic()
+            db.create_run("s")
+            assert time.monotonic() - began < 60
+            cut.end()
+            child.tell()
+            assert child.line() == "raised DatabaseLostError"
 
 
 def test_a_living_process_keeps_its_run(server: Server, start: Start) -> None:
@@ -612,11 +656,14 @@ def test_a_lease_is_of_a_server(tmp_path: Path) -> None:
 
 def end_connections(server: Server) -> None:
     """End those of pocoflow, as a restart does, or a firewall."""
-    ours = "FROM pg_stat_activity WHERE application_name = 'pocoflow' AND pid <> pg_backend_pid()"
-    server.execute(f"SELECT pg_terminate_backend(pid) {ours}")
-    poll(lambda: server.execute(f"SELECT count(*) {ours}") == [(0,)])
+    ended = server.execute(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'pocoflow'"
+    )
+    poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in ended))
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
 def test_a_connection_that_the_server_has_ended_fails_no_call(server: Server) -> None:
     """Whoever looks, begins, submits or goes on next has a new one, and notices nothing."""
     with WorkflowDB(server.url()) as db:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LEASE = 15.0
 """Seconds after which others take the runs of a process that is not heard of."""
 
+_IDLE = 2.0, 10.0
+"""Seconds, at least and at most, that a transaction is open of a process that stands still."""
+
 UNREADABLE = "postgresql://..."
 """What is shown of a URL that cannot be read."""
 
@@ -153,6 +156,7 @@ def open_server(
             synchronous=synchronous,
             busy_timeout=busy_timeout,
             read_only=read_only,
+            idle=min(max(seconds, _IDLE[0]), _IDLE[1]),
         )
     except DatabaseFileError:
         if shown in _opened:  # a wrong password takes the place of none that was right

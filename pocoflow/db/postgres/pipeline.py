@@ -175,7 +175,7 @@ class Pipeline:
         return outcome
 
     def wait(self, outcome: Outcome) -> None:
-        """Wait for what a statement has done.
+        """Wait for what a statement has done, in a transaction that has begun.
 
         Raises:
             psycopg.Error: It, or one before it, has failed; nothing after that has been done.
@@ -183,7 +183,9 @@ class Pipeline:
         if outcome.is_there:
             return
         try:
-            self._server.send_flush_request()
+            # Not a flush, after which the server would wait for ever for what comes next.
+            self._server.pipeline_sync()
+            self._waiting.append(None)
             self._send()
             while outcome in self._waiting and self._failed is None:
                 self._read()

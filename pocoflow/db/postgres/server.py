@@ -49,6 +49,14 @@ _DEFAULTS = {
     "tcp_user_timeout": "30000",
 }
 
+_SERVER_NOTICES = {
+    # A process that is not there any more, whose locks others wait for.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
 _PLACE = """
 SELECT current_setting('search_path'), current_user, EXISTS (
     SELECT 1 FROM pg_namespace WHERE nspname = current_user
@@ -83,6 +91,7 @@ class ServerConnection(Connection):
         synchronous: Whether a commit waits for the disk of the server.
         busy_timeout: Seconds to wait for another writer.
         read_only: Whether nothing is written.
+        idle: Seconds after which the server undoes the transaction of a process that stands still.
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
@@ -90,7 +99,13 @@ class ServerConnection(Connection):
     _has_savepoints: ClassVar[bool] = False  # each would have to be waited for
 
     def __init__(
-        self, where: tuple[str, str], *, synchronous: str, busy_timeout: float, read_only: bool
+        self,
+        where: tuple[str, str],
+        *,
+        synchronous: str,
+        busy_timeout: float,
+        read_only: bool,
+        idle: float,
     ) -> None:
         url, label = where
         wrong = wrong_part(url)
@@ -112,6 +127,7 @@ class ServerConnection(Connection):
         self.when_disturbed = lambda: None
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
+        self._idle = idle
         self._schema, self._channel = "", ""
         self._home: tuple[object, ...] = ()
         self._pipeline: Pipeline | None = None
@@ -149,15 +165,18 @@ class ServerConnection(Connection):
         (there,) = _one(connection.execute(_CLOCK))
         self.ahead = there - (before + micros()) // 2
         settings = {
+            **_SERVER_NOTICES,
             "search_path": composed.Identifier(schema).as_string(connection),
             "lock_timeout": f"{max(1, round(self._busy_timeout * 1000))}",
+            "idle_in_transaction_session_timeout": f"{round(self._idle * 1000)}",
             "synchronous_commit": "on" if self._synchronous == "FULL" else "off",
             "default_transaction_read_only": "on" if self.read_only else "off",
             "client_encoding": "UTF8",
             "DateStyle": "ISO",
         }
-        for name, value in settings.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+        facts = [part for one in settings.items() for part in one]
+        connection.execute(f"SELECT {calls}".encode(), facts)
 
     def _chosen(self, path: str, user: str, is_there: bool) -> str:
         """The schema that a search path names first; that of the user if it is there, or alone."""
@@ -406,7 +425,8 @@ class ServerConnection(Connection):
                         f"database {self.label}: the server refuses the connection ({text}); "
                         f"{advice}"
                     )
-            return DatabaseLostError(f"database {self.label} cannot be reached ({text})")
+            more = "".join(f"; {advice}" for said, advice in _ADVICE.items() if said in text)
+            return DatabaseLostError(f"database {self.label} cannot be reached ({text}){more}")
         return DatabaseError(f"database {self.label}: {text}")
 
     def _grant(self, text: str) -> str:
@@ -439,6 +459,16 @@ _REFUSALS = {
     "permission denied for database": "GRANT CONNECT ON DATABASE ... TO ROLE allows it",
 }
 """What a server says of whom it does not let in, and what to do; its errors have no code then."""
+
+
+_MORE_ROOM = (
+    "a process takes up to three connections: raise max_connections of the server, or have fewer "
+    "processes"
+)
+_ADVICE = dict.fromkeys(
+    ("too many clients", "too many connections", "connection slots are reserved"), _MORE_ROOM
+)
+"""What it says for a while, and what to do about it."""
 
 
 def _unknown_parameter(shown: str) -> str:
