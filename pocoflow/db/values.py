@@ -17,7 +17,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
-from pocoflow.store.watch import Watch
+from pocoflow.store.watch import Watch, is_long
 from pocoflow.values.changes import Change as Place, Frozen, difference, freeze, put_together
 from pocoflow.values.encoding import is_utf8, to_json
 from pocoflow.values.failures import escaped
@@ -102,8 +102,8 @@ class Recorded(Protocol):
 
     def __contains__(self, key: object, /) -> bool: ...
 
-    def recheck(self, key: str) -> None:
-        """Check a value that was changed in place."""
+    def recheck(self, key: str, changes: Iterable[Place] | None = None, /) -> None:
+        """Check a value that was changed in place, or what changed in it."""
 
 
 class ValueWriter:
@@ -142,21 +142,29 @@ class ValueWriter:
         Raises:
             InvalidValueError: A value was changed in place into something that does not fit.
         """
-        found = []
+        changes = []
         items = store.own_items() if touched is None else touched.touched()
-        for key, value, before in self._watch.changed_among(items):
-            store.recheck(key)
-            change = self._change(key, value, None if key in self._unsaved else before)
+        for key, value, known in self._watch.changed_among(items):
+            before = None if key in self._unsaved else known
+            found = difference(before, value)
+            store.recheck(key, found[0] if found and is_long(before) else None)
+            change = self._change(key, value, before, found)
             if change is not None:
-                found.append(change)
+                changes.append(change)
         for key, mark in store.unsaved.items():
             if self._unsaved.get(key) != mark:
-                found.append(_unsaved(key, mark))
-        return found + self._deletions(store, touched)
+                changes.append(_unsaved(key, mark))
+        return changes + self._deletions(store, touched)
 
-    def _change(self, key: str, value: Any, before: Frozen | str | None) -> Change | None:
+    def _change(
+        self,
+        key: str,
+        value: Any,
+        before: Frozen | str | None = None,
+        found: tuple[Sequence[Place], Frozen] | None = None,
+    ) -> Change | None:
         try:
-            change = self._changed(key, value, before)
+            change = self._changed(key, value, before, found)
             if change is not None:
                 return change
             text, is_whole = self._encoded(key, value, key)
@@ -168,7 +176,13 @@ class ValueWriter:
             self._tell(key, "", mark.reason)
             return _unsaved(key, mark, freeze(value))
 
-    def _changed(self, key: str, value: Any, before: Frozen | str | None) -> Change | None:
+    def _changed(
+        self,
+        key: str,
+        value: Any,
+        before: Frozen | str | None,
+        found: tuple[Sequence[Place], Frozen] | None,
+    ) -> Change | None:
         """What changed in a value, unless it is to be written as a whole."""
         size = self._sizes.get(key)
         if isinstance(before, str):
@@ -178,7 +192,6 @@ class ValueWriter:
             return Change(
                 key, APPENDED, tail, value, None, Size(size.whole + len(tail), size.since)
             )
-        found = None if before is None else difference(before, value)
         if found is None:
             return None
         places, frozen = found
@@ -282,7 +295,7 @@ class ValueWriter:
         for key in keys:
             if key in self._keys and key in store and self._watch.differs(key, store[key]):
                 raw.execute(QUERIES["delete_value"], (run_no, self._keys[key], step))
-                change = self._change(key, store[key], None)
+                change = self._change(key, store[key])
                 changes += [] if change is None else [change]
         self.write(raw, run_no, step, changes)
         return changes

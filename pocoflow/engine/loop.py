@@ -44,10 +44,8 @@ from pocoflow.graph.unfinished import ALONE, Finished
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
-from pocoflow.store.watch import Watch, check_in_place
+from pocoflow.store.watch import Watch, check_in_place, looks_after
 from pocoflow.values.failures import Failure
-
-_LOOK_EVERY = 50
 
 
 def steps(run: Line) -> Steps:
@@ -110,10 +108,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
     direct = inline and is_plain and run.unfinished is None
     beside = run.on_loop and not inline and is_plain
-    watch = None
+    watch, look = None, 0
     if not counts and store.schema is not None:
         watch = Watch()
         check_in_place(store, watch)
+        look = run.step + looks_after(watch)
     place = run.start
     if place.inner is not None or run.frames:
         kept = len(run.frames)
@@ -253,8 +252,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 following = _cross(run, place, action)
         if watch is not None:
             # What nobody touched is looked at in a while: it may have changed by another name.
-            ends = following is None or following.spreads or step % _LOOK_EVERY == 0
+            ends = following is None or following.spreads or step >= look
             check_in_place(store, watch, whole=ends)
+            if ends:
+                look = step + looks_after(watch)
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:

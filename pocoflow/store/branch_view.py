@@ -12,6 +12,7 @@ from pocoflow.store.reducing import increments_between
 from pocoflow.store.schema import UNKNOWN
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
+from pocoflow.values.changes import Change
 from pocoflow.values.copies import stored_copy
 
 INCREMENTS = "$increments"
@@ -274,7 +275,7 @@ class BranchStore(Store[Any]):
         self._refuse((key,))
         super().__delitem__(key)
 
-    def recheck(self, key: str) -> None:
+    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
         """Check a value that changed: against the schema, and that increments alone changed it.
 
         Raises:
@@ -282,7 +283,7 @@ class BranchStore(Store[Any]):
             InvalidValueError: The value no longer fits.
         """
         self._check_untouched(key)
-        super().recheck(key)
+        super().recheck(key, changes)
 
     def _refuse(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -340,10 +341,10 @@ class BranchRecord:
     def __contains__(self, key: object) -> bool:
         return key in self._store or (key == INCREMENTS and bool(self._store.increments))
 
-    def recheck(self, key: str) -> None:
+    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
         """Check a value that was changed in place."""
         if key != INCREMENTS:
-            self._store.recheck(key)
+            self._store.recheck(key, changes)
 
 
 def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:

@@ -32,6 +32,7 @@ from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
 from pocoflow.store.schema.models import definitions_of, model_values
 from pocoflow.store.state import State
 from pocoflow.values.callables import check_callback, check_called
+from pocoflow.values.changes import Change
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -485,14 +486,20 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._observers.remove(observer)
         self._set_plain()
 
-    def recheck(self, key: str) -> None:
+    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
         """Check a value against the schema again, at every depth, after a change in place.
+
+        Args:
+            key: Its key.
+            changes: What changed in it since it was accepted, if that is known: so only that is
+                checked, where the schema allows it.
 
         Raises:
             InvalidValueError: It no longer fits.
         """
         if self._schema is not None:
-            self._schema.hold(self._label, self._data, (key,))
+            if changes is None or not self._schema.holds(key, self._data[key], changes):
+                self._schema.hold(self._label, self._data, (key,))
             self._schema.together(self._label, self._data)
 
     def bind(self, schema: type[BaseModel] | Mapping[str, Any]) -> None:

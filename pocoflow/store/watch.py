@@ -7,10 +7,16 @@ from types import NoneType
 from typing import Any
 
 from pocoflow.store.store import Store
-from pocoflow.values.changes import Frozen, freeze, is_same
+from pocoflow.values.changes import Frozen, difference, freeze, is_same
 
 # Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
 _PLAIN = frozenset({str, int, bool, bytes, NoneType})
+
+_LOOK_EVERY = 50
+_PARTS_A_STEP = 16
+
+_LONG = 400
+"""A value of more parts than these is checked and remembered by what changed in it, not anew."""
 
 
 class Watch:
@@ -71,6 +77,14 @@ class Watch:
         """Take a key as absent."""
         self._known.pop(key, None)
 
+    @property
+    def weight(self) -> int:
+        """How many parts the remembered values have, on all levels: what it takes to compare them.
+
+        Those that are compared at once count nothing.
+        """
+        return sum(one.weight for one in self._known.values() if type(one) is Frozen)
+
     def __contains__(self, key: object) -> bool:
         return key in self._known
 
@@ -82,6 +96,14 @@ def _differs(before: Any, value: Any) -> bool:
     if type(before) is Frozen:
         return not is_same(before, value)
     return not (type(before) is type(value) and type(value) in _PLAIN and before == value)
+
+
+def looks_after(watch: Watch) -> int:
+    """After how many steps without a database all values are looked at again.
+
+    Nothing is lost in between, so that it may be so late that looking costs little of a step.
+    """
+    return max(_LOOK_EVERY, watch.weight // _PARTS_A_STEP)
 
 
 def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> None:
@@ -96,9 +118,8 @@ def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> No
         InvalidValueError: A list, dict or model was changed into something that does not fit.
     """
     if whole:
-        for key, value, _ in list(watch.changed(store)):
-            store.recheck(key)
-            watch.remember(key, value)
+        for key, value, before in list(watch.changed(store)):
+            _recheck(store, watch, key, value, before)
         for key in watch.gone(store):
             watch.forget(key)
         store.take_touched()
@@ -106,6 +127,20 @@ def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> No
     for key, value in store.take_touched():
         if type(value) in _PLAIN:
             watch.remember(key, value)
-        elif watch.differs(key, value):
-            store.recheck(key)
-            watch.remember(key, value)
+        else:
+            for _, _, before in watch.changed_among(((key, value),)):
+                _recheck(store, watch, key, value, before)
+
+
+def _recheck(
+    store: Store[Any], watch: Watch, key: str, value: Any, before: Frozen | str | None
+) -> None:
+    found = difference(before, value) if is_long(before) else None
+    changes, frozen = found or (None, None)
+    store.recheck(key, changes)
+    watch.remember(key, value, frozen)
+
+
+def is_long(before: Frozen | str | None) -> bool:
+    """Whether a remembered value has so many parts that only what changed in it is checked."""
+    return type(before) is Frozen and before.weight > _LONG

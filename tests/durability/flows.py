@@ -246,6 +246,74 @@ class Mutate(Work):
         return "again" if result < 6 else "enough"
 
 
+@dataclass
+class Notes:
+    """A dataclass that an untyped store holds."""
+
+    lines: list[Any]
+    seen: dict[str, int]
+
+
+class Turn(BaseModel):
+    """One of many in a list of a model."""
+
+    said: str = ""
+    tools: list[dict[str, Any]] = []
+
+
+class Talk(BaseModel):
+    """A model with a list of models."""
+
+    turns: list[Turn] = []
+    title: str = ""
+
+
+LONG_TEXT = "what was said before is much longer than what is said now " * 12
+
+
+class Deep(Work):
+    """Changes values in depth, in each step several places, long enough to be written as that."""
+
+    def read(self, store: Store[Any]) -> Any:
+        return store["round"]
+
+    def compute(self, prepared: Any) -> Any:
+        return f"{prepared} said in round {prepared}"
+
+    def write(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        tree, talk, notes = store["tree"], store["talk"], store["notes"]
+        tree["branches"][prepared % 3]["leaves"].append({"n": prepared, "text": result})
+        tree["by name"][f'"{prepared}\\'] = [prepared, (result, [prepared])]
+        tree["by name"].pop(f'"{prepared - 2}\\', None)
+        store["text"] += result
+        store["window"] = [*store["window"], result][-5:]
+        store["last"].append(store["last"].pop() + result)
+        notes.lines.insert(prepared % (len(notes.lines) + 1), result)
+        notes.seen[result] = prepared
+        if prepared % 3 == 0:
+            store["talk"] = talk.model_copy(update={"turns": [*talk.turns, Turn(said=result)]})
+        elif prepared % 3 == 1:
+            talk.turns[-1].tools.append({"name": result, "ok": prepared % 2 == 0})
+        else:
+            talk.turns[-1].said += result
+            del talk.turns[:1]
+        store["round"] = prepared + 1
+        return "again" if prepared < 9 else "enough"
+
+
+def deep() -> dict[str, Any]:
+    """What :class:`Deep` begins with."""
+    return {
+        "round": 0,
+        "tree": {"branches": [{"leaves": [LONG_TEXT]} for _ in range(3)], "by name": {}},
+        "text": LONG_TEXT,
+        "window": [LONG_TEXT, "one"],
+        "last": [LONG_TEXT, ""],
+        "notes": Notes([LONG_TEXT], {}),
+        "talk": Talk(turns=[Turn(said=LONG_TEXT) for _ in range(4)]),
+    }
+
+
 class Flaky(Work):
     """Fails before it pays, at first; every third step fails for good and falls back."""
 
@@ -678,6 +746,7 @@ SHAPES: dict[str, Shape] = {
             "seen": set(),
         },
     ),
+    "in depth": Shape(lambda ledger: _again(Deep(ledger)), deep),
     "retries": Shape(lambda ledger: _again(Flaky(ledger)), lambda: {"x": 5, "round": 0}),
     "async": Shape(
         lambda ledger: _again(Fetch(ledger)),

@@ -776,3 +776,92 @@ def test_law_of_extension(tails: list[list[Any]], new: Any, data: st.DataObject)
         place = data.draw(st.integers(0, len(value) - 1))
         other = [*value[:place], new, *value[place + 1 :]]
         assert is_same(frozen, other) == exactly_equal(value[place], new)
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: Any = None
+    b: Any = None
+    _own: Any = PrivateAttr(default=0)
+
+
+MANY = ["long enough to be looked at before it is compared"] * 300
+TEXT = "a text" * 2
+
+
+def moved(value: Any) -> None:
+    """One element goes from the end of a list to the beginning of the next."""
+    value[1].insert(0, value[0].pop())
+
+
+UNSEEN: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "a number of another type": (lambda: [1], lambda it: it.__setitem__(0, True)),
+    "the sign of zero": (lambda: {"a": [0.0]}, lambda it: it["a"].__setitem__(0, -0.0)),
+    "another text that is equal": (lambda: ["user"], lambda it: it.__setitem__(0, Role.USER)),
+    "another key of one value": (
+        lambda: {"a": TEXT, "b": 1},
+        lambda it: (it.update(c=it.pop("a")), it.update(b=it.pop("b"))),
+    ),
+    "another order of keys": (lambda: {"a": TEXT, "b": TEXT}, lambda it: it.update(a=it.pop("a"))),
+    "a key that is equal": (
+        lambda: {"user": TEXT},
+        lambda it: it.update({Role.USER: it.pop("user")}),
+    ),
+    "a key of another type": (lambda: {1: TEXT}, lambda it: it.update({True: it.pop(1)})),
+    "a part of the next list": (lambda: [[1, TEXT], [2]], moved),
+    "a part of the next dict": (
+        lambda: [{"a": 1, "b": TEXT}, {"c": 2}],
+        lambda it: (it[1].update(b=it[0].pop("b")), it[1].update(c=it[1].pop("c"))),
+    ),
+    "in a tuple": (lambda: ([1], 2), lambda it: it[0].append(1)),
+    "in a set": (lambda: {TEXT}, lambda it: it.add(1)),
+    "a field of a model": (lambda: [Open(a=1)], lambda it: setattr(it[0], "a", 2)),
+    "below a field": (lambda: Open(a={"b": [1]}), lambda it: it.a["b"].append(1)),
+    "the values of two fields": (
+        lambda: Open(a=TEXT, b=1),
+        lambda it: it.__dict__.update(a=it.b, b=it.a),
+    ),
+    "which fields were set": (Open, lambda it: setattr(it, "a", None)),
+    "a field beyond the others": (
+        lambda: Open.model_validate({"c": [1]}),
+        lambda it: it.model_extra["c"].append(2),
+    ),
+    "a private attribute": (Open, lambda it: setattr(it, "_own", 1)),
+    "of a dataclass": (lambda: [Point(1, [1])], lambda it: it[0].y.append(1)),
+    "an attribute of a dataclass": (lambda: Point(1, 2), lambda it: setattr(it, "x", 3)),
+    "an attribute less": (lambda: Point(1, 2), lambda it: delattr(it, "x")),
+    "another class": (lambda: [Point(1, 2)], lambda it: it.__setitem__(0, Open(a=1))),
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_was_the_same_a_moment_ago_is_compared_as_exactly(name: str) -> None:
+    """A value that was compared before, and found the same, is not taken for the same later."""
+    make, change = UNSEEN[name]
+    value = [make(), MANY]
+    frozen = freeze(value)
+    assert is_same(frozen, value)
+    assert is_same(frozen, value)
+    change(value[0])
+    assert not is_same(frozen, value)
+    assert not is_same(freeze([make(), MANY]), value)
+
+
+def test_equal_values_are_the_same_though_other_objects() -> None:
+    """However often a value is set to an equal one, it is found to be the same."""
+    value = [{"a": [1, "b", 2.5]}, (1, {"c"}), MANY]
+    frozen = freeze(value)
+    for _ in range(6):
+        assert is_same(frozen, value)
+        assert is_same(frozen, value)
+        value = copy.deepcopy(value)
+
+
+def test_many_equal_parts_do_not_look_like_a_cycle() -> None:
+    """Parts that are the same text again and again are laid out; a value in itself is not."""
+    value: Any = [{"role": "user", "ok": True, "n": number} for number in range(6000)]
+    assert is_same(freeze(value), copy.deepcopy(value))
+    value[7]["n"] = value
+    frozen = freeze(value)
+    assert is_same(frozen, value)
+    assert not is_same(frozen, list(value))

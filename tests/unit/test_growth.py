@@ -10,11 +10,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
 from pocoflow import (
     END,
@@ -31,8 +31,9 @@ from pocoflow import (
     values as codec,
 )
 from pocoflow.db.run_reports import export_run, stored_values
+from pocoflow.errors import InvalidValueError
 from pocoflow.store.watch import Watch
-from pocoflow.values.changes import apply
+from pocoflow.values.changes import apply, difference, freeze, is_same
 
 STEPS = 40
 SAID = "something said " * 20
@@ -306,6 +307,154 @@ def test_law_of_restoring(tmp_path_factory: Any, value: Any, rounds: Any) -> Non
         for step, expected in enumerate(turn.expected):
             found = db.load_checkpoint("r", step)["it"]
             assert codec.dumps(found) == codec.dumps(expected)
+
+
+@given(value=values, rounds=st.lists(st.tuples(st.integers(0, 50), values, st.integers(0, 50))))
+def test_law_of_looking_first(value: Any, rounds: Any) -> None:
+    """A value that was looked at before is found to differ exactly when a comparison says so."""
+    value = [value, ["long enough to be looked at first"] * 300]
+    frozen, text = freeze(value), codec.dumps(value)
+    assert is_same(frozen, value)
+    for where, new, how in rounds:
+        found = places(value)
+        mutate(found[where % len(found)], copy.deepcopy(new), how)
+        assert is_same(frozen, value) == (codec.dumps(value) == text)
+
+
+class Tool(BaseModel):
+    kind: Literal["tool"] = "tool"
+    result: str = Field(default="", max_length=700)
+
+
+class Said(BaseModel):
+    kind: Literal["said"] = "said"
+    parts: list[str | int] = []
+
+
+class Named(BaseModel):
+    model_config = ConfigDict(str_max_length=30)
+    name: str = ""
+
+
+class Tree(BaseModel):
+    value: int = 0
+    below: list[Tree] = []
+
+
+Numbers = Annotated[dict[Annotated[str, Field(max_length=5)], list[int]], Field(max_length=4)]
+
+
+class Typed(BaseModel):
+    turns: Annotated[list[Annotated[Tool | Said, Discriminator("kind")]], Field(max_length=5)] = []
+    numbers: Numbers = {}
+    maybe: list[Named] | None = None
+    tree: Tree = Tree()
+    notes: Notes = Notes()
+    by_number: dict[int, list[str]] = {}
+    pair: tuple[list[int], str] = ([], "")
+
+
+def typed_values() -> dict[str, Any]:
+    """Values of all fields that fit."""
+    return {
+        "turns": [Tool(result="r"), Said(parts=["a", 1])],
+        "numbers": {"a": [1, 2], "value": [3]},
+        "maybe": [Named(name="n")],
+        "tree": Tree(below=[Tree(value=1, below=[Tree()])]),
+        "notes": Notes(["a"]),
+        "by_number": {1: ["a"], 2: []},
+        "pair": ([1], "b"),
+    }
+
+
+PARTS: list[Any] = [1, "a", "x" * 40, "x" * 800, None, Tool(), Said(), Named(), Tree(), [1], ["a"]]
+
+
+def holders(value: Any) -> list[Any]:
+    """The parts of a value that can be changed in place."""
+    if isinstance(value, tuple):
+        return [part for one in value for part in holders(one)]
+    if not isinstance(value, list | dict | BaseModel | Notes):
+        return []
+    inner = (
+        value
+        if isinstance(value, list)
+        else dict(value if isinstance(value, dict) else vars(value)).values()
+    )
+    return [value, *(part for one in inner for part in holders(one))]
+
+
+def meddle(part: Any, new: Any, how: int) -> None:
+    """Change a part in one of many ways, types or not."""
+    if isinstance(part, list):
+        (part.append, part.extend, lambda _: part[:1] and part.pop())[how % 3](
+            [new] * (how % 5) if how % 3 == 1 else new
+        )
+        return
+    held = part if isinstance(part, dict) else vars(part)
+    name = [*held, "new", "a new key"][how % (len(held) + 2)]
+    if how % 7 == 0:
+        held.pop(name, None)
+    elif how % 3 == 0 and isinstance(held.get(name), str):
+        held[name] += "x" * 25
+    elif isinstance(part, dict) or name in held:
+        held[name] = new
+
+
+def refused(check: Callable[[], object]) -> str | None:
+    """What a check says, if it raises."""
+    try:
+        check()
+    except InvalidValueError as exc:
+        return str(exc)
+    return None
+
+
+@pytest.mark.parametrize("of_dict", [True, False], ids=["dict", "model"])
+@given(
+    key=st.sampled_from(list(typed_values())),
+    changes=st.lists(
+        st.tuples(st.integers(0, 50), st.sampled_from(PARTS), st.integers(0, 200)), max_size=3
+    ),
+)
+def test_law_of_checking_what_changed(of_dict: bool, key: str, changes: Any) -> None:
+    """What changed in place is accepted, or refused in the same words, as the whole value is."""
+    hints = {name: field.rebuild_annotation() for name, field in Typed.model_fields.items()}
+    store = Store(typed_values(), schema=hints if of_dict else Typed)
+    before = freeze(store[key])
+    for where, new, how in changes:
+        found = holders(store[key])
+        meddle(found[where % len(found)], copy.deepcopy(new), how)
+    seen = difference(before, store[key])
+    if seen is not None:
+        partly = refused(lambda: store.recheck(key, seen[0]))
+        assert partly == refused(lambda: store.recheck(key))
+
+
+def test_only_what_changed_is_checked() -> None:
+    """An element that was appended is checked by the type of elements, and no other one is."""
+    looked: list[object] = []
+
+    class Looks(BaseModel):
+        model_config = ConfigDict(revalidate_instances="never")
+        text: str = ""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "__dict__":
+                looked.append(self)
+            return super().__getattribute__(name)
+
+    class Many(BaseModel):
+        several: list[Looks] = []
+
+    store = Store(Many(several=[Looks() for _ in range(9)]))
+    before = freeze(store["several"])
+    store["several"].append(new := Looks(text="new"))
+    found = difference(before, store["several"])
+    assert found is not None
+    looked.clear()
+    store.recheck("several", found[0])
+    assert looked == [new]
 
 
 class Shared(BaseModel):

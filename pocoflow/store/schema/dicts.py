@@ -25,7 +25,9 @@ from pocoflow.messages import (
 )
 from pocoflow.store.reducing import bare, reducers_of
 from pocoflow.store.schema.cores import UNKNOWN, cause_of, exact, has_validators, types_only
+from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values import has_marks
+from pocoflow.values.changes import Change
 
 
 class DictSchema:
@@ -134,6 +136,13 @@ class DictSchema:
             if check is not None and key not in self._unlike:
                 self._tried(owner, key, data[key], check.holds)
 
+    def holds(self, key: str, value: Any, changes: Iterable[Change]) -> bool:
+        """Whether what changed in an accepted value is known to fit; if not, :meth:`hold` says."""
+        check = self._checks.get(key)
+        if check is None or check.parts is None or key in self._unlike:
+            return False
+        return check.parts.fit(check.parts.core, value, changes)
+
     def take(
         self,
         owner: str,
@@ -187,11 +196,13 @@ class _Check(NamedTuple):
         accepts: Returns what to store of a value from outside, or raises.
         holds: Raises if an accepted value does not fit.
         shapes: Whether code of the user makes what is stored.
+        parts: What holds the parts of an accepted value.
     """
 
     accepts: Callable[[Any], Any]
     holds: Callable[[Any], Any]
     shapes: bool
+    parts: PartChecks | None = None
 
 
 def _checker(key: str, expected: Any) -> _Check | None:
@@ -219,9 +230,9 @@ def _checker(key: str, expected: Any) -> _Check | None:
     core = exact(adapter.core_schema)
     reads = adapter if core is adapter.core_schema else SchemaValidator(core)
     accepts = partial(reads.validate_python, strict=True)
-    types = SchemaValidator(types_only(adapter.core_schema))
-    holds = partial(types.validate_python, strict=True)
-    return _Check(accepts, holds, has_validators(adapter.core_schema))
+    types = types_only(adapter.core_schema)
+    holds = partial(SchemaValidator(types).validate_python, strict=True)
+    return _Check(accepts, holds, has_validators(adapter.core_schema), PartChecks(types))
 
 
 def _has_config(kind: Any) -> bool:

@@ -34,7 +34,9 @@ from pocoflow.store.schema.cores import (
     own_validators,
     types_only,
 )
+from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values import has_marks
+from pocoflow.values.changes import Change
 
 __all__ = ["UNKNOWN", "ModelSchema", "definitions_of", "model_values"]
 
@@ -429,6 +431,13 @@ class ModelSchema:
         else:
             self._unlike.add(key)
 
+    def holds(self, key: str, value: Any, changes: Iterable[Change]) -> bool:
+        """Whether what changed in an accepted value is known to fit; if not, :meth:`hold` says."""
+        field = self._parts.checks.core["fields"].get(key)
+        if field is None or key in self._unlike:
+            return False
+        return self._parts.checks.fit(field["schema"], value, changes)
+
     def _misfit(self, key: str, value: Any) -> ValidationError | None:
         """Why an accepted value does not fit types and constraints, if it does not."""
         try:
@@ -498,6 +507,7 @@ class _Parts(NamedTuple):
         fields: The core schema of single fields.
         assign: Single fields, with all that validates them.
         types: Single fields, by types and constraints only.
+        checks: Parts of them, in the same way.
         shaped: The fields that code of the user validates.
         whole: The model's own validators; ``None`` if none of them reads raw input.
         after: Its ``after`` validators, for an instance; ``None`` if it has none.
@@ -509,6 +519,7 @@ class _Parts(NamedTuple):
     fields: Any
     assign: SchemaValidator
     types: SchemaValidator
+    checks: PartChecks
     shaped: frozenset[str]
     whole: SchemaValidator | None
     after: SchemaValidator | None
@@ -537,6 +548,7 @@ def _parts_of(model: type[BaseModel]) -> _Parts:
             fields,
             SchemaValidator(exact(fields), config),
             SchemaValidator(types, config),
+            PartChecks(types, config),
             frozenset(name for name in model.model_fields if has_validators(fields, name)),
             SchemaValidator(whole) if raw and whole is not None else None,
             None if after is None else SchemaValidator(after),

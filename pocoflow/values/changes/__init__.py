@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from pocoflow.values.changes.columns import lay_out
 from pocoflow.values.changes.difference import Change, Difference
-from pocoflow.values.changes.parts import Part, part_matches
+from pocoflow.values.changes.parts import Part, part_matches, part_weight
 from pocoflow.values.changes.together import apply, put_together
 
 __all__ = [
@@ -38,6 +38,11 @@ class Frozen:
     def __init__(self, part: Part) -> None:
         self.part = part
 
+    @property
+    def weight(self) -> int:
+        """How many parts it has, on all levels."""
+        return part_weight(self.part)
+
 
 def freeze(value: object) -> Frozen:
     """Remember a value; one of a kind that the codec refuses is the same if it is that object."""
@@ -56,15 +61,17 @@ def is_same(frozen: Frozen, value: object) -> bool:
         return False
 
 
-def difference(frozen: Frozen, value: object) -> tuple[list[Change], Frozen] | None:
+def difference(before: object, value: object) -> tuple[list[Change], Frozen] | None:
     """What changed in a value since it was remembered, and the value remembered as it is now.
 
     Applied one after the other to the tree of the remembered value, the changes give that of the
-    value. ``None`` if it has to be stored as a whole.
+    value. ``None`` if it has to be stored as a whole, or what was before is not remembered.
     """
+    if type(before) is not Frozen:
+        return None
     found = Difference()
     try:
-        part = found.part(frozen.part, value)
+        part = found.part(before.part, value)
     except Exception:  # noqa: BLE001 - it cannot be stored, or another thread changes it now
         return None
     if any(not one.path and one.operation == "set" for one in found.found):

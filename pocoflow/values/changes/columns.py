@@ -12,6 +12,7 @@ from itertools import chain, compress, repeat
 from operator import is_
 from typing import Any
 
+from pocoflow.values.changes.glance import Glance
 from pocoflow.values.changes.groups import SIMPLE, Group, Identical, group_of
 
 _MAX_LEVELS = 2000
@@ -21,13 +22,21 @@ _MAX_LEVELS = 2000
 _DEEP = 12
 _MANY = 10_000
 
+_LONG = 200
+"""Columns of more parts than these have a first look at their items before they compare them."""
+
+_OTHERS = 3
+"""It is given up when equal items were other objects so often."""
+
 
 class Column:
     """Parts of any types: their types in order, and for each type the parts of it."""
 
-    __slots__ = ("groups", "kinds")
+    __slots__ = ("glance", "groups", "kinds", "others")
 
     def __init__(self) -> None:
+        self.glance: Glance | None = None
+        self.others = 0  # how often equal parts were other objects
         self.kinds: list[type] = []
         self.groups: list[tuple[type, Group, list[Column]]] = []
 
@@ -72,6 +81,17 @@ def _laid_out(items: list[Any]) -> Column:
 
 def matches(column: Column, items: list[Any]) -> bool:
     """Whether parts are the same as those that a column remembers, with all parts of theirs."""
+    if column.glance is not None and column.glance.is_same(items):
+        return True
+    if not _matches(column, items):
+        return False
+    if column.others < _OTHERS and weight(column) > _LONG:
+        column.others += column.glance is not None
+        column.glance = Glance.of(items)
+    return True
+
+
+def _matches(column: Column, items: list[Any]) -> bool:
     waiting = [(column, items)]
     while waiting:
         column, items = waiting.pop()
@@ -125,9 +145,10 @@ def _of_kind(kind: type, kinds: list[type], items: list[Any]) -> list[Any]:
 
 
 def _may_be_cyclic(level: int, items: list[Any]) -> bool:
-    return level >= _DEEP or (
-        level > 0 and len(items) > _MANY and len(set(map(id, items))) < len(items) // 2
-    )
+    if level >= _DEEP or level == 0 or len(items) <= _MANY:
+        return level >= _DEEP
+    inner = [one for one in items if type(one) not in SIMPLE]
+    return len(inner) > _MANY and len(set(map(id, inner))) < len(inner) // 2
 
 
 def _refuse_cycle(items: list[Any]) -> None:

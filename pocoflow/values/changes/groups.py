@@ -83,7 +83,7 @@ class Equal(_Kept):
         return items == self.items
 
 
-class _Floats(Group):
+class Floats(Group):
     """Floats by their bits: ``-0.0`` is not ``0.0``, and NaN is NaN."""
 
     __slots__ = ("bits",)
@@ -91,16 +91,16 @@ class _Floats(Group):
     def __init__(self, items: list[float]) -> None:
         self.bits = array("d", items).tobytes()
 
-    def same(self, items: list[float]) -> bool:
+    def same(self, items: list[float]) -> bool:  # noqa: D102
         return array("d", items).tobytes() == self.bits
 
-    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
-        made = _Floats([])
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
+        made = Floats([])
         made.bits = self.bits[8 * start : 8 * stop]
         return made, ()
 
 
-class _Signed(Group):
+class Signed(Group):
     """Immutable parts that are the same object or have the same signature."""
 
     __slots__ = ("items", "signature")
@@ -109,13 +109,13 @@ class _Signed(Group):
         self.signature = signature
         self.items = items
 
-    def same(self, items: list[Any]) -> bool:
+    def same(self, items: list[Any]) -> bool:  # noqa: D102
         if all(map(is_, items, self.items)):
             return True
         return list(map(self.signature, items)) == list(map(self.signature, self.items))
 
-    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
-        return _Signed(self.signature, self.items[start:stop]), ()
+    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
+        return Signed(self.signature, self.items[start:stop]), ()
 
 
 class Split(Group):
@@ -256,9 +256,9 @@ _GROUPS: dict[type, _GetGroup] = {
     **dict.fromkeys(SIMPLE, Equal),
     **dict.fromkeys((list, tuple), Sequences),
     **dict.fromkeys((set, frozenset), _Sets),
-    **dict.fromkeys((complex, range), partial(_Signed, repr)),
+    **dict.fromkeys((complex, range), partial(Signed, repr)),
     dict: Dicts,
-    float: _Floats,
+    float: Floats,
     bytearray: partial(Split, bytes),
     slice: partial(Split, lambda value: [value.start, value.stop, value.step]),
 }
@@ -272,10 +272,10 @@ def group_of(kind: type) -> _GetGroup:
     standard = kind_of(kind)
     if standard is not None:
         if standard.tag == "numpy":
-            return partial(_Signed, lambda value: (value.dtype.str, value.tobytes()))
-        return partial(Split if standard.tag in CONTAINERS else _Signed, standard.split)
+            return partial(Signed, lambda value: (value.dtype.str, value.tobytes()))
+        return partial(Split if standard.tag in CONTAINERS else Signed, standard.split)
     if issubclass(kind, enum.Enum):
-        return partial(_Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
+        return partial(Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return partial(Split, lambda value: [_state(value), tuple(value)])
     if is_dataclass(kind) or hasattr(kind, "__pydantic_fields_set__"):

@@ -1,0 +1,108 @@
+"""Checks what changed in an accepted value, and not the rest of it, where its type allows that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import SchemaValidator
+
+from pocoflow.values.changes import Change
+
+_ANY = {"type": "any"}
+_BOUNDS = frozenset({"min_length", "max_length"})
+
+
+class PartChecks:
+    """The validators of parts of values, made when one of them has changed.
+
+    Args:
+        core: The schema of the values, of types and constraints only.
+        config: What their model says about all of them.
+    """
+
+    def __init__(self, core: Any, config: Any = None) -> None:
+        self._config = config
+        self._definitions = core.get("definitions", ())
+        self._named = {one["ref"]: one for one in self._definitions}
+        self._validators: dict[int, tuple[Any, SchemaValidator]] = {}
+        self.core = core["schema"] if core["type"] == "definitions" else core
+
+    def fit(self, core: Any, value: Any, changes: Iterable[Change]) -> bool:
+        """Whether all that changed in a value fits; if not, ask the schema of the whole.
+
+        Args:
+            core: The schema of the value.
+            value: The value as it is now.
+            changes: What changed in it since it was found to fit.
+        """
+        return all(self._fits(core, value, one) for one in changes)
+
+    def _fits(self, core: Any, value: Any, change: Change) -> bool:
+        """Whether one change fits: it is looked at in the innermost part that is known."""
+        path: list[Any] = list(change.path)
+        while True:
+            around, core = core, self._bare(core)
+            kind = core["type"]
+            if kind == "list" and type(value) is list:
+                if not path:
+                    return self._has_room(core, value) and self._are_items(core, change)
+                core, value = core.get("items_schema", _ANY), value[path.pop(0)]
+            elif kind == "dict" and type(value) is dict and _leads_to(value, path, change):
+                if not self._has_room(core, value):
+                    return False
+                key = path.pop(0)
+                if key not in value:  # it was deleted
+                    return True
+                if not self._is_valid(core.get("keys_schema", _ANY), key):
+                    return False
+                core, value = core.get("values_schema", _ANY), value[key]
+            elif kind == "chain" and len(path) > 1 and path[0] == "value":
+                field = core["steps"][-1].get("fields", {}).get(path[1])
+                if field is None or not hasattr(value, path[1]):
+                    return self._is_valid(core, value)
+                core, value = field["schema"], getattr(value, path[1])
+                del path[:2]
+            else:
+                return self._is_valid(around, value)
+
+    def _bare(self, core: Any) -> Any:
+        while core["type"] in ("definition-ref", "nullable", "default"):
+            named = core["type"] == "definition-ref"
+            core = self._named[core["schema_ref"]] if named else core["schema"]
+        return core
+
+    def _are_items(self, core: Any, change: Change) -> bool:
+        """Whether the elements fit that came into a list, or that it was set to."""
+        part = core.get("items_schema", _ANY)
+        come = change.value[2] if change.operation == "splice" else change.value
+        return part["type"] == "any" or all(self._is_valid(part, one) for one in come)
+
+    def _has_room(self, core: Mapping[str, Any], value: list[Any] | dict[Any, Any]) -> bool:
+        if _BOUNDS.isdisjoint(core):
+            return True
+        least, most = core.get("min_length", 0), core.get("max_length")
+        return least <= len(value) and (most is None or len(value) <= most)
+
+    def _is_valid(self, core: Any, value: Any) -> bool:
+        if core["type"] == "any":
+            return True
+        known = self._validators.get(id(core))
+        if known is None:
+            made = core
+            if self._definitions:
+                made = {"type": "definitions", "schema": core, "definitions": self._definitions}
+            known = self._validators[id(core)] = core, SchemaValidator(made, self._config)
+        try:
+            known[1].validate_python(value, strict=True)
+        except ValidationError:
+            return False
+        return True
+
+
+def _leads_to(value: dict[Any, Any], path: list[str | int], change: Change) -> bool:
+    """Whether a path leads to a key of a dict that is stored as an object."""
+    if not path or (path[0] == "value" and len(path) > 1):
+        return False
+    return path[0] in value or (change.operation == "delete" and len(path) == 1)
