@@ -17,6 +17,7 @@ from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,
     add_resources,
+    check_there,
     load_flow,
     load_resources,
 )
@@ -48,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
     """
     parser.add_argument("flow", metavar="FLOW", nargs="+", help=TARGET_HELP)
     add_database(parser, "the database (that of the flows)")
+    parser.add_argument(
+        "--create", action="store_true", help="make the file that --db names, if it is not there"
+    )
     parser.add_argument(
         "--concurrency",
         metavar="N",
@@ -97,7 +101,13 @@ def work(args: argparse.Namespace) -> int:
 
 
 def flows_of(args: argparse.Namespace) -> list[Flow[Any]]:
-    """The flows, on the database that is given."""
+    """The flows, on the database that is given.
+
+    Raises:
+        TargetError: There is no such file.
+    """
+    if args.db is not None and not args.create:
+        check_there(args.db, "correct the name, or have it made with --create")
     flows = [load_flow(target) for target in args.flow]
     return flows if args.db is None else [flow.using(db_path=args.db) for flow in flows]
 
@@ -119,8 +129,7 @@ def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
     """Say what works, and work until told to end; the exit code."""
     names = ", ".join(printable(name) for name in worker.flow_names)
     path = printable(worker.database.path)
-    new = "" if args.db is None or worker.database.list_runs(1) else ", which has no runs"
-    print(f"{what} of {names} on {path}{new}", flush=True)
+    print(f"{what} of {names} on {path}", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handler(worker))
     if worker.run(until_idle=args.until_idle, grace=args.grace):

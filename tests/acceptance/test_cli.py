@@ -468,7 +468,11 @@ def loaded(*names: str) -> list[str]:
         f"print(*[n for n in sys.modules if n.startswith({names!r})])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=300
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
     )
     assert done.stderr == ""
     return done.stdout.split()
@@ -481,7 +485,11 @@ def test_help_imports_no_command() -> None:
         "print(sorted(n for n in sys.modules if n.startswith('pocoflow.cli')))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=300
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
     )
     assert done.stdout.endswith("['pocoflow.cli', 'pocoflow.cli.output']\n")
 

@@ -90,14 +90,16 @@ def test_what_is_due_and_cannot_go_on_makes_the_command_fail(
     assert looks.database.handle("r").status == "completed"
 
 
-def test_a_database_without_runs_is_said_to_be_so(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A misspelt name makes a new file, which shows in the first line."""
-    load_flow("waiting.py:looks").submit({"word": "one"}, delay=1_000_000)
-    for path, told in (("typo.db", "typo.db, which has no runs\n"), ("runs.db", "runs.db\n")):
-        assert command("waiting.py:looks", "--db", path, "--until-idle") == 0
-        assert capsys.readouterr().out == f"worker of looks on {told}"
+def test_a_misspelt_database_is_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever wants a worker to make it says so; that of the flow itself is made."""
+    assert command("waiting.py:looks", "--db", "typo.db", "--until-idle") == 2
+    assert "there is no database typo.db; correct the name" in capsys.readouterr().err
+    assert not Path("typo.db").exists()
+    assert command("waiting.py:looks", "--db", "new.db", "--create", "--until-idle") == 0
+    assert command("waiting.py:looks", "--db", "new.db", "--until-idle") == 0
+    assert command("waiting.py:looks", "--until-idle") == 0
+    told = [f"worker of looks on {path}" for path in ("new.db", "new.db", "runs.db")]
+    assert capsys.readouterr().out.splitlines() == told
 
 
 def submitted() -> list[str]:
