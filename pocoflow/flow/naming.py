@@ -160,6 +160,11 @@ def given_labels(given: object, about: str = "") -> dict[str, str]:
     for key, value in labels.items():
         check_name(f"{about}the key of a label", key)
         check_name(f"{about}label {key!r}", value)
+        if "\0" in key + value:
+            raise DefinitionError(
+                f"{about}label {key!r}: {value!r} holds a NUL character, and no run would be found "
+                "by it: leave it out"
+            )
     return dict(labels)
 
 

@@ -505,11 +505,19 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def bind(self, schema: type[BaseModel] | Mapping[str, Any]) -> None:
         """Validate the values against a schema and check every write from now on.
 
+        Those of fields that the schema before defined alike are not validated again.
+
         Raises:
             UnknownFieldError: A key that the model does not have.
             InvalidValueError: A value does not fit; the store is left as it was.
         """
-        self._enter(dict(self._data), make_schema(schema))
+        made, before = make_schema(schema), self._accepted
+        self._accepted = dict(self.definitions)
+        try:
+            self._enter(dict(self._data), made)
+        except BaseException:
+            self._accepted = before
+            raise
 
     def validate(self) -> None:
         """Check that everything the schema requires is set and fits, model validators included.

@@ -206,6 +206,15 @@ def test_runs_are_found_by_thread_and_labels(chat: Flow[Chat]) -> None:
     assert [one["labels"] for one in db.list_runs(1)] == [{}]
 
 
+@pytest.mark.parametrize("labels", [{"user": "a\0b"}, {"us\0er": "ann"}])
+def test_a_label_by_which_no_run_would_be_found_is_refused(
+    chat: Flow[Chat], labels: dict[str, str]
+) -> None:
+    """SQLite reads such text only as far as the NUL character."""
+    with pytest.raises(DefinitionError, match="NUL"):
+        chat.run({"messages": []}, labels=labels)
+
+
 def test_a_page_of_labelled_runs_follows_another(chat: Flow[Chat]) -> None:
     """``before`` and ``limit`` work with labels as they do without."""
     for number in range(5):

@@ -174,6 +174,28 @@ class Does(Node[None, None, str]):
         return "default"
 
 
+def test_binding_a_store_again_validates_what_is_defined_in_another_way() -> None:
+    """The same schema, and what a wider one inherits, leave accepted values as they are."""
+
+    class Euros(BaseModel):
+        cents: Annotated[int, AfterValidator(lambda euros: euros * 100)] = 0
+        note: str = ""
+
+    class Wider(Euros):
+        note: Annotated[str, AfterValidator(str.upper)] = ""
+        left: int = 5
+
+    store: Store[Any] = Store({"cents": 5, "note": "a"}, schema=Euros)
+    store.bind(Euros)
+    assert dict(store) == {"cents": 500, "note": "a"}
+    store.bind(Wider)
+    assert dict(store) == {"cents": 500, "note": "A", "left": 5}
+    with pytest.raises(InvalidValueError):
+        store.bind({"note": int})
+    store["cents"] = 6
+    assert (store.schema, store["cents"]) == (Wider, 600)
+
+
 def test_branches_hand_over_values_not_input() -> None:
     """Neither the view of a branch, nor its item, nor the join, nor a Subflow validates again."""
     a = fields(Order)
