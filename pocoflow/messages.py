@@ -128,6 +128,12 @@ def defined_again(value: object, hint: object, owner: str) -> str:
     return ""
 
 
+def package_of(definition: object) -> str:
+    """The package that a class or a function is of; empty if it does not tell."""
+    module = getattr(definition, "__module__", None)
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
 def is_redefined(one: object, other: object) -> bool:
     """Whether two classes are definitions of the same name in the same place."""
     if not (isinstance(one, type) and isinstance(other, type)) or one is other:

@@ -75,12 +75,14 @@ def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Find
     for graph in place.branches:
         for spot in Walk(graph.start).spots:
             effects = subject.effects(spot.place)
-            found = [(key, at, "assigns to") for key, at in effects.assigns.items()]
-            found += [(key, at, "changes") for key, at in effects.changes.items()]
-            for key, at, does in found:
+            found = [
+                (one.key, one.place, one.is_certain) for one in effects.values if not one.is_default
+            ]
+            found += [(key, at, False) for key, at in effects.changes.items()]
+            for key, at, is_sure in found:
                 if key in node.private or not subject.fields.reduces(key):
                     continue
-                is_sure = does != "changes" and effects.is_sure(key)
+                does = "changes" if effects.changes.get(key) is at else "assigns to"
                 severity = subject.unless_caught(spot.place, (BranchError,))
                 yield subject.finding(
                     "PF303",
@@ -89,7 +91,8 @@ def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Find
                     f"write store.reduce({key!r}, increment)",
                     node=label(spot.inside(at.node), (node.name,)),
                     where=at.where,
-                    severity=severity if is_sure else "warning",
+                    # What a resumed run has of branches that ended becomes increments.
+                    severity=severity if is_sure and subject.is_new else "warning",
                 )
 
 

@@ -17,7 +17,7 @@ from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.source import is_a
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
-from pocoflow.messages import type_label
+from pocoflow.messages import package_of, type_label
 from pocoflow.nodes.annotations import (
     answered,
     awaited,
@@ -231,17 +231,17 @@ def _declared(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
 
 def _near(kind: type) -> Iterator[_Mistake]:
     """Names that are nearly those of a setting or a phase, and that nothing uses."""
-    classes = [base for base in kind.__mro__ if issubclass(base, Node) and not _is_ours(base)]
+    classes = [
+        base for base in kind.__mro__ if issubclass(base, Node) and package_of(base) != "pocoflow"
+    ]
     return (one for base in classes for one in _names(kind, base))
-
-
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == "pocoflow"
 
 
 def _names(kind: type, owner: type) -> Iterator[_Mistake]:
     elsewhere = {name for base in kind.__mro__ if base is not owner for name in vars(base)}
-    theirs = {name for base in kind.__mro__ if not _is_ours(base) for name in vars(base)}
+    theirs = {
+        name for base in kind.__mro__ if package_of(base) != "pocoflow" for name in vars(base)
+    }
     for given, value in vars(owner).items():
         if given in elsewhere or given.startswith("_") or not given.isidentifier():
             continue

@@ -112,12 +112,14 @@ class Write:
         place: Where.
         value: What is known of it.
         is_certain: Whether every execution that comes to an end has written it.
+        is_default: Whether it is written only where the key has no value.
     """
 
     key: str
     place: Place
     value: Value
     is_certain: bool
+    is_default: bool = False
 
 
 class Lacking(NamedTuple):
@@ -142,14 +144,13 @@ class Effects:
         needs: Keys that every execution reads as they were at its beginning.
         reads: Every key that it reads, perhaps.
         writes: Every key that it writes, perhaps.
-        assigns: Those that it assigns to, reducer or not.
         exits: The ways out; empty if it never returns.
         reads_more: Whether it may read other keys.
         writes_more: Whether it may write other keys.
         named: Keys that every execution uses, and that have to be fields.
         doubtful: Those that only some executions use.
         looks: Keys that it asks for, and does without.
-        values: What is written where, as far as the source tells.
+        values: What is assigned where, reducer or not, and what it is as far as the source tells.
         changes: Keys whose values are changed in place.
         strays: Attributes that are used of the store, and that it does not have.
         makes: Keys that it writes without need of them, where others are written and needed by
@@ -164,7 +165,6 @@ class Effects:
     needs: Places = field(default_factory=_none)
     reads: frozenset[str] = frozenset()
     writes: Places = field(default_factory=_none)
-    assigns: Places = field(default_factory=_none)
     exits: tuple[Exit, ...] = (Exit(),)
     reads_more: bool = False
     writes_more: bool = False

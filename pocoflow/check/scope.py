@@ -20,6 +20,7 @@ from pocoflow.check.source import (
     is_a,
     module_named,
 )
+from pocoflow.messages import package_of
 
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
 
@@ -93,8 +94,8 @@ class Owner:
     def is_constant(self, name: str) -> bool:
         """Whether no class sets an attribute anew, other than in an ``__init__``."""
         bases = () if self.kind is None else self.kind.__mro__
-        names = {base.__module__ for base in bases}
-        modules = [module_named(one) for one in names if one.partition(".")[0] not in _NOT_THEIRS]
+        names = {base.__module__ for base in bases if package_of(base) not in ("", *_NOT_THEIRS)}
+        modules = [module_named(one) for one in names]
         return not any(one is not None and one.rebinds(name) for one in modules)
 
 

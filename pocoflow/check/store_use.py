@@ -13,11 +13,12 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from pocoflow.check.control import Chart, State, Step
-from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Write
+from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Value, Write
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.source import with_room
 from pocoflow.check.statements import Statements
 
+_ANYTHING = Value(kind=Any)
 _Sites = list[tuple[Step, State, bool]]
 
 
@@ -176,7 +177,6 @@ class _Facts:
             needs={key: place for key, place in needs.items() if key in self._required},
             reads=frozenset(self._places("read", "look", "take", "default")),
             writes=self._places("write", "default", "increment"),
-            assigns=self._places("write"),
             exits=self._exits(),
             reads_more=self._read.reads_all,
             writes_more=any(self._chart.steps[n].does == "unknown" for n in self._chart.states),
@@ -221,11 +221,10 @@ class _Facts:
 
     def _values(self) -> list[Write]:
         return [
-            Write(step.key, step.place, step.value, always)
+            Write(step.key, step.place, step.value or _ANYTHING, always, step.does == "default")
             for step, state, always in self._sites
             if step.key is not None
             and step.does in ("write", "default")
-            and step.value is not None
             and not step.is_guarded
             and (always or not state.is_asked)
         ]

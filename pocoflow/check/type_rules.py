@@ -14,7 +14,7 @@ from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.messages import closest, type_label
+from pocoflow.messages import closest, package_of, type_label
 from pocoflow.nodes.annotations import awaited, plain
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
@@ -306,7 +306,7 @@ def _phases_with_store(
             yield signature.function, signature.hints
         return
     for function in (type(place.node).prep, type(place.node).post):
-        if inspect.isfunction(function) and not (function.__module__ or "").startswith("pocoflow."):
+        if inspect.isfunction(function) and package_of(function) != "pocoflow":
             yield function, hints_of(function)
 
 

@@ -16,6 +16,7 @@ from pocoflow.engine.outcomes import own
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.routing import Taken
 from pocoflow.graph.unfinished import NOTHING, Unfinished
+from pocoflow.messages import package_of
 from pocoflow.nodes.context import Cancellation, current
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start
@@ -45,7 +46,7 @@ def run_branches(
         run.step = run.finished = run.context.step = fork.numbers.following
     if fork.is_waiting:
         raise Paused
-    if not node.post.__module__.startswith("pocoflow."):
+    if package_of(node.post) != "pocoflow":
         for end in fork.ends:  # which it is given, and may look at after it has written itself
             if end.store is not None:
                 end.store.complete()

@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError
-from pocoflow.messages import closest, short, type_label
+from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import read_hints
 from pocoflow.nodes.settings import STEP_SETTINGS
 from pocoflow.values.callables import is_async, is_generator
@@ -51,7 +51,7 @@ def not_a_node(given: object) -> str:
     if inspect.isroutine(given):
         return f"the function {getattr(given, '__name__', '')}: write @node above it"
     for base in type(given).__mro__:
-        if base.__module__.partition(".")[0] == "pocketflow":
+        if package_of(base) == "pocketflow":
             name = type(given).__name__
             return f"{name}, which is a PocketFlow node; derive it from pocoflow.Node"
     return short(given)
@@ -189,7 +189,7 @@ def refuse_dead(kind: type) -> None:
 
 
 def _own(kind: type) -> list[type]:
-    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] != "pocoflow"]
+    return [base for base in kind.__mro__ if package_of(base) != "pocoflow"]
 
 
 _INSTEAD = {"prep": "return a list", "post": "return the action"}

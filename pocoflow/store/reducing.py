@@ -30,13 +30,13 @@ from typing import (
 from typing_extensions import TypeAliasType
 
 from pocoflow.errors import DefinitionError, MissingKeyError
-from pocoflow.messages import short
+from pocoflow.messages import package_of, short
 from pocoflow.values.callables import unrun
 from pocoflow.values.changes import freeze, is_same
 from pocoflow.values.failures import add_note
 
 _OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
-_MARKS = ("pydantic.", "pydantic_core.", "annotated_types", "typing_extensions")
+_MARKS = ("pydantic", "pydantic_core", "annotated_types", "typing_extensions")
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -127,7 +127,7 @@ def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
     """What is meant as a reducer: a callable that is nothing of Pydantic's, nor a mere mark."""
     for one in metadata:
         kind = one if isinstance(one, type) else type(one)
-        if any(hasattr(kind, name) for name in _OF_PYDANTIC) or kind.__module__.startswith(_MARKS):
+        if any(hasattr(kind, name) for name in _OF_PYDANTIC) or package_of(kind) in _MARKS:
             continue
         if isinstance(one, type):
             if callable(vars(one).get("__call__")) and _takes_two(one.__call__, 3):

@@ -14,6 +14,7 @@ from typing import Any, ForwardRef, NewType, TypeVar, Union, get_args, get_origi
 from pydantic import BaseModel
 
 from pocoflow.errors import UnknownClassError
+from pocoflow.messages import package_of
 from pocoflow.values.objects import family_of
 
 NO_ALIASES: Mapping[str, type] = {}
@@ -207,14 +208,9 @@ def _index(given: Iterable[object], *, libraries: bool = True) -> dict[str, type
         seen[id(hint)] = hint
         if isinstance(hint, type) and family_of(hint) is not None:
             index.setdefault(name_of(hint), hint)
-        if libraries or _home(hint) not in _LIBRARIES:
+        if libraries or package_of(hint) not in _LIBRARIES:
             queue.extend(_within(hint))
     return index
-
-
-def _home(hint: object) -> str:
-    """The package of a class."""
-    return hint.__module__.partition(".")[0] if isinstance(hint, type) else ""
 
 
 def _within(hint: object) -> Iterable[object]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pocoflow.errors import NotStorableError
+from pocoflow.messages import package_of
 
 _SHOWN_STEPS = 12
 _SHOWN_KEY = 60
@@ -110,8 +111,7 @@ _LOCKS = ("lock", "RLock", "Lock", "Event", "Condition", "Semaphore", "BoundedSe
 
 def _is_of_arrays(method: str, value: object) -> bool:
     """Whether a value is of a library of arrays, and has a method that gives plain ones."""
-    package = type(value).__module__.partition(".")[0]
-    return package in ("numpy", "pandas", "torch") and hasattr(value, method)
+    return package_of(type(value)) in ("numpy", "pandas", "torch") and hasattr(value, method)
 
 
 _REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (

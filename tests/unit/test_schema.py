@@ -984,6 +984,8 @@ def test_a_class_that_was_defined_again_is_told_from_the_one_before() -> None:
             Store(values, schema=schema)
     with pytest.raises(InvalidValueError, match="was defined again"):
         Store({"color": new.RED}, schema={"color": color})
+    with pytest.raises(InvalidValueError, match="was defined again"):
+        Store({"docs": [doc()]}, schema={"docs": list[defined()[0]]})  # type: ignore[misc]
     with pytest.raises(DefinitionError, match="the class was defined again"):
         Flow(Node(), schema=again).run(Store({}, schema=schema))
 

@@ -111,14 +111,15 @@ class DictSchema:
         try:
             return check(value)
         except (ValidationError, _WrongType) as exc:
-            hint, detail = self.source[key], ""
+            hint, detail, part = self.source[key], "", value
             if isinstance(exc, ValidationError):
                 first = exc.errors(include_url=False)[0]
-                place = "".join(f"[{part!r}]" for part in first["loc"])
+                place = "".join(f"[{one!r}]" for one in first["loc"])
+                part = first["input"]
                 detail = f" ({place + ': ' if place else ''}{first['msg']})"
             raise InvalidValueError(
                 f"{owner}: key {key!r} expects {type_label(hint)}, got {given_as(value, hint)}: "
-                f"{short(value)}{detail}{defined_again(value, hint, self.label)}"
+                f"{short(value)}{detail}{defined_again(part, hint, self.label)}"
             ) from (cause_of(exc) if isinstance(exc, ValidationError) else None)
         except Exception as exc:
             raise InvalidValueError(

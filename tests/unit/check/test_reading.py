@@ -493,6 +493,24 @@ def test_a_function_without_a_module_is_no_error() -> None:
     assert flow.validate() == []
 
 
+def test_a_class_without_a_module_runs_and_is_read() -> None:
+    """Neither the proof nor a run asks where a class is from, of a node with branches neither."""
+    writes = made("return store['q']", "store['out'] = prep")
+
+    class Joins(Parallel):
+        """Has a method of its own."""
+
+        def post(self, *given: Any) -> Any:
+            return super().post(*given)
+
+    kinds: list[Any] = [type(writes), Joins]
+    for kind in kinds:
+        kind.__module__ = kind.post.__module__ = None
+    flow = Flow(Joins(writes, Node(name="other"), name="p"), schema=S, outputs=())
+    assert flow.validate() == []
+    assert flow.run({"q": "x"})["out"] == "x"
+
+
 def test_a_rule_that_fails_is_a_finding(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
