@@ -191,11 +191,11 @@ def added(rounds: int = 5_000, repeats: int = 5) -> float:
     flow = make(2)
     flow.then(flow.graph.nodes["step_1"].node, END)
     store = flow.run({"text": "a"})
-    start, prove = flow.graph.start, flow._prove
+    graph, prove = flow.graph, flow._prove
 
     def proving() -> None:
         for _ in range(rounds):
-            prove(start, (), store)
+            prove(graph, graph.start, (), store)
 
     return min(seconds(proving) for _ in range(repeats)) / rounds * 1e6
 

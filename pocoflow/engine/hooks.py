@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import compress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.line import Listener
@@ -83,12 +84,13 @@ class Hooks:
 
     def listeners(self) -> Mapping[str, tuple[Listener, ...]]:
         """Who is told in a run that begins now: the callbacks, and the log where it is set up."""
-        levels = _LEVELS if _log.hasHandlers() else ()
-        logged = _logged(tuple(map(_log.isEnabledFor, levels)))
+        logged: Mapping[str, tuple[Listener, ...]] = _NOBODY
+        if _log.hasHandlers():
+            logged = _logged(tuple(map(_log.isEnabledFor, _LEVELS)))
+        if not self.registered:
+            return logged
         # A copy, as another thread may register more.
         registered = self.registered.copy()
-        if not registered:
-            return logged
         told = {kind: (*logged.get(kind, ()), *those) for kind, those in registered.items()}
         return {**logged, **told}
 
@@ -163,6 +165,8 @@ _LOGGED: dict[str, tuple[int, Listener]] = {
         logging.WARNING, "flow %r cancelled: run %r after %d steps", "flow_name", "run_id", "steps"
     ),
 }
+
+_NOBODY: Mapping[str, tuple[Listener, ...]] = MappingProxyType({})
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 

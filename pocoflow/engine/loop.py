@@ -58,12 +58,14 @@ def steps(run: Line) -> Steps:
         MaxStepsError: ``max_steps`` was reached.
         Exception: Whatever a node raised, as it was raised, with a note on where.
     """
-    if run.listeners.get("emit") or run.ledger.emits:
-        run.context.emitter = run.emit
+    context = run.context
+    if run.ledger.emits or (run.listeners and run.listeners.get("emit")):
+        context.emitter = run.emit
     paused: RunPaused | None = None
-    run.context.line = run
+    context.line = run
     try:
-        run.tell("flow_start", run.context.flow_name, run.step)
+        if run.listeners:
+            run.tell("flow_start", context.flow_name, run.step)
         try:
             if run.opens:
                 from pocoflow.engine.scopes import within
@@ -88,11 +90,12 @@ def steps(run: Line) -> Steps:
             raise late from exc
         raise
     finally:
-        run.context.line = None
+        context.line = None
     if paused is not None:
-        run.tell("flow_pause", run.context.flow_name, run.finished, paused.questions)
+        run.tell("flow_pause", context.flow_name, run.finished, paused.questions)
         raise paused
-    run.tell("flow_end", run.context.flow_name, run.finished)
+    if run.listeners:
+        run.tell("flow_end", context.flow_name, run.finished)
 
 
 def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
@@ -140,7 +143,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if on_start is not None:
             run.tell("node_start", place.name, step, context.path)
 
-        path, failure, following, phases = context.path, None, None, None
+        path = context.path
+        failure = following = phases = None
         visiting = Visiting(run, place, middleware_of(run)) if wraps else None
         try:
             if visiting is not None:
@@ -157,7 +161,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 else:
                     here = inline or place.prep_on_loop
                     prepared = node.prep(store) if here else (yield Call(node.prep, (store,)))
-                if prepared.__class__ is CoroutineType:
+                if type(prepared) is CoroutineType:
                     prepared = yield Await(prepared)
 
             context.phase = "exec"
@@ -169,14 +173,14 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 step = run.step
             elif unfinished is not None and unfinished.results:
                 result = unfinished.results[ALONE]
-                if result.__class__ is Waiting:
+                if type(result) is Waiting:
                     result.stop()
             else:
                 error = None
                 try:
                     if phases is not None and phases.outcome:
                         result = opened(phases.outcome[0])
-                        if result.__class__ is CoroutineType:
+                        if type(result) is CoroutineType:
                             result = yield Await(result)
                     elif (
                         (direct or (beside and unfinished is None and place.exec_async))
@@ -185,7 +189,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         and place.is_bare
                     ):
                         result = node.exec(prepared)
-                        if result.__class__ is CoroutineType:
+                        if type(result) is CoroutineType:
                             result = yield Await(result)
                     else:
                         result = yield from attempt(run, place, prepared, inline)
@@ -196,7 +200,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 if error is not None:
                     # Not in the except clause: what a later attempt raises is no consequence of it.
                     result = yield from try_again(run, place, context, prepared, error, inline)
-                if result.__class__ is Question:
+                if type(result) is Question:
                     yield from ask(run, place, prepared, result)
                     raise Paused
                 if keeps and place.has_exec and node.journal:
@@ -213,11 +217,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 action = node.post(store, prepared, result)
             else:
                 action = yield Call(node.post, (store, prepared, result))
-            if action.__class__ is CoroutineType:
+            if type(action) is CoroutineType:
                 action = yield Await(action)
             promised = place.promised
             if (
-                action.__class__ is not str
+                type(action) is not str
                 or not action
                 or (promised is not None and action not in promised)
             ):
@@ -312,12 +316,14 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
     if run.taken is not None:
         run.taken.leave(stand.kept)
     run.frames[:] = stand.frames
-    run.context.path = (*run.prefix, *(frame.name for frame in stand.frames))
+    run.context.path = (*run.prefix, *[frame.name for frame in stand.frames])
     return stand.place
 
 
 def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
     """Where a run goes where a flow begins or ends, an edge has a limit, or there is a budget."""
+    if not run.frames and run.taken is None and place.ends_flow(action):
+        return None
     if run.budget is not None and follow(place, action, run.frames).place is not None:
         error = run.refusal(place)
         if error is not None and (found := _past(run, place, error)) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,7 @@ _log = OwnLogger("flow")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
+_FIRST_PAUSE = 0.002
 
 Begun: TypeAlias = "tuple[Line, WorkflowDB | None]"
 """A run that is on record as running, if there is a database, and that."""
@@ -126,26 +127,28 @@ class Execution(Generic[StateT]):
         return stream_async(self._begin)
 
     def _started(self) -> Started:
-        pauses = _pauses()
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return self.start()
             except PocoflowError as exc:
                 if not self.waits or not isinstance(exc, ThreadBusyError):
                     raise exc.with_traceback(None)  # noqa: B904 - itself, without frames of ours
-                time.sleep(next(pauses))
+                time.sleep(pause)
+                pause = _longer(pause)
 
     async def _begin(self) -> Line | StoredRunHandle:
         import asyncio
 
-        pauses = _pauses()
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return await self._begin_now()
             except PocoflowError as exc:
                 if not self.waits or not isinstance(exc, ThreadBusyError):
                     raise exc.with_traceback(None)  # noqa: B904 - as above
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(pause)
+                pause = _longer(pause)
 
     async def _begin_now(self) -> Line | StoredRunHandle:
         if (storage := self.home()) is None:
@@ -192,12 +195,9 @@ def _on_record(database: WorkflowDB, run_id: str) -> Generator[None]:
         _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
 
 
-def _pauses() -> Iterator[float]:
-    """Seconds between two looks whether another run has ended."""
-    pause = 0.002
-    while True:
-        yield pause
-        pause = min(2 * pause, 0.1)
+def _longer(pause: float) -> float:
+    """Seconds between the next two looks whether another run has ended."""
+    return min(2 * pause, 0.1)
 
 
 def _end(begun: Iterable[Started], exc: BaseException) -> None:

@@ -835,7 +835,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.db.run_threads import ThreadMovedError
         from pocoflow.flow.scheduling import copied, refuse_unsaved
 
-        refuse_while_importing(self.flow_name)
+        refuse_while_importing(self)
         graph, database = self.graph, self.database
         given: StoreLike[StateT] = copied(inputs)
         named = self._named(name, given, name.run_id)
@@ -845,7 +845,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             named = self._in_thread(named)
         store = self._first_store(given, named)
         refuse_unsaved(store, self.flow_name)
-        self._prove(graph.start, (), store, is_new=True)
+        self._prove(graph, graph.start, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
         run_id = name.run_id or made
         classes = classes_of(store.schema, aliases=self.aliases)
@@ -948,8 +948,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         try:
             resuming = self._resuming(changes, rename, types, aliases, flow_was)
             self._refuse_other(database, run_id, resuming)
-            stored = StoredRun(database, run_id, self.graph, self.schema, resuming)
-            return stored.rehearse(self._prove)
+            graph = self.graph
+            stored = StoredRun(database, run_id, graph, self.schema, resuming)
+            return stored.rehearse(partial(self._prove, graph))
         except RunNotFoundError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
@@ -1243,7 +1244,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         resources: Mapping[Any, object] | None,
         named: RunKeywords,
     ) -> Execution[StateT]:
-        refuse_while_importing(self.flow_name)
+        refuse_while_importing(self)
         name = RunName.of(named) if named else BY_ITSELF
         if self.db_path is None and (named or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
@@ -1264,7 +1265,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     def _old(
         self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
     ) -> Execution[StateT]:
-        refuse_while_importing(self.flow_name)
+        refuse_while_importing(self)
         return Execution(
             partial(self._reopen, run_id, resuming, resources), self._home, shared=False
         )
@@ -1287,8 +1288,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             if name.thread is not None:
                 named = self._in_thread(named)
         store = self._first_store(given, named)
-        self._prove(place, (), store, is_new=True)
-        made, token = new_run_id(self.flow_name)
+        self._prove(graph, place, (), store, is_new=True)
+        made, token = new_run_id(self.name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
         line.opens = opens
         hears = line.snapshot is not None or bool(self._hooks.registered)
@@ -1332,6 +1333,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         recorder.begin(store, self.flow_name, context.token, first, described, named or UNNAMED)
 
     @property
+    def _has_budgets(self) -> bool:
+        own = self.budget is not None or self.thread_budget is not None
+        return own or bool(self.node_budgets or self.label_budgets)
+
+    @property
     def _limits(self) -> tuple[Amounts, ...]:
         """The limits of all its budgets."""
         own = (self.budget, self.thread_budget, *self.node_budgets.values())
@@ -1354,7 +1360,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     def _first_store(self, given: StoreLike[StateT], named: Named | None) -> Store[Any]:
         """The store that a new run begins with."""
         if named is None or named.thread is None:
-            return open_store(given, self.schema, self.flow_name)
+            return open_store(given, self.schema, self.name)
         return self._next_store(given, named)
 
     def _named(self, name: RunName, given: object, run_id: str | None) -> Named:
@@ -1416,7 +1422,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
-        found = stored.reopen(self.flow_name, self._prove)
+        found = stored.reopen(self.flow_name, partial(self._prove, graph))
         *frames, place = found.places
         line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
@@ -1433,23 +1439,22 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _prove(
         self,
+        graph: Graph,
         place: GraphNode,
         frames: tuple[GraphNode, ...],
         store: Store[Any],
         *,
         is_new: bool = False,
     ) -> None:
-        schema = store.schema if isinstance(store.schema, type) else self.schema
+        schema = store.schema
+        if not isinstance(schema, type):
+            schema = self.schema
         # One graph may be inside of several flows, so a place in it is not all that counts.
         where: object = frames or place
-        graph = self.graph
         if place is not graph.start:
             where = (where, is_new)
-
-        def find() -> tuple[Graph, Proof]:
-            return graph, self._proof(place, frames, schema, is_new=is_new)
-
-        self._proofs.stop(where, schema, self.db_path, store, find)
+        find = partial(self._proof, place, frames, schema, is_new=is_new)
+        self._proofs.stop((where, schema, self.db_path), graph, store, find)
 
     def _proof(
         self,
@@ -1504,20 +1509,15 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Line:
         cancellation = Cancellation(self.deadline)
         run_id, token = run
-        line = Line(
-            start=start,
-            context=RunContext(run_id, self.flow_name, token, cancellation, resources),
-            store=store,
-            max_steps=self.max_steps,
-            strict=self.strict,
-            inline=True,
-            listeners=self._hooks.listeners(),
-            middleware=graph.middleware,
-            wraps=graph.wraps,
-            taken=Taken() if graph.is_limited else None,
-        )
+        context = RunContext(run_id, self.name, token, cancellation, resources)
+        # By place: a class that is called by keywords takes several times as long.
+        facts = (self.max_steps, self._own_edges.is_strict, True, self._hooks.listeners())
+        line = Line(context, store, start, *facts)
+        line.middleware, line.wraps = graph.middleware, graph.wraps
+        if graph.is_limited:
+            line.taken = Taken()
         line.executors = self._executors_of(graph)
-        if self._limits:
+        if self._has_budgets:
             graph.look_at_each()
             line.budget = () if self.budget is None else (Budget("the run", self.budget),)
             line.node_budgets = {id(one): limits for one, limits in self.node_budgets.items()}

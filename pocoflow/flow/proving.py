@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.graph.graph import Graph
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 _log = OwnLogger("flow")
 
-Find: TypeAlias = "Callable[[], tuple[Graph, Proof]]"
+Key: TypeAlias = tuple[object, object, object]
+"""Where a run begins, which a change of wiring makes anew; the schema of its store; its home."""
 
 
 class Proofs:
@@ -28,7 +30,7 @@ class Proofs:
         self._of: tuple[Graph, dict[Any, Proof]] | None = None
         self._told: Graph | None = None
         self.remarks: tuple[str, ...] = ()
-        self._last: tuple[object, object, object, Proof] | None = None
+        self._last: tuple[Key, Proof] | None = None
 
     def find(self, graph: Graph, facts: tuple[object, ...], make: Callable[[], Subject]) -> Proof:
         """The proof for what the facts say, made if there is none that is current."""
@@ -42,35 +44,34 @@ class Proofs:
             proof = known[facts] = Proof(make())
         return proof
 
-    def stop(
-        self, place: object, schema: object, home: object, store: Store[Any], find: Find
-    ) -> None:
+    def stop(self, key: Key, graph: Graph, store: Store[Any], find: Callable[[], Proof]) -> None:
         """Stop a run that cannot work out.
 
         Args:
-            place: Where it begins, which a change of the wiring makes anew.
-            schema: The schema of its store.
-            home: Where it is kept.
-            store: Its store.
-            find: Gives the proof, and the graph that it is of; the last one is at hand.
+            key: What the proof is known by.
+            graph: The graph.
+            store: The store of the run.
+            find: Gives the proof; the last one is at hand.
 
         Raises:
             FlowValidationError: The flow has errors.
             MissingInputError: A key that it needs is not in the store.
         """
         last = self._last
-        if last is not None and last[0] is place and last[1] is schema and last[2] is home:
-            proof = last[3]
+        if last is not None and all(map(is_, last[0], key)):
+            proof = last[1]
         else:
-            graph, proof = find()
-            self._tell(graph, proof)
-            self._last = place, schema, home, proof
-        if proof.is_refused or any(key not in store for key in proof.needs):
+            proof = self._take(key, graph, find)
+        if proof.is_refused or not all(map(store.__contains__, proof.needs)):
             if not proof.is_current:
-                graph, proof = find()
-                self._tell(graph, proof)
-                self._last = place, schema, home, proof
+                proof = self._take(key, graph, find)
             proof.check((*store, *store.unsaved))
+
+    def _take(self, key: Key, graph: Graph, find: Callable[[], Proof]) -> Proof:
+        proof = find()
+        self._tell(graph, proof)
+        self._last = key, proof
+        return proof
 
     def _tell(self, graph: Graph, proof: Proof) -> None:
         """Log what a run notices too late, once for a wiring: what branches may clash in."""

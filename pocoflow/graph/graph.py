@@ -219,6 +219,11 @@ class GraphNode:
         """
         return self.fallback if action is None else self.targets.get(action, self.fallback)
 
+    def ends_flow(self, action: str) -> bool:
+        """Whether an action ends this graph, as an edge to ``END`` says, or as there is none."""
+        known = self.targets
+        return self.next(action) is None and (action in known or not self.is_open)
+
     def edge_of(self, action: str | None) -> str:
         """The action for which the edge that an action takes was written."""
         return action if action is not None and action in self.targets else ANY_ACTION

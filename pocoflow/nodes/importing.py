@@ -8,11 +8,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 from pocoflow.errors import DefinitionError
 from pocoflow.nodes.edges import users_line
+
+
+class Named(Protocol):
+    """A flow."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
 
 
 class _Importing:
@@ -23,7 +31,8 @@ class _Importing:
         others: The threads that have nothing to do with the import.
         only: The one thread that has to do with it, if that is known.
         refused: What was said to runs that were to start meanwhile.
-        begun: The threads that imported targets have started, and the name of each target.
+        begun: The threads that imported targets have started, and the name of each target; ``None``
+            if there are none.
         guard: One target is imported at a time.
     """
 
@@ -31,7 +40,7 @@ class _Importing:
     others: ClassVar[frozenset[int | None]] = frozenset()
     only: ClassVar[int | None] = None
     refused: ClassVar[list[str]] = []
-    begun: ClassVar[WeakKeyDictionary[threading.Thread, str]] = WeakKeyDictionary()
+    begun: ClassVar[WeakKeyDictionary[threading.Thread, str] | None] = None
     guard: ClassVar[threading.RLock] = threading.RLock()
 
 
@@ -73,9 +82,11 @@ def importing(target: str) -> Iterator[None]:
             yield
     finally:
         _Importing.target = None
+        begun = _Importing.begun or WeakKeyDictionary()
         for one in threading.enumerate():
             if one.ident != own and one.ident not in others:
-                _Importing.begun[one] = target
+                begun[one] = target
+        _Importing.begun = begun or None
         atexit.unregister(_leave)
         atexit.register(_leave, target)  # called before what the import has registered
 
@@ -99,23 +110,25 @@ def _leave(target: str) -> None:
     _Importing.target, _Importing.others = target, frozenset()
 
 
-def refuse_while_importing(flow_name: str) -> None:
+def refuse_while_importing(flow: Named) -> None:
     """Refuse to run a flow while its module is imported only to be looked at.
 
     Raises:
         DefinitionError: A target is being imported by this thread or by one that started it, or was
             imported by the one that started this.
     """
-    target = _Importing.target
+    target, begun = _Importing.target, _Importing.begun
+    if target is None and begun is None:
+        return
     own = threading.get_ident()
     if target is None or own in _Importing.others or _Importing.only not in (None, own):
-        target = _Importing.begun.get(threading.current_thread()) if _Importing.begun else None
+        target = None if begun is None else begun.get(threading.current_thread())
     if target is None:
         return
     place = users_line()
     where = "" if place is None else f" at {place[0]}:{place[1]}"
     said = (
-        f"flow {flow_name!r} is run{where} by the import of {target}, and no node runs then: "
+        f"flow {flow.name!r} is run{where} by the import of {target}, and no node runs then: "
         'put what runs it under if __name__ == "__main__":'
     )
     _Importing.refused.append(said)

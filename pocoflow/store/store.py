@@ -80,13 +80,15 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     name: str
     _data: MutableMapping[str, Any]
-    _observers: list[Observer]
     _unsaved: dict[str, Unsaved]
-    _schema: Schema | None
     _accepted: dict[str, str]
     _touched: set[str]
-    _tracked: bool
-    _plain: bool
+    # The values, where reading and writing has nothing to look at, and nobody to tell; else None.
+    # One attribute for both, as CPython takes its time with those of a class with __getattr__.
+    _plain: MutableMapping[str, Any] | None
+    _observers: tuple[Observer, ...] = ()
+    _schema: Schema | None = None
+    _tracked: bool = False
 
     @overload
     def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
@@ -143,31 +145,27 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema: Schema | None,
         under: Mapping[str, str] | None = None,
     ) -> None:
-        self.name = name
+        accepted, touched = dict(under) if under else {}, set[str]()
         # Not one after the other: each would go through __setattr__.
         vars(self).update(
-            _data=data,
-            _observers=[],
-            _unsaved={},
-            _schema=None,
-            _accepted=dict(under or {}),
-            _touched=set(),
-            _tracked=False,
-            _plain=True,
+            name=name, _data=data, _unsaved={}, _accepted=accepted, _touched=touched, _plain=data
         )
-        self._enter(initial, schema)
+        if schema is None and not accepted:
+            self._check(initial)
+            data.update(initial)
+            touched.update(initial)
+        else:
+            self._enter(initial, schema)
 
     def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
         self._check(initial)
-        if schema is None:
-            self._hold(initial, None)
-            return
-        if self._accepted:
-            # A default must not stand in for a value that could not be stored.
-            initial = schema.take(self._label, initial, self._accepted, self._unsaved)
-        else:
-            initial = schema.enter(self._label, initial, self._unsaved)
+        if schema is not None:
+            if self._accepted:
+                # A default must not stand in for a value that could not be stored.
+                initial = schema.take(self._label, initial, self._accepted, self._unsaved)
+            else:
+                initial = schema.enter(self._label, initial, self._unsaved)
         self._hold(initial, schema)
 
     def _hold(self, values: Mapping[str, Any], schema: Schema | None) -> None:
@@ -182,7 +180,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _set_plain(self) -> None:
         """Note whether a write has nothing to look at, and nobody to tell."""
         watched = self._observers or self._unsaved or self._accepted or self._tracked
-        if (plain := self._schema is None and not watched) is not self._plain:
+        plain = None if watched or self._schema is not None else self._data
+        if plain is not self._plain:
             self._plain = plain
 
     @property
@@ -193,11 +192,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     # -- reading ------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
+        plain = self._plain
         try:
-            value = self._data[key]
+            value = self._data[key] if plain is None else plain[key]
         except KeyError:
             raise self._missing(key) from None
-        if not self._plain:
+        if plain is None:
             self._touched.add(key)
         return value
 
@@ -208,10 +208,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             NotSavedError: It was there, but could not be saved: a default would hide that.
             UnreadableKeyError: It is there, but of a class that is not known here.
         """
+        plain = self._plain
+        if plain is not None:
+            return plain.get(key, default)
         if key in self._unsaved:
             raise self._missing(key)
-        if not self._plain:
-            self._touched.add(key)
+        self._touched.add(key)
         return self._data.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
@@ -230,7 +232,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     @property
     def schema(self) -> Any:
         """The schema as it was given: a model class, a dict of types, or ``None``."""
-        return None if self._schema is None else self._schema.source
+        schema = self._schema
+        return None if schema is None else schema.source
 
     @property
     def state(self) -> StateT:
@@ -283,8 +286,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     # -- writing ------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self._plain and key.__class__ is str and not issubclass(type(value), Reference):
-            self._data[key] = value
+        plain = self._plain
+        if plain is not None and key.__class__ is str and not issubclass(type(value), Reference):
+            plain[key] = value
         else:
             self._write({key: value})
 
@@ -422,7 +426,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                 )
 
     def _tell(self, key: str, old: Any, new: Any) -> None:
-        for observer in tuple(self._observers):
+        for observer in self._observers:
             try:
                 check_called(observer(key, old, new))
             except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
@@ -474,8 +478,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """
         wanted = "store.add_observer(observer) calls observer(key, old, new)"
         check_callback(wanted, observer, "key", "old", "new")
-        self._observers.append(observer)
-        self._plain = False
+        self._observers = (*self._observers, observer)
+        self._plain = None
 
     def remove_observer(self, observer: Observer) -> None:
         """Stop calling an observer.
@@ -483,7 +487,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         Raises:
             ValueError: It was not added.
         """
-        self._observers.remove(observer)
+        others = [*self._observers]
+        others.remove(observer)
+        self._observers = tuple(others)
         self._set_plain()
 
     def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
