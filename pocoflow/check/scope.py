@@ -202,7 +202,8 @@ class Scope:
     def key(self, node: ast.expr) -> str | None:
         """The text that an expression always is."""
         value = self.value(node)
-        found = None if value is None or value.kind or value.parameter else value.constant
+        is_known = value is not None and value.kind is None and not value.parameter
+        found = value.constant if value is not None and is_known else None
         if isinstance(found, Enum) and isinstance(found, str):
             found = found.value
         return found if type(found) is str else None
@@ -215,13 +216,16 @@ class Scope:
             case ast.Name(id=name) if name in self._given or name in self._locals:
                 return self._local(name)
             case ast.Name() | ast.Attribute():
-                found = self.object(node)
-                return Value(found) if is_a(found, PLAIN) else None
+                return _named(self.object(node))
             case ast.Call(func=called):
-                made = _MADE.get(self.called(called))
+                made = _MADE.get(self.called(called)) or self._made(called)
                 return None if made is None else Value(kind=made)
-            case ast.JoinedStr():
+            case ast.JoinedStr() | ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
                 return Value(kind=str)
+            case ast.Lambda():
+                return Value(kind=FunctionType)
+            case ast.UnaryOp(op=ast.Not()):
+                return Value(kind=bool)
             case ast.IfExp(body=ast.Constant(value=one), orelse=ast.Constant(value=other)):
                 return Value(kind=type(one)) if type(one) is type(other) is str else None
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
@@ -234,6 +238,15 @@ class Scope:
                     return None if kind is None else Value(kind=kind)
             case _:
                 return None
+
+    def _made(self, called: ast.expr) -> Any:
+        """The class of what a call gives; ``None`` if that is not certain."""
+        match called:
+            case ast.Attribute(value=ast.Constant(value=str()) | ast.JoinedStr(), attr=name):
+                return str if name in _GIVE_TEXT else None
+        found = self.called(called)
+        is_plain = is_a(found, type) and is_a(found.__new__, BuiltinFunctionType)
+        return found if is_plain and type(found).__call__ is type.__call__ else None
 
     def _local(self, name: str) -> Value | None:
         value = self._single(name)
@@ -315,6 +328,15 @@ class Scope:
         return Target(found, first) if is_a(found, FunctionType) else None
 
 
+def _named(found: Any) -> Value | None:
+    """What is known of something that has a name: a constant, a class, a function."""
+    if is_a(found, PLAIN):
+        return Value(found)
+    if is_a(found, type):
+        return Value(kind=type[found])
+    return Value(kind=FunctionType) if is_a(found, FunctionType) else None
+
+
 def _is_super(node: ast.expr) -> bool:
     match node:
         case ast.Call(func=ast.Name(id="super"), args=[]):
@@ -329,6 +351,7 @@ _MADE: dict[Any, type] = {
     repr: str,
     sorted: list,
 }
+_GIVE_TEXT = ("capitalize", "format", "join", "lower", "replace", "strip", "title", "upper")
 _DISPLAYS: dict[type[ast.AST], type] = {
     ast.List: list,
     ast.ListComp: list,

@@ -150,6 +150,14 @@ CORRECT = {
     ),
     "a name that is bound twice": ("return store[REBOUND]", ""),
     "a key that is put together": ("return store[f'{KEY}']", ""),
+    "an object where one is wanted": (
+        "",
+        "store['doc'] = Doc(title='x')\nstore['span'] = Span(1, 2)\nstore['level'] = Kind('a')",
+    ),
+    "text where text is wanted": (
+        "",
+        "store['out'] = ', '.join('ab')\nstore['out'] = '%s' % prep\nstore['even'] = 1 - prep",
+    ),
     "a value narrowed": ("", "if isinstance(result, str):\n    store['out'] = result"),
 }
 
@@ -236,6 +244,14 @@ MISSED_BEFORE = {
     "a constant by another name": ("", "text = 'c'\nstore['kind'] = text", ("PF203", "error")),
     "a display": ("", "store['tags'] = {'a': prep}", ("PF203", "error")),
     "a text that is put together": ("", "store.update(n=f'{prep}')", ("PF203", "error")),
+    "an object of a class": ("", "store['out'] = Doc(title='x')", ("PF203", "error")),
+    "an exception": ("", "store['out'] = ValueError('x')", ("PF203", "error")),
+    "a class": ("", "store['doc'] = Doc", ("PF203", "error")),
+    "a function": ("", "store['out'] = read_late", ("PF203", "error")),
+    "a lambda": ("", "store['n'] = lambda: 1", ("PF203", "error")),
+    "what is not so": ("", "store['out'] = not prep", ("PF203", "error")),
+    "text that is joined": ("", "store['tags'] = ','.join(prep)", ("PF203", "error")),
+    "text that is filled in": ("", "store['n'] = '%d' % prep", ("PF203", "error")),
     "a constant that a validator refuses": ("", "store['even'] = []", ("PF203", "warning")),
     "removed if it is there, then read": (
         "try:\n    del store['q']\nexcept KeyError:\n    pass\nreturn store['q']",
