@@ -244,7 +244,8 @@ class Scope:
         match called:
             case ast.Attribute(value=ast.Constant(value=str()) | ast.JoinedStr(), attr=name):
                 return str if name in _GIVE_TEXT else None
-        found = self.called(called)
+            case _:
+                found = self.called(called)
         is_plain = is_a(found, type) and is_a(found.__new__, BuiltinFunctionType)
         return found if is_plain and type(found).__call__ is type.__call__ else None
 
