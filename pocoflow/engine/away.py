@@ -6,14 +6,16 @@ import importlib
 import logging
 import sys
 from collections.abc import Generator
+from concurrent.futures import Executor
 from contextvars import ContextVar, copy_context
 from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.effects import Away, Effect
-from pocoflow.engine.envelopes import Letter, Limits, Reply, code_here, here
-from pocoflow.engine.executors import sendable
+from pocoflow.engine.envelopes import NO_DOOR, Letter, Limits, Reply, code_here, here
+from pocoflow.engine.executors import is_here, sendable
 from pocoflow.engine.line import Line
+from pocoflow.engine.telling import Told, door
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.context import RunContext, current
@@ -30,11 +32,26 @@ def call_away(
     """
     executors, context = run.executors, current.get()
     assert executors is not None  # one of them gave this
-    objects = _given(run, context)
-    trip = executors.trip(gives, _letter(run, place, context), given, objects)
-    calls = (trip.begin, trip.finish, trip.is_quick, trip.give_up)
-    reply, result, error = yield Away(*calls, run.context.cancellation)
-    yield from _take_over(run, context, place, reply, error, inline)
+    told = None if context.emitter is None else Told(context)
+    try:
+        letter = _letter(run, place, context, told, gives)
+        trip = executors.trip(gives, letter, given, _given(run, context))
+
+        def is_quick(came: Any) -> bool:
+            return trip.is_quick(came) and (told is None or told.end(waits=False))
+
+        def finish(came: Any) -> tuple[Reply, Any, BaseException | None]:
+            if told is not None:
+                told.end()
+            return trip.finish(came)
+
+        calls = (trip.begin, finish, is_quick, trip.give_up)
+        reply, result, error = yield Away(*calls, run.context.cancellation)
+    finally:
+        if told is not None:
+            told.forget()
+    rest = () if told is None else told.rest(reply.emitted)
+    yield from _take_over(run, context, place, reply._replace(emitted=rest), error, inline)
     if error is not None:
         raise error
     for number, text in reply.variables:
@@ -49,7 +66,9 @@ def _given(run: Line, context: RunContext) -> dict[Any, object]:
     return {one: thing for one, thing in context.resources.items() if one not in run.opens}
 
 
-def _letter(run: Line, place: GraphNode, context: RunContext) -> Letter:
+def _letter(
+    run: Line, place: GraphNode, context: RunContext, told: Told | None, gives: GivesExecutor
+) -> Letter:
     executors, names = run.executors, (*context.path, place.name)
     assert executors is not None
     made = run.calls is not None and run.calls[0] == run.step
@@ -74,7 +93,8 @@ def _letter(run: Line, place: GraphNode, context: RunContext) -> Letter:
         context.mark,
         sendable(place.name, "what it has of its own", dict(state)) if state else "",
         run.ledger.keeps or place.node.max_retries > 1,
-        context.emitter is not None,
+        0 if told is None else told.number,
+        NO_DOOR if told is None or (isinstance(gives, Executor) and is_here(gives)) else door(),
         {} if calls is None else calls.record,
         "" if calls is None else codec.dumps(list(calls.errors)),
         tuple(one.amounts for one in sums),

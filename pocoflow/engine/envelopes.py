@@ -39,6 +39,17 @@ class Limits(NamedTuple):
         return cls(own, dict(of_node))
 
 
+class Door(NamedTuple):
+    """Where a process listens: the name of its machine, an address there, and a key."""
+
+    host: str
+    address: str
+    key: str
+
+
+NO_DOOR = Door("", "", "")
+
+
 class Letter(NamedTuple):
     """What a worker is told of a run.
 
@@ -54,7 +65,8 @@ class Letter(NamedTuple):
         state: What the node has of its own, as text; empty if that does not travel.
         number: The number of the step among those of its branch.
         keeps: Whether what calls return is wanted.
-        emits: Whether what is emitted is wanted.
+        emits: The number of the call for whoever wants what it emits; 0 if nobody does.
+        door: Where the process of the run listens.
         calls: What calls have returned, as text by key.
         errors: What the attempts before have raised, as text.
         spent: What the node has spent, and all others.
@@ -78,7 +90,8 @@ class Letter(NamedTuple):
     mark: str
     state: str
     keeps: bool
-    emits: bool
+    emits: int
+    door: Door
     calls: Mapping[str, str]
     errors: str
     spent: tuple[Mapping[str, Decimal | None], ...]

@@ -94,7 +94,7 @@ class Executors:
                 gives = self.of(place) if place.reachable and place.inner is None else None
                 found = () if gives is None else declared(place.node)
                 wrong = [one for one in found if one in given]
-                if gives is not None and wrong and not _is_here(_executor(gives)):
+                if gives is not None and wrong and not is_here(_executor(gives)):
                     raise ResourceError(
                         f"resources={{{wrong[0]!r}: ...}} cannot be sent to the executor that "
                         f"calls exec of node {label(place.name, path)!r}, which would open its "
@@ -230,7 +230,7 @@ class Trip:
         gives = self._gives
         for is_last in (False, True):
             executor = self._executor = _executor(gives)
-            objects = self._objects if _is_here(executor) else {}
+            objects = self._objects if is_here(executor) else {}
             try:
                 return executor.submit(self._serve, self._letter, given, objects)
             except Exception as exc:
@@ -316,7 +316,7 @@ if hasattr(os, "register_at_fork"):
 _INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
 
-def _is_here(executor: Executor) -> bool:
+def is_here(executor: Executor) -> bool:
     """Whether it calls in threads of this process, which have its objects."""
     return isinstance(executor, ThreadPoolExecutor) and not isinstance(executor, _INTERPRETERS)
 

@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
@@ -24,6 +25,7 @@ from pocoflow.engine.effects import Effect, Steps
 from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
 from pocoflow.engine.memory import NullLedger
 from pocoflow.engine.scopes import within
+from pocoflow.engine.telling import tell
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.references import Reference
@@ -132,6 +134,7 @@ class _Work:
     place: GraphNode
     objects: Mapping[Any, object]
     emitted: list[str] = field(default_factory=list)
+    emits: threading.Lock = field(default_factory=threading.Lock)
     records: list[logging.LogRecord] = field(default_factory=list)
     spent: list[Amounts] = field(default_factory=list)
     ledger: _Collected = field(default_factory=_Collected)
@@ -230,7 +233,11 @@ class _Work:
         return function(*arguments)
 
     def _emit(self, context: RunContext, value: object) -> None:
-        self.emitted.append(codec.dumps(value))
+        text, letter = codec.dumps(value), self.letter
+        with self.emits:  # any thread of the exec may emit
+            self.emitted.append(text)
+            place = len(self.emitted) - 1
+            tell(letter.home, letter.door, letter.emits, place, text)
 
     # -- what the context asks for ----------------------------------------------------------------
 

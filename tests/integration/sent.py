@@ -231,6 +231,28 @@ def tells(number: int) -> int:
     return number
 
 
+@node(writes=S.answer)
+def tells_early(folder: str) -> str:
+    """Shows something, and ends once that is known to have come."""
+    pause = threading.Event()
+    for one in ("first", "second"):
+        context().emit(one)
+        while not Path(folder, one).exists():
+            pause.wait(0.01)
+    context().emit("last")
+    return "told"
+
+
+@node(writes=S.answer, max_retries=2)
+def tells_and_fails(number: int) -> int:
+    """Shows something in an attempt that fails."""
+    for one in range(number):
+        context().emit((context().attempt, one))
+    if context().attempt == 1:
+        raise ConnectionError("again")
+    return number
+
+
 def pay(folder: str, what: str) -> str:
     """Costs something, and is noted."""
     with Path(folder, "paid").open("a") as file:

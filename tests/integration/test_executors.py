@@ -266,6 +266,49 @@ def test_emitted_values_and_log_lines_come_back(
     assert "ValueError: logged" in caplog.text
 
 
+@pytest.mark.parametrize("recorded", [False, True], ids=["memory", "database"])
+def test_emitted_values_of_this_machine_come_at_once(
+    executor: Executor, tmp_path: Path, recorded: bool
+) -> None:
+    """While exec is at work, each once and in order, whichever process it is in."""
+    db = tmp_path / "runs.db" if recorded else None
+    flow = flow_of(sent.tells_early, executor=executor, db_path=db, record_emitted=recorded)
+    found = []
+    for event in flow.stream(State(folder=str(tmp_path)), run_id="told"):
+        if isinstance(event, Emitted):
+            found.append(event.value)
+            (tmp_path / str(event.value)).touch()
+    assert found == ["first", "second", "last"]
+    if recorded:
+        events = [one.event for one in flow.database.follow("told")]
+        assert [one.value for one in events if isinstance(one, Emitted)] == found
+
+
+def test_emitted_values_of_a_failed_attempt_come_before_those_of_the_next(
+    executor: Executor,
+) -> None:
+    """As in the process of the run, also on an event loop."""
+    flow = flow_of(sent.tells_and_fails, executor=executor)
+    wanted = [(attempt, one) for attempt in (1, 2) for one in range(300)]
+
+    async def stream() -> list[Any]:
+        events = flow.stream_async(State(number=300))
+        return [one.value async for one in events if isinstance(one, Emitted)]
+
+    assert asyncio.run(stream()) == wanted
+
+
+def test_emitted_values_come_with_the_result_where_no_socket_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As from another machine: none is missing, and none is there twice."""
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    with spawning(1) as pool:
+        flow = flow_of(sent.tells, executor=pool)
+        emitted = [one.value for one in flow.stream(State(number=3)) if isinstance(one, Emitted)]
+    assert emitted == [("part", 0), ("part", 1), ("part", 2)]
+
+
 def test_journaled_calls_are_not_paid_for_twice(executor: Executor, tmp_path: Path) -> None:
     """An attempt that failed has brought what its calls returned, and the next one has it."""
     state = State(folder=str(tmp_path))
@@ -481,6 +524,14 @@ def test_a_killed_worker_of_dask_holds_nothing_up(tmp_path: Path) -> None:
         state = State(folder=str(tmp_path))
         assert answer(sent.dies_once, client.get_executor(), state) == 1
         assert sum(one.poll() is None for one in around.workers) == 1
+
+
+@pytest.mark.skipif("ray" not in ENGINES, reason="needs Ray")
+def test_a_killed_worker_of_ray_holds_nothing_up(
+    executors: Callable[[str], Executor], tmp_path: Path
+) -> None:
+    """Ray gives the call to another worker, and the run notices nothing."""
+    assert answer(sent.dies_once, executors("ray"), State(folder=str(tmp_path))) == 1
 
 
 def test_a_worker_with_other_code_is_told_of_once(
