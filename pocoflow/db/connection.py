@@ -104,9 +104,6 @@ class Connection(ABC):
     """Executes what is expected to write one row of a number, and tells as late as the commit that
     it did not, as an :class:`UnwrittenError`; ``None`` where it costs nothing to wait for that."""
 
-    _has_savepoints: ClassVar[bool] = True
-    """Whether one of several transactions in a group is undone without the others."""
-
     _ends: _Ends | None = None
     _group: _Group | None = None
 
@@ -186,11 +183,6 @@ class Connection(ABC):
     def _undo(self) -> bool:
         """Undo it; ``False`` if there is none."""
 
-    @property
-    @abstractmethod
-    def _is_in_transaction(self) -> bool:
-        """Whether there is one."""
-
     @abstractmethod
     def explain(self, exc: Exception) -> DatabaseError:
         """The error of ours for one of the library underneath."""
@@ -222,8 +214,7 @@ class Connection(ABC):
         with self.alone:
             raw = self._to_write()
             if self._group is not None:
-                with self._translated(), self._part(raw, self._group, of):
-                    yield raw
+                yield from self._part(raw, self._group, of)
                 return
             ends = self._ends = _Ends()
             try:
@@ -257,8 +248,8 @@ class Connection(ABC):
     def together(self, commits: Sequence[Callable[[], object]], /) -> None:
         """Call functions that do not raise; their transactions are one, committed at the end.
 
-        What one of them has begun and not finished is undone, and nothing of the others. If it
-        cannot be committed, each half of them is called once more, for a transaction of its own.
+        If one of them fails, or it cannot be committed, all is undone, and each half of them is
+        called once more, for a transaction of its own.
 
         Raises:
             DatabaseLostError: Nobody knows whether it was committed.
@@ -326,25 +317,19 @@ class Connection(ABC):
         group.commit()
         return True
 
-    @contextmanager
-    def _part(self, raw: Transaction, group: _Group, of: int) -> Iterator[None]:
-        """One of the transactions of a group."""
-        self._begin_group(group, of)
-        ends = self._ends = _Ends()
-        if self._has_savepoints:
-            raw.execute("SAVEPOINT part")
+    def _part(self, raw: Transaction, group: _Group, of: int) -> Iterator[Transaction]:
+        """One of the transactions of a group, all of which an error undoes."""
+        ends = _Ends()
         try:
+            self._begin_group(group, of)
+            self._ends = ends
             self._join(of)
-            yield
-            if self._has_savepoints:
-                raw.execute("RELEASE part")
-        except BaseException:
-            # Of a full disk, SQLite has undone all that was not committed.
-            group.is_lost = not (self._has_savepoints and self._is_in_transaction)
-            if not group.is_lost:
-                raw.execute("ROLLBACK TO part")
-                raw.execute("RELEASE part")
+            yield raw
+        except BaseException as exc:
+            group.is_lost = group.has_begun
             ends.undo()
+            if isinstance(exc, self._errors):
+                raise self.explain(exc) from exc
             raise
         finally:
             self._ends = None

@@ -371,10 +371,6 @@ class SQLiteConnection(Connection):
         return True
 
     @property
-    def _is_in_transaction(self) -> bool:
-        return self._raw is not None and self._raw.in_transaction
-
-    @property
     def _can_share(self) -> bool:
         return not self._is_old
 

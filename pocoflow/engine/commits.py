@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.cleanup import at_exit
-from pocoflow.engine.effects import Commit
+from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import cancelled
 from pocoflow.logging import OwnLogger
@@ -40,16 +41,22 @@ Who cancels tasks may leave the process at once: uvicorn raises the signal that 
 """
 
 
+@dataclass(frozen=True)
 class Unopened:
-    """Storage that the first commit opens."""
+    """Storage that the first commit opens; equal if the same opens it."""
 
-    def __init__(self, home: Hashable) -> None:
-        self.home = home
+    home: Hashable
+    opened: Callable[[], Storage]
 
     def together(self, commits: Sequence[Callable[[], object]], /) -> None:
-        """Call functions that do not raise, each for itself."""
-        for call in commits:
-            call()
+        """Call functions that do not raise, so that what they write is committed at once."""
+        try:
+            storage = self.opened()
+        except Exception:  # noqa: BLE001 - each of them tries, and keeps what is raised
+            for call in commits:
+                call()
+        else:
+            storage.together(commits)
 
 
 class _Waiting:
@@ -72,6 +79,12 @@ class _Waiting:
         """Tell who waits, on its loop, that it is done, or that it has waited long enough."""
         if self.future is not None and not self.future.done():
             self.future.set_result(None)
+
+    def hurry(self) -> None:
+        """Let who waits do so for a moment more, from any thread."""
+        if self.future is not None:
+            loop = self.future.get_loop()
+            loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self.give_up)
 
     def give_up(self) -> None:
         """Let who waits go on without it."""
@@ -104,21 +117,18 @@ async def commit(effect: Commit, context: RunContext | None = None) -> Any:
     loop = asyncio.get_running_loop()
     future = loop.create_future()
     waiting = _Waiting(effect, future)
-    cancellation = None if context is None else context.cancellation
-
-    def hurry() -> None:
-        loop.call_soon_threadsafe(loop.call_later, _PATIENCE, waiting.give_up)
-
-    task = asyncio.current_task()
-    if effect.is_last and task is not None and task.cancelling():
-        waiting.done = threading.Event()
+    cancellation = None if context is None or effect.is_last else context.cancellation
+    if effect.is_last:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            waiting.done = threading.Event()
     _submit(waiting)
     if waiting.done is not None:
         waiting.done.wait(_HOLD)
     if effect.is_last:
         loop.call_later(_PATIENCE, waiting.give_up)
     elif cancellation is not None:
-        cancellation.add_callback(hurry)
+        cancellation.add_callback(waiting.hurry)
     try:
         await future
     except asyncio.CancelledError as exc:
@@ -130,7 +140,7 @@ async def commit(effect: Commit, context: RunContext | None = None) -> Any:
         raise exc from error
     finally:
         if cancellation is not None:
-            cancellation.remove_callback(hurry)
+            cancellation.remove_callback(waiting.hurry)
     if not waiting.given_up:
         return opened(waiting.outcome)
     if effect.is_last or context is None:
@@ -204,7 +214,7 @@ def _carry_out(waiting: Sequence[_Waiting]) -> None:
 
 
 def _fit(one: Commit, other: Commit) -> bool:
-    return other.shared and one.storage is other.storage
+    return other.shared and one.storage == other.storage
 
 
 def _wake(those: Sequence[_Waiting]) -> None:

@@ -326,6 +326,9 @@ class _LoopDriver(_Driver):
     It awaits within itself, as a context manager that says what a cancellation means.
     """
 
+    _is_guarded = False
+    """Whether a cancellation of the run ends the wait for a commit."""
+
     def open(self) -> None:
         """Begin, in the task that the line is part of."""
 
@@ -343,7 +346,7 @@ class _LoopDriver(_Driver):
 
     async def carry_out(self, effect: Driven) -> Any:
         if isinstance(effect, Commit):
-            return await self._commit(effect)
+            return await commit(effect, self.context if self._is_guarded else None)
         if isinstance(effect, Call) and self.context.phase != "exec":
             # These work on the store: no write of theirs may follow the run's end.
             return await self._beside(self._work(effect)).to_its_end()
@@ -353,9 +356,6 @@ class _LoopDriver(_Driver):
             return await self._beside(Work(self.line, effect.function, ())).to_its_end()
         with self:
             return await self._waiting(effect)
-
-    async def _commit(self, effect: Commit) -> Any:
-        return await commit(effect)
 
     def _beside(self, work: Callable[[], Any]) -> Beside:
         """Do something beside the loop, in a thread for which no other job has to wait."""
@@ -417,6 +417,8 @@ class _RunDriver(_LoopDriver):
     If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
     """
 
+    _is_guarded = True
+
     def __init__(self, line: Context, cancellation: Cancellation, keeps: bool) -> None:
         super().__init__(line)
         self._cancellation, self._keeps = cancellation, keeps
@@ -462,9 +464,6 @@ class _RunDriver(_LoopDriver):
         is_only = self._task.uncancel() == 0
         if (not self._keeps) if exc is None else (is_only and is_cancelled_error(exc)):
             raise cancelled(self.context) from None
-
-    async def _commit(self, effect: Commit) -> Any:
-        return await commit(effect, self.context)
 
     def _beside(self, work: Callable[[], Any]) -> Beside:
         if self._few is None:

@@ -1562,8 +1562,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         if given is None:
             return None
         if isinstance(given, str | os.PathLike):
-            return Unopened(os.path.realpath(given))
+            return Unopened(os.path.abspath(given), self._connection)
         return given.connection
+
+    def _connection(self) -> Storage:
+        return self.database.connection
 
     def _database_of(self, run_id: str) -> WorkflowDB:
         """The database of a stored run, which is not made to look into it.

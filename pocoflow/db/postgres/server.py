@@ -96,8 +96,6 @@ class ServerConnection(Connection):
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
 
-    _has_savepoints: ClassVar[bool] = False  # each would have to be waited for
-
     def __init__(
         self,
         where: tuple[str, str],
@@ -385,10 +383,6 @@ class ServerConnection(Connection):
                 pipeline.execute("ROLLBACK")
                 pipeline.sync()
         return was_in
-
-    @property
-    def _is_in_transaction(self) -> bool:
-        return self._is_in and self._pipeline is not None and not self._pipeline.is_lost
 
     def _join(self, of: int) -> None:
         assert self._pipeline is not None
