@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
 from pocoflow.errors import (
     DatabaseBusyError,
+    DatabaseError,
     DatabaseLostError,
     DefinitionError,
     RunNotFoundError,
@@ -259,7 +260,9 @@ class Worker:
             before = self._refused.get(run.run_no)
             level, pause = logging.WARNING, _FIRST
             if before is not None and before.since == run.since:
-                level, pause = logging.DEBUG, min(before.pause * 2, _LONGEST)
+                level = logging.DEBUG
+                if not isinstance(exc, DatabaseError):  # which is as bad for all runs
+                    pause = min(before.pause * 2, _LONGEST)
             said = "run %r cannot go on, and is tried again: %s: %s"
             _log.log(level, said, run.run_id, type(exc).__name__, exc)
             self._refused[run.run_no] = _Refused(run.since, pause, time.monotonic() + pause)

@@ -20,6 +20,7 @@ from pocoflow.db.due import Limits
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import (
     DatabaseFileError,
+    DatabaseLostError,
     DefinitionError,
     MissingInputError,
     NotStorableError,
@@ -527,6 +528,31 @@ def test_a_run_that_cannot_go_on_holds_nobody_up(
         flow.carry_on(run_id)
     Worker(flow, resources={client: {"a": "b"}}).run(until_idle=True)
     assert loud(db, run_id) == "b"
+
+
+def test_a_run_whose_database_was_away_goes_on_soon_after(
+    db: WorkflowDB, flow: Flow[Text], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it was tried: each pause until the next time is as short as the first."""
+    monkeypatch.setattr("pocoflow.flow.worker._FIRST", 0.01)
+    tries: list[str] = []
+
+    def deliver(flow: Flow[Any], run_id: str) -> None:
+        tries.append(run_id)
+        if len(tries) < 15:  # which would come to minutes if each pause was twice the last one
+            raise DatabaseLostError("away")
+        assert flow.carry_on(run_id) == "completed"
+
+    worker = Worker(flow, deliver=deliver)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        run_id = flow.submit({"text": "a"})
+        assert db.handle(run_id).wait(timeout=60)["loud"] == "A"
+    finally:
+        worker.stop()
+        thread.join()
+    assert len(tries) == 15
 
 
 @pytest.mark.parametrize("how", ["carry_on", "worker"])
