@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -319,6 +319,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     ) -> None:
         """Write several keys, all or nothing: if one value does not fit, none is written."""
         self._write(dict(values, **named))
+
+    def __ior__(
+        self, values: SupportsKeysAndGetItem[str, Any] | Iterable[tuple[str, Any]], /
+    ) -> Self:
+        """``store |= values`` is ``store.update(values)``, as of a dict."""
+        self.update(values)
+        return self
 
     def reduce(self, key: str, update: Any) -> None:
         """Give an increment to a field that declares a reducer.

@@ -180,6 +180,19 @@ def test_update_takes_what_dict_update_takes() -> None:
     assert store == {"a": 9, "b": 8, "c": 3, "d": 4}
 
 
+def test_a_store_is_updated_by_its_operator() -> None:
+    """As a dict is: all or nothing, and it is the same store afterwards."""
+    store: Store[Any] = Store({"a": 1}, schema={"a": int, "b": int})
+    same = store
+    store |= {"a": 2, "c": 3}
+    store |= [("b", 4)]
+    assert same is store
+    assert dict(store) == {"a": 2, "c": 3, "b": 4}
+    with pytest.raises(InvalidValueError):
+        store |= {"a": 5, "b": "text"}
+    assert store["a"] == 2
+
+
 def test_update_writes_nothing_if_its_source_fails() -> None:
     """An iterable that raises half-way leaves the store as it was."""
 
