@@ -1,7 +1,8 @@
 """What the engine asks of storage: what a line of execution puts on record, and when.
 
-There is one in a database (``db/recorder.py`` for a run, ``db/lines.py`` for a parallel branch), and
-what stands in where a run has no database (``memory.py``). The engine does not know which it has.
+There is one in a database (``db/recorder.py`` for a run, ``db/lines.py`` for a parallel branch),
+and what stands in where a run has no database (``memory.py``). The engine does not know which it
+has.
 """
 
 from __future__ import annotations
