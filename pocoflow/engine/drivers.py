@@ -134,7 +134,7 @@ def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, Non
             try:
                 if isinstance(effect, Await) and effect.timeout is None:
                     with driver:
-                        value = yield from within(driver.line, effect.awaitable)
+                        value = yield from within(driver.line, effect.awaitable, effect.first)
                 else:
                     value = yield from driver.carry_out(effect)
             except GeneratorExit as exc:

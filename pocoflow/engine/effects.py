@@ -7,17 +7,27 @@ from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
+from pocoflow.engine.outcomes import NOT_BEGUN
 from pocoflow.nodes.context import Cancellation
 
 
 class Await:
-    """Wait for a coroutine, at most ``timeout`` seconds, and send its result."""
+    """Wait for a coroutine, at most ``timeout`` seconds, and send its result.
 
-    __slots__ = ("awaitable", "timeout")
+    ``first`` is what it waits for already, if it has begun.
+    """
 
-    def __init__(self, awaitable: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
+    __slots__ = ("awaitable", "first", "timeout")
+
+    def __init__(
+        self,
+        awaitable: Coroutine[Any, Any, Any],
+        timeout: float | None = None,
+        first: object = NOT_BEGUN,
+    ) -> None:
         self.awaitable = awaitable
         self.timeout = timeout
+        self.first = first
 
 
 class Sleep:
@@ -181,6 +191,17 @@ Driven: TypeAlias = Await | Away | Sleep | Call | Commit | Finish | Gather | OnL
 Effect: TypeAlias = Driven | Inside
 Steps: TypeAlias = Generator[Effect, Any, None]
 Job: TypeAlias = Generator[Effect, Any, None]
+
+
+def awaiting(coroutine: Coroutine[Any, Any, Any], on_loop: bool) -> Generator[Effect, Any, Any]:
+    """The result of a coroutine. On an event loop, the driver hears only of one that waits."""
+    if not on_loop:
+        return (yield Await(coroutine))
+    try:
+        first = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    return (yield Await(coroutine, first=first))
 
 
 class Nest:

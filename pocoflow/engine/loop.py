@@ -19,7 +19,6 @@ from pocoflow.engine.attempts import Phases, attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import (
-    Await,
     Call,
     Commit,
     Effect,
@@ -27,6 +26,7 @@ from pocoflow.engine.effects import (
     OnLoop,
     Steps,
     Visit,
+    awaiting,
 )
 from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
@@ -104,13 +104,14 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     keeps, counts = ledger.keeps, ledger.counts
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = counts or on_end is not None
-    storage = ledger.storage if run.on_loop else None
+    on_loop = run.on_loop
+    storage = ledger.storage if on_loop else None
     budget = run.budget
     # With a budget, a call may have been refused.
     is_plain = not wraps and budget is None and run.executors is None
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
     direct = inline and is_plain and run.unfinished is None
-    beside = run.on_loop and not inline and is_plain
+    beside = on_loop and not inline and is_plain
     watch, look = None, 0
     if not counts and store.schema is not None:
         watch = Watch()
@@ -162,7 +163,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     here = inline or place.prep_on_loop
                     prepared = node.prep(store) if here else (yield Call(node.prep, (store,)))
                 if type(prepared) is CoroutineType:
-                    prepared = yield Await(prepared)
+                    prepared = yield from awaiting(prepared, on_loop)
 
             context.phase = "exec"
             result: Any
@@ -181,7 +182,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     if phases is not None and phases.outcome:
                         result = opened(phases.outcome[0])
                         if type(result) is CoroutineType:
-                            result = yield Await(result)
+                            result = yield from awaiting(result, on_loop)
                     elif (
                         (direct or (beside and unfinished is None and place.exec_async))
                         and node.max_retries == 1
@@ -190,7 +191,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     ):
                         result = node.exec(prepared)
                         if type(result) is CoroutineType:
-                            result = yield Await(result)
+                            result = yield from awaiting(result, on_loop)
                     else:
                         result = yield from attempt(run, place, prepared, inline)
                 except BaseException as exc:
@@ -218,7 +219,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             else:
                 action = yield Call(node.post, (store, prepared, result))
             if type(action) is CoroutineType:
-                action = yield Await(action)
+                action = yield from awaiting(action, on_loop)
             promised = place.promised
             if (
                 type(action) is not str

@@ -74,19 +74,28 @@ def opened(outcome: Any) -> Any:
     return outcome
 
 
+NOT_BEGUN: Any = object()
+"""What a coroutine waits for that has not begun."""
+
+
 @coroutine
-def within(context: Context, awaited: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def within(
+    context: Context, awaited: Coroutine[Any, Any, Any], waits_for: Any = NOT_BEGUN
+) -> Generator[Any, Any, Any]:
     """Await a coroutine as part of the calling task, with the variables of another context."""
     given: Any = None
     raised: BaseException | None = None
+    has_begun = waits_for is not NOT_BEGUN
     while True:
-        try:
-            if raised is None:
-                waits_for = context.run(awaited.send, given)
-            else:
-                waits_for = context.run(awaited.throw, raised)
-        except StopIteration as done:
-            return done.value
+        if not has_begun:
+            try:
+                if raised is None:
+                    waits_for = context.run(awaited.send, given)
+                else:
+                    waits_for = context.run(awaited.throw, raised)
+            except StopIteration as done:
+                return done.value
+        has_begun = False
         try:
             given, raised = (yield waits_for), None
         except GeneratorExit:
