@@ -208,7 +208,8 @@ def _index(given: Iterable[object], *, libraries: bool = True) -> dict[str, type
         seen[id(hint)] = hint
         if isinstance(hint, type) and family_of(hint) is not None:
             index.setdefault(name_of(hint), hint)
-        if libraries or package_of(hint) not in _LIBRARIES:
+        of_library = isinstance(hint, type) and package_of(hint) in _LIBRARIES
+        if libraries or not of_library:
             queue.extend(_within(hint))
     return index
 
