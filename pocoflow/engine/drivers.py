@@ -104,7 +104,7 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
     nest = Nest(steps)
     try:
         effect = driver.go_on(nest.send, None)
-        while True:
+        while effect is not None:
             try:
                 value = driver.carry_out(effect)
             except GeneratorExit as exc:
@@ -113,8 +113,6 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
                 effect = driver.go_on(nest.throw, exc)
             else:
                 effect = driver.go_on(nest.send, value)
-    except StopIteration:
-        return
     except (RuntimeError, Carried) as exc:
         raised = exc
     finally:
@@ -130,7 +128,7 @@ def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, Non
     try:
         driver.open()
         effect = driver.go_on(nest.send, None)
-        while True:
+        while effect is not None:
             try:
                 if isinstance(effect, Await) and effect.timeout is None:
                     with driver:
@@ -144,8 +142,6 @@ def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, Non
                 effect = driver.go_on(nest.throw, exc)
             else:
                 effect = driver.go_on(nest.send, value)
-    except StopIteration:
-        return
     except Carried as exc:
         raise exc.error from None
     finally:
@@ -154,9 +150,9 @@ def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, Non
 
 def _leave(steps: Nest, exc: GeneratorExit) -> None:
     """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
-    with suppress(StopIteration, GeneratorExit):
+    with suppress(GeneratorExit):
         effect = steps.throw(exc)
-        while True:
+        while effect is not None:
             if isinstance(effect, Commit):
                 begin_commit(effect)
                 effect = steps.send(None)
@@ -178,7 +174,7 @@ class _Driver:
     def __init__(self, line: Context) -> None:
         self.line = line
 
-    def go_on(self, step: Callable[[Any], Driven], value: Any) -> Driven:
+    def go_on(self, step: Callable[[Any], Driven | None], value: Any) -> Driven | None:
         """Let the step loop go on to its next effect."""
         return self.line.run(step, value)
 

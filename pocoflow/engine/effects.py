@@ -213,32 +213,36 @@ class Nest:
         self._steps = steps
         self._around: list[Steps] | None = None
 
-    def send(self, value: object) -> Driven:
-        """Go on with what the driver found out."""
+    def send(self, value: object) -> Driven | None:
+        """Go on with what the driver found out; ``None`` at the end."""
         return self._go_on(self._steps.send, value)
 
-    def throw(self, exc: BaseException) -> Driven:
-        """Go on with an error."""
+    def throw(self, exc: BaseException) -> Driven | None:
+        """Go on with an error; ``None`` at the end."""
         return self._go_on(self._steps.throw, exc)
 
-    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven:
+    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven | None:
         while True:
+            effect: Effect | None = None
             try:
-                effect = step(value)
+                # next() makes no exception of the end, which costs more than a step.
+                effect = next(self._steps, None) if value is None else step(value)
+                value = None
+            except StopIteration:
                 value = None
             except BaseException as exc:
                 value = None  # no cycle through this frame
                 if not self._around:
                     raise
                 self._steps = self._around.pop()
-                step = self._steps.send
-                if not isinstance(exc, StopIteration):
-                    step, value = self._steps.throw, exc
-            else:
-                if not isinstance(effect, Inside):
-                    return effect
+                step, value = self._steps.throw, exc
+                continue
+            if isinstance(effect, Inside):
                 if self._around is None:
                     self._around = []
                 self._around.append(self._steps)
                 self._steps = effect.steps
-                step = self._steps.send
+            elif effect is not None or not self._around:
+                return effect
+            else:
+                self._steps = self._around.pop()
