@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache, wraps
 from inspect import Parameter
 from types import CodeType, FunctionType
@@ -238,7 +238,7 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
     Raises:
         DefinitionError: There are some.
     """
-    parameters = inspect.signature(kind.__init__).parameters
+    parameters = _parameters(kind.__init__)
     kinds = [one.kind for one in parameters.values()]
     most = sum(one in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in kinds)
     if positional >= most and Parameter.VAR_POSITIONAL not in kinds:
@@ -256,6 +256,11 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
             raise DefinitionError(
                 f"{kind.__name__}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
             )
+
+
+@lru_cache(maxsize=256)
+def _parameters(function: Any) -> Mapping[str, Parameter]:
+    return inspect.signature(function).parameters
 
 
 _GIVEN = {
@@ -350,7 +355,8 @@ def refuse_phases(kind: type) -> None:
         DefinitionError: It defines some; names them.
     """
     names = (*OF_STEPS, *(f"{phase}_async" for phase in _PHASES))
-    own = [name for name in names if any(name in vars(base) for base in _own(kind))]
+    bases = _own(kind)
+    own = [name for name in names if any(name in vars(base) for base in bases)]
     if not own:
         _refuse_arguments(kind)
         return
