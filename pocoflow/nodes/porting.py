@@ -213,10 +213,11 @@ def check_phases(node: Any) -> None:
                 "one that does nothing out"
             )
         plain = getattr(function, "__func__", function)
-        if phase == "exec_async" and inspect.isfunction(plain):
-            _check_awaitable(type(node).__name__, plain)
-        if inspect.isfunction(plain) and not hasattr(plain, "__wrapped__"):
-            _check_arguments(type(node).__name__, phase, plain, plain is not function)
+        if isinstance(plain, FunctionType):
+            if phase == "exec_async":
+                _check_awaitable(type(node).__name__, plain)
+            if not hasattr(plain, "__wrapped__"):
+                _check_arguments(type(node).__name__, phase, plain, plain is not function)
         gives_items = phase == "prep" and node.is_batch
         if not is_generator(function, asynchronous=gives_items or None):
             continue

@@ -278,16 +278,16 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def take_touched(self) -> list[tuple[str, Any]]:
         """The keys that somebody read or wrote since the last call, with their values."""
-        data = self._data
-        touched = [(key, data[key]) for key in self._touched if key in data]
-        self._touched.clear()
-        return touched
+        data, touched = self._data, self._touched
+        taken = [(key, data[key]) for key in touched if key in data]
+        touched.clear()
+        return taken
 
     # -- writing ------------------------------------------------------------------------------
 
     def __setitem__(self, key: str, value: Any) -> None:
         plain = self._plain
-        if plain is not None and key.__class__ is str and not issubclass(type(value), Reference):
+        if plain is not None and type(key) is str and not issubclass(type(value), Reference):
             plain[key] = value
         else:
             self._write({key: value})
@@ -407,11 +407,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
         self._check(changes)
-        if self._schema is not None:
+        schema, data = self._schema, self._data
+        if schema is not None:
             held = [key for key in accepted if key in changes] if accepted else ()
-            changes = self._schema.check(self._label, self._data, changes, held)
-        old = {key: self._data.get(key) for key in changes} if self._observers else {}
-        self._data.update(changes)
+            changes = schema.check(self._label, data, changes, held)
+        old = {key: data.get(key) for key in changes} if self._observers else {}
+        data.update(changes)
         self._touched.update(changes)
         if self._unsaved or self._accepted:
             for key in changes:
@@ -422,7 +423,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _check(self, changes: Mapping[Any, Any]) -> None:
         for key, value in changes.items():
-            if key.__class__ is not str and not isinstance(key, str):
+            if type(key) is not str and not isinstance(key, str):
                 raise InvalidValueError(
                     f"{self._label}: a key is a string, not {type(key).__name__}: {short(key)}"
                 )
