@@ -411,15 +411,16 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         if schema is not None:
             held = [key for key in accepted if key in changes] if accepted else ()
             changes = schema.check(self._label, data, changes, held)
-        old = {key: data.get(key) for key in changes} if self._observers else {}
+        old = {key: data.get(key) for key in changes} if self._observers else None
         data.update(changes)
         self._touched.update(changes)
         if self._unsaved or self._accepted:
             for key in changes:
                 self._unsaved.pop(key, None)
                 self._accepted.pop(key, None)
-        for key, before in old.items():
-            self._tell(key, before, changes[key])
+        if old is not None:
+            for key, before in old.items():
+                self._tell(key, before, changes[key])
 
     def _check(self, changes: Mapping[Any, Any]) -> None:
         for key, value in changes.items():

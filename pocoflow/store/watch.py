@@ -73,6 +73,16 @@ class Watch:
         else:
             self._known[key] = freeze(value) if frozen is None else frozen
 
+    def take_plain(self, items: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Take as known what is compared by itself; the others."""
+        known, others = self._known, []
+        for key, value in items:
+            if type(value) in _PLAIN:
+                known[key] = value
+            else:
+                others.append((key, value))
+        return others
+
     def forget(self, key: str) -> None:
         """Take a key as absent."""
         self._known.pop(key, None)
@@ -124,12 +134,9 @@ def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> No
             watch.forget(key)
         store.take_touched()
         return
-    for key, value in store.take_touched():
-        if type(value) in _PLAIN:
-            watch.remember(key, value)
-        else:
-            for _, _, before in watch.changed_among(((key, value),)):
-                _recheck(store, watch, key, value, before)
+    for key, value in watch.take_plain(store.take_touched()):
+        for _, _, before in watch.changed_among(((key, value),)):
+            _recheck(store, watch, key, value, before)
 
 
 def _recheck(

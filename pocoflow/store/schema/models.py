@@ -63,6 +63,7 @@ class ModelSchema:
             (name, f.annotation, f.metadata) for name, f in self._fields.items()
         )
         self._parts = _parts_of(model)
+        self._is_by_field = not (self._parts.after or self._parts.whole)
         self._places = {name: place for place, name in enumerate(self._fields)}
         self._unlike: set[str] = set()
 
@@ -157,7 +158,7 @@ class ModelSchema:
             UnknownFieldError: A key that is not a field, unless the model allows extras.
             InvalidValueError: A value that does not fit, with all the fields it concerns.
         """
-        if len(changes) == 1 and not (accepted or self._parts.after or self._parts.whole):
+        if self._is_by_field and len(changes) == 1 and not accepted:
             ((key, value),) = changes.items()
             if key not in self._fields:
                 self._check_names(owner, changes)
@@ -224,19 +225,21 @@ class ModelSchema:
 
     def _assigned(self, owner: str, candidate: Mapping[str, Any], key: str, value: Any) -> Any:
         """What one key is set to, checked by itself."""
-        if key not in self._fields and not self._parts.types_extras:
+        parts, is_field = self._parts, key in self._fields
+        if not is_field and not parts.types_extras:
             return value
         known: dict[str, Any] = {}
-        if key in self._parts.shaped:  # its validators may look at other fields
+        is_shaped = key in parts.shaped
+        if is_shaped:  # its validators may look at other fields
             known = {name: candidate[name] for name in self._fields if name in candidate}
         try:
-            checked: Any = self._parts.assign.validate_assignment(known, key, value, strict=True)
+            checked: Any = parts.assign.validate_assignment(known, key, value, strict=True)
         except ValidationError as exc:
             raise self._explained(owner, {key: value}, exc) from cause_of(exc)
         except Exception as exc:
             raise self._broken(owner, key, exc) from exc
-        accepted = checked[0 if key in self._fields else 1][key]
-        if key in self._parts.shaped:
+        accepted = checked[0 if is_field else 1][key]
+        if is_shaped:
             self._note(key, accepted)
         elif self._unlike:
             self._unlike.discard(key)
