@@ -10,9 +10,11 @@ from __future__ import annotations
 import gc
 import math
 import os
+import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Literal, Self, TypeAlias
@@ -94,6 +96,16 @@ def expect(found: object, wanted: object, what: str) -> None:
 def message(number: int) -> dict[str, str]:
     """A message of about 1 kB."""
     return {"role": "assistant", "content": f"{number:06} " + "word " * 190}
+
+
+@cache
+def _letters(size: int) -> str:
+    return "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz      ", k=size))
+
+
+def text_of(number: int, size: int) -> str:
+    """A text that begins with a number, of some bytes, which compresses as little as text does."""
+    return f"{number:06} {_letters(size)}"[:size]
 
 
 def growth(chat: Callable[[Path, int], object], task: Task) -> Measures:

@@ -110,9 +110,9 @@ class Server:
 
 
 @contextmanager
-def running(options: str = _FAST) -> Iterator[Server]:
-    """A server, which is stopped in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="pf-"))
+def running(options: str = _FAST, within: Path | None = None) -> Iterator[Server]:
+    """A server, which is stopped in the end; its data are in a folder of temporary files."""
+    folder = Path(tempfile.mkdtemp(prefix="pf-", dir=within))
     try:
         server = Server(folder, options)
         try:

@@ -23,6 +23,7 @@ from benchmarks.task import (
     expect,
     growth,
     message,
+    text_of,
     timed,
 )
 
@@ -91,6 +92,46 @@ async def waiting(items: int, seconds: float, concurrency: int) -> list[int]:
             return result
 
     return await asyncio.gather(*(one(item) for item in range(items)))
+
+
+@DBOS.step()
+async def change(n: int, size: int) -> str:
+    return text_of(n + 1, size)
+
+
+@DBOS.workflow()
+async def changing(steps: int, size: int) -> int:
+    """What a step returns is what it changes."""
+    n = 0
+    while n < steps:
+        n = int((await change(n, size))[:6])
+    return n
+
+
+def durable(task: Task) -> Measures:
+    """Several workflows at once, on a server."""
+    runs, steps = task.sizes["runs"], task.sizes["steps"]
+    DBOS(
+        config={
+            "name": "benchmark",
+            "system_database_url": task.variant,
+            "executor_id": task.home.name,
+            "application_version": "1",
+            "log_level": "ERROR",
+        }
+    )
+    DBOS.launch()
+
+    async def main() -> list[int]:
+        begun = (changing(steps, task.sizes["bytes"]) for _ in range(runs))
+        return list(await asyncio.gather(*begun))
+
+    try:
+        with Clock() as clock:
+            expect(asyncio.run(main()), [steps] * runs, "steps")
+    finally:
+        DBOS.destroy()
+    return clock.each(runs * steps)
 
 
 @contextmanager
@@ -212,4 +253,5 @@ WORKERS = {
     "processes": processes,
     "lists": lists,
     "peak": peak,
+    "durable": durable,
 }

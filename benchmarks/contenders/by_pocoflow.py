@@ -26,6 +26,7 @@ from benchmarks.task import (
     growth,
     message,
     stalls,
+    text_of,
     timed,
 )
 from pocoflow import (
@@ -40,6 +41,7 @@ from pocoflow import (
     fields,
     node,
 )
+from pocoflow.flow.worker import Worker
 
 
 class Add(Node[int, int, Literal["again", "done"]]):
@@ -393,6 +395,44 @@ def blocking(task: Task) -> Measures:
 # -- many runs ------------------------------------------------------------------------------------
 
 
+class Change(Node[int, int, Literal["again", "done"]]):
+    """Changes a text of some length; as a program that waits for models does it."""
+
+    async def prep(self, store: Store[Any]) -> int:
+        n: int = store["n"]
+        return n
+
+    async def exec(self, n: int) -> int:
+        return n + 1
+
+    async def post(self, store: Store[Any], n: int, result: int) -> Literal["again", "done"]:
+        store["n"], store["text"] = result, text_of(result, store["bytes"])
+        return "again" if result < store["steps"] else "done"
+
+
+def durable(task: Task) -> Measures:
+    """Several runs at once, on a file or a server; without a run, looks of an idle worker."""
+    runs, sizes = task.sizes["runs"], task.sizes
+    node = Change()
+    with WorkflowDB(task.variant or task.path, synchronous=task.synchronous) as db:
+        flow: Flow[Any] = Flow(node, db_path=db, max_steps=10**9, flow_name="benchmark")
+        flow.then(node.when("again"), node).then(node.when("done"), END)
+        if not runs:
+            with Clock() as clock:
+                for _ in range(sizes["steps"]):
+                    Worker(flow).run(until_idle=True)
+            return clock.each(sizes["steps"])
+
+        async def main() -> list[Store[Any]]:
+            given = {"n": 0, "steps": sizes["steps"], "bytes": sizes["bytes"], "text": ""}
+            return await asyncio.gather(*(flow.run_async(dict(given)) for _ in range(runs)))
+
+        with Clock() as clock:
+            stores = asyncio.run(main())
+        expect([store["n"] for store in stores], [sizes["steps"]] * runs, "steps")
+    return clock.each(runs * sizes["steps"], None if task.variant else task.path)
+
+
 class Begin(Node[int, int, str]):
     async def prep(self, store: Store[Any]) -> int:
         n: int = store["n"]
@@ -471,4 +511,5 @@ WORKERS = {
     "big": alone.big,
     "waits": alone.waits,
     "many": many,
+    "durable": durable,
 }

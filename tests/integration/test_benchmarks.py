@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import pocoflow
-from benchmarks import executors, listing
+from benchmarks import executors, listing, scale
 from benchmarks.contenders import by_hand, by_pocoflow
 from benchmarks.contest import Result
 from benchmarks.report import goals, table
@@ -215,6 +215,29 @@ def test_the_benchmark_of_listings_finds_what_it_looks_for(tmp_path: Path) -> No
         "by thread and status": 1,
         "the newest": 10,
     }
+
+
+def test_steps_on_a_server_are_measured_and_modelled(
+    server: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each cell has a line, and the model says of each of them how many steps there are."""
+    options = ["--rounds", "1", "--steps", "4", "--seconds", "1", "--workers", "1"]
+    assert scale.main([*options, "--databases", "1", "--peers", "none"]) == 0
+    told = capsys.readouterr().out
+    assert "1 x 100                 pocoflow" in told
+    assert told.count("server, 1 x ") == told.count("file, 1 x ") == 8
+    assert "\n100 million steps a day are 1,157 a second" in told
+
+
+def test_the_model_of_steps_is_bounded_by_waits_and_by_processors() -> None:
+    """Steps per second grow with the workers until processors are busy."""
+    costs = scale.Cost(100, 100, 10), scale.Cost(100, 50, 0)
+    model = scale.Model(*costs, trips=2, flush_us=500)
+    assert model.rate(1, 1, 0, 1_000) == pytest.approx(1e6 / (200 + 150 + 3_000))
+    assert model.rate(4, 1, 0, 1_000) == pytest.approx(4 * model.rate(1, 1, 0, 1_000))
+    assert model.rate(1, 100, 1_000) == pytest.approx(1e6 / (111 + 100.5 + 10))
+    assert model.rate(50, 100, 0, cores=2) == pytest.approx(2e6 / 201.5)
+    assert model.rate(50, 100, 0, of_server=2) == pytest.approx(2e6 / 100.5)
 
 
 def test_calls_by_executors_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
