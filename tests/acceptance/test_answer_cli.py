@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pocoflow import WorkflowDB
+from tests.commands import execute
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
 
@@ -115,16 +116,7 @@ def folder(tmp_path: Path) -> Path:
 
 def python(folder: Path, *arguments: str, typed: str = "") -> tuple[int, str, str]:
     """Run Python in a folder: exit code, output, errors."""
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-W", "error", *arguments],
-        cwd=folder,
-        input=typed,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=DEADLINE,
-        env={**os.environ, "COLUMNS": "100"},
-    )
+    done = execute(*arguments, folder=folder, typed=typed, environment={"COLUMNS": "100"})
     return done.returncode, done.stdout, done.stderr
 
 

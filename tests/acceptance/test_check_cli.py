@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+
+from tests.commands import execute
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,15 +66,8 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, output and errors of a command."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pocoflow", *arguments],
-        cwd=folder,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
-    )
+    settings = {"COLUMNS": "100", "NO_COLOR": "1"}
+    done = execute("-m", "pocoflow", *arguments, folder=folder, environment=settings)
     return done.returncode, done.stdout.removeprefix("imported\n"), done.stderr
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
+from tests.commands import execute
 
 PROGRAM = '''
 """A flow that fails until there is a file "mended", and dies while there is a file "dies"."""
@@ -72,14 +71,7 @@ def folder(here: Path) -> Path:
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the current folder."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "100"},
-    )
+    return execute(*arguments, folder=Path.cwd(), environment={"COLUMNS": "100"})
 
 
 def failed() -> None:
