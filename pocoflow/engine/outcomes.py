@@ -7,6 +7,8 @@ from contextvars import Context
 from types import coroutine
 from typing import Any, TypeVar, cast
 
+from pocoflow.errors import PocoflowError
+
 
 class Carried(BaseException):
     """Carries an exception of the user's where it would be taken for something else.
@@ -39,6 +41,23 @@ def own(error: ErrorT) -> ErrorT:
         if found.args == ("coroutine raised StopIteration",) or is_ours:
             found = cause
     return cast(ErrorT, found)
+
+
+def without_ours(error: ErrorT) -> ErrorT:
+    """The exception; an error of this library that has no frame of the user's code, without frames.
+
+    What it says is for the user, and the traceback on record has them all.
+    """
+    at = error.__traceback__ if isinstance(error, PocoflowError) else None
+    while at is not None:
+        home = at.tb_frame.f_globals.get("__name__", "")
+        if home.partition(".")[0] not in _NOT_THE_USERS:
+            return error
+        at = at.tb_next
+    return error.with_traceback(None) if isinstance(error, PocoflowError) else error
+
+
+_NOT_THE_USERS = ("asyncio", "concurrent", "contextlib", "pocoflow", "threading")
 
 
 class Raised:

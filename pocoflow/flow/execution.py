@@ -18,6 +18,7 @@ from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
+from pocoflow.engine.outcomes import without_ours
 from pocoflow.errors import DatabaseError, PocoflowError, RunLostError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
@@ -65,7 +66,10 @@ class Execution(Generic[StateT]):
         if not isinstance(started, tuple):
             return started.wait()
         line, _ = started
-        drive(line.context, steps(line))
+        try:
+            drive(line.context, steps(line))
+        except PocoflowError as exc:
+            raise without_ours(exc)  # noqa: B904 - itself
         return line.store
 
     async def run_async(self) -> Store[StateT]:
@@ -74,7 +78,10 @@ class Execution(Generic[StateT]):
         del self  # what the run began with is not kept while it lasts
         if not isinstance(line, Line):
             return await line
-        await drive_async(line.context, steps(line))
+        try:
+            await drive_async(line.context, steps(line))
+        except PocoflowError as exc:
+            raise without_ours(exc)  # noqa: B904 - itself
         return line.store
 
     def carry_on(self, database: WorkflowDB, run_id: str) -> Status:

@@ -23,7 +23,7 @@ from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import own, without_ours
 from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import current
@@ -167,7 +167,7 @@ class RunHandle(Generic[StateT]):
                 ) from None
             error = self._outcome.exception()
         if error is not None:
-            raise error
+            raise without_ours(error)
         return self.store
 
     def __await__(self) -> Generator[Any, None, Store[StateT]]:

@@ -246,6 +246,46 @@ def test_a_run_that_cannot_begin_shows_three_frames_of_ours(tmp_path: Path) -> N
         assert len([one for one in frames if one.filename.startswith(package)]) <= 3
 
 
+class Numbered(Node):
+    """Returns what is no action."""
+
+    def post(self, store: Store[Any], prep: object, result: object) -> Any:
+        return 5
+
+
+class Reads(Node):
+    """Reads what is not there."""
+
+    def prep(self, store: Store[Any]) -> Any:
+        return store["nothing"]
+
+
+def ways(flow: Any) -> list[Callable[[], object]]:
+    """The ways to run a flow to its end."""
+    return [
+        lambda: flow.run({}),
+        lambda: asyncio.run(flow.run_async({})),
+        lambda: flow.run_background({}).wait(),
+    ]
+
+
+def test_an_error_of_ours_shows_the_frames_of_the_users_code_or_few() -> None:
+    """Where a run fails without the user's code, how it went on tells nobody anything."""
+    package = str(Path(pocoflow.__file__).parent)
+    endless = Node(name="endless")
+    loop = AnyFlow(endless, max_steps=3).then(endless, endless)
+    for flow in (AnyFlow(Numbered()), loop.using()):
+        for run in ways(flow):
+            with pytest.raises(PocoflowError) as caught:
+                run()
+            frames = traceback.extract_tb(caught.value.__traceback__)
+            assert len([one for one in frames if one.filename.startswith(package)]) <= 3
+    with pytest.raises(PocoflowError) as caught:
+        AnyFlow(Reads()).run({})
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert "prep" in [one.name for one in frames if one.filename == __file__]
+
+
 def test_a_flow_without_a_database_can_be_looked_at() -> None:
     """``hasattr`` and what goes through all attributes find that it has none."""
     flow = Flow(Node())
