@@ -142,7 +142,10 @@ class Few:
         """Do something when a thread is free; to be called on the loop."""
         if self._free:
             self._free -= 1
-            _submit(beside, work)
+            try:
+                _submit(beside, work)
+            except RuntimeError as exc:  # no thread could be started
+                beside.give(Raised(exc))
         else:
             self._waiting.append((beside, work))
 

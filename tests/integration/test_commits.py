@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
 from pocoflow.engine import commits
+from pocoflow.engine.effects import Commit
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
 from tests.rows import raw_of, row_of
 
@@ -165,6 +166,39 @@ def test_commits_that_wait_together_share_a_transaction(tmp_path: Path) -> None:
             steps = [row["step"] for row in db.get_checkpoints(run["run_id"])]
             assert [step for step in steps if step >= 0] == list(range(10))
             assert db.load_checkpoint(run["run_id"], 4)["n"] == 5
+
+
+def test_what_waits_for_a_database_to_be_opened_is_one_commit() -> None:
+    """The first runs of a flow, which begin while its database is opened, begin together."""
+    all_wait = threading.Event()
+    groups: list[int] = []
+
+    class Home:
+        home = "one"
+
+        def together(self, calls: Sequence[Callable[[], object]], /) -> None:
+            groups.append(len(calls))
+            for call in calls:
+                call()
+
+    def opened() -> Home:
+        assert all_wait.wait(WAIT)
+        return home
+
+    async def main() -> list[int]:
+        storages = [commits.Unopened("two", opened) for _ in range(20)]
+        waiting = [
+            asyncio.ensure_future(commits.commit(Commit(storage, int, (number,))))
+            for number, storage in enumerate(storages)
+        ]
+        await asyncio.sleep(0)  # each has begun
+        all_wait.set()
+        return [await one for one in waiting]
+
+    home = Home()
+    assert asyncio.run(main()) == list(range(20))
+    assert sum(groups) == 20
+    assert len(groups) <= 2
 
 
 def test_commits_of_threads_that_wait_for_one_share_a_transaction(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -1126,3 +1127,54 @@ def test_an_item_that_awaits_what_was_cancelled_elsewhere_is_tried_again(
     asked.losses = 6
     found = go(Flow(items), {})["found"]
     assert all("awaited something that was cancelled" in one for one in found)
+
+
+def test_so_many_synchronous_phases_are_called_at_once_beside_a_loop() -> None:
+    """Runs on a loop call phases in as many threads as its pool has, however many they are."""
+    limit = min(32, (os.cpu_count() or 1) + 4)
+    guard, full = threading.Lock(), threading.Event()
+    at_work = 0
+    most: list[int] = []
+
+    class Work(Node):
+        def exec(self, prep_result: object) -> None:
+            nonlocal at_work
+            with guard:
+                at_work += 1
+                most.append(at_work)
+            if at_work == limit:
+                full.set()
+            full.wait(WAIT)
+            with guard:
+                at_work -= 1
+
+    async def main() -> None:
+        flow = Flow(Work())
+        async with asyncio.timeout(WAIT):
+            await asyncio.gather(*[flow.run_async() for _ in range(3 * limit)])
+
+    asyncio.run(main())
+    assert len(most) == 3 * limit
+    assert max(most) == limit
+
+
+def test_a_coroutine_of_a_phase_may_wait_for_nothing_at_first() -> None:
+    """A bare wait, an await that is over at once and one that is not give what they give."""
+
+    class Waits(Node):
+        async def prep(self, store: Store[Any]) -> int:
+            await asyncio.sleep(0)
+            return 1
+
+        async def exec(self, number: int) -> int:
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(number + 1)
+            result: int = await done
+            return result
+
+        async def post(self, store: Store[Any], number: int, result: int) -> None:
+            await asyncio.sleep(0.001)
+            store["found"] = number, result
+
+    for store in (asyncio.run(Flow(Waits()).run_async()), Flow(Waits()).run()):
+        assert store["found"] == (1, 2)
