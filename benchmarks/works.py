@@ -325,6 +325,17 @@ def chat(synchronous: Synchronous) -> Work:
     )
 
 
+def grow(characters: int) -> Work:
+    """The chat with elements of another size, in fewer steps."""
+    return replace(
+        chat("FULL"),
+        name=f"grow-{characters}",
+        title=f"300 steps of a chat that grows by {characters} bytes a step (FULL)",
+        sizes={"steps": 300, "characters": characters},
+        fixed=frozenset({"characters"}),
+    )
+
+
 def in_turns(sizes: Mapping[str, int]) -> Measures:
     """What many waits take, so many at a time, if nothing else costs anything."""
     rounds = -(-sizes["items"] // sizes.get("concurrency", sizes.get("threads", 1)))
@@ -630,6 +641,8 @@ def all_works() -> dict[str, Work]:
         large("FULL"),
         chat("NORMAL"),
         chat("FULL"),
+        grow(100),
+        grow(10_000),
         awaits(),
         journaled(),
         blocking(),

@@ -18,8 +18,15 @@ from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch, is_long
-from pocoflow.values.changes import Change as Place, Frozen, difference, freeze, put_together
-from pocoflow.values.encoding import is_utf8, to_json
+from pocoflow.values.changes import (
+    Change as Place,
+    Frozen,
+    difference,
+    freeze,
+    put_together,
+    tree_of,
+)
+from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
 
 __all__ = [
@@ -52,6 +59,10 @@ _FITS = 900
 _SMALL = 400
 """A value of so few characters is written as a whole: so is what people read in the table."""
 
+_FEW = 50
+_ROW = 200
+"""About so many characters are read in the time that one more change of a value takes."""
+
 _log = OwnLogger("db")
 
 
@@ -61,15 +72,28 @@ class Size(NamedTuple):
     Attributes:
         whole: The last whole value, and what was added to it.
         since: What else changed since. A new whole value is written before that is twice as much.
+        rows: How many changes there are. One is written before reading them takes much longer than
+            reading the value does.
     """
 
     whole: int
     since: int = 0
+    rows: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more change may follow the last whole value."""
+        return self.rows < _FEW or _ROW * self.rows <= self.whole
 
     def takes(self, text: str) -> bool:
         """Whether a change is written, and not the whole value."""
         most = 2 * self.whole
-        return self.whole > max(_SMALL, len(text)) and self.since + len(text) <= most
+        fits = self.whole > max(_SMALL, len(text)) and self.since + len(text) <= most
+        return fits and self.has_room
+
+    def grown(self, by: int, since: int = 0) -> Size:
+        """With one more change, by which so many characters were added, and so many changed."""
+        return Size(self.whole + by, self.since + since, self.rows + 1)
 
 
 class Change(NamedTuple):
@@ -186,19 +210,20 @@ class ValueWriter:
         """What changed in a value, unless it is to be written as a whole."""
         size = self._sizes.get(key)
         if isinstance(before, str):
-            if size is None or size.whole <= _SMALL or not _continues(before, value):
+            is_short = size is None or size.whole <= _SMALL or not size.has_room
+            if size is None or is_short or not _continues(before, value):
                 return None
             tail = codec.dumps(value[len(before) :])
-            return Change(
-                key, APPENDED, tail, value, None, Size(size.whole + len(tail), size.since)
-            )
+            return Change(key, APPENDED, tail, value, None, size.grown(len(tail)))
         if found is None:
             return None
         places, frozen = found
         if [(one.path, one.operation) for one in places] == [((), "append")]:
+            if size is not None and not size.has_room:
+                return None
             tail = places[0].value
             tail, is_whole = self._encoded(key, tail, key, len(value) - len(tail))
-            size = size and Size(size.whole + len(tail), size.since) if is_whole else None
+            size = size.grown(len(tail)) if size is not None and is_whole else None
             return Change(key, APPENDED, tail, value, frozen, size)
         if size is None or size.whole <= _SMALL:
             return None
@@ -212,7 +237,7 @@ class ValueWriter:
             return None
         self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         grown = sum(len(own) for own, one in zip(texts, places, strict=True) if one.grows)
-        size = Size(size.whole + grown, size.since + len(text) - grown)
+        size = size.grown(grown, len(text) - grown)
         return Change(key, CHANGED, text, value, frozen, size)
 
     def _encoded(self, key: str, value: Any, name: str, first: int = 0) -> tuple[str, bool]:
@@ -344,7 +369,8 @@ class ValueWriter:
             with suppress(NotStorableError, DecodeError):
                 if codec.dumps(value) == whole_text(pieces):
                     since = sum(len(text) for op, text in pieces if op == CHANGED)
-                    self._sizes[key] = Size(sum(len(text) for _, text in pieces) - since, since)
+                    whole = sum(len(text) for _, text in pieces) - since
+                    self._sizes[key] = Size(whole, since, len(pieces) - 1)
 
     def expect_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
         """Take keys as recorded already as not saved."""
@@ -487,13 +513,14 @@ def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classe
 def _pieces(rows: Iterable[Sequence[Any]]) -> dict[Any, list[tuple[int, str]]]:
     """What is stored of each key: operation and text, from the last one that stands for itself."""
     found: dict[Any, list[tuple[int, str]]] = {}
+    last, pieces = None, list[tuple[int, str]]()
     for stored_key, op, text in rows:
-        key = key_of(stored_key)
-        if op in (APPENDED, CHANGED):
-            found.setdefault(key, []).append((op, text))
-        else:
-            found.pop(key, None)
-            found[key] = [(op, text)]
+        is_more = op in (APPENDED, CHANGED)
+        if stored_key != last or not is_more:
+            last, key = stored_key, key_of(stored_key)
+            known = found.pop(key, [])
+            pieces = found[key] = known if is_more else []
+        pieces.append((op, text))
     return found
 
 
@@ -507,7 +534,7 @@ def _read_value(
     known, has_whole = classes.of_field(key), pieces[0][0] == WHOLE
     try:
         if any(op == CHANGED for op, _ in pieces):
-            value = codec.loads(whole_text(pieces), known)
+            value = _changed_value(pieces, known)
         else:
             value, *others = (codec.loads(text, known) for _, text in pieces)
             if type(value) is str:
@@ -524,19 +551,29 @@ def _read_value(
         raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
 
 
+def _changed_value(pieces: Sequence[tuple[int, str]], known: codec.Classes) -> Any:
+    whole, changes = _in_order(pieces)
+    if any(TAG in text for _, text in pieces):
+        return codec.loads(put_together(whole, changes), known)
+    return tree_of(whole, changes)
+
+
 def whole_text(pieces: Sequence[tuple[int, str]]) -> str:
     """The text of a value, of which operations and texts are stored.
 
     Raises:
         DecodeError: They do not fit together.
     """
+    if len(pieces) == 1 and pieces[0][0] == WHOLE:
+        return pieces[0][1]
+    return put_together(*_in_order(pieces))
+
+
+def _in_order(pieces: Sequence[tuple[int, str]]) -> tuple[str, list[str]]:
     (op, whole), *others = pieces
-    if not others and op == WHOLE:
-        return whole
     if op not in (WHOLE, APPENDED):
         raise DecodeError("something was changed in it before it was there")
-    changes = (f'[[[],"append",{text}]]' if op == APPENDED else text for op, text in others)
-    return put_together(whole, changes)
+    return whole, [f'[[[],"append",{text}]]' if op == APPENDED else text for op, text in others]
 
 
 def read_mark(text: object, what: str) -> tuple[str, str]:

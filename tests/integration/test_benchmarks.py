@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import pocoflow
-from benchmarks import executors, listing, scale
+from benchmarks import executors, growth, listing, scale
 from benchmarks.contenders import by_hand, by_pocoflow
 from benchmarks.contest import Result
 from benchmarks.report import goals, table
@@ -56,7 +56,7 @@ def run_suite(out: Path, *options: str) -> tuple[str, dict[str, Any]]:
     "works",
     [
         "memory,chain,short-10,typed,awaited,async-node,beside,limited",
-        "stored-full,large-normal,chat-normal,awaits,journaled",
+        "stored-full,large-normal,chat-normal,grow-100,awaits,journaled",
         "blocking,import,processes-full,lists,check,validation",
         "peak,slowest,many,long,big,waits",
     ],
@@ -79,8 +79,8 @@ def test_the_tests_know_every_work() -> None:
     """The test above leaves out the monitor, and the works that another setting is tested of."""
     known = all_works()
     assert {name for name, work in known.items() if work.by_name} == {"monitor"}
-    twice = ["short", "stored", "large", "chat", "processes"]
-    assert len(known) == 25 + len(twice) + len(["monitor"])
+    twice = ["short", "stored", "large", "chat", "grow", "processes"]
+    assert len(known) == 26 + len(twice) + len(["monitor"])
 
 
 def test_a_peer_that_cannot_take_part_is_reported(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_peer_that_cannot_take_part_is_reported(tmp_path: Path) -> None:
 def test_every_comparison_has_every_peer() -> None:
     """Every work that is compared names every peer, so that none is dropped in silence."""
     compared = [work for work in all_works().values() if len(work.entries) > 3]
-    assert len(compared) == 15
+    assert len(compared) == 17
     for work in compared:
         assert set(PEERS) <= {entry.contender for entry in work.entries}, work.name
 
@@ -247,3 +247,12 @@ def test_calls_by_executors_are_measured(capsys: pytest.CaptureFixture[str]) -> 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["here", "threads"]
     assert len(lines[-1].split()) == 6
+
+
+def test_what_grows_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each way to grow, at each size; what nobody touches, branches, restoring, a conversation."""
+    options = ["--steps", "10,40", "--characters", "600", "--scale", "0.004"]
+    assert growth.main(options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(growth.WAYS) + 8 + 2 + 5 + 1
+    assert sum(line.endswith("ok") for line in lines) == len(growth.WAYS)

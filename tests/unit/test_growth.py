@@ -178,6 +178,32 @@ def test_a_whole_value_follows_changes_that_outweigh_it(path: Path) -> None:
     assert sum(op == 0 for op, _ in sizes) < 8
 
 
+@pytest.mark.parametrize("name", ["list", "text", "in depth"])
+def test_a_whole_value_follows_many_small_changes(path: Path, name: str) -> None:
+    """However small the changes are, a step is read in the time of its value, in few more bytes."""
+    values: dict[str, tuple[Any, Change]] = {
+        "list": ([SAID * 20], lambda it, step: it.append(step)),
+        "text": (SAID * 20, lambda it, step: f"{it}{step} "),
+        "in depth": ([SAID * 20, []], lambda it, step: it[1].append(step)),
+    }
+    initial, change = values[name]
+    turn = Turn(change, 300, fails_at=200)
+    flow = Flow(start=turn, db_path=path, run_id="r", max_steps=400, strict=False)
+    with pytest.raises(OSError, match="once"):
+        flow.run({"it": copy.deepcopy(initial)})
+    flow.resume("r")
+
+    with closing(sqlite3.connect(path)) as raw:
+        sizes = raw.execute("SELECT op, length(value) FROM pf_values ORDER BY step").fetchall()
+    since, whole = 0, 0
+    for op, size in sizes:
+        since, whole = (0, size) if op == 0 else (since + 1, whole)
+        assert since <= max(50, whole // 100)
+    assert written(path) < 300 * 240
+    for step in range(0, 300, 7):
+        assert WorkflowDB(path).load_checkpoint("r", step)["it"] == turn.expected[step]
+
+
 def test_small_values_are_stored_whole(path: Path) -> None:
     """What people look at in the tables stays plain JSON."""
     turn = Turn(lambda it, step: it.update(n=step), 5)
@@ -314,6 +340,7 @@ def test_law_of_looking_first(value: Any, rounds: Any) -> None:
     """A value that was looked at before is found to differ exactly when a comparison says so."""
     value = [value, ["long enough to be looked at first"] * 300]
     frozen, text = freeze(value), codec.dumps(value)
+    assert is_same(frozen, value)
     assert is_same(frozen, value)
     for where, new, how in rounds:
         found = places(value)

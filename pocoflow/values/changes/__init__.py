@@ -17,7 +17,7 @@ from __future__ import annotations
 from pocoflow.values.changes.columns import lay_out
 from pocoflow.values.changes.difference import Change, Difference
 from pocoflow.values.changes.parts import Part, part_matches, part_weight
-from pocoflow.values.changes.together import apply, put_together
+from pocoflow.values.changes.together import apply, put_together, tree_of
 
 __all__ = [
     "Change",
@@ -27,6 +27,7 @@ __all__ = [
     "freeze",
     "is_same",
     "put_together",
+    "tree_of",
 ]
 
 

@@ -25,18 +25,18 @@ _MANY = 10_000
 _LONG = 200
 """Columns of more parts than these have a first look at their items before they compare them."""
 
-_OTHERS = 3
-"""It is given up when equal items were other objects so often."""
+_COMPARED = 4
+"""That is given up when they had to be compared so often, as equal items were other objects."""
 
 
 class Column:
     """Parts of any types: their types in order, and for each type the parts of it."""
 
-    __slots__ = ("glance", "groups", "kinds", "others")
+    __slots__ = ("compared", "glance", "groups", "kinds")
 
     def __init__(self) -> None:
         self.glance: Glance | None = None
-        self.others = 0  # how often equal parts were other objects
+        self.compared = 0  # how often it was found to be the same
         self.kinds: list[type] = []
         self.groups: list[tuple[type, Group, list[Column]]] = []
 
@@ -85,8 +85,9 @@ def matches(column: Column, items: list[Any]) -> bool:
         return True
     if not _matches(column, items):
         return False
-    if column.others < _OTHERS and weight(column) > _LONG:
-        column.others += column.glance is not None
+    # Not at once: many a column is compared only once, to find where something has changed.
+    column.compared += 1
+    if 1 < column.compared <= _COMPARED and weight(column) > _LONG:
         column.glance = Glance.of(items)
     return True
 

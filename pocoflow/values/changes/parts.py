@@ -8,6 +8,7 @@ out again. So a change costs what changed and one comparison of the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import Column, cut, lay_out, matches, weight
@@ -164,14 +165,31 @@ class Chunks(NamedTuple):
 
     def first(self, items: list[Any], most: int) -> int:
         """How many items are the same at the beginning, at most so many."""
-        return _agreed(lambda low, high: self.cut(low, high).matches(items[low:high]), most)
+        at = 0
+        for size in self.sizes:
+            stop = min(at + size, most)
+            same = _agreed(partial(self._match, items, at, at), stop - at)
+            at += same
+            if at < stop or stop == most:
+                break
+        return at
 
     def last(self, items: list[Any], most: int) -> int:
         """How many are the same at the end."""
-        n, m = self.size, len(items)
-        return _agreed(
-            lambda low, high: self.cut(n - high, n - low).matches(items[m - high : m - low]), most
-        )
+        n, m, found = self.size, len(items), 0
+        for size in reversed(self.sizes):
+            stop = min(found + size, most)
+            same = _agreed(partial(self._match_back, items, n - found, m - found), stop - found)
+            found += same
+            if found < stop or stop == most:
+                break
+        return found
+
+    def _match(self, items: list[Any], n: int, m: int, low: int, high: int) -> bool:
+        return self.cut(n + low, n + high).matches(items[m + low : m + high])
+
+    def _match_back(self, items: list[Any], n: int, m: int, low: int, high: int) -> bool:
+        return self.cut(n - high, n - low).matches(items[m - high : m - low])
 
     def differing(self, items: list[Any], low: int, high: int) -> list[int]:
         """Which of as many items between two places are not the same."""

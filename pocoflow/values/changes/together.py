@@ -3,51 +3,89 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from itertools import chain, groupby
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NoReturn
 
 from pocoflow.errors import DecodeError
 from pocoflow.values.encoding import to_json
 from pocoflow.values.kinds import required
 
+_AT_ONCE = 200
+"""So many lists of changes are read at once."""
 
-def put_together(whole: str, changes: Iterable[str]) -> str:
+
+def put_together(whole: str, changes: Sequence[str]) -> str:
     """The text of a value, of which lists of changes are stored, too.
 
     Raises:
         DecodeError: They do not fit.
     """
+    return to_json(tree_of(whole, changes))
+
+
+def tree_of(whole: str, changes: Sequence[str]) -> Any:
+    """The tree of JSON values of such a value.
+
+    Raises:
+        DecodeError: They do not fit.
+    """
     try:
-        lists = [required(list, json.loads(text)) for text in changes]
-        tree = apply(json.loads(whole), chain.from_iterable(lists))
+        tree = json.loads(whole, parse_constant=_no_constant)
+        return apply(tree, chain.from_iterable(_lists(changes)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
         raise DecodeError(f"its changes do not fit what is stored: {exc}") from exc
-    return to_json(tree)
+
+
+def _lists(changes: Sequence[str]) -> Iterator[list[Any]]:
+    """The lists in texts, many of which are read at once, and not so many that others wait."""
+    for start in range(0, len(changes), _AT_ONCE):
+        some = changes[start : start + _AT_ONCE]
+        lists = json.loads(f"[{','.join(some)}]", parse_constant=_no_constant)
+        if len(lists) != len(some):
+            raise ValueError("a list of them is damaged")
+        for one in lists:
+            yield required(list, one)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
 
 
 def apply(tree: Any, changes: Iterable[Sequence[Any]]) -> Any:
     """Apply changes, as ``[path, operation, value]``, to a tree of JSON values, and return it."""
-    top = [tree]
-    for (path, operation), several in groupby(changes, lambda one: (tuple(one[0]), one[1])):
-        place: Any = top
-        last: Any = 0
+    top: Any = [tree]
+    texts: list[str] = []  # come to the end of one text, one after the other
+    where: Any = None
+    for path, operation, value in changes:
+        if texts and (path != where or type(value) is not str or operation != "append"):
+            _append(top, where, texts)
+            texts = []
+        if operation == "append" and type(value) is str:
+            texts.append(value)
+            where = path
+            continue
+        place, last = top, 0
         for part in path:
             place, last = place[last], part
-        values = [one[2] for one in several]
-        if operation == "append" and isinstance(place[last], str):
-            place[last] += "".join(values)
-            continue
-        for value in values:
-            if operation == "append":
-                place[last].extend(value)
-            elif operation == "splice":
-                start, count, come = value
-                place[last][start : start + count] = come
-            elif operation == "delete":
-                place.pop(last, None)
-            elif operation == "set":
-                place[last] = value
-            else:
-                raise ValueError(f"there is no operation {operation!r}")
+        if operation == "append":
+            place[last].extend(value)
+        elif operation == "set":
+            place[last] = value
+        elif operation == "splice":
+            start, count, come = value
+            place[last][start : start + count] = come
+        elif operation == "delete":
+            place.pop(last, None)
+        else:
+            raise ValueError(f"there is no operation {operation!r}")
+    if texts:
+        _append(top, where, texts)
     return top[0]
+
+
+def _append(top: Any, path: Sequence[Any], texts: list[str]) -> None:
+    place, last = top, 0
+    for part in path:
+        place, last = place[last], part
+    place[last] = required(str, place[last]) + "".join(texts)
