@@ -95,19 +95,19 @@ def _become(asked: dict[str, Any]) -> None:
     first, *rest = asked["arguments"]
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
+    sys.path[0], source = asked["folder"], None
     if first == "-c":
-        file, sys.path[0] = "<string>", asked["folder"]
-        source, *rest = rest
+        file, (source, *rest) = "<string>", rest
     elif first == "-m":
-        main.__spec__ = spec = find_spec(f"{rest[0]}.__main__")
+        main.__spec__ = spec = find_spec(f"{rest.pop(0)}.__main__")
         assert spec is not None
         assert spec.origin is not None
-        file, sys.path[0], rest = spec.origin, asked["folder"], rest[1:]
+        first = file = spec.origin
     else:
         file, sys.path[0] = first, os.path.dirname(os.path.abspath(first))
-    if first != "-c":
+    if source is None:
         main.__file__, source = file, Path(file).read_text(encoding="utf-8")
-    sys.argv = [first if first == "-c" else file, *rest]
+    sys.argv = [first, *rest]
     code = compile(source, file, "exec", dont_inherit=True)
     try:
         exec(code, main.__dict__)  # noqa: S102 - it is the program
