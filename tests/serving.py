@@ -17,7 +17,7 @@ import pocoflow
 __all__ = ["Client", "Served", "Service"]
 
 ROOT = Path(__file__).parents[1]
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 class Served(NamedTuple):

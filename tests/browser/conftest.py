@@ -28,9 +28,9 @@ import pocoflow
 
 ROOT = Path(pocoflow.__file__).parents[1]
 SHOTS = Path(os.environ.get("POCOFLOW_SCREENSHOTS", "build/screenshots"))
-DEADLINE = 60.0
+DEADLINE = 120.0
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 
 Serve: TypeAlias = Callable[..., str]
 Open: TypeAlias = Callable[..., Page]
@@ -97,7 +97,7 @@ def visit(browser: Browser) -> Iterator[Open]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
         page.on("request", lambda request: outside.append(request.url))

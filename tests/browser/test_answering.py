@@ -18,7 +18,7 @@ from pocoflow.errors import AnsweredError
 from tests.browser.clicks import open_tab
 
 HERE = Path(__file__).parent
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 def program(folder: Path, *arguments: str, code: int = 0) -> str:

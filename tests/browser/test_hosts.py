@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Open, Serve
 
 PAGE = Path(__file__).parents[1] / "integration" / "hosts" / "page.py"
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pocoflow import WorkflowDB
 from tests.serving import ROOT, Service
 
 SHOTS = Path(os.environ.get("POCOFLOW_SCREENSHOTS", "build/screenshots"))
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 class Application:

@@ -16,7 +16,7 @@ from pocoflow import WorkflowDB
 from tests.browser.clicks import open_tab
 
 HERE = Path(__file__).parent
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 class Pipe:

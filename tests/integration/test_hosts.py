@@ -27,7 +27,7 @@ from tests.integration.hosts.reading import TEXT, Reading, expected
 
 HOSTS = Path(__file__).with_name("hosts")
 ROOT = Path(__file__).parents[2]
-DEADLINE = 60.0
+DEADLINE = 120.0
 STEPS = ["split", "look_closer/CountWords", "look_closer/find_longest", "put_together"]
 
 

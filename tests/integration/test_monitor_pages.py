@@ -18,7 +18,7 @@ from tests.servers import Server
 
 pytestmark = pytest.mark.usefixtures("keep_main")
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 class Ask(Node):

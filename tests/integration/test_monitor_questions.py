@@ -20,7 +20,7 @@ from pocoflow.views.forms import UNSET, Field, form_of
 
 pytestmark = pytest.mark.usefixtures("keep_main")
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 class Review(BaseModel):

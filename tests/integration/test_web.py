@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 APP = "tests.integration.hosts.letters:app"
 SECRET = "the-password-is-4711"
-DEADLINE = 30.0
+DEADLINE = 120.0
 LETTER = {"to": "Bob", "day": "2026-02-03", "cents": 5}
 
 
