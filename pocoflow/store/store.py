@@ -353,12 +353,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
-        reducers = self._schema.reducers if self._schema is not None else ()
-        own = self._schema.definitions if self._schema is not None else {}
+        schema = self._schema
+        reducers = schema.reducers if schema is not None else ()
         if not reducers and not under:
             self.apply(results, ())
             return
-        known = under or {}
+        own, known = schema.definitions if schema is not None else {}, under or {}
         self.apply(
             {key: value for key, value in results.items() if key not in reducers},
             [(key, value) for key, value in results.items() if key in reducers],
