@@ -247,6 +247,9 @@ class Pages(RootModel[list[int]]):
 class Trimmed:
     """Says of a type beside it that text is read."""
 
+    def __repr__(self) -> str:
+        return "Trimmed()"  # the name of a test, the same in each process
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         return core_schema.no_info_before_validator_function(int, handler(source))
 
