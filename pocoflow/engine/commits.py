@@ -181,6 +181,7 @@ class _CommitThread:
                     self.queue.put(None)
                     break
                 waiting.append(following)
+                del following  # whatever waits for it may be garbage before this thread ends
             _carry_out(waiting)
             del first, waiting
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow.engine.commits import begin_commit, commit
+from pocoflow.engine.commits import commit
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
@@ -165,13 +165,11 @@ class Execution(Generic[StateT]):
             try:
                 start = partial(self._start, begun)
                 await commit(Commit(storage, start, shared=self.shared))
+            except GeneratorExit:
+                raise  # the event loop is gone: nobody can be awaited, and the run is interrupted
             except BaseException as exc:
                 # Cancelled while the run was being written: it is on record, so it needs an end.
-                end = Commit(storage, partial(_end, begun, exc), is_last=True)
-                if isinstance(exc, GeneratorExit):
-                    begin_commit(end)  # nobody can be awaited: the event loop is gone
-                else:
-                    await commit(end)
+                await commit(Commit(storage, partial(_end, begun, exc), is_last=True))
                 raise
             started = begun[-1]
         if not isinstance(started, tuple):
