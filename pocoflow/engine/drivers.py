@@ -387,12 +387,16 @@ class _LoopDriver(_Driver):
         """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
         import asyncio
 
-        work = partial(tried, _gather_apart, effect, self.line)
+        work = Work(copy_context(), _gather_apart, (effect, self.line))
         try:
             opened(await self._beside(work).came())
         except asyncio.CancelledError:
             effect.stop()
+            self._abandon(work)
             raise
+
+    def _abandon(self, work: Work) -> None:
+        """Let a call go on in its thread, for which nobody waits here any more."""
 
     async def _call(self, effect: Call) -> Any:
         work = self._work(effect)
@@ -468,11 +472,15 @@ class _RunDriver(_LoopDriver):
 
     def _leave(self, work: Work) -> bool:
         goes_on = super()._leave(work)
-        if goes_on and work.has_begun:
+        if goes_on:
+            self._abandon(work)
+        return goes_on
+
+    def _abandon(self, work: Work) -> None:
+        if work.has_begun:
             with suppress(RuntimeError):  # the loop is being closed
                 # ``asyncio.run`` waits for the threads of its loop, and so for this one.
                 _ = self._loop.run_in_executor(None, work.wait)
-        return goes_on
 
 
 class _AwayDriver(_LoopDriver):
