@@ -459,6 +459,26 @@ def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
         assert db.locks.hold(kept, owner) is False
 
 
+def test_a_lease_that_a_crash_of_the_server_lost_is_taken_again(server: Server) -> None:
+    """Of a run that is at work, unless another process has it by now; nobody else comes between."""
+    url = server.url()
+    with WorkflowDB(url, lease=6) as db, WorkflowDB(url) as other:
+        owner = object()
+        for name in ("lost", "taken", "ended"):
+            db.create_run(name)
+        lost, taken, ended = (db.number(name) for name in ("lost", "taken", "ended"))
+        for number in (lost, taken, ended):
+            assert db.locks.hold(number, owner)
+        db.update_run("ended", status="completed")
+        with other.connection.transaction() as raw:
+            raw.execute("DELETE FROM pf_leases")
+        assert other.locks.hold(taken, owner)
+        poll(lambda: not db.locks.has(taken, owner))
+        assert db.locks.has(lost, owner)
+        assert not db.locks.has(ended, owner)
+        assert not other.locks.hold(lost, owner)
+
+
 def test_the_lease_of_what_was_garbage_ends_with_its_database(server: Server) -> None:
     """It is given back as the database is closed, though nobody has waited for that."""
     url = server.url()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -38,6 +39,12 @@ _IS_HELD = "SELECT 1 FROM pf_leases WHERE run_no = ? AND until > clock_timestamp
 _RENEW = """
 UPDATE pf_leases SET until = clock_timestamp() + ? * interval '1 second'
 WHERE holder = ? AND run_no = ANY(?::bigint[]) RETURNING run_no
+"""
+_TAKE_AGAIN = """
+INSERT INTO pf_leases (run_no, holder, until)
+SELECT run_no, ?, clock_timestamp() + ? * interval '1 second' FROM pf_run
+WHERE run_no = ANY(?::bigint[]) AND status = 'running'
+ON CONFLICT DO NOTHING RETURNING run_no
 """
 _LEAVE = "DELETE FROM pf_leases WHERE holder = ?"
 
@@ -73,7 +80,7 @@ class Leases(Locks):
                 try:
                     if self._connection is None or self._connection.is_lost:
                         self._connection = Pipeline(self._open())
-                        # A lease that a crash of the server loses was of a process that it cut off.
+                        # No wait for the disk: what a crash of the server loses is taken again.
                         self._connection.execute("SET synchronous_commit = off")
                     outcome = self._connection.execute(sql, parameters)
                     self._connection.sync()
@@ -118,10 +125,15 @@ class Leases(Locks):
             if not self._held or self._pid != os.getpid():
                 return
             # Not one that could not be given back, which ends by itself.
-            held = f"{{{','.join(map(str, self._held))}}}"
-            kept = {row[0] for row in self._execute(_RENEW, self._seconds, self._holder, held)}
+            kept = self._numbers(_RENEW, self._seconds, self._holder, self._held)
+            if lost := self._held.keys() - kept:
+                kept |= self._numbers(_TAKE_AGAIN, self._holder, self._seconds, lost)
             for run_no in self._held.keys() - kept:
                 del self._held[run_no]
+
+    def _numbers(self, sql: str, first: object, second: object, of: Iterable[int]) -> set[int]:
+        listed = f"{{{','.join(map(str, of))}}}"
+        return {row[0] for row in self._execute(sql, first, second, listed)}
 
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner took the lease of a run, in this process, and still has it."""
