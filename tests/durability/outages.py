@@ -449,7 +449,10 @@ def _submit(
         assert spent < 3 * seconds + _DEADLINE
         if not times and spent > seconds and (at_work := _at_work(folder, concerned)):
             outage.begin(concerned)
-            times.append(time.time())
+            if outage.takes_runs and not _running(flow, at_work):
+                outage.end()  # they have ended meanwhile: nobody would take one
+            else:
+                times.append(time.time())
         elif (
             len(times) == 1
             and time.time() > times[0] + seconds
@@ -475,6 +478,12 @@ def _at_work(folder: Path, workers: Workers) -> set[str]:
     return {one.run_id for one in lines if one.pid in pids and one.at > now - 0.2} - {
         one.run_id for one in lines if one.what == "kept" and one.at > now - 0.2
     }
+
+
+def _running(flow: Flow[Any], runs: set[str]) -> bool:
+    """Whether one of these runs has not ended."""
+    rows = [flow.database.get_run(one) for one in runs]
+    return any(row is not None and row["status"] == "running" for row in rows)
 
 
 def _taken(folder: Path, workers: Workers, runs: set[str]) -> bool:

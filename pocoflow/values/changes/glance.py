@@ -62,7 +62,14 @@ class Glance(NamedTuple):
                     those = {number: one for number, one in those.items() if number not in seen}
                 seen.update(those)
                 chosen = list(those.values())
-                if kind in _SIZED:
+                if kind is dict:
+                    # What the collector says of the dict of an instance may leave out its values.
+                    sized += chosen
+                    found += chain.from_iterable(map(dict.values, chosen))
+                    keys = list(chain.from_iterable(chosen))
+                    if not set(map(type, keys)) <= {str}:
+                        found += keys
+                elif kind in _SIZED:
                     sized += chosen
                     found += gc.get_referents(*chosen)
                 else:
