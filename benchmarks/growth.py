@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator
 
-from benchmarks.task import Memory
+from benchmarks.task import Memory, numbers
 from pocoflow import END, FanOut, Flow, Node, Store, WorkflowDB, fields, node, values as codec
 from pocoflow.reducers import extend
 
@@ -340,10 +340,9 @@ def conversation(folder: Path, messages: int, tokens: int = 200) -> Iterator[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; how many ways cost more than is allowed."""
+    """Print the tables; how many lines of them cost more than is allowed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parts = ("ways", "many", "branches", "restoring", "conversation")
-    numbers: Any = lambda text: [int(one) for one in text.split(",")]  # noqa: E731
     parser.add_argument("--only", default=",".join(parts), help=f"of {', '.join(parts)}")
     parser.add_argument("--steps", type=numbers, default=[300, 600, 1200, 2400])
     parser.add_argument("--characters", type=numbers, default=[100, 500, 1000, 10_000])

@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 from benchmarks import environments, machine
 from benchmarks.contest import Process, Settings
+from benchmarks.task import numbers
 from benchmarks.works import Entry, Work
 from tests.servers import Server, found, running
 
@@ -211,9 +212,8 @@ class Field:
             self._play(cell, processes, 2)  # what is imported, made and connected first
             servers = self.servers[: cell.databases]
             used, (stored, log) = sum(map(processor_seconds, servers)), written(server)
-            steps = cell.steps or options.steps
-            if cell.at_once > 1:
-                steps = cell.steps or max(2, options.steps // 10)
+            usual = max(2, options.steps // 10) if cell.at_once > 1 else options.steps
+            steps = cell.steps or usual
             found = self._play(cell, processes, steps)
             used = sum(map(processor_seconds, servers)) - used
             more = [
@@ -481,10 +481,6 @@ def extrapolated(model: Model, known: dict[Cell, Rate]) -> Iterator[str]:
             f"{rate.stored * steps / 1e9:,.0f} GB stored and "
             f"{rate.log * steps / 1e9:,.0f} GB of log a day"
         )
-
-
-def numbers(text: str) -> list[int]:
-    return [int(one) for one in text.split(",")]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -200,3 +200,8 @@ def flush(path: Path, times: int) -> list[float]:
             os.fdatasync(file.fileno())
             found.append(perf_counter() - began)
     return found
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers with commas of a command line."""
+    return [int(one) for one in text.split(",")]

@@ -38,7 +38,8 @@ _AHEAD = 20
 """So many more runs are looked for than there are free threads: others may take some of them."""
 
 _FIRST, _LONGEST = 1.0, 300.0
-"""Seconds until a run that could not go on is tried again: at first, and after many times."""
+"""Seconds until a run that could not go on is tried again: at first, or if it is the database that
+fails, and at most."""
 
 
 class _Refused(NamedTuple):

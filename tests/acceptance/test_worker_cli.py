@@ -15,6 +15,7 @@ import pytest
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
 from pocoflow.views.targets import load_flow
+from tests.waiting import wait_for
 
 PROGRAM = '''
 """A flow whose step waits for a file "end", and says in a file "began" that it has begun."""
@@ -125,10 +126,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        until = time.monotonic() + 60
-        while not Path("began").exists():
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_for(Path("began").exists, "no run has begun", 60)
         yield made
     finally:
         made.kill()

@@ -395,8 +395,9 @@ def trial(name: str, folder: Path, *, seconds: float, runs: int, workers: int = 
                 else stack.enter_context(_worker(folder, near, [], number))
                 for number in range(workers)
             ]
-            times = _submit(outage, processes, _flow(db, folder), folder, (seconds, runs))
-            _settle(db, folder, outcome)
+            flow = _flow(db, folder)
+            times = _submit(outage, processes, flow, folder, (seconds, runs))
+            _settle(flow, outcome)
             for one in processes:
                 one.send_signal(signal.SIGTERM)
             codes = [one.wait(_DEADLINE) for one in processes]
@@ -420,16 +421,17 @@ def _worker(
 ) -> Iterator[subprocess.Popen[bytes]]:
     words = ["-m", "pocoflow", "worker", "tests.durability.outages:paying", "--concurrency", "4"]
     environment = {**os.environ, _FOLDER: str(folder), _URL: url, "PYTHONUNBUFFERED": "1"}
-    with (folder / f"log-{number}").open("wb") as log:
+    told = folder / f"log-{number}"
+    with told.open("wb") as log:
         process = subprocess.Popen(
             [*command, sys.executable, *words], cwd=ROOT, env=environment, stdout=log, stderr=log
         )
-    until = time.monotonic() + _DEADLINE
-    while "worker of" not in (folder / f"log-{number}").read_text():
-        assert time.monotonic() < until
-        assert process.poll() is None, (folder / f"log-{number}").read_text()
-        time.sleep(0.05)
     try:
+        until = time.monotonic() + _DEADLINE
+        while "worker of" not in told.read_text():
+            assert time.monotonic() < until
+            assert process.poll() is None, told.read_text()
+            time.sleep(0.05)
         yield process
     finally:
         process.kill()
@@ -502,18 +504,18 @@ def _patiently(call: Callable[[], T]) -> T:
             time.sleep(0.1)
 
 
-def _settle(db: WorkflowDB, folder: Path, outcome: Outcome) -> None:
+def _settle(flow: Flow[Any], outcome: Outcome) -> None:
     """Wait until all runs are completed; a failed one is resumed by hand."""
     until = time.monotonic() + _DEADLINE
     while time.monotonic() < until:
-        rows = _patiently(lambda: db.list_runs(1_000_000))
+        rows = _patiently(lambda: flow.database.list_runs(1_000_000))
         if all(row["status"] == "completed" for row in rows):
             return
         for row in rows:
             if row["status"] == "failed" and row["error_type"] != "Interrupted":
                 outcome.failed += 1
                 with suppress(DatabaseError):
-                    _flow(db, folder).resume(row["run_id"])
+                    flow.resume(row["run_id"])
         time.sleep(0.1)
     outcome.problems.append("not all runs are completed")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests import waiting
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,17 +64,13 @@ class Cluster:
             one.wait(DEADLINE)
 
 
-def wait_for(condition: object, what: str, seconds: float = DEADLINE) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
     """Wait until something is so.
 
     Raises:
         AssertionError: It is not so after so many seconds.
     """
-    assert callable(condition)
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"no {what} within {seconds:g} s"
-        time.sleep(0.01)
+    waiting.wait_for(condition, f"no {what}", seconds)
 
 
 @contextmanager

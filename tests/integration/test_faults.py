@@ -16,7 +16,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -38,6 +37,7 @@ from pocoflow.errors import (
 from tests.integration.conftest import Start
 from tests.rows import row_of
 from tests.unit.clocks import set_clock
+from tests.waiting import wait_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "faults.md"
 
@@ -521,10 +521,7 @@ def test_a_process_that_nobody_knows_of_keeps_the_run(tmp_path: Path, start: Sta
     finally:
         os.kill(pid, signal.SIGKILL)
     with WorkflowDB(tmp_path / "runs.db") as db:
-        until = time.monotonic() + 60
-        while row_of(db, "r")["status"] == "running":
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_for(lambda: row_of(db, "r")["status"] != "running", "it is running", 60)
         assert row_of(db, "r")["error_type"] == "Interrupted"
 
 

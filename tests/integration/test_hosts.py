@@ -12,8 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +23,7 @@ import pocoflow
 from pocoflow import WorkflowDB
 from pocoflow.errors import DatabaseFileError
 from tests.integration.hosts.reading import TEXT, Reading, expected
+from tests.waiting import wait_for
 
 HOSTS = Path(__file__).with_name("hosts")
 ROOT = Path(__file__).parents[2]
@@ -67,20 +67,6 @@ def statuses(database: Path, flow_name: str) -> list[str]:
             return [run["status"] for run in db.list_runs() if run["flow_name"] == flow_name]
     except DatabaseFileError:
         return []
-
-
-def until(found: Callable[[], bool], what: str) -> None:
-    """Wait for another process.
-
-    Raises:
-        AssertionError: It took a minute.
-    """
-    pause = threading.Event()
-    for _ in range(int(DEADLINE / 0.01)):
-        if found():
-            return
-        pause.wait(0.01)
-    raise AssertionError(what)
 
 
 # -- a script ---------------------------------------------------------------------------------
@@ -357,17 +343,17 @@ def test_a_client_that_leaves_a_stream_cancels_the_run(server: Server, kind: str
     with server.ask("GET", f"/stream/{kind}/{name}") as response:
         assert response.readline() == f"{kind}ing\n".encode()
         assert statuses(server.database, name) == ["running"]
-    until(lambda: statuses(server.database, name) == ["cancelled"], "the run was not cancelled")
+    wait_for(lambda: statuses(server.database, name) == ["cancelled"], "the run was not cancelled")
 
 
 def test_a_client_that_leaves_an_endpoint_does_not_cancel_the_run(server: Server) -> None:
     """An endpoint that awaits a run goes on without its client, and the result is stored."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
     connection.request("GET", "/wait/left")
-    until(lambda: statuses(server.database, "left") == ["running"], "the run did not begin")
+    wait_for(lambda: statuses(server.database, "left") == ["running"], "the run did not begin")
     connection.close()
     server.post("/open")
-    until(lambda: statuses(server.database, "left") == ["completed"], "the run did not complete")
+    wait_for(lambda: statuses(server.database, "left") == ["completed"], "the run did not complete")
     with WorkflowDB(server.database, read_only=True) as db:
         [run] = [run for run in db.list_runs() if run["flow_name"] == "left"]
         assert db.load_checkpoint(run["run_id"], 0)["opened"] is True
@@ -378,7 +364,7 @@ def test_a_server_that_stops_cancels_what_runs(tmp_path: Path) -> None:
     with Server(tmp_path, "--timeout-graceful-shutdown", "1") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
         connection.request("GET", "/wait/stopped")
-        until(lambda: statuses(server.database, "stopped") == ["running"], "no run has begun")
+        wait_for(lambda: statuses(server.database, "stopped") == ["running"], "no run has begun")
         server.stop()
         connection.close()
     with WorkflowDB(server.database, read_only=True) as db:

@@ -42,6 +42,7 @@ from tests.integration.programs import Act, three
 from tests.rows import row_of
 from tests.servers import Server, running
 from tests.unit.clocks import set_clock
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Start
@@ -53,10 +54,7 @@ DEADLINE = 60.0
 
 def poll(reached: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    until = time.monotonic() + DEADLINE
-    while not reached():
-        assert time.monotonic() < until, "it was not so within a minute"
-        time.sleep(0.01)
+    wait_for(reached, "it was not so", DEADLINE)
 
 
 def is_interrupted(db: WorkflowDB, run_id: str = "r") -> bool:
@@ -451,10 +449,7 @@ def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:
         one.stop()
         db.locks.release(left, owner)
         one.start()
-        until = time.monotonic() + DEADLINE
-        while other.locks.is_held(left):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        poll(lambda: not other.locks.is_held(left))
         assert other.locks.hold(left, owner)
         assert db.locks.hold(kept, owner) is False
 

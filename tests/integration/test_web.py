@@ -6,8 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from pocoflow import Flow, Node, WorkflowDB
 from pocoflow.errors import DefinitionError, NoDatabaseError
 from pocoflow.ext.web import RunsApp, WebLimits
 from tests.serving import Client, Served, Service
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.servers import Server
@@ -59,16 +59,6 @@ def until(client: Client, path: str, *statuses: str) -> Any:
 def begin(client: Client, run_id: str, at: str = "/letters", **inputs: Any) -> Served:
     """Start a run."""
     return client.post(f"{at}/runs", {"id": run_id, "inputs": inputs or LETTER})
-
-
-def wait_for(found: Callable[[], bool], what: str) -> None:
-    """Wait until something is so."""
-    pause = threading.Event()
-    for _ in range(int(DEADLINE / 0.02)):
-        if found():
-            return
-        pause.wait(0.02)
-    raise AssertionError(what)
 
 
 def left(service: Service, of: str) -> int:

@@ -765,8 +765,7 @@ def test_a_resource_of_the_process_that_cannot_be_opened_is_tried_again_by_the_n
     assert log == ["open shaky"]
 
 
-_PROGRAM = """
-import os
+_USES = """
 from contextlib import asynccontextmanager, contextmanager
 from pocoflow import Flow, node, resource
 
@@ -786,8 +785,12 @@ b = resource(int, "b", open=awaited, per="process")
 @node
 def use(one: int = a, two: int = b) -> None:
     print("used", one, two, flush=True)
+"""
 
-Flow(use).run({})
+_PROGRAM = f"""
+import os
+{_USES}
+Flow(use).run({{}})
 if hasattr(os, "fork") and not os.fork():
     raise SystemExit
 """
@@ -801,34 +804,15 @@ def test_a_resource_of_the_process_is_closed_when_the_program_ends() -> None:
     assert done.stderr == ""
 
 
-_POOL = """
+_POOL = f"""
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from pocoflow import Flow, node, resource
-
-@contextmanager
-def plain():
-    yield 1
-    print("plain closed", flush=True)
-
-@asynccontextmanager
-async def awaited():
-    yield 2
-    print("awaited closed", flush=True)
-
-a = resource(int, "a", open=plain, per="process")
-b = resource(int, "b", open=awaited, per="process")
-
-@node
-def use(one: int = a, two: int = b) -> None:
-    print("used", one, two, flush=True)
-
+{_USES}
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
         flow = Flow(use, executor=pool)
-        flow.run({})
-        flow.run({})
+        flow.run({{}})
+        flow.run({{}})
 """
 
 

@@ -266,9 +266,13 @@ def _run_id(request: Request) -> str:
     return str(request.path_params["run_id"])
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MOST
+
+
 def _question(request: Request) -> int:
     said = str(request.path_params["question"])
-    if not (said.isascii() and said.isdecimal() and len(said) < 20 and int(said) < _MOST):
+    if not _is_number(said):
         raise Refusal(404, "there is no such question")
     return int(said)
 
@@ -278,7 +282,7 @@ def _after(request: Request) -> int:
     known = request.headers.get("last-event-id")
     said = known or request.query_params.get("after") or "-1"
     text = said.removeprefix("-") if said == "-1" else said
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MOST):
+    if not _is_number(text):
         place = ("header", "last-event-id") if known else ("query", "after")
         raise Refusal.of_value(place, "the number of an event, or -1")
     return int(said)
