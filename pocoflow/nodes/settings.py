@@ -27,7 +27,13 @@ Where: TypeAlias = GivesExecutor | Literal["here"] | None
 says."""
 
 STEP_SETTINGS = (
-    *("max_retries", "retry_delay", "backoff", "jitter", "retry_on", "timeout", "journal"),
+    "max_retries",
+    "retry_delay",
+    "backoff",
+    "jitter",
+    "retry_on",
+    "timeout",
+    "journal",
 )
 """What a node may be set to, and a flow may not."""
 
@@ -120,7 +126,7 @@ def check_executor(what: str, given: object, others: str = "") -> None:
         except TypeError:
             problem = True
         except ValueError:
-            pass  # it does not tell
+            pass  # builtins do not tell their parameters
     if problem and not isinstance(given, Executor):
         raise DefinitionError(
             f"{what} is {short(given)}: it must be an executor of concurrent.futures, or a "

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel
+from typing_extensions import TypedDict
 
 from pocoflow import (
     END,
@@ -348,6 +349,30 @@ def test_law_of_looking_first(value: Any, rounds: Any) -> None:
         assert is_same(frozen, value) == (codec.dumps(value) == text)
 
 
+class Plain:
+    """An instance whose attributes a store may hold."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[Any]] = [[]]
+        self.n = 1
+
+
+def test_the_attributes_of_an_instance_are_looked_at_as_what_they_are() -> None:
+    """Also where the store has its dict, and not the instance: what is set in it is a change."""
+    owner = Plain()
+    changes: list[Callable[[], None]] = [
+        lambda: owner.lines[0].append(1),
+        lambda: setattr(owner, "n", owner.n + 1),
+        lambda: vars(owner).update(new=1),
+    ]
+    for change in changes:
+        value = [vars(owner), ["long enough to be looked at first"] * 300]
+        frozen = freeze(value)
+        assert [is_same(frozen, value) for _ in range(4)] == [True] * 4
+        change()
+        assert not is_same(frozen, value)
+
+
 class Tool(BaseModel):
     kind: Literal["tool"] = "tool"
     result: str = Field(default="", max_length=700)
@@ -456,6 +481,30 @@ def test_law_of_checking_what_changed(of_dict: bool, key: str, changes: Any) -> 
     if seen is not None:
         partly = refused(lambda: store.recheck(key, seen[0]))
         assert partly == refused(lambda: store.recheck(key))
+
+
+class Keys(TypedDict):
+    root: dict[str, Any]
+    x: int
+
+
+class Rooted(RootModel[Keys]):
+    """A model whose only field has the name of a key of what it holds."""
+
+
+class HasRooted(BaseModel):
+    it: Rooted
+
+
+def test_what_changed_in_a_root_model_is_checked_as_a_part_of_its_root() -> None:
+    """A key of a typed dict that is called as the field around it is not taken for that."""
+    store = Store(HasRooted(it=Rooted({"root": {"a": 1}, "x": 1})))
+    before = freeze(store["it"])
+    store["it"].root["x"] = "not a number"
+    found = difference(before, store["it"])
+    assert found is not None
+    with pytest.raises(InvalidValueError):
+        store.recheck("it", found[0])
 
 
 def test_only_what_changed_is_checked() -> None:

@@ -9,7 +9,8 @@ value and its changes together.
 
 A remembered value is kept in columns: all parts on one level are laid out in one list and compared
 type by type, so that 1,000 messages take a few operations on lists and not 1,000 calls. Immutable
-parts are shared with the value, the rest is copied.
+parts are shared with the value, the rest is copied; a long value that is compared again and again
+is held itself, too, for a quicker first look.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
 
 
 class Frozen:
-    """A value as it was when it was remembered. It never changes; what is in it is private."""
+    """A value as it was when it was remembered; what comparing it notes beside that is private."""
 
     __slots__ = ("part",)
 

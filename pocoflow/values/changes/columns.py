@@ -88,7 +88,10 @@ def matches(column: Column, items: list[Any]) -> bool:
     # Not at once: many a column is compared only once, to find where something has changed.
     column.compared += 1
     if 1 < column.compared <= _COMPARED and weight(column) > _LONG:
-        column.glance = Glance.of(items)
+        glance = Glance.of(items)
+        if not _matches(column, items):  # another thread has changed them meanwhile
+            return False
+        column.glance = glance
     return True
 
 

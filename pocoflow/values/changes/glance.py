@@ -46,7 +46,7 @@ class Glance(NamedTuple):
         """That of parts; ``None`` if one of a kind is among them that has to be compared."""
         sized: list[Any] = []
         objects: list[Any] = []
-        level, seen = items, set[int]()
+        level, seen, owned = items, set[int](), set[int]()
         while level:
             found: list[Any] = []
             kinds = list(map(type, level))
@@ -74,9 +74,14 @@ class Glance(NamedTuple):
                     found += gc.get_referents(*chosen)
                 else:
                     objects += chosen
-                    found += chain.from_iterable(map(look, chosen))
+                    own = list(chain.from_iterable(map(look, chosen)))
+                    owned.update(map(id, own))
+                    found += own
             level = found
         dicts = [one for one in sized if type(one) is dict]
+        # Python 3.13 tells by the instance alone what its dict holds, so that has to be among them.
+        if any(one and id(one) not in owned and not gc.get_referents(one) for one in dicts):
+            return None
         containers, lengths = sized + objects, list(map(len, sized))
         held, keys = gc.get_referents(*containers), list(chain.from_iterable(dicts))
         are_texts = set(map(type, keys)) <= {str}
