@@ -252,13 +252,13 @@ class _ThreadDriver(_Driver):
         return line.run(effect.function)
 
     def _await(self, effect: Await) -> Any:
-        line, context, coroutine = self.line, self.context, effect.awaitable
+        line, context = self.line, self.context
 
         def begin() -> Awaitable[Any]:
-            awaited = within(line, coroutine)
-            return awaited if effect.timeout is None else bounded(awaited, effect.timeout, context)
+            waits = within(line, effect.awaitable)
+            return waits if effect.timeout is None else bounded(waits, effect.timeout, context)
 
-        return self._in_task(begin, coroutine.close)
+        return self._in_task(begin, effect.awaitable.close)
 
     def _hand_over(self, steps: Steps) -> None:
         driver = _AwayDriver(self.line)
@@ -303,11 +303,12 @@ class _ThreadDriver(_Driver):
                 if task is not None:
                     await asyncio.wait([task])
 
-        future = loop.submit(awaited(gather()))
+        # Its tasks are of this run; a copy, as the loop may be in the context of the line by then.
+        future = line.copy().run(loop.submit, awaited(gather()))
         try:
             opened(opened(wait(future, self.context)))
         except BaseException:
-            loop.submit(ended()).result()
+            Context().run(loop.submit, ended()).result()
             raise
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ _NOT_THE_USERS = ("asyncio", "concurrent", "contextlib", "pocoflow", "threading"
 
 
 class Raised:
-    """An exception on its way through a future of asyncio, which would copy a TimeoutError."""
+    """An exception on its way to whoever raises it; a future would copy a TimeoutError."""
 
     __slots__ = ("error",)
 

@@ -134,7 +134,7 @@ class _Work:
     place: GraphNode
     objects: Mapping[Any, object]
     emitted: list[str] = field(default_factory=list)
-    emits: threading.Lock = field(default_factory=threading.Lock)
+    guard: threading.Lock = field(default_factory=threading.Lock)
     records: list[logging.LogRecord] = field(default_factory=list)
     spent: list[Amounts] = field(default_factory=list)
     ledger: _Collected = field(default_factory=_Collected)
@@ -234,7 +234,7 @@ class _Work:
 
     def _emit(self, context: RunContext, value: object) -> None:
         text, letter = codec.dumps(value), self.letter
-        with self.emits:  # any thread of the exec may emit
+        with self.guard:  # any thread of the exec may emit
             self.emitted.append(text)
             place = len(self.emitted) - 1
             tell(letter.home, letter.door, letter.emits, place, text)

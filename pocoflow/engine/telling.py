@@ -46,11 +46,12 @@ class Told:
         with self._guard:
             if place != self._count or self._is_over:
                 return
-            self._count += 1
             try:
                 self._context.emit(codec.loads(text))
-            except Exception as exc:  # noqa: BLE001 - the call was given up, or it cannot be read
+            except Exception as exc:  # noqa: BLE001 - raised as it comes with the result, if it does
                 _log.debug("what exec has emitted elsewhere was not told: %s", exc)
+            else:
+                self._count += 1
 
     def end(self, *, waits: bool = True) -> bool:
         """Tell of nothing more; ``False`` if that would have to wait for a value that is told now.
@@ -120,8 +121,9 @@ def _listen(listener: object) -> None:
         try:
             connection = listener.accept()
         except (AuthenticationError, ConnectionError, EOFError):
-            continue
-        except OSError:
+            continue  # whoever it was has no key, or is gone: the next one may come
+        except OSError as exc:  # nobody can connect any more
+            _log.debug("what exec emits elsewhere comes with its result: %s", exc)
             return
         threading.Thread(
             target=_hear, args=(connection,), name="pocoflow-emitted", daemon=True
@@ -129,7 +131,7 @@ def _listen(listener: object) -> None:
 
 
 def _hear(connection: Connection) -> None:
-    with connection, suppress(EOFError, OSError):
+    with connection, suppress(EOFError, OSError):  # the worker is gone
         while True:
             call, _, rest = connection.recv_bytes().decode().partition(" ")
             place, _, text = rest.partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -63,9 +63,9 @@ class Pending:
         self.give(_WITHDRAWN)
 
     def came(self) -> Any:
-        """The outcome; waits for it in any case."""
+        """The outcome, an error if the call was cancelled; waits for it in any case."""
         self._queue.get()
-        return self._outcome
+        return Raised(CancelledError()) if self._outcome is _WITHDRAWN else self._outcome
 
     def wait(
         self,
@@ -98,12 +98,7 @@ class Pending:
         return self._outcome
 
 
-def wait(
-    future: Future[Any],
-    context: RunContext,
-    timeout: float | None = None,
-    until: Cancellation | None = None,
-) -> Any:
+def wait(future: Future[Any], context: RunContext, until: Cancellation | None = None) -> Any:
     """The outcome of a future, as :meth:`Pending.wait` gives it."""
     pending = Pending()
 
@@ -116,7 +111,7 @@ def wait(
 
     future.add_done_callback(take)
     try:
-        return pending.wait(context, timeout, until)
+        return pending.wait(context, until=until)
     finally:
         future.cancel()
 
@@ -137,8 +132,6 @@ def is_task_cancelled() -> bool:
 
 async def bounded(awaitable: Awaitable[Any], timeout: float | None, context: RunContext) -> Any:
     """Await with a timeout whose error names the node."""
-    if timeout is None:
-        return await awaitable
     import asyncio
 
     bound = asyncio.timeout(timeout)

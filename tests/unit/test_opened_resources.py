@@ -545,6 +545,19 @@ def test_what_fails_in_closing_is_on_record_and_changes_no_end(
     assert caplog.text.count("could not be closed (OSError: torn off)") == 2
 
 
+def test_a_close_that_is_cancelled_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be open yet, so nobody takes that for a close that succeeded."""
+
+    @asynccontextmanager
+    async def torn() -> AsyncGenerator[Client]:
+        with Client([]).opened() as one:
+            yield one
+        raise asyncio.CancelledError
+
+    Flow(using(resource(Client, "torn", open=torn), lambda: None)).run({})
+    assert "'torn': Client> could not be closed (CancelledError" in caplog.text
+
+
 def test_an_error_of_the_run_that_comes_back_in_a_group_is_no_failure_of_the_closing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

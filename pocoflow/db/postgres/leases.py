@@ -120,7 +120,10 @@ class Leases(Locks):
             return taken
 
     def renew(self) -> None:
-        """Say that this process is still there; a lease that another one has by now is lost."""
+        """Say that this process is still there; a lease that another one has by now is lost.
+
+        One that is gone, as after a crash of the server, is taken again while its run is at work.
+        """
         with self._alone:
             if not self._held or self._pid != os.getpid():
                 return
