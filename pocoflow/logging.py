@@ -97,9 +97,12 @@ def setup_logging(
     endings = {"text": (".log",), "jsonl": (".jsonl",)}.get(chosen, (".log", ".jsonl"))
     files = [folder / f"{stem}{ending}" for ending in endings]
     handlers: list[logging.Handler] = [_PrivateFile(file, encoding="utf-8") for file in files]
-    # It replaces the handlers of an earlier call.
-    dd_logging.setup_console_logging(ROOT, log_level)
     root = logging.getLogger(ROOT)
+    for old in [one for one in root.handlers if isinstance(one, _PrivateFile)]:
+        root.removeHandler(old)
+        old.close()
+    # It replaces the handler for the terminal of an earlier call.
+    dd_logging.setup_console_logging(ROOT, log_level)
     terminal = root.handlers[-1]
     if not console:
         root.removeHandler(terminal)
@@ -108,7 +111,6 @@ def setup_logging(
         is_json = file.suffix == ".jsonl"
         handler.setFormatter(_Json(dd_logging.JsonlFormatter()) if is_json else terminal.formatter)
         handler.setLevel(terminal.level)
-        handler._dd_logging_owned = True  # type: ignore[attr-defined] # the next call replaces it
         root.addHandler(handler)
     return files[0].resolve()
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable
+from typing import cast
 
 from pocoflow import WorkflowDB
 from pocoflow.db import RunRow
@@ -14,6 +15,12 @@ def row_of(db: WorkflowDB, run_id: str) -> RunRow:
     row = db.get_run(run_id)
     assert row is not None, f"there is no run {run_id!r}"
     return row
+
+
+def run_row(**columns: object) -> RunRow:
+    """The row of a run of which only some is known."""
+    row: dict[str, object] = dict.fromkeys(RunRow.__annotations__)
+    return cast("RunRow", row | columns)
 
 
 def raw_of(db: WorkflowDB) -> sqlite3.Connection:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
 from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
-from pocoflow.db import WorkflowDB
+from pocoflow.db import RunRow, WorkflowDB
 from pocoflow.db.clock import utc_now
 from pocoflow.db.question_rows import Asked, refuse_closed, refuse_late
 from pocoflow.errors import AnswerError, OtherFlowError
@@ -57,7 +56,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(execute=answer)
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     try:
         return read_json(text)
     except ValueError as exc:
@@ -71,10 +70,10 @@ class _Desk:
     """Where answers are handed in: the database, by the flow if there is one."""
 
     database: WorkflowDB
-    flow: Flow[Any] | None
+    flow: Flow | None
     by: str | None
 
-    def keep(self, one: Asked, value: Any) -> None:
+    def keep(self, one: Asked, value: object) -> None:
         """Check an answer and put it on record.
 
         Raises:
@@ -187,7 +186,7 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
     return waiting
 
 
-def _asks_nothing(desk: _Desk, run: Mapping[str, Any]) -> str:
+def _asks_nothing(desk: _Desk, run: RunRow) -> str:
     told = f"run {run['run_id']!r} is {run['status']} and asks nothing"
     if desk.flow is None and run["status"] not in _OVER and desk.asked(run["run_id"]):
         return f"{told} (an answer that its flow cannot take is replaced with --flow)"

@@ -93,14 +93,14 @@ def check(args: argparse.Namespace) -> int:
     return 1 if any(is_strict or one.severity == "error" for one in every) else 0
 
 
-def _proof(flow: Flow[Any], target: str) -> Proof:
+def _proof(flow: Flow, target: str) -> Proof:
     try:
         return flow.proof()
     except PocoflowError as exc:
         raise CommandError(f"{target} cannot be drawn: {exc}") from exc
 
 
-def _runs(flow: Flow[Any], path: str) -> Iterator[Finding]:
+def _runs(flow: Flow, path: str) -> Iterator[Finding]:
     """A finding for each unfinished run of the flow that could not go on."""
     with open_database(path) as database:
         there = flow.using(db_path=database)

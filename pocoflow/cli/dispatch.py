@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.worker import add_arguments, bounds_of, flows_of, run_until_told
@@ -73,7 +73,7 @@ class _Dask:
         self._client, self._targets, self._settings = client, targets, settings
         self.is_lost = False
 
-    def deliver(self, flow: Flow[Any], run_id: str) -> None:
+    def deliver(self, flow: Flow, run_id: str) -> None:
         """Have a worker carry on with a run, and wait for it.
 
         Raises:
@@ -92,7 +92,7 @@ class _Dask:
 
 
 @cache
-def _flow(target: str, database: tuple[str, ...]) -> Flow[Any]:
+def _flow(target: str, database: tuple[str, ...]) -> Flow:
     flow = load_flow(target, alone=False)
     parser = argparse.ArgumentParser(add_help=False)
     add_database(parser, "")

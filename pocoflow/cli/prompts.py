@@ -6,7 +6,6 @@ import importlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from pocoflow.cli.output import one_line, printable
 from pocoflow.views.forms import UNSET, Field
@@ -28,7 +27,7 @@ def prepare() -> None:
         importlib.import_module("readline")
 
 
-def ask(field: Field) -> Any:
+def ask(field: Field) -> object:
     """Ask for a value until there is one that the schema allows.
 
     Raises:
@@ -39,7 +38,7 @@ def ask(field: Field) -> Any:
     return {inner.name: value for inner in field.fields if (value := _ask_one(inner)) is not UNSET}
 
 
-def _ask_one(field: Field) -> Any:
+def _ask_one(field: Field) -> object:
     from pocoflow.db.jsonschemas import misfits
 
     for line in _about(field):

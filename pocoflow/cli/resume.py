@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -68,7 +67,7 @@ def resume(args: argparse.Namespace) -> int:
 
 
 def go_on(
-    flow: Flow[Any],
+    flow: Flow,
     run_id: str,
     target: str,
     path: str | None,
@@ -107,11 +106,11 @@ def go_on(
     return 0
 
 
-def _open(flow: Flow[Any], run_id: str) -> list[Asked]:
+def _open(flow: Flow, run_id: str) -> list[Asked]:
     return [one for one in flow.database.get_questions(run_id) if one.is_open]
 
 
-def _change(text: str) -> tuple[str, Any]:
+def _change(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     try:
         if not key or not equals:

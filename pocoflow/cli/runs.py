@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from pocoflow.cli.database import (
     DATABASE,
@@ -29,7 +27,7 @@ from pocoflow.cli.output import (
     width,
 )
 from pocoflow.cli.show import as_json, show_run
-from pocoflow.db import STATUSES
+from pocoflow.db import STATUSES, RunRow
 from pocoflow.db.run_reports import waiting
 from pocoflow.views.runs import describe, labels_of, seconds, waits_for
 
@@ -130,7 +128,7 @@ def list_runs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(run: Mapping[str, Any], questions: int) -> tuple[str, ...]:
+def _listed(run: RunRow, questions: int) -> tuple[str, ...]:
     return (
         printable(run["run_id"]),
         run["status"],
@@ -141,7 +139,7 @@ def _listed(run: Mapping[str, Any], questions: int) -> tuple[str, ...]:
     )
 
 
-def _note(run: Mapping[str, Any], questions: int) -> str:
+def _note(run: RunRow, questions: int) -> str:
     """What there is to say of the node that a run is at."""
     if run["status"] == "failed":
         return describe(run)

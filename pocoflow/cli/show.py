@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from pocoflow.cli.asked import history
 from pocoflow.cli.database import command, find_run, open_database
 from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table, width
-from pocoflow.db import EventRow, WorkflowDB
+from pocoflow.db import EventRow, RunRow, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 from pocoflow.nodes.spending import sum_of
@@ -36,7 +35,7 @@ def show_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _whole(db: WorkflowDB, run: Mapping[str, Any]) -> dict[str, Any]:
+def _whole(db: WorkflowDB, run: RunRow) -> dict[str, object]:
     step, _ = _last_step(db, run["run_id"])
     values = stored_values(db, run["run_id"], step)
     return as_json(run) | {
@@ -51,9 +50,10 @@ def _whole(db: WorkflowDB, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def as_json(run: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(run: RunRow) -> dict[str, object]:
     """What there is to know of a run, for a program; ``error`` is its message."""
-    return {name: run[column] for name, column in _COLUMNS.items()}
+    cells: Mapping[str, object] = run
+    return {name: cells[column] for name, column in _COLUMNS.items()}
 
 
 _COLUMNS = {
@@ -77,7 +77,7 @@ _COLUMNS = {
 # -- as text --------------------------------------------------------------------------------------
 
 
-def _story(db: WorkflowDB, run: Mapping[str, Any]) -> Iterator[str]:
+def _story(db: WorkflowDB, run: RunRow) -> Iterator[str]:
     events = db.get_events(run["run_id"])
     questions = db.get_questions(run["run_id"])
     expenses = db.get_expenses(run["run_id"])
@@ -112,7 +112,7 @@ def _costs(expenses: Iterable[Expense]) -> list[str]:
     return table(rows)
 
 
-def _row(run: Mapping[str, Any], items: int, account: str) -> Iterator[str]:
+def _row(run: RunRow, items: int, account: str) -> Iterator[str]:
     facts = {
         "run": run["run_id"],
         "flow": run["flow_name"],
@@ -164,7 +164,7 @@ def _timeline(events: Sequence[EventRow]) -> list[str]:
     return table(rows, right=(1, 6))
 
 
-def _what(event: Mapping[str, Any]) -> str:
+def _what(event: EventRow) -> str:
     parts = []
     if event["action"] is not None:
         parts.append(f"-> {event['action']}")
@@ -179,11 +179,11 @@ def _what(event: Mapping[str, Any]) -> str:
     return one_line(", ".join(parts), _WIDTH if columns is None else max(_LEAST, columns - _OTHERS))
 
 
-def _is_remark(event: Mapping[str, Any]) -> bool:
+def _is_remark(event: EventRow) -> bool:
     return event["note"] is not None and event["event"] != "node_ask"
 
 
-def _title(event: Mapping[str, Any]) -> str:
+def _title(event: EventRow) -> str:
     attempt = f", attempt {event['attempt']}" if event["attempt"] else ""
     node = f" in step {event['step']}, {one_line(event['node_name'] or '', 40)}"
     return f"{printable(event['event'])}{node if event['node_name'] else ''}{attempt}"

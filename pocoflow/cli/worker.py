@@ -6,7 +6,7 @@ import argparse
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from pocoflow.cli.database import run_count
 from pocoflow.cli.output import CommandError, printable
@@ -100,7 +100,7 @@ def work(args: argparse.Namespace) -> int:
     return run_until_told(worker, "worker", args)
 
 
-def flows_of(args: argparse.Namespace) -> list[Flow[Any]]:
+def flows_of(args: argparse.Namespace) -> list[Flow]:
     """The flows, on the database that is given.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import streamlit as st
 
@@ -88,7 +87,7 @@ def _fork_label(step: int) -> str:
     return "the beginning: a fork" if step < 0 else f"the checkpoint of step {step}: a fork"
 
 
-def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> None:
+def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
     run_id = str(view.run["run_id"])
     if step is None:
         st.button(
@@ -114,13 +113,13 @@ def _buttons(place: Place, flow: Flow[Any], view: RunView, step: int | None) -> 
     )
 
 
-def resume_here(flow: Flow[Any], run_id: str) -> str:
+def resume_here(flow: Flow, run_id: str) -> str:
     """Go on with a run in this process, and say so."""
     _ = flow.resume_background(run_id)
     return "It goes on, in the process of this monitor."
 
 
-def _fork(place: Place, flow: Flow[Any], run_id: str, step: int, changes: str) -> str:
+def _fork(place: Place, flow: Flow, run_id: str, step: int, changes: str) -> str:
     values = json.loads(changes) if changes.strip() else {}
     if not isinstance(values, dict):
         raise ValueError('the values to change are a JSON object, as in {"question": "why?"}')

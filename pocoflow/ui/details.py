@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
+from pocoflow.db import EventRow
 from pocoflow.db.expenses import Expense
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue
@@ -51,7 +51,7 @@ def steps_table(steps: Sequence[Step]) -> Block:
                 }
             )
         measured = None if step.elapsed_ms is None else step.elapsed_ms / 1000
-        running: Any = {"kind": "since", "value": step.began.isoformat()}
+        running: object = {"kind": "since", "value": step.began.isoformat()}
         rows.append(
             {
                 "id": f"{place}-{step.number}",
@@ -105,7 +105,7 @@ def costs_table(expenses: Sequence[Expense]) -> Block:
     return table(f"Spent: {account}", columns, rows) | {"height": 420}
 
 
-def events_table(events: Sequence[Mapping[str, Any]]) -> Block:
+def events_table(events: Sequence[EventRow]) -> Block:
     """The event log of a run."""
     columns = (
         column("After", "seconds"),
@@ -128,7 +128,7 @@ def events_table(events: Sequence[Mapping[str, Any]]) -> Block:
                 cut(event["node_name"] or "", NAME),
                 cut(event["action"] or "", NAME),
                 None if event["elapsed_ms"] is None else f"{event['elapsed_ms']:,.1f}",
-                event.get("attempt"),
+                event["attempt"],
                 cut(describe(event)),
             ],
         }
@@ -186,7 +186,7 @@ def store_table(
     )
     rows = []
     for value in values.values():
-        shown: Any = cut(value.text, size=value.size)
+        shown: object = cut(value.text, size=value.size)
         if value.not_saved is not None:
             mark = {"kind": "status", "value": "not saved"}
             shown = [mark, {"kind": "text", "value": cut(value.not_saved[0])}]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from pocoflow.graph.fingerprint import Names, edges_of, limits_of, nodes_of
+from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, limits_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
 
@@ -40,7 +39,7 @@ _SIGNS = {
 }
 
 
-def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> str:
+def draw_graph(graph: Fingerprint, walk: Walk, *, dark: bool = False) -> str:
     """Draw the recorded graph of a run as it has been walked.
 
     Args:
@@ -51,7 +50,7 @@ def draw_graph(graph: Mapping[str, Any], walk: Walk, *, dark: bool = False) -> s
     return _Drawing(graph, walk, _DARK if dark else _LIGHT).text()
 
 
-def _in_order(graph: Mapping[str, Any]) -> list[Names]:
+def _in_order(graph: Fingerprint) -> list[Names]:
     """The nodes as they are reached from the start, the others after them, nested ones too."""
     nodes = nodes_of(graph)
     ahead: dict[Names, list[Names]] = {}
@@ -72,7 +71,7 @@ class _Drawing:
 
     def __init__(
         self,
-        graph: Mapping[str, Any],
+        graph: Fingerprint,
         walk: Walk,
         colours: Mapping[str, tuple[str, str, str]],
     ) -> None:

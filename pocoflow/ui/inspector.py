@@ -23,7 +23,7 @@ def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     values = stored_values(database, run_id, step, limit=SHORT)
     if not values:
         notice("The store is empty here.", tone="gray", key=place.name("no-store"))
-    nodes = {one.number: one.node for one in view.steps}
+    nodes = {one.number: one.node for one in view.steps if one.number is not None}
     chosen: str | None = st.session_state.get(place.name("shown-key"))
 
     def choose(key: str) -> None:

@@ -10,7 +10,6 @@ import os
 import sys
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import streamlit as st
 from streamlit import config
@@ -33,7 +32,7 @@ _INTERVALS = {"off": None, "1 s": 1.0, "2 s": 2.0, "5 s": 5.0, "10 s": 10.0, "30
 def render_workflow_monitor(
     db_path: str | os.PathLike[str] = "pocoflow.db",
     *,
-    flow: Flow[Any] | None = None,
+    flow: Flow | None = None,
     key: str | None = None,
     answers: bool = True,
 ) -> None:
@@ -126,11 +125,11 @@ def _names() -> list[str]:
     return [*filter(None, single), *st.get_option("server.allowedHosts")]
 
 
-def _load(arguments: list[str], load: Callable[[], Flow[Any]]) -> Flow[Any] | None:
+def _load(arguments: list[str], load: Callable[[], Flow]) -> Flow | None:
     """Load the flow of the command line once for this process; say so if it cannot be."""
 
     @st.cache_resource(show_spinner=False)
-    def load_once(arguments: list[str]) -> Flow[Any]:
+    def load_once(arguments: list[str]) -> Flow:
         return load()
 
     try:

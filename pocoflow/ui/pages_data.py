@@ -8,16 +8,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pocoflow.address import plain
-from pocoflow.db import RunRow, Status, WorkflowDB
+from pocoflow.db import EventRow, RunRow, Status, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.postgres import is_server
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
-from pocoflow.graph.fingerprint import edges_of
+from pocoflow.graph.fingerprint import Fingerprint, edges_of
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
 _opened: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
@@ -131,11 +130,11 @@ class RunView:
     ``items`` is how many items are finished of the batch that it is at.
     """
 
-    run: Mapping[str, Any]
-    events: Sequence[Mapping[str, Any]]
+    run: RunRow
+    events: Sequence[EventRow]
     steps: Sequence[Step]
     errors: Sequence[Error]
-    graph: Mapping[str, Any] | None
+    graph: Fingerprint | None
     walk: Walk
     stored_steps: Sequence[int]
     questions: Sequence[Asked] = ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import streamlit as st
 
@@ -31,7 +30,7 @@ class Place:
 
     path: str
     key: str
-    flow: Flow[Any] | None = None
+    flow: Flow | None = None
     reference: str = ""
     answers: bool = True
 

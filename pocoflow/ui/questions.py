@@ -58,7 +58,7 @@ def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
     return places
 
 
-def _flow_of(place: Place, view: RunView) -> Flow[Any] | None:
+def _flow_of(place: Place, view: RunView) -> Flow | None:
     """The flow of the run, if the monitor was given it."""
     return None if place.refusal(str(view.run["run_id"])) else place.flow
 
@@ -169,7 +169,7 @@ def _by(place: Place, one: Asked) -> None:
     st.text_input("Answered by", key=key, placeholder="your name, to be on record", width=360)
 
 
-def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None:
+def _send(place: Place, flow: Flow | None, one: Asked, form: Field) -> None:
     """Hand an answer in, and remember what to say of it."""
     entered = {
         field.name: st.session_state.get(_name(place, one, number))
@@ -194,7 +194,7 @@ def _send(place: Place, flow: Flow[Any] | None, one: Asked, form: Field) -> None
     place.redraw()
 
 
-def _keep(path: str, flow: Flow[Any] | None, one: Asked, answer: Any, by: str | None) -> None:
+def _keep(path: str, flow: Flow | None, one: Asked, answer: Any, by: str | None) -> None:
     if flow is not None:
         flow.answer_json(one.run_id, answer, question=one.question, by=by)
         return

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from pocoflow.db import RunRow
 from pocoflow.db.postgres import is_server
-from pocoflow.graph.fingerprint import Names, edges_of, nodes_of
+from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.views.targets import importable
 
@@ -50,8 +50,8 @@ def cancel_snippet(path: str, run_id: str) -> str:
 
 def resume_snippet(
     path: str,
-    run: Mapping[str, Any],
-    graph: Mapping[str, Any] | None,
+    run: RunRow,
+    graph: Fingerprint | None,
     walk: Walk,
     *,
     step: int | None = None,
@@ -87,7 +87,7 @@ def resume_snippet(
     )
 
 
-def _has_branches(graph: Mapping[str, Any]) -> bool:
+def _has_branches(graph: Fingerprint) -> bool:
     """Whether there is a node with nodes inside that is no flow, such as a parallel one."""
     nodes = nodes_of(graph)
     owners = {name[:-1] for name in nodes} & set(nodes)
@@ -108,7 +108,7 @@ def _referenced(path: str, reference: str) -> str:
     )
 
 
-def _from_checkpoint(path: str, run: Mapping[str, Any], walk: Walk, step: int | None) -> str:
+def _from_checkpoint(path: str, run: RunRow, walk: Walk, step: int | None) -> str:
     last = max(walk.visits.values(), default=0) and run["total_steps"] - 1
     load = f"WorkflowDB({_path(path)}).load_checkpoint({run['run_id']!r}, step="
     node = walk.current[-1] if walk.current else ""
@@ -123,7 +123,7 @@ def _from_checkpoint(path: str, run: Mapping[str, Any], walk: Walk, step: int | 
 class _Wiring:
     """The code that wires a flow as its graph was recorded."""
 
-    def __init__(self, graph: Mapping[str, Any], walk: Walk) -> None:
+    def __init__(self, graph: Fingerprint, walk: Walk) -> None:
         self._start: Names = (graph["start"],)
         self._nodes, self._edges = nodes_of(graph), edges_of(graph)
         self._walk = walk

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pocoflow.address import plain
+from pocoflow.db import EventRow, RunRow
 from pocoflow.db.run_reports import read_names
 from pocoflow.graph.fingerprint import Names
 from pocoflow.views.runs import describe, parse_time
 
-Event: TypeAlias = Mapping[str, Any]
 Edge: TypeAlias = tuple[Names, str, Names | None]
 """Source, action, target; a target of ``None`` is the end of the run."""
 
@@ -39,7 +39,7 @@ class Step:
     """One execution of a node.
 
     Attributes:
-        number: The step's number; a step that was resumed is there twice.
+        number: The step's number, if it is on record; a step that was resumed is there twice.
         node: The node, with the nested flows around it, as people read it.
         names: The same as parts.
         began: When it began.
@@ -50,7 +50,7 @@ class Step:
         attempts: Its tries, at least one.
     """
 
-    number: int
+    number: int | None
     node: str
     names: Names
     began: datetime
@@ -89,7 +89,7 @@ def parse(text: object) -> datetime:
     return parse_time(text) or datetime.min.replace(tzinfo=UTC)
 
 
-def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> list[Step]:
+def steps_of(run: RunRow, events: Iterable[EventRow], now: datetime) -> list[Step]:
     """The steps of a run in the order in which they began."""
     found: list[Step] = []
     # By node, not by number: a step with branches inside has its last number only at its end.
@@ -126,9 +126,9 @@ def steps_of(run: Mapping[str, Any], events: Iterable[Event], now: datetime) -> 
     return found
 
 
-def names_of(event: Event) -> Names:
+def names_of(event: EventRow) -> Names:
     """The names of the flows and branches around the node of an event, and its own."""
-    path = event.get("path")
+    path = event["path"]
     return (event["node_name"] or "",) if path is None else read_names(path, "the path of an event")
 
 
@@ -138,7 +138,7 @@ def _end(step: Step | None, status: str, time: datetime) -> None:
         step.attempts[-1].ended = time
 
 
-def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
+def errors_of(run: RunRow, events: Sequence[EventRow]) -> list[Error]:
     """What went wrong, the last first; an error that ended the run is told once."""
     found: list[Error] = []
     for event in events:
@@ -147,7 +147,7 @@ def errors_of(run: Mapping[str, Any], events: Sequence[Event]) -> list[Error]:
             continue
         is_caught = kind == "node_error" and bool(event["action"])
         is_final = kind != "node_retry" and not is_caught
-        trace = event.get("traceback") or ""
+        trace = event["traceback"] or ""
         if kind == "flow_error" and found and found[-1].traceback == trace and trace:
             continue
         where = THE_RUN if event["node_name"] is None else f"Step {event['step']}, "
@@ -193,14 +193,14 @@ _AHEAD = 50
 """Steps that are looked at for where an edge with a limit led; those of branches come between."""
 
 
-def walk(run: Mapping[str, Any], steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
+def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
     """Follow the steps of a run over the edges of its graph."""
     found = Walk()
     known: dict[tuple[Names, str], list[Names | None]] = {}
     for source, action, target in edges:
         known.setdefault((source, action), []).append(target)
     steps = list(steps)
-    seen: set[tuple[Names, int]] = set()  # a step that a resume begins again is one
+    seen: set[tuple[Names, int | None]] = set()  # a step that a resume begins again is one
     # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
     places = [plain(step.names) for step in steps]
     working = {*places}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from pocoflow.db import RunRow
 from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import FlowCounts
+from pocoflow.ui.pages_data import ListedRun
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import describe, finished, labels_of, seconds, waits_for
 
@@ -18,12 +20,12 @@ NAME = 120
 """How many characters of a name a table shows."""
 
 
-def column(label: str, kind: str = "text", *, less: bool = False) -> dict[str, Any]:
+def column(label: str, kind: str = "text", *, less: bool = False) -> Block:
     """A column; ``less`` hides it on a narrow page."""
     return {"label": label, "kind": kind, "less": less}
 
 
-def table(label: str, columns: Sequence[Mapping[str, Any]], rows: list[Block]) -> Block:
+def table(label: str, columns: Sequence[Block], rows: list[Block]) -> Block:
     """A table; each row has an ``id`` that stays, and its cells."""
     return {"layout": "table", "label": label, "columns": list(columns), "rows": rows}
 
@@ -31,7 +33,7 @@ def table(label: str, columns: Sequence[Mapping[str, Any]], rows: list[Block]) -
 # -- runs -----------------------------------------------------------------------------------------
 
 
-def runs_table(runs: Iterable[Mapping[str, Any]], chosen: str | None, now: datetime) -> Block:
+def runs_table(runs: Iterable[ListedRun], chosen: str | None, now: datetime) -> Block:
     """The runs of a page; what a row opens is its run."""
     columns = (
         column("Run"),
@@ -64,23 +66,23 @@ def runs_table(runs: Iterable[Mapping[str, Any]], chosen: str | None, now: datet
     return table("Runs, the newest first", columns, rows) | about
 
 
-def _started(run: Mapping[str, Any]) -> str | None:
+def _started(run: RunRow) -> str | None:
     return None if run["status"] == "queued" else run["started_at"]
 
 
-def duration(run: Mapping[str, Any]) -> Any:
+def duration(run: RunRow) -> object:
     """How long a run took, or since when it runs."""
     if run["status"] == "running" and run["started_at"]:
         return {"kind": "since", "value": run["started_at"]}
     return seconds(run)
 
 
-def _node(run: Mapping[str, Any]) -> Any:
+def _node(run: ListedRun) -> object:
     name = cut(run["current_node"] or "", NAME)
-    if run.get("node_began"):
+    if run["node_began"]:
         return [name, {"kind": "text", "value": "·"}, {"kind": "since", "value": run["node_began"]}]
     if run["status"] == "paused":
-        return [name, {"kind": "text", "value": f"· {waits_for(run.get('questions', 0))}"}]
+        return [name, {"kind": "text", "value": f"· {waits_for(run['questions'])}"}]
     if run["status"] == "failed" and run["error_msg"]:
         return [name, {"kind": "text", "value": cut(f"· {describe(run)}", 80)}]
     return name
@@ -149,7 +151,7 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
 
 
 def run_facts(
-    run: Mapping[str, Any], began: str | None, now: datetime, questions: int = 0, items: int = 0
+    run: RunRow, began: str | None, now: datetime, questions: int = 0, items: int = 0
 ) -> Block:
     """The head of a run.
 
@@ -160,7 +162,7 @@ def run_facts(
         questions: How many of its questions are open.
         items: How many items are finished of the batch that it is at.
     """
-    facts: list[list[Any]] = [
+    facts: list[list[object]] = [
         ["Run", "code", visible(run["run_id"])],
         ["Status", "status", run["status"]],
         ["Flow", "text", cut(run["flow_name"], NAME)],
@@ -189,7 +191,7 @@ def run_facts(
 
 def question_facts(one: Asked, now: datetime) -> Block:
     """Which question it is, and until when it can be answered."""
-    facts: list[list[Any]] = [
+    facts: list[list[object]] = [
         ["Question", "number", one.question],
         ["Node", "text", cut(one.node, NAME)],
         ["Item", "number", one.item],

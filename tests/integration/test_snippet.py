@@ -17,6 +17,7 @@ from pocoflow import WorkflowDB
 from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 from pocoflow.ui.steps import Walk
+from tests.rows import run_row
 
 # The program of somebody who uses the library; FAIL says where it fails.
 APP = """
@@ -195,7 +196,7 @@ def test_a_schema_that_the_record_has_no_class_of_is_asked_for() -> None:
         "edges": [],
         "schema": {"text": "str"},
     }
-    run = {"run_id": "r", "flow_name": "f", "status": "failed"}
+    run = run_row(run_id="r", flow_name="f", status="failed")
     code = resume_snippet("runs.db", run, graph, Walk())
     assert "# Add schema=, the model of its store" in code.partition("flow = Flow(")[0]
     assert "schema" not in resume_snippet("runs.db", run, {**graph, "schema": None}, Walk())
@@ -224,9 +225,8 @@ def test_nothing_that_was_recorded_becomes_code() -> None:
         "edges": [[[evil], evil, ["other\nimport os"]]],
         "schema": None,
     }
-    view = RunView(
-        {"run_id": evil, "flow_name": evil, "status": "failed"}, [], [], [], graph, Walk(), []
-    )
+    run = run_row(run_id=evil, flow_name=evil, status="failed")
+    view = RunView(run, [], [], [], graph, Walk(), [])
     for code in (
         resume_snippet(evil, view.run, graph, view.walk),
         resume_snippet(evil, view.run, graph, view.walk, step=1),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from pocoflow import PocoflowError
 from pocoflow.cli.demo.passages import WORD
@@ -108,7 +107,7 @@ def only_checks(exc: Exception) -> str:
     return str(exc)
 
 
-def object_with(field: str, **rule: object) -> dict[str, Any]:
+def object_with(field: str, **rule: object) -> dict[str, object]:
     """The JSON schema of an object with one text field."""
     return {
         "type": "object",

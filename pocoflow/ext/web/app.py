@@ -80,7 +80,7 @@ class RunsApp(Starlette):
         NoDatabaseError: The flow has no ``db_path``.
     """
 
-    def __init__(self, flow: Flow[Any], *, who: Who, limits: WebLimits | None = None) -> None:
+    def __init__(self, flow: Flow, *, who: Who, limits: WebLimits | None = None) -> None:
         _check(flow, who, limits)
         if flow.db_path is None:
             raise NoDatabaseError(

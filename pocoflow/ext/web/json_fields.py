@@ -33,7 +33,7 @@ class _Describing(GenerateJsonSchema):
 class _Fields:
     """Fields of the store of a flow, as JSON schemas."""
 
-    def __init__(self, flow: Flow[Any]) -> None:
+    def __init__(self, flow: Flow) -> None:
         self._flow = flow
 
     def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> dict[str, Any]:

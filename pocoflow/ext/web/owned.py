@@ -200,7 +200,7 @@ class OwnedRuns:
         limits: What an owner may use.
     """
 
-    def __init__(self, flow: Flow[Any], limits: WebLimits) -> None:
+    def __init__(self, flow: Flow, limits: WebLimits) -> None:
         self.flow, self.limits = flow, limits
         self.inputs, self.outputs = Inputs(flow), Outputs(flow)
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pocoflow import Flow, Node, Parallel, Store, WorkflowDB
+from pocoflow.db import EventRow
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import resume_snippet
 from pocoflow.ui.steps import parse, steps_of, walk
 from pocoflow.views.runs import describe
+from tests.rows import run_row
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def event(kind: str, seconds: float, step: int = 0, **columns: Any) -> dict[str, Any]:
+def event(kind: str, seconds: float, step: int = 0, **columns: object) -> EventRow:
     """A row of the event log."""
     node = "A" if kind.startswith("node") else None
-    row = {"event": kind, "step": step, "node_name": node, "action": None, "elapsed_ms": None}
-    row |= {"error_msg": None, "error_type": None, "traceback": None, "attempt": None}
-    return row | {"ts": (NOW + timedelta(seconds=seconds)).isoformat()} | columns
-
-
-def run(status: str, **columns: Any) -> dict[str, Any]:
-    """The row of a run."""
-    row = {"status": status, "current_node": "A", "error_msg": None, "error_type": None}
-    return row | {"traceback": None} | columns
+    row: dict[str, object] = dict.fromkeys(EventRow.__annotations__)
+    row |= {"event": kind, "step": step, "node_name": node}
+    row |= {"ts": (NOW + timedelta(seconds=seconds)).isoformat()}
+    return cast("EventRow", row | columns)
 
 
 def test_attempts_of_a_step_are_told_apart() -> None:
@@ -40,7 +37,7 @@ def test_attempts_of_a_step_are_told_apart() -> None:
         event("node_retry", 1, attempt=1, error_type="TimeoutError", error_msg="slow"),
         event("node_end", 3, attempt=2, action="ok", elapsed_ms=3000.0),
     ]
-    (step,) = steps_of(run("completed"), events, NOW)
+    (step,) = steps_of(run_row(status="completed"), events, NOW)
     assert (step.status, step.action, step.elapsed_ms) == ("completed", "ok", 3000.0)
     assert [(one.error, (one.ended - one.began).seconds) for one in step.attempts] == [
         ("TimeoutError: slow", 1),
@@ -60,7 +57,7 @@ def test_attempts_of_a_step_are_told_apart() -> None:
 def test_a_step_without_an_end_reads_as_its_run(status: str, last: str | None, shown: str) -> None:
     """A step that runs, was cancelled, or whose process is gone says so."""
     events = [event("node_start", 0), *([event(last, 2)] if last else [])]
-    (step,) = steps_of(run(status), events, NOW + timedelta(seconds=9))
+    (step,) = steps_of(run_row(status=status), events, NOW + timedelta(seconds=9))
     assert step.status == shown
     expected = 9 if status == "running" else 2 if last else 0
     assert (step.ended - step.began).seconds == expected
@@ -75,7 +72,7 @@ def test_a_resumed_step_is_there_twice() -> None:
         event("node_start", 5),
         event("node_end", 6, action="ok"),
     ]
-    steps = steps_of(run("completed"), events, NOW)
+    steps = steps_of(run_row(status="completed"), events, NOW)
     assert [(one.number, one.status) for one in steps] == [(0, "failed"), (0, "completed")]
 
 
@@ -236,7 +233,7 @@ def test_a_name_with_a_slash_is_not_taken_for_a_nested_flow(tmp_path: Path) -> N
 
 def test_a_run_without_steps_walks_nowhere() -> None:
     """A queued run stands before its first node."""
-    found = walk(run("queued", current_node="A"), [], [])
+    found = walk(run_row(status="queued", current_node="A"), [], [])
     assert (found.visits, found.current) == ({}, ("A",))
 
 

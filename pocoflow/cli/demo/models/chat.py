@@ -37,13 +37,13 @@ class Prompt:
     text: str
     system: str = ""
     max_tokens: int = 128
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, object] | None = None
     seed: int = 0
 
-    def as_chat(self) -> dict[str, Any]:
+    def as_chat(self) -> dict[str, object]:
         """The body of a request for a chat completion."""
         first = [{"role": "system", "content": self.system}] if self.system else []
-        request: dict[str, Any] = {
+        request: dict[str, object] = {
             "messages": [*first, {"role": "user", "content": self.text}],
             "max_tokens": self.max_tokens,
             "temperature": _SAMPLING if self.seed else 0,

@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO
 
 from pocoflow.cli.demo.models.chat import ModelError, NoModelError, OnToken, Prompt, read_piece
 
@@ -19,7 +19,7 @@ OPENAI = "https://api.openai.com/v1"
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another address; it is reported instead."""
 
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
         return None
 
 
@@ -84,7 +84,7 @@ class OpenAICompatible:
                 "OPENAI_BASE_URL, or unset it and OPENAI_API_KEY to use the offline model"
             ) from exc
 
-    def _post(self, request: dict[str, Any]) -> IO[bytes]:
+    def _post(self, request: dict[str, object]) -> IO[bytes]:
         headers = {"Content-Type": "application/json", "User-Agent": "pocoflow"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
