@@ -507,9 +507,9 @@ class LineRecorder:
                 None if shown == action else stored_text(action),
             )
             last, asked = run.append_step(raw, self._result, row, error, put)
-            self._values.write(raw, run.run_no, step, changes)
             if self._is_open or (self._result and last != self._result):
-                self._close(raw, last)
+                self._close(raw, last)  # before the values, which take the room that it leaves
+            self._values.write(raw, run.run_no, step, changes)
             if following is None:
                 self._end_line(raw, node, path)
             run.last, run.steps = last, step + 1

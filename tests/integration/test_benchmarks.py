@@ -250,9 +250,9 @@ def test_calls_by_executors_are_measured(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_what_grows_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each way to grow, at each size; what nobody touches, branches, restoring, a conversation."""
+    """Ways to grow, at each size; what nobody touches, branches, restoring, a talk, a batch."""
     options = ["--steps", "10,40", "--characters", "600", "--scale", "0.004"]
     assert growth.main(options) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(growth.WAYS) + 8 + 2 + 5 + 1
+    assert len(lines) == 1 + len(growth.WAYS) + 8 + 2 + 5 + 1 + 1
     assert sum(line.endswith("ok") for line in lines) == len(growth.WAYS)

@@ -20,6 +20,7 @@ from typing_extensions import TypedDict
 from pocoflow import (
     END,
     AskNode,
+    BatchNode,
     Flow,
     Node,
     Parallel,
@@ -203,6 +204,25 @@ def test_a_whole_value_follows_many_small_changes(path: Path, name: str) -> None
     assert written(path) < 300 * 240
     for step in range(0, 300, 7):
         assert WorkflowDB(path).load_checkpoint("r", step)["it"] == turn.expected[step]
+
+
+class Texts(BatchNode):
+    def prep(self, store: Store[Any]) -> range:
+        return range(500)
+
+    def exec(self, item: int) -> str:
+        return f"{item} ".ljust(1000, "x")
+
+    def post(self, store: Store[Any], prep: range, results: list[str]) -> None:
+        store["results"] = results
+
+
+def test_the_results_of_a_batch_take_their_room_once(path: Path) -> None:
+    """A value takes the room that the results on record by item leave as their step is finished."""
+    Flow(start=Texts(), db_path=path, run_id="batch").run({})
+    assert path.stat().st_size < 2 * 500 * 1000
+    with WorkflowDB(path, read_only=True) as database:
+        assert len(database.load_checkpoint("batch", 0)["results"]) == 500
 
 
 def test_small_values_are_stored_whole(path: Path) -> None:
