@@ -13,7 +13,7 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
-from pocoflow.flow.starting import ResumeKeywords
+from pocoflow.flow.resuming import ResumeKeywords
 from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,

@@ -12,14 +12,11 @@ from collections.abc import (
     Container,
     Generator,
     Iterable,
-    Iterator,
     Mapping,
 )
-from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -28,21 +25,18 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overlo
 from pydantic import BaseModel
 from typing_extensions import TypeVar, Unpack
 
-from pocoflow.address import Address, check_name
+from pocoflow.address import check_name
 from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
 from pocoflow.engine.hooks import Hooks
 from pocoflow.engine.line import Line, Listener
 from pocoflow.errors import (
-    DatabaseError,
     DefinitionError,
     NoDatabaseError,
-    OtherFlowError,
     PocoflowError,
     ResourceError,
     RunExistsError,
     RunNotFoundError,
-    RunPaused,
     ThreadBusyError,
 )
 from pocoflow.flow.arguments import (
@@ -62,30 +56,27 @@ from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.naming import (
     BY_ITSELF,
-    Exists,
-    ForkKeywords,
     RunKeywords,
     RunName,
     SubmitKeywords,
-    digest,
     given_labels,
-    given_most,
-    inputs_of,
     refuse_unknown,
 )
 from pocoflow.flow.proving import Proofs
-from pocoflow.flow.starting import (
+from pocoflow.flow.resuming import (
     CarryKeywords,
+    ChangeKeywords,
+    ForkKeywords,
+    KnownKeywords,
     Resumable,
     ResumeKeywords,
     Resuming,
-    new_run_id,
-    open_store,
-    snapshots,
+    noting,
 )
+from pocoflow.flow.starting import new_run_id, open_store, snapshots
 from pocoflow.graph.graph import Graph, GraphNode, graphs_in
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
-from pocoflow.graph.routing import Taken, first_of
+from pocoflow.graph.routing import Taken, first_address
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
@@ -114,14 +105,15 @@ if TYPE_CHECKING:
     from pocoflow.check import Bound, Endless, Proof, Subject
     from pocoflow.check.findings import Finding
     from pocoflow.db import WorkflowDB
-    from pocoflow.db.due import Limits, Occurrence
+    from pocoflow.db.due import Limits
     from pocoflow.db.following import Until
     from pocoflow.db.port import Transaction
     from pocoflow.db.question_rows import Asked
+    from pocoflow.db.recorder import RunRecorder
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
-    from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.engine.executors import Executors
+    from pocoflow.flow.addressing import Addressed
     from pocoflow.flow.scheduling import Schedule
     from pocoflow.graph.event_types import Event, Followed
     from pocoflow.nodes.question import Reply
@@ -482,28 +474,24 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     def run(
         self,
         store: StoreLike[StateT] = None,
-        *,
-        resume_from: NodeLike[Any] | None = None,
-        resources: Mapping[Any, object] | None = None,
-        **named: Unpack[RunKeywords],
+        **how: Unpack[RunKeywords],
     ) -> Store[StateT]:
         """Run to the end in this thread.
 
         Args:
             store: A ``Store``; or a dict, which then sees every write; or an instance of the
                 schema's model, which is left as it is.
-            resume_from: Begin at this node instead of the start.
-            resources: Live objects, never stored: ``{client: Client()}``, where ``client`` is what
-                ``resource(Client, "name")`` returned.
-            **named: How the run is addressed; all but ``run_id`` need a database. ``run_id``: its
-                id; one is made by default. ``if_exists``: what to do if there is a run of that id:
-                ``"refuse"`` (the default), or ``"join"`` it if it is of this flow and has the same
-                inputs. ``thread``: its run thread. It begins with the store with which the last
-                completed run of the thread ended, with ``store``, a dict or a model, on top: of a
-                model the fields that were set, of a field with a reducer an increment. ``labels``:
-                texts by name that the run is found by. ``if_busy``: what to do while another run of
-                the thread is queued, running, paused or interrupted: ``"refuse"`` (the default), or
-                ``"wait"`` until it has ended.
+            **how: ``resume_from``: the node to begin at, instead of the start. ``resources``: live
+                objects, never stored, ``{client: Client()}``, where ``client`` is what
+                ``resource(Client, "name")`` returned. How the run is addressed; all but ``run_id``
+                need a database: ``run_id``: its id; one is made by default. ``if_exists``: what to
+                do if there is a run of that id: ``"refuse"`` (the default), or ``"join"`` it if it
+                is of this flow and has the same inputs. ``thread``: its run thread. It begins with
+                the store with which the last completed run of the thread ended, with ``store``, a
+                dict or a model, on top: of a model the fields that were set, of a field with a
+                reducer an increment. ``labels``: texts by name that the run is found by.
+                ``if_busy``: what to do while another run of the thread is queued, running, paused
+                or interrupted: ``"refuse"`` (the default), or ``"wait"`` until it has ended.
 
         Returns:
             The store of the run.
@@ -521,15 +509,12 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DeadlineError: It took longer than ``deadline`` seconds.
             Exception: Whatever a node raised, as it was raised.
         """
-        return self._new(store, resume_from, resources, named).run()
+        return self._new(store, how).run()
 
     async def run_async(
         self,
         store: StoreLike[StateT] = None,
-        *,
-        resume_from: NodeLike[Any] | None = None,
-        resources: Mapping[Any, object] | None = None,
-        **named: Unpack[RunKeywords],
+        **how: Unpack[RunKeywords],
     ) -> Store[StateT]:
         """Run to the end on the caller's event loop; like :meth:`run` in everything else.
 
@@ -537,30 +522,24 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
         the run.
         """
-        return await self._new(store, resume_from, resources, named).run_async()
+        return await self._new(store, how).run_async()
 
     def run_background(
         self,
         store: StoreLike[StateT] = None,
-        *,
-        resume_from: NodeLike[Any] | None = None,
-        resources: Mapping[Any, object] | None = None,
-        **named: Unpack[RunKeywords],
+        **how: Unpack[RunKeywords],
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
 
         The run is in the database, as ``running``, when this returns. If the interpreter exits
         before the run has ended, the run ends with it and reads as interrupted.
         """
-        return self._new(store, resume_from, resources, named).background()
+        return self._new(store, how).background()
 
     def stream(
         self,
         store: StoreLike[StateT] = None,
-        *,
-        resume_from: NodeLike[Any] | None = None,
-        resources: Mapping[Any, object] | None = None,
-        **named: Unpack[RunKeywords],
+        **how: Unpack[RunKeywords],
     ) -> Generator[Event, None, None]:
         """Start a run in a thread and give its events as they happen; else like :meth:`run`.
 
@@ -568,18 +547,15 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         reader without a bound and without slowing the run down. Leaving the loop early cancels the
         run. An exception that ends the run is raised after its last event.
         """
-        return self._new(store, resume_from, resources, named).stream()
+        return self._new(store, how).stream()
 
     def stream_async(
         self,
         store: StoreLike[StateT] = None,
-        *,
-        resume_from: NodeLike[Any] | None = None,
-        resources: Mapping[Any, object] | None = None,
-        **named: Unpack[RunKeywords],
+        **how: Unpack[RunKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
-        return self._new(store, resume_from, resources, named).stream_async()
+        return self._new(store, how).stream_async()
 
     @property
     def graph(self) -> Graph:
@@ -674,30 +650,17 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
     # -- runs that a worker begins ------------------------------------------------------------
 
-    def submit(
-        self,
-        inputs: StoreLike[StateT] = None,
-        *,
-        run_id: str | None = None,
-        at: datetime | None = None,
-        delay: float | timedelta | None = None,
-        thread: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        if_exists: Exists = "refuse",
-        most_open: Mapping[str, int] | None = None,
-    ) -> str:
+    def submit(self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]) -> str:
         """Record a run that a worker begins; it is ``queued`` until one does.
 
         Args:
             inputs: What the run begins with, as in :meth:`run`; it is stored, and not changed.
-            run_id: As in :meth:`run`.
-            at: From when on a worker may take it, with a time zone; from now on by default.
-            delay: In how many seconds, instead.
-            thread: As in :meth:`run`. The store that it begins with is that of now: no other run of
-                the thread can begin before this one has ended.
-            labels: As in :meth:`run`.
-            if_exists: As in :meth:`run`; where it is to be joined, nothing is recorded.
-            most_open: By the key of a label of the run: refuse it while so many runs of the
+            **how: ``at``: from when on a worker may take it, with a time zone; from now on by
+                default. ``delay``: in how many seconds, instead. ``run_id``, ``labels``: as in
+                :meth:`run`. ``if_exists``: as in :meth:`run`; where it is to be joined, nothing is
+                recorded. ``thread``: as in :meth:`run`; the store that it begins with is that of
+                now, as no other run of the thread can begin before this one has ended.
+                ``most_open``: by the key of a label of the run, refuse it while so many runs of the
                 database that have its value of it are queued, running, paused or interrupted.
 
         Returns:
@@ -713,9 +676,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         from pocoflow.flow.scheduling import due_time
 
-        named = RunKeywords(run_id=run_id, thread=thread, labels=labels, if_exists=if_exists)
-        name = replace(RunName.of(named), most_open=given_most(most_open, labels))
-        return self._submit(inputs, name, due_time(at, delay, self.database.connection.now()))
+        name, now = RunName.of_submitted(how), self.database.connection.now()
+        return self._submit(inputs, name, due_time(how.get("at"), how.get("delay"), now))
 
     async def submit_async(
         self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]
@@ -791,38 +753,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: The flow has no ``db_path``.
             Exception: As :meth:`submit`.
         """
-        from pocoflow.db.due import TakenError, due_schedules
+        from pocoflow.flow.scheduling import submit_due
 
-        made: list[str] = []
-        for stored in due_schedules(self.database, self.flow_name):
-            schedule = self.schedules.get(stored.name)
-            if schedule is None or not schedule.is_it(stored) or stored.name in besides:
-                continue  # of other code, whose workers see to it, or left alone
-            try:
-                for moment, occurrence in schedule.due(stored):
-                    run_id = self._submit_occurrence(schedule, moment, occurrence)
-                    made += [run_id] if run_id else []
-            except TakenError as exc:
-                _log.debug("%s", exc)
-            except DatabaseError:
-                raise
-            except Exception as exc:
-                if refused is None:
-                    raise
-                refused(schedule.name, exc)
-        return made
-
-    def _submit_occurrence(
-        self, schedule: Schedule, moment: datetime, occurrence: Occurrence
-    ) -> str:
-        name = RunName(schedule.run_id(self.flow_name, moment), labels=schedule.labels)
-        try:
-            return self._submit(schedule.inputs, name, moment.isoformat(), occurrence.take)
-        except RunExistsError as exc:
-            _log.warning("schedule %r: %s", schedule.name, exc)
-            with self.database.writing() as raw:
-                occurrence.take(raw)
-        return ""
+        schedules = {name: one for name, one in self.schedules.items() if name not in besides}
+        return submit_due(self.database, self.flow_name, schedules, self._submit, refused)
 
     def _submit(
         self,
@@ -831,27 +765,20 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         due_at: str,
         also: Callable[[Transaction], object] | None = None,
     ) -> str:
-        from pocoflow.db.recorder import RunRecorder
         from pocoflow.db.run_threads import ThreadMovedError
         from pocoflow.flow.scheduling import copied, refuse_unsaved
 
         refuse_while_importing(self)
         graph, database = self.graph, self.database
-        given: StoreLike[StateT] = copied(inputs)
-        named = self._named(name, given, name.run_id)
-        if self._joined(name, named) is not None:
-            return name.run_id or ""
-        if name.thread is not None:
-            named = self._in_thread(named)
-        store = self._first_store(given, named)
+        given, addressed = copied(inputs), self._addressed()
+        named, joined = addressed.find(name, given, name.run_id)
+        if joined is not None:
+            return joined.run_id
+        store = addressed.first_store(given, named)
         refuse_unsaved(store, self.flow_name)
         self._prove(graph, graph.start, (), store, is_new=True)
         made, token = new_run_id(self.flow_name)
-        run_id = name.run_id or made
-        classes = classes_of(store.schema, aliases=self.aliases)
-        recorder = RunRecorder(database, run_id, classes)
-        leaf, path = first_of(graph.start)
-        first = Address(path, leaf.name)
+        run_id, first = name.run_id or made, first_address(graph.start)
         row = {
             "flow_name": self.flow_name,
             "status": "queued",
@@ -859,14 +786,14 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             "current_node": first.text,
             "token": token,
         }
+        start, described = Unfinished(names=first.names), self._fingerprint(graph)
         try:
-            described = self._fingerprint(graph)
-            start = Unfinished(names=first.names)
+            recorder = self._recorder(database, run_id, store)
             recorder.create(store, row, start, described, named, also)
         except ThreadMovedError:
             return self._submit(inputs, name, due_at, also)
         except (ThreadBusyError, RunExistsError):
-            if self._joined(name, named) is None:
+            if addressed.join(name, named) is None:
                 raise
         return run_id
 
@@ -922,16 +849,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """Like :meth:`resume_stream`, on the caller's event loop."""
         return self._again(run_id, how).stream_async()
 
-    def can_resume(
-        self,
-        run_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        rename: Mapping[str, str] | None = None,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-    ) -> Resumable:
+    def can_resume(self, run_id: str, **how: Unpack[ChangeKeywords]) -> Resumable:
         """Find out whether a stored run could go on, and what would change; write nothing.
 
         Reads what :meth:`resume` would read. The result is true if it could go on:
@@ -944,10 +862,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         from pocoflow.flow.resume import StoredRun
 
+        refuse_unknown("resumed", how, ChangeKeywords.__annotations__)
         database = self._database_of(run_id)
         try:
-            resuming = self._resuming(changes, rename, types, aliases, flow_was)
-            self._refuse_other(database, run_id, resuming)
+            resuming = self._resuming(how, how.get("changes"), how.get("rename"))
+            resuming.refuse_other(database, run_id)
             graph = self.graph
             stored = StoredRun(database, run_id, graph, self.schema, resuming)
             return stored.rehearse(partial(self._prove, graph))
@@ -966,8 +885,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             OtherFlowError: It is of another flow.
             DefinitionError: The flow has no ``db_path``.
         """
-        resuming = self._resuming(None, None, (), None, flow_was)
-        self._refuse_other(self._database_of(run_id), run_id, resuming)
+        resuming = self._resuming({"flow_was": flow_was})
+        resuming.refuse_other(self._database_of(run_id), run_id)
 
     def follow(
         self, run_id: str, after: int = -1, until: Until = "end"
@@ -996,19 +915,15 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.check_owner(run_id)
         return self.database.follow_async(run_id, after, until)
 
-    def recover(
-        self,
-        *,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
-    ) -> dict[str, Exception | None]:
+    def recover(self, **how: Unpack[CarryKeywords]) -> dict[str, Exception | None]:
         """Resume every run of this flow that can go on, one after another.
 
         These are the runs whose process ended before they did, and the paused ones that have an
         answer, or whose question has passed its deadline. Runs that bear a name that the flow had
         before (``formerly``, ``flow_was``) are its own.
+
+        Args:
+            **how: ``types``, ``aliases``, ``flow_was`` and ``resources`` as in :meth:`resume`.
 
         Returns:
             For each such run, ``None`` if it is completed now, or the exception that ended it,
@@ -1016,39 +931,25 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             on; one that another process has taken, or somebody has ended, meanwhile is left out.
         """
         outcomes: dict[str, Exception | None] = {}
-        resuming = self._recovering(types, aliases, flow_was)
+        resuming = self._recovering("recovered", how)
         for run_id in self._to_recover(resuming):
-            with _noting(outcomes, run_id):
-                self._old(run_id, resuming, resources).run()
+            with noting(outcomes, run_id):
+                self._old(run_id, resuming, how.get("resources")).run()
         return outcomes
 
-    async def recover_async(
-        self,
-        *,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
-    ) -> dict[str, Exception | None]:
+    async def recover_async(self, **how: Unpack[CarryKeywords]) -> dict[str, Exception | None]:
         """Like :meth:`recover`, on the caller's event loop."""
         import asyncio
 
         outcomes: dict[str, Exception | None] = {}
-        resuming = self._recovering(types, aliases, flow_was)
+        resuming = self._recovering("recovered", how)
         for run_id in await asyncio.to_thread(self._to_recover, resuming):
-            with _noting(outcomes, run_id):
-                await self._old(run_id, resuming, resources).run_async()
+            with noting(outcomes, run_id):
+                await self._old(run_id, resuming, how.get("resources")).run_async()
         return outcomes
 
     def carry_on(
-        self,
-        run_id: str,
-        *,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        resources: Mapping[Any, object] | None = None,
-        limits: Limits | None = None,
+        self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
         """Resume a run if it can go on and nobody runs it; say how it stands after that.
 
@@ -1058,11 +959,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         Args:
             run_id: The run.
-            types: As in :meth:`resume`.
-            aliases: As in :meth:`resume`.
-            flow_was: As in :meth:`resume`.
-            resources: As in :meth:`resume`.
             limits: Leave it alone while as many runs are at work as may be.
+            **how: ``types``, ``aliases``, ``flow_was`` and ``resources`` as in :meth:`resume`.
 
         Returns:
             The status: how the run ended, or that it is paused again, and whatever it is if nothing
@@ -1075,34 +973,20 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DatabaseError: Its end could not be put on record; it reads as interrupted.
             DefinitionError: The flow has no ``db_path``.
         """
-        from pocoflow.db.due import Limits
-
-        resuming = self._recovering(types, aliases, flow_was)
-        resuming = replace(resuming, limits=limits or Limits())
-        return self._old(run_id, resuming, resources).carry_on(self.database, run_id)
+        return self._carried(run_id, limits, how).carry_on(self.database, run_id)
 
     async def carry_on_async(
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
         """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
-        from pocoflow.db.due import Limits
-
-        refuse_unknown("carried on", how, CarryKeywords.__annotations__)
-        known = (how.get("types", ()), how.get("aliases"), how.get("flow_was"))
-        resuming = replace(self._recovering(*known), limits=limits or Limits())
-        run = self._old(run_id, resuming, how.get("resources"))
-        return await run.carry_on_async(self.database, run_id)
+        return await self._carried(run_id, limits, how).carry_on_async(self.database, run_id)
 
     def fork(
         self,
         run_id: str,
         step: int | None = None,
         changes: Mapping[str, Any] | None = None,
-        *,
-        types: Iterable[type] = (),
-        aliases: Mapping[str, type] | None = None,
-        flow_was: str | None = None,
-        **named: Unpack[ForkKeywords],
+        **how: Unpack[ForkKeywords],
     ) -> str:
         """Make a new run from a checkpoint of another one, which is left as it is.
 
@@ -1111,11 +995,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             step: The checkpoint, from 0; -1 is the store before the first node; by default the
                 last one.
             changes: Values to set in the new run's store.
-            types: As in :meth:`resume`.
-            aliases: As in :meth:`resume`.
-            flow_was: As in :meth:`resume`.
-            **named: ``new_id``, the id of the new run, made if it is not given; ``labels``, as in
-                :meth:`run`.
+            **how: ``new_id``, the id of the new run, made if it is not given; ``labels``, as in
+                :meth:`run`; ``types``, ``aliases`` and ``flow_was``, as in :meth:`resume`.
 
         Returns:
             The id of the new run, which is ``queued``: :meth:`resume` runs it.
@@ -1132,10 +1013,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         if step is not None and type(step) is not int:
             raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
-        database = self._database_of(run_id)
-        resuming = self._resuming(changes, None, types, aliases, flow_was)
-        self._refuse_other(database, run_id, resuming)
-        return fork_run(database, run_id, step, self.schema, RunName.of_fork(named), resuming)
+        known = ("run_id", "step", "changes", *ForkKeywords.__annotations__)
+        refuse_unknown("forked", how, known)
+        database, resuming = self._database_of(run_id), self._resuming(how, changes)
+        resuming.refuse_other(database, run_id)
+        return fork_run(database, run_id, step, self.schema, how, resuming)
 
     def answer(
         self,
@@ -1196,40 +1078,27 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.check_owner(run_id, flow_was=flow_was)
         return answer_json(self.database, self.graph, run_id, answer, question, by)
 
-    def _refuse_other(self, database: WorkflowDB, run_id: str, resuming: Resuming) -> None:
-        was = database.flow_of(run_id)
-        # A program may have written the row without a flow. The name of a flow that was given none
-        # is that of its start, which may be renamed.
-        if not was or was in resuming.names or resuming.rename.get(was) == self.flow_name:
-            return
-        raise OtherFlowError(
-            f"run {run_id!r} is of flow {was!r}, and this is flow {self.flow_name!r}; use the flow "
-            "that it is of or, if that was only renamed, say so: "
-            f"Flow(..., formerly=({was!r},)), or flow_was={was!r}",
-            run_id=run_id,
-            flow_name=was,
-        )
-
     def _resuming(
         self,
-        changes: Mapping[str, Any] | None,
-        rename: Mapping[str, str] | None,
-        types: Iterable[type],
-        aliases: Mapping[str, type] | None,
-        flow_was: str | None,
+        how: KnownKeywords,
+        changes: Mapping[str, Any] | None = None,
+        rename: Mapping[str, str] | None = None,
     ) -> Resuming:
+        aliases = how.get("aliases")
         check_aliases(aliases)
-        known = {**self.aliases, **(aliases or {})}
-        names = tuple(filter(None, (self.flow_name, *self.formerly, flow_was)))
-        return Resuming(changes or {}, rename or {}, types_of(types), known, names)
+        known, types = {**self.aliases, **(aliases or {})}, types_of(how.get("types", ()))
+        names = tuple(filter(None, (self.flow_name, *self.formerly, how.get("flow_was"))))
+        return Resuming(changes or {}, rename or {}, types, known, names)
 
-    def _recovering(
-        self,
-        types: Iterable[type],
-        aliases: Mapping[str, type] | None,
-        flow_was: str | None,
-    ) -> Resuming:
-        return replace(self._resuming(None, None, types, aliases, flow_was), recovering=True)
+    def _recovering(self, done: str, how: CarryKeywords) -> Resuming:
+        refuse_unknown(done, how, CarryKeywords.__annotations__)
+        return replace(self._resuming(how), recovering=True)
+
+    def _carried(self, run_id: str, limits: Limits | None, how: CarryKeywords) -> Execution[StateT]:
+        from pocoflow.db.due import Limits
+
+        resuming = replace(self._recovering("carried on", how), limits=limits or Limits())
+        return self._old(run_id, resuming, how.get("resources"))
 
     def _to_recover(self, resuming: Resuming) -> list[str]:
         names, database = dict.fromkeys(resuming.names), self.database
@@ -1237,29 +1106,17 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
     # -- the beginning of a run ---------------------------------------------------------------
 
-    def _new(
-        self,
-        given: StoreLike[StateT],
-        resume_from: NodeLike[Any] | None,
-        resources: Mapping[Any, object] | None,
-        named: RunKeywords,
-    ) -> Execution[StateT]:
+    def _new(self, given: StoreLike[StateT], how: RunKeywords) -> Execution[StateT]:
         refuse_while_importing(self)
-        name = RunName.of(named) if named else BY_ITSELF
-        if self.db_path is None and (named or self.record_emitted):
+        name = RunName.of_run(how) if how else BY_ITSELF
+        if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
-        start = partial(self._begin, given, resume_from, resources, name)
+        start = partial(self._begin, given, name, how)
         return Execution(start, self._home, shared=True, waits=name.if_busy == "wait")
 
     def _again(self, run_id: str, how: ResumeKeywords) -> Execution[StateT]:
         refuse_unknown("resumed", how, ResumeKeywords.__annotations__)
-        resuming = self._resuming(
-            how.get("changes"),
-            how.get("rename"),
-            how.get("types", ()),
-            how.get("aliases"),
-            how.get("flow_was"),
-        )
+        resuming = self._resuming(how, how.get("changes"), how.get("rename"))
         return self._old(run_id, resuming, how.get("resources"))
 
     def _old(
@@ -1270,24 +1127,19 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             partial(self._reopen, run_id, resuming, resources), self._home, shared=False
         )
 
-    def _begin(
-        self,
-        given: StoreLike[StateT],
-        resume_from: NodeLike[Any] | None,
-        resources: Mapping[Any, object] | None,
-        name: RunName,
-    ) -> Started:
-        graph = self.graph
-        objects, opens = self._resources(graph, resources)
+    def _begin(self, given: StoreLike[StateT], name: RunName, how: RunKeywords) -> Started:
+        graph, resume_from = self.graph, how.get("resume_from")
+        objects, opens = self._resources(graph, how.get("resources"))
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
-        if self.db_path is not None and (run_id is not None or name is not BY_ITSELF):
-            named = self._named(name, given, run_id)
-            if (joined := self._joined(name, named)) is not None:
+        if self.db_path is None or (run_id is None and name is BY_ITSELF):
+            store = open_store(given, self.schema, self.name)
+        else:
+            addressed = self._addressed()
+            named, joined = addressed.find(name, given, run_id)
+            if joined is not None:
                 return joined
-            if name.thread is not None:
-                named = self._in_thread(named)
-        store = self._first_store(given, named)
+            store = addressed.first_store(given, named)
         self._prove(graph, place, (), store, is_new=True)
         made, token = new_run_id(self.name)
         line = self._line(graph, place, (run_id or made, token), store, objects)
@@ -1301,13 +1153,24 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             try:
                 self._record(database, graph, line, named)
             except ThreadMovedError:
-                return self._begin(given, resume_from, resources, name)
+                return self._begin(given, name, how)
             except (ThreadBusyError, RunExistsError):
-                if (joined := self._joined(name, named)) is None:
+                if named is None or (joined := self._addressed().join(name, named)) is None:
                     raise
                 return joined
         self._share_budgets(database, line)
         return line, database
+
+    def _addressed(self) -> Addressed:
+        from pocoflow.flow.addressing import Addressed
+
+        names = (self.flow_name, *self.formerly)
+        return Addressed(self.database, names, self.schema, self.aliases)
+
+    def _recorder(self, database: WorkflowDB, run_id: str, store: Store[Any]) -> RunRecorder:
+        from pocoflow.db.recorder import RunRecorder
+
+        return RunRecorder(database, run_id, classes_of(store.schema, aliases=self.aliases))
 
     def _record(self, database: WorkflowDB, graph: Graph, line: Line, named: Named | None) -> None:
         """Put a new run on record.
@@ -1317,19 +1180,16 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             ThreadBusyError: A run of its thread is open.
             ThreadMovedError: One has completed since, so that it has to begin with another store.
         """
-        from pocoflow.db.recorder import RunRecorder
         from pocoflow.db.run_threads import UNNAMED
 
         store, context = line.store, line.context
-        classes = classes_of(store.schema, aliases=self.aliases)
-        recorder = line.ledger = RunRecorder(database, context.run_id, classes)
+        recorder = line.ledger = self._recorder(database, context.run_id, store)
         if self.record_emitted:
             recorder.record_emitted()
         described = self._fingerprint(graph)
         for text in self._proofs.remarks:
             recorder.remark(text)
-        leaf, path = first_of(line.start)
-        first = Address(path, leaf.name)
+        first = first_address(line.start)
         recorder.begin(store, self.flow_name, context.token, first, described, named or UNNAMED)
 
     @property
@@ -1357,57 +1217,6 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         shared = line.ledger.share_budgets(flows, *limits)
         line.budget = (*(line.budget or ()), *shared)
 
-    def _first_store(self, given: StoreLike[StateT], named: Named | None) -> Store[Any]:
-        """The store that a new run begins with."""
-        if named is None or named.thread is None:
-            return open_store(given, self.schema, self.name)
-        return self._next_store(given, named)
-
-    def _named(self, name: RunName, given: object, run_id: str | None) -> Named:
-        """What is put on record of how a run is addressed."""
-        from pocoflow.db.run_threads import Named
-
-        inputs = None if run_id is None else digest(given)
-        flows = (self.flow_name, *self.formerly)
-        return Named(name.labels, inputs, name.thread, flows, most_open=name.most_open)
-
-    def _in_thread(self, named: Named) -> Named:
-        """The same with the run of the thread that goes before."""
-        from pocoflow.db.run_threads import last_run
-
-        return replace(named, last=last_run(self.database.connection, named))
-
-    def _joined(self, name: RunName, named: Named | None) -> StoredRunHandle | None:
-        """A handle to the run that has the id already, if there is one and it may be joined."""
-        if named is None or not name.joins:
-            return None
-        from pocoflow.db.run_threads import is_started
-        from pocoflow.db.stored_handle import StoredRunHandle
-
-        run_id, database = name.run_id or "", self.database
-        if not is_started(database.connection, run_id, named):
-            return None
-        return StoredRunHandle(database, run_id, self._load)
-
-    def _load(self, run_id: str, step: int) -> Store[Any]:
-        """The store of a stored run after a step, under the schema of this flow."""
-        from pocoflow.flow.resume.migrated import under_schema
-
-        classes = classes_of(self.schema, aliases=self.aliases)
-        stored = self.database.load_store(run_id, step, classes)
-        return under_schema(run_id, stored, self.schema, {})
-
-    def _next_store(self, given: object, named: Named) -> Store[Any]:
-        """The store of the next run of a thread."""
-        from pocoflow.flow.resume.migrated import next_store
-
-        inputs = inputs_of(given, self.flow_name)
-        schema: object = self.schema
-        if schema is None and isinstance(given, BaseModel):
-            schema = type(given)
-        classes = classes_of(schema, aliases=self.aliases)
-        return next_store(self.database, named.last, schema, self.flow_name, inputs, classes)
-
     def _reopen(
         self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
     ) -> Begun:
@@ -1415,7 +1224,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
 
         graph = self.graph
         database = self._database_of(run_id)
-        self._refuse_other(database, run_id, resuming)
+        resuming.refuse_other(database, run_id)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         try:
             objects, opens = self._resources(graph, resources)
@@ -1592,22 +1401,3 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 opened.close()
                 return self._database
         return self._database
-
-
-@contextmanager
-def _noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]:
-    """Note how a run that is recovered ended, and let the others go on."""
-    from pocoflow.db.due import TakenError
-
-    try:
-        yield
-    except (TakenError, RunNotFoundError) as exc:
-        # The earlier ones took their time: others may have gone on with this one.
-        _log.info("run %r is left to others: %s", run_id, exc)
-    except RunPaused as exc:
-        outcomes[run_id] = exc
-    except Exception as exc:  # noqa: BLE001 - returned; the others go on
-        _log.warning("run %r could not be recovered: %s", run_id, exc)
-        outcomes[run_id] = exc
-    else:
-        outcomes[run_id] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.messages import closest, short
+from pocoflow.nodes.base import NodeLike
 from pocoflow.store.schema.models import definitions_of
 from pocoflow.store.store import Store
 
@@ -20,33 +21,33 @@ Busy = Literal["refuse", "wait"]
 Exists = Literal["refuse", "join"]
 
 
-class RunKeywords(TypedDict, total=False, closed=True):
-    """What every way to start a run takes to address it; :meth:`Flow.run` explains them."""
+class NameKeywords(TypedDict, total=False):
+    """What a run that is to start is addressed by; :meth:`Flow.run` explains it."""
 
     run_id: str | None
     thread: str | None
     labels: Mapping[str, str] | None
     if_exists: Exists
+
+
+class RunKeywords(NameKeywords, total=False, closed=True):
+    """What every way to start a run takes beside the store; :meth:`Flow.run` explains it."""
+
     if_busy: Busy
+    resume_from: NodeLike[Any] | None
+    resources: Mapping[Any, object] | None
 
 
-class SubmitKeywords(TypedDict, total=False, closed=True):
-    """What a submitted run is given beside its inputs; :meth:`Flow.submit` explains them."""
+class SubmitKeywords(NameKeywords, total=False, closed=True):
+    """What a submitted run is given beside its inputs; :meth:`Flow.submit` explains it."""
 
-    run_id: str | None
     at: datetime | None
     delay: float | timedelta | None
-    thread: str | None
-    labels: Mapping[str, str] | None
-    if_exists: Exists
     most_open: Mapping[str, int] | None
 
 
-class ForkKeywords(TypedDict, total=False, closed=True):
-    """What a fork takes to address it; :meth:`Flow.fork` explains them."""
-
-    new_id: str | None
-    labels: Mapping[str, str] | None
+_OF_THE_BEGINNING = {"resume_from", "resources"}
+"""What is said of a run that does not address it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +71,40 @@ class RunName:
     most_open: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: RunKeywords) -> Self:
-        """What was given by keywords.
+    def of_run(cls, given: RunKeywords) -> RunName:
+        """What was given by keywords for a run.
 
         Raises:
             TypeError: There is no such keyword.
             DefinitionError: A value makes no sense.
         """
-        others = ("store", "resume_from", "resources")
-        refuse_unknown("started", given, (*others, *RunKeywords.__annotations__))
+        refuse_unknown("started", given, ("store", *RunKeywords.__annotations__))
+        if given.keys() <= _OF_THE_BEGINNING:
+            return BY_ITSELF
+        busy = given.get("if_busy", "refuse")
+        _check_choice("if_busy", busy, get_args(Busy))
+        if busy == "wait" and given.get("thread") is None:
+            raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
+        return replace(cls._of(given), if_busy=busy)
+
+    @classmethod
+    def of_submitted(cls, given: SubmitKeywords) -> RunName:
+        """What was given by keywords for a run that is submitted; raises like :meth:`of_run`."""
+        refuse_unknown("submitted", given, ("inputs", *SubmitKeywords.__annotations__))
+        most_open = given_most(given.get("most_open"), given.get("labels"))
+        return replace(cls._of(given), most_open=most_open)
+
+    @classmethod
+    def _of(cls, given: NameKeywords) -> Self:
         run_id, thread = given.get("run_id"), given.get("thread")
         for what, name in (("run_id", run_id), ("thread", thread)):
             if name is not None:
                 check_name(f"{what}=", name)
-        labels = given_labels(given.get("labels"))
-        exists, busy = given.get("if_exists", "refuse"), given.get("if_busy", "refuse")
+        labels, exists = given_labels(given.get("labels")), given.get("if_exists", "refuse")
         _check_choice("if_exists", exists, get_args(Exists))
         if exists == "join" and run_id is None:
             raise DefinitionError("if_exists='join' joins the run of run_id=, so give one")
-        _check_choice("if_busy", busy, get_args(Busy))
-        if busy == "wait" and thread is None:
-            raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
-        return cls(run_id, thread, labels, exists == "join", busy)
-
-    @classmethod
-    def of_fork(cls, given: ForkKeywords) -> Self:
-        """What was given by keywords for a fork.
-
-        Raises:
-            TypeError: There is no such keyword.
-            DefinitionError: A value makes no sense.
-        """
-        others = ("run_id", "step", "changes", "types", "aliases", "flow_was")
-        refuse_unknown("forked", given, (*others, *ForkKeywords.__annotations__))
-        new_id = given.get("new_id")
-        if new_id is not None:
-            check_name("new_id=", new_id)
-        return cls(new_id, labels=given_labels(given.get("labels")))
+        return cls(run_id, thread, labels, exists == "join")
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.

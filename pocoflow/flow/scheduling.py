@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
+from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import later, utc_now
-from pocoflow.db.due import Occurrence, Scheduled
-from pocoflow.errors import DefinitionError, NotStorableError
+from pocoflow.db.due import Occurrence, Scheduled, TakenError, due_schedules
+from pocoflow.db.port import Transaction
+from pocoflow.errors import DatabaseError, DefinitionError, NotStorableError, RunExistsError
+from pocoflow.flow.naming import RunName
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.settings import is_time
 from pocoflow.store.store import Store
 from pocoflow.values import dumps
+
+_log = OwnLogger("flow")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -164,3 +170,41 @@ class Schedule:
     def run_id(self, flow_name: str, moment: datetime) -> str:
         """The id of the run of an occurrence."""
         return f"{flow_name}.{self.name}.{moment:%Y%m%dT%H%M%SZ}"
+
+
+Submit: TypeAlias = Callable[[Any, RunName, str, Callable[[Transaction], object]], str]
+"""What puts a run on record: its inputs, how it is addressed, when it is due, and what is written
+in the same transaction."""
+
+
+def submit_due(
+    database: WorkflowDB,
+    flow_name: str,
+    schedules: Mapping[str, Schedule],
+    submit: Submit,
+    refused: Callable[[str, Exception], object] | None,
+) -> list[str]:
+    """Submit what is due of some schedules of a flow; see :meth:`Flow.submit_due`."""
+    made: list[str] = []
+    for stored in due_schedules(database, flow_name):
+        schedule = schedules.get(stored.name)
+        if schedule is None or not schedule.is_it(stored):
+            continue  # of other code, whose workers see to it, or left alone
+        try:
+            for moment, occurrence in schedule.due(stored):
+                name = RunName(schedule.run_id(flow_name, moment), labels=schedule.labels)
+                try:
+                    made.append(submit(schedule.inputs, name, moment.isoformat(), occurrence.take))
+                except RunExistsError as exc:
+                    _log.warning("schedule %r: %s", schedule.name, exc)
+                    with database.writing() as raw:
+                        occurrence.take(raw)
+        except TakenError as exc:
+            _log.debug("%s", exc)
+        except DatabaseError:
+            raise
+        except Exception as exc:
+            if refused is None:
+                raise
+            refused(schedule.name, exc)
+    return made

@@ -1,93 +1,18 @@
-"""What a run begins or goes on with: what its caller says, its store, its JSON checkpoints."""
+"""What a run begins with: its id, its store, its JSON checkpoints."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pydantic import BaseModel
-from typing_extensions import TypedDict
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import is_redefined, short
 from pocoflow.store.store import Store
-
-if TYPE_CHECKING:
-    from pocoflow.db.due import Limits
-
-
-class CarryKeywords(TypedDict, total=False):
-    """What whoever goes on with a stored run may say; :meth:`Flow.resume` explains them."""
-
-    types: Iterable[type]
-    aliases: Mapping[str, type] | None
-    flow_was: str | None
-    resources: Mapping[Any, object] | None
-
-
-class ResumeKeywords(TypedDict, total=False, closed=True):
-    """What every way to resume a run takes; :meth:`Flow.resume` explains them."""
-
-    changes: Mapping[str, Any] | None
-    rename: Mapping[str, str] | None
-    types: Iterable[type]
-    aliases: Mapping[str, type] | None
-    flow_was: str | None
-    resources: Mapping[Any, object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Resuming:
-    """What whoever resumes or forks a stored run says of it.
-
-    Attributes:
-        changes: Values to set first.
-        rename: New names of nodes, by those that they had.
-        types: Classes of stored values.
-        aliases: Classes that have other names now, by those that are on record.
-        names: All names that the flow has and had.
-        recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
-            to recover.
-        limits: Those of the worker that takes it.
-    """
-
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    rename: Mapping[str, str] = field(default_factory=dict)
-    types: tuple[object, ...] = ()
-    aliases: Mapping[str, type] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
-    recovering: bool = False
-    limits: Limits | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resumable:
-    """Whether a stored run can go on, and what would change; it is true if it can.
-
-    Attributes:
-        run_id: The run.
-        node: The node where it would go on, with the flows around it; ``""`` if its code or its
-            record does not let it.
-        step: The number of its step.
-        changed: What has changed in the flow since the run was stored.
-        refusal: Why it cannot; what resuming it would raise.
-        unsaved: The keys whose values were not saved, or cannot be read: a node that reads one
-            fails, unless ``changes=`` sets it.
-    """
-
-    run_id: str
-    node: str = ""
-    step: int = -1
-    changed: tuple[str, ...] = ()
-    refusal: Exception | None = None
-    unsaved: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.refusal is None
 
 
 def new_run_id(flow_name: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from pocoflow.address import Address
 from pocoflow.graph.graph import GraphCatch, GraphNode
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
 
@@ -86,6 +87,12 @@ def first_of(place: GraphNode) -> tuple[GraphNode, tuple[str, ...]]:
     """The node where work begins: itself, or the start of the flow that it is; and the path."""
     stand = enter(place)
     return stand.place or place, tuple(frame.name for frame in stand.frames)
+
+
+def first_address(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Address:
+    """Where work begins, under the flows around a node; as it is put on record."""
+    first, path = first_of(place)
+    return Address((*(one.name for one in frames), *path), first.name)
 
 
 def follow(

@@ -15,13 +15,13 @@ from typing import (
     overload,
 )
 
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, Unpack
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest
 from pocoflow.nodes.function import EachNode, FunctionNode, function_node
 from pocoflow.nodes.question import Question
-from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS, RetryOn, Where
+from pocoflow.nodes.settings import ITEM_SETTINGS, ItemSettings, StepSettings, Where
 from pocoflow.nodes.signature import read_signature
 
 P = ParamSpec("P")
@@ -32,8 +32,25 @@ SomeT = TypeVarTuple("SomeT")
 
 Default: TypeAlias = Literal["default"]
 
-_OF_FUNCTIONS = ("writes", "actions", "each", "name", "supplied")
-_SETTINGS = (*_OF_FUNCTIONS, *STEP_SETTINGS, "executor", *ITEM_SETTINGS)
+
+class SomeSettings(StepSettings, total=False):
+    """What the node of any function may be set to; :func:`node` explains it."""
+
+    name: str | None
+    supplied: Iterable[str]
+    executor: Where
+
+
+# Closed, as not every type checker refuses a misspelt name otherwise.
+class FunctionSettings(SomeSettings, total=False, closed=True):
+    """What the node of a function may be set to."""
+
+
+class EachSettings(SomeSettings, ItemSettings, total=False, closed=True):
+    """What the node of a function that works on items may be set to."""
+
+
+_SETTINGS = ("writes", "actions", "each", *EachSettings.__annotations__)
 
 
 class Writes(Protocol[WrittenT]):
@@ -183,103 +200,24 @@ def node(
 def node(
     function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
 ) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
-# Spelled out: not every type checker refuses a misspelt name in `**settings: Unpack[...]`.
 @overload
 def node(
-    *,
-    each: Iterable[ItemT],
-    writes: list[WrittenT],
-    concurrency: int = 1,
-    on_error: Literal["stop", "collect"] = "stop",
-    name: str | None = None,
-    supplied: Iterable[str] = (),
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-    executor: Where = None,
+    *, each: Iterable[ItemT], writes: list[WrittenT], **settings: Unpack[EachSettings]
 ) -> WritesEach[ItemT, WrittenT]: ...
 @overload
-def node(
-    *,
-    each: Iterable[ItemT],
-    concurrency: int = 1,
-    on_error: Literal["stop", "collect"] = "stop",
-    name: str | None = None,
-    supplied: Iterable[str] = (),
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-    executor: Where = None,
-) -> ForEach[ItemT]: ...
+def node(*, each: Iterable[ItemT], **settings: Unpack[EachSettings]) -> ForEach[ItemT]: ...
 @overload
 def node(
-    *,
-    writes: tuple[*SomeT],
-    actions: Literal[True],
-    name: str | None = None,
-    supplied: Iterable[str] = (),
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-    executor: Where = None,
+    *, writes: tuple[*SomeT], actions: Literal[True], **settings: Unpack[FunctionSettings]
 ) -> WritesSomeAndRoutes[*SomeT]: ...
 @overload
 def node(
-    *,
-    writes: WrittenT,
-    actions: Literal[True],
-    name: str | None = None,
-    supplied: Iterable[str] = (),
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-    executor: Where = None,
+    *, writes: WrittenT, actions: Literal[True], **settings: Unpack[FunctionSettings]
 ) -> WritesAndRoutes[WrittenT]: ...
 @overload
-def node(
-    *,
-    writes: WrittenT,
-    name: str | None = None,
-    supplied: Iterable[str] = (),
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-    executor: Where = None,
-) -> Writes[WrittenT]: ...
+def node(*, writes: WrittenT, **settings: Unpack[FunctionSettings]) -> Writes[WrittenT]: ...
 @overload
-def node(
-    *,
-    name: str | None = None,
-    supplied: Iterable[str] = (),
-    max_retries: int = 1,
-    retry_delay: float = 0.0,
-    backoff: float = 1.0,
-    jitter: float = 0.0,
-    retry_on: RetryOn = Exception,
-    timeout: float | None = None,
-    journal: bool = True,
-    executor: Where = None,
-) -> Routes: ...
+def node(**settings: Unpack[FunctionSettings]) -> Routes: ...
 def node(function: Any = None, /, **settings: Any) -> Any:
     """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
 

@@ -10,6 +10,8 @@ from threading import TIMEOUT_MAX
 from types import MethodType
 from typing import Any, Literal, TypeAlias, cast
 
+from typing_extensions import TypedDict
+
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, Retry
 from pocoflow.messages import short
@@ -26,19 +28,28 @@ Where: TypeAlias = GivesExecutor | Literal["here"] | None
 """Where ``exec`` is called: by an executor, ``"here"`` in the process of the run, or as the flow
 says."""
 
-STEP_SETTINGS = (
-    "max_retries",
-    "retry_delay",
-    "backoff",
-    "jitter",
-    "retry_on",
-    "timeout",
-    "journal",
-)
-"""What a node may be set to, and a flow may not."""
 
-ITEM_SETTINGS = ("concurrency", "on_error")
-"""What a node that works on items may be set to, too."""
+class StepSettings(TypedDict, total=False):
+    """What a node may be set to because it is one step; :class:`Node` explains it."""
+
+    max_retries: int
+    retry_delay: float
+    backoff: float
+    jitter: float
+    retry_on: RetryOn
+    timeout: float | None
+    journal: bool
+
+
+class ItemSettings(TypedDict, total=False):
+    """What a node that works on items may be set to, too; :class:`BatchNode` explains it."""
+
+    concurrency: int
+    on_error: Literal["stop", "collect"]
+
+
+STEP_SETTINGS = tuple(StepSettings.__annotations__)
+ITEM_SETTINGS = tuple(ItemSettings.__annotations__)
 
 
 def check_settings(node: Any) -> None:

@@ -126,7 +126,7 @@ flow.run("document")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-ty
 flow.run([article])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run({1: 2})  # type: ignore[dict-item]  # ty: ignore[invalid-argument-type]
 flow.run(document="...")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
-flow.run(article, summarise)  # type: ignore[call-arg]  # ty: ignore[too-many-positional-arguments]
+flow.run(article, summarise)  # type: ignore[call-arg, arg-type]  # ty: ignore[too-many-positional-arguments]
 flow.run(article, resume_from=Summarise)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run(article, resume_from="Summarise")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 flow.run(article, resume_from=Flow)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

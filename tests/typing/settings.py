@@ -4,8 +4,18 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import assert_type
 
-from pocoflow import Flow, Node, node
+from pydantic import BaseModel
+
+from pocoflow import Flow, Node, fields, node
 from pocoflow.nodes.settings import RetryOn, Where
+
+
+class Form(BaseModel):
+    text: str
+    texts: list[str]
+
+
+F = fields(Form)
 
 
 def is_transient(exc: Exception) -> bool:
@@ -148,3 +158,21 @@ Patient(name=5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 Patient(max_retries=3)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
 WithModel()  # type: ignore[call-arg]  # ty: ignore[missing-argument]
 WithModel(model=5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
+@node(max_retrys=3)  # type: ignore[call-overload, untyped-decorator]  # ty: ignore[no-matching-overload]
+def misspelt(text: str) -> None: ...
+
+
+@node(writes=F.text, timeout="2s")  # type: ignore[call-overload, untyped-decorator]  # ty: ignore[invalid-argument-type]
+def wrong_type(text: str) -> str:
+    return text
+
+
+@node(writes=F.text, concurrency=2)  # type: ignore[call-overload, untyped-decorator]  # ty: ignore[no-matching-overload]
+def not_of_items(text: str) -> str:
+    return text
+
+
+@node(each=F.texts, concurency=2)  # type: ignore[call-overload, untyped-decorator]  # ty: ignore[no-matching-overload]
+def misspelt_of_items(text: str) -> None: ...

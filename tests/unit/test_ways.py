@@ -13,7 +13,7 @@ import pytest
 
 from pocoflow import Flow, Node, Parallel, RunCancelled, Store, WorkflowDB
 from pocoflow.errors import DefinitionError, OtherFlowError, ResumeError, RunNotFoundError
-from pocoflow.flow.starting import Resumable
+from pocoflow.flow.resuming import Resumable
 
 
 class Count(Node):

@@ -6,19 +6,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from pocoflow.address import Address
+from pocoflow.address import check_name
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
 from pocoflow.db.run_threads import Named
 from pocoflow.errors import MissingInputError, ResumeError, RunError, RunNotFoundError
-from pocoflow.flow.naming import RunName
+from pocoflow.flow.naming import given_labels
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
 from pocoflow.flow.resume.relocation import Places, giving
-from pocoflow.flow.starting import Resumable, Resuming, new_run_id
+from pocoflow.flow.resuming import ForkKeywords, Resumable, Resuming
+from pocoflow.flow.starting import new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
 from pocoflow.graph.graph import Graph, GraphNode
-from pocoflow.graph.routing import first_of
+from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import is_same_field
@@ -77,7 +78,10 @@ class StoredRun:
             self.recorder.refuse_now(self._resuming.names)
         except RunError as exc:
             refusal = exc
-        node, unsaved = _place(nodes).text, tuple(map(str, self.store.unsaved))
+        node, unsaved = (
+            first_address(nodes[-1], nodes[:-1]).text,
+            tuple(map(str, self.store.unsaved)),
+        )
         changed = tuple(places.changed)
         return Resumable(self._run_id, node, found.steps, changed, refusal, unsaved)
 
@@ -110,7 +114,7 @@ class StoredRun:
                 raise
             settled = self._usable(recorder.settle(claimed))
             found = self._line(places, settled, nodes)
-            node = _place(nodes)
+            node = first_address(nodes[-1], nodes[:-1])
             # What prep has changed is no part of the checkpoint yet.
             amended = [] if found.prepared else _defined_anew(stored, self.store, changes)
             renamed = places.renamed if resuming.rename else None
@@ -160,12 +164,6 @@ class StoredRun:
         return reader.line(found, nodes, 0, self._classes, places.definitions)
 
 
-def _place(nodes: list[GraphNode]) -> Address:
-    """Where the next step is: inside of the last of these, and of the flows before it."""
-    first, path = first_of(nodes[-1])
-    return Address((*(one.name for one in nodes[:-1]), *path), first.name)
-
-
 def _defined_anew(before: Store[Any], now: Store[Any], changes: Mapping[str, Any]) -> list[str]:
     """The fields that had another definition when their stored values were accepted."""
     old, new = before.definitions, now.definitions
@@ -181,7 +179,7 @@ def fork_run(
     run_id: str,
     step: int | None,
     schema: object,
-    name: RunName,
+    given: ForkKeywords,
     resuming: Resuming,
 ) -> str:
     """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
@@ -192,6 +190,9 @@ def fork_run(
         CheckpointNotFoundError: It has no checkpoint of that step.
         ResumeError: No node comes after that step.
     """
+    new_id, labels = given.get("new_id"), given_labels(given.get("labels"))
+    if new_id is not None:
+        check_name("new_id=", new_id)
     parent = RunRecorder(database, run_id).unfinished(step)
     last = parent.steps - 1
     if not parent.names and database.get_graph(run_id) is None:
@@ -214,8 +215,8 @@ def fork_run(
         graph = {**graph, "schema": fields_of(schema)}
     flow_name = resuming.names[0]
     made, token = new_run_id(flow_name)
-    new_id = name.run_id or made
-    given = {
+    new_id = new_id or made
+    row = {
         "flow_name": flow_name,
         "status": "queued",
         "current_node": parent.names[-1],
@@ -224,8 +225,7 @@ def fork_run(
         "parent_step": last,
     }
     text = None if graph is None else json.dumps(graph, sort_keys=True)
-    named = Named(labels=name.labels)
-    RunRecorder(database, new_id, classes).create(store, given, parent, text, named)
+    RunRecorder(database, new_id, classes).create(store, row, parent, text, Named(labels=labels))
     return new_id
 
 

@@ -1,0 +1,144 @@
+"""What whoever goes on with stored runs says of them, and is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
+
+from pocoflow.errors import OtherFlowError, RunNotFoundError, RunPaused
+from pocoflow.logging import OwnLogger
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+    from pocoflow.db.due import Limits
+
+_log = OwnLogger("flow")
+
+
+class KnownKeywords(TypedDict, total=False):
+    """What reading a stored run may need to know; :meth:`Flow.resume` explains it."""
+
+    types: Iterable[type]
+    aliases: Mapping[str, type] | None
+    flow_was: str | None
+
+
+class ChangeKeywords(KnownKeywords, total=False, closed=True):
+    """What is changed in a stored run; :meth:`Flow.resume` explains it."""
+
+    changes: Mapping[str, Any] | None
+    rename: Mapping[str, str] | None
+
+
+class ResumeKeywords(KnownKeywords, total=False, closed=True):
+    """What every way to resume a run takes; :meth:`Flow.resume` explains it."""
+
+    changes: Mapping[str, Any] | None
+    rename: Mapping[str, str] | None
+    resources: Mapping[Any, object] | None
+
+
+class CarryKeywords(KnownKeywords, total=False, closed=True):
+    """What whoever goes on with runs as they are may say; :meth:`Flow.resume` explains it."""
+
+    resources: Mapping[Any, object] | None
+
+
+class ForkKeywords(KnownKeywords, total=False, closed=True):
+    """What a fork takes; :meth:`Flow.fork` explains it."""
+
+    new_id: str | None
+    labels: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """What whoever resumes or forks a stored run says of it.
+
+    Attributes:
+        changes: Values to set first.
+        rename: New names of nodes, by those that they had.
+        types: Classes of stored values.
+        aliases: Classes that have other names now, by those that are on record.
+        names: All names that the flow has and had, that of now first.
+        recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
+            to recover.
+        limits: Those of the worker that takes it.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+    types: tuple[object, ...] = ()
+    aliases: Mapping[str, type] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    recovering: bool = False
+    limits: Limits | None = None
+
+    def refuse_other(self, database: WorkflowDB, run_id: str) -> None:
+        """Refuse a run that is of another flow, by the name on its record.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is of another flow.
+        """
+        was, now = database.flow_of(run_id), self.names[0]
+        # A program may have written the row without a flow. The name of a flow that was given none
+        # is that of its start, which may be renamed.
+        if not was or was in self.names or self.rename.get(was) == now:
+            return
+        raise OtherFlowError(
+            f"run {run_id!r} is of flow {was!r}, and this is flow {now!r}; use the flow that it is "
+            f"of or, if that was only renamed, say so: Flow(..., formerly=({was!r},)), or "
+            f"flow_was={was!r}",
+            run_id=run_id,
+            flow_name=was,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """Whether a stored run can go on, and what would change; it is true if it can.
+
+    Attributes:
+        run_id: The run.
+        node: The node where it would go on, with the flows around it; ``""`` if its code or its
+            record does not let it.
+        step: The number of its step.
+        changed: What has changed in the flow since the run was stored.
+        refusal: Why it cannot; what resuming it would raise.
+        unsaved: The keys whose values were not saved, or cannot be read: a node that reads one
+            fails, unless ``changes=`` sets it.
+    """
+
+    run_id: str
+    node: str = ""
+    step: int = -1
+    changed: tuple[str, ...] = ()
+    refusal: Exception | None = None
+    unsaved: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.refusal is None
+
+
+@contextmanager
+def noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]:
+    """Note how a run that is recovered ended, and let the others go on."""
+    from pocoflow.db.due import TakenError
+
+    try:
+        yield
+    except (TakenError, RunNotFoundError) as exc:
+        # The earlier ones took their time: others may have gone on with this one.
+        _log.info("run %r is left to others: %s", run_id, exc)
+    except RunPaused as exc:
+        outcomes[run_id] = exc
+    except Exception as exc:  # noqa: BLE001 - returned; the others go on
+        _log.warning("run %r could not be recovered: %s", run_id, exc)
+        outcomes[run_id] = exc
+    else:
+        outcomes[run_id] = None
