@@ -7,6 +7,7 @@ start, which is most of the time of a command.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -26,7 +27,11 @@ DEADLINE = 300
 
 
 def execute(
-    *arguments: str, folder: Path, typed: str = "", environment: Mapping[str, str] | None = None
+    *arguments: str,
+    folder: Path,
+    typed: str = "",
+    environment: Mapping[str, str] | None = None,
+    joined: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python`` with warnings as errors, and wait for its end.
 
@@ -35,9 +40,10 @@ def execute(
         folder: The current folder.
         typed: What stands in its standard input.
         environment: What is added to that of this process.
+        joined: Whether what it writes to standard error is in its output.
     """
     with tempfile.TemporaryDirectory() as name:
-        files = [Path(name, which) for which in ("in", "out", "error")]
+        files = [Path(name, which) for which in ("in", "out", "out" if joined else "error")]
         files[0].write_text(typed, encoding="utf-8")
         asked = {
             "arguments": arguments,
@@ -46,20 +52,27 @@ def execute(
             "files": [os.fspath(file) for file in files],
         }
         code = _ask(_server(os.getpid(), threading.get_ident()), asked)
-        said = (file.read_text(encoding="utf-8") for file in files[1:])
-        return subprocess.CompletedProcess(arguments, code, *said)
+        output, errors = (file.read_text(encoding="utf-8") for file in files[1:])
+        return subprocess.CompletedProcess(arguments, code, output, "" if joined else errors)
 
 
 @cache
 def _server(pid: int, thread: int) -> subprocess.Popen[str]:
     """The process that forks, of a thread of the tests; it ends when their process does."""
-    return subprocess.Popen(
+    server = subprocess.Popen(
         [sys.executable, "-X", "utf8", "-W", "error", "-m", "tests.commands"],
         cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+    atexit.register(_end, server, pid)
+    return server
+
+
+def _end(server: subprocess.Popen[str], pid: int) -> None:
+    if pid == os.getpid():
+        server.communicate()
 
 
 def _ask(server: subprocess.Popen[str], asked: dict[str, Any]) -> int:
@@ -88,7 +101,7 @@ def _become(asked: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     for number, file in enumerate(asked["files"]):
-        opened = os.open(file, os.O_RDWR | os.O_CREAT)
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open to the end

@@ -18,7 +18,6 @@ import io
 import os
 import re
 import shlex
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from sybil.parsers.abstract.lexers import LexerCollection
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, FencedCodeBlockLexer
 
 from pocoflow.logging import disable_logging
+from tests import commands
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -123,15 +123,12 @@ def execute(command: str) -> tuple[str, int]:
         "pocoflow": ["-m", "pocoflow"],
         "mypy": ["-m", "mypy", "--follow-imports=silent"],
     }
-    done = subprocess.run(
-        [sys.executable, *programs[program], *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        env={
-            **os.environ,
+    done = commands.execute(
+        *programs[program],
+        *arguments,
+        folder=Path.cwd(),
+        joined=True,
+        environment={
             "COLUMNS": "100",
             "MYPYPATH": os.pathsep.join([str(ROOT), str(ROOT / "stubs")]),
             "NO_COLOR": "1",
@@ -143,11 +140,18 @@ def execute(command: str) -> tuple[str, int]:
     return done.stdout, done.returncode
 
 
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy knows of the library when a page has asked it."""
+    return tmp_path_factory.mktemp("mypy")
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_example_runs_as_printed(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, tmp_path: Path, checked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a page shows is what happens: its code runs, and prints what the page says."""
+    monkeypatch.setenv("MYPY_CACHE_DIR", str(checked))
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     monkeypatch.chdir(tmp_path)
