@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import unittest
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # ``pytest --hypothesis-profile=long`` tries thousands where a whole test run tries some.
 _HOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
+_HERE = Path(__file__).parent
+_LONG_FIRST = {"durability": -4, "browser": -3, "integration": -2, "acceptance": -1, "unit": 1}
+
 settings.register_profile("long", _HOW, max_examples=2000)
 settings.register_profile("short", _HOW, max_examples=25)
 settings.load_profile("short")
@@ -30,6 +34,14 @@ def server() -> Iterator[Server]:
         pytest.skip("there is no PostgreSQL server here (Debian: apt-get install postgresql)")
     with running() as one:
         yield one
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose modules take long, so that at the end no process has only one.
+
+    What is left then are the many short modules of the unit tests.
+    """
+    items.sort(key=lambda item: _LONG_FIRST.get(item.path.relative_to(_HERE).parts[0], 0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,23 +15,18 @@ import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.cli import COMMANDS, main
 from pocoflow.cli.output import duration, printable
+from tests import commands
 
 CLEAR = "\x1b[2J"
 
 
 def pocoflow_command(
-    *arguments: str, folder: Path, **settings: Any
+    *arguments: str, folder: Path, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run ``pocoflow`` in a folder."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pocoflow", *arguments],
-        cwd=folder,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"},
-        **settings,
+    about = {"PYTHONUTF8": "1", "COLUMNS": "100", "NO_COLOR": "1"}
+    return commands.execute(
+        *("-m", "pocoflow", *arguments), folder=folder, typed=typed, environment=about
     )
 
 

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from pocoflow.events import Emitted
+from tests import commands
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 APPLICATION = Path(__file__).parents[1] / "browser" / "test_letters.py"
@@ -30,15 +31,7 @@ PAGE = EXAMPLES.parent / "docs" / "how-to" / "migrate-from-pocketflow.md"
 
 def run(name: str, *arguments: str, folder: Path, typed: str = "") -> str:
     """What an example prints, started in an empty folder, of what is typed into it."""
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-W", "error", str(EXAMPLES / name), *arguments],
-        cwd=folder,
-        input=typed,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
+    done = commands.execute(str(EXAMPLES / name), *arguments, folder=folder, typed=typed)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -292,15 +285,7 @@ def test_chat_memory_recalls_what_has_left_the_window(tmp_path: Path) -> None:
 
 def command(*words: str, folder: Path, typed: str = "", code: int = 0) -> str:
     """What ``pocoflow`` prints in a folder, of what is typed into it."""
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-W", "error", "-m", "pocoflow", *words],
-        cwd=folder,
-        input=typed,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
+    done = commands.execute("-m", "pocoflow", *words, folder=folder, typed=typed)
     assert (done.returncode, done.stderr) == (code, "")
     return done.stdout
 

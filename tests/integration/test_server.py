@@ -37,6 +37,7 @@ from pocoflow.errors import (
 )
 from pocoflow.events import FlowEnded, NodeEnded
 from pocoflow.views.targets import page_arguments
+from tests import commands
 from tests.durability.outages import Cut, ImpossibleError
 from tests.integration.programs import Act, three
 from tests.rows import row_of
@@ -637,13 +638,7 @@ def test_what_names_no_database_is_refused_and_not_shown(
         with pytest.raises(DefinitionError, match="postgresql://user@host:port/database") as caught:
             act()
         assert "s3cret" not in "".join(traceback.format_exception_only(caught.value))
-    ran = subprocess.run(
-        [sys.executable, "-m", "pocoflow", "runs", "list", "--db", str(name)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    ran = commands.execute("-m", "pocoflow", "runs", "list", "--db", str(name), folder=tmp_path)
     assert ran.returncode == 2
     assert "postgresql://user@host" in ran.stderr
     assert "s3cret" not in ran.stderr + ran.stdout

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-import pocoflow
 from pocoflow import WorkflowDB
 from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 from pocoflow.ui.steps import Walk
+from tests import commands
 from tests.rows import run_row
 
 # The program of somebody who uses the library; FAIL says where it fails.
@@ -84,19 +84,7 @@ def folder(tmp_path: Path) -> Path:
 
 def python(folder: Path, code: str, fail: str = "") -> subprocess.CompletedProcess[str]:
     """Run code in the folder, as who pastes it does."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=folder,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        env={
-            **os.environ,
-            "FAIL": fail,
-            "PYTHONPATH": str(Path(pocoflow.__file__).parents[1]),
-        },
-    )
+    return commands.execute("-c", code, folder=folder, environment={"FAIL": fail})
 
 
 def view_of(folder: Path, run_id: str | None = None) -> RunView:
