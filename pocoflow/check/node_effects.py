@@ -221,6 +221,7 @@ class Effects:
         return Exit(None, own.union(self.writes), own, self.writes_more, seen)
 
 
+NOTHING = Effects()
 UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from types import NoneType
 from typing import Any, TypedDict, Unpack
 
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
-from pocoflow.check.node_effects import UNKNOWN, Effects, Exit, Place, Places, place_at
+from pocoflow.check.node_effects import NOTHING, UNKNOWN, Effects, Exit, Place, Places, place_at
 from pocoflow.check.schemas import Fields
 from pocoflow.check.store_use import Around, read_source
 from pocoflow.check.unseen import lets_through
@@ -327,11 +328,16 @@ class Subject:
             return found
         return self._read(kind, {name: own[name] for name in sorted(found.used) if name in own})
 
-    def _read(self, kind: type, own: Mapping[str, Any]) -> Effects:
-        facts = [(name, one if type(one) is str else id(one)) for name, one in own.items()]
-        key = (kind, *facts)
+    def _read(self, kind: Any, own: Mapping[str, Any]) -> Effects:
+        attributes = self.fields.attributes
+        if all(map(is_constant, own.values())):
+            constants = tuple((name, type(one), one) for name, one in own.items())
+            found = _of_class(kind, constants, attributes, kind.prep, kind.post)
+            if found.is_current:  # else a constant of a module has been set anew
+                return found
+        key = (kind, *((name, id(one)) for name, one in own.items()))
         if key not in self._classes:
-            self._classes[key] = _of_phases(kind, own, self.fields.attributes)
+            self._classes[key] = _of_phases(kind, own, attributes)
         return self._classes[key]
 
     def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
@@ -409,6 +415,11 @@ def _is_typed(kind: type) -> bool:
     )
 
 
+def is_constant(value: object) -> bool:
+    """Whether a value that a node has of its own is equal to another one only if it is alike."""
+    return type(value) in (str, int, float, bool, NoneType)
+
+
 def _is_patched(node: Node[Any, Any, Any]) -> bool:
     """Whether a phase was set on the node itself, so that its class does not tell."""
     own = getattr(node, "__dict__", {})
@@ -436,12 +447,18 @@ def _plain(needs: Places, looks: Places, writes: Places) -> Effects:
     )
 
 
+@lru_cache(maxsize=4096)
+def _of_class(
+    kind: type, own: tuple[tuple[str, type, object], ...], attributes: frozenset[str], *_: object
+) -> Effects:
+    """The same for all nodes of a class; the other arguments are what its phases are now."""
+    return _of_phases(kind, {name: one for name, _, one in own}, attributes)
+
+
 def _of_phases(kind: type, own: Mapping[str, Any], attributes: frozenset[str]) -> Effects:
     """What the phases of a class do, from their source."""
     phases = [_as_defined(kind, one) for one in ("prep", "post") if overrides(kind, one)]
-    if not phases:
-        return Effects()
-    return read_source(*phases, kind=kind, own=own, attributes=attributes)
+    return read_source(*phases, kind=kind, own=own, attributes=attributes) if phases else NOTHING
 
 
 def _as_defined(kind: type, name: str) -> Any:
