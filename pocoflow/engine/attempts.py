@@ -28,7 +28,7 @@ def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[
     repeats = _repeats(place)
     if repeats and not place.is_batch:
         run.given = (run.step, given)
-    if run.wraps and (middleware := middleware_of(run).attempts):
+    if run.plan.graph.wraps and (middleware := middleware_of(run).attempts):
         context = current.get()
         which = (context.path, context.step, context.attempt, context.item)
         # What the middleware changes in place is of this attempt, too.
@@ -48,7 +48,8 @@ def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator
     It works on a copy where something may follow that has to begin with the same: another attempt,
     the fallback, or whatever else the run does while an attempt that was given up goes on.
     """
-    if run.executors is not None and (gives := run.executors.of(place)) is not None:
+    executors = run.plan.executors
+    if executors is not None and (gives := executors.of(place)) is not None:
         from pocoflow.engine.away import call_away
 
         return call_away(run, place, given, gives, inline)

@@ -30,7 +30,7 @@ def call_away(
 
     What the node has emitted, logged, called and spent is taken over whatever came of it.
     """
-    executors, context = run.executors, current.get()
+    executors, context = run.plan.executors, current.get()
     assert executors is not None  # one of them gave this
     told = None if context.emitter is None else Told(context)
     try:
@@ -69,13 +69,13 @@ def _given(run: Line, context: RunContext) -> dict[Any, object]:
 def _letter(
     run: Line, place: GraphNode, context: RunContext, told: Told | None, gives: GivesExecutor
 ) -> Letter:
-    executors, names = run.executors, (*context.path, place.name)
+    executors, names = run.plan.executors, (*context.path, place.name)
     assert executors is not None
     made = run.calls is not None and run.calls[0] == run.step
     calls = run.calls_of(context) if made or run.unfinished is not None else None
     limits = None
     if run.budget is not None:
-        limits = Limits.of(run.budget, run.node_budgets.get(id(place.node), NO_AMOUNTS))
+        limits = Limits.of(run.budget, run.plan.node_budgets.get(id(place.node), NO_AMOUNTS))
     sums = run.account.rows(names) if run.has_spent else ()
     reference, state = executors.reference(place)
     return Letter(
@@ -159,7 +159,7 @@ def _take_over(
         if error is not None:
             calls.note(error, reply)
     remarks = [*reply.remarks]
-    if reply.has_other_code and run.executors is not None:
-        remarks += run.executors.other_code(context.run_id, place)
+    if reply.has_other_code and run.plan.executors is not None:
+        remarks += run.plan.executors.other_code(context.run_id, place)
     for text in remarks:
         run.remark(text)

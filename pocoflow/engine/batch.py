@@ -50,7 +50,7 @@ class _Batch:
         self.digests: Iterator[str] = iter(())
         self.results: list[Any] = []
         self.stop = Cancellation()
-        executors = run.executors
+        executors = run.plan.executors
         is_away = executors is not None and executors.of(place) is not None
         # A thread that waits for an executor costs less than a task, if there are not too many.
         self.on_loop = place.exec_async if not is_away else run.on_loop or node.concurrency > 64

@@ -150,7 +150,7 @@ class _Fork:
             store=store,
             start=places[-1],
             frames=list(places[:-1]),
-            max_steps=run.max_steps,
+            plan=run.plan,
             strict=run.strict or graph.is_strict,
             inline=run.inline and not self.tasks,
             on_loop=run.on_loop or self.tasks,
@@ -161,17 +161,14 @@ class _Fork:
             unfinished=saved,
             parent=run,
             prefix=prefix,
-            wraps=run.wraps,
             budget=run.budget,
-            node_budgets=run.node_budgets,
-            executors=run.executors,
         )
         if run.budget is not None:
             line = 0 if saved is None else saved.line
             inner.past = {*run.past, *run.account.past.get(line, ())}
         if graph.is_limited:
             inner.taken = Taken(len(prefix), () if saved is None else saved.taken)
-        if run.wraps:
+        if run.plan.graph.wraps:
             inner.middleware = graph.middleware.within(middleware_of(run))
         if context.emitter is not None:
             context.emitter = inner.emit

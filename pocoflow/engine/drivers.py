@@ -64,14 +64,14 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
     Raises:
         BaseException: Whatever ended the run.
     """
-    companion = Companion(context.group, apart or on_shared_loop())
+    line, companion = _line_of(context), Companion(context.group, apart or on_shared_loop())
     timer, cancellation = None, context.cancellation
     try:
         if cancellation.deadline is not None:
             timer = threading.Timer(cancellation.deadline, cancellation.expire)
             timer.daemon = True
             timer.start()
-        _drive_here(steps, _ThreadDriver(companion, _line_of(context)))
+        _drive_here(steps, companion, line)
     finally:
         if timer is not None:
             timer.cancel()
@@ -99,11 +99,15 @@ def _line_of(context: RunContext) -> Context:
     return line
 
 
-def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
+def _drive_here(steps: Steps, companion: Companion, line: Context) -> None:
     raised: BaseException | None = None
-    nest = Nest(steps)
+    driver: _ThreadDriver | None = None
     try:
-        effect = driver.go_on(nest.send, None)
+        first = line.run(next, steps, None)
+        if first is None:  # as of most runs of synchronous nodes: there was nothing to carry out
+            return
+        nest, driver = Nest(steps), _ThreadDriver(companion, line)
+        effect = driver.go_on(nest.take, first)
         while effect is not None:
             try:
                 value = driver.carry_out(effect)
@@ -116,7 +120,8 @@ def _drive_here(steps: Steps, driver: _ThreadDriver) -> None:
     except (RuntimeError, Carried) as exc:
         raised = exc
     finally:
-        driver.close()
+        if driver is not None:
+            driver.close()
     # Outside, where it gets no context that it did not have.
     if raised is not None:
         raise own(raised)
@@ -591,7 +596,7 @@ def _gather_threads(effect: Gather, companion: Companion, line: Context) -> None
     def work(job: Job | None) -> None:
         try:
             while job is not None:
-                _drive_here(job, _ThreadDriver(companion, line.copy()))
+                _drive_here(job, companion, line.copy())
                 job = take()
         except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
             failures.append(exc)

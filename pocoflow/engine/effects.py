@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
+from typing_extensions import TypeIs
+
 from pocoflow.engine.outcomes import NOT_BEGUN
 from pocoflow.nodes.context import Cancellation
 
@@ -221,6 +223,10 @@ class Nest:
         """Go on with an error; ``None`` at the end."""
         return self._go_on(self._steps.throw, exc)
 
+    def take(self, effect: Effect) -> Driven | None:
+        """Go on from what the steps have yielded before they were given to this."""
+        return self.send(None) if self._enters(effect) else effect
+
     def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven | None:
         while True:
             effect: Effect | None = None
@@ -237,12 +243,17 @@ class Nest:
                 self._steps = self._around.pop()
                 step, value = self._steps.throw, exc
                 continue
-            if isinstance(effect, Inside):
-                if self._around is None:
-                    self._around = []
-                self._around.append(self._steps)
-                self._steps = effect.steps
-            elif effect is not None or not self._around:
-                return effect
-            else:
+            if effect is None and self._around:
                 self._steps = self._around.pop()
+            elif not self._enters(effect):
+                return effect
+
+    def _enters(self, effect: Effect | None) -> TypeIs[Inside]:
+        """Whether an effect leads to steps inside, which are those that go on now."""
+        if not isinstance(effect, Inside):
+            return False
+        if self._around is None:
+            self._around = []
+        self._around.append(self._steps)
+        self._steps = effect.steps
+        return True

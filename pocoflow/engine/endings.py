@@ -24,9 +24,10 @@ def may_go_on(run: Line, place: GraphNode, step: int) -> None:
         MaxStepsError: It has taken as many steps as it may.
         BudgetError: A budget of it, or of the node, is spent.
     """
-    if step >= run.max_steps:
+    most = run.plan.max_steps
+    if step >= most:
         raise MaxStepsError(
-            f"flow {run.context.flow_name!r} took max_steps={run.max_steps} steps and would go "
+            f"flow {run.context.flow_name!r} took max_steps={most} steps and would go "
             f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )

@@ -30,6 +30,7 @@ from pocoflow.values.callables import check_called
 
 if TYPE_CHECKING:
     from pocoflow.engine.executors import Executors
+    from pocoflow.graph.graph import Graph
 
 Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 """Called as ``listener(event, store)``."""
@@ -37,6 +38,53 @@ Listener: TypeAlias = Callable[[Any, Store[Any]], object]
 _log = OwnLogger("flow")
 
 _guard = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all runs of a flow have in common, until the flow or a wiring changes.
+
+    Attributes:
+        wiring: The version of the wiring that it was made for.
+        graph: The graph of the flow.
+        flow_name: The name of the flow.
+        max_steps: How many steps a run may take, those before a resume included.
+        deadline: Seconds that it may take, or ``None``.
+        budget: What it may spend; ``None`` if neither it nor a node has a budget.
+        node_budgets: What nodes may spend, by their ids.
+        executors: What calls ``exec`` of its nodes elsewhere; ``None`` if all is called here.
+        resources: What nodes take from the run in this process, each with the name of one.
+    """
+
+    wiring: int
+    graph: Graph
+    flow_name: str
+    max_steps: int
+    deadline: float | None
+    budget: tuple[Budget, ...] | None
+    node_budgets: Mapping[int, Amounts]
+    executors: Executors | None
+    resources: Mapping[Resource, str]
+
+    def line(
+        self,
+        start: GraphNode,
+        run: tuple[str, str],
+        store: Store[Any],
+        listeners: Mapping[str, Sequence[Listener]],
+        resources: Mapping[Any, object],
+    ) -> Line:
+        """A new run that begins, or goes on, at a node; ``run`` is its id and its token."""
+        graph = self.graph
+        run_id, token = run
+        cancellation = Cancellation(self.deadline)
+        context = RunContext(run_id, self.flow_name, token, cancellation, resources)
+        # By place: a class that is called by keywords takes several times as long.
+        line = Line(context, store, start, self, graph.is_strict, True, listeners)
+        line.middleware, line.budget = graph.middleware, self.budget
+        if graph.is_limited:
+            line.taken = Taken()
+        return line
 
 
 @dataclass(slots=True)
@@ -47,7 +95,7 @@ class Line:
         context: What ``pocoflow.context()`` returns inside the run.
         store: The shared state.
         start: The node that it begins with.
-        max_steps: How many steps the run may take, those before a resume included.
+        plan: What it has in common with other runs of its flow.
         strict: Whether an action without an edge is an error.
         inline: Whether synchronous code may be called in the driver's own thread.
         on_loop: Whether an event loop drives it that others share, so that no commit may hold it
@@ -69,15 +117,12 @@ class Line:
         parent: The line that this is a parallel branch of.
         prefix: The path that a branch begins with.
         middleware: What the flow, or what is around the branch, has around visits and attempts.
-        wraps: Whether it, or a flow inside of it, has some.
         taken: Counts edges that have limits; ``None`` if there are none.
         given: The number of a step, and what ``prep`` gave there, as it gave it.
         sums: What the run has spent; of a branch, it is in its run.
         budget: What it may spend; ``None`` if neither it nor a node has a budget.
-        node_budgets: What nodes may spend, by their ids.
         past: The budgets that this line goes on without, as an edge for their end was taken.
         opens: The resources that it has to open.
-        executors: What calls ``exec`` of its nodes elsewhere; ``None`` if all is called here.
         told: The errors of its branches that were told, and go on to it.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
@@ -86,7 +131,7 @@ class Line:
     context: RunContext
     store: Store[Any]
     start: GraphNode
-    max_steps: int
+    plan: Plan
     strict: bool
     inline: bool
     listeners: Mapping[str, Sequence[Listener]]
@@ -104,7 +149,6 @@ class Line:
     parent: Line | None = None
     prefix: tuple[str, ...] = ()
     middleware: Middleware = NO_MIDDLEWARE
-    wraps: bool = False
     taken: Taken | None = None
     on_loop: bool = False
     only_awaits: bool = False
@@ -112,10 +156,8 @@ class Line:
     calls: tuple[int, dict[int, ExecCalls]] | None = None
     sums: Account | None = None
     budget: tuple[Budget, ...] | None = None
-    node_budgets: Mapping[int, Amounts] = field(default_factory=dict)
     past: set[str] = field(default_factory=set)
     opens: tuple[Resource, ...] = ()
-    executors: Executors | None = None
     told: list[BaseException] = field(default_factory=list)
 
     @property
@@ -175,7 +217,7 @@ class Line:
         """
         if self.budget is None:
             return None
-        of_node = self.node_budgets.get(id(place.node), NO_AMOUNTS)
+        of_node = self.plan.node_budgets.get(id(place.node), NO_AMOUNTS)
         names, past = (*self.context.path, place.name), () if calls else self.past
         return self.account.refusal(self.context.run_id, names, self.budget, of_node, past)
 

@@ -75,7 +75,7 @@ def steps(run: Line) -> Steps:
                 run.only_awaits
                 and run.inline
                 and run.ledger.storage is None
-                and run.executors is None
+                and run.plan.executors is None
             ):
                 run.inline, run.on_loop = False, True
                 yield OnLoop(_loop(run))
@@ -99,7 +99,7 @@ def steps(run: Line) -> Steps:
 
 
 def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
-    context, store, inline, wraps = run.context, run.store, run.inline, run.wraps
+    context, store, inline, wraps = run.context, run.store, run.inline, run.plan.graph.wraps
     cancellation, ledger, taken = context.cancellation, run.ledger, run.taken
     keeps, counts = ledger.keeps, ledger.counts
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
@@ -108,7 +108,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     storage = ledger.storage if on_loop else None
     budget = run.budget
     # With a budget, a call may have been refused.
-    is_plain = not wraps and budget is None and run.executors is None
+    is_plain = not wraps and budget is None and run.plan.executors is None
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
     direct = inline and is_plain and run.unfinished is None
     beside = on_loop and not inline and is_plain
@@ -121,7 +121,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     if place.inner is not None or run.frames:
         kept = len(run.frames)
         place = _go_on(run, enter(place, run.frames)._replace(kept=kept)) or place
-    step, last = run.step, run.max_steps
+    step, last = run.step, run.plan.max_steps
     if budget is not None:
         last = 0  # each node is looked at
     action: Any = DEFAULT_ACTION

@@ -29,7 +29,7 @@ from pocoflow.address import check_name
 from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
 from pocoflow.engine.hooks import Hooks
-from pocoflow.engine.line import Line, Listener
+from pocoflow.engine.line import Line, Listener, Plan
 from pocoflow.errors import (
     DefinitionError,
     NoDatabaseError,
@@ -82,8 +82,7 @@ from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.base import Node, NodeLike, note_part
-from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed
+from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import (
@@ -112,7 +111,6 @@ if TYPE_CHECKING:
     from pocoflow.db.recorder import RunRecorder
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
-    from pocoflow.engine.executors import Executors
     from pocoflow.flow.addressing import Addressed
     from pocoflow.flow.scheduling import Schedule
     from pocoflow.graph.event_types import Event, Followed
@@ -251,8 +249,8 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.strict = strict
         self._hooks = Hooks()
         self._proofs = Proofs()
+        self._known_plan: Plan | None = None
         self._described: tuple[Graph, str] | None = None
-        self._executors: tuple[Graph, object, Executors] | None = None
 
     is_flow = True
 
@@ -273,9 +271,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         del name
 
         def __setattr__(self, name, value):
-            if type(self) is Flow and "_executors" in self.__dict__ and not hasattr(self, name):
+            if type(self) is Flow and "_described" in self.__dict__ and not hasattr(self, name):
                 refuse_near(f"flow {self.name!r}", name, self.__dict__)
             object.__setattr__(self, name, value)
+            if name != "_known_plan":
+                self._known_plan = None
 
     @property
     def flow_name(self) -> str:
@@ -604,7 +604,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         other._own_edges = self._own_edges.copy()
         other._hooks = Hooks(self._hooks.registered)
         other._proofs = Proofs()
-        other._drawn = other._executors = None
+        other._drawn = None
         if executor is not None:
             other.executor, other.carry = executor, carried(executor, self.carry)
         other.formerly = (*self.formerly, *names_before(formerly))
@@ -1128,8 +1128,9 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         )
 
     def _begin(self, given: StoreLike[StateT], name: RunName, how: RunKeywords) -> Started:
-        graph, resume_from = self.graph, how.get("resume_from")
-        objects, opens = self._resources(graph, how.get("resources"))
+        plan, resume_from = self._plan, how.get("resume_from")
+        graph = plan.graph
+        objects, opens = self._resources(plan, how.get("resources"))
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is None or (run_id is None and name is BY_ITSELF):
@@ -1141,9 +1142,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 return joined
             store = addressed.first_store(given, named)
         self._prove(graph, place, (), store, is_new=True)
-        made, token = new_run_id(self.name)
-        line = self._line(graph, place, (run_id or made, token), store, objects)
+        made, token = new_run_id(plan.flow_name)
+        line = plan.line(place, (run_id or made, token), store, self._hooks.listeners(), objects)
         line.opens = opens
+        if self.checkpoint_dir is not None:
+            line.snapshot = snapshots(store, self.checkpoint_dir)
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
         if (database := self._open_database(graph)) is not None:
@@ -1222,18 +1225,22 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Begun:
         from pocoflow.flow.resume import StoredRun
 
-        graph = self.graph
+        plan = self._plan
+        graph = plan.graph
         database = self._database_of(run_id)
         resuming.refuse_other(database, run_id)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         try:
-            objects, opens = self._resources(graph, resources)
+            objects, opens = self._resources(plan, resources)
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
         found = stored.reopen(self.flow_name, partial(self._prove, graph))
         *frames, place = found.places
-        line = self._line(graph, place, (run_id, stored.token), stored.store, objects)
+        listeners, run = self._hooks.listeners(), (run_id, stored.token)
+        line = plan.line(place, run, stored.store, listeners, objects)
+        if self.checkpoint_dir is not None:
+            line.snapshot = snapshots(stored.store, self.checkpoint_dir)
         line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
         line.opens = opens
         if self.record_emitted:
@@ -1308,55 +1315,40 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         # The proof keeps the schema, so its id stays its own.
         return self._proofs.find(graph, (place, frames, id(schema), *known_by), make)
 
-    def _line(
-        self,
-        graph: Graph,
-        start: GraphNode,
-        run: tuple[str, str],
-        store: Store[Any],
-        resources: Mapping[Any, object],
-    ) -> Line:
-        cancellation = Cancellation(self.deadline)
-        run_id, token = run
-        context = RunContext(run_id, self.name, token, cancellation, resources)
-        # By place: a class that is called by keywords takes several times as long.
-        facts = (self.max_steps, self._own_edges.is_strict, True, self._hooks.listeners())
-        line = Line(context, store, start, *facts)
-        line.middleware, line.wraps = graph.middleware, graph.wraps
-        if graph.is_limited:
-            line.taken = Taken()
-        line.executors = self._executors_of(graph)
+    @property
+    def _plan(self) -> Plan:
+        """What its runs have in common, as it is now."""
+        plan = self._known_plan
+        if plan is None or plan.wiring != wiring_version():
+            plan = self._known_plan = self._make_plan()
+        return plan
+
+    def _make_plan(self) -> Plan:
+        version, graph = wiring_version(), self.graph
+        budget = executors = None
+        resources: Mapping[Resource, str] = graph.resources
         if self._has_budgets:
             graph.look_at_each()
-            line.budget = () if self.budget is None else (Budget("the run", self.budget),)
-            line.node_budgets = {id(one): limits for one, limits in self.node_budgets.items()}
-        if self.checkpoint_dir is not None:
-            line.snapshot = snapshots(store, self.checkpoint_dir)
-        return line
-
-    def _resources(
-        self, graph: Graph, given: Mapping[Any, object] | None
-    ) -> tuple[Mapping[Any, object], tuple[Resource, ...]]:
-        """The resources of a run in this process, and those of them that it has to open."""
-        executors = self._executors_of(graph)
-        wanted = graph.resources if executors is None else executors.resources(graph)
-        objects, opens = check_resources(given, wanted)
-        if executors is not None:
-            executors.refuse_given(graph, objects)
-        return objects, opens
-
-    def _executors_of(self, graph: Graph) -> Executors | None:
-        if self.executor is None and not graph.has_executors:
-            return None
-        known = self._executors
-        if known is None or known[0] is not graph or known[1] is not self.executor:
+            budget = () if self.budget is None else (Budget("the run", self.budget),)
+        if self.executor is not None or graph.has_executors:
             from pocoflow.engine.executors import Executors
             from pocoflow.engine.remote import serve
 
             files = () if self._made_at is None else (self._made_at[0],)
-            made = Executors(self.executor, self.carry, files, serve)
-            known = self._executors = (graph, self.executor, made)
-        return known[2]
+            executors = Executors(self.executor, self.carry, files, serve)
+            resources = executors.resources(graph)
+        of_nodes = {id(one): limits for one, limits in self.node_budgets.items()}
+        facts = (self.max_steps, self.deadline, budget, of_nodes, executors, resources)
+        return Plan(version, graph, self.name, *facts)
+
+    def _resources(
+        self, plan: Plan, given: Mapping[Any, object] | None
+    ) -> tuple[Mapping[Any, object], tuple[Resource, ...]]:
+        """The resources of a run in this process, and those of them that it has to open."""
+        objects, opens = check_resources(given, plan.resources)
+        if plan.executors is not None:
+            plan.executors.refuse_given(plan.graph, objects)
+        return objects, opens
 
     def _fingerprint(self, graph: Graph) -> str:
         if self._described is None or self._described[0] is not graph:
