@@ -129,7 +129,7 @@ class _Fork:
             failed = _tell(inner, mine)
             stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
             if stopped or not self.node.collects:
-                self.run.told.append(mine)
+                self.run.note_told(mine)
                 raise
             self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
@@ -149,7 +149,7 @@ class _Fork:
             context=context,
             store=store,
             start=places[-1],
-            frames=list(places[:-1]),
+            frames=tuple(places[:-1]),
             plan=run.plan,
             strict=run.strict or graph.is_strict,
             inline=run.inline and not self.tasks,
@@ -165,7 +165,7 @@ class _Fork:
         )
         if run.budget is not None:
             line = 0 if saved is None else saved.line
-            inner.past = {*run.past, *run.account.past.get(line, ())}
+            inner.past = run.past.union(run.account.past.get(line, ()))
         if graph.is_limited:
             inner.taken = Taken(len(prefix), () if saved is None else saved.taken)
         if run.plan.graph.wraps:

@@ -18,6 +18,8 @@ from functools import partial
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypeIs
+
 from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.effects import (
@@ -26,10 +28,11 @@ from pocoflow.engine.effects import (
     Call,
     Commit,
     Driven,
+    Effect,
     Finish,
     Gather,
+    Inside,
     Job,
-    Nest,
     OnLoop,
     Sleep,
     Steps,
@@ -89,7 +92,7 @@ def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awa
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
     """
-    return _drive_on_loop(steps, _RunDriver(_line_of(context), context.cancellation, keeps))
+    return _drive_on_loop(_RunDriver(_line_of(context), steps, context.cancellation, keeps))
 
 
 def _line_of(context: RunContext) -> Context:
@@ -106,17 +109,17 @@ def _drive_here(steps: Steps, companion: Companion, line: Context) -> None:
         first = line.run(next, steps, None)
         if first is None:  # as of most runs of synchronous nodes: there was nothing to carry out
             return
-        nest, driver = Nest(steps), _ThreadDriver(companion, line)
-        effect = driver.go_on(nest.take, first)
+        driver = _ThreadDriver(line, steps, companion)
+        effect = driver.take(first)
         while effect is not None:
             try:
                 value = driver.carry_out(effect)
             except GeneratorExit as exc:
-                effect = driver.go_on(nest.throw, Carried(exc))
+                effect = driver.throw(Carried(exc))
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
-                effect = driver.go_on(nest.throw, exc)
+                effect = driver.throw(exc)
             else:
-                effect = driver.go_on(nest.send, value)
+                effect = driver.send(value)
     except (RuntimeError, Carried) as exc:
         raised = exc
     finally:
@@ -128,11 +131,10 @@ def _drive_here(steps: Steps, companion: Companion, line: Context) -> None:
 
 
 @coroutine
-def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, None]:
-    nest = Nest(steps)
+def _drive_on_loop(driver: _LoopDriver) -> Generator[Any, Any, None]:
     try:
         driver.open()
-        effect = driver.go_on(nest.send, None)
+        effect = driver.send(None)
         while effect is not None:
             try:
                 if isinstance(effect, Await) and effect.timeout is None:
@@ -141,31 +143,16 @@ def _drive_on_loop(steps: Steps, driver: _LoopDriver) -> Generator[Any, Any, Non
                 else:
                     value = yield from driver.carry_out(effect)
             except GeneratorExit as exc:
-                _leave(nest, exc)
+                driver.leave_alone(exc)
                 raise
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
-                effect = driver.go_on(nest.throw, exc)
+                effect = driver.throw(exc)
             else:
-                effect = driver.go_on(nest.send, value)
+                effect = driver.send(value)
     except Carried as exc:
         raise exc.error from None
     finally:
         driver.close()
-
-
-def _leave(steps: Nest, exc: GeneratorExit) -> None:
-    """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
-    with suppress(GeneratorExit):
-        effect = steps.throw(exc)
-        while effect is not None:
-            if isinstance(effect, Commit):
-                begin_commit(effect)
-                effect = steps.send(None)
-            elif isinstance(effect, Finish) and not effect.awaits:
-                effect.function()
-                effect = steps.send(None)
-            else:
-                effect = steps.throw(exc)
 
 
 class _Driver:
@@ -176,12 +163,56 @@ class _Driver:
     call that was given up is in it yet.
     """
 
-    def __init__(self, line: Context) -> None:
+    def __init__(self, line: Context, steps: Steps) -> None:
         self.line = line
+        self._steps = steps
+        self._around: list[Steps] | None = None
 
-    def go_on(self, step: Callable[[Any], Driven | None], value: Any) -> Driven | None:
-        """Let the step loop go on to its next effect."""
-        return self.line.run(step, value)
+    def send(self, value: object) -> Driven | None:
+        """Let the step loop go on with what came of its effect; the next one, ``None`` at the end.
+
+        Steps inside of others are carried out here, without recursion.
+        """
+        return self.line.run(self._go_on, self._steps.send, value)
+
+    def throw(self, exc: BaseException) -> Driven | None:
+        """The same, with an error."""
+        return self.line.run(self._go_on, self._steps.throw, exc)
+
+    def take(self, effect: Effect) -> Driven | None:
+        """The same, from an effect that the steps have yielded before they were given to this."""
+        return self.send(None) if self._enters(effect) else effect
+
+    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven | None:
+        while True:
+            effect: Effect | None = None
+            try:
+                # next() makes no exception of the end, which costs more than a step.
+                effect = next(self._steps, None) if value is None else step(value)
+                value = None
+            except StopIteration:
+                value = None
+            except BaseException as exc:
+                value = None  # no cycle through this frame
+                if not self._around:
+                    raise
+                self._steps = self._around.pop()
+                step, value = self._steps.throw, exc
+                continue
+            if effect is None and self._around:
+                self._steps = self._around.pop()
+            elif not self._enters(effect):
+                return effect
+
+    def _enters(self, effect: Effect | None) -> TypeIs[Inside]:
+        """Whether an effect leads to steps inside, which are those that go on now."""
+        if not isinstance(effect, Inside):
+            return False
+        if self._around is None:
+            self._around = []
+        self._around.append(self._steps)
+        self._steps = effect.steps
+        return True
 
     @property
     def context(self) -> RunContext:
@@ -203,8 +234,8 @@ class _Driver:
 class _ThreadDriver(_Driver):
     """Carries out effects for a run, or an item of a batch, in the thread that drives it."""
 
-    def __init__(self, companion: Companion, line: Context) -> None:
-        super().__init__(line)
+    def __init__(self, line: Context, steps: Steps, companion: Companion) -> None:
+        super().__init__(line, steps)
         self._companion = companion
         self._task: LineTask | None = None
 
@@ -266,8 +297,8 @@ class _ThreadDriver(_Driver):
         return self._in_task(begin, effect.awaitable.close)
 
     def _hand_over(self, steps: Steps) -> None:
-        driver = _AwayDriver(self.line)
-        self._in_task(lambda: _drive_on_loop(steps, driver), steps.close, driver.leave)
+        driver = _AwayDriver(self.line, steps)
+        self._in_task(lambda: _drive_on_loop(driver), steps.close, driver.leave)
 
     def _in_task(
         self,
@@ -336,6 +367,20 @@ class _LoopDriver(_Driver):
 
     def close(self) -> None:
         """Take no notice of a cancellation any more."""
+
+    def leave_alone(self, exc: GeneratorExit) -> None:
+        """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
+        with suppress(GeneratorExit):
+            effect = self._go_on(self._steps.throw, exc)
+            while effect is not None:
+                if isinstance(effect, Commit):
+                    begin_commit(effect)
+                elif isinstance(effect, Finish) and not effect.awaits:
+                    effect.function()
+                else:
+                    effect = self._go_on(self._steps.throw, exc)
+                    continue
+                effect = self._go_on(self._steps.send, None)
 
     def __enter__(self) -> None:
         pass
@@ -425,8 +470,10 @@ class _RunDriver(_LoopDriver):
 
     _is_guarded = True
 
-    def __init__(self, line: Context, cancellation: Cancellation, keeps: bool) -> None:
-        super().__init__(line)
+    def __init__(
+        self, line: Context, steps: Steps, cancellation: Cancellation, keeps: bool
+    ) -> None:
+        super().__init__(line, steps)
         self._cancellation, self._keeps = cancellation, keeps
         self._waits = self._is_interrupted = False
         self._few: Few | None = None
@@ -534,7 +581,7 @@ async def _gather_tasks(effect: Gather, line: Context) -> None:
     async def work(job: Job | None) -> None:
         try:
             while job is not None:
-                await _drive_on_loop(job, _LoopDriver(line.copy()))
+                await _drive_on_loop(_LoopDriver(line.copy(), job))
                 job = line.run(next, effect.jobs, None)
         except (KeyboardInterrupt, SystemExit) as exc:
             raise Carried(exc) from None  # asyncio would raise it out of the loop, and never here

@@ -7,8 +7,6 @@ from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
-from typing_extensions import TypeIs
-
 from pocoflow.engine.outcomes import NOT_BEGUN
 from pocoflow.nodes.context import Cancellation
 
@@ -178,7 +176,7 @@ class Gather:
 class Inside:
     """Carry out steps in the place of those that ask for it, which go on afterwards.
 
-    As ``yield from`` does, but however deep it goes; a :class:`Nest` does it, no driver.
+    As ``yield from`` does, but however deep it goes.
     """
 
     __slots__ = ("steps",)
@@ -204,56 +202,3 @@ def awaiting(coroutine: Coroutine[Any, Any, Any], on_loop: bool) -> Generator[Ef
     except StopIteration as done:
         return done.value
     return (yield Await(coroutine, first=first))
-
-
-class Nest:
-    """Steps, and those inside of them, as one generator; without recursion."""
-
-    __slots__ = ("_around", "_steps")
-
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-        self._around: list[Steps] | None = None
-
-    def send(self, value: object) -> Driven | None:
-        """Go on with what the driver found out; ``None`` at the end."""
-        return self._go_on(self._steps.send, value)
-
-    def throw(self, exc: BaseException) -> Driven | None:
-        """Go on with an error; ``None`` at the end."""
-        return self._go_on(self._steps.throw, exc)
-
-    def take(self, effect: Effect) -> Driven | None:
-        """Go on from what the steps have yielded before they were given to this."""
-        return self.send(None) if self._enters(effect) else effect
-
-    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven | None:
-        while True:
-            effect: Effect | None = None
-            try:
-                # next() makes no exception of the end, which costs more than a step.
-                effect = next(self._steps, None) if value is None else step(value)
-                value = None
-            except StopIteration:
-                value = None
-            except BaseException as exc:
-                value = None  # no cycle through this frame
-                if not self._around:
-                    raise
-                self._steps = self._around.pop()
-                step, value = self._steps.throw, exc
-                continue
-            if effect is None and self._around:
-                self._steps = self._around.pop()
-            elif not self._enters(effect):
-                return effect
-
-    def _enters(self, effect: Effect | None) -> TypeIs[Inside]:
-        """Whether an effect leads to steps inside, which are those that go on now."""
-        if not isinstance(effect, Inside):
-            return False
-        if self._around is None:
-            self._around = []
-        self._around.append(self._steps)
-        self._steps = effect.steps
-        return True

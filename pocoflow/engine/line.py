@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -143,7 +143,7 @@ class Line:
     action: str = DEFAULT_ACTION
     completed: bool = False
     place: GraphNode | None = None
-    frames: list[GraphNode] = field(default_factory=list)
+    frames: tuple[GraphNode, ...] = ()
     began: float = 0.0
     numbers: Numbers | None = None
     parent: Line | None = None
@@ -156,9 +156,9 @@ class Line:
     calls: tuple[int, dict[int, ExecCalls]] | None = None
     sums: Account | None = None
     budget: tuple[Budget, ...] | None = None
-    past: set[str] = field(default_factory=set)
+    past: frozenset[str] = frozenset()
     opens: tuple[Resource, ...] = ()
-    told: list[BaseException] = field(default_factory=list)
+    told: tuple[BaseException, ...] = ()
 
     @property
     def is_spent(self) -> IsSpent | None:
@@ -223,7 +223,7 @@ class Line:
 
     def go_past(self, place: GraphNode, error: BudgetError) -> None:
         """Go on without budgets that are spent, as the edge for that was taken."""
-        self.past.update(error.names)
+        self.past |= {*error.names}
         where = Address(self.context.path, place.name)
         bill = Bill(where, ALONE, self.context.attempt, dict.fromkeys(error.names))
         self.ledger.spend(self.step, bill)
@@ -298,6 +298,11 @@ class Line:
                 yield Gather(jobs, limit, on_loop, stop.request)
         finally:
             self.context.cancellation.remove_callback(stop.request)
+
+    def note_told(self, error: BaseException) -> None:
+        """A node inside was told to have failed with an error."""
+        with _guard:
+            self.told = (*self.told, error)
 
     def was_told(self, error: BaseException) -> bool:
         """Whether a node inside was told to have failed with an error."""

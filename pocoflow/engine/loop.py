@@ -316,7 +316,7 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
     """Note the nested flows around the node that comes next."""
     if run.taken is not None:
         run.taken.leave(stand.kept)
-    run.frames[:] = stand.frames
+    run.frames = stand.frames
     run.context.path = (*run.prefix, *[frame.name for frame in stand.frames])
     return stand.place
 

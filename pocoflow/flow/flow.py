@@ -1241,13 +1241,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         line = plan.line(place, run, stored.store, listeners, objects)
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(stored.store, self.checkpoint_dir)
-        line.ledger, line.unfinished, line.frames = stored.recorder, found, frames
+        line.ledger, line.unfinished, line.frames = stored.recorder, found, (*frames,)
         line.opens = opens
         if self.record_emitted:
             stored.recorder.record_emitted()
         line.step = line.finished = found.steps
         line.sums = Account(found.spent)
-        line.past = line.sums.past.get(0, set())
+        line.past = frozenset(line.sums.past.get(0, ()))
         self._share_budgets(database, line)
         if graph.is_limited:
             line.taken = Taken(0, found.taken)

@@ -146,10 +146,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         under: Mapping[str, str] | None = None,
     ) -> None:
         accepted, touched = dict(under) if under else {}, set[str]()
-        # Not one after the other: each would go through __setattr__.
-        vars(self).update(
-            name=name, _data=data, _unsaved={}, _accepted=accepted, _touched=touched, _plain=data
-        )
+        put = object.__setattr__  # not through __setattr__, nor into a dict that has to be made
+        put(self, "name", name)
+        put(self, "_data", data)
+        put(self, "_unsaved", {})
+        put(self, "_accepted", accepted)
+        put(self, "_touched", touched)
+        put(self, "_plain", data)
         if schema is None and not accepted:
             self._check(initial)
             data.update(initial)

@@ -71,6 +71,14 @@ def line(*names: str) -> list[Step]:
     return steps
 
 
+def context_of(flow: Flow) -> RunContext:
+    """The context of a run of the flow."""
+    seen: list[RunContext] = []
+    flow.on("flow_end", lambda steps, store: seen.append(context()))
+    flow.run()
+    return seen[0]
+
+
 def trail(flow: Flow, store: Any = None, **options: Any) -> list[str]:
     """The names of the steps that a run of the flow took."""
     return cast("list[str]", flow.run(store, **options)["trail"])
@@ -350,6 +358,21 @@ def test_a_database_is_a_path_or_a_database(path: Any) -> None:
     """Anything else is refused where it is written, by the name of the argument."""
     with pytest.raises(DefinitionError, match=r"Flow\(db_path=.*the path of an SQLite file"):
         Flow(Step("a"), db_path=path)
+
+
+def test_what_is_set_on_a_flow_after_a_run_counts_for_the_next_one() -> None:
+    """A setting of a flow that is changed between two runs is that of the second one."""
+    a, b = line("a", "b")
+    flow = Flow(a)
+    assert trail(flow) == ["a", "b"]
+    flow.max_steps = 1
+    with pytest.raises(MaxStepsError, match="max_steps=1"):
+        flow.run()
+    flow.max_steps, flow.start = 10, b
+    assert trail(flow) == ["b"]
+    flow.name, flow.deadline = "other", 1000.0
+    given = context_of(flow)
+    assert (given.flow_name, given.cancellation.deadline) == ("other", 1000.0)
 
 
 @pytest.mark.parametrize("max_steps", [0, -1, 1.5, "10", None, True])
