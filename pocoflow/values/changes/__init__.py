@@ -9,8 +9,7 @@ value and its changes together.
 
 A remembered value is kept in columns: all parts on one level are laid out in one list and compared
 type by type, so that 1,000 messages take a few operations on lists and not 1,000 calls. Immutable
-parts are shared with the value, the rest is copied; a long value that is compared again and again
-is held itself, too, for a quicker first look.
+parts are shared with the value, the rest is copied; what is the same in all parts is kept once.
 """
 
 from __future__ import annotations

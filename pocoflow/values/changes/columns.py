@@ -12,8 +12,7 @@ from itertools import chain, compress, repeat
 from operator import is_
 from typing import Any
 
-from pocoflow.values.changes.glance import Glance
-from pocoflow.values.changes.groups import SIMPLE, Group, Identical, group_of
+from pocoflow.values.changes.groups import SIMPLE, Column, Equal, Identical, group_of, shortened
 
 _MAX_LEVELS = 2000
 
@@ -21,24 +20,6 @@ _MAX_LEVELS = 2000
 # contain itself.
 _DEEP = 12
 _MANY = 10_000
-
-_LONG = 200
-"""Columns of more parts than these have a first look at their items before they compare them."""
-
-_COMPARED = 4
-"""That is given up when they had to be compared so often, as equal items were other objects."""
-
-
-class Column:
-    """Parts of any types: their types in order, and for each type the parts of it."""
-
-    __slots__ = ("compared", "glance", "groups", "kinds")
-
-    def __init__(self) -> None:
-        self.glance: Glance | None = None
-        self.compared = 0  # how often it was found to be the same
-        self.kinds: list[type] = []
-        self.groups: list[tuple[type, Group, list[Column]]] = []
 
 
 def lay_out(items: list[Any]) -> Column:
@@ -52,8 +33,7 @@ def lay_out(items: list[Any]) -> Column:
     except Exception:  # noqa: BLE001 - the same for whatever is wrong with it
         column = Column()
         column.kinds = list(map(type, items))
-        for kind in dict.fromkeys(column.kinds):
-            column.groups.append((kind, Identical(_of_kind(kind, column.kinds, items)), []))
+        column.groups.append((None, Identical(items), []))
         return column
 
 
@@ -69,46 +49,46 @@ def _laid_out(items: list[Any]) -> Column:
             _refuse_cycle(top)
         if level > _MAX_LEVELS:
             raise ValueError("it is too deep")
-        column.kinds = kinds = list(map(type, items))
-        for kind in dict.fromkeys(kinds):
-            chosen = _of_kind(kind, kinds, items)
+        kinds = list(map(type, items))
+        column.kinds = shortened(kinds)
+        for mask, kind in _parted(kinds):
+            chosen = items if mask is None else list(compress(items, mask))
+            if kind is None:
+                column.groups.append((mask, Equal(shortened(chosen)), []))
+                continue
             group = group_of(kind)(chosen)
             below = [(Column(), parts, level + 1) for parts in group.parts(chosen)]
-            column.groups.append((kind, group, [child for child, _, _ in below]))
+            column.groups.append((mask, group, [child for child, _, _ in below]))
             waiting += below
     return root
 
 
+def _parted(kinds: list[type]) -> Iterator[tuple[bytes | None, type | None]]:
+    """Each type among several, ``None`` for all simple ones, and which parts are of it."""
+    found = dict.fromkeys(None if kind in SIMPLE else kind for kind in dict.fromkeys(kinds))
+    for kind in found:
+        mask = None
+        if len(found) > 1:
+            of_it = (
+                map(SIMPLE.__contains__, kinds) if kind is None else map(is_, kinds, repeat(kind))
+            )
+            mask = bytes(of_it)
+        yield mask, kind
+
+
 def matches(column: Column, items: list[Any]) -> bool:
     """Whether parts are the same as those that a column remembers, with all parts of theirs."""
-    if column.glance is not None and column.glance.is_same(items):
-        return True
-    if not _matches(column, items):
-        return False
-    # Not at once: many a column is compared only once, to find where something has changed.
-    column.compared += 1
-    if 1 < column.compared <= _COMPARED and weight(column) > _LONG:
-        glance = Glance.of(items)
-        if not _matches(column, items):  # another thread has changed them meanwhile
-            return False
-        column.glance = glance
-    return True
-
-
-def _matches(column: Column, items: list[Any]) -> bool:
     waiting = [(column, items)]
     while waiting:
         column, items = waiting.pop()
-        kinds = list(map(type, items))
-        if kinds != column.kinds:
+        if list(map(type, items)) != column.kinds:
             return False
-        single = len(column.groups) == 1
-        for kind, group, below in column.groups:
-            chosen = items if single else _of_kind(kind, kinds, items)
-            if not group.same(chosen):
+        for mask, group, below in column.groups:
+            chosen = items if mask is None else list(compress(items, mask))
+            rest = group.compared(chosen, below)
+            if rest is None:
                 return False
-            if below:
-                waiting += zip(below, group.parts(chosen), strict=True)
+            waiting += rest
     return True
 
 
@@ -116,16 +96,17 @@ def cut(column: Column, start: int, stop: int) -> Column:
     """The column of a few parts in a row."""
     made = Column()
     made.kinds = column.kinds[start:stop]
-    single = len(column.groups) == 1
-    for kind, group, below in column.groups:
+    for mask, group, below in column.groups:
         first, last = start, stop
-        if not single:
-            first = _number_of(kind, column.kinds[:start])
-            last = first + _number_of(kind, made.kinds)
-        if first < last:
-            part, ranges = group.cut(first, last)
-            columns = [cut(one, *own) for one, own in zip(below, ranges, strict=True)]
-            made.groups.append((kind, part, columns))
+        if mask is not None:
+            first = mask.count(1, 0, start)
+            last = first + mask.count(1, start, stop)
+            if first == last:
+                continue
+            mask = mask[start:stop] if last - first < stop - start else None
+        part, ranges = group.cut(first, last)
+        columns = [cut(one, *own) for one, own in zip(below, ranges, strict=True)]
+        made.groups.append((mask, part, columns))
     return made
 
 
@@ -138,14 +119,6 @@ def weight(column: Column) -> int:
         for _, _, below in column.groups:
             waiting += below
     return found
-
-
-def _number_of(kind: type, kinds: list[type]) -> int:
-    return sum(map(is_, kinds, repeat(kind)))
-
-
-def _of_kind(kind: type, kinds: list[type], items: list[Any]) -> list[Any]:
-    return list(compress(items, map(is_, kinds, repeat(kind))))
 
 
 def _may_be_cyclic(level: int, items: list[Any]) -> bool:

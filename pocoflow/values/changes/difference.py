@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import lay_out
-from pocoflow.values.changes.groups import Dicts, Equal, Sequences, Split
+from pocoflow.values.changes.groups import Dicts, Equal, Models, Sequences, Split
 from pocoflow.values.changes.parts import (
     Chunks,
     Opened,
@@ -251,22 +251,22 @@ class Difference:
 
     def _object(self, before: Opened, value: Any, path: _Path) -> Part | None:
         """Find what changed in a container of the standard library or an object of a class."""
-        kind = before.kind
-        inner = before.below[0].parts[0]
-        state = before.group.parts([value])[0][0]
+        kind, group = before.kind, before.group
+        inner = [one.parts[0] for one in before.below]
+        state = [one[0] for one in group.parts([value])]
         split = _splitter(kind)
         if split is None or split[0] == "subclass":
-            if type(state) is not dict:
+            if type(state[0]) is not dict:
                 return None
-            part = self._whole_of(inner, state, path)
+            found = self._whole_of(inner[0], state[0], path)
         elif split[0] == "dataclass":
             split[1](value)
-            part = self._state(inner, state, path)
-        elif split[0] == "model":
-            part = self._model(inner, state, split[1](value), path)
+            found = self._state(inner[0], state[0], path)
+        elif split[0] == "model" and isinstance(group, Models):
+            return self._model(before, inner, state, split[1](value), path)
         else:
             return None
-        return None if part is None else Opened(kind, before.group, (Chunks.of(part),))
+        return None if found is None else Opened(kind, group, (Chunks.of(found),))
 
     def _whole_of(self, part: Part, state: Any, path: _Path) -> Part | None:
         """Find what changed in a dict that must not be set as a whole."""
@@ -295,25 +295,21 @@ class Difference:
             found.append(made)
         return reopened(type(state), state, Chunks.of(*found))
 
-    def _model(self, part: Part, state: Any, parts: Parts, path: _Path) -> Part | None:
-        if type(state) is not tuple:
+    def _model(
+        self, before: Opened, inner: list[Part], state: list[Any], parts: Parts, path: _Path
+    ) -> Part | None:
+        fields = self._whole_of(inner[0], state[0], (*path, "value"))
+        if fields is None:
             return None
-        before = opened(part)
-        if before is None:
-            return None
-        chunks = before.below[0]
-        own, names, *others = (chunks.cut(place, place + 1).parts[0] for place in range(4))
-        made = self._whole_of(own, state[0], (*path, "value"))
-        if made is None:
-            return None
-        if not part_matches(names, state[1]):
+        made = [fields, *inner[1:]]
+        if not part_matches(made[1], state[1]):
             given = parts.get("set")
             self.found.append(Change((*path, "set"), "delete" if given is None else "set", given))
-            names = lay_out([state[1]])
-        for place, name in enumerate(("extra", "private")):
-            if not part_matches(others[place], state[2 + place]):
-                others[place] = self.part(others[place], state[2 + place], (*path, name))
-        return reopened(tuple, state, Chunks.of(made, names, *others))
+            made[1] = lay_out([state[1]])
+        for place, name in ((2, "extra"), (3, "private")):
+            if not part_matches(made[place], state[place]):
+                made[place] = self.part(made[place], state[place], (*path, name))
+        return Opened(before.kind, before.group, tuple(map(Chunks.of, made)))
 
 
 def _laid_out(items: list[Any]) -> Chunks:

@@ -3,21 +3,97 @@
 from __future__ import annotations
 
 import enum
+import gc
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, partial
-from itertools import chain
+from itertools import accumulate, chain
 from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 from pocoflow.values.kinds import CONTAINERS, kind_of
 from pocoflow.values.objects import content_of, is_subclass
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
+
+_MANY = 50
+"""Of so many parts it pays to ask the collector, or to look for what is repeated."""
+
+
+class Repeated(Sequence[Any]):
+    """A few objects in a row, again and again, as the keys of dicts that are all alike."""
+
+    __slots__ = ("few", "times")
+
+    def __init__(self, few: list[Any], times: int) -> None:
+        self.few = few
+        self.times = times
+
+    def __len__(self) -> int:
+        return len(self.few) * self.times
+
+    def __eq__(self, other: object) -> bool:
+        return self.few * self.times == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        period = len(self.few)
+        if isinstance(place, int):
+            return self.few[place % period]
+        start, stop, _ = place.indices(len(self))
+        if start % period == stop % period == 0:
+            return Repeated(self.few, max(stop - start, 0) // period)
+        return (self.few * self.times)[place]
+
+
+def shortened(items: list[Any]) -> Sequence[Any]:
+    """The same parts, by equality; many of them that are a few again and again as these."""
+    if len(items) <= _MANY:
+        return items
+    try:
+        period = items.index(items[0], 1, _MANY)
+    except Exception:  # noqa: BLE001 - there is none, or its own code fails
+        return items
+    times, rest = divmod(len(items), period)
+    few = items[:period]
+    return items if rest or few * times != items else Repeated(few, times)
+
+
+class Column:
+    """Parts of any types: their types in order, and what is remembered of them.
+
+    Attributes:
+        kinds: The types.
+        groups: For each type, or for all simple ones: which parts are of it (``None`` if all are),
+            what is remembered of these, and the columns of their own parts.
+    """
+
+    __slots__ = ("groups", "kinds")
+
+    def __init__(self) -> None:
+        self.kinds: Sequence[type] = ()
+        self.groups: list[tuple[bytes | None, Group, list[Column]]] = []
+
+    @property
+    def texts(self) -> Sequence[str] | None:
+        """The parts, if there are many and all of them are texts."""
+        kinds = self.kinds
+        if type(kinds) is not Repeated or kinds.few != [str] or not self.groups:
+            return None
+        group = self.groups[0][1]
+        return group.items if type(group) is Equal else None
+
+
+Pairs: TypeAlias = Iterable[tuple[Column, list[Any]]]
 
 
 class Group:
@@ -35,6 +111,12 @@ class Group:
     def parts(self, items: list[Any]) -> Sequence[list[Any]]:
         """The parts of all of them, for as many columns below."""
         return ()
+
+    def compared(self, items: list[Any], below: list[Column]) -> Pairs | None:
+        """What has still to be compared with what, or ``None`` if they are not the same."""
+        if not self.same(items):
+            return None
+        return zip(below, self.parts(items), strict=True) if below else ()
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
         """The same of a few of them in a row, and which parts in the columns below are theirs."""
@@ -55,7 +137,7 @@ class _Kept(Group):
 
     __slots__ = ("items",)
 
-    def __init__(self, items: list[Any]) -> None:
+    def __init__(self, items: Sequence[Any]) -> None:
         self.items = items
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
@@ -75,7 +157,7 @@ class Identical(_Kept):
 
 
 class Equal(_Kept):
-    """Immutable parts whose equality says it all, as they are of the same type."""
+    """Immutable parts whose equality says it all, as they are of the same types."""
 
     __slots__ = ()
 
@@ -123,6 +205,8 @@ class Split(Group):
 
     __slots__ = ("alive", "split")
 
+    columns = 1
+
     def __init__(self, split: Callable[[Any], object], items: list[Any]) -> None:
         self.split = split
         self.alive: list[Any] = []
@@ -141,9 +225,31 @@ class Split(Group):
             return id(item)
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        made = Split(self.split, [])
+        made = type(self)(self.split, [])
         made.alive = self.alive
-        return made, ((start, stop),)
+        return made, ((start, stop),) * self.columns
+
+
+class Models(Split):
+    """Models: their fields, which of them were set, what is beyond them, private attributes."""
+
+    __slots__ = ()
+
+    columns = 4
+
+    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
+        if len(items) > _MANY and type(self.split) is attrgetter:
+            # The collector is told of the same four, and of the class, without a call for each.
+            held = gc.get_referents(*items)
+            if len(held) == 5 * len(items):
+                extra, names, private, own, kind = (held[place::5] for place in range(5))
+                first = items[0]
+                known = *self.split(first), type(first)
+                if all(map(is_, known, (own[0], names[0], extra[0], private[0], kind[0]))):
+                    return own, names, extra, private
+        (found,) = super().parts(items)
+        whole = [one if type(one) is tuple else (one, None, None, None) for one in found]
+        return list(map(list, zip(*whole, strict=True))) or [[], [], [], []]
 
 
 class Sequences(Group):
@@ -154,13 +260,19 @@ class Sequences(Group):
     columns = 1
 
     def __init__(self, items: list[Any]) -> None:
-        self.lengths = list(map(len, items))
+        self.lengths = shortened(list(map(len, items)))
 
     def same(self, items: list[Any]) -> bool:  # noqa: D102
         return list(map(len, items)) == self.lengths
 
     def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
-        return (list(chain.from_iterable(items)),)
+        return (list(items[0] if len(items) == 1 else chain.from_iterable(items)),)
+
+    def is_known(self, items: list[Any], parts: list[Any], before: Sequence[Any]) -> bool:
+        """Whether parts, none of which is in one item twice, and the lengths are those before."""
+        # The same parts again and again, as often as there are items, have these lengths.
+        is_regular = type(before) is Repeated and before.times == len(items)
+        return parts == before and (is_regular or self.same(items))
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
         made = copy(self)
@@ -180,32 +292,53 @@ class Dicts(Sequences):
         values = chain.from_iterable(map(dict.values, items))
         return list(chain.from_iterable(items)), list(values)
 
+    def compared(self, items: list[Any], below: list[Column]) -> Pairs | None:  # noqa: D102
+        keys, values = below
+        texts = keys.texts
+        if texts is None:
+            return super().compared(items, below)
+        # The collector is told of the values, and of the keys only if one of them is no text. It
+        # may not be told of the values of a dict that belongs to an instance.
+        held = gc.get_referents(*items)
+        if len(held) != len(texts):
+            return super().compared(items, below)
+        if not self.is_known(items, list(chain.from_iterable(items)), texts):
+            return None
+        return ((values, held),)
+
 
 class _Sets(Sequences):
     """Sets: their members in the order in which they were when they were remembered."""
 
-    __slots__ = ("all", "members")
+    __slots__ = ("members",)
 
     def __init__(self, items: list[Any]) -> None:
         super().__init__(items)
-        self.members = list(map(tuple, items))
-        self.all = list(chain.from_iterable(items))
+        self.members = shortened(list(chain.from_iterable(items)))
+
+    def compared(self, items: list[Any], below: list[Column]) -> Pairs | None:
+        if len(items) > _MANY:
+            held = gc.get_referents(*items)
+            if self.is_known(items, held, self.members):
+                return ((below[0], held),)
+        return super().compared(items, below)
 
     def parts(self, items: list[Any]) -> Sequence[list[Any]]:
         parts = list(chain.from_iterable(items))
-        if parts != self.all:
-            parts = list(chain.from_iterable(map(_in_order, self.members, items)))
+        if parts != self.members:
+            ends = list(accumulate(self.lengths, initial=0))
+            before = map(self.members.__getitem__, map(slice, ends, ends[1:]))
+            parts = list(chain.from_iterable(map(_in_order, before, items)))
         return (parts,)
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
         made, below = super().cut(start, stop)
         assert isinstance(made, _Sets)
-        made.members = self.members[start:stop]
-        made.all = self.all[slice(*below[0])]
+        made.members = self.members[slice(*below[0])]
         return made, below
 
 
-def _in_order(members: tuple[Any, ...], live: Iterable[Any]) -> list[Any]:
+def _in_order(members: Iterable[Any], live: Iterable[Any]) -> list[Any]:
     own = {member: member for member in live}
     return [own.get(member, Never) for member in members]
 
@@ -216,8 +349,8 @@ _ORIGIN = frozenset({"__orig_class__"})
 _MODEL = "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"
 
 
-def _split_of(kind: type) -> Callable[[Any], object]:
-    """What gives the attributes of an instance of a dataclass or a model."""
+def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
+    """What gives the attributes of an instance of a dataclass or a model, and whether it is one."""
     computed: set[str] = set()
     slots: set[str] = set()
     for cls in kind.__mro__:
@@ -229,11 +362,11 @@ def _split_of(kind: type) -> Callable[[Any], object]:
     plain = not computed and not hasattr(kind, "__parameters__")
     if slots == {*_MODEL}:
         if plain:
-            return attrgetter("__dict__", *_MODEL)
-        return partial(_model_state, computed=_ORIGIN | computed)
+            return attrgetter("__dict__", *_MODEL), True
+        return partial(_model_state, computed=_ORIGIN | computed), True
     if plain and not slots:
-        return attrgetter("__dict__")
-    return partial(_state, computed=_ORIGIN | computed)
+        return attrgetter("__dict__"), False
+    return partial(_state, computed=_ORIGIN | computed), False
 
 
 def _model_state(value: Any, computed: frozenset[str]) -> tuple[Any, ...]:
@@ -279,5 +412,6 @@ def group_of(kind: type) -> _GetGroup:
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return partial(Split, lambda value: [_state(value), tuple(value)])
     if is_dataclass(kind) or hasattr(kind, "__pydantic_fields_set__"):
-        return partial(Split, _split_of(kind))
+        split, is_model = _split_of(kind)
+        return partial(Models if is_model else Split, split)
     return partial(Split, content_of(kind)) if is_subclass(kind) else Identical

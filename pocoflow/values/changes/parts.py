@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from pocoflow.values.changes.columns import Column, cut, lay_out, matches, weight
-from pocoflow.values.changes.groups import Equal, Group, Sequences, Split, group_of
+from pocoflow.values.changes.columns import cut, lay_out, matches, weight
+from pocoflow.values.changes.groups import Column, Equal, Group, Sequences, Split, group_of
 
 _MANY = 40
 """So many chunks are put together again."""
@@ -52,10 +52,10 @@ def opened(part: Part) -> Opened | None:
     """A remembered value with its parts kept apart, or ``None`` if it has none."""
     if isinstance(part, Opened):
         return part
-    kind, group, below = part.groups[0]
+    _, group, below = part.groups[0]
     if not isinstance(group, Sequences | Split):
         return None
-    return Opened(kind, group, tuple(Chunks.of(one) for one in below))
+    return Opened(part.kinds[0], group, tuple(Chunks.of(one) for one in below))
 
 
 def reopened(kind: type, value: Any, *below: Chunks) -> Opened:
@@ -216,7 +216,7 @@ def _agreed(same: Callable[[int, int], bool], most: int) -> int:
 
 
 def old_items(chunks: Chunks) -> list[Any] | None:
-    """The remembered items themselves, if they are of one immutable kind."""
+    """The remembered items themselves, if they are of immutable kinds."""
     found: list[Any] = []
     for part in chunks.parts:
         if isinstance(part, Opened) or len(part.groups) != 1:
