@@ -6,12 +6,12 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import Emitter, Kind, PutsEmitted, Row, RunLog, placed
+from pocoflow.db.log import Kind, Row, RunLog, placed
 from pocoflow.db.port import Transaction
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DatabaseError
@@ -43,8 +43,22 @@ class ValueRange(NamedTuple):
         return cls(row, last - 2 * (count - 1), last)
 
 
+class Emitter(NamedTuple):
+    """What emits: a phase of a step, an attempt of ``exec``, on an item if it is one of several."""
+
+    step: int
+    names: tuple[str, ...]
+    phase: str
+    attempt: int
+    item: int | None
+
+
+PutsEmitted: TypeAlias = Callable[[Transaction, Emitter, Sequence[str]], object]
+"""Writes emitted values of a line, in the caller's transaction."""
+
+
 class _Value(NamedTuple):
-    recorder: PutsEmitted
+    put: PutsEmitted
     emitter: Emitter
     text: str
 
@@ -60,10 +74,10 @@ class EmittedValues:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, recorder: PutsEmitted, emitter: Emitter, text: str) -> None:
+    def add(self, put: PutsEmitted, emitter: Emitter, text: str) -> None:
         """Have a value written soon, before what is committed of the run; waits for nobody."""
         with self._guard:
-            self._waiting.append(_Value(recorder, emitter, text))
+            self._waiting.append(_Value(put, emitter, text))
         _Writer.of(self._connection).write_soon(self)
 
     def write(self, raw: Transaction) -> None:
@@ -82,10 +96,10 @@ class EmittedValues:
                 self._waiting[:0] = values
 
         self._connection.at_end(undone=put_back)
-        for (recorder, emitter), those in groupby(values, lambda one: one[:2]):
+        for (put, emitter), those in groupby(values, lambda one: one[:2]):
             texts = [one.text for one in those]
             for begin in range(0, len(texts), MOST_VALUES):
-                recorder.put_emitted(raw, emitter, texts[begin : begin + MOST_VALUES])
+                put(raw, emitter, texts[begin : begin + MOST_VALUES])
 
     def commit(self) -> None:
         """Write what waits, in a transaction of its own, unless the run has ended."""

@@ -13,10 +13,9 @@ from typing import Any, TypeVar, TypeVarTuple
 from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later
-from pocoflow.db.connection import Connection
-from pocoflow.db.emitting import ValueRange, append_emitted, mark_void
+from pocoflow.db.emitting import EmittedValues, Emitter, ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
-from pocoflow.db.log import NO_ERROR, Described, Emitter, Kind, Row, RunLog, dump_taken, placed
+from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.port import PutsOne, Transaction, UnwrittenError, put_one
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
@@ -44,6 +43,22 @@ _END = ("", None)
 _APPEND_RESULT = QUERIES["append_result"]
 
 
+class Unwritten:
+    """What goes on record with the next rows of a run, whichever line appends them.
+
+    Attributes:
+        bills: What was spent: by which line, in which step.
+        emitted: What nodes emit; ``None`` if it is not recorded.
+        shared: What other runs have spent of budgets that this one shares with them, which is read
+            with each commit.
+    """
+
+    def __init__(self) -> None:
+        self.bills: list[tuple[LineRecorder, int, Bill]] = []
+        self.emitted: EmittedValues | None = None
+        self.shared: list[SharedSpending] = []
+
+
 class LineRecorder:
     """Puts the steps of one line of execution on record.
 
@@ -52,6 +67,11 @@ class LineRecorder:
 
     Attributes:
         keeps: What is written is there for a resume.
+        line: The number of the line; 0 is the run itself.
+        database: Where it writes.
+        storage: The connection to it.
+        log: The log of the run, which its lines share.
+        unwritten: What else they share.
     """
 
     keeps = counts = True
@@ -59,9 +79,11 @@ class LineRecorder:
     line = 0
     _is_begun = True
 
-    def __init__(self, database: WorkflowDB, log: RunLog, values: ValueWriter) -> None:
-        self._db = database
-        self._run = log
+    def __init__(
+        self, database: WorkflowDB, log: RunLog, unwritten: Unwritten, values: ValueWriter
+    ) -> None:
+        self.database, self.storage = database, database.connection
+        self.log, self.unwritten = log, unwritten
         self._values = values
         self._store: Recorded | None = None
         self._looks_at_all = True  # after a beginning or a split into branches
@@ -76,12 +98,7 @@ class LineRecorder:
     @property
     def run_id(self) -> str:
         """The run."""
-        return self._run.run_id
-
-    @property
-    def storage(self) -> Connection:
-        """Where it writes."""
-        return self._db.connection
+        return self.log.run_id
 
     def branch(
         self,
@@ -102,7 +119,7 @@ class LineRecorder:
         """
         self._is_open = self._looks_at_all = True
         own = store.schema
-        values = ValueWriter(f"run {self.run_id!r}", 0, self._run.keys, fork)
+        values = ValueWriter(f"run {self.run_id!r}", 0, self.log.keys, fork)
         values.told = self._values.told
         values.classes = self._values.classes.within(schema_types(own), field_types(own))
         return BranchRecorder(self, values, context, store, numbers, stored)
@@ -130,18 +147,18 @@ class LineRecorder:
         if text is None:
             return
         with told_of("exec of node {!r} has finished", node), self._late():
-            self._db.connection.in_turn(partial(self._journal, step, node, text))
+            self.storage.in_turn(partial(self._journal, step, node, text))
 
     def _journal(self, step: int, node: str, text: str) -> None:
-        pending = self._run.emitted or self._run.bills
-        is_alone = not pending and not self._db.connection.is_shared
+        pending = self.unwritten.emitted or self.unwritten.bills
+        is_alone = not pending and not self.storage.is_shared
         if self._is_begun and self._input is None and is_alone:
             self._result = self._append_result(step, node, text)
         else:
             self._commit(self._write_result, step, node, text)
 
     def _write_result(self, step: int, node: str, text: str, put: PutsOne) -> None:
-        run = self._run
+        run = self.log
         with self._writing(step) as raw:
             self._put_input(raw, step)
             self._put_bills(raw, (ALONE,))
@@ -151,20 +168,20 @@ class LineRecorder:
             run.last = self._result = number
 
     def _result_row(self, step: int, node: str, text: str) -> tuple[object, ...]:
-        run = self._run
+        run = self.log
         row = (run.end, self.line, run.steps, step, run.clock(), node, text)
         return (*row, run.run_no, run.fence, run.last)
 
     def _commit(self, write: Callable[[*Ts, PutsOne], T], *facts: *Ts) -> T:
         """Commit without waiting for the numbers of rows, or, if they are others, wait for them."""
-        if (put := self._db.connection.puts) is not None:
+        if (put := self.storage.puts) is not None:
             with suppress(UnwrittenError):
                 return write(*facts, put)
         return write(*facts, put_one)
 
     def _append_result(self, step: int, node: str, text: str) -> int:
         """Append a result in a transaction of its own; the row's number."""
-        run, connection = self._run, self._db.connection
+        run, connection = self.log, self.storage
         with connection.alone:
             given = self._result_row(step, node, text)
             cursor = connection.append(_APPEND_RESULT, given, of=run.run_no)
@@ -245,7 +262,7 @@ class LineRecorder:
 
     def _write(self, told: told_of, rows: Sequence[WaitingRow]) -> None:
         """Commit rows, here or together with those of other threads."""
-        if self._db.connection.is_shared:
+        if self.storage.is_shared:
             with told:
                 self._put_items(rows)
             return
@@ -311,7 +328,7 @@ class LineRecorder:
             # Before the row that it goes with: the last row of a run is never removed.
             self._put(raw, Kind.PREPARED, step, data=self._input)
             self._is_open = True
-            self._db.connection.at_end(partial(setattr, self, "_input", None))
+            self.storage.at_end(partial(setattr, self, "_input", None))
 
     def ask(
         self,
@@ -333,7 +350,7 @@ class LineRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        now, run = self._db.connection.now(), self._run
+        now, run = self.storage.now(), self.log
         until = None if question.deadline is None else later(now, question.deadline)
         self.take_input(prepared)
         self._refuse_late()
@@ -354,14 +371,14 @@ class LineRecorder:
 
     def spend(self, step: int, bill: Bill) -> None:
         """Record what was spent with the next row of its attempt, or of the step."""
-        self._run.bills.append((self, step, bill))
+        self.unwritten.bills.append((self, step, bill))
 
     def share_budgets(
         self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts]
     ) -> Sequence[Budget]:
         """The budgets that the run shares with others, what these spend from now on included."""
         found: list[Budget] = []
-        log, row = self._run, self._db.get_run(self.run_id)
+        row = self.database.get_run(self.run_id)
         if row is None:  # it was removed meanwhile, which its next commit says
             return found
         thread, labels = row["thread"], row["labels"]
@@ -372,14 +389,14 @@ class LineRecorder:
             found.append(Budget(f"run thread {thread!r}", of_thread, spending))
         for key in of_labels.keys() & labels.keys():
             spending = self._spending_of("label", {"key": key, "value": labels[key]})
-            log.shared.append(spending)
+            self.unwritten.shared.append(spending)
             found.append(Budget(f"the runs of {key}={labels[key]}", of_labels[key], spending))
         return found
 
     def _spending_of(self, what: str, of_runs: Mapping[str, object]) -> SharedSpending:
-        wanted = {**of_runs, "besides": self._run.run_no}
+        wanted = {**of_runs, "besides": self.log.run_no}
         spending = SharedSpending(QUERIES[f"spending_of_{what}"], wanted)
-        spending.look(self._db.connection.rows)
+        spending.look(self.storage.rows)
         return spending
 
     def _put_bills(
@@ -390,10 +407,10 @@ class LineRecorder:
         of_run: bool = False,
     ) -> None:
         """Put what was spent on record, on some items or all, by this line or any."""
-        run = self._run
+        run = self.log
         found = [
             one
-            for one in run.bills
+            for one in self.unwritten.bills
             if (of_run or one[0] is self) and (items is None or one[2].item in items)
         ]
         for owner, step, bill in found:
@@ -401,7 +418,7 @@ class LineRecorder:
             facts = _of_bill(bill.place, item, bill.attempt, bill.amounts)
             run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
         if found:
-            self._db.connection.at_end(partial(_forget, run.bills, found))
+            self.storage.at_end(partial(_forget, self.unwritten.bills, found))
 
     def retry(self, step: int, tried: Tried) -> None:
         """Commit a failed attempt, of an item if it is one of several, that another one follows.
@@ -428,7 +445,7 @@ class LineRecorder:
     @property
     def emits(self) -> bool:
         """Whether what nodes emit is recorded."""
-        return self._run.emitted is not None
+        return self.unwritten.emitted is not None
 
     def emit(self, context: RunContext, value: object) -> None:
         """Have an emitted value written within 50 ms, and before the commit that it belongs to.
@@ -438,8 +455,8 @@ class LineRecorder:
         """
         text, names = codec.dumps(value), (*context.path, context.node)
         emitter = Emitter(context.step, names, context.phase, context.attempt, context.item)
-        if self._run.emitted is not None:
-            self._run.emitted.add(self, emitter, text)
+        if self.unwritten.emitted is not None:
+            self.unwritten.emitted.add(self.put_emitted, emitter, text)
 
     def put_emitted(self, raw: Transaction, emitter: Emitter, texts: Sequence[str]) -> None:
         """Write values, in the caller's transaction.
@@ -447,22 +464,18 @@ class LineRecorder:
         Raises:
             RunLostError: Somebody else has the run now.
         """
-        run = self._run
-        if not self._is_begun:
-            undo = partial(self._go_back, run.last, run.steps, 0, self._since, self._result)
-            self._db.connection.at_end(undone=undo)
-            self._begin_line(raw, emitter.step, ())
-        row = append_emitted(raw, run, self.line, emitter, texts)
+        self.begin_line(raw, emitter.step)
+        row = append_emitted(raw, self.log, self.line, emitter, texts)
         if emitter.phase == "exec":
             rows = self._emitted.setdefault(emitter.item, [])
             rows.append(row)
-            self._db.connection.at_end(undone=partial(rows.remove, row))
+            self.storage.at_end(undone=partial(rows.remove, row))
 
     def _put_void(self, raw: Transaction, step: int, item: int | None) -> None:
         """Mark what an attempt has emitted, as another one follows."""
         if rows := self._emitted.get(item):
-            mark_void(raw, self._run, self.line, step, rows)
-            self._db.connection.at_end(partial(self._emitted.pop, item))
+            mark_void(raw, self.log, self.line, step, rows)
+            self.storage.at_end(partial(self._emitted.pop, item))
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -476,19 +489,19 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        return self._db.connection.in_turn(partial(self._commit, self._step, finished))
+        return self.storage.in_turn(partial(self._commit, self._step, finished))
 
     def _step(self, finished: Finished, put: PutsOne) -> tuple[int, bool]:
         step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
         failure, taken = finished.failure, finished.taken
         changes = self._changes(following is None or step % _LOOK_EVERY == 0)
-        run = self._run
+        run = self.log
         shown = escaped(action)
         kind = Kind.STEP if failure is None else Kind.CAUGHT
         error = NO_ERROR if failure is None else Described(*describe_error(failure))
         self._refuse_late()
         with self._writing(step, (*path, node)) as raw:
-            if run.bills:
+            if self.unwritten.bills:
                 self._put_bills(raw)
             step = self._number(step)
             row = (
@@ -513,7 +526,7 @@ class LineRecorder:
             if following is None:
                 self._end_line(raw, node, path)
             run.last, run.steps = last, step + 1
-            self._db.connection.at_end(partial(self._finished, step, last, changes, following))
+            self.storage.at_end(partial(self._finished, step, last, changes, following))
         return step, asked
 
     def remark(self, text: str) -> None:
@@ -531,43 +544,43 @@ class LineRecorder:
     def _close(self, raw: Transaction, last: int) -> None:
         """Remove what was on record of the step, and of the branches in it, until now."""
         raw.execute(QUERIES["remove_open"], (self._since, last, self.line, self.line))
-        where = {"run_no": self._run.run_no, "line": self.line, "since": self._since, "last": last}
+        where = {"run_no": self.log.run_no, "line": self.line, "since": self._since, "last": last}
         raw.execute(QUERIES["close_questions"], where)
 
     @contextmanager
     def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[Transaction]:
         """A transaction that appends rows; nothing is remembered of one that is undone."""
-        run = self._run
-        with self._db.connection.transaction(of=run.run_no) as raw:
+        run, unwritten = self.log, self.unwritten
+        with self.storage.transaction(of=run.run_no) as raw:
             # In here, where no other thread appends a row of the run.
             known = (run.last, run.steps, self.line, self._since, self._result)
-            self._db.connection.at_end(undone=partial(self._go_back, *known))
+            self.storage.at_end(undone=partial(self._go_back, *known))
             if not self.line:
-                self._begin_line(raw, step, place)
-            if run.emitted:
-                run.emitted.write(raw)
-            for spending in run.shared:
-                self._db.connection.at_end(undone=spending.forget)
+                self.begin_line(raw, step, place)
+            if unwritten.emitted:
+                unwritten.emitted.write(raw)
+            for spending in unwritten.shared:
+                self.storage.at_end(undone=spending.forget)
                 spending.look(raw.execute)
             yield raw
 
     def _go_back(self, last: int, steps: int, line: int, since: int, result: int) -> None:
-        self._run.last, self._run.steps = last, steps
+        self.log.last, self.log.steps = last, steps
         self.line, self._since, self._result = line, since, result
 
     def _put(self, raw: Transaction, kind: Kind, step: int, **facts: Any) -> int:
-        run = self._run
+        run = self.log
         run.last = number = run.append(raw, Row(kind, self.line, step, **facts))
         return number
 
     def _late(self) -> _Late:
         """Let go of what ends after its run has, if somebody else has the run by now."""
-        if not self._run.is_over:
+        if not self.log.is_over:
             self._refuse_without_lock()
-        return _Late(self._run)
+        return _Late(self.log)
 
-    def _begin_line(self, raw: Transaction, step: int, place: Sequence[str]) -> None:
-        """Put the beginning of the line on record with its first row."""
+    def begin_line(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
+        """Put the beginning of the line on record, with its first row."""
 
     def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
         """Put the end of the line on record with its last step."""
@@ -586,12 +599,12 @@ class LineRecorder:
         self._is_open, self._knows_input, self._input = False, False, None
 
     def _refuse_late(self) -> None:
-        if self._run.is_over:
+        if self.log.is_over:
             raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
         self._refuse_without_lock()
 
     def _refuse_without_lock(self) -> None:
-        if not self._db.locks.has(self._run.run_no, self._run.claim):
+        if not self.database.locks.has(self.log.run_no, self.log.claim):
             raise RunLostError(
                 f"run {self.run_id!r} is not this process's: it was forked off the one that runs "
                 "it, or another one took its lock when the lock file was removed, or after its "
@@ -624,12 +637,12 @@ class BranchRecorder(LineRecorder):
         numbers: Numbers,
         stored: Unfinished | None,
     ) -> None:
-        super().__init__(parent._db, parent._run, values)
+        super().__init__(parent.database, parent.log, parent.unwritten, values)
         self._parent = parent
         self._context = context
         self._numbers = numbers
         self._store = BranchRecord(store)
-        self._began = parent._run.clock()
+        self._began = self.log.clock()
         values.expect_unsaved(store.unsaved)
         if stored is not None:
             self.line = values.line = stored.line
@@ -654,23 +667,22 @@ class BranchRecorder(LineRecorder):
 
     def _number(self, step: int) -> int:
         # What other branches have written counts, also what is committed together with this step.
-        return self._run.steps
+        return self.log.steps
 
-    def _begin_line(self, raw: Transaction, step: int, place: Sequence[str]) -> None:
-        run, around = self._run, []
-        parent = self._parent
-        while isinstance(parent, BranchRecorder) and not parent.line:
-            around.append(parent)
-            parent = parent._parent
-        # The line that a line branches off is on record before it.
-        for one in reversed(around):
-            undo = partial(one._go_back, run.last, run.steps, 0, one._since, one._result)
-            self._db.connection.at_end(undone=undo)
-            one._put_line(raw, step, ())
-        self._put_line(raw, step, place)
+    def begin_line(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
+        """Put the beginning of the line on record, with its first row, and its parent's before it.
 
-    def _put_line(self, raw: Transaction, step: int, place: Sequence[str]) -> None:
-        run, context, parent = self._run, self._context, self._parent
+        Args:
+            raw: The transaction.
+            step: The step in which it writes.
+            place: The names of the node at which it is; by default, of that at which it began.
+        """
+        if self.line:
+            return
+        self._parent.begin_line(raw, step)
+        run, context = self.log, self._context
+        undo = partial(self._go_back, run.last, run.steps, 0, self._since, self._result)
+        self.storage.at_end(undone=undo)
         self.line = self._values.line = next(run.lines)
         began, number = context.branches[-1]
         self._since = self._put(
@@ -679,7 +691,7 @@ class BranchRecorder(LineRecorder):
             step,
             at=self._began,
             place=place or (*context.path, context.node),
-            data=json.dumps([parent.line, began, number]),
+            data=json.dumps([self._parent.line, began, number]),
         )
 
     def _finished(

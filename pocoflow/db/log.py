@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
@@ -15,7 +15,6 @@ from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
 from pocoflow.graph.routing import TakenEdge
-from pocoflow.graph.unfinished import Bill
 
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
 _END_STEP = QUERIES["end_step"]
@@ -152,51 +151,6 @@ class Row(NamedTuple):
     data: str | None = None
 
 
-class Emitter(NamedTuple):
-    """What emits: a phase of a step, an attempt of ``exec``, on an item if it is one of several."""
-
-    step: int
-    names: tuple[str, ...]
-    phase: str
-    attempt: int
-    item: int | None
-
-
-class PutsEmitted(Protocol):
-    """Writes emitted values of its line."""
-
-    def put_emitted(self, raw: Transaction, emitter: Emitter, texts: Sequence[str]) -> None:
-        """Write values, in the caller's transaction."""
-
-
-class PendingValues(Protocol):
-    """Emitted values of a run that are not written yet; true if there are some."""
-
-    def __bool__(self) -> bool: ...
-
-    def add(self, recorder: PutsEmitted, emitter: Emitter, text: str) -> None:
-        """Have a value written soon."""
-
-    def write(self, raw: Transaction) -> None:
-        """Write them all, in the caller's transaction."""
-
-
-class HasLine(Protocol):
-    """What puts a line of execution on record."""
-
-    line: int
-
-
-class SpentByOthers(Protocol):
-    """What other runs have spent of a budget, which is looked at with each commit."""
-
-    def look(self, read: Callable[[str, dict[str, Any]], Iterable[Record]], /) -> None:
-        """Read it."""
-
-    def forget(self) -> None:
-        """The transaction in which it was read is undone."""
-
-
 class RunLog:
     """The log of one run in this process, shared by the run and its branches.
 
@@ -211,11 +165,8 @@ class RunLog:
         steps: How many of its steps are committed.
         is_over: The run has ended, or waits, for this process. A thread of it that still works, as
             after a Ctrl-C, must not write a step any more.
-        bills: What was spent and is not on record yet: by whose line, in which step.
         keys: Numbers the keys of its stores.
         lines: Numbers its branches.
-        emitted: What nodes emit and is to be written; ``None`` if it is not recorded.
-        shared: What other runs have spent of budgets that this one shares with them.
     """
 
     def __init__(self, database: str, run_id: str, clock: Callable[[], int] = micros) -> None:
@@ -228,11 +179,8 @@ class RunLog:
         self.last = 0
         self.steps = 0
         self.is_over = False
-        self.bills: list[tuple[HasLine, int, Bill]] = []
         self.keys: Iterator[int] = count()
         self.lines: Iterator[int] = count(1)
-        self.emitted: PendingValues | None = None
-        self.shared: list[SpentByOthers] = []
 
     def take(self, run_no: int, fence: int) -> None:
         """Know which run it is, and under which fence this process has it."""

@@ -14,7 +14,7 @@ from pocoflow.address import Address
 from pocoflow.db.clock import later, new_fence
 from pocoflow.db.due import Limits, TakenError
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
-from pocoflow.db.lines import LineRecorder
+from pocoflow.db.lines import LineRecorder, Unwritten
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
 from pocoflow.db.port import Transaction
 from pocoflow.db.positions import read_unfinished
@@ -73,11 +73,12 @@ class RunRecorder(LineRecorder):
         classes: Those that will be found when values of the run are read back.
     """
 
-    _run = RunLog("", "")  # __del__ looks at it even if __init__ was interrupted
+    log = RunLog("", "")  # __del__ looks at it even if __init__ was interrupted
 
     def __init__(self, database: WorkflowDB, run_id: str, classes: Classes | None = None) -> None:
         log = RunLog(database.path, run_id, database.connection.micros)
-        super().__init__(database, log, ValueWriter(f"run {run_id!r}", 0, log.keys))
+        values = ValueWriter(f"run {run_id!r}", 0, log.keys)
+        super().__init__(database, log, Unwritten(), values)
         if classes is not None:
             self._values.classes = classes
         self._status, self._is_new = "", False
@@ -105,7 +106,7 @@ class RunRecorder(LineRecorder):
         """
         row = {
             "status": "running",
-            "started_at": self._db.connection.now(),
+            "started_at": self.storage.now(),
             "current_node": first.text,
             "owned": 1,
             "token": token,
@@ -141,9 +142,9 @@ class RunRecorder(LineRecorder):
         self._store = store
         store.track()
         changes = self._values.changes(store)
-        run, owned = self._run, bool(row.get("owned"))
+        run, owned = self.log, bool(row.get("owned"))
         try:
-            with self._db.connection.transaction() as raw:
+            with self.storage.transaction() as raw:
                 fence = new_fence()
                 given = {
                     "run_id": self.run_id,
@@ -157,7 +158,7 @@ class RunRecorder(LineRecorder):
                     also(raw)
                 if graph is not None:
                     given["graph_no"] = graph_number(raw, graph)
-                run.take(self._db.insert_run(given, raw), fence)
+                run.take(self.database.insert_run(given, raw), fence)
                 named.enter(raw, run.run_no)
                 if owned:
                     # Before the commit: a reader that sees the row sees its lock, too.
@@ -168,19 +169,19 @@ class RunRecorder(LineRecorder):
                 raw.execute(QUERIES["first_row"], facts)
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
-                self._db.connection.at_end(accept, undone=self.let_go)
+                self.storage.at_end(accept, undone=self.let_go)
         except BaseException:
             self.let_go()
             raise
         run.last = self._since = run.first
 
     def _hold(self) -> None:
-        run = self._run
-        if not self._db.locks.hold(run.run_no, run.claim):
+        run = self.log
+        if not self.database.locks.hold(run.run_no, run.claim):
             raise DatabaseError(
-                f"run {self.run_id!r} cannot begin in database {self._db.path}: a process still "
-                f"runs the run that had its number, {run.run_no}, before an older copy of the "
-                "file was restored; end that process"
+                f"run {self.run_id!r} cannot begin in database {self.database.path}: a process "
+                f"still runs the run that had its number, {run.run_no}, before an older copy of "
+                "the file was restored; end that process"
             )
 
     def claim(
@@ -206,9 +207,9 @@ class RunRecorder(LineRecorder):
             ResumeError: A later run of its run thread has begun.
             ThreadBusyError: Another run of its run thread is open.
         """
-        run = self._run
-        run.take(self._db.number(self.run_id), 0)
-        if not self._db.locks.hold(run.run_no, run.claim, 0.2 if limits is None else 0):
+        run = self.log
+        run.take(self.database.number(self.run_id), 0)
+        if not self.database.locks.hold(run.run_no, run.claim, 0.2 if limits is None else 0):
             raise self._alive()
         try:
             self._fence_off(recovering, flows)
@@ -223,10 +224,10 @@ class RunRecorder(LineRecorder):
     def _refuse_interrupted(self, limits: Limits) -> None:
         """Record a run as failed that was interrupted too often."""
         try:
-            with self._db.connection.transaction() as raw:
-                limits.refuse_interrupted(raw, self._run.run_no, self.run_id)
+            with self.storage.transaction() as raw:
+                limits.refuse_interrupted(raw, self.log.run_no, self.run_id)
         except RunInterruptedError as exc:
-            self.end("failed", exc, self._run.steps, None, 0, 0.0)
+            self.end("failed", exc, self.log.steps, None, 0, 0.0)
             raise TakenError(str(exc)) from exc
 
     def fail_overdue(self, error: ResumeError) -> None:
@@ -240,8 +241,8 @@ class RunRecorder(LineRecorder):
         limits = self._limits
         if limits is None or not self._is_new or self._due_at is None:
             return
-        if later(self._due_at, limits.begin_within) <= self._db.connection.now():
-            self.end("failed", error, self._run.steps, None, 0, 0.0)
+        if later(self._due_at, limits.begin_within) <= self.storage.now():
+            self.end("failed", error, self.log.steps, None, 0, 0.0)
             raise TakenError(str(error)) from error
 
     def refuse_completed(self) -> None:
@@ -251,8 +252,8 @@ class RunRecorder(LineRecorder):
             RunNotFoundError: There is no such run.
             TakenError: It is.
         """
-        self._db.number(self.run_id)
-        row = self._db.connection.row(QUERIES["run_by_id"], (self.run_id,))
+        self.database.number(self.run_id)
+        row = self.storage.row(QUERIES["run_by_id"], (self.run_id,))
         if row is not None and row["status"] == "completed":
             raise self._completed()
 
@@ -267,11 +268,11 @@ class RunRecorder(LineRecorder):
             ResumeError: A later run of its run thread has begun.
             ThreadBusyError: Another run of its run thread is open.
         """
-        read = self._db.connection.row
+        read = self.storage.row
         row = read(QUERIES["run_by_id"], (self.run_id,))
         if row is not None:
             refuse_resume(read, row, (*flows, row["flow_name"]))
-            if self._db.locks.is_held(row["run_no"]):
+            if self.database.locks.is_held(row["run_no"]):
                 raise self._alive()
 
     def _alive(self) -> TakenError:
@@ -295,12 +296,13 @@ class RunRecorder(LineRecorder):
 
     def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:
         """Turn away whoever claimed the run before; its lock may have been lost with the file."""
-        run = self._run
-        with self._db.writing(run.run_no) as raw:
+        run = self.log
+        with self.database.writing(run.run_no) as raw:
             row = raw.execute(QUERIES["run_by_id"], (self.run_id,)).fetchone()
             if row is None or row["run_no"] != run.run_no:
                 raise RunNotFoundError(
-                    f"run {self.run_id!r} was removed from database {self._db.path} in this instant"
+                    f"run {self.run_id!r} was removed from database {self.database.path} in this "
+                    "instant"
                 )
             self._status, self._is_new = str(row["status"]), row["due_at"] is not None
             self._due_at = row["due_at"]
@@ -316,7 +318,7 @@ class RunRecorder(LineRecorder):
             run.look(raw)
 
     def _refuse_changed(self, raw: Transaction) -> None:
-        wanted = {"run_no": self._run.run_no, "now": self._db.connection.now()}
+        wanted = {"run_no": self.log.run_no, "now": self.storage.now()}
         if raw.execute(QUERIES["can_go_on"], wanted).fetchone() is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
@@ -329,15 +331,15 @@ class RunRecorder(LineRecorder):
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
         """
-        run = self._run
+        run = self.log
         if not run.run_no:
-            run.take(self._db.number(self.run_id), 0)
-        return read_unfinished(self._db, self.run_id, run.run_no, step)
+            run.take(self.database.number(self.run_id), 0)
+        return read_unfinished(self.database, self.run_id, run.run_no, step)
 
     def was_resumed(self) -> bool:
         """Whether somebody has gone on with the run before."""
-        run = self._run
-        row = self._db.connection.row(QUERIES["was_resumed"], (run.first, run.end))
+        run = self.log
+        row = self.storage.row(QUERIES["was_resumed"], (run.first, run.end))
         return row is not None
 
     def go_on(
@@ -357,14 +359,14 @@ class RunRecorder(LineRecorder):
         """
         self._store = store
         store.track()
-        run = self._run
+        run = self.log
         self._since = unfinished.row
         self._is_open, self._knows_input = True, bool(unfinished.prepared)
         self._refuse_late()
-        with self._db.connection.transaction() as raw:
+        with self.storage.transaction() as raw:
             self._refuse_cancelled(raw)
             if self._limits is not None:
-                self._limits.admit(raw, self._db, run.run_no, begins=self._is_new)
+                self._limits.admit(raw, self.database, run.run_no, begins=self._is_new)
             asked = unfinished.questions()
             seen = [one for one in asked if one.answer or one.is_late(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
@@ -380,7 +382,13 @@ class RunRecorder(LineRecorder):
                     raw.execute(QUERIES["remove_input"], (line.row, run.end, line.line))
             if now.renamed is not None:
                 rename_places(raw, run.run_no, now.renamed)
-            facts = (now.flow_name, now.node.text, number, self._db.connection.now(), run.run_no)
+            facts = (
+                now.flow_name,
+                now.node.text,
+                number,
+                self.storage.now(),
+                run.run_no,
+            )
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
@@ -391,7 +399,7 @@ class RunRecorder(LineRecorder):
 
     def _void_unfinished(self, raw: Transaction, unfinished: Unfinished) -> None:
         """Mark what was emitted by what is called again."""
-        run = self._run
+        run = self.log
         lines = {line.line: line for line in unfinished.lines()}
         again: dict[int, list[ValueRange]] = {}
         for row in raw.execute(QUERIES["emitted_since"], (unfinished.row, run.end)).fetchall():
@@ -408,7 +416,7 @@ class RunRecorder(LineRecorder):
 
     def record_emitted(self) -> None:
         """Record what nodes emit from now on."""
-        self._run.emitted = EmittedValues(self._run, self._db.connection)
+        self.unwritten.emitted = EmittedValues(self.log, self.storage)
 
     def settle(self, found: Unfinished) -> Unfinished:
         """Let the defaults count of the questions that were not answered before their deadlines.
@@ -419,7 +427,7 @@ class RunRecorder(LineRecorder):
         Raises:
             DatabaseError: The database cannot be written.
         """
-        connection, number = self._db.connection, self._run.run_no
+        connection, number = self.storage, self.log.run_no
         for one in found.questions():
             if one.is_open and one.is_late(found.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
@@ -429,7 +437,7 @@ class RunRecorder(LineRecorder):
         return replace(self.unfinished(), read_at=found.read_at)
 
     def _refuse_cancelled(self, raw: Transaction) -> None:
-        status = raw.execute(QUERIES["standing"], (self._run.run_no,)).fetchone()["status"]
+        status = raw.execute(QUERIES["standing"], (self.log.run_no,)).fetchone()["status"]
         if status == "cancelled" != self._status:
             raise TakenError(
                 f"run {self.run_id!r} was cancelled in this instant; resume it again to go on "
@@ -438,16 +446,16 @@ class RunRecorder(LineRecorder):
 
     def let_go(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
-        if self._run.run_no:
-            self._run.is_over = True
-            self._db.locks.release(self._run.run_no, self._run.claim)
+        if self.log.run_no:
+            self.log.is_over = True
+            self.database.locks.release(self.log.run_no, self.log.claim)
 
     def __del__(self) -> None:
         # A Ctrl-C between the first commit and the first node leaves nobody to record it.
-        run = getattr(self, "_run", None)  # not there if __init__ was interrupted
-        if run is not None and run.run_no and not run.is_over:
+        run = self.log
+        if run.run_no and not run.is_over:
             run.is_over = True
-            self._db.locks.abandon(run.run_no, run.claim)
+            self.database.locks.abandon(run.run_no, run.claim)
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -470,19 +478,19 @@ class RunRecorder(LineRecorder):
         Raises:
             DatabaseError: The database cannot be written.
         """
-        run = self._run
+        run = self.log
         self._refuse_late()
-        with self._db.connection.transaction(of=run.run_no) as raw:
+        with self.storage.transaction(of=run.run_no) as raw:
             if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
-            if run.emitted:
-                run.emitted.write(raw)
+            if self.unwritten.emitted:
+                self.unwritten.emitted.write(raw)
             waits = raw.execute(QUERIES["open_in_run"], (run.run_no,)).fetchall()
             numbers = json.dumps([row[0] for row in waits])
             self._put_bills(raw, of_run=True)
             run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
-        asked = questions_of(self._db.connection, run.run_no)
+        asked = questions_of(self.storage, run.run_no)
         self.let_go()
         return [one for one in asked if one.is_open]
 
@@ -506,7 +514,7 @@ class RunRecorder(LineRecorder):
             Whether the run ended so. ``False`` if its last commit had completed or paused it
             already: a Ctrl-C during a commit is raised after it.
         """
-        run = self._run
+        run = self.log
         if run.is_over:
             return False  # whoever goes on with it now says how it ends
         if isinstance(error, DatabaseLostError):
@@ -514,9 +522,9 @@ class RunRecorder(LineRecorder):
             self.let_go()
             return True
         try:
-            with self._db.connection.transaction(of=run.run_no) as raw:
+            with self.storage.transaction(of=run.run_no) as raw:
                 # Not before it is committed: or somebody would find the run interrupted.
-                self._db.connection.at_end(self.let_go, undone=self._still_goes_on)
+                self.storage.at_end(self.let_go, undone=self._still_goes_on)
                 known = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()
                 self._refuse_without_lock()
                 if known is not None and known["status"] in ("completed", "paused"):
@@ -524,8 +532,8 @@ class RunRecorder(LineRecorder):
                 if known is None:
                     raise run.lost(raw)
                 run.is_over = True
-                if run.emitted:
-                    run.emitted.write(raw)
+                if self.unwritten.emitted:
+                    self.unwritten.emitted.write(raw)
                 row = Row(Kind.CANCELLED, 0, run.steps)
                 described = Described(*describe_error(error))
                 if status == "failed":
@@ -551,10 +559,10 @@ class RunRecorder(LineRecorder):
         return True
 
     def _still_goes_on(self) -> None:
-        self._run.is_over = False
+        self.log.is_over = False
 
     def _finish(self, raw: Transaction, status: str, node: str | None, error: Described) -> None:
-        run = self._run
+        run = self.log
         facts = {"status": status, "node": node, **error._asdict()}
         facts |= {"run_no": run.run_no, "first": run.first, "end": run.end}
         raw.execute(QUERIES["finish"], facts)
