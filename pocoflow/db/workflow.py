@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import BaseModel
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, Unpack
 
 from pocoflow.address import check_name
 from pocoflow.cleanup import at_exit, finish, leave
@@ -27,7 +27,7 @@ from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.question_api import Questions
-from pocoflow.db.retention import ENDED, prune
+from pocoflow.db.retention import Retention, RunsOf, refuse_unknown
 from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
@@ -57,7 +57,16 @@ _SETTABLE = (
 )
 
 
-class WorkflowDB(Questions, Checkpoints, Following):
+class Listed(RunsOf, total=False):
+    """Which runs :meth:`WorkflowDB.list_runs` gives."""
+
+    status: Status | None
+    text: str | None
+    since: str | None
+    before: int | None
+
+
+class WorkflowDB(Questions, Checkpoints, Following, Retention):
     """Runs, their events and their checkpoints in one SQLite file, or on a PostgreSQL server.
 
     The file is created (private, mode 0600) if it is not there. One that version 0.2.1 wrote is
@@ -202,50 +211,41 @@ class WorkflowDB(Questions, Checkpoints, Following):
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         return None if row is None else self._truthful(row)
 
-    def list_runs(
-        self,
-        limit: int = 100,
-        *,
-        status: Status | None = None,
-        flow_name: str | None = None,
-        text: str | None = None,
-        since: str | None = None,
-        before: int | None = None,
-        thread: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> list[RunRow]:
+    def list_runs(self, limit: int = 100, **only: Unpack[Listed]) -> list[RunRow]:
         """The newest runs, last created first. A run whose process is gone reads as failed.
 
         Args:
             limit: At most so many runs.
-            status: Only runs that read as this one of ``STATUSES``.
-            flow_name: Only runs of this flow.
-            text: Only runs with this in their id, flow, current node, error, parent's id or run
-                thread; upper and lower case ASCII letters are the same.
-            since: Only runs started at or after this ISO-8601 time in UTC.
-            before: Only runs created before the run of this ``run_no``: the page that follows.
-            thread: Only runs of this run thread; of all flows, unless ``flow_name`` is given.
-            labels: Only runs that have all of these.
+            **only: ``status``: only runs that read as this one of ``STATUSES``. ``flow_name``: only
+                runs of this flow. ``text``: only runs with this in their id, flow, current node,
+                error, parent's id or run thread; upper and lower case ASCII letters are the same.
+                ``since``: only runs started at or after this ISO-8601 time in UTC. ``before``: only
+                runs created before the run of this ``run_no``: the page that follows. ``thread``:
+                only runs of this run thread; of all flows, unless ``flow_name`` is given.
+                ``labels``: only runs that have all of these.
 
         Raises:
             DefinitionError: There is no such status, or an argument is of another type.
         """
-        _check_filters(limit, status, labels, since)
-        if (status, flow_name, text, since, before, thread, labels or None) == (None,) * 7:
+        refuse_unknown("list_runs", only, Listed)
+        status, labels = only.get("status"), only.get("labels")
+        _check_filters(limit, status, labels, only.get("since"))
+        if not any(one not in (None, {}) for one in only.values()):
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
         # What is stored as running may read as failed, so it is looked at for both.
-        stored = ("running", status) if status == "failed" else (status, status)
-        wanted = {"status": stored[0], "or_status": stored[1], "flow": flow_name, "limit": limit}
-        wanted |= {"text": text, "since": since, "thread": thread}
-        wanted["labels"] = json.dumps(dict(labels or {}))
+        stored = "running" if status == "failed" else status
+        wanted: dict[str, object] = {"status": stored, "or_status": status, "limit": limit}
+        wanted |= {key: only.get(key) for key in ("text", "since", "thread")}
+        wanted |= {"flow": only.get("flow_name"), "labels": json.dumps(dict(labels or {}))}
         query = "runs_matching" if status is None else "runs_of_status"
-        if thread is not None:
+        if wanted["thread"] is not None:
             query = "runs_of_thread"
         elif labels:
             query = "runs_labelled"
             wanted["key"], wanted["value"] = next(iter(labels.items()))
         found: list[RunRow] = []
+        before = only.get("before")
         last = (1 << 63) - 1 if before is None else before
         while len(found) < limit:
             rows = self.connection.rows(QUERIES[query], {**wanted, "before": last})
@@ -335,67 +335,6 @@ class WorkflowDB(Questions, Checkpoints, Following):
         except DatabaseError as exc:
             _log.debug("run %r: not yet written down as interrupted: %s", run["run_id"], exc)
 
-    def prune(
-        self,
-        *,
-        older_than: timedelta | None = None,
-        keep: int | None = None,
-        status: str | Iterable[str] = ENDED,
-        flow_name: str | None = None,
-        thread: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        whole_threads: bool = False,
-        dry_run: bool = False,
-    ) -> int:
-        """Remove old runs with their events and checkpoints; a run that lives is never removed.
-
-        Nor is the last completed run of a run thread, with whose store the next one begins, unless
-        that is asked for. The file keeps its size, and new runs use the room: :meth:`vacuum` gives
-        it back.
-
-        Args:
-            older_than: Only runs in which nothing has happened for so long.
-            keep: Only runs beyond the newest ``keep`` that match ``status`` and ``flow_name``.
-            status: Only runs that read as one of these; those that have ended, by default.
-            flow_name: Only runs of this flow.
-            thread: Only runs of this run thread.
-            labels: Only runs that have all of these.
-            whole_threads: Also the last completed run of a run thread; the next one then begins
-                with its inputs alone.
-            dry_run: Remove nothing.
-
-        Returns:
-            How many runs were removed, or would be.
-
-        Raises:
-            DefinitionError: Neither ``older_than`` nor ``keep`` is given, or one of them is
-                negative, there is no such status, or ``older_than`` is no ``timedelta``.
-        """
-        statuses = [status] if isinstance(status, str) else list(status)
-        for one in statuses:
-            if one not in STATUSES:
-                raise DefinitionError(
-                    f"prune: a status is one of {', '.join(STATUSES)}, not {one!r}"
-                )
-        if older_than is None and keep is None:
-            raise DefinitionError("prune: name older_than= or keep=; keep=0 removes every run")
-        if older_than is not None and not isinstance(older_than, timedelta):
-            raise DefinitionError(
-                f"prune: older_than= is a timedelta, such as timedelta(days=30), not {older_than!r}"
-            )
-        if (keep or 0) < 0 or (older_than or timedelta()) < timedelta():
-            raise DefinitionError(f"prune: older_than={older_than}, keep={keep}: not below zero")
-        self._refuse_read_only()
-        wanted = {"flow": flow_name, "thread": thread, "labels": json.dumps(dict(labels or {}))}
-        return prune(
-            self,
-            older_than=older_than,
-            keep=keep,
-            statuses=statuses,
-            wanted={**wanted, "whole": whole_threads},
-            dry_run=dry_run,
-        )
-
     def migrate(self, *, close_running: bool = False) -> Path | None:
         """Bring a file of version 0.2.1 to the layout of this version, keeping a copy of it.
 
@@ -416,18 +355,6 @@ class WorkflowDB(Questions, Checkpoints, Following):
         """
         self._refuse_read_only()
         return self.connection.migrate(close_running=close_running)
-
-    def vacuum(self) -> None:
-        """Write the file anew without the room that removed runs left, and give that back.
-
-        Needs as much free space as the file takes; runs that are working wait meanwhile.
-
-        Raises:
-            DatabaseBusyError: Another writer held the database for longer than the busy timeout.
-            DatabaseFileError: The file was opened read-only, or the disk is full.
-        """
-        self._refuse_read_only()
-        self.connection.vacuum()
 
     # -- events ---------------------------------------------------------------------------------
 

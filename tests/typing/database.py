@@ -71,6 +71,7 @@ wrong: Status = "complete"  # type: ignore[assignment]  # ty: ignore[invalid-ass
 runs[0]["status"] = "complete"  # type: ignore[typeddict-item]  # ty: ignore[invalid-assignment]
 db.get_events("run-1")[0]["node"]  # type: ignore[typeddict-item]  # ty: ignore[invalid-typed-dict-key]
 db.get_run(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.prune(keep=1, labels=3)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.list_runs("10")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.list_runs().run_id  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 db.get_events(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -289,6 +289,10 @@ def test_runs_can_be_listed_by_status_and_flow(db: WorkflowDB) -> None:
     assert [r["run_id"] for r in db.list_runs(2, flow_name="odd")] == ["run-29", "run-27"]
     with pytest.raises(ValueError, match=r"status is one of .*'lost'"):
         db.list_runs(status="lost")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"list_runs\(\) got an unexpected keyword argument 'flow'"):
+        db.list_runs(flow="odd")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"prune\(\) got an unexpected keyword argument 'flow'"):
+        db.prune(keep=0, flow="odd")  # type: ignore[call-arg]
 
 
 # -- what a plain SQLite reader sees ------------------------------------------------------------
