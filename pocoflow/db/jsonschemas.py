@@ -18,8 +18,8 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from pocoflow.db.question_rows import Asked
 from pocoflow.errors import AnswerError
+from pocoflow.nodes.question import Asked
 
 # A format is what the type that it stands for takes, as no resume goes on with anything else.
 _TYPES = {

@@ -148,63 +148,42 @@ def stored_values(
         database: Where the run is.
         run_id: The run.
         step: The step; one without a checkpoint reads as the one before it.
-        limit: Read no more than about so many characters of a value.
+        limit: Give no more than so many characters of a value.
 
     Raises:
         RunNotFoundError: There is no such run.
     """
     wanted = {"run_no": database.number(run_id), "step": step, "limit": limit}
     rows = database.connection.rows(QUERIES["stored_at"], wanted)
-    if limit is not None and any(row["op"] == CHANGED for row in rows):
+    if limit is not None and any(row["op"] in (APPENDED, CHANGED) for row in rows):
         rows = database.connection.rows(QUERIES["stored_at"], {**wanted, "limit": None})
     found: dict[str, StoredValue] = {}
     pieces: dict[str, list[tuple[int, str]]] = {}
     for row in rows:
-        key, op, text = _key(row["key"]), row["op"], row["value"] or ""
+        key, op, text = _key(row["key"]), row["op"], row["value"]
+        about = f"key {key!r} of run {run_id!r}"
+        is_more = op in (APPENDED, CHANGED)
         if op == DELETED:
-            found.pop(key, None)
-        elif row["value"] is None:
-            raise DecodeError(f"key {key!r} of run {run_id!r} cannot be read: it has no value")
-        elif op == UNSAVED:
-            mark = read_mark(text, f"key {key!r} of run {run_id!r}")
-            found[key] = StoredValue(key, row["step"], not_saved=mark)
-        elif op in (APPENDED, CHANGED):
-            value = found.get(key)
-            if value is None:
-                raise DecodeError(
-                    f"key {key!r} of run {run_id!r} cannot be read: something was changed in it "
-                    "before it was there"
-                )
-            was_whole = value.is_whole
-            value.step = row["step"]
-            value.size += row["size"] - 2 + _comma(value, row)
-            pieces[key].append((op, text))
-            if was_whole and len(text) == row["size"]:
-                value.text = _joined(value.text, text)
-            elif was_whole:  # the beginning of a list or text, which is not closed
-                value.text = _joined(value.text, f"{text}]")[:-1]
-        else:
-            found[key] = StoredValue(key, row["step"], text, row["size"])
-            pieces[key] = [(op, text)]
-    for key, value in found.items():
-        if any(op == CHANGED for op, _ in pieces.get(key, ())):
-            whole = whole_text(pieces[key])
-            value.text, value.size = whole[:limit], len(whole)
+            continue
+        if text is None or (is_more and key not in pieces):
+            why = (
+                "something was changed in it before it was there" if is_more else "it has no value"
+            )
+            raise DecodeError(f"{about} cannot be read: {why}")
+        if op == UNSAVED:
+            found[key] = StoredValue(key, row["step"], not_saved=read_mark(text, about))
+            continue
+        found[key] = StoredValue(key, row["step"], text, row["size"])
+        pieces.setdefault(key, []).append((op, text))
+    for key, parts in pieces.items():
+        if len(parts) > 1:
+            whole = whole_text(parts)
+            found[key].text, found[key].size = whole[:limit], len(whole)
     return found
-
-
-def _comma(value: StoredValue, row: Any) -> int:
-    return int(value.size > 2 and row["size"] > 2 and not value.text.startswith('"'))
 
 
 def _key(text: str) -> str:
     return text.removeprefix(CODED)
-
-
-def _joined(first: str, second: str) -> str:
-    """The text of two lists, or texts, as that of one."""
-    inner = list(filter(None, (part[1:-1] for part in (first, second))))
-    return f'"{"".join(inner)}"' if first.startswith('"') else f"[{','.join(inner)}]"
 
 
 _PARTS = {APPENDED: "appended", CHANGED: "changed", UNSAVED: "not_saved"}

@@ -26,7 +26,7 @@ from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
-from pocoflow.db.question_api import Questions
+from pocoflow.db.question_rows import Questions
 from pocoflow.db.retention import Retention, RunsOf, refuse_unknown
 from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
 from pocoflow.db.sql import INTERRUPTED, QUERIES
