@@ -14,10 +14,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pocoflow.cleanup import leave
 from pocoflow.db import oslocks
 from pocoflow.db.port import Locks
 
@@ -74,74 +73,46 @@ if hasattr(os, "register_at_fork"):
 
 
 class RunLocks(Locks):
-    """The locks of the runs in one database; those of a database in memory are this process's own.
-
-    Whoever takes a lock names itself as its owner, and only the owner gives it back: then a Ctrl-C
-    at any instant of taking or giving back leaves nothing behind that ``release`` does not clear.
-    """
+    """The locks of the runs in one database; of one in memory they are this process's own."""
 
     def __init__(self, database: Path | None) -> None:
         path = "" if database is None else os.path.realpath(database) + "-lock"
         with guard:
             self._file = _files.setdefault(path, _LockFile(path)) if path else _LockFile(path)
             self._file.users += 1
+        self._held = self._file.held
         self._taken: dict[int, object] = {}
 
-    def _hold(self, run_no: int, owner: object) -> bool:
-        held = self._file.held
-        with guard:
-            if run_no in held:
-                return False
-            held[run_no] = self._taken[run_no] = owner
-            try:
-                taken = not self._file.path or self._file.lock(run_no)
-            except BaseException:
-                self.release(run_no, owner)
-                raise
-            if not taken:
-                held.pop(run_no, None)
-                del self._taken[run_no]
-            return taken
+    @property
+    def _guard(self) -> AbstractContextManager[object]:
+        return guard
+
+    def _lock(self, run_no: int, owner: object) -> bool:
+        self._taken[run_no] = owner
+        if not self._file.path or self._file.lock(run_no):
+            return True
+        del self._taken[run_no]
+        return False
+
+    def _unlock(self, run_no: int) -> None:
+        try:
+            if self._file.path:
+                self._file.locks.unlock(run_no)
+        finally:
+            self._taken.pop(run_no, None)
 
     def renew(self) -> None:
         """Take the locks again if somebody has removed or replaced the lock file."""
-        if self._file.held:
+        if self._held:
             with guard:
                 self._file.renew()
-
-    def has(self, run_no: int, owner: object) -> bool:
-        """Whether this owner took the lock of a run, in this process."""
-        return self._file.held.get(run_no) is owner
-
-    def release(self, run_no: int, owner: object) -> None:
-        """Give the lock of a run back, if this owner has it."""
-        with guard:
-            if self._file.held.get(run_no) is not owner:
-                return
-            try:
-                if self._file.path:
-                    self._file.locks.unlock(run_no)
-            finally:
-                self._file.held.pop(run_no, None)
-                self._taken.pop(run_no, None)
-
-    def abandon(self, run_no: int, owner: object) -> None:
-        """Give the lock of a run back as a finalizer may: here at once, to others very soon."""
-        if self.has(run_no, owner):
-            self._file.held.pop(run_no, None)
-            leave(partial(self._unlock, run_no))
-
-    def _unlock(self, run_no: int) -> None:
-        with guard:
-            if run_no not in self._file.held and self._file.path:
-                self._file.locks.unlock(run_no)
 
     def is_held(self, run_no: int) -> bool:
         """Whether a living process holds the lock of a run."""
         with guard:
             if self._file.path:
                 self._file.renew()
-            if run_no in self._file.held:
+            if run_no in self._held:
                 return True
             return bool(self._file.path) and self._file.locks.is_locked(run_no)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol, TypeAlias, overload
 
+from pocoflow.cleanup import leave
 from pocoflow.errors import DatabaseError
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -77,8 +80,25 @@ class UnwrittenError(DatabaseError):
 class Locks(ABC):
     """Who is alive: a lock for each run that a process runs.
 
-    Whoever takes a lock names itself as its owner, and only the owner gives it back.
+    Whoever takes a lock names itself as its owner, and only the owner gives it back: then a Ctrl-C
+    at any instant of taking or giving back leaves nothing behind that ``release`` does not clear.
     """
+
+    _held: dict[int, object]
+    """The owners of the locks that this process has, by run."""
+
+    @property
+    @abstractmethod
+    def _guard(self) -> AbstractContextManager[object]:
+        """Held while locks of this process are taken or given back."""
+
+    @abstractmethod
+    def _lock(self, run_no: int, owner: object) -> bool:
+        """Take it from other processes; ``False`` if one has it."""
+
+    @abstractmethod
+    def _unlock(self, run_no: int) -> None:
+        """Give it back to them."""
 
     def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
         """Take the lock of a run; ``False`` if it is held already, here or in another process.
@@ -95,25 +115,51 @@ class Locks(ABC):
             time.sleep(0.01)
         return True
 
-    @abstractmethod
     def _hold(self, run_no: int, owner: object) -> bool:
-        """Take it, without waiting."""
+        with self._guard:
+            if run_no in self._held:
+                return False
+            self._held[run_no] = owner
+            try:
+                taken = self._lock(run_no, owner)
+            except BaseException:
+                self.release(run_no, owner)
+                raise
+            if not taken:
+                self._held.pop(run_no, None)
+            return taken
 
-    @abstractmethod
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner took the lock of a run, in this process, and still has it."""
+        return self._held.get(run_no) is owner
 
-    @abstractmethod
     def release(self, run_no: int, owner: object) -> None:
         """Give the lock of a run back, if this owner has it."""
+        with self._guard:
+            if self.has(run_no, owner):
+                try:
+                    self._unlock(run_no)
+                finally:
+                    self._held.pop(run_no, None)
 
-    @abstractmethod
     def abandon(self, run_no: int, owner: object) -> None:
         """Give the lock of a run back as a finalizer may: here at once, to others very soon."""
+        if self.has(run_no, owner):
+            self._held.pop(run_no, None)
+            leave(partial(self._drop, run_no))
+
+    def _drop(self, run_no: int) -> None:
+        with self._guard:
+            if run_no not in self._held:
+                self._unlock(run_no)
 
     @abstractmethod
     def is_held(self, run_no: int) -> bool:
-        """Whether a living process holds the lock of a run."""
+        """Whether a living process holds the lock of a run.
+
+        Raises:
+            DatabaseError: Nobody can tell.
+        """
 
     @abstractmethod
     def renew(self) -> None:

@@ -552,10 +552,8 @@ def _read_value(
 
 
 def _changed_value(pieces: Sequence[tuple[int, str]], known: codec.Classes) -> Any:
-    whole, changes = _in_order(pieces)
-    if any(TAG in text for _, text in pieces):
-        return codec.loads(put_together(whole, changes), known)
-    return tree_of(whole, changes)
+    tree = tree_of(*_in_order(pieces))
+    return codec.decode(tree, known) if any(TAG in text for _, text in pieces) else tree
 
 
 def whole_text(pieces: Sequence[tuple[int, str]]) -> str:

@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import psycopg
 
-from pocoflow.cleanup import leave
 from pocoflow.db.port import Locks
 from pocoflow.db.postgres.pipeline import Pipeline
 from pocoflow.db.postgres.server import ServerConnection
@@ -61,7 +60,6 @@ class Leases(Locks):
         self._open, self._explain, self._seconds = server.connect, server.explain, seconds
         self._holder = uuid4().hex
         self._held: dict[int, object] = {}
-        self._abandoned: set[int] = set()
         self._connection: Pipeline | None = None
         self._pid = os.getpid()
         self._alone = threading.RLock()
@@ -71,9 +69,7 @@ class Leases(Locks):
 
     def _execute(self, sql: str, *parameters: object) -> list[Any]:
         """The rows of a statement; it is tried once more where the connection was lost."""
-        with self._alone:
-            if self._pid != os.getpid():
-                self._forget()
+        with self._guard:
             if self._is_closed:
                 raise DatabaseError("the database is closed")
             for is_last in (False, True):
@@ -92,32 +88,28 @@ class Leases(Locks):
                     raise self._explain(exc) from exc
         raise AssertionError("it returns, or raises")
 
-    def _forget(self) -> None:
-        """Nothing that was held before a fork is held on this side of it."""
-        self._pid, self._holder = os.getpid(), uuid4().hex
-        self._held, self._connection, self._thread = {}, None, None
-        self._abandoned = set()
-        self._alone, self._ends = threading.RLock(), threading.Event()
+    @property
+    def _guard(self) -> threading.RLock:
+        if self._pid != os.getpid():
+            # Nothing that was held before a fork is held on this side of it.
+            self._pid, self._holder = os.getpid(), uuid4().hex
+            self._held, self._connection, self._thread = {}, None, None
+            self._alone, self._ends = threading.RLock(), threading.Event()
+        return self._alone
 
-    def _hold(self, run_no: int, owner: object) -> bool:
-        with self._alone:
-            if self._pid != os.getpid():
-                self._forget()
-            if run_no in self._held:
-                return False
-            self._held[run_no] = owner
-            try:
-                taken = bool(self._execute(_HOLD, run_no, self._holder, self._seconds))
-            except BaseException:
-                self.release(run_no, owner)
-                raise
-            if not taken:
-                del self._held[run_no]
-            elif self._thread is None:
-                work = partial(_keep, weakref.ref(self), self._ends, self._seconds / 3)
-                self._thread = threading.Thread(target=work, name="pocoflow-leases", daemon=True)
-                self._thread.start()
-            return taken
+    def _lock(self, run_no: int, owner: object) -> bool:
+        taken = bool(self._execute(_HOLD, run_no, self._holder, self._seconds))
+        if taken and self._thread is None:
+            work = partial(_keep, weakref.ref(self), self._ends, self._seconds / 3)
+            self._thread = threading.Thread(target=work, name="pocoflow-leases", daemon=True)
+            self._thread.start()
+        return taken
+
+    def _unlock(self, run_no: int) -> None:
+        try:
+            self._execute(_RELEASE, run_no, self._holder)
+        except DatabaseError as exc:
+            _log.debug("the lease of run %d ends by itself: %s", run_no, exc)
 
     def renew(self) -> None:
         """Say that this process is still there; a lease that another one has by now is lost.
@@ -140,31 +132,7 @@ class Leases(Locks):
 
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner took the lease of a run, in this process, and still has it."""
-        return self._held.get(run_no) is owner and self._pid == os.getpid()
-
-    def release(self, run_no: int, owner: object) -> None:
-        """Give the lease of a run back, if this owner has it."""
-        with self._alone:
-            if not self.has(run_no, owner):
-                return
-            del self._held[run_no]
-            try:
-                self._execute(_RELEASE, run_no, self._holder)
-            except DatabaseError as exc:
-                _log.debug("the lease of run %d ends by itself: %s", run_no, exc)
-
-    def abandon(self, run_no: int, owner: object) -> None:
-        """Give the lease of a run back as a finalizer may: here at once, to others very soon."""
-        if self.has(run_no, owner):
-            self._held.pop(run_no, None)
-            self._abandoned.add(run_no)
-            leave(partial(self._drop, run_no))
-
-    def _drop(self, run_no: int) -> None:
-        with self._alone, suppress(DatabaseError):
-            self._abandoned.discard(run_no)
-            if run_no not in self._held:
-                self._execute(_RELEASE, run_no, self._holder)
+        return super().has(run_no, owner) and self._pid == os.getpid()
 
     def is_held(self, run_no: int) -> bool:
         """Whether a process that was heard of lately holds the lease of a run.
@@ -181,7 +149,7 @@ class Leases(Locks):
             if self._pid != os.getpid() or self._is_closed:
                 return
             with suppress(DatabaseError):
-                if self._held or self._abandoned:
+                if self._thread is not None:
                     self._execute(_LEAVE, self._holder)
             self._held.clear()
             self._is_closed = True
