@@ -142,7 +142,7 @@ def _parameters(
     for one in node.signature.parameters:
         hint = hints.get(one.name, Any)
         if one.resource is not None:
-            given, gives = one.resource._kind, f" and takes {one.resource!r}"
+            given, gives = one.resource.__facts__.kind, f" and takes {one.resource!r}"
             instead = "take another resource"
         elif one.field is not None:
             given = subject.held(one.field)

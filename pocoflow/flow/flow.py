@@ -81,7 +81,7 @@ from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
-from pocoflow.nodes.base import Node, NodeLike, note_part
+from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
@@ -136,7 +136,7 @@ class _FlowType(ABCMeta):
         return [name for name in super().__dir__() if hasattr(cls, name)]
 
 
-class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
+class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.
@@ -217,7 +217,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         make_schema(schema)
         refuse_phases(type(self))
         note_part(start)
-        self._made_at = users_line()
+        self.made_at = users_line()
         self.start = start
         self.name = start.name if flow_name is None else flow_name
         self.max_steps = max_steps
@@ -245,7 +245,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
-        self._own_edges = FlowEdges()
+        self.wiring = FlowEdges()
         self.strict = strict
         self._hooks = Hooks()
         self._proofs = Proofs()
@@ -257,11 +257,11 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
     @property
     def strict(self) -> bool:
         """Whether an action of a node in it that has no edge is an error; nested flows included."""
-        return self._own_edges.is_strict
+        return self.wiring.is_strict
 
     @strict.setter
     def strict(self, value: bool) -> None:
-        self._own_edges.is_strict = value
+        self.wiring.is_strict = value
         wiring_changed()
 
     if not TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: An argument is something else; the message has the place.
         """
         frame = sys._getframe(2)  # behind two_arguments
-        add = self._add_edge if isinstance(source, str) else self._own_edges.add
+        add = self._add_edge if isinstance(source, str) else self.wiring.add
         add(source, target, (frame.f_code.co_filename, frame.f_lineno), (at_most, then))
         return self
 
@@ -336,7 +336,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         what = visited("flow.require", node)
         half = OrderRule("require", what, what, where=users_line())
-        return Require(self, what, self._own_edges.begin_rule(half))
+        return Require(self, what, self.wiring.begin_rule(half))
 
     def forbid(self, node: NodeLike[Any], /) -> Forbid[Self]:
         """Begin a rule: ``flow.forbid(send).after(refuse)``; proved as those of :meth:`require`.
@@ -349,7 +349,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         what = visited("flow.forbid", node, with_action=False)
         half = OrderRule("forbid", what, what, where=users_line())
-        return Forbid(self, what, self._own_edges.begin_rule(half))
+        return Forbid(self, what, self.wiring.begin_rule(half))
 
     def use(
         self,
@@ -375,7 +375,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         Raises:
             DefinitionError: It is no generator function of one argument.
         """
-        self._own_edges.use(visit, attempt)
+        self.wiring.use(visit, attempt)
         return self
 
     # -- hooks --------------------------------------------------------------------------------
@@ -601,10 +601,10 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: An argument makes no sense.
         """
         other = copy(self)
-        other._own_edges = self._own_edges.copy()
+        other.wiring = self.wiring.copy()
         other._hooks = Hooks(self._hooks.registered)
         other._proofs = Proofs()
-        other._drawn = None
+        other.drawn = None
         if executor is not None:
             other.executor, other.carry = executor, carried(executor, self.carry)
         other.formerly = (*self.formerly, *names_before(formerly))
@@ -1281,13 +1281,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
         is_new: bool = True,
     ) -> Proof:
         graph, stored = self.graph, self.db_path is not None
-        strays = () if self._is_part else tuple(self._edges.values())
+        strays = () if self.is_part else tuple(self._edges.values())
         # Hooks are given the store, and checkpoints have it.
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
         budgets = tuple(dict.fromkeys(name for limits in self._limits for name in limits))
         where = (bool(strays), is_new, id(self.executor))
         known_by = (self.inputs, self.outputs, stored, watched, budgets, *where)
-        outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self._made_at)
+        outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self.made_at)
 
         def make() -> Subject:
             from pocoflow.check import Subject
@@ -1301,13 +1301,13 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
                 place,
                 frames,
                 strays,
-                self._made_at,
+                self.made_at,
                 outputs,
                 ignore=self.ignore,
                 ends_in_time=self.deadline is not None,
                 is_watched=watched,
                 budgets=budgets,
-                is_part=self._is_part,
+                is_part=self.is_part,
                 is_new=is_new,
                 executor=self.executor,
             )
@@ -1334,7 +1334,7 @@ class Flow(_Base[Any], Generic[StateT], metaclass=_FlowType):
             from pocoflow.engine.executors import Executors
             from pocoflow.engine.remote import serve
 
-            files = () if self._made_at is None else (self._made_at[0],)
+            files = () if self.made_at is None else (self.made_at[0],)
             executors = Executors(self.executor, self.carry, files, serve)
             resources = executors.resources(graph)
         of_nodes = {id(one): limits for one, limits in self.node_budgets.items()}

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow.cleanup import leave
 from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Steps
@@ -55,10 +54,9 @@ class RunHandle(Generic[StateT]):
         self.store: Store[StateT] = run.store
         self._run = run
         self._database = database
-        self._is_read = is_read  # by a stream, without which nobody wants the run
         self._outcome: Future[None] = Future()
         self._apart = on_shared_loop()
-        _begun.add(self)
+        _begun[self] = run, is_read
         if run.only_awaits and not self._apart:
             self._begin_on(Companion(run.context.token).loop())
             return
@@ -223,28 +221,6 @@ class RunHandle(Generic[StateT]):
         if paused and self._database is not None:
             self._database.request_cancel(self.run_id)
 
-    def _leave(self) -> bool:
-        """Ask a run to stop that nobody wants at the exit; whether it is one."""
-        cancellation = self._run.context.cancellation
-        if self._is_read and not self.is_done:
-            cancellation.request()
-        return cancellation.requested and not self.is_done
-
-    def _end(self, until: float) -> None:
-        """Record the end of a run that is cancelled, also if its thread is at something yet."""
-        try:
-            self._outcome.exception(max(0.0, until - time.monotonic()))
-        except TimeoutError:
-            text = f"run {self.run_id!r} was cancelled, and the program ended before its node did"
-            self._run.on_loop = False  # which nobody waits for any more
-            exhaust(fail(self._run, RunCancelled(text)))
-
-    def _abandon(self) -> None:
-        """Cancel it as a finalizer may, which waits for nothing."""
-        self._run.context.cancellation.request()
-        if self._outcome.done():
-            leave(self.cancel)
-
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id!r} {self.status}>"
 
@@ -293,15 +269,27 @@ class JoinedHandle(RunHandle[StateT]):
 _PATIENCE = 0.5
 """The exit of the interpreter waits so many seconds for runs that were cancelled."""
 
-_begun: weakref.WeakSet[RunHandle[Any]] = weakref.WeakSet()
+_begun: weakref.WeakKeyDictionary[RunHandle[Any], tuple[Line, bool]] = weakref.WeakKeyDictionary()
+"""The lines of runs, and whether a stream reads them, without which nobody wants the run."""
 
 
 @atexit.register
 def _end_cancelled() -> None:
     # Their threads end with the interpreter: nobody would record what was asked of these runs.
-    until = time.monotonic() + _PATIENCE
-    for handle in [handle for handle in list(_begun) if handle._leave()]:
-        handle._end(until)
+    until, left = time.monotonic() + _PATIENCE, []
+    for handle, (run, is_read) in list(_begun.items()):
+        cancellation = run.context.cancellation
+        if is_read and not handle.is_done:
+            cancellation.request()
+        if cancellation.requested and not handle.is_done:
+            left.append((handle, run))
+    for handle, run in left:
+        with suppress(BaseException):  # whatever ends it
+            handle.wait(max(0.0, until - time.monotonic()))
+        if not handle.is_done:
+            text = f"run {run.context.run_id!r} was cancelled, and the program ended before its "
+            run.on_loop = False  # which nobody waits for any more
+            exhaust(fail(run, RunCancelled(f"{text}node did")))
 
 
 if hasattr(os, "register_at_fork"):

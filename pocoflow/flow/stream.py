@@ -7,6 +7,7 @@ from contextlib import aclosing
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
+from pocoflow.cleanup import leave
 from pocoflow.engine.drivers import drive_async
 from pocoflow.engine.line import Line, Listener
 from pocoflow.engine.loop import steps
@@ -43,7 +44,10 @@ def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, Non
         while (event := events.get()) is not None:
             yield event
     except GeneratorExit:
-        handle._abandon()
+        # As a finalizer may, which waits for nothing.
+        run.context.cancellation.request()
+        if handle.is_done:
+            leave(handle.cancel)
         raise
     except BaseException:
         handle.cancel()

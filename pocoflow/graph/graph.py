@@ -11,7 +11,7 @@ from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
-from pocoflow.nodes.base import AskNode, BatchNode, Node, NodeLike
+from pocoflow.nodes.base import AskNode, BatchNode, Composite, Node, NodeLike
 from pocoflow.nodes.definitions import (
     declared_actions,
     makes_calls,
@@ -21,7 +21,6 @@ from pocoflow.nodes.definitions import (
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
-from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.porting import check_phases
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.settings import check_settings
@@ -624,19 +623,18 @@ def graphs_in(node: Any) -> tuple[Graph, ...]:
     Raises:
         DefinitionError: The flow contains itself.
     """
-    if not node.is_flow and not isinstance(node, Spread):
+    if not isinstance(node, Composite):
         return ()
     if not _is_drawn(node):
-        for one in _inner_first(node, _containers):
+        for one in _inner_first(node, _composites):
             if not _is_drawn(one):
                 version = wiring_version()
-                one._drawn = version, _draw_inside(one)
-    found: tuple[Graph, ...] = node._drawn[1]
-    return found
+                one.drawn = version, _draw_inside(one)
+    return node.drawn[1] if node.drawn is not None else ()
 
 
 def _is_drawn(node: Any) -> bool:
-    known = node._drawn
+    known = node.drawn
     if known is None or known[0] != wiring_version():
         return False
     return not node.is_flow or known[1][0].start.node is node.start
@@ -644,20 +642,20 @@ def _is_drawn(node: Any) -> bool:
 
 def _draw_inside(node: Any) -> tuple[Graph, ...]:
     if node.is_flow:
-        return (Graph(node.start, node._own_edges),)
+        return (Graph(node.start, node.wiring),)
     if isinstance(node, Subflow):
         return graphs_in(node.flow)
     return tuple(Graph(branch) for branch in node.branches)
 
 
-def _containers(node: Any) -> Iterator[_Node]:
+def _composites(node: Any) -> Iterator[Composite]:
     """The nodes directly inside of a flow, or of parallel branches, that have others inside."""
     if node.is_flow:
-        own, starts = node._own_edges, [node.start]
+        own, starts = node.wiring, [node.start]
     else:
         own, starts = FlowEdges(), node.branches
     for one in _closure([*starts, *own.sources], own, ()):
-        if one.is_flow or isinstance(one, Spread):
+        if isinstance(one, Composite):
             yield one
 
 

@@ -183,7 +183,7 @@ def _named(
     return Reference(kind, main, name, is_main=True, **inside), state
 
 
-_OWN = ("_name", "_edges", "_replaced", "_made_at", "_drawn", "_is_part", "executor", "retry_on")
+_OWN = ("_name", "_edges", "_replaced", "made_at", "drawn", "is_part", "executor", "retry_on")
 
 
 def state_of(node: Node[Any, Any, Any]) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def make_limit(
 
 def note_part(node: NodeLike[Any]) -> None:
     """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
-    if node.is_flow:
-        node._is_part = True
+    if isinstance(node, Composite):
+        node.is_part = True
 
 
 def _warn_replaced(node: NodeLike[Any], before: Edge[Any], after: Edge[Any]) -> None:
@@ -123,6 +123,20 @@ def _warn_replaced(node: NodeLike[Any], before: Edge[Any], after: Edge[Any]) -> 
     )
 
 
+class Composite:
+    """What has other nodes inside: a flow, or parallel branches.
+
+    Attributes:
+        made_at: File and line where it was made.
+        is_part: Whether it is a part of a flow, or of an edge.
+        drawn: The graphs inside of it, for a version of the wiring; they are drawn when asked for.
+    """
+
+    made_at: tuple[str, int] | None = None
+    is_part: bool = False
+    drawn: tuple[int, tuple[Any, ...]] | None = None
+
+
 class NodeLike(Generic[PostT]):
     """What edges lead to and from: a node, or a flow, which is a node of other flows.
 
@@ -132,9 +146,6 @@ class NodeLike(Generic[PostT]):
 
     is_flow: ClassVar[bool] = False
 
-    _is_part: bool = False
-    _made_at: tuple[str, int] | None = None
-    _drawn: tuple[int, tuple[Any, ...]] | None = None
     _name: str | None
     _edges: dict[str, Edge[NodeLike[Any]]]
     _replaced: list[tuple[Edge[Any], Edge[Any]]]

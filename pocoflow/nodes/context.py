@@ -34,15 +34,16 @@ class Cancellation:
         requested: Whether the run was asked to stop. Never goes back to ``False``.
         deadline: Seconds that the run may take, or ``None``.
         is_late: Whether it was its deadline that stopped it.
+        callbacks: What is called then; added and removed by the methods.
     """
 
-    __slots__ = ("_callbacks", "deadline", "is_late", "requested")
+    __slots__ = ("callbacks", "deadline", "is_late", "requested")
 
     def __init__(self, deadline: float | None = None) -> None:
         self.requested = False
         self.deadline = deadline
         self.is_late = False
-        self._callbacks: dict[Callable[[], object], None] = {}
+        self.callbacks: dict[Callable[[], object], None] = {}
 
     def request(self) -> None:
         """Ask the run to stop, from any thread; ends a retry delay or an await.
@@ -52,9 +53,9 @@ class Cancellation:
         asked = [self]
         for one in asked:
             one.requested = True
-            while one._callbacks:
+            while one.callbacks:
                 try:
-                    callback, _ = one._callbacks.popitem()
+                    callback, _ = one.callbacks.popitem()
                 except KeyError:
                     break  # another thread calls the last one
                 inner = getattr(callback, "__self__", None)
@@ -70,13 +71,13 @@ class Cancellation:
 
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` once, in the thread that asks; at once if it was asked already."""
-        self._callbacks[callback] = None
-        if self.requested and self._callbacks.pop(callback, callback) is None:
+        self.callbacks[callback] = None
+        if self.requested and self.callbacks.pop(callback, callback) is None:
             callback()
 
     def remove_callback(self, callback: Callable[[], object]) -> None:
         """Forget a callback; nothing happens if it was called already."""
-        self._callbacks.pop(callback, None)
+        self.callbacks.pop(callback, None)
 
 
 @dataclass(frozen=True, slots=True)

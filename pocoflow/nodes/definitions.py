@@ -8,7 +8,7 @@ from types import CodeType, NoneType
 from typing import Any
 
 from pocoflow.nodes.annotations import actions_of, is_variable, plain, read_hints, type_arguments
-from pocoflow.nodes.base import AskNode, AsyncNode, BatchNode, Node
+from pocoflow.nodes.base import AskNode, AsyncNode, BatchNode, Composite, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
@@ -94,8 +94,8 @@ def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
     For a flow, and what has branches, where it was made. A class is looked for in its source, which
     takes a moment.
     """
-    if (made := node._made_at) is not None:
-        return made
+    if isinstance(node, Composite):
+        return node.made_at
     if isinstance(node, FunctionNode):
         return definition_place(node.signature.function)
     kind: Any = type(node)

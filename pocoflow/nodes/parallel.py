@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import short
-from pocoflow.nodes.base import Node, NodeLike, note_part
+from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.store.branch_view import BranchStore, merge
@@ -79,7 +79,7 @@ class BranchEnd:
     failure: Failure | None = None
 
 
-class Spread(Node[Any, Any, EndT]):
+class Spread(Composite, Node[Any, Any, EndT]):
     """What runs other nodes, or flows, on stores of theirs: the common part of its kinds.
 
     Attributes:
@@ -100,7 +100,7 @@ class Spread(Node[Any, Any, EndT]):
         private: References = (),
     ) -> None:
         super().__init__(name=name)
-        self._made_at = users_line()
+        self.made_at = users_line()
         for branch in branches:
             given: object = branch
             if not isinstance(given, Node):

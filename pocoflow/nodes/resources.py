@@ -12,7 +12,17 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from pocoflow.errors import DefinitionError, Gap, Remedy, ResourceError
 from pocoflow.messages import short, type_label
@@ -29,15 +39,28 @@ Manager: TypeAlias = AbstractContextManager[Any] | AbstractAsyncContextManager[A
 NO_RESOURCES: Mapping[Any, object] = MappingProxyType({})
 
 
+class Facts(NamedTuple):
+    """What a key says of its resource.
+
+    Attributes:
+        kind: The class of the object.
+        name: What sets it apart from others of the class.
+        open: Gives the manager that is entered for it; ``None`` if runs are given the object.
+        per: How often it is opened.
+    """
+
+    kind: Any
+    name: str
+    open: Callable[[], Manager] | None
+    per: Per
+
+
 class Resource(Reference):
     """The key of a resource: the class of the object and a name; equal keys are one resource."""
 
     # Underscores: client.name must not be taken for an attribute of the client.
-    __slots__ = ("_kind", "_name", "_open", "_per")
-    _kind: Any
-    _name: str
-    _open: Callable[[], Manager] | None
-    _per: Per
+    __slots__ = ("__facts__",)
+    __facts__: Facts
 
     def __init__(
         self,
@@ -46,10 +69,7 @@ class Resource(Reference):
         open: Callable[[], Manager] | None = None,
         per: Per = "run",
     ) -> None:
-        object.__setattr__(self, "_kind", kind)
-        object.__setattr__(self, "_name", name)
-        object.__setattr__(self, "_open", open)
-        object.__setattr__(self, "_per", per)
+        object.__setattr__(self, "__facts__", Facts(kind, name, open, per))
 
     def _misused(self, how: str) -> NoReturn:
         super()._misused(f"{how}; in a node, context()[key] is the object")
@@ -58,18 +78,16 @@ class Resource(Reference):
         self._misused("cannot be written to")
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Resource) and other._name == self._name and other._kind == self._kind
-        )
+        return isinstance(other, Resource) and other.__facts__[:2] == self.__facts__[:2]
 
     def __hash__(self) -> int:
-        return hash(self._name)
+        return hash(self.__facts__.name)
 
     def __repr__(self) -> str:
-        return f"<resource {self._name!r}: {type_label(self._kind)}>"
+        return f"<resource {self.__facts__.name!r}: {type_label(self.__facts__.kind)}>"
 
-    def __reduce__(self) -> tuple[type[Resource], tuple[Any, ...]]:
-        return type(self), (self._kind, self._name, self._open, self._per)
+    def __reduce__(self) -> tuple[type[Resource], Facts]:
+        return type(self), self.__facts__
 
 
 # Not type[T]: mypy refuses a protocol or an abstract class there.
@@ -140,25 +158,26 @@ def _check_opening(owner: str, given: object, per: object) -> None:
 
 def opens_alike(one: Resource, other: Resource) -> bool:
     """Whether two equal keys say the same of how the object is opened."""
-    return one._open == other._open and one._per == other._per
+    return one.__facts__[2:] == other.__facts__[2:]
 
 
 def is_opened(key: Resource) -> bool:
     """Whether the object is opened where nobody gives it."""
-    return key._open is not None
+    return key.__facts__.open is not None
 
 
 def is_of_process(key: Resource) -> bool:
     """Whether it is opened once for all runs of the process."""
-    return key._per == "process"
+    return key.__facts__.per == "process"
 
 
 def is_awaited(key: Resource) -> bool:
     """Whether what opens it has to be awaited, as far as that is seen without a call of it."""
+    facts = key.__facts__
     for asynchronous in (True, False):
-        if is_generator(key._open, asynchronous=asynchronous):
+        if is_generator(facts.open, asynchronous=asynchronous):
             return asynchronous
-    kind = key._open if isinstance(key._open, type) else key._kind
+    kind = facts.open if isinstance(facts.open, type) else facts.kind
     return hasattr(get_origin(kind) or kind, "__aenter__")
 
 
@@ -169,8 +188,9 @@ def manager_of(key: Resource) -> Any:
         ResourceError: It is no context manager.
         Exception: Whatever ``open`` raised.
     """
-    assert key._open is not None  # nobody opens one that is given
-    manager = key._open()
+    opens = key.__facts__.open
+    assert opens is not None  # nobody opens one that is given
+    manager = opens()
     kind = type(manager)
     if hasattr(kind, "__enter__") or hasattr(kind, "__aenter__"):
         return manager
@@ -232,7 +252,7 @@ def check_resources(
     opens = []
     for name, node in wanted.items():
         if name not in objects:
-            if name._open is None:
+            if not is_opened(name):
                 raise _missing(name, objects, f"node {node!r} asks for")
             opens.append(name)
     return objects, tuple(opens)
@@ -252,10 +272,10 @@ def check_kind(name: Resource, thing: object, how: str) -> None:
     Raises:
         ResourceError: It is of another one.
     """
-    if not _is_a(thing, name._kind):
+    if not _is_a(thing, name.__facts__.kind):
         raise ResourceError(
             f"{name!r} {how} {short(thing)}, of class {type(thing).__name__}: it has to be of "
-            f"class {type_label(name._kind)}"
+            f"class {type_label(name.__facts__.kind)}"
         )
 
 
@@ -274,7 +294,7 @@ def find_resource(given: Mapping[Any, object], name: object) -> object:
 
 
 def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError:
-    if name._open is not None:
+    if is_opened(name):
         return ResourceError(
             f"{who} {name!r}, which is not open: a run opens what its nodes declare before its "
             "first node, and none that it can reach declares this; name it in the node's class, "
