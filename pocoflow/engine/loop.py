@@ -44,7 +44,7 @@ from pocoflow.graph.unfinished import ALONE, Finished
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
-from pocoflow.store.watch import Watch, check_in_place, looks_after
+from pocoflow.store.watch import Watch, check_in_place, check_touched, looks_after
 from pocoflow.values.failures import Failure
 
 
@@ -257,10 +257,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 following = _cross(run, place, action)
         if watch is not None:
             # What nobody touched is looked at in a while: it may have changed by another name.
-            ends = following is None or following.spreads or step >= look
-            check_in_place(store, watch, whole=ends)
-            if ends:
+            if following is None or following.spreads or step >= look:
+                check_in_place(store, watch)
                 look = step + looks_after(watch)
+            else:
+                check_touched(store, watch)
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import (
     Callable,
     Collection,
+    Container,
     Iterable,
     Iterator,
     Mapping,
@@ -86,6 +87,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     # The values, where reading and writing has nothing to look at, and nobody to tell; else None.
     # One attribute for both, as CPython takes its time with those of a class with __getattr__.
     _plain: MutableMapping[str, Any] | None
+    # Checks and writes a value of which there is no more to know than its type; else None.
+    _assign: Callable[[MutableMapping[str, Any], str, Any], bool] | None = None
     _observers: tuple[Observer, ...] = ()
     _schema: Schema | None = None
     _tracked: bool = False
@@ -182,10 +185,15 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _set_plain(self) -> None:
         """Note whether a write has nothing to look at, and nobody to tell."""
-        watched = self._observers or self._unsaved or self._accepted or self._tracked
-        plain = None if watched or self._schema is not None else self._data
+        schema = self._schema
+        watched = bool(self._observers or self._unsaved or self._accepted)
+        plain = None if watched or self._tracked or schema is not None else self._data
         if plain is not self._plain:
             self._plain = plain
+        is_own = type(self)._write is not Store._write
+        assign = None if watched or schema is None or is_own else schema.assign
+        if assign is not self._assign:
+            self._assign = assign
 
     @property
     def definitions(self) -> Mapping[str, str]:
@@ -279,10 +287,18 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """Those of them that are not there, in any order."""
         return [key for key in frozenset(self._touched) if key not in self._data]
 
-    def take_touched(self) -> list[tuple[str, Any]]:
-        """The keys that somebody read or wrote since the last call, with their values."""
+    def take_touched(self, apart: Container[object] = ()) -> list[tuple[str, Any]]:
+        """The keys that somebody read or wrote since the last call, with their values.
+
+        Args:
+            apart: Values of these classes are left out.
+        """
         data, touched = self._data, self._touched
-        taken = [(key, data[key]) for key in touched if key in data]
+        taken = [
+            (key, value)
+            for key in touched
+            if type(value := data.get(key)) not in apart and key in data
+        ]
         touched.clear()
         return taken
 
@@ -290,8 +306,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         plain = self._plain
-        if plain is not None and type(key) is str and not issubclass(type(value), Reference):
+        if type(key) is not str or issubclass(type(value), Reference):
+            self._write({key: value})
+        elif plain is not None:
             plain[key] = value
+        elif (assign := self._assign) is not None and assign(self._data, key, value):
+            self._touched.add(key)
         else:
             self._write({key: value})
 
@@ -359,7 +379,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema = self._schema
         reducers = schema.reducers if schema is not None else ()
         if not reducers and not under:
-            self.apply(results, ())
+            if len(results) == 1:
+                ((key, value),) = results.items()
+                self[key] = value
+            else:
+                self.apply(results, ())
             return
         own, known = schema.definitions if schema is not None else {}, under or {}
         self.apply(
@@ -491,7 +515,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         wanted = "store.add_observer(observer) calls observer(key, old, new)"
         check_callback(wanted, observer, "key", "old", "new")
         self._observers = (*self._observers, observer)
-        self._plain = None
+        self._set_plain()
 
     def remove_observer(self, observer: Observer) -> None:
         """Stop calling an observer.

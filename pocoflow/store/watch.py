@@ -73,16 +73,6 @@ class Watch:
         else:
             self._known[key] = freeze(value) if frozen is None else frozen
 
-    def take_plain(self, items: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """Take as known what is compared by itself; the others."""
-        known, others = self._known, []
-        for key, value in items:
-            if type(value) in _PLAIN:
-                known[key] = value
-            else:
-                others.append((key, value))
-        return others
-
     def forget(self, key: str) -> None:
         """Take a key as absent."""
         self._known.pop(key, None)
@@ -116,27 +106,25 @@ def looks_after(watch: Watch) -> int:
     return max(_LOOK_EVERY, watch.weight // _PARTS_A_STEP)
 
 
-def check_in_place(store: Store[Any], watch: Watch, *, whole: bool = True) -> None:
+def check_in_place(store: Store[Any], watch: Watch) -> None:
     """Check what was changed in place since the last step against the schema, and remember it.
-
-    Args:
-        store: The store.
-        watch: What is remembered of it.
-        whole: Whether to look at all values, and not only at those that somebody read or wrote.
 
     Raises:
         InvalidValueError: A list, dict or model was changed into something that does not fit.
     """
-    if whole:
-        for key, value, before in list(watch.changed(store)):
-            _recheck(store, watch, key, value, before)
-        for key in watch.gone(store):
-            watch.forget(key)
-        store.take_touched()
-        return
-    for key, value in watch.take_plain(store.take_touched()):
-        for _, _, before in watch.changed_among(((key, value),)):
-            _recheck(store, watch, key, value, before)
+    for key, value, before in list(watch.changed(store)):
+        _recheck(store, watch, key, value, before)
+    for key in watch.gone(store):
+        watch.forget(key)
+    store.take_touched()
+
+
+def check_touched(store: Store[Any], watch: Watch) -> None:
+    """The same, of the values that somebody read or wrote."""
+    # What is compared by itself was checked as it was written, and cannot be changed in place.
+    touched = store.take_touched(_PLAIN)
+    for key, value, before in watch.changed_among(touched) if touched else ():
+        _recheck(store, watch, key, value, before)
 
 
 def _recheck(

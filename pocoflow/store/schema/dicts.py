@@ -41,6 +41,8 @@ class DictSchema:
         self.reducers = reducers_of((key, hint, ()) for key, hint in types.items())
         self._unlike: set[str] = set()
 
+    assign = None
+
     def names(self) -> Iterable[str]:
         """The keys of the dict."""
         return self.source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -66,6 +66,9 @@ class ModelSchema:
         self._is_by_field = not (self._parts.after or self._parts.whole)
         self._places = {name: place for place, name in enumerate(self._fields)}
         self._unlike: set[str] = set()
+        self._assignable = self._fields.keys() - self._frozen - self._parts.shaped
+        if not self._is_by_field:
+            self._assignable = set()
 
     def names(self) -> Iterable[str]:
         """The model's field names (never aliases)."""
@@ -180,6 +183,23 @@ class ModelSchema:
         if accepted:
             self.hold(owner, candidate, accepted)
         return self._checked_whole(owner, data, candidate, changes)
+
+    def assign(self, data: MutableMapping[str, Any], key: str, value: Any) -> bool:
+        """Check and write a field that has a type and constraints, and nothing else that looks.
+
+        Returns:
+            Whether that is done; if not, nothing is, and :meth:`check` does it, or says why not.
+        """
+        if key not in self._assignable:
+            return False
+        try:
+            made: Any = self._parts.assign.validate_assignment({}, key, value, strict=True)
+        except Exception:  # noqa: BLE001 - raised by the check that says what is wrong
+            return False
+        data[key] = made[0][key]
+        if self._unlike:
+            self._unlike.discard(key)
+        return True
 
     def increment(self, owner: str, key: str, update: Any) -> Any:
         """Validate what a reducer is given, as far as it is known what that is: parts of a value.
