@@ -34,10 +34,10 @@ class _Written(NamedTuple):
 
 def check_branches(subject: Subject) -> Iterator[Finding]:
     """Each key that several parallel branches write and that has no reducer."""
-    for name, place in subject.nodes:
-        if isinstance(place.node, Spread) and not isinstance(place.node, Subflow):
-            yield from _clashes(subject, name, place, place.node)
-            yield from _assigned(subject, place, place.node)
+    for name, place, node in subject.spreads:
+        if not isinstance(node, Subflow):
+            yield from _clashes(subject, name, place, node)
+            yield from _assigned(subject, place, node)
 
 
 def _clashes(subject: Subject, name: str, place: GraphNode, node: Spread) -> Iterator[Finding]:

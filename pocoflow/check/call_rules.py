@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.source import definition_of, is_a
+from pocoflow.check.source import definition_of, functions_of, is_a
 from pocoflow.check.storage_rules import not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
@@ -16,19 +16,13 @@ from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import context
 from pocoflow.nodes.definitions import makes_calls
-from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.resources import Resource, is_opened
 from pocoflow.values.callables import names_in
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused wherever they are made."""
-    known: set[int] = set()
-    for name, place in subject.nodes:
-        kind: Any = type(place.node)
-        if kind is not FunctionNode and id(kind) in known:
-            continue  # its first node tells
-        known.add(id(kind))
+    for name, place in subject.classes:
         for function in exec_functions(place):
             if makes_calls(function.__code__):
                 for line, what, fix in _refused(function):
@@ -38,17 +32,8 @@ def check_calls(subject: Subject) -> Iterator[Finding]:
 
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
-    known: set[int] = set()
-    for name, place in subject.nodes:
-        kind: Any = type(place.node)
-        if isinstance(place.node, FunctionNode):
-            functions: list[Any] = [place.node.signature.function]
-        elif id(kind) in known:
-            continue
-        else:
-            known.add(id(kind))
-            functions = [getattr(kind, one, None) for one in _PHASES]
-        for key, where in asked_for(one for one in functions if isinstance(one, FunctionType)):
+    for name, place in subject.classes:
+        for key, where in asked_for(functions_of(place.node)):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -59,9 +44,6 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                     node=name,
                     where=where,
                 )
-
-
-_PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
 
 
 def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:
@@ -79,12 +61,7 @@ def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tup
 
 def exec_functions(place: GraphNode) -> list[FunctionType]:
     """The functions that ``exec`` of a node is."""
-    if isinstance(place.node, FunctionNode):
-        found: list[Any] = [place.node.signature.function]
-    else:
-        kind: Any = type(place.node)
-        found = [getattr(kind, name, None) for name in ("exec", "exec_async")]
-    return [one for one in found if isinstance(one, FunctionType)]
+    return functions_of(place.node, ("exec", "exec_async"))
 
 
 class _Made(NamedTuple):

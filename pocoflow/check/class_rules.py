@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Union, get_args
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.source import is_a
+from pocoflow.check.source import PHASES, is_a
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import package_of, type_label
@@ -32,7 +32,6 @@ from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import forgets_to_return
 
-_PHASES = ("prep", "exec", "exec_async", "post", "exec_fallback")
 _SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")
 _CALLED_ELSEWHERE = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
 _OF_BATCHES: dict[str, type] = {"concurrency": int, "on_error": str}
@@ -83,7 +82,7 @@ def check_class(subject: Subject, name: str, place: GraphNode) -> Iterator[Findi
 
 @lru_cache(maxsize=1024)
 def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
-    phases = {name: phase for name in _PHASES if (phase := _phase(kind, name)) is not None}
+    phases = {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
     if "exec_async" in phases:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
@@ -94,7 +93,7 @@ def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
 @lru_cache(maxsize=1024)
 def given_to_post(kind: Any) -> dict[str, Any]:
     """What the parameters of ``post`` get, by what the phases before it say that they return."""
-    phases = {name: phase for name in _PHASES if (phase := _phase(kind, name)) is not None}
+    phases = {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
     post = phases.get("post")
     if post is None or issubclass(kind, BatchNode):
         return {}
@@ -279,7 +278,7 @@ def _meant(kind: type, given: str, value: object) -> str | None:
             return _CALLED_ELSEWHERE[given]
     elif is_a(value, FunctionType):
         count = value.__code__.co_argcount
-        alike = tuple(one for one in _PHASES if _takes(kind, one) == count)
+        alike = tuple(one for one in PHASES if _takes(kind, one) == count)
     else:
         return None
     if is_a(value, FunctionType):  # a constant may be in capitals

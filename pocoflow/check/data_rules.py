@@ -15,7 +15,6 @@ from pocoflow.errors import MissingKeyError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.parallel import Spread
 
 _ANYTHING = Exit(unknown=True)
 
@@ -62,7 +61,7 @@ class Data:
         subject = self._subject
         if subject.outputs is not None:
             return tuple(key for key in subject.outputs if not subject.fields.lacks(key))
-        spreads = [place.node for _, place in subject.nodes if isinstance(place.node, Spread)]
+        spreads = [node for _, _, node in subject.spreads]
         own = {key for node in spreads for key in (*node.private, getattr(node, "item", None))}
         effects = self.flow.effects.values()
         own |= {key for key in self._caught if not any(key in one.writes for one in effects)}

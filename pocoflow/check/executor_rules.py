@@ -47,7 +47,7 @@ def check_executors(subject: Subject) -> Iterator[Finding]:
 _Found = Iterator[tuple[str, str, Severity]]
 
 
-def _without_effect(node: Node[Any, Any, Any]) -> _Found:
+def _without_effect(node: Node) -> _Found:
     if node.executor not in (None, "here"):
         what = "it has an executor, and no exec that could be called there"
         yield what, "leave executor out, or give it to the nodes inside", "error"
@@ -82,7 +82,7 @@ def _refused(place: GraphNode, files: tuple[str, ...]) -> _Found:
             yield what, f"{fix}{_HERE}", "error"
 
 
-def _taken(node: Node[Any, Any, Any]) -> list[Any]:
+def _taken(node: Node) -> list[Any]:
     """The types of what ``exec`` is called with, as far as the node says."""
     if isinstance(node, FunctionNode):
         hints = node.signature.hints

@@ -93,7 +93,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
         )
 
 
-def _says_nothing(node: Node[Any, Any, Any]) -> bool:
+def _says_nothing(node: Node) -> bool:
     """Whether a function that routes has no return annotation."""
     return (
         isinstance(node, FunctionNode)

@@ -8,12 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pocoflow.check.assignable import fits, members
 from pocoflow.check.findings import Finding
-from pocoflow.check.subject import Subject
+from pocoflow.check.subject import NodeOfFunction, Subject
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
-from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import FanOut
 from pocoflow.nodes.signature import definition_place
+from pocoflow.store.fields import StoreField
 
 _NO_ITEMS = (int, float, complex, str, bytes, NoneType)
 """What is no list to a node that works on items, although the characters of a text are items."""
@@ -23,19 +23,18 @@ _CONTAINERS = ("builtins", "collections", "collections.abc")
 
 def check_items(subject: Subject) -> Iterator[Finding]:
     """Fields without items, and items that do not fit where they are given."""
-    for name, place in subject.nodes:
-        if isinstance(place.node, FunctionNode) and place.node.signature.each is not None:
-            yield from _of_function(subject, name, place.node)
-        elif isinstance(place.node, FanOut) and subject.fields:
-            yield from _of_branch(subject, name, place)
+    for name, _, node in subject.functions:
+        if node.signature.each is not None:
+            yield from _of_function(subject, name, node, node.signature.each)
+    for name, place, spread in subject.spreads if subject.fields else ():
+        if isinstance(spread, FanOut):
+            yield from _of_branch(subject, name, place, spread)
 
 
 def _of_function(
-    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
+    subject: Subject, name: str, node: NodeOfFunction, field: StoreField
 ) -> Iterator[Finding]:
-    signature, field = node.signature, node.signature.each
-    if field is None:
-        return
+    signature = node.signature
     where = definition_place(signature.function)
     holds = subject.held(field)
     item = _item_of(holds)
@@ -57,9 +56,7 @@ def _of_function(
         yield from _collected(subject, name, node)
 
 
-def _collected(
-    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
-) -> Iterator[Finding]:
+def _collected(subject: Subject, name: str, node: NodeOfFunction) -> Iterator[Finding]:
     """Where items may fail, and the exception that takes the place of a result has none."""
     for field in node.signature.writes:
         holds = subject.held(field)
@@ -76,10 +73,8 @@ def _collected(
             )
 
 
-def _of_branch(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
-    node, fields = place.node, subject.fields
-    if not isinstance(node, FanOut):
-        return
+def _of_branch(subject: Subject, name: str, place: GraphNode, node: FanOut) -> Iterator[Finding]:
+    fields = subject.fields
     holds = fields.type_of(node.each)
     item = _item_of(holds)
     if item is None:

@@ -105,7 +105,7 @@ def _lines(subject: Subject) -> Iterator[tuple[str, int]]:
             yield from _definition(place.node)
 
 
-def _definition(node: Node[Any, Any, Any]) -> Iterator[tuple[str, int]]:
+def _definition(node: Node) -> Iterator[tuple[str, int]]:
     made = place_of(node)
     if made is None:
         return

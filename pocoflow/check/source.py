@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
+
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.function import FunctionNode
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -20,6 +23,8 @@ ArgsP = ParamSpec("ArgsP")
 
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
 """What a constant is."""
+
+PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -148,6 +153,14 @@ def definition_of(function: FunctionType) -> tuple[Function, Module] | None:
     module = module_of(code.co_filename, function.__globals__)
     node = None if module is None else module.function(code)
     return None if module is None or node is None else (node, module)
+
+
+def functions_of(node: Node, phases: Iterable[str] = PHASES) -> list[FunctionType]:
+    """The functions that phases of a node are; of a function node, its function."""
+    found: list[object] = [getattr(type(node), one, None) for one in phases]
+    if isinstance(node, FunctionNode):
+        found = [node.signature.function]
+    return [one for one in found if isinstance(one, FunctionType)]
 
 
 def module_named(name: str) -> Module | None:

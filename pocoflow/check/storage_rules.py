@@ -18,7 +18,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain, type_arguments
-from pocoflow.nodes.answer_types import answer_type, asks
+from pocoflow.nodes.answer_types import answer_type
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import class_place, place_of
 from pocoflow.nodes.function import FunctionNode
@@ -45,16 +45,15 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 "Pydantic model",
                 where=_place(subject.fields.model),
             )
+    asking = {id(place) for _, place in subject.asking}
     for name, place in subject.nodes:
         # An answer is kept as JSON, and that it can be is looked at with the question.
-        if place.has_exec and place.node.journal and not asks(place.node):
+        if place.has_exec and place.node.journal and id(place) not in asking:
             yield from _results(subject, name, place)
 
 
 def _questions(subject: Subject) -> Iterator[Finding]:
-    for name, place in subject.nodes:
-        if not asks(place.node):
-            continue
+    for name, place in subject.asking:
         where = place_of(place.node)
         if not subject.stored:
             yield subject.finding(

@@ -35,9 +35,9 @@ def subflows_of(subject: Subject) -> list[Subject]:
 
 
 def _subflows(subject: Subject) -> Iterator[tuple[str, GraphNode, Subflow]]:
-    for name, place in subject.nodes:
-        if isinstance(place.node, Subflow):
-            yield name, place, place.node
+    for name, place, node in subject.spreads:
+        if isinstance(node, Subflow):
+            yield name, place, node
 
 
 def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]) -> Subject:

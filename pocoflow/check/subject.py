@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import NoneType
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
@@ -19,6 +19,7 @@ from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import GraphEdge
 from pocoflow.messages import closest, type_label
+from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import names_actions, overrides
 from pocoflow.nodes.edges import ANY_ACTION, Edge
@@ -27,6 +28,8 @@ from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
+
+NodeOfFunction: TypeAlias = "FunctionNode[..., Any, Any, Any]"
 
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 
@@ -43,7 +46,7 @@ class Level:
 
     graph: Graph
     path: tuple[str, ...] = ()
-    node: Node[Any, Any, Any] | None = None
+    node: Node | None = None
 
     @property
     def error_edges(self) -> dict[tuple[str, str], GraphEdge]:
@@ -180,7 +183,53 @@ class Subject:
     @cached_property
     def nodes(self) -> list[tuple[str, GraphNode]]:
         """The nodes that work, each once, with their names as messages show them."""
-        return list(self._nodes())
+        found: dict[int, tuple[str, GraphNode]] = {}
+        for level in self.levels:
+            for place in level.graph.nodes.values():
+                if place.inner is None and id(place.node) not in found:
+                    name = label(place.name, level.path) if level.path else place.name
+                    found[id(place.node)] = (name, place)
+        return [*found.values()]
+
+    @cached_property
+    def _by_class(self) -> dict[type, list[tuple[str, GraphNode]]]:
+        found: dict[type, list[tuple[str, GraphNode]]] = {}
+        for one in self.nodes:
+            found.setdefault(type(one[1].node), []).append(one)
+        return found
+
+    def _of(self, kind: type) -> list[tuple[str, GraphNode]]:
+        those = (nodes for made, nodes in self._by_class.items() if issubclass(made, kind))
+        return [one for nodes in those for one in nodes]
+
+    @cached_property
+    def functions(self) -> list[tuple[str, GraphNode, NodeOfFunction]]:
+        """The nodes that are functions, with their names."""
+        of = self._of(FunctionNode)
+        return [(name, one, one.node) for name, one in of if isinstance(one.node, FunctionNode)]
+
+    @cached_property
+    def spreads(self) -> list[tuple[str, GraphNode, Spread]]:
+        """The nodes that have branches, or a flow on a store of its own, with their names."""
+        of = self._of(Spread)
+        return [(name, one, one.node) for name, one in of if isinstance(one.node, Spread)]
+
+    @cached_property
+    def classes(self) -> list[tuple[str, GraphNode]]:
+        """Each function, and the first node of each other class."""
+        every = self._by_class.items()
+        return [
+            one
+            for kind, nodes in every
+            for one in (nodes if issubclass(kind, FunctionNode) else nodes[:1])
+        ]
+
+    @cached_property
+    def asking(self) -> list[tuple[str, GraphNode]]:
+        """The nodes that may ask a person."""
+        found = [place.node for _, place in self.classes if asks(place.node)]
+        kinds = {type(node) for node in found}
+        return [one for one in self.nodes if type(one[1].node) in kinds and asks(one[1].node)]
 
     @cached_property
     def definitions(self) -> list[tuple[str, GraphNode]]:
@@ -198,14 +247,6 @@ class Subject:
                 found.append((name, place))
         return found
 
-    def _nodes(self) -> Iterator[tuple[str, GraphNode]]:
-        known: set[int] = set()
-        for level in self.levels:
-            for place in level.graph.nodes.values():
-                if place.inner is None and id(place.node) not in known:
-                    known.add(id(place.node))
-                    yield label(place.name, level.path) if level.path else place.name, place
-
     @cached_property
     def is_typed(self) -> bool:
         """Whether there is something to prove.
@@ -219,8 +260,7 @@ class Subject:
             return True
         if any(level.graph.rules for level in self.levels):
             return True
-        kinds: set[Any] = {type(place.node) for _, place in self.nodes}
-        return any(map(_is_typed, kinds))
+        return any(map(_is_typed, self._by_class))
 
     @property
     def sends(self) -> bool:
@@ -265,7 +305,7 @@ class Subject:
             or any(p.catches or (p.branches and isinstance(p.node, Spread)) for p in places)
         )
 
-    def caught_of(self, node: Node[Any, Any, Any]) -> frozenset[type[Exception]]:
+    def caught_of(self, node: Node) -> frozenset[type[Exception]]:
         """The classes of what a node may raise without ending the run."""
         return self._caught.get(id(node), frozenset()) if self._catches else frozenset()
 
@@ -317,7 +357,7 @@ class Subject:
             return self._with_increments(_of_function(node, self.fields.attributes), node)
         return self._of_class(node)
 
-    def _of_class(self, node: Node[Any, Any, Any]) -> Effects:
+    def _of_class(self, node: Node) -> Effects:
         """What a classic node does: its class, with what the node has of its own in its place."""
         if _is_patched(node):
             return UNKNOWN
@@ -340,7 +380,7 @@ class Subject:
             self._classes[key] = _of_phases(kind, own, attributes)
         return self._classes[key]
 
-    def _with_increments(self, effects: Effects, node: FunctionNode[..., Any, Any, Any]) -> Effects:
+    def _with_increments(self, effects: Effects, node: NodeOfFunction) -> Effects:
         """With the fields that ``writes=`` reduces into, which takes a value that is there."""
         if node.signature.takes_store:  # which may have given it a value itself
             return effects
@@ -420,7 +460,7 @@ def is_constant(value: object) -> bool:
     return type(value) in (str, int, float, bool, NoneType)
 
 
-def _is_patched(node: Node[Any, Any, Any]) -> bool:
+def _is_patched(node: Node) -> bool:
     """Whether a phase was set on the node itself, so that its class does not tell."""
     own = getattr(node, "__dict__", {})
     return "prep" in own or "post" in own
@@ -466,7 +506,7 @@ def _as_defined(kind: type, name: str) -> Any:
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
-def _of_function(node: FunctionNode[..., Any, Any, Any], attributes: frozenset[str]) -> Effects:
+def _of_function(node: NodeOfFunction, attributes: frozenset[str]) -> Effects:
     """What a function does, from its signature, and from its source if it takes the store."""
     signature = node.signature
     code = signature.function.__code__

@@ -12,7 +12,7 @@ from pocoflow.check.assignable import clash, fits, fits_field
 from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
-from pocoflow.check.subject import Subject
+from pocoflow.check.subject import NodeOfFunction, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, type_label
 from pocoflow.nodes.annotations import awaited, plain
@@ -135,9 +135,7 @@ def _failures(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding
     )
 
 
-def _parameters(
-    subject: Subject, name: str, node: FunctionNode[..., Any, Any, Any]
-) -> Iterator[Finding]:
+def _parameters(subject: Subject, name: str, node: NodeOfFunction) -> Iterator[Finding]:
     hints = node.signature.hints
     for one in node.signature.parameters:
         hint = hints.get(one.name, Any)
@@ -171,7 +169,7 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
 
 
 def _result(
-    subject: Subject, name: str, place: GraphNode, node: FunctionNode[..., Any, Any, Any]
+    subject: Subject, name: str, place: GraphNode, node: NodeOfFunction
 ) -> Iterator[Finding]:
     signature, severity = node.signature, subject.unless_caught(place)
     if not signature.writes:

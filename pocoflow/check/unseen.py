@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 from types import FunctionType
-from typing import Any
 
-from pocoflow.check.source import Function, bindings_of, definition_of, inner_parts
+from pocoflow.check.source import PHASES, Function, bindings_of, definition_of, inner_parts
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import overrides
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.subflow import Subflow
 
-_PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
 _HARMLESS = {
     *("abs", "all", "any", "bool", "dict", "enumerate", "frozenset", "isinstance", "len", "list"),
     *("print", "range", "repr", "reversed", "set", "sorted", "str", "tuple", "type", "zip"),
@@ -103,7 +101,7 @@ def may_stop(place: GraphNode) -> bool:
     return any(_may_raise(one.node) for one in every)
 
 
-def _may_raise(node: Node[Any, Any, Any]) -> bool:
+def _may_raise(node: Node) -> bool:
     if node.timeout is not None:
         return True
     if isinstance(node, FunctionNode):
@@ -111,7 +109,7 @@ def _may_raise(node: Node[Any, Any, Any]) -> bool:
             return True
         return _raises(node.signature.function)
     kind: type = type(node)
-    return any(_raises(getattr(kind, one)) for one in _PHASES if overrides(kind, one))
+    return any(_raises(getattr(kind, one)) for one in PHASES if overrides(kind, one))
 
 
 def _raises(function: object) -> bool:
