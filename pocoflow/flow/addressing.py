@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -52,12 +51,12 @@ class Addressed:
             return StoredRunHandle(self.database, run_id, self._load)
         return None
 
-    def _load(self, run_id: str, step: int) -> Store[Any]:
+    def _load(self, run_id: str, step: int) -> Store:
         classes = classes_of(self.schema, aliases=self.aliases)
         stored = self.database.load_store(run_id, step, classes)
         return under_schema(run_id, stored, self.schema, {})
 
-    def first_store(self, given: object, named: Named) -> Store[Any]:
+    def first_store(self, given: object, named: Named) -> Store:
         """The store that a run begins with: in a run thread, that of the run before it."""
         name, schema = self.names[0], self.schema
         if named.thread is None:

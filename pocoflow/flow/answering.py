@@ -30,7 +30,7 @@ def questions_now(database: WorkflowDB, graph: Graph, run_id: str) -> list[Asked
 
 
 def answer(
-    database: WorkflowDB, graph: Graph, run_id: str, reply: Reply[Any], question: int | None
+    database: WorkflowDB, graph: Graph, run_id: str, reply: Reply, question: int | None
 ) -> list[Asked]:
     """Answer a question of the node that a reply is for; the questions that are still open.
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
-from pocoflow.nodes.base import Node
+from pocoflow.nodes.base import AnyNode, Node
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.settings import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
@@ -159,7 +159,7 @@ def label_budgets_of(given: object) -> Mapping[str, Amounts]:
     return {one: limits_of(own, f"budget of label {one!r}") or {} for one, own in given.items()}
 
 
-def node_budgets_of(given: object) -> Mapping[Node[Any, Any, Any], Amounts]:
+def node_budgets_of(given: object) -> Mapping[AnyNode, Amounts]:
     """The limits that ``Flow(node_budgets=...)`` sets.
 
     Raises:

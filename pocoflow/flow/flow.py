@@ -190,7 +190,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def __init__(
         self,
-        start: NodeLike[Any],
+        start: NodeLike,
         *,
         flow_name: str | None = None,
         db_path: str | os.PathLike[str] | WorkflowDB | None = None,
@@ -203,7 +203,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         strict: bool = False,
         deadline: float | None = None,
         budget: Mapping[str, Amount] | None = None,
-        node_budgets: Mapping[NodeLike[Any], Mapping[str, Amount]] | None = None,
+        node_budgets: Mapping[NodeLike, Mapping[str, Amount]] | None = None,
         thread_budget: Mapping[str, Amount] | None = None,
         label_budgets: Mapping[str, Mapping[str, Amount]] | None = None,
         run_id: str | None = None,
@@ -288,11 +288,11 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def then(
         self,
         source: str | Source,
-        target: NodeLike[Any] | End | None,
+        target: NodeLike | End | None,
         /,
         *,
         at_most: int | None = None,
-        then: NodeLike[Any] | End | None = UNSET,
+        then: NodeLike | End | None = UNSET,
     ) -> Self:
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
@@ -319,7 +319,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         add(source, target, (frame.f_code.co_filename, frame.f_lineno), (at_most, then))
         return self
 
-    def require(self, node: NodeLike[Any] | Branch, /) -> Require[Self]:
+    def require(self, node: NodeLike | Branch, /) -> Require[Self]:
         """Begin a rule: ``flow.require(approve).before(publish)``, or ``.after(pay)``.
 
         Validation proves it on every path of the flow: nested flows, branches in any order, and
@@ -338,7 +338,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         half = OrderRule("require", what, what, where=users_line())
         return Require(self, what, self.wiring.begin_rule(half))
 
-    def forbid(self, node: NodeLike[Any], /) -> Forbid[Self]:
+    def forbid(self, node: NodeLike, /) -> Forbid[Self]:
         """Begin a rule: ``flow.forbid(send).after(refuse)``; proved as those of :meth:`require`.
 
         Args:
@@ -423,7 +423,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def on(
         self,
         event: Literal["node_ask"],
-        callback: Callable[[str, Question[Any], Store[StateT]], object],
+        callback: Callable[[str, Question, Store[StateT]], object],
         /,
     ) -> Self: ...
     @overload
@@ -1022,7 +1022,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def answer(
         self,
         run_id: str,
-        reply: Reply[Any],
+        reply: Reply,
         *,
         question: int | None = None,
         flow_was: str | None = None,
@@ -1170,7 +1170,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         names = (self.flow_name, *self.formerly)
         return Addressed(self.database, names, self.schema, self.aliases)
 
-    def _recorder(self, database: WorkflowDB, run_id: str, store: Store[Any]) -> RunRecorder:
+    def _recorder(self, database: WorkflowDB, run_id: str, store: Store) -> RunRecorder:
         from pocoflow.db.recorder import RunRecorder
 
         return RunRecorder(database, run_id, classes_of(store.schema, aliases=self.aliases))
@@ -1258,7 +1258,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         graph: Graph,
         place: GraphNode,
         frames: tuple[GraphNode, ...],
-        store: Store[Any],
+        store: Store,
         *,
         is_new: bool = False,
     ) -> None:

@@ -269,7 +269,7 @@ class JoinedHandle(RunHandle[StateT]):
 _PATIENCE = 0.5
 """The exit of the interpreter waits so many seconds for runs that were cancelled."""
 
-_begun: weakref.WeakKeyDictionary[RunHandle[Any], tuple[Line, bool]] = weakref.WeakKeyDictionary()
+_begun: weakref.WeakKeyDictionary[RunHandle, tuple[Line, bool]] = weakref.WeakKeyDictionary()
 """The lines of runs, and whether a stream reads them, without which nobody wants the run."""
 
 

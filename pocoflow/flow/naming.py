@@ -34,7 +34,7 @@ class RunKeywords(NameKeywords, total=False, closed=True):
     """What every way to start a run takes beside the store; :meth:`Flow.run` explains it."""
 
     if_busy: Busy
-    resume_from: NodeLike[Any] | None
+    resume_from: NodeLike | None
     resources: Mapping[Any, object] | None
 
 

@@ -44,7 +44,7 @@ class Proofs:
             proof = known[facts] = Proof(make())
         return proof
 
-    def stop(self, key: Key, graph: Graph, store: Store[Any], find: Callable[[], Proof]) -> None:
+    def stop(self, key: Key, graph: Graph, store: Store, find: Callable[[], Proof]) -> None:
         """Stop a run that cannot work out.
 
         Args:

@@ -54,7 +54,7 @@ def copied(given: Any) -> Any:
     return dict(given) if isinstance(given, dict) else given
 
 
-def refuse_unsaved(store: Store[Any], flow_name: str) -> None:
+def refuse_unsaved(store: Store, flow_name: str) -> None:
     """Refuse inputs that whoever begins the run would not find.
 
     Raises:

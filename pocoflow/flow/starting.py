@@ -21,7 +21,7 @@ def new_run_id(flow_name: str) -> tuple[str, str]:
     return f"{flow_name}-{token[:8]}", token
 
 
-def open_store(given: object, schema: Any, flow_name: str) -> Store[Any]:
+def open_store(given: object, schema: Any, flow_name: str) -> Store:
     """The store of a run, checked against the flow's schema.
 
     Args:
@@ -73,7 +73,7 @@ def _fits(given: object, wanted: object) -> bool:
     return given == wanted
 
 
-def snapshots(store: Store[Any], folder: Path) -> Callable[[int, str], object]:
+def snapshots(store: Store, folder: Path) -> Callable[[int, str], object]:
     """A function that writes the JSON checkpoint of a step; its file stays in the folder."""
 
     def snapshot(step: int, node: str) -> None:

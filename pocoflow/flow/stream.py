@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from pocoflow.cleanup import leave
 from pocoflow.engine.drivers import drive_async
@@ -37,7 +37,7 @@ def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, Non
     """Start the run, give ``None``, and then the events."""
     events: SimpleQueue[Event | None] = SimpleQueue()
     run.listeners = _with(run.listeners, lambda event, store: events.put(event))
-    handle: RunHandle[Any] = RunHandle(run, database, is_read=True)
+    handle: RunHandle = RunHandle(run, database, is_read=True)
     try:
         handle.add_done_callback(lambda: events.put(None))
         yield None

@@ -75,11 +75,11 @@ class Worker:
 
     def __init__(
         self,
-        *flows: Flow[Any],
+        *flows: Flow,
         concurrency: int = 8,
         limits: Limits | None = None,
         resources: Mapping[Any, object] | None = None,
-        deliver: Callable[[Flow[Any], str], object] | None = None,
+        deliver: Callable[[Flow, str], object] | None = None,
     ) -> None:
         if not flows:
             raise DefinitionError("Worker() takes the flows whose runs it carries on with")
@@ -101,12 +101,12 @@ class Worker:
         self.limits = limits or Limits()
         self._resources = resources
         self._deliver = self._carry_on_here if deliver is None else deliver
-        self._flows: dict[str, Flow[Any]] = {}
+        self._flows: dict[str, Flow] = {}
         for flow in flows:
             self._add(flow)
         # Its put() may interrupt itself in a signal handler; that of other queues may not.
         self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._work: SimpleQueue[tuple[Flow[Any], DueRun] | None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Flow, DueRun] | None] = SimpleQueue()
         self._guard = threading.Lock()
         self._active: dict[int, str] = {}
         self._refused: dict[int, _Refused] = {}
@@ -115,7 +115,7 @@ class Worker:
         self._threads = 0
         self._is_stopping = self._is_told = False
 
-    def _add(self, flow: Flow[Any]) -> None:
+    def _add(self, flow: Flow) -> None:
         home, other = self.database.connection.home, flow.database.connection.home
         if home != other:
             raise DefinitionError(
@@ -231,7 +231,7 @@ class Worker:
             self._work.put((flow, run))
         return len(found)
 
-    def _due(self, most: int) -> Iterator[tuple[Flow[Any], DueRun]]:
+    def _due(self, most: int) -> Iterator[tuple[Flow, DueRun]]:
         names, now = list(self._flows), time.monotonic()
         for run in due_runs(self.database, names, self.limits, most + len(self._refused)):
             refused = self._refused.get(run.run_no)
@@ -249,10 +249,10 @@ class Worker:
                     self._active.pop(run.run_no, None)
                 self._wakes.put(None)
 
-    def _carry_on_here(self, flow: Flow[Any], run_id: str) -> None:
+    def _carry_on_here(self, flow: Flow, run_id: str) -> None:
         flow.carry_on(run_id, resources=self._resources, limits=self.limits)
 
-    def _carry_on(self, flow: Flow[Any], run: DueRun) -> None:
+    def _carry_on(self, flow: Flow, run: DueRun) -> None:
         try:
             self._deliver(flow, run.run_id)
         except RunNotFoundError as exc:
@@ -276,7 +276,7 @@ class Worker:
         found = [one.first(name) for name, flow in self._own() for one in flow.schedules.values()]
         store_schedules(self.database, self._flows, found)
 
-    def _own(self) -> Iterator[tuple[str, Flow[Any]]]:
+    def _own(self) -> Iterator[tuple[str, Flow]]:
         return ((name, flow) for name, flow in self._flows.items() if name == flow.flow_name)
 
     def _submit_occurrences(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
 from pocoflow.graph.wiring import GraphEdge
-from pocoflow.nodes.base import Node
+from pocoflow.nodes.base import AnyNode
 from pocoflow.store.schema import make_schema
 
 Fingerprint = dict[str, Any]
@@ -64,7 +64,7 @@ def _target(path: Names, edge: GraphEdge) -> list[str] | None:
     return None if edge.target is None else [*path, edge.target]
 
 
-def class_label(node: Node[Any, Any, Any]) -> str:
+def class_label(node: AnyNode) -> str:
     """What defines a node: its class, or the function it was made from."""
     definition: Any = getattr(node, "__wrapped__", type(node))
     return f"{definition.__module__}:{definition.__qualname__}"
@@ -178,7 +178,7 @@ def fields_of(schema: object) -> dict[str, str] | None:
     return None if made is None else dict(made.definitions)
 
 
-def code_of(node: Node[Any, Any, Any]) -> str:
+def code_of(node: AnyNode) -> str:
     """A digest of the code of the phases; differs between Python versions, so it is only advice."""
     import hashlib
 

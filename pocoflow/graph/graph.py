@@ -11,7 +11,7 @@ from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
-from pocoflow.nodes.base import AskNode, BatchNode, Composite, Node, NodeLike
+from pocoflow.nodes.base import AnyNode, AskNode, BatchNode, Composite, Node, NodeLike
 from pocoflow.nodes.definitions import (
     declared_actions,
     makes_calls,
@@ -29,7 +29,7 @@ from pocoflow.nodes.subflow import Subflow
 if TYPE_CHECKING:
     from pocoflow.graph.render import DrawnRule, Picture
 
-_Node: TypeAlias = NodeLike[Any]
+_Node: TypeAlias = NodeLike
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
@@ -121,7 +121,7 @@ class GraphNode:
     )
 
     def __init__(self, name: str, given: _Node, reachable: bool = True) -> None:
-        node: Node[Any, Any, Any] = cast(Any, given)
+        node: AnyNode = cast(Any, given)
         self.name = name
         self.node = node
         self.targets: dict[str, GraphNode | None] = {}
@@ -560,7 +560,7 @@ class Graph:
                     then = None if drawn.then is None else drawn.then.name
                     yield one._replace(target=then, is_after=True)
 
-    def _drawn(self, target: NodeLike[Any] | End) -> GraphNode | None:
+    def _drawn(self, target: NodeLike | End) -> GraphNode | None:
         return None if isinstance(target, End) else self._by_node[id(target)]
 
     def _edge(self, place: GraphNode, edge: Edge, written: Writer) -> GraphEdge:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias
 
 from typing_extensions import TypeVar
 
@@ -28,7 +28,7 @@ class Visited:
         action: Only those that end with this action; ``None`` for all of them.
     """
 
-    node: NodeLike[Any]
+    node: NodeLike
     action: str | None = None
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class OrderRule:
     where: tuple[str, int] | None = None
 
     @property
-    def drawn(self) -> tuple[NodeLike[Any], ...]:
+    def drawn(self) -> tuple[NodeLike, ...]:
         """The nodes from which to which it is drawn; none if it is half a rule."""
         if self.kind in ("require", "forbid"):
             return ()
@@ -87,7 +87,7 @@ class Require(Generic[FlowT]):
     def __init__(self, flow: FlowT, what: Visited, add: Add) -> None:
         self._flow, self._what, self._add = flow, what, add
 
-    def before(self, node: NodeLike[Any], /, *, each: bool = False) -> FlowT:
+    def before(self, node: NodeLike, /, *, each: bool = False) -> FlowT:
         """On every path, the required node is visited before this one.
 
         Args:
@@ -106,7 +106,7 @@ class Require(Generic[FlowT]):
         self._add(OrderRule("before", self._what, other, each, users_line()))
         return self._flow
 
-    def after(self, node: NodeLike[Any] | Branch, /) -> FlowT:
+    def after(self, node: NodeLike | Branch, /) -> FlowT:
         """On every path that ends the flow, the required node is visited after this one.
 
         Args:
@@ -129,7 +129,7 @@ class Forbid(Generic[FlowT]):
     def __init__(self, flow: FlowT, what: Visited, add: Add) -> None:
         self._flow, self._what, self._add = flow, what, add
 
-    def after(self, node: NodeLike[Any] | Branch, /) -> FlowT:
+    def after(self, node: NodeLike | Branch, /) -> FlowT:
         """On no path, the forbidden node is visited after this one.
 
         Args:

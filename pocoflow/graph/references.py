@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pocoflow import values as codec
 from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph
-from pocoflow.nodes.base import Node, NodeLike
+from pocoflow.nodes.base import AnyNode, Node, NodeLike
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.importing import importing_alone, main_name
 
@@ -49,7 +49,7 @@ class Reference(NamedTuple):
         """The reference for people."""
         return ", ".join((f"{self.module}:{self.name}", *self.path))
 
-    def find(self, state: Mapping[str, Any]) -> Node[Any, Any, Any]:
+    def find(self, state: Mapping[str, Any]) -> AnyNode:
         """The node, in this process.
 
         Args:
@@ -60,7 +60,7 @@ class Reference(NamedTuple):
         """
         module, found = self.attribute()
         if self.kind == "class" and isinstance(found, type) and issubclass(found, Node):
-            made: Node[Any, Any, Any] = found.__new__(found)
+            made: AnyNode = found.__new__(found)
             vars(made).update(state)
             return made
         if self.kind == "flow" and isinstance(found, NodeLike) and found.is_flow:
@@ -112,9 +112,7 @@ def _unsent(state: Mapping[str, Any]) -> str:
     return ""
 
 
-def refer(
-    node: Node[Any, Any, Any], files: Iterable[str]
-) -> tuple[Reference, Mapping[str, Any]] | str:
+def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, Mapping[str, Any]] | str:
     """The reference of a node, and what it has of its own; or why there is none.
 
     Args:
@@ -186,13 +184,13 @@ def _named(
 _OWN = ("_name", "_edges", "_replaced", "made_at", "drawn", "is_part", "executor", "retry_on")
 
 
-def state_of(node: Node[Any, Any, Any]) -> dict[str, Any]:
+def state_of(node: AnyNode) -> dict[str, Any]:
     """What a node has of its own, and is not for the graph."""
     own = getattr(node, "__dict__", {})
     return {name: one for name, one in own.items() if name not in _OWN}
 
 
-def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, Node[Any, Any, Any]]]:
+def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, AnyNode]]:
     """The nodes of a flow, each with its names and its number among those that have them."""
     try:
         graph: Graph = flow.graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
@@ -113,8 +113,8 @@ class FlowEdges:
     def __init__(self) -> None:
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, Mapping[str, Edge]] = {}
-        self.sources: list[NodeLike[Any]] = []
-        self.replaced: list[tuple[NodeLike[Any], Edge, Edge]] = []
+        self.sources: list[NodeLike] = []
+        self.replaced: list[tuple[NodeLike, Edge, Edge]] = []
         self.middleware = NO_MIDDLEWARE
         self.rules: list[OrderRule] = []
         self.is_strict = False
@@ -174,7 +174,7 @@ class FlowEdges:
                 f"flow.then(source, target) at {written}: the source must be a node, "
                 f"node.when(action) or node.catch(errors), not {not_a_node(source)}"
             )
-        node: NodeLike[Any] = branch.node
+        node: NodeLike = branch.node
         catch = branch if isinstance(branch, Catch) else None
         action = branch.action if isinstance(branch, Branch) else branch.label
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
@@ -191,6 +191,6 @@ class FlowEdges:
         self._by_node[id(node)] = MappingProxyType({**known, action: edge})
         wiring_changed()
 
-    def of(self, node: NodeLike[Any]) -> Mapping[str, Edge]:
+    def of(self, node: NodeLike) -> Mapping[str, Edge]:
         """The flow's edges from a node, by action."""
         return self._by_node.get(id(node), _NONE)

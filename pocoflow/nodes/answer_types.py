@@ -17,7 +17,7 @@ from pocoflow.nodes.annotations import (
     read_hints,
     type_arguments,
 )
-from pocoflow.nodes.base import AskNode, BatchNode, Node
+from pocoflow.nodes.base import AnyNode, AskNode, BatchNode
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.json_text import read_json, write_json
 
@@ -97,7 +97,7 @@ class AnswerType:
         return AnswerError(f"{wanted}: {'; '.join(problems(exc))}")
 
 
-def asks(node: Node[Any, Any, Any]) -> bool:
+def asks(node: AnyNode) -> bool:
     """Whether the definition of a node says that it may ask."""
     if isinstance(node, FunctionNode):
         return node.signature.asks
@@ -105,7 +105,7 @@ def asks(node: Node[Any, Any, Any]) -> bool:
     return isinstance(node, AskNode) or _returned(kind)[1]
 
 
-def answer_type(node: Node[Any, Any, Any]) -> AnswerType:
+def answer_type(node: AnyNode) -> AnswerType:
     """What a node asks for.
 
     Raises:
@@ -118,7 +118,7 @@ def answer_type(node: Node[Any, Any, Any]) -> AnswerType:
         raise DefinitionError(f"node {node.name!r}: {exc}") from exc
 
 
-def _hint(node: Node[Any, Any, Any]) -> Any:
+def _hint(node: AnyNode) -> Any:
     if isinstance(node, FunctionNode):
         return node.signature.answer
     kind: Any = type(node)

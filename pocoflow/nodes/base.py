@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeAlias, cast, overload
 
 from typing_extensions import TypeVar
 
@@ -49,12 +49,16 @@ _log = OwnLogger("flow")
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
+ActionT = TypeVar("ActionT", bound=str | None, default=Any)
+
+AnyNode: TypeAlias = "Node[Any, Any, Any]"
+"""A node, whatever its types."""
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 FieldT = TypeVar("FieldT")
 
 
-def check_target(owner: str, target: object) -> NodeLike[Any] | End:
+def check_target(owner: str, target: object) -> NodeLike | End:
     """The target of an edge, ``None`` being ``END``, or an error that begins with ``owner``.
 
     Raises:
@@ -69,8 +73,8 @@ def check_target(owner: str, target: object) -> NodeLike[Any] | End:
 
 
 def make_limit(
-    owner: str, target: NodeLike[Any] | End, at_most: object, then: object
-) -> Limit[NodeLike[Any]] | None:
+    owner: str, target: NodeLike | End, at_most: object, then: object
+) -> Limit[NodeLike] | None:
     """The limit of an edge, or an error that begins with ``owner``; ``None`` for one without.
 
     Raises:
@@ -102,13 +106,13 @@ def make_limit(
     return Limit(at_most, end)
 
 
-def note_part(node: NodeLike[Any]) -> None:
+def note_part(node: NodeLike) -> None:
     """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
     if isinstance(node, Composite):
         node.is_part = True
 
 
-def _warn_replaced(node: NodeLike[Any], before: Edge[Any], after: Edge[Any]) -> None:
+def _warn_replaced(node: NodeLike, before: Edge, after: Edge) -> None:
     old, new = (getattr(one.target, "name", "END") for one in (before, after))
     chain = ""
     if isinstance(before.target, Node):
@@ -137,7 +141,7 @@ class Composite:
     drawn: tuple[int, tuple[Any, ...]] | None = None
 
 
-class NodeLike(Generic[PostT]):
+class NodeLike(Generic[ActionT]):
     """What edges lead to and from: a node, or a flow, which is a node of other flows.
 
     Attributes:
@@ -147,8 +151,8 @@ class NodeLike(Generic[PostT]):
     is_flow: ClassVar[bool] = False
 
     _name: str | None
-    _edges: dict[str, Edge[NodeLike[Any]]]
-    _replaced: list[tuple[Edge[Any], Edge[Any]]]
+    _edges: dict[str, Edge[NodeLike]]
+    _replaced: list[tuple[Edge, Edge]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         made = super().__new__(cls)
@@ -172,12 +176,12 @@ class NodeLike(Generic[PostT]):
     @two_arguments
     def then(
         self,
-        action: PostT | Literal["*", "default"],
-        target: NodeLike[Any] | End | None,
+        action: ActionT | Literal["*", "default"],
+        target: NodeLike | End | None,
         /,
         *,
         at_most: int | None = None,
-        then: NodeLike[Any] | End | None = UNSET,
+        then: NodeLike | End | None = UNSET,
     ) -> Self:
         """Go to ``target`` when ``post`` returns ``action``; ``"*"`` catches any other action.
 
@@ -222,7 +226,7 @@ class NodeLike(Generic[PostT]):
         self._edges = {**self._edges, edge.action: edge}
         wiring_changed()
 
-    def when(self, action: PostT | Literal["*"], /) -> Branch:
+    def when(self, action: ActionT | Literal["*"], /) -> Branch:
         """One action of this node, as the source of an edge: ``flow.then(node.when("bad"), fix)``.
 
         ``"*"`` stands for any action without an edge of its own, ``None`` for the default action.
@@ -290,12 +294,12 @@ class NodeLike(Generic[PostT]):
         return Catch(self, (BudgetError,), spent=names)
 
     @property
-    def replaced(self) -> Sequence[tuple[Edge[Any], Edge[Any]]]:
+    def replaced(self) -> Sequence[tuple[Edge, Edge]]:
         """Edges that were written over, each with the one that took its place."""
         return self._replaced
 
     @property
-    def edges(self) -> Mapping[str, Edge[NodeLike[Any]]]:
+    def edges(self) -> Mapping[str, Edge[NodeLike]]:
         """The node's edges by action, read-only."""
         return MappingProxyType(self._edges)
 
@@ -373,7 +377,7 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
 
     # -- the three phases ---------------------------------------------------------------------
 
-    def prep(self, store: Store[Any], /) -> PrepT | Awaitable[PrepT]:
+    def prep(self, store: Store, /) -> PrepT | Awaitable[PrepT]:
         """Read from the store what ``exec`` needs. Returns ``None`` unless overridden."""
         return cast(PrepT, None)
 
@@ -382,7 +386,7 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         return cast(ExecT, None)
 
     def post(
-        self, store: Store[Any], prep_result: PrepT, exec_result: ExecT, /
+        self, store: Store, prep_result: PrepT, exec_result: ExecT, /
     ) -> PostT | Awaitable[PostT]:
         """Write results to the store and return the action; ``"default"`` unless overridden."""
         return cast(PostT, DEFAULT_ACTION)
@@ -454,9 +458,7 @@ class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
         """Give the question, or the answer if there is one: by default what ``prep`` returned."""
         return cast(AnswerT, prep_result)
 
-    def post(
-        self, store: Store[Any], prep_result: Any, answer: AnswerT, /
-    ) -> PostT | Awaitable[PostT]:
+    def post(self, store: Store, prep_result: Any, answer: AnswerT, /) -> PostT | Awaitable[PostT]:
         """Write what was answered and return the action; ``"default"`` unless overridden."""
         return cast(PostT, DEFAULT_ACTION)
 
@@ -484,7 +486,7 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
     on_error: Literal["stop", "collect"] = "stop"
     is_batch = True
 
-    def prep(self, store: Store[Any], /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
+    def prep(self, store: Store, /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
         """Give the items; none unless overridden."""
         return ()
 
@@ -492,9 +494,7 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
         """Work on one item, without the store; retried on failure. ``None`` unless overridden."""
         return cast(ResultT, None)
 
-    def post(
-        self, store: Store[Any], items: Any, results: list[ResultT], /
-    ) -> PostT | Awaitable[PostT]:
+    def post(self, store: Store, items: Any, results: list[ResultT], /) -> PostT | Awaitable[PostT]:
         """Write the results to the store and return the action; ``"default"`` unless overridden."""
         return cast(PostT, DEFAULT_ACTION)
 

@@ -25,12 +25,14 @@ from pocoflow.nodes.settings import ITEM_SETTINGS, ItemSettings, StepSettings, W
 from pocoflow.nodes.signature import read_signature
 
 P = ParamSpec("P")
+T = TypeVar("T")
 WrittenT = TypeVar("WrittenT")
 ActionT = TypeVar("ActionT", bound=str | None)
 ItemT = TypeVar("ItemT")
 SomeT = TypeVarTuple("SomeT")
 
 Default: TypeAlias = Literal["default"]
+Coro: TypeAlias = Coroutine[Any, Any, T]
 
 
 class SomeSettings(StepSettings, total=False):
@@ -67,12 +69,12 @@ class Writes(Protocol[WrittenT]):
     ) -> FunctionNode[P, WrittenT | Question[WrittenT], WrittenT, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, WrittenT]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT], WrittenT, Default]: ...
+        self, function: Callable[P, Coro[WrittenT]], /
+    ) -> FunctionNode[P, Coro[WrittenT], WrittenT, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, WrittenT | Question[WrittenT]], WrittenT, Default]: ...
+        self, function: Callable[P, Coro[WrittenT | Question[WrittenT]]], /
+    ) -> FunctionNode[P, Coro[WrittenT | Question[WrittenT]], WrittenT, Default]: ...
 
 
 class WritesAndRoutes(Protocol[WrittenT]):
@@ -84,10 +86,8 @@ class WritesAndRoutes(Protocol[WrittenT]):
     ) -> FunctionNode[P, tuple[WrittenT, ActionT], tuple[WrittenT, ActionT], ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, tuple[WrittenT, ActionT]]], /
-    ) -> FunctionNode[
-        P, Coroutine[Any, Any, tuple[WrittenT, ActionT]], tuple[WrittenT, ActionT], ActionT
-    ]: ...
+        self, function: Callable[P, Coro[tuple[WrittenT, ActionT]]], /
+    ) -> FunctionNode[P, Coro[tuple[WrittenT, ActionT]], tuple[WrittenT, ActionT], ActionT]: ...
 
 
 class WritesSomeAndRoutes(Protocol[*SomeT]):
@@ -99,10 +99,10 @@ class WritesSomeAndRoutes(Protocol[*SomeT]):
     ) -> FunctionNode[P, tuple[*SomeT, ActionT], tuple[*SomeT, ActionT], ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, tuple[*SomeT, ActionT]]], /
+        self, function: Callable[P, Coro[tuple[*SomeT, ActionT]]], /
     ) -> FunctionNode[
         P,
-        Coroutine[Any, Any, tuple[*SomeT, ActionT]],
+        Coro[tuple[*SomeT, ActionT]],
         tuple[*SomeT, ActionT],
         ActionT,
     ]: ...
@@ -121,20 +121,16 @@ class WritesEach(Protocol[ItemT, WrittenT]):
     ) -> EachNode[Concatenate[ItemT, P], WrittenT | Question[WrittenT], WrittenT, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT]], /
-    ) -> FunctionNode[
-        Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT], list[WrittenT], Default
-    ]: ...
+        self, function: Callable[Concatenate[ItemT, P], Coro[WrittenT]], /
+    ) -> FunctionNode[Concatenate[ItemT, P], Coro[WrittenT], list[WrittenT], Default]: ...
     @overload
     def __call__(
         self,
-        function: Callable[
-            Concatenate[ItemT, P], Coroutine[Any, Any, WrittenT | Question[WrittenT]]
-        ],
+        function: Callable[Concatenate[ItemT, P], Coro[WrittenT | Question[WrittenT]]],
         /,
     ) -> EachNode[
         Concatenate[ItemT, P],
-        Coroutine[Any, Any, WrittenT | Question[WrittenT]],
+        Coro[WrittenT | Question[WrittenT]],
         WrittenT,
         Default,
     ]: ...
@@ -149,8 +145,8 @@ class ForEach(Protocol[ItemT]):
     ) -> FunctionNode[Concatenate[ItemT, P], None, list[None], Default]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[ItemT, P], Coroutine[Any, Any, None]], /
-    ) -> FunctionNode[Concatenate[ItemT, P], Coroutine[Any, Any, None], list[None], Default]: ...
+        self, function: Callable[Concatenate[ItemT, P], Coro[None]], /
+    ) -> FunctionNode[Concatenate[ItemT, P], Coro[None], list[None], Default]: ...
 
 
 class Routes(Protocol):
@@ -164,20 +160,20 @@ class Routes(Protocol):
     ) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, None]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
+        self, function: Callable[P, Coro[None]], /
+    ) -> FunctionNode[P, Coro[None], None, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, ActionT]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+        self, function: Callable[P, Coro[ActionT]], /
+    ) -> FunctionNode[P, Coro[ActionT], ActionT, ActionT]: ...
     @overload
     def __call__(
         self, function: Callable[P, ActionT | Question[ActionT]], /
     ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
-    ) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
+        self, function: Callable[P, Coro[ActionT | Question[ActionT]]], /
+    ) -> FunctionNode[P, Coro[ActionT | Question[ActionT]], ActionT, ActionT]: ...
 
 
 @overload
@@ -185,21 +181,19 @@ def node(function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]
 @overload
 def node(function: Callable[P, ActionT], /) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
 @overload
-def node(
-    function: Callable[P, Coroutine[Any, Any, None]], /
-) -> FunctionNode[P, Coroutine[Any, Any, None], None, Default]: ...
+def node(function: Callable[P, Coro[None]], /) -> FunctionNode[P, Coro[None], None, Default]: ...
 @overload
 def node(
-    function: Callable[P, Coroutine[Any, Any, ActionT]], /
-) -> FunctionNode[P, Coroutine[Any, Any, ActionT], ActionT, ActionT]: ...
+    function: Callable[P, Coro[ActionT]], /
+) -> FunctionNode[P, Coro[ActionT], ActionT, ActionT]: ...
 @overload
 def node(
     function: Callable[P, ActionT | Question[ActionT]], /
 ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
 @overload
 def node(
-    function: Callable[P, Coroutine[Any, Any, ActionT | Question[ActionT]]], /
-) -> FunctionNode[P, Coroutine[Any, Any, ActionT | Question[ActionT]], ActionT, ActionT]: ...
+    function: Callable[P, Coro[ActionT | Question[ActionT]]], /
+) -> FunctionNode[P, Coro[ActionT | Question[ActionT]], ActionT, ActionT]: ...
 @overload
 def node(
     *, each: Iterable[ItemT], writes: list[WrittenT], **settings: Unpack[EachSettings]

@@ -8,7 +8,7 @@ from types import CodeType, NoneType
 from typing import Any
 
 from pocoflow.nodes.annotations import actions_of, is_variable, plain, read_hints, type_arguments
-from pocoflow.nodes.base import AskNode, AsyncNode, BatchNode, Composite, Node
+from pocoflow.nodes.base import AnyNode, AskNode, AsyncNode, BatchNode, Composite, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
@@ -16,7 +16,7 @@ from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import names_in
 
 
-def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
+def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
     """The actions that a node can return; ``None`` if its definition does not tell.
 
     A function node tells by its return annotation; a class by the annotation of ``post`` or by its
@@ -28,7 +28,7 @@ def declared_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
     return None if _is_patched(node) else _class_actions(kind)[0]
 
 
-def promised_actions(node: Node[Any, Any, Any]) -> tuple[str, ...] | None:
+def promised_actions(node: AnyNode) -> tuple[str, ...] | None:
     """The actions that a class names as a ``Literal`` or a ``StrEnum``, and must keep to.
 
     ``None`` if it names none, and for a function node, which looks at its actions itself.
@@ -66,7 +66,7 @@ def makes_calls(code: CodeType) -> bool:
     return "context" in names and not names.isdisjoint({"call", "calling"})
 
 
-def _is_patched(node: Node[Any, Any, Any]) -> bool:
+def _is_patched(node: AnyNode) -> bool:
     """Whether ``post`` was set on the node itself, so that its class does not tell."""
     return "post" in getattr(node, "__dict__", {})
 
@@ -88,7 +88,7 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
     return None, False
 
 
-def place_of(node: Node[Any, Any, Any]) -> tuple[str, int] | None:
+def place_of(node: AnyNode) -> tuple[str, int] | None:
     """File and line of the definition of a node's class or function; ``None`` if it has no source.
 
     For a flow, and what has branches, where it was made. A class is looked for in its source, which

@@ -84,7 +84,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         result: CallT = self._function(*args, **kwargs)
         return result
 
-    def prep(self, store: Store[Any], /) -> dict[str, Any]:
+    def prep(self, store: Store, /) -> dict[str, Any]:
         """Take the arguments from the store, by parameter."""
         arguments = {name: store[field] for name, field in self._required}
         for name, field in self._optional:
@@ -92,7 +92,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 arguments[name] = store[field]
         return arguments
 
-    def post(self, store: Store[Any], prep_result: dict[str, Any], exec_result: ExecT, /) -> Any:
+    def post(self, store: Store, prep_result: dict[str, Any], exec_result: ExecT, /) -> Any:
         """Write the result, or return it as the action."""
         return self._finish(store, exec_result)
 
@@ -130,7 +130,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         *,
         by: str | None = None,
     ) -> Reply[AnswerT]: ...
-    def reply(self, answer: Any, /, *, by: str | None = None) -> Reply[Any]:
+    def reply(self, answer: Any, /, *, by: str | None = None) -> Reply:
         """An answer for ``flow.answer(run_id, node.reply(answer))``, if the function asks."""
         return Reply(self, answer, by)
 
@@ -141,7 +141,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         found = {name: run[key] for name, key in self.by_parameter.items()}
         return {**prepared, **found, **dict.fromkeys(self._stores, store)}
 
-    def _finish(self, store: Store[Any], result: Any) -> Any:
+    def _finish(self, store: Store, result: Any) -> Any:
         written, action = self._written, DEFAULT_ACTION
         if not written:
             return DEFAULT_ACTION if self.is_batch else self._action(result)
@@ -235,7 +235,7 @@ class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
     concurrency: int = 1
     on_error: Literal["stop", "collect"] = "stop"
 
-    def prep(self, store: Store[Any], /) -> Any:
+    def prep(self, store: Store, /) -> Any:
         field = self.signature.each
         items = store[field.name] if field is not None else ()
         if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
@@ -260,12 +260,12 @@ class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, Call
 
 
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
+    def post(self, store: Store, prep_result: dict[str, Any], _: ExecT, /) -> Any:
         return self._finish(store, self._function(**self._arguments(prep_result, store)))
 
 
 class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    async def post(self, store: Store[Any], prep_result: dict[str, Any], _: ExecT, /) -> Any:
+    async def post(self, store: Store, prep_result: dict[str, Any], _: ExecT, /) -> Any:
         return self._finish(store, await self._function(**self._arguments(prep_result, store)))
 
 

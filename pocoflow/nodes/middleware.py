@@ -46,7 +46,7 @@ class Visit:
     name: str
     path: tuple[str, ...]
     step: int
-    store: Store[Any]
+    store: Store
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ class Start:
     template: int
     private: Mapping[str, Any]
     hidden: frozenset[str] = frozenset()
-    base: Store[Any] | None = None
+    base: Store | None = None
     item: Any = NO_ITEM
     number: int | None = None
     origin: str | None = None
@@ -92,7 +92,7 @@ class Spread(Composite, Node[Any, Any, EndT]):
 
     def __init__(
         self,
-        branches: tuple[NodeLike[Any], ...],
+        branches: tuple[NodeLike, ...],
         limit: int | None,
         on_error: OnError,
         errors: list[Failure] | None,
@@ -126,14 +126,14 @@ class Spread(Composite, Node[Any, Any, EndT]):
         return (DEFAULT_ACTION, FAILED) if self.collects else (DEFAULT_ACTION,)
 
     @abstractmethod
-    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store) -> Iterator[Start]:
         """The branches to run, from what ``prep`` gave."""
 
 
 class _Merging(Spread[Ended]):
     """Merges what its branches wrote."""
 
-    def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Ended:
+    def post(self, store: Store, given: Any, ends: list[BranchEnd], /) -> Ended:
         """Merge what the branches wrote."""
         merge(store, [(end.name, end.store.writes()) for end in ends if end.store is not None])
         failures = [end.failure for end in ends if end.failure is not None]
@@ -165,7 +165,7 @@ class Parallel(_Merging):
 
     def __init__(
         self,
-        *branches: NodeLike[Any],
+        *branches: NodeLike,
         name: str | None = None,
         on_error: OnError = "stop",
         errors: list[Failure] | None = None,
@@ -182,7 +182,7 @@ class Parallel(_Merging):
                     "their own"
                 )
 
-    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store) -> Iterator[Start]:
         """Each branch once."""
         for number, branch in enumerate(self.branches):
             yield Start(branch.name, number, {}, self.private)
@@ -207,7 +207,7 @@ class FanOut(_Merging):
 
     def __init__(
         self,
-        branch: NodeLike[Any],
+        branch: NodeLike,
         *,
         each: Iterable[ItemT],
         as_: ItemT,
@@ -226,7 +226,7 @@ class FanOut(_Merging):
         self.each = reference_of("each", each).name
         self.item = reference_of("as_", as_).name
 
-    def prep(self, store: Store[Any], /) -> Any:
+    def prep(self, store: Store, /) -> Any:
         """The items."""
         items = store[self.each]
         if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
@@ -236,7 +236,7 @@ class FanOut(_Merging):
             )
         return items
 
-    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store) -> Iterator[Start]:
         """The branch for each item."""
         for item in given:
             yield Start(

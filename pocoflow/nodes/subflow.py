@@ -84,7 +84,7 @@ class Subflow(Spread[Any]):
 
     def __init__(
         self,
-        flow: NodeLike[Any],
+        flow: NodeLike,
         *,
         inputs: Iterable[Link] = (),
         outputs: Iterable[Link] = (),
@@ -121,17 +121,17 @@ class Subflow(Spread[Any]):
         found: tuple[str, ...] | None = self.flow.graph.final_actions()
         return found
 
-    def prep(self, store: Store[Any], /) -> dict[str, Any]:
+    def prep(self, store: Store, /) -> dict[str, Any]:
         """Take what is handed in."""
         return {link.target.name: store[link.source.name] for link in self.inputs}
 
-    def starts(self, given: Any, store: Store[Any]) -> Iterator[Start]:
+    def starts(self, given: Any, store: Store) -> Iterator[Start]:
         """The flow, once, on its own store."""
         under = _definitions(self.inputs, store)
         base = Store.over(dict(given), self.flow.schema, self.name, under)
         yield Start(self.name, 0, {}, base=base)
 
-    def post(self, store: Store[Any], given: Any, ends: list[BranchEnd], /) -> Any:
+    def post(self, store: Store, given: Any, ends: list[BranchEnd], /) -> Any:
         """Hand back what it made; the action that ended it."""
         (end,) = ends
         inner = end.store
@@ -141,7 +141,7 @@ class Subflow(Spread[Any]):
         return end.action
 
 
-def _definitions(links: Iterable[Link], source: Store[Any]) -> dict[str, str]:
+def _definitions(links: Iterable[Link], source: Store) -> dict[str, str]:
     """The definitions under which the store that values come from has accepted them."""
     known = source.definitions
     return {

@@ -28,7 +28,7 @@ from pocoflow.store.store import Store
 
 _log = OwnLogger("flow")
 
-Prove: TypeAlias = Callable[[GraphNode, tuple[GraphNode, ...], Store[Any]], object]
+Prove: TypeAlias = Callable[[GraphNode, tuple[GraphNode, ...], Store], object]
 
 
 class StoredRun:
@@ -47,7 +47,7 @@ class StoredRun:
         token: The run's token.
     """
 
-    store: Store[Any]
+    store: Store
     token: str
     _fingerprint: str
 
@@ -134,7 +134,7 @@ class StoredRun:
         """Without what ``prep`` gave where it has to run again, as the caller changes values."""
         return found.without_inputs() if self._resuming.changes else found
 
-    def _read(self, found: Unfinished, prove: Prove) -> tuple[Places, list[GraphNode], Store[Any]]:
+    def _read(self, found: Unfinished, prove: Prove) -> tuple[Places, list[GraphNode], Store]:
         """Look up the node that comes next, and read and check the store; that as it is stored."""
         database, run_id, resuming = self._db, self._run_id, self._resuming
         self._fingerprint = describe(self._graph, self._schema)
@@ -164,7 +164,7 @@ class StoredRun:
         return reader.line(found, nodes, 0, self._classes, places.definitions)
 
 
-def _defined_anew(before: Store[Any], now: Store[Any], changes: Mapping[str, Any]) -> list[str]:
+def _defined_anew(before: Store, now: Store, changes: Mapping[str, Any]) -> list[str]:
     """The fields that had another definition when their stored values were accepted."""
     old, new = before.definitions, now.definitions
     return [
@@ -243,7 +243,7 @@ def _remarks(
         )
 
 
-def _unreadable(store: Store[Any]) -> Iterator[str]:
+def _unreadable(store: Store) -> Iterator[str]:
     for key, mark in store.unsaved.items():
         if mark.text is not None:
             yield f"key {key!r} cannot be read here: {mark.reason}"

@@ -24,7 +24,7 @@ def next_store(
     name: str,
     inputs: Inputs,
     classes: Classes,
-) -> Store[Any]:
+) -> Store:
     """The store that a run of a run thread begins with.
 
     That with which the last run ended, or an empty one, with the inputs on top: where a field has a
@@ -61,13 +61,13 @@ def next_store(
 
 def under_schema(
     run_id: str,
-    stored: Store[Any],
+    stored: Store,
     schema: object,
     changes: Mapping[str, Any],
     changed: str = "",
     *,
     unset: Collection[str] = (),
-) -> Store[Any]:
+) -> Store:
     """The stored values under the schema as it is now, migrated by it if need be, and changed.
 
     Args:
@@ -99,12 +99,12 @@ def under_schema(
 
 
 def _rebuilt(
-    stored: Store[Any],
+    stored: Store,
     values: Mapping[str, Any],
     unsaved: Mapping[str, Unsaved],
     schema: object,
     changes: Mapping[str, Any],
-) -> Store[Any]:
+) -> Store:
     try:
         return Store.rebuild(values, unsaved, stored.name, schema, stored.definitions)
     except StoreError as exc:

@@ -17,7 +17,7 @@ from pocoflow.graph.routing import first_of
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.annotations import read_hints, type_arguments
 from pocoflow.nodes.answer_types import answer_type
-from pocoflow.nodes.base import Node
+from pocoflow.nodes.base import AnyNode, Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.subflow import Subflow
@@ -172,7 +172,7 @@ def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int,
     return found
 
 
-def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
+def _same_items(run_id: str, node: AnyNode, alone: bool) -> None:
     if alone == node.is_batch:
         was = "had one result" if alone else "worked on several items"
         now = "works on several items" if alone else "has one result"
@@ -189,14 +189,14 @@ def _same_items(run_id: str, node: Node[Any, Any, Any], alone: bool) -> None:
         )
 
 
-def _prep_types(node: Node[Any, Any, Any]) -> list[object]:
+def _prep_types(node: AnyNode) -> list[object]:
     """What ``prep`` gives and ``exec`` makes a question of, as far as annotations tell."""
     if isinstance(node, FunctionNode):
         return [hint for name, hint in node.signature.hints.items() if name != "return"]
     return _returned(node, ("prep", "exec"), 0)
 
 
-def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
+def _exec_types(node: AnyNode) -> list[object]:
     """What ``exec`` returns, as far as annotations tell."""
     if isinstance(node, FunctionNode):
         read = node.signature
@@ -204,7 +204,7 @@ def _exec_types(node: Node[Any, Any, Any]) -> list[object]:
     return _returned(node, ("exec", "exec_async"), 1)
 
 
-def _returned(node: Node[Any, Any, Any], phases: Iterable[str], argument: int) -> list[object]:
+def _returned(node: AnyNode, phases: Iterable[str], argument: int) -> list[object]:
     """What phases of a class return, and a type argument of the node."""
     kind: Any = type(node)
     found = [
