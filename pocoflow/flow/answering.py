@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from pocoflow.address import plain
 from pocoflow.db import WorkflowDB
@@ -14,6 +13,7 @@ from pocoflow.flow.resume.relocation import renaming
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.messages import short
 from pocoflow.nodes.answer_types import AnswerType, answer_type
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.question import Asked, Reply, describe_open
 
 
@@ -140,7 +140,7 @@ def _without_code(one: Asked) -> Iterator[Remedy]:
     yield renaming(run_id, one.path[-1])
 
 
-def _refuse_stranger(graph: Graph, node: Any, strange: list[Asked]) -> None:
+def _refuse_stranger(graph: Graph, node: AnyNode, strange: list[Asked]) -> None:
     """Say why a node has asked nothing, if that is another reason than that it has not asked.
 
     Raises:
@@ -159,7 +159,7 @@ def _refuse_stranger(graph: Graph, node: Any, strange: list[Asked]) -> None:
         )
 
 
-def _has(graph: Graph, node: Any) -> bool:
+def _has(graph: Graph, node: object) -> bool:
     return any(
         place.node is node or any(_has(inner, node) for inner in place.within)
         for place in graph.nodes.values()

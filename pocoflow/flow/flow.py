@@ -93,7 +93,7 @@ from pocoflow.nodes.porting import (
     two_arguments,
 )
 from pocoflow.nodes.question import Question
-from pocoflow.nodes.resources import Resource, check_resources
+from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
 from pocoflow.store.fields import References
@@ -1120,7 +1120,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return self._old(run_id, resuming, how.get("resources"))
 
     def _old(
-        self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
+        self, run_id: str, resuming: Resuming, resources: Resources | None
     ) -> Execution[StateT]:
         refuse_while_importing(self)
         return Execution(
@@ -1220,9 +1220,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         shared = line.ledger.share_budgets(flows, *limits)
         line.budget = (*(line.budget or ()), *shared)
 
-    def _reopen(
-        self, run_id: str, resuming: Resuming, resources: Mapping[Any, object] | None
-    ) -> Begun:
+    def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Begun:
         from pocoflow.flow.resume import StoredRun
 
         plan = self._plan
@@ -1342,8 +1340,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return Plan(version, graph, self.name, *facts)
 
     def _resources(
-        self, plan: Plan, given: Mapping[Any, object] | None
-    ) -> tuple[Mapping[Any, object], tuple[Resource, ...]]:
+        self, plan: Plan, given: Resources | None
+    ) -> tuple[Resources, tuple[Resource, ...]]:
         """The resources of a run in this process, and those of them that it has to open."""
         objects, opens = check_resources(given, plan.resources)
         if plan.executors is not None:

@@ -14,6 +14,7 @@ from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import NodeLike
+from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.models import definitions_of
 from pocoflow.store.store import Store
 
@@ -35,7 +36,7 @@ class RunKeywords(NameKeywords, total=False, closed=True):
 
     if_busy: Busy
     resume_from: NodeLike | None
-    resources: Mapping[Any, object] | None
+    resources: Resources | None
 
 
 class SubmitKeywords(NameKeywords, total=False, closed=True):

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from pocoflow.errors import OtherFlowError, RunNotFoundError, RunPaused
 from pocoflow.logging import OwnLogger
+from pocoflow.nodes.resources import Resources
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -39,13 +40,13 @@ class ResumeKeywords(KnownKeywords, total=False, closed=True):
 
     changes: Mapping[str, Any] | None
     rename: Mapping[str, str] | None
-    resources: Mapping[Any, object] | None
+    resources: Resources | None
 
 
 class CarryKeywords(KnownKeywords, total=False, closed=True):
     """What whoever goes on with runs as they are may say; :meth:`Flow.resume` explains it."""
 
-    resources: Mapping[Any, object] | None
+    resources: Resources | None
 
 
 class ForkKeywords(KnownKeywords, total=False, closed=True):

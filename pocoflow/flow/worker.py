@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
 from pocoflow.errors import (
@@ -25,7 +25,7 @@ from pocoflow.errors import (
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
-from pocoflow.nodes.resources import not_resources
+from pocoflow.nodes.resources import Resources, not_resources
 
 __all__ = ["Limits", "Worker"]
 
@@ -78,7 +78,7 @@ class Worker:
         *flows: Flow,
         concurrency: int = 8,
         limits: Limits | None = None,
-        resources: Mapping[Any, object] | None = None,
+        resources: Resources | None = None,
         deliver: Callable[[Flow, str], object] | None = None,
     ) -> None:
         if not flows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from types import CodeType
-from typing import Any
+from typing import Any, TypeAlias
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
@@ -13,7 +13,7 @@ from pocoflow.graph.wiring import GraphEdge
 from pocoflow.nodes.base import AnyNode
 from pocoflow.store.schema import make_schema
 
-Fingerprint = dict[str, Any]
+Fingerprint: TypeAlias = Mapping[str, Any]
 """``{"start": name, "nodes": [{"path", "class", "code"}], "edges": [[...]], "schema": {...}}``
 
 ``path`` holds the names of the flows around a node, and its own; an edge is the path of its source,
@@ -28,7 +28,7 @@ Names = tuple[str, ...]
 
 def describe(graph: Graph, schema: object) -> str:
     """The fingerprint of a flow as JSON text, the same for the same flow in any process."""
-    document: Fingerprint = {
+    document: dict[str, object] = {
         "start": graph.start.name,
         "nodes": [
             {
@@ -70,7 +70,7 @@ def class_label(node: AnyNode) -> str:
     return f"{definition.__module__}:{definition.__qualname__}"
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     """What changed between two fingerprints, one line each, empty if nothing did.
 
     Lines that begin with ``code of`` are advice: the definition is the same, its code is not.
@@ -113,12 +113,12 @@ def _is_found_there(before: str, now: str) -> bool:
     return before == now or ("__main__" in modules and names[0] == names[1])
 
 
-def nodes_of(document: Mapping[str, Any]) -> dict[Names, Mapping[str, str]]:
+def nodes_of(document: Fingerprint) -> dict[Names, Mapping[str, str]]:
     """The nodes of a fingerprint by their names."""
     return {tuple(node["path"]): node for node in document["nodes"]}
 
 
-def edges_of(document: Mapping[str, Any]) -> list[tuple[Names, str, Names | None]]:
+def edges_of(document: Fingerprint) -> list[tuple[Names, str, Names | None]]:
     """The edges of a fingerprint: source, action, target; a target of ``None`` is the end."""
     return [
         (tuple(source), action, None if target is None else tuple(target))
@@ -126,7 +126,7 @@ def edges_of(document: Mapping[str, Any]) -> list[tuple[Names, str, Names | None
     ]
 
 
-def limits_of(document: Mapping[str, Any]) -> dict[tuple[Names, str], tuple[int, Names | None]]:
+def limits_of(document: Fingerprint) -> dict[tuple[Names, str], tuple[int, Names | None]]:
     """The limits of a fingerprint, by source and action: how often, and the target after that."""
     return {
         (tuple(source), action): (at_most, None if target is None else tuple(target))

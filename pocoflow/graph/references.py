@@ -20,6 +20,9 @@ from pocoflow.nodes.importing import importing_alone, main_name
 
 _MAIN = "__main__"
 
+State: TypeAlias = Mapping[str, object]
+"""What a node has of its own, by attribute."""
+
 Kind: TypeAlias = Literal["node", "flow", "class", "variable"]
 
 
@@ -49,7 +52,7 @@ class Reference(NamedTuple):
         """The reference for people."""
         return ", ".join((f"{self.module}:{self.name}", *self.path))
 
-    def find(self, state: Mapping[str, Any]) -> AnyNode:
+    def find(self, state: State) -> AnyNode:
         """The node, in this process.
 
         Args:
@@ -102,7 +105,7 @@ class Reference(NamedTuple):
             ) from exc
 
 
-def _unsent(state: Mapping[str, Any]) -> str:
+def _unsent(state: State) -> str:
     """Which attribute of a node cannot be sent; empty if all can."""
     for name, value in state.items():
         try:
@@ -112,7 +115,7 @@ def _unsent(state: Mapping[str, Any]) -> str:
     return ""
 
 
-def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, Mapping[str, Any]] | str:
+def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
     """The reference of a node, and what it has of its own; or why there is none.
 
     Args:
@@ -163,9 +166,9 @@ def _named(
     kind: Kind,
     module: ModuleType | None,
     name: str,
-    state: Mapping[str, Any] = MappingProxyType({}),
+    state: State = MappingProxyType({}),
     **inside: Any,
-) -> tuple[Reference, Mapping[str, Any]] | str:
+) -> tuple[Reference, State] | str:
     assert module is not None  # it has the name
     home = module.__name__
     if home not in (_MAIN, "__mp_main__"):
@@ -184,7 +187,7 @@ def _named(
 _OWN = ("_name", "_edges", "_replaced", "made_at", "drawn", "is_part", "executor", "retry_on")
 
 
-def state_of(node: AnyNode) -> dict[str, Any]:
+def state_of(node: AnyNode) -> State:
     """What a node has of its own, and is not for the graph."""
     own = getattr(node, "__dict__", {})
     return {name: one for name, one in own.items() if name not in _OWN}

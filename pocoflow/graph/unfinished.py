@@ -49,7 +49,7 @@ class Tried(NamedTuple):
     attempt: int
     error: Exception
     item: Identity | None
-    given: Any
+    given: object
     again: str = ""
 
 
@@ -70,12 +70,12 @@ class Called(NamedTuple):
 
     place: Address
     key: str
-    result: Any
+    result: object
     awaited: bool
     attempt: int
     elapsed: float
     item: Identity | None
-    given: tuple[Any, ...]
+    given: tuple[object, ...]
     spent: Amounts = NO_AMOUNTS
 
 

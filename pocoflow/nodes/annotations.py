@@ -14,7 +14,17 @@ from contextlib import suppress
 from enum import Enum
 from inspect import unwrap
 from types import CodeType, NoneType, SimpleNamespace, UnionType
-from typing import Annotated, Any, ForwardRef, Literal, Never, NoReturn, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ForwardRef,
+    Literal,
+    Never,
+    NoReturn,
+    Union,
+    get_args,
+    get_origin,
+)
 
 import typing_extensions
 from typing_extensions import Format, get_annotations
@@ -29,7 +39,7 @@ if sys.version_info >= (3, 12):
 _VARIABLES: tuple[type, ...] = (typing.TypeVar, typing_extensions.TypeVar)
 
 
-def is_variable(hint: Any) -> bool:
+def is_variable(hint: object) -> bool:
     """Whether it is a type variable, which stands for whatever it is given."""
     return isinstance(hint, _VARIABLES)
 
@@ -100,7 +110,7 @@ def _closure(function: Any) -> Mapping[str, object]:
     return found
 
 
-def _resolve(hint: Any, spaces: tuple[Mapping[str, object], ...]) -> Any:
+def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> Any:
     local = {
         name: next((space[name] for space in spaces if name in space), Unknown(name))
         for text in _texts(hint)
@@ -113,7 +123,7 @@ def _resolve(hint: Any, spaces: tuple[Mapping[str, object], ...]) -> Any:
         return Unknown(str(getattr(hint, "__forward_arg__", hint)))
 
 
-def _texts(hint: Any) -> Iterator[str]:
+def _texts(hint: object) -> Iterator[str]:
     """The strings in an annotation that are source text."""
     if isinstance(hint, str):
         yield hint
@@ -140,7 +150,7 @@ def _names_of(code: CodeType) -> Iterator[str]:
                 yield from _names(one)
 
 
-def is_unknown(annotation: Any) -> bool:
+def is_unknown(annotation: object) -> bool:
     """Whether an annotation, or any part of it, could not be resolved."""
     if isinstance(annotation, (Unknown, ForwardRef)):
         return True
@@ -164,7 +174,7 @@ def plain(annotation: Any) -> Any:
             return annotation
 
 
-def awaited(annotation: Any) -> Any:
+def awaited(annotation: object) -> Any:
     """What awaiting the value of an annotation gives: ``X`` of an ``Awaitable[X]``, else itself."""
     inner = plain(annotation)
     origin = get_origin(inner)
@@ -173,7 +183,7 @@ def awaited(annotation: Any) -> Any:
     return inner
 
 
-def answered(annotation: Any) -> tuple[Any, bool]:
+def answered(annotation: object) -> tuple[Any, bool]:
     """What is left of an annotation when questions are answered, and whether it had any.
 
     ``Question[X]`` becomes ``X``, ``X | Question[X]`` as well.
@@ -189,7 +199,7 @@ def answered(annotation: Any) -> tuple[Any, bool]:
     return Union[tuple(part for part, _ in parts)], True  # noqa: UP007 - of parts
 
 
-def actions_of(annotation: Any) -> tuple[str, ...] | None:
+def actions_of(annotation: object) -> tuple[str, ...] | None:
     """The actions that an annotation allows: ``None``, a ``Literal``, a ``StrEnum`` or a union.
 
     Returns:
@@ -233,7 +243,7 @@ def _once(*groups: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(action for group in groups for action in group))
 
 
-def type_arguments(kind: type, parent: Any) -> tuple[Any, ...]:
+def type_arguments(kind: type, parent: type) -> tuple[Any, ...]:
     """The arguments of a generic class, as a subclass of it gives them.
 
     One that was not given is the type variable itself, one that is a forward reference is left as
@@ -242,9 +252,13 @@ def type_arguments(kind: type, parent: Any) -> tuple[Any, ...]:
     for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
         origin = get_origin(base) or base
         if origin is parent:
-            return get_args(base) or tuple(parent.__parameters__)
+            return get_args(base) or variables_of(parent)
         if isinstance(origin, type) and issubclass(origin, parent):
-            own = getattr(origin, "__parameters__", ())
-            given = dict(zip(own, get_args(base), strict=False))
+            given = dict(zip(variables_of(origin), get_args(base), strict=False))
             return tuple(given.get(one, one) for one in type_arguments(origin, parent))
-    return tuple(parent.__parameters__)
+    return variables_of(parent)
+
+
+def variables_of(kind: type) -> tuple[Any, ...]:
+    """The type variables of a generic class; none of another one."""
+    return tuple(getattr(kind, "__parameters__", ()))

@@ -7,14 +7,14 @@ What a node pays for inside of ``exec`` it calls through it: ``context().call(ll
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
 from pocoflow.messages import short
-from pocoflow.nodes.resources import NO_RESOURCES, find_resource
+from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
 from pocoflow.nodes.settings import is_time
 from pocoflow.nodes.spending import Account, Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
@@ -194,7 +194,7 @@ class RunContext:
         flow_name: str,
         token: str,
         cancellation: Cancellation,
-        resources: Mapping[Any, object] = NO_RESOURCES,
+        resources: Resources = NO_RESOURCES,
     ) -> None:
         self.run_id = run_id
         self.flow_name = flow_name

@@ -90,7 +90,7 @@ class Middleware(NamedTuple):
 NO_MIDDLEWARE = Middleware()
 
 
-def check_middleware(kind: str, given: Any) -> None:
+def check_middleware(kind: str, given: object) -> None:
     """Refuse what cannot be one.
 
     Raises:

@@ -36,7 +36,10 @@ Per: TypeAlias = Literal["run", "process"]
 
 Manager: TypeAlias = AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
 
-NO_RESOURCES: Mapping[Any, object] = MappingProxyType({})
+Resources: TypeAlias = Mapping[Any, object]
+"""The objects of a run, each by what ``resource(Class, name)`` returned."""
+
+NO_RESOURCES: Resources = MappingProxyType({})
 
 
 class Facts(NamedTuple):
@@ -226,8 +229,8 @@ def declared(node: Any) -> tuple[Resource, ...]:
 
 
 def check_resources(
-    given: Mapping[Any, object] | None, wanted: Mapping[Resource, str]
-) -> tuple[Mapping[Any, object], tuple[Resource, ...]]:
+    given: Resources | None, wanted: Mapping[Resource, str]
+) -> tuple[Resources, tuple[Resource, ...]]:
     """The resources of a run, if they are what its nodes ask for, and those that it has to open.
 
     Args:
@@ -279,7 +282,7 @@ def check_kind(name: Resource, thing: object, how: str) -> None:
         )
 
 
-def find_resource(given: Mapping[Any, object], name: object) -> object:
+def find_resource(given: Resources, name: object) -> object:
     """The object that a run was given under a key.
 
     Raises:

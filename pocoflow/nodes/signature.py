@@ -158,7 +158,7 @@ def read_signature(
     return read
 
 
-def split_choice(hint: Any) -> tuple[tuple[Any, ...], Any]:
+def split_choice(hint: object) -> tuple[tuple[Any, ...], Any]:
     """What is written, and what chooses, of the type of a tuple; nothing if it is not known."""
     hint = plain(hint)
     parts = get_args(hint) if get_origin(hint) is tuple else ()
@@ -297,7 +297,7 @@ def _parameter(function: Any, one: inspect.Parameter, hints: Mapping[str, Any]) 
     return Parameter(name, StoreField(name), required=default is one.empty)
 
 
-def _is_store(hint: Any) -> bool:
+def _is_store(hint: object) -> bool:
     hint = plain(hint)
     if isinstance(hint, Unknown):  # Store may be imported for the type checker alone
         return str(hint).rpartition(".")[2] == "Store"

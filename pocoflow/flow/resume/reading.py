@@ -37,7 +37,7 @@ class Reader:
 
     def prepared(
         self, found: Unfinished, place: GraphNode, classes: codec.Classes
-    ) -> tuple[Any, ...]:
+    ) -> tuple[object, ...]:
         """What ``prep`` had returned, as the only element, if that is on record."""
         if not found.prepared:
             return ()
@@ -129,7 +129,7 @@ class Reader:
 
     def _results(
         self, found: Unfinished, place: GraphNode, classes: codec.Classes
-    ) -> dict[int, Any]:
+    ) -> dict[int, object]:
         """The results of ``exec`` that were finished, by item.
 
         Raises:
@@ -150,9 +150,9 @@ class Reader:
             ) from exc
 
 
-def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, Any]:
+def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, object]:
     """What people have answered, as results of ``exec``; what stands for it where they have not."""
-    found: dict[int, Any] = {}
+    found: dict[int, object] = {}
     kind = None
     for item, one in asked.items():
         _same_items(one.run_id, place.node, item < 0)
