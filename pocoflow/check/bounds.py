@@ -203,6 +203,8 @@ def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterato
 
 def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
     """Limits that no run reaches, so that where they lead is never come to."""
+    if not _limited(level.graph.edges):
+        return
     edges = [one for one in level.graph.edges if level.graph.nodes[one.source].reachable]
     for edge in _limited(edges):
         why = _never_reached(edge, edges)
@@ -213,7 +215,7 @@ def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
                 f"the edge {_shown(edge)} has the limit {edge.at_most}, which no run reaches: "
                 f"{why}; then={then or 'END'} never counts",
                 "take at_most and then out, or lower the limit, or write the edge that leads back",
-                node=label(edge.source, level.path),
+                at=level.site(level.graph.nodes[edge.source]),
                 edge=edge,
             )
 

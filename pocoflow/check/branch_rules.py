@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_origin
 from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Walk
 from pocoflow.check.node_effects import Place
-from pocoflow.check.subject import Subject
+from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import BranchError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.nodes.annotations import plain
@@ -34,15 +34,15 @@ class _Written(NamedTuple):
 
 def check_branches(subject: Subject) -> Iterator[Finding]:
     """Each key that several parallel branches write and that has no reducer."""
-    for name, place, node in subject.spreads:
+    for at, node in subject.spreads:
         if not isinstance(node, Subflow):
-            yield from _clashes(subject, name, place, node)
-            yield from _assigned(subject, place, node)
+            yield from _clashes(subject, at, node)
+            yield from _assigned(subject, at.place, node)
 
 
-def _clashes(subject: Subject, name: str, place: GraphNode, node: Spread) -> Iterator[Finding]:
+def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
     first: dict[str, _Written] = {}
-    for branch, graph in zip(node.branches, place.branches, strict=True):
+    for branch, graph in zip(node.branches, at.place.branches, strict=True):
         for key, one in _writes(subject, branch.name, graph).items():
             if key in node.private or (isinstance(node, FanOut) and key == node.item):
                 continue
@@ -64,7 +64,7 @@ def _clashes(subject: Subject, name: str, place: GraphNode, node: Spread) -> Ite
                 who,
                 "let one branch write it, or declare how the writes are put together, as in "
                 "Annotated[list[str], extend]",
-                node=name,
+                at=at,
                 where=one.place.where,
                 severity="error" if is_error else "warning",
             )

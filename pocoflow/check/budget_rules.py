@@ -13,7 +13,6 @@ from types import CodeType, FunctionType, ModuleType
 from pocoflow.check.findings import Finding
 from pocoflow.check.source import is_a
 from pocoflow.check.subject import Subject
-from pocoflow.graph.graph import label
 from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.callables import names_in
@@ -54,7 +53,7 @@ def _never_taken(subject: Subject) -> Iterator[Finding]:
                         f"the edge of {place.name!r} for {name!r} is never taken: the flow has no "
                         f"budget of that name{closest(name, subject.budgets)}",
                         f'give the flow one, Flow(budget={{"{name}": ...}}), or take the edge out',
-                        node=label(place.name, level.path),
+                        at=level.site(place),
                         edge=edges[place.name, catch.label],
                     )
 

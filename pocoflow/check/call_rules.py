@@ -22,18 +22,18 @@ from pocoflow.values.callables import names_in
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused wherever they are made."""
-    for name, place in subject.classes:
-        for function in exec_functions(place):
+    for at in subject.classes:
+        for function in exec_functions(at.place):
             if makes_calls(function.__code__):
                 for line, what, fix in _refused(function):
                     where = (function.__code__.co_filename, line)
-                    yield subject.finding("PF406", what, fix, node=name, where=where)
+                    yield subject.finding("PF406", what, fix, at=at, where=where)
 
 
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
-    for name, place in subject.classes:
-        for key, where in asked_for(functions_of(place.node)):
+    for at in subject.classes:
+        for key, where in asked_for(functions_of(at.place.node)):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -41,7 +41,7 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                     "it: a run opens what its nodes declare, and none declares this",
                     "declare it in the class, resources = (<key>,), with the key and not its "
                     "name; a function takes it as a parameter, client: Client = <key>",
-                    node=name,
+                    at=at,
                     where=where,
                 )
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, Union, get_args
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.source import PHASES, is_a
-from pocoflow.check.subject import Subject
-from pocoflow.graph.graph import GraphNode
+from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import package_of, type_label
 from pocoflow.nodes.annotations import (
     answered,
@@ -73,11 +72,11 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     return read_hints(function)
 
 
-def check_class(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
     """PF204, PF205 and PF208 for one node."""
-    kind: Any = type(place.node)
+    kind: Any = type(at.place.node)
     for code, message, fix, where, severity in _mistakes(kind):
-        yield subject.finding(code, message, fix, node=name, where=where, severity=severity)
+        yield subject.finding(code, message, fix, node=at.name, where=where, severity=severity)
 
 
 @lru_cache(maxsize=1024)

@@ -61,8 +61,8 @@ class Data:
         subject = self._subject
         if subject.outputs is not None:
             return tuple(key for key in subject.outputs if not subject.fields.lacks(key))
-        spreads = [node for _, _, node in subject.spreads]
-        own = {key for node in spreads for key in (*node.private, getattr(node, "item", None))}
+        spreads = [(*node.private, getattr(node, "item", None)) for _, node in subject.spreads]
+        own = {key for keys in spreads for key in keys}
         effects = self.flow.effects.values()
         own |= {key for key in self._caught if not any(key in one.writes for one in effects)}
         every = subject.inputs is not None
@@ -76,7 +76,7 @@ class Data:
         only who declares what is set counts on it after an error, or where a choice ends the run.
         """
         subject = self._subject
-        aside = [place for _, place in subject.nodes if place not in self._walked]
+        aside = (at.place for at in subject.nodes if at.place not in self._walked)
         written = {key for place in aside for key in subject.effects(place).writes}
         wanted = {key for key in self.wanted if key in self.written or key not in written}
         given = frozenset(() if subject.inputs is not None else self.inputs)

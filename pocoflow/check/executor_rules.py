@@ -16,7 +16,6 @@ from pocoflow.graph.references import refer
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, is_variable, plain, type_arguments
 from pocoflow.nodes.base import BatchNode, Node
-from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.resources import declared, is_opened
 from pocoflow.nodes.settings import where_to
@@ -31,17 +30,16 @@ def check_executors(subject: Subject) -> Iterator[Finding]:
     if not subject.sends:
         return
     files = () if subject.where is None else (subject.where[0],)
-    for name, place in subject.nodes:
-        node = place.node
-        if not place.travels:
+    for at in subject.nodes:
+        node = at.place.node
+        if not at.place.travels:
             found = _without_effect(node)
         elif where_to(node, subject.executor) is None:
             continue
         else:
-            found = _refused(place, files)
+            found = _refused(at.place, files)
         for what, fix, severity in found:
-            where = place_of(node)
-            yield subject.finding(EXECUTORS, what, fix, node=name, where=where, severity=severity)
+            yield subject.finding(EXECUTORS, what, fix, at=at, severity=severity)
 
 
 _Found = Iterator[tuple[str, str, Severity]]

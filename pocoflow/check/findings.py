@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
@@ -31,12 +31,12 @@ class Finding:
     code: str
     severity: Severity
     flow: str
-    node: str | None
-    edge: tuple[str, str, str | None] | None
-    file: str | None
-    line: int | None
-    message: str
-    fix: str
+    node: str | None = None
+    edge: tuple[str, str, str | None] | None = None
+    file: str | None = None
+    line: int | None = None
+    message: str = ""
+    fix: str = ""
 
     @property
     def where(self) -> str:
@@ -47,21 +47,8 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as plain JSON values."""
-        edge = self.edge
-        drawn = None
-        if edge is not None:
-            drawn = dict(zip(("source", "action", "target"), edge, strict=True))
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "flow": self.flow,
-            "node": self.node,
-            "edge": drawn,
-            "file": self.file,
-            "line": self.line,
-            "message": self.message,
-            "fix": self.fix,
-        }
+        drawn = self.edge and dict(zip(("source", "action", "target"), self.edge, strict=True))
+        return {**asdict(self), "edge": drawn}
 
     def __str__(self) -> str:
         return show(self)

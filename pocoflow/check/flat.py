@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial, reduce
 from itertools import pairwise
 from operator import and_, or_
@@ -62,10 +62,7 @@ class Spot:
     __slots__ = ("frames", "place", "taken", "ways")
 
     def __init__(
-        self,
-        place: GraphNode,
-        frames: tuple[GraphNode, ...],
-        taken: frozenset[LimitedEdge] = _NONE,
+        self, place: GraphNode, frames: tuple[GraphNode, ...], taken: frozenset[LimitedEdge] = _NONE
     ) -> None:
         self.place = place
         self.frames = frames
@@ -354,60 +351,53 @@ class DataFlow:
     @cached_property
     def before(self) -> dict[Spot, int]:
         """What may have been written on every path to a node."""
+        return self._on_every_path(self._initial, self.behind)
+
+    def _on_every_path(
+        self, start: int, behind: Mapping[Spot, Sequence[tuple[int, int]]]
+    ) -> dict[Spot, int]:
+        """What holds on every path to a node, from what each keeps and adds on each of its ways."""
 
         def leads(spot: Spot, here: int) -> list[tuple[Spot, int]]:
             return [
                 (way.target, here & kept | added)
-                for way, (kept, added) in zip(spot.ways, self.behind[spot], strict=True)
+                for way, (kept, added) in zip(spot.ways, behind[spot], strict=True)
                 if way.target is not None
             ]
 
-        return solve({self.walk.start: self._initial}, leads, and_)
+        return solve({self.walk.start: start}, leads, and_)
+
+    def _at_every_end(self, change: Callable[[Exit], tuple[int, int]]) -> int | None:
+        """What holds wherever the walk ends; ``None`` if it does not."""
+        behind = {spot: [change(one) for one in ends] for spot, ends in self.out.items()}
+        known = self._on_every_path(0, behind)
+        ends = [
+            known[spot] & kept | added
+            for spot, changes in behind.items()
+            for way, (kept, added) in zip(spot.ways, changes, strict=True)
+            if way.target is None
+        ]
+        return reduce(and_, ends) if ends else None
 
     @cached_property
     def at_ends(self) -> frozenset[str]:
         """What has been written for certain wherever the walk ends."""
-        must = {
-            spot: [
-                (way.target, self.keys.of(one.must))
-                for way, one in zip(spot.ways, ends, strict=True)
-            ]
-            for spot, ends in self.out.items()
-        }
-        known = solve(
-            {self.walk.start: 0},
-            lambda spot, here: [(to, here | more) for to, more in must[spot] if to is not None],
-            and_,
-        )
-        at_end = -1
-        for spot, ways in must.items():
-            for target, more in ways:
-                at_end &= -1 if target is not None else known[spot] | more
-        return self.keys.names(at_end)
+        found = self._at_every_end(lambda one: (-1, self.keys.of(one.must)))
+        return self.keys.names(-1 if found is None else found)
 
     @cached_property
     def gone_at_ends(self) -> int:
         """What has been removed, and not been written again, wherever the walk ends; as bits."""
-        change: dict[Spot, list[tuple[Spot | None, int, int]]] = {}
-        for spot, out in self.out.items():
-            for way, one in zip(spot.ways, out, strict=True):
-                gone = self.keys.of(one.gone) if one.kept is None else ~self.keys.of(one.kept)
-                kept = 0 if one.unknown else ~self.keys.of(one.may)
-                change.setdefault(spot, []).append((way.target, gone, kept))
-        known = solve(
-            {self.walk.start: 0},
-            lambda spot, here: [
-                (to, (here & kept) | gone) for to, gone, kept in change[spot] if to is not None
-            ],
-            and_,
+        of = self.keys.of
+        return (
+            self._at_every_end(
+                lambda one: (
+                    0 if one.unknown else ~of(one.may),
+                    of(one.gone) if one.kept is None else ~of(one.kept),
+                )
+            )
+            or 0
         )
-        ends = [
-            (known[spot] & kept) | gone
-            for spot, ways in change.items()
-            for target, gone, kept in ways
-            if target is None
-        ]
-        return reduce(and_, ends) if ends else 0
 
     @cached_property
     def unwritten(self) -> list[tuple[Spot, str, Place]]:

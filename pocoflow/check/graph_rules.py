@@ -14,9 +14,9 @@ from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
-from pocoflow.check.subject import Level, Subject
+from pocoflow.check.subject import Level, Site, Subject
 from pocoflow.check.unseen import may_stop
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.wiring import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.answer_types import asks
@@ -60,8 +60,7 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
                 f"no edge leads from the start {start!r} to {place.name!r}",
                 f"write an edge to it, such as flow.then({_variable(source)}, {_variable(place)}), "
                 "or take its own edges out",
-                node=label(place.name, level.path),
-                where=place.where,
+                at=level.site(place),
             )
 
 
@@ -83,7 +82,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             "PF102",
             f"an edge for action {edge.action!r}, which {place.name!r} never returns {returns}",
             fix,
-            node=label(place.name, level.path),
+            at=level.site(place),
             edge=edge,
             severity=(
                 "warning"
@@ -131,8 +130,7 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
                     f"there (edges: {listed(place.actions)})",
                     f"write where it leads, {_edge(place, action)}, or that it ends on purpose, "
                     f"{_edge(place, action, 'END')}",
-                    node=label(place.name, level.path),
-                    where=place.where,
+                    at=level.site(place),
                     severity=severity,
                 )
 
@@ -191,7 +189,7 @@ def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
             "PF106" if disagree else "PF105",
             f"{who} action {kept.action!r} of {kept.source!r}: {places[0]} and {places[1]}; {rule}",
             "keep one of the two edges",
-            node=label(kept.source, level.path),
+            at=level.site(level.graph.nodes[kept.source]),
             edge=kept,
             # To write an edge of a node again is the documented way to lead it elsewhere.
             severity="warning" if dropped.written == kept.written == "node" else "error",
@@ -205,16 +203,15 @@ def _target(edge: GraphEdge) -> str:
 
 def check_namesakes(subject: Subject) -> Iterator[Finding]:
     """Nodes of one name, where there is a database."""
-    found = [(level, name) for level in subject.levels for name in level.graph.namesakes()]
-    for level, name in found if subject.stored else ():
+    levels = subject.levels if subject.stored else ()
+    for level, name in ((one, name) for one in levels for name in one.graph.namesakes()):
         those = [one for one in level.graph.nodes.values() if one.node.name == name]
         yield subject.finding(
             "PF107",
             f"{len(those)} nodes are called {name!r} ({listed([one.name for one in those])} in the "
             "database): after a change of the graph a stored run may go on at the wrong one",
             "give each a name= of its own",
-            node=label(those[1].name, level.path),
-            where=those[1].where,
+            at=level.site(those[1]),
         )
 
 
@@ -286,8 +283,7 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
         f"no way leads out of the loop {' -> '.join([*shown, first.name])}: every run that comes "
         "there goes on until max_steps",
         "give one of its nodes an action that leaves it, or an edge to END",
-        node=first.name,
-        where=first.place.where,
+        at=Site(first.name, first.place),
         severity="warning" if may_end else "error",
     )
 
@@ -324,7 +320,7 @@ def _never_taken(
                 f"an edge of {place.name!r} catches {kind.__qualname__}, which an edge before it "
                 f"for {before.__qualname__} takes already",
                 "write the edge for the narrower class first, or take one of the two out",
-                node=label(place.name, level.path),
+                at=level.site(place),
                 edge=edge,
             )
 
@@ -345,10 +341,10 @@ def _written(
     field, fields = catch.field, subject.fields
     if field is None or not fields:
         return
-    name = label(place.name, level.path)
+    at = level.site(place)
     if fields.lacks(field.name):
         yield from subject.lacking(
-            "the edge for its errors writes", field.name, fields, node=name, edge=edge
+            "the edge for its errors writes", field.name, fields, at=at, edge=edge
         )
         return
     given = _given(catch)
@@ -359,6 +355,6 @@ def _written(
             fields.takes(field.name),
             f"let the field hold {type_label(given)}, or make another value of the error with "
             "catch(..., value=...)",
-            node=name,
+            at=at,
             edge=edge,
         )

@@ -8,11 +8,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pocoflow.check.assignable import fits, members
 from pocoflow.check.findings import Finding
-from pocoflow.check.subject import NodeOfFunction, Subject
-from pocoflow.graph.graph import GraphNode
+from pocoflow.check.subject import NodeOfFunction, Site, Subject
 from pocoflow.messages import type_label
 from pocoflow.nodes.parallel import FanOut
-from pocoflow.nodes.signature import definition_place
 from pocoflow.store.fields import StoreField
 
 _NO_ITEMS = (int, float, complex, str, bytes, NoneType)
@@ -23,23 +21,22 @@ _CONTAINERS = ("builtins", "collections", "collections.abc")
 
 def check_items(subject: Subject) -> Iterator[Finding]:
     """Fields without items, and items that do not fit where they are given."""
-    for name, _, node in subject.functions:
+    for at, node in subject.functions:
         if node.signature.each is not None:
-            yield from _of_function(subject, name, node, node.signature.each)
-    for name, place, spread in subject.spreads if subject.fields else ():
+            yield from _of_function(subject, at, node, node.signature.each)
+    for at, spread in subject.spreads if subject.fields else ():
         if isinstance(spread, FanOut):
-            yield from _of_branch(subject, name, place, spread)
+            yield from _of_branch(subject, at, spread)
 
 
 def _of_function(
-    subject: Subject, name: str, node: NodeOfFunction, field: StoreField
+    subject: Subject, at: Site, node: NodeOfFunction, field: StoreField
 ) -> Iterator[Finding]:
     signature = node.signature
-    where = definition_place(signature.function)
     holds = subject.held(field)
     item = _item_of(holds)
     if item is None:
-        yield _without(subject, name, str(field), holds, where)
+        yield _without(subject, at, str(field), holds)
         return
     parameter = signature.parameters[0].name
     hint = signature.hints.get(parameter, Any)
@@ -49,14 +46,13 @@ def _of_function(
             f"parameter {parameter!r} is annotated as {type_label(hint)} and takes each item of "
             f"field {field}, which holds {type_label(holds)}",
             f"annotate it as {type_label(item)}, or change the field",
-            node=name,
-            where=where,
+            at=at,
         )
     if getattr(node, "on_error", "stop") == "collect":
-        yield from _collected(subject, name, node)
+        yield from _collected(subject, at, node)
 
 
-def _collected(subject: Subject, name: str, node: NodeOfFunction) -> Iterator[Finding]:
+def _collected(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:
     """Where items may fail, and the exception that takes the place of a result has none."""
     for field in node.signature.writes:
         holds = subject.held(field)
@@ -68,41 +64,32 @@ def _collected(subject: Subject, name: str, node: NodeOfFunction) -> Iterator[Fi
                 Exception,
                 item,
                 "take a BatchNode class, whose post sees the exceptions before they are written",
-                node=name,
-                where=definition_place(node.signature.function),
+                at=at,
             )
 
 
-def _of_branch(subject: Subject, name: str, place: GraphNode, node: FanOut) -> Iterator[Finding]:
+def _of_branch(subject: Subject, at: Site, node: FanOut) -> Iterator[Finding]:
     fields = subject.fields
     holds = fields.type_of(node.each)
     item = _item_of(holds)
     if item is None:
-        yield _without(subject, name, repr(node.each), holds, place.where)
+        yield _without(subject, at, repr(node.each), holds)
         return
     yield from subject.misfit(
         f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, which",
         item,
         fields.takes(node.item),
         f"let as_= name a field that holds {type_label(item)}",
-        node=name,
-        where=place.where,
+        at=at,
     )
 
 
-def _without(
-    subject: Subject,
-    name: str,
-    field: str,
-    holds: object,
-    where: tuple[str | None, int | None] | None,
-) -> Finding:
+def _without(subject: Subject, at: Site, field: str, holds: object) -> Finding:
     return subject.finding(
         "PF207",
         f"it works on each item of field {field}, which holds {type_label(holds)}",
         "let each= name a field that holds a list",
-        node=name,
-        where=where,
+        at=at,
     )
 
 

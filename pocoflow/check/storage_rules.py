@@ -13,14 +13,14 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pocoflow.check.assignable import members
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding
-from pocoflow.check.subject import Subject
+from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain, type_arguments
 from pocoflow.nodes.answer_types import answer_type
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.definitions import class_place, place_of
+from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
@@ -45,35 +45,32 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 "Pydantic model",
                 where=_place(subject.fields.model),
             )
-    asking = {id(place) for _, place in subject.asking}
-    for name, place in subject.nodes:
+    asking = {id(at) for at in subject.asking}
+    for at in subject.nodes:
         # An answer is kept as JSON, and that it can be is looked at with the question.
-        if place.has_exec and place.node.journal and id(place) not in asking:
-            yield from _results(subject, name, place)
+        if at.place.has_exec and at.place.node.journal and id(at) not in asking:
+            yield from _results(subject, at)
 
 
 def _questions(subject: Subject) -> Iterator[Finding]:
-    for name, place in subject.asking:
-        where = place_of(place.node)
+    for at in subject.asking:
         if not subject.stored:
             yield subject.finding(
                 "PF404",
                 "it asks a person, and the flow has no database: a run that is not kept cannot "
                 "wait for the answer",
                 "give the flow a db_path",
-                node=name,
-                where=where,
+                at=at,
             )
         try:
-            answer_type(place.node)
+            answer_type(at.place.node)
         except DefinitionError as exc:
             yield subject.finding(
                 "PF405",
                 str(exc),
                 "ask for a bool, a string, a number, a Literal, a Pydantic model or a list of "
                 "these",
-                node=name,
-                where=where,
+                at=at,
             )
 
 
@@ -81,8 +78,8 @@ def _place(model: type[BaseModel] | None) -> tuple[str, int] | None:
     return None if model is None else class_place(model)
 
 
-def _results(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
-    for hint in exec_types(place):
+def _results(subject: Subject, at: Site) -> Iterator[Finding]:
+    for hint in exec_types(at.place):
         bad = not_storable(hint)
         if bad is not None:
             yield subject.finding(
@@ -90,8 +87,7 @@ def _results(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]
                 f"exec returns {type_label(bad)}, which cannot be stored: after a crash it is "
                 "called again, and paid for again",
                 "return a value that can be stored, or say that it does not matter: journal=False",
-                node=name,
-                where=place_of(place.node),
+                at=at,
             )
             return
 

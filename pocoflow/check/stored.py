@@ -21,12 +21,11 @@ def cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Find
         "error",
         flow_name,
         run["current_node"],
-        None,
-        None if first is None else first.file,
-        None if first is None else first.line,
-        f"run {run['run_id']!r} ({run['status']}) could not go on: {why}",
-        "finish it under the code that it was started with, keep the name of its node, or resume "
-        "it with rename=",
+        file=None if first is None else first.file,
+        line=None if first is None else first.line,
+        message=f"run {run['run_id']!r} ({run['status']}) could not go on: {why}",
+        fix="finish it under the code that it was started with, keep the name of its node, or "
+        "resume it with rename=",
     )
 
 
@@ -38,11 +37,9 @@ def lacks(flow_name: str, run: Mapping[str, Any], keys: Sequence[str]) -> Findin
         "warning",
         flow_name,
         run["current_node"],
-        None,
-        None,
-        None,
-        f"run {run['run_id']!r} ({run['status']}) would go on without {shown}, which "
+        message=f"run {run['run_id']!r} ({run['status']}) would go on without {shown}, which "
         f"{'was' if len(keys) == 1 else 'were'} not saved, or cannot be read: a node that reads "
         "such a key fails",
-        f"resume it with changes={{{keys[0]!r}: ...}}, or pass what cannot be stored as a resource",
+        fix=f"resume it with changes={{{keys[0]!r}: ...}}, or pass what cannot be stored as a "
+        "resource",
     )

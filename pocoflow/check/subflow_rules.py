@@ -7,8 +7,7 @@ from typing import Any
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.schemas import Fields
-from pocoflow.check.subject import Subject
-from pocoflow.graph.graph import GraphNode
+from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.subflow import Link, Subflow
@@ -16,28 +15,26 @@ from pocoflow.nodes.subflow import Link, Subflow
 
 def check_links(subject: Subject) -> Iterator[Finding]:
     """What is wrong with the links of each subflow."""
-    for name, _, node in _subflows(subject):
+    for at, node in _subflows(subject):
         inner = Fields(node.flow.schema)
         for links, target, source in (
             (node.inputs, inner, subject.fields),
             (node.outputs, subject.fields, inner),
         ):
             for link in links:
-                yield from _linked(subject, name, link, target, source)
+                yield from _linked(subject, at, link, target, source)
 
 
 def subflows_of(subject: Subject) -> list[Subject]:
     """The flows of the subflows, each by itself with what is handed in as its inputs."""
     return [
-        _alone(subject, name, node, () if subject.is_strict else tuple(place.targets))
-        for name, place, node in _subflows(subject)
+        _alone(subject, at.name, node, () if subject.is_strict else tuple(at.place.targets))
+        for at, node in _subflows(subject)
     ]
 
 
-def _subflows(subject: Subject) -> Iterator[tuple[str, GraphNode, Subflow]]:
-    for name, place, node in subject.spreads:
-        if isinstance(node, Subflow):
-            yield name, place, node
+def _subflows(subject: Subject) -> Iterator[tuple[Site, Subflow]]:
+    return ((at, node) for at, node in subject.spreads if isinstance(node, Subflow))
 
 
 def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]) -> Subject:
@@ -63,14 +60,14 @@ def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]
 
 
 def _linked(
-    subject: Subject, name: str, link: Link, target: Fields, source: Fields
+    subject: Subject, at: Site, link: Link, target: Fields, source: Fields
 ) -> Iterator[Finding]:
     shown = f"bind({link.target}).to({link.source})"
     for field, fields in ((link.target, target), (link.source, source)):
         # What the flow around it lacks is said where every node's fields are.
         if fields is not subject.fields and fields.lacks(field.name):
             yield from subject.lacking(
-                f"{shown} names", field.name, fields, node=name, where=link.written
+                f"{shown} names", field.name, fields, at=at, where=link.written
             )
             return
     holds = _type(link.source, source)
@@ -79,7 +76,7 @@ def _linked(
         holds,
         _type(link.target, target, taken=True),
         "bind fields of one type, or let a node convert the value",
-        node=name,
+        at=at,
         where=link.written,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import NoneType
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
@@ -34,6 +34,13 @@ NodeOfFunction: TypeAlias = "FunctionNode[..., Any, Any, Any]"
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 
 
+class Site(NamedTuple):
+    """A node of the flow under the name that messages give it: with the nested flows around it."""
+
+    name: str
+    place: GraphNode
+
+
 @dataclass(frozen=True)
 class Level:
     """A graph and the nested flows around it.
@@ -48,6 +55,10 @@ class Level:
     path: tuple[str, ...] = ()
     node: Node | None = None
 
+    def site(self, place: GraphNode) -> Site:
+        """A node of the graph."""
+        return Site(label(place.name, self.path) if self.path else place.name, place)
+
     @property
     def error_edges(self) -> dict[tuple[str, str], GraphEdge]:
         """The edges that errors take, by the names of their nodes and what they are written for."""
@@ -59,12 +70,14 @@ class About(TypedDict, total=False):
     """What a finding is about.
 
     Attributes:
-        node: The name of the node.
+        at: The node.
+        node: Its name, if it is another one.
         edge: The edge.
-        where: File and line.
+        where: File and line, if it is not that of the edge, of the node, or of the flow.
         severity: How bad it is, if not as the rule has it.
     """
 
+    at: Site
     node: str | None
     edge: GraphEdge | None
     where: tuple[str | None, int | None] | None
@@ -181,41 +194,40 @@ class Subject:
         return not self.is_strict
 
     @cached_property
-    def nodes(self) -> list[tuple[str, GraphNode]]:
-        """The nodes that work, each once, with their names as messages show them."""
-        found: dict[int, tuple[str, GraphNode]] = {}
+    def nodes(self) -> list[Site]:
+        """The nodes that work, each once."""
+        found: dict[int, Site] = {}
         for level in self.levels:
             for place in level.graph.nodes.values():
                 if place.inner is None and id(place.node) not in found:
-                    name = label(place.name, level.path) if level.path else place.name
-                    found[id(place.node)] = (name, place)
+                    found[id(place.node)] = level.site(place)
         return [*found.values()]
 
     @cached_property
-    def _by_class(self) -> dict[type, list[tuple[str, GraphNode]]]:
-        found: dict[type, list[tuple[str, GraphNode]]] = {}
+    def _by_class(self) -> dict[type, list[Site]]:
+        found: dict[type, list[Site]] = {}
         for one in self.nodes:
-            found.setdefault(type(one[1].node), []).append(one)
+            found.setdefault(type(one.place.node), []).append(one)
         return found
 
-    def _of(self, kind: type) -> list[tuple[str, GraphNode]]:
-        those = (nodes for made, nodes in self._by_class.items() if issubclass(made, kind))
-        return [one for nodes in those for one in nodes]
+    def _of(self, kind: type) -> Iterator[tuple[Site, Node]]:
+        for made, sites in self._by_class.items():
+            if issubclass(made, kind):
+                yield from ((one, one.place.node) for one in sites)
 
     @cached_property
-    def functions(self) -> list[tuple[str, GraphNode, NodeOfFunction]]:
-        """The nodes that are functions, with their names."""
+    def functions(self) -> list[tuple[Site, NodeOfFunction]]:
+        """The nodes that are functions."""
         of = self._of(FunctionNode)
-        return [(name, one, one.node) for name, one in of if isinstance(one.node, FunctionNode)]
+        return [(at, node) for at, node in of if isinstance(node, FunctionNode)]
 
     @cached_property
-    def spreads(self) -> list[tuple[str, GraphNode, Spread]]:
-        """The nodes that have branches, or a flow on a store of its own, with their names."""
-        of = self._of(Spread)
-        return [(name, one, one.node) for name, one in of if isinstance(one.node, Spread)]
+    def spreads(self) -> list[tuple[Site, Spread]]:
+        """The nodes that have branches, or a flow on a store of its own."""
+        return [(at, node) for at, node in self._of(Spread) if isinstance(node, Spread)]
 
     @cached_property
-    def classes(self) -> list[tuple[str, GraphNode]]:
+    def classes(self) -> list[Site]:
         """Each function, and the first node of each other class."""
         every = self._by_class.items()
         return [
@@ -225,26 +237,26 @@ class Subject:
         ]
 
     @cached_property
-    def asking(self) -> list[tuple[str, GraphNode]]:
+    def asking(self) -> list[Site]:
         """The nodes that may ask a person."""
-        found = [place.node for _, place in self.classes if asks(place.node)]
-        kinds = {type(node) for node in found}
-        return [one for one in self.nodes if type(one[1].node) in kinds and asks(one[1].node)]
+        kinds = {type(at.place.node) for at in self.classes if asks(at.place.node)}
+        return [at for kind in kinds for at in self._by_class[kind] if asks(at.place.node)]
 
     @cached_property
-    def definitions(self) -> list[tuple[str, GraphNode]]:
+    def definitions(self) -> list[Site]:
         """The nodes with definitions of their own: of a class of which there are many, the first.
 
         What is wrong with a class is one mistake, however many nodes there are of it.
         """
         known: set[tuple[type, int]] = set()
         found = []
-        for name, place in self.nodes:
-            is_own = isinstance(place.node, (FunctionNode, Spread)) or _is_patched(place.node)
-            read = (type(place.node), id(place.node if is_own else self.effects(place)))
+        for at in self.nodes:
+            node = at.place.node
+            is_own = isinstance(node, (FunctionNode, Spread)) or _is_patched(node)
+            read = (type(node), id(node if is_own else self.effects(at.place)))
             if read not in known:
                 known.add(read)
-                found.append((name, place))
+                found.append(at)
         return found
 
     @cached_property
@@ -361,8 +373,10 @@ class Subject:
         """What a classic node does: its class, with what the node has of its own in its place."""
         if _is_patched(node):
             return UNKNOWN
-        kind: type = type(node)
-        found = self._read(kind, {})
+        kind: Any = type(node)
+        found = self._classes.get(kind)
+        if found is None:
+            found = self._classes[kind] = self._read(kind, {})
         own = getattr(node, "__dict__", {})
         if not found.used or own.keys().isdisjoint(found.used):
             return found
@@ -406,15 +420,17 @@ class Subject:
         return field.model.model_fields[field.name].annotation
 
     def finding(self, code: str, message: str, fix: str, **about: Unpack[About]) -> Finding:
-        """A finding about this flow; its place is that of the edge, or of the flow, by default."""
-        edge, where = about.get("edge"), about.get("where")
+        """A finding about this flow; it is where its edge, its node or the flow is, by default."""
+        at, edge, where = about.get("at"), about.get("edge"), about.get("where")
         if where is None and edge is not None:
             where = (edge.file, edge.line)
+        elif where is None and at is not None:
+            where = at.place.where
         is_known = where is not None and where[0] is not None
         file, line = (where if is_known else self.where) or (None, None)
         severity = about.get("severity") or _severity(code)
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
-        node = about.get("node")
+        node = about.get("node") or (None if at is None else at.name)
         return Finding(code, severity, self.flow_name, node, drawn, file, line, message, fix)
 
     def lacking(

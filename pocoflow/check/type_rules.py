@@ -12,7 +12,7 @@ from pocoflow.check.assignable import clash, fits, fits_field
 from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
-from pocoflow.check.subject import NodeOfFunction, Subject
+from pocoflow.check.subject import NodeOfFunction, Site, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, type_label
 from pocoflow.nodes.annotations import awaited, plain
@@ -30,19 +30,18 @@ _ATTRIBUTES = [name for name in dir(Store) if not name.startswith("_")]
 
 def check_types(subject: Subject) -> Iterator[Finding]:
     """Every finding of the family PF2."""
-    for name, place in subject.definitions:
+    for at in subject.definitions:
         if subject.fields:
-            yield from _unknown_fields(subject, name, place)
-            yield from _stores(subject, name, place)
-            yield from _written_values(subject, name, place)
-        yield from _attributes(subject, name, place)
-        if isinstance(place.node, FunctionNode):
-            yield from _parameters(subject, name, place.node)
-            yield from _result(subject, name, place, place.node)
+            yield from _unknown_fields(subject, at)
+            yield from _stores(subject, at)
+            yield from _written_values(subject, at)
+            yield from _failures(subject, at)
+        yield from _attributes(subject, at)
+        if isinstance(at.place.node, FunctionNode):
+            yield from _parameters(subject, at, at.place.node)
+            yield from _result(subject, at, at.place.node)
         else:
-            if subject.fields:
-                yield from _failures(subject, name, place)
-            yield from check_class(subject, name, place)
+            yield from check_class(subject, at)
     yield from _nested_schemas(subject)
     yield from _unknown_ends(subject)
 
@@ -54,7 +53,8 @@ def _unknown_ends(subject: Subject) -> Iterator[Finding]:
             yield from subject.lacking(f"the flow has the {kind}", key, subject.fields)
 
 
-def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
+    place = site.place
     effects, fields = subject.effects(place), subject.fields
     likely = {key: at for key, at in effects.looks.items() if closest(key, fields.names)}
     told: set[str] = set()
@@ -77,21 +77,23 @@ def _unknown_fields(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 key,
                 fields,
                 _advice(place, key),
-                node=at.node or name,
+                at=site,
+                node=at.node,
                 where=at.where,
                 severity=severity,
             )
 
 
-def _attributes(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
     """What a store has no attribute for; a warning, as a run may be given one of another class."""
-    for attribute, at in subject.effects(place).strays.items():
+    for attribute, at in subject.effects(site.place).strays.items():
         near = "" if attribute in subject.fields else closest(attribute, _ATTRIBUTES)
         yield subject.finding(
             "PF201",
             f"it uses store.{attribute}, an attribute that a store does not have{near}",
             f"write store[{attribute!r}] for a value in the store",
-            node=at.node or name,
+            at=site,
+            node=at.node,
             where=at.where,
             severity="warning",
         )
@@ -120,9 +122,9 @@ def _how(place: GraphNode, key: str) -> str | None:
     return None
 
 
-def _failures(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
     """The field that gets the failures of branches has to hold a list of them."""
-    field = place.node.errors if isinstance(place.node, Spread) else None
+    field = at.place.node.errors if isinstance(at.place.node, Spread) else None
     if field is None or subject.fields.lacks(field):
         return
     yield from subject.misfit(
@@ -130,12 +132,11 @@ def _failures(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding
         list[Failure],
         subject.fields.takes(field),
         "let the field hold list[Failure]",
-        node=name,
-        where=place.where,
+        at=at,
     )
 
 
-def _parameters(subject: Subject, name: str, node: NodeOfFunction) -> Iterator[Finding]:
+def _parameters(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:
     hints = node.signature.hints
     for one in node.signature.parameters:
         hint = hints.get(one.name, Any)
@@ -153,8 +154,7 @@ def _parameters(subject: Subject, name: str, node: NodeOfFunction) -> Iterator[F
                 "PF202",
                 f"parameter {one.name!r} is annotated as {type_label(hint)}{gives}",
                 f"annotate it as {type_label(given)}, or {instead}",
-                node=name,
-                where=definition_place(node.signature.function),
+                at=at,
                 severity=clash(given, hint),
             )
 
@@ -168,10 +168,8 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
     return fits_field(given, _taken(subject, field.name, field.model))
 
 
-def _result(
-    subject: Subject, name: str, place: GraphNode, node: NodeOfFunction
-) -> Iterator[Finding]:
-    signature, severity = node.signature, subject.unless_caught(place)
+def _result(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:
+    signature, severity = node.signature, subject.unless_caught(at.place)
     if not signature.writes:
         return
     if forgets_to_return(signature.function) and not _takes_none(subject, signature):
@@ -180,8 +178,7 @@ def _result(
             "PF203",
             f"it always returns None, and writes that to {written}: is a 'return' missing?",
             "return what the function has made, or take writes= out",
-            node=name,
-            where=definition_place(signature.function),
+            at=at,
             severity=severity,
         )
         return
@@ -200,8 +197,7 @@ def _result(
                 "PF203",
                 f"it writes {len(signature.writes)} fields and returns {type_label(given[0])}",
                 f"return a tuple of {len(signature.writes)} values",
-                node=name,
-                where=definition_place(signature.function),
+                at=at,
             )
             return
         given = list(parts)
@@ -212,8 +208,7 @@ def _result(
             one,
             takes,
             f"return {type_label(takes)}, or change the field",
-            node=name,
-            where=definition_place(signature.function),
+            at=at,
             severity="warning" if severity == "warning" else clash(one, takes),
         )
 
@@ -232,8 +227,9 @@ def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:
     return model.model_fields[name].annotation
 
 
-def _written_values(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
     """What is written where the source tells what it is."""
+    place = at.place
     effects, fields = subject.effects(place), subject.fields
     hints: Mapping[str, Any] | None = None
     is_fatal = subject.unless_caught(place) == "error"
@@ -256,7 +252,7 @@ def _written_values(subject: Subject, name: str, place: GraphNode) -> Iterator[F
                 "PF203",
                 f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}",
                 f"write {type_label(takes)}, or change the field",
-                node=name,
+                at=at,
                 where=write.place.where,
                 severity=severity if write.is_certain and is_fatal else "warning",
             )
@@ -276,11 +272,11 @@ def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, Any]:
     return {**hints, **{one: kind for one, kind in given.items() if hints.get(one, Any) is Any}}
 
 
-def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
+def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
     model = subject.fields.model
     if model is None:
         return
-    for function, hints in _phases_with_store(place):
+    for function, hints in _phases_with_store(at.place):
         for parameter, hint in hints.items():
             other = _model_of(hint)
             if other is not None and parameter != "return" and not issubclass(model, other):
@@ -289,14 +285,12 @@ def _stores(subject: Subject, name: str, place: GraphNode) -> Iterator[Finding]:
                     f"{function.__name__} takes a Store[{other.__name__}], the flow's schema is "
                     f"{model.__name__}",
                     f"annotate it as Store[{model.__name__}], or as a Store of a base class of it",
-                    node=name,
+                    at=at,
                     where=definition_place(function),
                 )
 
 
-def _phases_with_store(
-    place: GraphNode,
-) -> Iterator[tuple[Callable[..., Any], Mapping[str, Any]]]:
+def _phases_with_store(place: GraphNode) -> Iterator[tuple[Callable[..., Any], Mapping[str, Any]]]:
     """The functions of a node that may be given the store, with their annotations."""
     if isinstance(place.node, FunctionNode):
         signature = place.node.signature
