@@ -10,7 +10,7 @@ from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
-from pocoflow.engine.effects import Await, Call, Effect, Sleep
+from pocoflow.engine.effects import Await, Call, Effect, Sleep, Visit
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
@@ -168,6 +168,15 @@ class Phases:
 
 
 _NOT_GONE_ON_WITH = (CoroutineType, Question, Raised)
+
+
+def visited(run: Line, place: GraphNode) -> Generator[Effect, Any, Phases]:
+    """The phases of a synchronous node, called one after the other off the event loop."""
+    phases = Phases(run, place)
+    yield Visit(phases, phases.give_up)
+    if not phases.outcome:
+        run.context.check_cancelled()
+    return phases
 
 
 def try_again(

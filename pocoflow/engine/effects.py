@@ -5,62 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import Context
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.engine.outcomes import NOT_BEGUN
 from pocoflow.nodes.context import Cancellation
 
 
-class Await:
+class Await(NamedTuple):
     """Wait for a coroutine, at most ``timeout`` seconds, and send its result.
 
     ``first`` is what it waits for already, if it has begun.
     """
 
-    __slots__ = ("awaitable", "first", "timeout")
-
-    def __init__(
-        self,
-        awaitable: Coroutine[Any, Any, Any],
-        timeout: float | None = None,
-        first: object = NOT_BEGUN,
-    ) -> None:
-        self.awaitable = awaitable
-        self.timeout = timeout
-        self.first = first
+    awaitable: Coroutine[Any, Any, Any]
+    timeout: float | None = None
+    first: object = NOT_BEGUN
 
 
-class Sleep:
+class Sleep(NamedTuple):
     """Wait for some seconds, or until the run is cancelled."""
 
-    __slots__ = ("seconds",)
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    seconds: float
 
 
-class Call:
+class Call(NamedTuple):
     """Call a function that may block, and send its result.
 
     One that is given up after ``timeout`` seconds goes on in a ``context`` of its own.
     """
 
-    __slots__ = ("arguments", "context", "function", "timeout")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        timeout: float | None = None,
-        context: Context | None = None,
-    ) -> None:
-        self.function = function
-        self.arguments = arguments
-        self.timeout = timeout
-        self.context = context
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    timeout: float | None = None
+    context: Context | None = None
 
 
-class Away:
+class Away(NamedTuple):
     """Have an executor call something, and send what ``finish`` makes of it.
 
     ``begin`` gives a future, and ``finish`` is called with its result; both may block, the latter
@@ -69,31 +49,18 @@ class Away:
     when one fails is finished work.
     """
 
-    __slots__ = ("begin", "cancellation", "finish", "give_up", "is_quick")
-
-    def __init__(
-        self,
-        begin: Callable[[], Future[Any]],
-        finish: Callable[[Any], Any],
-        is_quick: Callable[[Any], bool],
-        give_up: Callable[[], None],
-        cancellation: Cancellation,
-    ) -> None:
-        self.begin = begin
-        self.cancellation = cancellation
-        self.finish = finish
-        self.is_quick = is_quick
-        self.give_up = give_up
+    begin: Callable[[], Future[Any]]
+    finish: Callable[[Any], Any]
+    is_quick: Callable[[Any], bool]
+    give_up: Callable[[], None]
+    cancellation: Cancellation
 
 
-class Visit:
+class Visit(NamedTuple):
     """Call the phases of a node, which may be given up while ``exec`` is at work."""
 
-    __slots__ = ("give_up", "phases")
-
-    def __init__(self, phases: Callable[[], None], give_up: Callable[[], bool]) -> None:
-        self.phases = phases
-        self.give_up = give_up
+    phases: Callable[[], None]
+    give_up: Callable[[], bool]
 
 
 class Storage(Protocol):
@@ -107,7 +74,7 @@ class Storage(Protocol):
         """Call functions that do not raise, so that what they write is committed at once."""
 
 
-class Commit:
+class Commit(NamedTuple):
     """Call a function that writes to storage, after those that were begun before it.
 
     It comes to its end even if the run is cancelled meanwhile. ``shared`` lets it be one commit
@@ -115,46 +82,30 @@ class Commit:
     run that was cancelled, for which nobody waits long: ``None`` is sent if it takes its time.
     """
 
-    __slots__ = ("arguments", "function", "is_last", "shared", "storage")
-
-    def __init__(
-        self,
-        storage: Storage,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...] = (),
-        shared: bool = True,
-        is_last: bool = False,
-    ) -> None:
-        self.storage = storage
-        self.function = function
-        self.arguments = arguments
-        self.shared = shared
-        self.is_last = is_last
+    storage: Storage
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    shared: bool = True
+    is_last: bool = False
 
 
-class Finish:
+class Finish(NamedTuple):
     """Call a function, or await what it gives, to its end even if the run is cancelled meanwhile.
 
     It is done in the task and the context of the line, as what it closes was opened there.
     """
 
-    __slots__ = ("awaits", "function")
-
-    def __init__(self, function: Callable[[], Any], awaits: bool) -> None:
-        self.function = function
-        self.awaits = awaits
+    function: Callable[[], Any]
+    awaits: bool
 
 
-class OnLoop:
+class OnLoop(NamedTuple):
     """Drive a part of a line on the event loop on which it awaits, without a way back between."""
 
-    __slots__ = ("steps",)
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
+    steps: Steps
 
 
-class Gather:
+class Gather(NamedTuple):
     """Drive jobs at the same time, ``limit`` of them at once, and return when all have ended.
 
     Jobs are taken from the iterator as there is room for them. ``on_loop`` drives them as tasks on
@@ -162,27 +113,19 @@ class Gather:
     others are asked to stop through ``stop``, and its exception is thrown.
     """
 
-    __slots__ = ("jobs", "limit", "on_loop", "stop")
-
-    def __init__(
-        self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Callable[[], None]
-    ) -> None:
-        self.jobs = jobs
-        self.limit = limit
-        self.on_loop = on_loop
-        self.stop = stop
+    jobs: Iterator[Job]
+    limit: int
+    on_loop: bool
+    stop: Callable[[], None]
 
 
-class Inside:
+class Inside(NamedTuple):
     """Carry out steps in the place of those that ask for it, which go on afterwards.
 
     As ``yield from`` does, but however deep it goes.
     """
 
-    __slots__ = ("steps",)
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
+    steps: Steps
 
 
 Driven: TypeAlias = Await | Away | Sleep | Call | Commit | Finish | Gather | OnLoop | Visit

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import compress
+from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
@@ -21,25 +23,32 @@ if TYPE_CHECKING:
 
 _log = OwnLogger("flow")
 
-# Per event: what the callback takes, and how the event is turned into that.
-_SHAPES: dict[str, tuple[str, Callable[[Callable[..., object]], Listener]]] = {
-    "flow_start": ("store", lambda f: lambda e, s: f(s)),
-    "node_start": ("name, store", lambda f: lambda e, s: f(e.node, s)),
-    "node_retry": (
-        "name, attempt, exc, store",
-        lambda f: lambda e, s: f(e.node, e.attempt, e.error, s),
-    ),
-    "node_end": (
-        "name, action, elapsed, store",
-        lambda f: lambda e, s: f(e.node, e.action, e.elapsed, s),
-    ),
-    "node_error": ("name, exc, store", lambda f: lambda e, s: f(e.node, e.error, s)),
-    "flow_end": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
-    "flow_error": ("exc, store", lambda f: lambda e, s: f(e.error, s)),
-    "flow_cancelled": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
-    "node_ask": ("name, question, store", lambda f: lambda e, s: f(e.node, e.question, s)),
-    "flow_pause": ("steps, store", lambda f: lambda e, s: f(e.steps, s)),
+_SHAPES: dict[str, str] = {
+    "flow_start": "store",
+    "node_start": "name, store",
+    "node_retry": "name, attempt, exc, store",
+    "node_end": "name, action, elapsed, store",
+    "node_error": "name, exc, store",
+    "flow_end": "steps, store",
+    "flow_error": "exc, store",
+    "flow_cancelled": "steps, store",
+    "node_ask": "name, question, store",
+    "flow_pause": "steps, store",
 }
+"""What the callbacks of an event take: facts of it, and the store."""
+
+_FACTS = {"name": "node", "exc": "error"}
+"""The attributes of events for what has another name there."""
+
+
+def _adapted(callback: Callable[..., object], parameters: Iterable[str]) -> Listener:
+    names = [_FACTS.get(one, one) for one in parameters if one != "store"]
+    if not names:
+        return lambda event, store: callback(store)
+    facts = attrgetter(*names)
+    if len(names) == 1:
+        return lambda event, store: callback(facts(event), store)
+    return lambda event, store: callback(*facts(event), store)
 
 
 class Hooks:
@@ -64,10 +73,12 @@ class Hooks:
                 f"there is no event {event!r}{closest(event, _SHAPES)} "
                 f"(events: {', '.join(_SHAPES)})"
             )
-        parameters, adapt = shape
-        wanted = f"flow.on({event!r}, callback) calls callback({parameters})"
-        check_callback(wanted, callback, *parameters.split(", "))
-        self.registered.setdefault(event, []).append(adapt(callback))
+        wanted, parameters = (
+            f"flow.on({event!r}, callback) calls callback({shape})",
+            shape.split(", "),
+        )
+        check_callback(wanted, callback, *parameters)
+        self.registered.setdefault(event, []).append(_adapted(callback, parameters))
 
     def subscribe(self, listener: Listener) -> None:
         """Tell a callable of every event.
@@ -95,11 +106,14 @@ class Hooks:
         return {**logged, **told}
 
 
-def _logs(level: int, text: str, *fields: str) -> tuple[int, Listener]:
-    def listener(event: Any, store: object) -> None:
-        # %r keeps a newline in a name or a message from forging a line of the log.
-        facts = (getattr(event, name) for name in fields)
-        _log.log(level, text, *(Shown(f) if isinstance(f, BaseException) else f for f in facts))
+def _logs(level: int, text: str) -> tuple[int, Listener]:
+    names = re.findall(r"%\((\w+)\)", text)
+
+    def listener(event: object, store: object) -> None:
+        facts = {name: getattr(event, name) for name in names}
+        if (error := facts.get("error")) is not None:
+            facts["error"] = Shown(error)
+        _log.log(level, text, facts)
 
     return level, listener
 
@@ -113,57 +127,24 @@ def _log_failure(event: NodeFailed, store: object) -> None:
         _log.error("run %r: step %d: %s of %r failed: %r", *facts, exc_info=traceback)
 
 
+_INFO, _WARNING = logging.INFO, logging.WARNING
+_STEP = "run %(run_id)r: step %(step)d: "  # %r keeps a newline in a name from forging a line
+_AFTER = "run %(run_id)r after %(steps)d steps"
+
 _LOGGED: dict[str, tuple[int, Listener]] = {
-    "flow_start": _logs(
-        logging.INFO, "flow %r starts: run %r, step %d", "flow_name", "run_id", "step"
-    ),
-    "node_start": _logs(logging.DEBUG, "run %r: step %d: %r starts", "run_id", "step", "node"),
+    "flow_start": _logs(_INFO, "flow %(flow_name)r starts: run %(run_id)r, step %(step)d"),
+    "node_start": _logs(logging.DEBUG, _STEP + "%(node)r starts"),
     "node_retry": _logs(
-        logging.WARNING,
-        "run %r: step %d: attempt %d of %r failed, next in %.3g s: %r",
-        "run_id",
-        "step",
-        "attempt",
-        "node",
-        "delay",
-        "error",
+        _WARNING,
+        _STEP + "attempt %(attempt)d of %(node)r failed, next in %(delay).3g s: %(error)r",
     ),
-    "node_end": _logs(
-        logging.INFO,
-        "run %r: step %d: %r -> %r in %.3f s",
-        "run_id",
-        "step",
-        "node",
-        "action",
-        "elapsed",
-    ),
-    "node_error": (logging.WARNING, _log_failure),
-    "flow_end": _logs(
-        logging.INFO, "flow %r completed: run %r, %d steps", "flow_name", "run_id", "steps"
-    ),
-    "flow_error": _logs(
-        logging.WARNING,
-        "flow %r failed: run %r after %d steps: %r",
-        "flow_name",
-        "run_id",
-        "steps",
-        "error",
-    ),
-    "node_ask": _logs(
-        logging.INFO,
-        "run %r: step %d: %r asks question %d: %r",
-        "run_id",
-        "step",
-        "node",
-        "number",
-        "question",
-    ),
-    "flow_pause": _logs(
-        logging.INFO, "flow %r paused: run %r after %d steps", "flow_name", "run_id", "steps"
-    ),
-    "flow_cancelled": _logs(
-        logging.WARNING, "flow %r cancelled: run %r after %d steps", "flow_name", "run_id", "steps"
-    ),
+    "node_end": _logs(_INFO, _STEP + "%(node)r -> %(action)r in %(elapsed).3f s"),
+    "node_error": (_WARNING, _log_failure),
+    "flow_end": _logs(_INFO, "flow %(flow_name)r completed: run %(run_id)r, %(steps)d steps"),
+    "flow_error": _logs(_WARNING, "flow %(flow_name)r failed: " + _AFTER + ": %(error)r"),
+    "node_ask": _logs(_INFO, _STEP + "%(node)r asks question %(number)d: %(question)r"),
+    "flow_pause": _logs(_INFO, "flow %(flow_name)r paused: " + _AFTER),
+    "flow_cancelled": _logs(_WARNING, "flow %(flow_name)r cancelled: " + _AFTER),
 }
 
 _NOBODY: Mapping[str, tuple[Listener, ...]] = MappingProxyType({})

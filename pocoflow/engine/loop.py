@@ -15,17 +15,15 @@ from typing import Any
 
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
-from pocoflow.engine.attempts import Phases, attempt, try_again
+from pocoflow.engine.attempts import attempt, try_again, visited
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import (
     Call,
-    Commit,
     Effect,
     Inside,
     OnLoop,
     Steps,
-    Visit,
     awaiting,
 )
 from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
@@ -100,13 +98,11 @@ def steps(run: Line) -> Steps:
 
 def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     context, store, inline, wraps = run.context, run.store, run.inline, run.plan.graph.wraps
-    cancellation, ledger, taken = context.cancellation, run.ledger, run.taken
+    cancellation, ledger = context.cancellation, run.ledger
     keeps, counts = ledger.keeps, ledger.counts
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
     timed = counts or on_end is not None
-    on_loop = run.on_loop
-    storage = ledger.storage if on_loop else None
-    budget = run.budget
+    on_loop, budget = run.on_loop, run.budget
     # With a budget, a call may have been refused.
     is_plain = not wraps and budget is None and run.plan.executors is None
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
@@ -154,11 +150,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 (prepared,) = unfinished.prepared
             else:
                 if beside and unfinished is None and place.only_blocks:
-                    phases = Phases(run, place)
-                    yield Visit(phases, phases.give_up)
+                    phases = yield from visited(run, place)
                     prepared = phases.prepared
-                    if not phases.outcome:
-                        context.check_cancelled()
                 else:
                     here = inline or place.prep_on_loop
                     prepared = node.prep(store) if here else (yield Call(node.prep, (store,)))
@@ -206,10 +199,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     raise Paused
                 if keeps and place.has_exec and node.journal:
                     context.phase = "commit"
-                    if storage is None:
-                        ledger.journal(step, place.name, result)
-                    else:
-                        yield Commit(storage, ledger.journal, (step, place.name, result))
+                    yield from run.commit(not on_loop, ledger.journal, step, place.name, result)
 
             context.phase = "post"
             if phases is not None and phases.action:
@@ -233,24 +223,12 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             action = _action(place, skipped.action)
             following = _cross(run, place, action)
         except BaseException as exc:
-            failure = failure_of(run, exc)
-            if failure is None:
-                if visiting is not None:
-                    visiting.close()
+            phase = context.phase
+            caught = yield from _after(run, place, visiting, exc)
+            if caught is None:
                 raise
-            if visiting is not None:
-                failure, action = yield from _within(visiting, failure)
-                if failure is None:
-                    action = _action(place, action)
-                    following = _cross(run, place, action)
-            if failure is not None:
-                phase, caught = context.phase, _caught(run, place, failure)
-                if caught is None:
-                    if failure is own(exc):
-                        raise
-                    raise failure  # noqa: B904 - as the middleware has raised it
-                action, following = caught
-                step = run.step
+            failure, action, following = caught
+            step = run.step
         else:
             following = place.straight.get(action, place.straight_fallback)
             if following is None:
@@ -269,11 +247,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if counts:
             name = None if following is None else following.name
             facts = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
-            row = Finished(*facts, failure, () if taken is None else taken.counts)
-            if storage is None:
-                step, asked = ledger.step(row)
-            else:
-                step, asked = yield Commit(storage, ledger.step, (row,))
+            row = Finished(*facts, failure, () if run.taken is None else run.taken.counts)
+            step, asked = yield from run.commit(not on_loop, ledger.step, row)
             if asked:
                 run.cancel()
         run.finished = step + 1
@@ -293,14 +268,32 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     run.action = action
 
 
-def _within(
-    visiting: Visiting, error: Exception
-) -> Generator[Effect, Any, tuple[Exception | None, Any]]:
-    """What middleware makes of an error: another one, or an action."""
-    try:
-        return None, (yield from visiting.fail(error))
-    except Exception as exc:  # noqa: BLE001 - edges for errors decide about it
-        return own(exc), None
+def _after(
+    run: Line, place: GraphNode, visiting: Visiting | None, exc: BaseException
+) -> Generator[Effect, Any, tuple[Exception | None, str, GraphNode | None] | None]:
+    """What comes after what a phase has raised: the failure, the action, and the next node.
+
+    There is no failure if middleware makes an action of it; ``None`` if nothing catches it.
+    """
+    failure = failure_of(run, exc)
+    if failure is None:
+        if visiting is not None:
+            visiting.close()
+        return None
+    if visiting is not None:
+        try:
+            action = yield from visiting.fail(failure)
+        except Exception as other:  # noqa: BLE001 - edges for errors decide about it
+            failure = own(other)
+        else:
+            action = _action(place, action)
+            return None, action, _cross(run, place, action)
+    caught = _caught(run, place, failure)
+    if caught is not None:
+        return failure, *caught
+    if failure is own(exc):
+        return None
+    raise failure  # as the middleware has raised it
 
 
 def _spread(run: Line, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:
