@@ -22,7 +22,7 @@ def show_acting(place: Place, view: RunView) -> None:
     if view.run["status"] == "running":
         return
     step = _choose_step(place, view)
-    refusal = place.refusal(str(view.run["run_id"]))
+    refusal = place.refusal(view.run["run_id"])
     if place.flow is not None and not refusal:
         _buttons(place, place.flow, view, step)
     elif refusal:
@@ -31,7 +31,7 @@ def show_acting(place: Place, view: RunView) -> None:
 
 
 def _stopping(place: Place, view: RunView) -> None:
-    run_id = str(view.run["run_id"])
+    run_id = view.run["run_id"]
     is_paused = view.run["status"] == "paused"
     if view.run["cancel_requested"] and not is_paused:
         notice("It was asked to stop after this step.", key=place.name("asked"))
@@ -88,7 +88,7 @@ def _fork_label(step: int) -> str:
 
 
 def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
-    run_id = str(view.run["run_id"])
+    run_id = view.run["run_id"]
     if step is None:
         st.button(
             "Resume the run",

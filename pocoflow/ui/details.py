@@ -13,7 +13,7 @@ from pocoflow.db.run_reports import StoredValue
 from pocoflow.nodes.spending import sum_of
 from pocoflow.ui.pages_data import Changed
 from pocoflow.ui.steps import Step, parse
-from pocoflow.ui.tables import NAME, Block, column, table
+from pocoflow.ui.tables import NAME, Block, column, row, table
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import costs, describe, shown
 
@@ -39,33 +39,29 @@ def steps_table(steps: Sequence[Step]) -> Block:
     for place, step in enumerate(shown):
         parts = []
         for number, attempt in enumerate(step.attempts, start=1):
+            is_retried = attempt.error and number < len(step.attempts)
             seconds = (attempt.ended - attempt.began).total_seconds()
-            parts.append(
-                {
-                    "from": _share(attempt.began, start, length),
-                    "to": _share(attempt.ended, start, length),
-                    "tone": "retried"
-                    if attempt.error and number < len(step.attempts)
-                    else step.status,
-                    "title": cut(_attempt(number, len(step.attempts), seconds, attempt.error)),
-                }
-            )
+            part = {
+                "from": _share(attempt.began, start, length),
+                "to": _share(attempt.ended, start, length),
+                "tone": "retried" if is_retried else step.status,
+                "title": cut(_attempt(number, len(step.attempts), seconds, attempt.error)),
+            }
+            parts.append(part)
         measured = None if step.elapsed_ms is None else step.elapsed_ms / 1000
         running: object = {"kind": "since", "value": step.began.isoformat()}
         rows.append(
-            {
-                "id": f"{place}-{step.number}",
-                "cells": [
-                    step.number,
-                    cut(step.node, NAME),
-                    step.status,
-                    len(step.attempts),
-                    running if step.status == "running" else measured,
-                    parts,
-                ],
-            }
+            row(
+                f"{place}-{step.number}",
+                step.number,
+                cut(step.node, NAME),
+                step.status,
+                len(step.attempts),
+                running if step.status == "running" else measured,
+                parts,
+            )
         )
-    return table("Steps in time", columns, rows) | {"height": 420}
+    return table("Steps in time", columns, rows)
 
 
 def _attempt(number: int, attempts: int, seconds: float, error: str | None) -> str:
@@ -87,22 +83,19 @@ def costs_table(expenses: Sequence[Expense]) -> Block:
         column("Calls", "number"),
         column("Spent"),
     )
-    rows = [
-        {
-            "id": str(place),
-            "cells": [
-                one.step,
-                cut(one.node, NAME),
-                one.item,
-                one.attempt,
-                one.calls or None,
-                cut(one.amounts),
-            ],
-        }
+    rows = (
+        row(
+            place,
+            one.step,
+            cut(one.node, NAME),
+            one.item,
+            one.attempt,
+            one.calls or None,
+            cut(one.amounts),
+        )
         for place, one in enumerate(costs(expenses)[-_MOST_ROWS:])
-    ]
-    account = shown(sum_of(one.amounts for one in expenses))
-    return table(f"Spent: {account}", columns, rows) | {"height": 420}
+    )
+    return table(f"Spent: {shown(sum_of(one.amounts for one in expenses))}", columns, rows)
 
 
 def events_table(events: Sequence[EventRow]) -> Block:
@@ -118,23 +111,21 @@ def events_table(events: Sequence[EventRow]) -> Block:
         column("Message"),
     )
     start = parse(events[0]["ts"]) if events else None
-    rows = [
-        {
-            "id": str(event["id"]),
-            "cells": [
-                None if start is None else (parse(event["ts"]) - start).total_seconds(),
-                visible(event["event"]),
-                event["step"] if event["node_name"] is not None else None,
-                cut(event["node_name"] or "", NAME),
-                cut(event["action"] or "", NAME),
-                None if event["elapsed_ms"] is None else f"{event['elapsed_ms']:,.1f}",
-                event["attempt"],
-                cut(describe(event)),
-            ],
-        }
+    rows = (
+        row(
+            event["id"],
+            None if start is None else (parse(event["ts"]) - start).total_seconds(),
+            visible(event["event"]),
+            event["step"] if event["node_name"] is not None else None,
+            cut(event["node_name"] or "", NAME),
+            cut(event["action"] or "", NAME),
+            None if event["elapsed_ms"] is None else f"{event['elapsed_ms']:,.1f}",
+            event["attempt"],
+            cut(describe(event)),
+        )
         for event in events[-_MOST_ROWS:]
-    ]
-    return table("Events", columns, rows) | {"height": 420}
+    )
+    return table("Events", columns, rows)
 
 
 def answers_table(asked: Sequence[Asked]) -> Block:
@@ -152,19 +143,17 @@ def answers_table(asked: Sequence[Asked]) -> Block:
         item = "" if one.item is None else f", item {one.item}"
         state = {"kind": "status", "value": "no answer" if one.is_closed else "open"}
         rows.append(
-            {
-                "id": str(one.question),
-                "cells": [
-                    one.question,
-                    cut(one.node, NAME) + item,
-                    cut(one.text),
-                    state if one.answer is None else cut(_readable(one.answer)),
-                    cut(one.answered_by or "", NAME),
-                    one.answered_at,
-                ],
-            }
+            row(
+                one.question,
+                one.question,
+                cut(one.node, NAME) + item,
+                cut(one.text),
+                state if one.answer is None else cut(_readable(one.answer)),
+                cut(one.answered_by or "", NAME),
+                one.answered_at,
+            )
         )
-    return table("Questions and answers", columns, rows) | {"height": 420}
+    return table("Questions and answers", columns, rows)
 
 
 def _readable(text: str) -> str:
@@ -193,15 +182,9 @@ def store_table(
         writer = "at the beginning"
         if value.step >= 0:
             writer = f"step {value.step}, {cut(nodes.get(value.step, ''), NAME)}"
-        rows.append(
-            {
-                "id": value.key,
-                "name": cut(value.key, NAME),
-                "cells": [cut(value.key, NAME), shown, f"{value.size:,}", writer],
-            }
-        )
-    about = {"chosen": chosen, "opens": "Show the value of", "height": 460}
-    return table("Store", columns, rows) | about
+        name = cut(value.key, NAME)
+        rows.append(row(value.key, name, shown, f"{value.size:,}", writer) | {"name": name})
+    return table("Store", columns, rows, height=460, chosen=chosen, opens="Show the value of")
 
 
 def changes_table(changes: Iterable[Changed]) -> Block:
@@ -212,11 +195,8 @@ def changes_table(changes: Iterable[Changed]) -> Block:
         column("Before", "code"),
         column("After", "code"),
     )
-    rows = [
-        {
-            "id": one.key,
-            "cells": [cut(one.key, NAME), one.what, cut(one.before), cut(one.after)],
-        }
+    rows = (
+        row(one.key, cut(one.key, NAME), one.what, cut(one.before), cut(one.after))
         for one in changes
-    ]
-    return table("Changes", columns, rows) | {"height": 420}
+    )
+    return table("Changes", columns, rows)

@@ -89,9 +89,4 @@ def _nothing(field: Field) -> Any:
         return None
     if field.kind == "text" and field.default is not UNSET:
         return ""  # the default was there, and was deleted
-    if field.default is not UNSET:
-        return field.default
-    if not field.is_required:
-        return UNSET
-    what = 'an empty text is written ""' if field.kind == "text" else "a value is needed"
-    raise ValueError(what)
+    return field.empty()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import streamlit as st
@@ -13,12 +12,12 @@ from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.details import changes_table, store_table
 from pocoflow.ui.pages_data import RunView, changes_between, store_text
 from pocoflow.ui.place import Place
-from pocoflow.ui.text import LONG, SHORT, cut, pretty, visible
+from pocoflow.ui.text import LONG, SHORT, cut, file_name, pretty, visible
 
 
 def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     """The store after a step: its keys, what changed, and the whole as JSON."""
-    run_id = str(view.run["run_id"])
+    run_id = view.run["run_id"]
     step = _slider(place, run_id, view.stored_steps)
     values = stored_values(database, run_id, step, limit=SHORT)
     if not values:
@@ -68,27 +67,14 @@ def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str)
                 key=place.name("not-saved"),
             )
             return
-        text = pretty(value.text)
         notice(f"{cut(key)}, {value.size:,} characters", tone="gray", key=place.name("value-of"))
-        st.code(visible(text[:LONG]), language="json", height=320, wrap_lines=True)
-        if len(text) > LONG:
-            st.caption(f"The first {LONG:,} characters; the download has all of it.")
-        st.download_button(
-            "Download the value",
-            # The text itself: what is made at the click would be made anew by each refresh, and
-            # a click that meets one would get nothing.
-            value.text,
-            file_name=f"{_file(run_id)}-step{step}-{_file(key)}.json",
-            mime="application/json",
-            on_click="ignore",
-            key=place.name("value-file"),
-        )
+        _json(place, "value", value.text, f"{file_name(run_id)}-step{step}-{file_name(key)}")
 
 
 def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> None:
     if step < 0:
         return
-    run_id = str(view.run["run_id"])
+    run_id = view.run["run_id"]
     earlier = [-1, *(one for one in view.stored_steps if one < step)]
     before = st.selectbox(
         "What changed since step",
@@ -108,19 +94,22 @@ def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> No
 
 def _raw(place: Place, database: WorkflowDB, run_id: str, step: int) -> None:
     whole = store_text(stored_values(database, run_id, step))
-    text = pretty(whole)
-    st.code(visible(text[:LONG]), language="json", height=360, wrap_lines=True)
-    if len(text) > LONG:
-        st.caption(f"The first {LONG:,} of {len(text):,} characters.")
+    _json(place, "store", whole, f"{file_name(run_id)}-step{step}")
+
+
+def _json(place: Place, what: str, text: str, name: str) -> None:
+    """JSON text as far as a page can carry it, and all of it as a file."""
+    shown = pretty(text)
+    st.code(visible(shown[:LONG]), language="json", height=340, wrap_lines=True)
+    if len(shown) > LONG:
+        st.caption(f"The first {LONG:,} of {len(shown):,} characters; the download has them all.")
     st.download_button(
-        "Download the store",
-        whole,
-        file_name=f"{_file(run_id)}-step{step}.json",
+        f"Download the {what}",
+        # The text itself: what is made at the click would be made anew by each refresh, and a
+        # click that meets one would get nothing.
+        text,
+        file_name=f"{name}.json",
         mime="application/json",
         on_click="ignore",
-        key=place.name("store-file"),
+        key=place.name(f"{what}-file"),
     )
-
-
-def _file(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:80]

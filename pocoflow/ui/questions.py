@@ -60,7 +60,7 @@ def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
 
 def _flow_of(place: Place, view: RunView) -> Flow | None:
     """The flow of the run, if the monitor was given it."""
-    return None if place.refusal(str(view.run["run_id"])) else place.flow
+    return None if place.refusal(view.run["run_id"]) else place.flow
 
 
 def _question(place: Place, view: RunView, one: Asked) -> None:
@@ -216,7 +216,7 @@ def _is_gone(place: Place, one: Asked) -> bool:
 
 def _go_on(place: Place, view: RunView, late: int) -> None:
     """How a run goes on that waits for nothing more."""
-    run_id = str(view.run["run_id"])
+    run_id = view.run["run_id"]
     passed = f"{late} deadline{'s have' if late != 1 else ' has'} passed" if late else ""
     title = f"Nothing more can be answered: {passed}" if late else "All questions are answered"
     flow = _flow_of(place, view)

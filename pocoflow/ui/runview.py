@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from functools import partial
 
 import streamlit as st
 
@@ -20,10 +20,8 @@ from pocoflow.ui.place import Place
 from pocoflow.ui.questions import show_answers, show_open
 from pocoflow.ui.steps import THE_RUN, Error
 from pocoflow.ui.tables import run_facts
-from pocoflow.ui.text import LONG, cut, visible
+from pocoflow.ui.text import LONG, cut, file_name, visible
 from pocoflow.views.runs import users_frames
-
-TABS = ("Graph", "Timeline", "Questions", "Errors", "Store", "Resume")
 
 _MOST_ERRORS = 20
 
@@ -35,26 +33,20 @@ def show_run(place: Place, run_id: str) -> None:
         view = read_run(database, run_id, place.now())
         _head(place, database, view)
         show_open(place, view)
-        # The tabs have names of their own in the address, so that a link leads to one of them.
-        tabs = dict(
-            zip(TABS, st.tabs(TABS, key=place.name("tab"), bind="query-params"), strict=True)
-        )
-        views = {
-            "Graph": _graph,
-            "Timeline": _timeline,
-            "Questions": show_answers,
-            "Errors": _errors,
+        bodies = {
+            "Graph": partial(_graph, place, view),
+            "Timeline": partial(_timeline, place, view),
+            "Questions": partial(show_answers, place, view),
+            "Errors": partial(_errors, place, view),
+            "Store": partial(show_store, place, database, view),
+            "Resume": partial(show_acting, place, view),
         }
-        for name, body in views.items():
-            if tabs[name].open:
-                with tabs[name]:
-                    body(place, view)
-        if tabs["Store"].open:
-            with tabs["Store"]:
-                show_store(place, database, view)
-        if tabs["Resume"].open:
-            with tabs["Resume"]:
-                show_acting(place, view)
+        # The tabs have names of their own in the address, so that a link leads to one of them.
+        tabs = st.tabs(list(bodies), key=place.name("tab"), bind="query-params")
+        for tab, body in zip(tabs, bodies.values(), strict=True):
+            if tab.open:
+                with tab:
+                    body()
     except RunNotFoundError as exc:
         notice(str(exc.args[0]), tone="yellow", title="No such run", key=place.name("unknown"))
         st.button("Close", key=place.name("close"), on_click=place.open_run, args=(None,))
@@ -76,7 +68,7 @@ def show_export(place: Place, run_id: str) -> None:
     st.download_button(
         "Export as JSON",
         lambda: json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False),
-        file_name=re.sub(r"[^A-Za-z0-9_-]+", "_", run_id)[:80] + ".json",
+        file_name=f"{file_name(run_id)}.json",
         mime="application/json",
         on_click="ignore",
         key=place.name("export"),

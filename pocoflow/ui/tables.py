@@ -25,9 +25,22 @@ def column(label: str, kind: str = "text", *, less: bool = False) -> Block:
     return {"label": label, "kind": kind, "less": less}
 
 
-def table(label: str, columns: Sequence[Block], rows: list[Block]) -> Block:
-    """A table; each row has an ``id`` that stays, and its cells."""
-    return {"layout": "table", "label": label, "columns": list(columns), "rows": rows}
+def row(own: object, *cells: object) -> Block:
+    """A row with its cells, and an ``id`` that stays."""
+    return {"id": str(own), "cells": list(cells)}
+
+
+def table(
+    label: str,
+    columns: Iterable[Block],
+    rows: Iterable[Block],
+    *,
+    height: int | None = 420,
+    **about: object,
+) -> Block:
+    """A table; a row with a ``name`` can be opened."""
+    made = {"layout": "table", "label": label, "columns": list(columns), "rows": list(rows)}
+    return {**made, "height": height, **about}
 
 
 # -- runs -----------------------------------------------------------------------------------------
@@ -45,25 +58,23 @@ def runs_table(runs: Iterable[ListedRun], chosen: str | None, now: datetime) -> 
         column("Current node"),
         column("Parent", less=True),
     )
-    rows = [
-        {
-            "id": run["run_id"],
-            "name": visible(run["run_id"]),
-            "cells": [
-                cut(run["run_id"], NAME),
-                run["status"],
-                cut(run["flow_name"], NAME),
-                _started(run),
-                duration(run),
-                run["total_steps"],
-                _node(run),
-                cut(run["parent_run_id"] or "", NAME),
-            ],
-        }
+    rows = (
+        row(
+            run["run_id"],
+            cut(run["run_id"], NAME),
+            run["status"],
+            cut(run["flow_name"], NAME),
+            _started(run),
+            duration(run),
+            run["total_steps"],
+            _node(run),
+            cut(run["parent_run_id"] or "", NAME),
+        )
+        | {"name": visible(run["run_id"])}
         for run in runs
-    ]
-    about = {"chosen": chosen, "opens": "Open run", "now": now.isoformat(), "height": 460}
-    return table("Runs, the newest first", columns, rows) | about
+    )
+    about = {"chosen": chosen, "opens": "Open run", "now": now.isoformat()}
+    return table("Runs, the newest first", columns, rows, height=460, **about)
 
 
 def _started(run: RunRow) -> str | None:
@@ -132,19 +143,17 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
         for status in statuses
     ]
     columns += [column("Failure rate", "number")]
-    rows = [
-        {
-            "id": flow.flow_name,
-            "cells": [
-                cut(flow.flow_name, NAME),
-                f"{flow.total:,}",
-                *(f"{flow.by_status.get(status, 0):,}" for status in statuses),
-                rate(flow),
-            ],
-        }
+    rows = (
+        row(
+            flow.flow_name,
+            cut(flow.flow_name, NAME),
+            f"{flow.total:,}",
+            *(f"{flow.by_status.get(status, 0):,}" for status in statuses),
+            rate(flow),
+        )
         for flow in counts
-    ]
-    return table("Runs by flow", columns, rows)
+    )
+    return table("Runs by flow", columns, rows, height=None)
 
 
 # -- a run ----------------------------------------------------------------------------------------

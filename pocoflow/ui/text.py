@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 
 SHORT = 240
@@ -32,6 +33,11 @@ def cut(text: str, limit: int = SHORT, size: int | None = None) -> str:
     size = len(text) if size is None else size
     shown = visible(text[:limit])
     return shown if size <= limit else f"{shown} … ({size:,} characters)"
+
+
+def file_name(text: str) -> str:
+    """A part of the name of a file that says what it is of."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:80]
 
 
 def pretty(text: str) -> str:

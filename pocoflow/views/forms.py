@@ -95,7 +95,7 @@ class Field:
         """
         given = text.strip()
         if not given:
-            return self._empty()
+            return self.empty()
         if self.takes_null and given == "null":
             return None
         if self.kind == "bool":
@@ -108,7 +108,12 @@ class Field:
             return self._number(given)
         return read_json(given)
 
-    def _empty(self) -> Any:
+    def empty(self) -> Any:
+        """The value that no entry stands for: the default, ``null``, or ``UNSET``.
+
+        Raises:
+            ValueError: There is none.
+        """
         if self.default is not UNSET:
             return self.default
         if self.takes_null:
