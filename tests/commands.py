@@ -11,19 +11,82 @@ import atexit
 import json
 import os
 import select
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
+
+from pocoflow import Flow, Node
 
 DEADLINE = 300
+
+_FILES = 4
+"""Standard input, output and error of a program, and where its id and its exit code are told."""
+
+_asking = threading.Lock()
+
+
+class Program:
+    """A program that runs, ``python`` with warnings as errors.
+
+    Args:
+        arguments: ``"-m", "pocoflow"``, or ``"-c"`` and code, or a script; and what follows it.
+        folder: The current folder.
+        files: Its standard input, output and error.
+        environment: What is added to that of this process.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path,
+        files: Sequence[int],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.arguments = arguments
+        self._code: int | None = None
+        asked = {
+            "arguments": arguments,
+            "folder": os.fspath(folder),
+            "environment": {**os.environ, **(environment or {})},
+        }
+        reading, writing = os.pipe()
+        self._told = os.fdopen(reading, encoding="ascii")
+        text = json.dumps(asked).encode()
+        with _asking:
+            server = _server(os.getpid())
+            socket.send_fds(server, [len(text).to_bytes(4, "big")], [*files, writing])
+            server.sendall(text)
+        os.close(writing)
+        self.pid = int(self._told.readline())
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code."""
+        assert self._ends(DEADLINE), f"{self.arguments} hangs"
+        assert self._code is not None
+        return self._code
+
+    def kill(self) -> None:
+        """End it in this instant, if it runs yet."""
+        if not self._ends(0):
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+    def _ends(self, within: float) -> bool:
+        if self._code is None and select.select([self._told], [], [], within)[0]:
+            with self._told:
+                self._code = int(self._told.readline())
+        return self._code is not None
 
 
 def execute(
@@ -33,77 +96,88 @@ def execute(
     environment: Mapping[str, str] | None = None,
     joined: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python`` with warnings as errors, and wait for its end.
+    """Run a program, and wait for its end.
 
     Args:
-        arguments: ``"-m", "pocoflow"``, or ``"-c"`` and code, or a script; and what follows it.
+        arguments: As those of :class:`Program`.
         folder: The current folder.
         typed: What stands in its standard input.
         environment: What is added to that of this process.
         joined: Whether what it writes to standard error is in its output.
     """
-    with tempfile.TemporaryDirectory() as name:
-        files = [Path(name, which) for which in ("in", "out", "out" if joined else "error")]
-        files[0].write_text(typed, encoding="utf-8")
-        asked = {
-            "arguments": arguments,
-            "folder": os.fspath(folder),
-            "environment": {**os.environ, **(environment or {})},
-            "files": [os.fspath(file) for file in files],
-        }
-        code = _ask(_server(os.getpid(), threading.get_ident()), asked)
-        output, errors = (file.read_text(encoding="utf-8") for file in files[1:])
-        return subprocess.CompletedProcess(arguments, code, output, "" if joined else errors)
+    with ExitStack() as stack:
+        given, output, errors = (
+            stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)
+        )
+        given.write(typed)
+        given.seek(0)
+        files = [one.fileno() for one in (given, output, output if joined else errors)]
+        code = Program(*arguments, folder=folder, files=files, environment=environment).wait()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, code, output.read(), errors.read())
 
 
 @cache
-def _server(pid: int, thread: int) -> subprocess.Popen[str]:
-    """The process that forks, of a thread of the tests; it ends when their process does."""
-    server = subprocess.Popen(
-        [sys.executable, "-X", "utf8", "-W", "error", "-m", "tests.commands"],
-        cwd=Path(__file__).parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    atexit.register(_end, server, pid)
-    return server
+def _server(pid: int) -> socket.socket:
+    """A way to the process that forks, which ends when the process of the tests does."""
+    ours, its = socket.socketpair()
+    with its:
+        server = subprocess.Popen(
+            [sys.executable, "-X", "utf8", "-W", "error", "-m", "tests.commands"],
+            cwd=Path(__file__).parents[1],
+            stdin=its,
+        )
+    atexit.register(_end, server, ours, pid)
+    return ours
 
 
-def _end(server: subprocess.Popen[str], pid: int) -> None:
+def _end(server: subprocess.Popen[bytes], asking: socket.socket, pid: int) -> None:
+    asking.close()
     if pid == os.getpid():
-        server.communicate()
+        server.wait()
 
 
-def _ask(server: subprocess.Popen[str], asked: dict[str, Any]) -> int:
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(asked) + "\n")
-    server.stdin.flush()
-    assert select.select([server.stdout], [], [], DEADLINE)[0], f"{asked['arguments']} hangs"
-    return cast(int, json.loads(server.stdout.readline()))
+def _serve(asked: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Fork for each request; in the program, what it is to do, and its files."""
+    while True:
+        size, files, _, _ = socket.recv_fds(asked, 4, _FILES)
+        if not size:
+            return None
+        text = asked.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+        if not os.fork():
+            asked.close()
+            if not (program := os.fork()):
+                return json.loads(text), files
+            _watch(program, files)
+        for one in files:
+            os.close(one)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
-def _serve() -> dict[str, Any] | None:
-    """Fork for each request; in the child, what it is to do."""
-    while line := sys.stdin.readline():
-        child = os.fork()
-        if not child:
-            return cast("dict[str, Any]", json.loads(line))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.write(1, f"{code}\n".encode())
-    return None
+def _watch(program: int, files: Sequence[int]) -> NoReturn:
+    """Tell of a program that it runs, and how it ends."""
+    *others, tell = files
+    for one in others:
+        os.close(one)
+    os.write(tell, f"{program}\n".encode())
+    code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    with suppress(BrokenPipeError):
+        os.write(tell, f"{code}\n".encode())
+    os._exit(0)
 
 
-def _become(asked: dict[str, Any]) -> None:
+def _become(asked: dict[str, Any], files: Sequence[int]) -> None:
     """Be the program, from its first line on."""
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    for number, file in enumerate(asked["files"]):
-        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        os.dup2(opened, number)
-        os.close(opened)
+    for number, file in enumerate(files):
+        if number < _FILES - 1:
+            os.dup2(file, number)
+        os.close(file)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open to the end
     first, *rest = asked["arguments"]
     main = types.ModuleType("__main__")
@@ -112,7 +186,10 @@ def _become(asked: dict[str, Any]) -> None:
     if first == "-c":
         file, (source, *rest) = "<string>", rest
     elif first == "-m":
-        main.__spec__ = spec = find_spec(f"{rest.pop(0)}.__main__")
+        spec = find_spec(name := rest.pop(0))
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = find_spec(f"{name}.__main__")
+        main.__spec__ = spec
         assert spec is not None
         assert spec.origin is not None
         first = file = spec.origin
@@ -133,6 +210,7 @@ def _become(asked: dict[str, Any]) -> None:
 if __name__ == "__main__":
     for command in ("answer", "asked", "check", "runs", "show"):
         import_module(f"pocoflow.cli.{command}")
-    program = _serve()
+    Flow(Node()).run({})  # which loads what runs need
+    program = _serve(socket.socket(fileno=0))
     if program is not None:
-        _become(program)
+        _become(*program)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pocoflow import AsyncNode, BatchNode, FanOut, Flow, Node, Store, WorkflowDB, context, key
-from tests.durability.kill import in_child
+from tests.durability.kill import in_child, prepare
 
 __all__ = ["CALLS", "SHAPES", "Book", "kill_in_call", "kill_randomly"]
 
@@ -272,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     args = parser.parse_args(arguments)
     print(f"seed {args.seed}")
+    prepare()
     memory = Path("/dev/shm")
     where = memory if os.access(memory, os.W_OK) else None
     bad = chosen = kills = trial = 0

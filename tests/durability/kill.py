@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import select
@@ -153,9 +154,11 @@ def prepare() -> None:
     Modules are loaded, and classes read and proved: by runs in memory, of the shapes that leave no
     thread behind.
     """
+    logging.disable()  # what they have to remark is told by the processes
     for name in SHAPES:
         if name not in _THREADED:
             expected(name)
+    logging.disable(logging.NOTSET)
     assert threading.active_count() == 1
 
 

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.durability.flows import Ledger
-from tests.durability.kill import Cut, Outcome, Trial, finish, go_on, in_child, look_at
+from tests.durability.kill import Cut, Outcome, Trial, finish, go_on, in_child, look_at, prepare
 
 __all__ = ["CannotCut", "Disk", "main"]
 
@@ -148,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"), default="FULL")
     args = parser.parse_args(arguments)
     print(f"seed {args.seed}")
+    prepare()
     chance = random.Random(args.seed)
     outcomes = []
     try:

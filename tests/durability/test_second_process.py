@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-import pocoflow
 from pocoflow import WorkflowDB
 from pocoflow.errors import DatabaseFileError
+from tests import commands
 from tests.durability.gated import DEEDS, LAST, flow
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's locks")
@@ -34,25 +34,23 @@ class Gated:
     """A flow in another process that goes from word to word."""
 
     def __init__(self, shape: str, path: Path, how: str = "run") -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.durability.gated", shape, str(path), how],
-            cwd=Path(pocoflow.__file__).parents[1],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        given, saying = os.pipe()
+        hearing, told = os.pipe()
+        words = ("-m", "tests.durability.gated", shape, str(path), how)
+        self._process = commands.Program(*words, folder=path.parent, files=[given, told, 2])
+        os.close(given)
+        os.close(told)
+        self._says, self._hears = os.fdopen(saying, "w"), os.fdopen(hearing)
         self.said = ""
 
     def line(self) -> str:
         """The next line that it prints."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return self._hears.readline().strip()
 
     def say(self, word: str) -> str:
         """Give it a word; what it says to that."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
+        self._says.write(f"{word}\n")
+        self._says.flush()
         self.said = self.line()
         return self.said
 
@@ -68,13 +66,18 @@ class Gated:
         self.said = self.said or self.line()
         while self.said == "done" or self.said.startswith("at "):
             self.said = self.say("go")
-        self.process.wait()
+        self._process.wait()
         return self.said
 
     def kill(self) -> None:
         """End it in this instant."""
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and give its pipes back."""
+        self.kill()
+        self._says.close()
+        self._hears.close()
 
 
 Start = Callable[..., Gated]
@@ -98,23 +101,14 @@ def start(path: Path) -> Iterator[Start]:
 
     yield begin
     for one in made:
-        one.kill()
-        for stream in (one.process.stdin, one.process.stdout):
-            assert stream is not None
-            stream.close()
+        one.close()
 
 
 def elsewhere(code: str, path: Path) -> str:
     """What another process prints that has the database open as ``db``, to write."""
     program = f"from pocoflow import WorkflowDB\nwith WorkflowDB({str(path)!r}) as db:\n    {code}"
-    root = str(Path(pocoflow.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=root,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    done = commands.execute("-c", program, folder=path.parent)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
