@@ -11,6 +11,7 @@ it takes to restore a step; a long conversation; and a batch of many results.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import copy
 import logging
 import math
@@ -52,6 +53,9 @@ EMPTY = 150_000
 
 MANY = 5000
 """Elements that nobody touches, or that one is appended to."""
+
+WAITS = 0.2
+"""Seconds for which an asynchronous branch waits."""
 
 
 class Message(BaseModel):
@@ -219,30 +223,50 @@ def _work(number: int) -> list[int]:
     return [number + 1]
 
 
+@node(writes=_S.results)
+async def _wait(number: int) -> list[int]:
+    await asyncio.sleep(WAITS)
+    return [number + 1]
+
+
 def branches(folder: Path, items: int, elements: int = MANY) -> Iterator[str]:
-    """The time and the memory of a branch beside many elements that nobody touches."""
-    for where in (None, folder):
-        found = []
-        for size in (0, elements):
-            path = None if where is None else where / f"{next(_files)}.db"
-            fan = FanOut(_work, each=_S.numbers, as_=_S.number, concurrency=1)
-            initial = {"numbers": list(range(items)), **_several("dicts", size)}
-            took = []
-            flow = Flow(start=fan, schema=State, db_path=path, max_steps=items + 10)
-            for _ in range(5):
-                began = time.process_time()
-                flow.run(dict(initial))
-                took.append((time.process_time() - began) / items * 1e6)
-            tracemalloc.start()
-            flow.run(dict(initial))
-            found.append((min(took), tracemalloc.get_traced_memory()[1] / 1e6))
-            tracemalloc.stop()
-        (alone, least), (beside, most) = found
-        yield (
-            f"FanOut of {items} {'in memory' if where is None else 'on disk':10}"
-            f"beside {elements} dicts: {beside:6.0f} us a branch, {most:5.1f} MB; "
-            f"without {alone:6.0f} us, {least:5.1f} MB"
-        )
+    """The time and the memory of a branch beside many elements that nobody touches.
+
+    The store has accepted them before: that copies what comes from outside, once, and is no part of
+    what branches cost. Of asynchronous branches that wait, what is over the time that they wait.
+    """
+    for work, at_once, clock in ((_work, 1, time.process_time), (_wait, 100, time.perf_counter)):
+        for where in (None, folder):
+            found = []
+            for size in (0, elements):
+                path = None if where is None else where / f"{next(_files)}.db"
+                fan = FanOut(work, each=_S.numbers, as_=_S.number, concurrency=at_once)
+                initial = {"numbers": list(range(items)), **_several("dicts", size)}
+                flow = Flow(start=fan, schema=State, db_path=path, max_steps=items + 10)
+                waits = WAITS * math.ceil(items / at_once) if work is _wait else 0
+                run = (
+                    flow.run
+                    if waits == 0
+                    else lambda it, flow=flow: asyncio.run(flow.run_async(it))
+                )
+                took = []
+                for _ in range(5):
+                    store = Store(dict(initial), schema=State)
+                    began = clock()
+                    run(store)
+                    took.append((clock() - began - waits) / items * 1e6)
+                store = Store(dict(initial), schema=State)
+                tracemalloc.start()
+                run(store)
+                found.append((min(took), tracemalloc.get_traced_memory()[1] / 1e6))
+                tracemalloc.stop()
+            (alone, least), (beside, most) = found
+            yield (
+                f"FanOut of {items}, {at_once:3} at once, "
+                f"{'in memory' if where is None else 'on disk':10}"
+                f"beside {elements} dicts: {beside:6.0f} us a branch, {most:5.1f} MB; "
+                f"without {alone:6.0f} us, {least:5.1f} MB"
+            )
 
 
 def restoring(folder: Path, steps: int) -> Iterator[str]:

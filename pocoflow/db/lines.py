@@ -100,6 +100,11 @@ class LineRecorder:
         """The run."""
         return self.log.run_id
 
+    @property
+    def known(self) -> Watch:
+        """The store of the line as it is on record."""
+        return self._values.watch
+
     def branch(
         self,
         context: RunContext,

@@ -135,6 +135,9 @@ class ValueWriter:
 
     What counts as changed is the value, not the assignment: a list or model that was changed in
     place is found by comparing it with its last stored form.
+
+    Attributes:
+        watch: The store as it was last committed.
     """
 
     def __init__(
@@ -147,7 +150,7 @@ class ValueWriter:
         self._owner = owner
         self.line = line
         self.numbers = count() if numbers is None else numbers
-        self._watch = Watch() if watch is None else watch
+        self.watch = Watch() if watch is None else watch
         self._unsaved: dict[str, Unsaved] = {}
         self._keys: dict[str, int] = {}
         self._new_keys: set[str] = set()  # of a transaction that is not committed yet
@@ -168,7 +171,7 @@ class ValueWriter:
         """
         changes = []
         items = store.own_items() if touched is None else touched.touched()
-        for key, value, known in self._watch.changed_among(items):
+        for key, value, known in self.watch.changed_among(items):
             before = None if key in self._unsaved else known
             found = difference(before, value)
             store.recheck(key, found[0] if found and is_long(before) else None)
@@ -287,9 +290,9 @@ class ValueWriter:
 
     def _deletions(self, store: Recorded, touched: Store[Any] | None) -> list[Change]:
         if touched is None:
-            gone = self._watch.gone(store)
+            gone = self.watch.gone(store)
         else:
-            gone = [key for key in touched.gone() if key in self._watch]
+            gone = [key for key in touched.gone() if key in self.watch]
         gone += [key for key in self._unsaved if key not in store]
         return [
             Change(key, DELETED, None) for key in dict.fromkeys(gone) if key not in store.unsaved
@@ -318,7 +321,7 @@ class ValueWriter:
         """Write anew, as values of a step, those that validators have made of what is stored."""
         changes = []
         for key in keys:
-            if key in self._keys and key in store and self._watch.differs(key, store[key]):
+            if key in self._keys and key in store and self.watch.differs(key, store[key]):
                 raw.execute(QUERIES["delete_value"], (run_no, self._keys[key], step))
                 change = self._change(key, store[key])
                 changes += [] if change is None else [change]
@@ -335,15 +338,15 @@ class ValueWriter:
             if change.size is not None:
                 self._sizes[change.key] = change.size
             if change.op == DELETED:
-                self._watch.forget(change.key)
+                self.watch.forget(change.key)
             elif isinstance(change.value, Unsaved):
                 self._unsaved[change.key] = change.value
                 if change.frozen is None:
-                    self._watch.forget(change.key)
+                    self.watch.forget(change.key)
                 else:
-                    self._watch.remember(change.key, None, change.frozen)
+                    self.watch.remember(change.key, None, change.frozen)
             else:
-                self._watch.remember(change.key, change.value, change.frozen)
+                self.watch.remember(change.key, change.value, change.frozen)
 
     def load(self, raw: Transaction, run_no: int, stored: Store[Any], step: int) -> None:
         """Begin from a store as it is after a step, that has not been changed since."""
@@ -351,7 +354,7 @@ class ValueWriter:
         self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self.line}
         self.numbers = count(rows[-1][1] + 1 if rows else 0)
         for key, value in stored.items():
-            self._watch.remember(key, value)
+            self.watch.remember(key, value)
         self._unsaved = dict(stored.unsaved)
         rows = raw.execute(QUERIES["values_at"], {"run_no": run_no, "step": step}).fetchall()
         self._load_sizes(rows, stored)
@@ -387,12 +390,12 @@ class ValueWriter:
         self._keys = dict(keys)
         for key, value in store.own_items():
             if key in keys:
-                self._watch.remember(key, value)
+                self.watch.remember(key, value)
         for key in keys:
             if key not in store and key in migrated:
-                self._watch.remember(key, None)  # so that it is deleted
+                self.watch.remember(key, None)  # so that it is deleted
             elif key not in store or key in migrated:
-                self._watch.forget(key)  # so that all of it is written, and nothing appended
+                self.watch.forget(key)  # so that all of it is written, and nothing appended
         self._unsaved.update(store.unsaved)
         self._load_sizes(rows, store)
 

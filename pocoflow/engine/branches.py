@@ -68,7 +68,8 @@ class _Fork:
         self.on_loop = not run.inline or place.exec_async
         self.tasks = self.on_loop and node.limit != 1
         store = run.store
-        self.values = store.watch() if isinstance(store, BranchStore) else Watch.of(store)
+        known = run.ledger.known or run.known or Watch()
+        self.values = store.watch() if isinstance(store, BranchStore) else known.now(store)
         self.starts: list[tuple[int, Start]] = []
         self.ends: list[Any] = []
         self.is_waiting = False

@@ -44,6 +44,10 @@ class Ledger(Protocol):
     def emits(self) -> bool:
         """Whether it has to be told what nodes emit."""
 
+    @property
+    def known(self) -> Watch | None:
+        """The store of the line as it is on record; ``None`` if that is not remembered."""
+
     def emit(self, context: RunContext, value: object, /) -> None:
         """Record what a node emits, soon and before what it belongs to; waits for nothing.
 

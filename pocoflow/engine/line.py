@@ -26,6 +26,7 @@ from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
+from pocoflow.store.watch import Watch
 from pocoflow.values.callables import check_called
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Line:
         told: The errors of its branches that were told, and go on to it.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
+        known: Its store as it was last checked, if nobody else remembers that.
     """
 
     context: RunContext
@@ -159,6 +161,7 @@ class Line:
     past: frozenset[str] = frozenset()
     opens: tuple[Resource, ...] = ()
     told: tuple[BaseException, ...] = ()
+    known: Watch | None = None
 
     @property
     def is_spent(self) -> IsSpent | None:

@@ -110,7 +110,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     beside = on_loop and not inline and is_plain
     watch, look = None, 0
     if not counts and store.schema is not None:
-        watch = Watch()
+        watch = run.known = Watch()
         check_in_place(store, watch)
         look = run.step + looks_after(watch)
     place = run.start

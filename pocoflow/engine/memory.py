@@ -19,6 +19,7 @@ class NullLedger:
     keeps = False
     counts = False
     emits = False
+    known: Watch | None = None
 
     def emit(self, context: RunContext, value: object) -> None:
         """Keep nothing."""

@@ -156,12 +156,7 @@ class BranchStore(Store[Any]):
 
     def watch(self) -> Watch:
         """One that remembers the values as they are now."""
-        watch = self._fork.copy()
-        for key in watch.gone(self):
-            watch.forget(key)
-        for key, value in self.own_items():
-            watch.remember(key, value)
-        return watch
+        return self._fork.now(self)
 
     def take_back(
         self,

@@ -41,6 +41,15 @@ class Watch:
         other._known = dict(self._known)
         return other
 
+    def now(self, store: Store[Any]) -> Watch:
+        """One that remembers the values as they are now, and shares with this what is the same."""
+        other = self.copy()
+        for key in self.gone(store):
+            other.forget(key)
+        for key, value, _ in self.changed(store):
+            other.remember(key, value)
+        return other
+
     def changed(self, store: Store[Any]) -> Iterator[tuple[str, Any, Frozen | str | None]]:
         """Every key whose value differs: ``(key, value, the remembered text or parts)``."""
         return self.changed_among(store.own_items())

@@ -23,6 +23,8 @@ SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, byt
 _MANY = 50
 """Of so many parts it pays to ask the collector, or to look for what is repeated."""
 
+_AT_ONCE = 500
+
 
 class Repeated(Sequence[Any]):
     """A few objects in a row, again and again, as the keys of dicts that are all alike."""
@@ -37,7 +39,15 @@ class Repeated(Sequence[Any]):
         return len(self.few) * self.times
 
     def __eq__(self, other: object) -> bool:
-        return self.few * self.times == other
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        # Not all of them at once, which would take as much memory as what is compared.
+        some = self.few * min(self.times, _AT_ONCE)
+        rest = len(self) % len(some)
+        whole = all(
+            other[at : at + len(some)] == some for at in range(0, len(self) - rest, len(some))
+        )
+        return whole and (not rest or other[-rest:] == some[:rest])
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -297,14 +307,14 @@ class Dicts(Sequences):
         texts = keys.texts
         if texts is None:
             return super().compared(items, below)
+        if not self.is_known(items, list(chain.from_iterable(items)), texts):
+            return None
         # The collector is told of the values, and of the keys only if one of them is no text. It
         # may not be told of the values of a dict that belongs to an instance.
         held = gc.get_referents(*items)
-        if len(held) != len(texts):
-            return super().compared(items, below)
-        if not self.is_known(items, list(chain.from_iterable(items)), texts):
-            return None
-        return ((values, held),)
+        if len(held) == len(texts):
+            return ((values, held),)
+        return super().compared(items, below)
 
 
 class _Sets(Sequences):
