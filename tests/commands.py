@@ -126,7 +126,7 @@ def _server(pid: int) -> socket.socket:
         server = subprocess.Popen(
             [sys.executable, "-X", "utf8", "-W", "error", "-m", "tests.commands"],
             cwd=Path(__file__).parents[1],
-            stdin=its,
+            stdin=its.fileno(),
         )
     atexit.register(_end, server, ours, pid)
     return ours
@@ -174,10 +174,10 @@ def _become(asked: dict[str, Any], files: Sequence[int]) -> None:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    for number, file in enumerate(files):
+    for number, one in enumerate(files):
         if number < _FILES - 1:
-            os.dup2(file, number)
-        os.close(file)
+            os.dup2(one, number)
+        os.close(one)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open to the end
     first, *rest = asked["arguments"]
     main = types.ModuleType("__main__")
