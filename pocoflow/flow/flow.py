@@ -1112,7 +1112,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
         start = partial(self._begin, given, name, how)
-        return Execution(start, self._home, shared=True, waits=name.if_busy == "wait")
+        facts = (True, name.if_busy == "wait")  # by place, which takes less time
+        return Execution(start, self._home, *facts)
 
     def _again(self, run_id: str, how: ResumeKeywords) -> Execution[StateT]:
         refuse_unknown("resumed", how, ResumeKeywords.__annotations__)
@@ -1134,7 +1135,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         place = graph.start if resume_from is None else graph.place(resume_from)
         named, run_id = None, name.run_id or self.run_id
         if self.db_path is None or (run_id is None and name is BY_ITSELF):
-            store = open_store(given, self.schema, self.name)
+            store = open_store(given, self.schema, plan.flow_name)
         else:
             addressed = self._addressed()
             named, joined = addressed.find(name, given, run_id)
@@ -1267,8 +1268,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         where: object = frames or place
         if place is not graph.start:
             where = (where, is_new)
-        find = partial(self._proof, place, frames, schema, is_new=is_new)
-        self._proofs.stop((where, schema, self.db_path), graph, store, find)
+        key = (where, schema, self.db_path)
+        if not self._proofs.admits(key, store):
+            find = partial(self._proof, place, frames, schema, is_new=is_new)
+            self._proofs.stop(key, graph, store, find)
 
     def _proof(
         self,

@@ -44,6 +44,13 @@ class Proofs:
             proof = known[facts] = Proof(make())
         return proof
 
+    def admits(self, key: Key, store: Store) -> bool:
+        """Whether the proof that was asked for last is known by the key and lets a store pass."""
+        if (last := self._last) is None or not all(map(is_, last[0], key)):
+            return False
+        proof = last[1]
+        return not proof.is_refused and all(map(store.__contains__, proof.needs))
+
     def stop(self, key: Key, graph: Graph, store: Store, find: Callable[[], Proof]) -> None:
         """Stop a run that cannot work out.
 

@@ -137,7 +137,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             InvalidValueError: A value does not fit; ``data`` is left as it was.
         """
         made: Store[Any] = cls.__new__(cls)
-        made._setup(data, name, dict(data), make_schema(schema), under)
+        initial = data if schema is None and not under else dict(data)
+        made._setup(data, name, initial, make_schema(schema), under)
         return made
 
     def _setup(
@@ -148,7 +149,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema: Schema | None,
         under: Mapping[str, str] | None = None,
     ) -> None:
-        accepted, touched = dict(under) if under else {}, set[str]()
+        accepted: dict[str, str] = dict(under) if under else {}
+        touched: set[str] = set()
         put = object.__setattr__  # not through __setattr__, nor into a dict that has to be made
         put(self, "name", name)
         put(self, "_data", data)
@@ -158,7 +160,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         put(self, "_plain", data)
         if schema is None and not accepted:
             self._check(initial)
-            data.update(initial)
+            if initial is not data:
+                data.update(initial)
             touched.update(initial)
         else:
             self._enter(initial, schema)
