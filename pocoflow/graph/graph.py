@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import iscoroutinefunction, unwrap
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
@@ -62,6 +63,7 @@ class GraphCatch(NamedTuple):
     catch: Catch
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class GraphNode:
     """A node in one flow's graph.
 
@@ -96,53 +98,36 @@ class GraphNode:
             none of the user's; likewise ``post_on_loop``.
     """
 
-    __slots__ = (
-        "branches",
-        "catches",
-        "ends",
-        "exec_async",
-        "fallback",
-        "has_exec",
-        "inner",
-        "is_bare",
-        "is_batch",
-        "is_open",
-        "limits",
-        "name",
-        "node",
-        "post_on_loop",
-        "prep_on_loop",
-        "promised",
-        "reachable",
-        "spreads",
-        "straight",
-        "straight_fallback",
-        "targets",
-    )
+    name: str
+    node: AnyNode
+    reachable: bool = True
+    targets: dict[str, GraphNode | None] = field(default_factory=dict)
+    fallback: GraphNode | None = None
+    limits: dict[str, GraphLimit] = field(default_factory=dict)
+    straight: dict[str, GraphNode | None] = field(default_factory=dict)
+    straight_fallback: GraphNode | None = None
+    catches: tuple[GraphCatch, ...] = ()
+    ends: tuple[str, ...] = ()
+    is_open: bool = False
+    promised: tuple[str, ...] | None = None
+    inner: Graph | None = None
+    branches: tuple[Graph, ...] = ()
+    is_batch: bool = False
+    spreads: bool = False
+    is_bare: bool = True
+    has_exec: bool = False
+    exec_async: bool = False
+    prep_on_loop: bool = True
+    post_on_loop: bool = True
 
-    def __init__(self, name: str, given: _Node, reachable: bool = True) -> None:
-        node: AnyNode = cast(Any, given)
-        self.name = name
-        self.node = node
-        self.targets: dict[str, GraphNode | None] = {}
-        self.fallback: GraphNode | None = None
-        self.limits: dict[str, GraphLimit] = {}
-        self.straight: dict[str, GraphNode | None] = {}
-        self.straight_fallback: GraphNode | None = None
-        self.catches: tuple[GraphCatch, ...] = ()
-        self.ends: tuple[str, ...] = ()
-        self.is_open = False
-        self.promised = None if node.is_flow else promised_actions(node)
-        self.reachable = reachable
-        self.is_batch = node.is_batch
-        within = graphs_in(node)
-        self.inner: Graph | None = within[0] if node.is_flow else None
-        self.branches: tuple[Graph, ...] = () if node.is_flow else within
-        self.has_exec = self.exec_async = False
-        self.is_bare = self.prep_on_loop = self.post_on_loop = True
-        self.spreads = self.is_batch or bool(self.branches)
+    def __post_init__(self) -> None:
+        node = self.node
         if node.is_flow:
+            (self.inner,) = graphs_in(node)
             return  # it has no phases
+        self.promised, self.branches = promised_actions(node), graphs_in(node)
+        self.is_batch = node.is_batch
+        self.spreads = self.is_batch or bool(self.branches)
         self.has_exec = type(node).exec is not Node.exec
         self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
         self.is_bare = self.is_bare and not _makes_calls(node)
@@ -284,26 +269,6 @@ class Graph:
         is_looked_at: Whether some runs of it have budgets.
         has_executors: Whether a node in it, or inside of one, says what calls its ``exec``.
     """
-
-    __slots__ = (
-        "_by_node",
-        "_final",
-        "_numbers",
-        "conflicts",
-        "edges",
-        "has_executors",
-        "is_async",
-        "is_limited",
-        "is_looked_at",
-        "is_strict",
-        "middleware",
-        "nodes",
-        "only_awaits",
-        "resources",
-        "rules",
-        "start",
-        "wraps",
-    )
 
     def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
         own = FlowEdges() if own is None else own
@@ -459,7 +424,7 @@ class Graph:
 
         An edge for the default action has no label.
         """
-        from pocoflow.graph.render import DrawnEdge, Picture
+        from pocoflow.graph.render import Picture
 
         drawn: dict[int, Picture] = {}
         for graph in self.inner_first():
@@ -469,10 +434,7 @@ class Graph:
                     (name, [drawn[id(one)] for one in place.within])
                     for name, place in graph.nodes.items()
                 ],
-                [
-                    DrawnEdge(edge.source, edge.label, edge.target, edge.is_error)
-                    for edge in graph.edges
-                ],
+                graph.edges,
                 graph.drawn_rules(),
             )
         return drawn[id(self)]
@@ -506,7 +468,7 @@ class Graph:
         for node in nodes:
             check_phases(node)
             check_settings(node)
-            place = GraphNode(self._unique(node.name), node, reachable)
+            place = GraphNode(self._unique(node.name), cast(AnyNode, node), reachable)
             self._by_node[id(node)] = place
             self.nodes[place.name] = place
             if reachable and isinstance(node, Node):

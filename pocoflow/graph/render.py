@@ -6,21 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
-
-class DrawnEdge(NamedTuple):
-    """An edge as it is drawn.
-
-    Attributes:
-        source: The name of the node that it leaves.
-        label: What is written at it; may be empty.
-        target: The name of the node that it reaches; ``None`` is the end.
-        is_error: Whether errors take it.
-    """
-
-    source: str
-    label: str
-    target: str | None
-    is_error: bool = False
+from pocoflow.graph.wiring import GraphEdge
 
 
 class DrawnRule(NamedTuple):
@@ -51,7 +37,7 @@ class Picture(NamedTuple):
 
     start: str
     nodes: Sequence[tuple[str, Sequence[Picture]]]
-    edges: Sequence[DrawnEdge]
+    edges: Sequence[GraphEdge]
     rules: Sequence[DrawnRule] = ()
 
 

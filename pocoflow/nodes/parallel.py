@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from typing_extensions import TypeVar
+from typing_extensions import TypedDict, TypeVar, Unpack
 
 from pocoflow.errors import DefinitionError, InvalidValueError
-from pocoflow.messages import short
+from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
 from pocoflow.nodes.porting import not_a_node
@@ -79,6 +79,15 @@ class BranchEnd:
     failure: Failure | None = None
 
 
+class BranchSettings(TypedDict, total=False, closed=True):
+    """What nodes with parallel branches may be set to; :class:`Parallel` explains it."""
+
+    name: str | None
+    on_error: OnError
+    errors: list[Failure] | None
+    private: References
+
+
 class Spread(Composite, Node[Any, Any, EndT]):
     """What runs other nodes, or flows, on stores of theirs: the common part of its kinds.
 
@@ -91,15 +100,14 @@ class Spread(Composite, Node[Any, Any, EndT]):
     """
 
     def __init__(
-        self,
-        branches: tuple[NodeLike, ...],
-        limit: int | None,
-        on_error: OnError,
-        errors: list[Failure] | None,
-        name: str | None,
-        private: References = (),
+        self, branches: tuple[NodeLike, ...], limit: int | None, settings: BranchSettings
     ) -> None:
-        super().__init__(name=name)
+        for setting in settings:
+            if setting not in BranchSettings.__annotations__:
+                near = closest(setting, BranchSettings.__annotations__)
+                raise TypeError(f"{type(self).__name__}(...) takes no {setting!r}{near}")
+        super().__init__(name=settings.get("name"))
+        on_error, errors = settings.get("on_error", "stop"), settings.get("errors")
         self.made_at = users_line()
         for branch in branches:
             given: object = branch
@@ -117,7 +125,9 @@ class Spread(Composite, Node[Any, Any, EndT]):
         self.branches = branches
         self.limit = limit
         self.collects = on_error == "collect"
-        self.private = frozenset(reference_of("private", one).name for one in private)
+        self.private = frozenset(
+            reference_of("private", one).name for one in settings.get("private", ())
+        )
         self.errors = None if errors is None else reference_of("errors", errors).name
 
     @property
@@ -163,15 +173,8 @@ class Parallel(_Merging):
         DefinitionError: An argument makes no sense, or two branches have one name.
     """
 
-    def __init__(
-        self,
-        *branches: NodeLike,
-        name: str | None = None,
-        on_error: OnError = "stop",
-        errors: list[Failure] | None = None,
-        private: References = (),
-    ) -> None:
-        super().__init__(branches, None, on_error, errors, name, private)
+    def __init__(self, *branches: NodeLike, **settings: Unpack[BranchSettings]) -> None:
+        super().__init__(branches, None, settings)
         if not branches:
             raise DefinitionError(f"{self.name}: name the branches: Parallel(first, second)")
         names = [branch.name for branch in branches]
@@ -212,12 +215,9 @@ class FanOut(_Merging):
         each: Iterable[ItemT],
         as_: ItemT,
         concurrency: int = 10,
-        name: str | None = None,
-        on_error: OnError = "stop",
-        errors: list[Failure] | None = None,
-        private: References = (),
+        **settings: Unpack[BranchSettings],
     ) -> None:
-        super().__init__((branch,), concurrency, on_error, errors, name, private)
+        super().__init__((branch,), concurrency, settings)
         if type(concurrency) is not int or concurrency < 1:
             raise DefinitionError(
                 f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "

@@ -93,7 +93,7 @@ class Subflow(Spread[Any]):
         given: object = flow
         if not (isinstance(given, Node) and given.is_flow):
             raise DefinitionError(f"Subflow(flow) takes a flow, not {short(given)}")
-        super().__init__((flow,), 1, "stop", None, flow.name if name is None else name)
+        super().__init__((flow,), 1, {"name": flow.name if name is None else name})
         self.flow: Any = flow
         self.inputs = self._links("inputs", inputs)
         self.outputs = self._links("outputs", outputs)

@@ -6,7 +6,7 @@ from typing import assert_type
 
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, fields, node
+from pocoflow import FanOut, Flow, Node, Parallel, fields, node
 from pocoflow.nodes.settings import RetryOn, Where
 
 
@@ -176,3 +176,8 @@ def not_of_items(text: str) -> str:
 
 @node(each=F.texts, concurency=2)  # type: ignore[call-overload, untyped-decorator]  # ty: ignore[no-matching-overload]
 def misspelt_of_items(text: str) -> None: ...
+
+
+Parallel(Patient(), on_eror="stop")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
+Parallel(Patient(), on_error="stopp")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+FanOut(Patient(), each=F.texts, as_=F.text, privat=(F.text,))  # type: ignore[call-arg]  # ty: ignore[unknown-argument]

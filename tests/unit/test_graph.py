@@ -393,13 +393,12 @@ def test_a_nested_flow_declares_the_actions_that_can_end_it() -> None:
     one, two = ByAnnotation(), ByArgument()
     inner = Flow(start=one).then(one.when("x"), two).then(one.when("y"), END)
     inner.then(two.when("bad"), one)
-    place = GraphNode("inner", inner)
-    assert place.declared == ("y", "default", "good")
-    assert GraphNode("outer", Flow(start=inner)).declared == ("y", "default", "good")
-    assert GraphNode("inner", Flow(start=Untold())).declared is None
+    assert Flow(start=inner).graph.start.declared == ("y", "default", "good")
+    assert Flow(start=Flow(start=inner)).graph.start.declared == ("y", "default", "good")
+    assert Flow(start=Flow(start=Untold())).graph.start.declared is None
     free = Untold()
     inner = Flow(start=free).then(free.when("*"), two).then(cast(Any, free).when("stop"), END)
-    assert GraphNode("inner", inner).declared == ("stop", "good", "bad")
+    assert Flow(start=inner).graph.start.declared == ("stop", "good", "bad")
 
 
 def test_type_arguments_are_found_through_generic_bases() -> None:

@@ -886,3 +886,10 @@ def test_threads_that_outlive_a_ctrl_c_write_no_step(tmp_path: Path) -> None:
     with WorkflowDB(tmp_path / "runs.db") as db:
         assert db.get_checkpoints("r") == []
     assert flow.resume("r")["log"] == ["x", "y"]
+
+
+def test_a_setting_that_there_is_not_is_refused() -> None:
+    """A misspelt setting is answered with the one that was probably meant."""
+    kind: Any = Parallel
+    with pytest.raises(TypeError, match=r"Parallel\(\.\.\.\) takes no 'on_eror'.*'on_error'"):
+        kind(Node(), on_eror="collect")
