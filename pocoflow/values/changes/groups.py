@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import is_dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain
 from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
@@ -23,7 +23,7 @@ SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, byt
 _MANY = 50
 """Of so many parts it pays to ask the collector, or to look for what is repeated."""
 
-_AT_ONCE = 500
+_AT_ONCE = 2000
 
 
 class Repeated(Sequence[Any]):
@@ -42,12 +42,9 @@ class Repeated(Sequence[Any]):
         if not isinstance(other, Sequence) or len(other) != len(self):
             return False
         # Not all of them at once, which would take as much memory as what is compared.
-        some = self.few * min(self.times, _AT_ONCE)
-        rest = len(self) % len(some)
-        whole = all(
-            other[at : at + len(some)] == some for at in range(0, len(self) - rest, len(some))
-        )
-        return whole and (not rest or other[-rest:] == some[:rest])
+        some = self.few * max(_AT_ONCE // len(self.few), 1)
+        size, step = len(self), len(some)
+        return all(other[at : at + step] == some[: size - at] for at in range(0, size, step))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -359,6 +356,7 @@ _ORIGIN = frozenset({"__orig_class__"})
 _MODEL = "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"
 
 
+@lru_cache(maxsize=1024)
 def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
     """What gives the attributes of an instance of a dataclass or a model, and whether it is one."""
     computed: set[str] = set()
