@@ -83,7 +83,6 @@ class ExecCalls:
     def __init__(
         self,
         ledger: Ledger,
-        step: int,
         place: GraphNode,
         context: RunContext,
         found: Unfinished | None,
@@ -94,14 +93,14 @@ class ExecCalls:
 
         Args:
             ledger: Where calls are put on record.
-            step: The number of the step.
             place: The node.
             context: That of the ``exec``.
             found: What is on record of the step, if it is one that was resumed.
             given: What ``prep`` gave, if it is as ``prep`` gave it.
             refusal: Says why no call may be made any more; ``None`` if there is no budget.
         """
-        self._ledger, self._step, self._node, self._given = ledger, step, place.node, given
+        self._ledger, self._node, self._given = ledger, place.node, given
+        self._step = context.step
         self._place = Address(context.path, place.name)
         self.item = None if context.item is None else Identity(context.item, context.mark)
         number = ALONE if context.item is None else context.item
@@ -132,7 +131,7 @@ class ExecCalls:
 
     # -- a call -----------------------------------------------------------------------------------
 
-    def make(  # noqa: C901, PLR0915 - the hot path of a call
+    def make(
         self,
         context: RunContext,
         function: Callable[..., Any],
@@ -163,21 +162,23 @@ class ExecCalls:
             return self._give(key, function, about.name)
         self._check_budget()
         self._in_flight.add(key)
-        facts = (context, settings, function, arguments, keywords, about.name, key)
-        if about.is_async:
-            return self._await(_Call(*facts))
+        call = _Call(context, settings, function, arguments, keywords, about.name, key)
+        return self._await(call) if about.is_async else self._do(call)
+
+    def _do(self, call: _Call) -> Any:
+        context = call.context
         began = perf_counter() if self._keeps else 0.0
         outside = current.get(None) is None  # in a thread that ``exec`` has started
         token = current.set(context) if outside else None
         bill: list[Amounts] = []
         charges = charged.set(bill) if self._keeps else None
         try:
-            if settings is None:
-                result = function(*arguments, **keywords)
+            if call.settings is None:
+                result = call.function(*call.arguments, **call.keywords)
             else:
-                result = self._tried(_Call(*facts))
+                result = self._tried(call)
         except BaseException as exc:
-            self._failed(context, key, exc, bill)
+            self._failed(call, exc, bill)
             raise
         finally:
             if charges is not None:
@@ -185,16 +186,19 @@ class ExecCalls:
             if token is not None:
                 current.reset(token)
         if result.__class__ is not str and isawaitable(result):
-            return self._await(_Call(*facts), result, bill)
+            return self._await(call, result, bill)
         if context.given_up is not None:
             context.check_wanted()
         if self._keeps:
             try:
-                called = self._called(context.attempt, key, result, began, bill)
-                self._ledger.call(self._step, called)
+                self._ledger.call(self._step, self._called(call, result, began, bill))
             except DatabaseError as exc:
                 self._broken = exc
                 raise
+        return self._returned(call.key, result)
+
+    def _returned(self, key: Hashable, result: Any) -> Any:
+        """What a call returns that is on record, if that is kept."""
         if self._remembers:
             self._values[key] = copied(result)
         self._used.add(key)
@@ -257,14 +261,14 @@ class ExecCalls:
         try:
             result = await self._tried_async(call, waiting)
         except BaseException as exc:
-            self._failed(context, call.key, exc, bill)
+            self._failed(call, exc, bill)
             raise
         finally:
             with suppress(ValueError):  # the task is gone, and this is not its context
                 charged.reset(charges)
         context.check_wanted()
         if self._keeps:
-            called = self._called(context.attempt, call.key, result, began, bill, is_awaited=True)
+            called = self._called(call, result, began, bill, is_awaited=True)
             storage = self._ledger.storage
             try:
                 if storage is None:
@@ -276,11 +280,7 @@ class ExecCalls:
                 raise
         if self._remembers:
             self._awaited.add(call.key)
-            self._values[call.key] = copied(result)
-        self._used.add(call.key)
-        self._in_flight.discard(call.key)
-        self._last = call.key
-        return result
+        return self._returned(call.key, result)
 
     async def _tried_async(self, call: _Call, waiting: Awaitable[Any] | None) -> Any:
         timeout = None if call.settings is None else call.settings.timeout
@@ -324,24 +324,23 @@ class ExecCalls:
 
     def _called(
         self,
-        attempt: int,
-        key: Hashable,
-        result: Any,
+        call: _Call,
+        result: object,
         began: float,
         bill: list[Amounts],
         *,
         is_awaited: bool = False,
     ) -> Called:
-        facts = (self._place, str(key), result, is_awaited, attempt, perf_counter() - began)
+        attempt, elapsed = call.context.attempt, perf_counter() - began
+        facts = (self._place, str(call.key), result, is_awaited, attempt, elapsed)
         return Called(*facts, self.item, self._given, sum_of(bill))
 
-    def _failed(
-        self, context: RunContext, key: Hashable, error: BaseException, bill: list[Amounts]
-    ) -> None:
+    def _failed(self, call: _Call, error: BaseException, bill: list[Amounts]) -> None:
+        context = call.context
         if bill and context.line is not None:
             context.line.spend(context, sum_of(bill))  # no call is on record that has it
         self._raised.append(error)
-        self._in_flight.discard(key)
+        self._in_flight.discard(call.key)
 
     # -- what a call is known by ------------------------------------------------------------------
 

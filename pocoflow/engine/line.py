@@ -186,7 +186,7 @@ class Line:
                 assert self.place is not None  # its exec asks
                 given = self.given
                 same = () if given is None or given[0] != self.step else (given[1],)
-                facts = (self.ledger, self.step, self.place, context)
+                facts = (self.ledger, self.place, context)
                 may = None if self.budget is None else partial(self.refusal, self.place)
                 begun[item] = ExecCalls(*facts, self.unfinished, same, may)
             return begun[item]

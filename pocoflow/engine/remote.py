@@ -23,7 +23,7 @@ from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effect, Steps
 from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
-from pocoflow.engine.memory import NullLedger
+from pocoflow.engine.memory import NULL, NullLedger
 from pocoflow.engine.scopes import within
 from pocoflow.engine.telling import tell
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
@@ -121,9 +121,6 @@ class _Collected(NullLedger):
             return
         facts = (called.awaited, called.elapsed, dict(called.spent))
         self.calls.append(MadeCall(called.key, text, *facts))
-
-
-_UNKEPT = NullLedger()
 
 
 @dataclass(eq=False)
@@ -251,9 +248,9 @@ class _Work:
                 items={number: Begun(letter.mark, len(errors), errors)},
                 calls={number: letter.calls},
             )
-            ledger = self.ledger if letter.keeps else _UNKEPT
+            ledger = self.ledger if letter.keeps else NULL
             refusal = None if letter.limits is None else self._refusal
-            facts = (ledger, letter.step, self.place, context)
+            facts = (ledger, self.place, context)
             self.calls = ExecCalls(*facts, found, (), refusal)
         return self.calls
 
