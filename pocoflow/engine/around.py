@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pocoflow.engine.effects import Await, Effect
+from pocoflow.engine.effects import Await, Effects, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import RunError
@@ -35,8 +35,8 @@ def middleware_of(run: Line) -> Middleware:
 def wrapped(
     middleware: Sequence[Callable[[Any], Around]],
     call: Any,
-    inner: Callable[[], Generator[Effect, Any, Any]],
-) -> Generator[Effect, Any, Any]:
+    inner: Callable[[], Effects],
+) -> Effects:
     """What comes of a call within middleware, the outermost first."""
     if not middleware:
         return (yield from inner())
@@ -68,7 +68,7 @@ class Visiting:
         facts = (place.node, place.name, run.context.path, run.step, run.store)
         self._steps = wrapped(middleware.visits, Visit(*facts), _inner)
 
-    def enter(self) -> Generator[Effect, Any, None]:
+    def enter(self) -> Steps:
         """Let the middleware begin.
 
         Raises:
@@ -78,11 +78,11 @@ class Visiting:
         if is_over:
             raise Skipped(action)
 
-    def leave(self, action: Any) -> Generator[Effect, Any, Any]:
+    def leave(self, action: Any) -> Effects:
         """Give the middleware the action; the one that it returns."""
         return (yield from self._finish(self._steps.send, action))
 
-    def fail(self, error: Exception) -> Generator[Effect, Any, Any]:
+    def fail(self, error: Exception) -> Effects:
         """Give the middleware what was raised; it raises, or returns an action."""
         return (yield from self._finish(self._steps.throw, error))
 
@@ -90,15 +90,13 @@ class Visiting:
         """End the middleware of a visit that is not finished."""
         self._steps.close()
 
-    def _finish(self, step: Callable[[Any], Any], value: Any) -> Generator[Effect, Any, Any]:
+    def _finish(self, step: Callable[[Any], Any], value: Any) -> Effects:
         is_over, action = yield from self._advance(step, value)
         if is_over:
             return action
         raise RunError("a middleware goes on with a visit once; exec can be gone on with again")
 
-    def _advance(
-        self, step: Callable[[Any], Any], value: Any
-    ) -> Generator[Effect, Any, tuple[bool, Any]]:
+    def _advance(self, step: Callable[[Any], Any], value: Any) -> Effects[tuple[bool, Any]]:
         while True:
             try:
                 effect = step(value)
@@ -113,5 +111,5 @@ class Visiting:
                 step, value = self._steps.throw, exc
 
 
-def _inner() -> Generator[Effect, Any, Any]:
+def _inner() -> Effects:
     return (yield _GO_ON)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pocoflow.address import Address
-from pocoflow.engine.effects import Effect
+from pocoflow.engine.effects import Steps
 from pocoflow.engine.line import Line
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph.graph import GraphNode
@@ -59,8 +58,8 @@ def is_waiting(result: object) -> bool:
 
 
 def ask(
-    run: Line, place: GraphNode, prepared: Any, result: Any, item: Identity | None = None
-) -> Generator[Effect, Any, None]:
+    run: Line, place: GraphNode, prepared: object, result: Any, item: Identity | None = None
+) -> Steps:
     """Put a question on record; one that was asked before waits on.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import suppress
 from contextvars import copy_context
 from types import CoroutineType
@@ -10,7 +9,7 @@ from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
-from pocoflow.engine.effects import Await, Call, Effect, Sleep, Visit
+from pocoflow.engine.effects import Await, Call, Effects, Sleep, Visit
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
@@ -23,7 +22,7 @@ from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.values.copies import copied
 
 
-def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+def attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""
     repeats = _repeats(place)
     if repeats and not place.is_batch:
@@ -42,7 +41,7 @@ def attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[
     return result
 
 
-def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+def _attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec``, which may need an executor, a thread, a timeout or the event loop.
 
     It works on a copy where something may follow that has to begin with the same: another attempt,
@@ -56,7 +55,7 @@ def _attempt(run: Line, place: GraphNode, given: Any, inline: bool) -> Generator
     return tried_here(place, given, inline)
 
 
-def tried_here(place: GraphNode, given: Any, inline: bool) -> Generator[Effect, Any, Any]:
+def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec`` in this process."""
     node = place.node
     if _repeats(place):
@@ -79,7 +78,7 @@ def _repeats(place: GraphNode) -> bool:
     return place.has_exec and not alone
 
 
-def _limited(place: GraphNode, given: Any, timeout: float) -> Generator[Effect, Any, Any]:
+def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
     """An attempt that is given up at its timeout, while it may go on.
 
     It has a context of its own, so that nothing of it reaches the run after that: what it sets is
@@ -134,7 +133,7 @@ class Phases:
         self._node, self._store, self._context = place.node, run.store, run.context
         self._stays = run.ledger.keeps and place.has_exec and place.node.journal
         self._may_follow = [True]
-        self.prepared: Any = None
+        self.prepared: object = None
         self.outcome: list[Any] = []
         self.action: list[Any] = []
 
@@ -170,7 +169,7 @@ class Phases:
 _NOT_GONE_ON_WITH = (CoroutineType, Question, Raised)
 
 
-def visited(run: Line, place: GraphNode) -> Generator[Effect, Any, Phases]:
+def visited(run: Line, place: GraphNode) -> Effects[Phases]:
     """The phases of a synchronous node, called one after the other off the event loop."""
     phases = Phases(run, place)
     yield Visit(phases, phases.give_up)
@@ -180,8 +179,8 @@ def visited(run: Line, place: GraphNode) -> Generator[Effect, Any, Phases]:
 
 
 def try_again(
-    run: Line, place: GraphNode, context: RunContext, given: Any, error: Exception, inline: bool
-) -> Generator[Effect, Any, Any]:
+    run: Line, place: GraphNode, context: RunContext, given: object, error: Exception, inline: bool
+) -> Effects:
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
     node = place.node
     calls = run.calls_of(context)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Generator
 from concurrent.futures import Executor
 from contextvars import ContextVar, copy_context
 from typing import Any
 
 from pocoflow import values as codec
-from pocoflow.engine.effects import Away, Effect
+from pocoflow.engine.effects import Away, Effects, Steps
 from pocoflow.engine.envelopes import NO_DOOR, Letter, Limits, Reply, code_here, here
 from pocoflow.engine.executors import is_here, sendable
 from pocoflow.engine.line import Line
@@ -24,8 +23,8 @@ from pocoflow.nodes.spending import NO_AMOUNTS
 
 
 def call_away(
-    run: Line, place: GraphNode, given: Any, gives: GivesExecutor, inline: bool
-) -> Generator[Effect, Any, Any]:
+    run: Line, place: GraphNode, given: object, gives: GivesExecutor, inline: bool
+) -> Effects:
     """One attempt of ``exec`` by an executor: its result, or what it raised.
 
     What the node has emitted, logged, called and spent is taken over whatever came of it.
@@ -37,10 +36,10 @@ def call_away(
         letter = _letter(run, place, context, told, gives)
         trip = executors.trip(gives, letter, given, _given(run, context))
 
-        def is_quick(came: Any) -> bool:
+        def is_quick(came: Reply | BaseException) -> bool:
             return trip.is_quick(came) and (told is None or told.end(waits=False))
 
-        def finish(came: Any) -> tuple[Reply, Any, BaseException | None]:
+        def finish(came: Reply | BaseException) -> tuple[Reply, Any, BaseException | None]:
             if told is not None:
                 told.end()
             return trip.finish(came)
@@ -137,7 +136,7 @@ def _take_over(
     reply: Reply,
     error: BaseException | None,
     inline: bool,
-) -> Generator[Effect, Any, None]:
+) -> Steps:
     _log(reply)
     for text in reply.emitted:
         context.emit(codec.loads(text))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.digests import digest_of
-from pocoflow.engine.effects import Effect, Job
+from pocoflow.engine.effects import Effects, Job, Steps
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -34,7 +34,7 @@ class _Item:
 class _Batch:
     """One batch node in one step."""
 
-    def __init__(self, run: Line, place: GraphNode, prepared: Any) -> None:
+    def __init__(self, run: Line, place: GraphNode, prepared: object) -> None:
         self.run = run
         self.place = place
         self.prepared = prepared
@@ -92,7 +92,7 @@ class _Batch:
                 raise
             self.results[item.index] = exc
 
-    def _ask(self, item: _Item, question: Any) -> Generator[Effect, Any, None]:
+    def _ask(self, item: _Item, question: Any) -> Steps:
         yield from ask(self.run, self.place, self.prepared, question, item.identity)
         self.is_waiting = True
 
@@ -123,15 +123,13 @@ class _Batch:
         finally:
             current.set(around)  # no token: a call that was given up may have kept its context
 
-    def _keep(self, item: _Item, result: Any) -> Generator[Effect, Any, None]:
+    def _keep(self, item: _Item, result: Any) -> Steps:
         """Put a finished item on record, before the next one begins."""
         if self.journals:
             facts = (self.run.step, self.place.name, result, item.identity)
             yield from self.run.commit(self.inline, self.run.ledger.journal_item, *facts)
 
-    def _failed(
-        self, context: RunContext, item: Any, error: Exception
-    ) -> Generator[Effect, Any, Any]:
+    def _failed(self, context: RunContext, item: object, error: Exception) -> Effects:
         run = self.run
         try:
             return (yield from try_again(run, self.place, context, item, error, self.inline))
@@ -146,12 +144,12 @@ class _Batch:
             return mine
 
 
-def _parameter(node: Node[Any, Any, Any]) -> str | None:
+def _parameter(node: Node) -> str | None:
     """The parameter of a function that takes an item, if it is one."""
     return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
-def map_items(run: Line, place: GraphNode, items: Any) -> Generator[Effect, Any, list[Any]]:
+def map_items(run: Line, place: GraphNode, items: Any) -> Effects[list[Any]]:
     """The results of ``exec`` for all items, in their order.
 
     Raises:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.digests import digest_of
-from pocoflow.engine.effects import Effect, Inside, Job, Steps
+from pocoflow.engine.effects import Effects, Inside, Job, Steps
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -28,8 +28,8 @@ Loop: TypeAlias = Callable[[Line], Steps]
 
 
 def run_branches(
-    run: Line, place: GraphNode, given: Any, loop: Loop
-) -> Generator[Effect, Any, list[BranchEnd]]:
+    run: Line, place: GraphNode, given: object, loop: Loop
+) -> Effects[list[BranchEnd]]:
     """Run the branches of a parallel node to their ends; returns these, in order.
 
     Raises:
@@ -74,7 +74,7 @@ class _Fork:
         self.ends: list[Any] = []
         self.is_waiting = False
 
-    def begin(self, given: Any) -> Generator[Effect, Any, None]:
+    def begin(self, given: object) -> Steps:
         """Number the branches; put on record which item each of them is for, if they have items."""
         run, ledger = self.run, self.run.ledger
         known = {number: one.mark for number, one in self.unfinished.items.items()}

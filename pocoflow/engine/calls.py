@@ -134,7 +134,7 @@ class ExecCalls:
     def make(
         self,
         context: RunContext,
-        function: Callable[..., Any],
+        function: Callable[..., object],
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         settings: Calling | None,
@@ -211,7 +211,7 @@ class ExecCalls:
             self.refused = refused
             raise refused
 
-    def _give(self, key: Hashable, function: Callable[..., Any], name: str) -> Any:
+    def _give(self, key: Hashable, function: Callable[..., object], name: str) -> Any:
         """What a call has returned before."""
         is_awaited = key in self._awaited
         if key in self._values:
@@ -253,7 +253,10 @@ class ExecCalls:
         return opened(outcome)
 
     async def _await(
-        self, call: _Call, waiting: Awaitable[Any] | None = None, bill: list[Amounts] | None = None
+        self,
+        call: _Call,
+        waiting: Awaitable[object] | None = None,
+        bill: list[Amounts] | None = None,
     ) -> Any:
         context, began = call.context, perf_counter()
         bill = [] if bill is None else bill
@@ -282,7 +285,7 @@ class ExecCalls:
             self._awaited.add(call.key)
         return self._returned(call.key, result)
 
-    async def _tried_async(self, call: _Call, waiting: Awaitable[Any] | None) -> Any:
+    async def _tried_async(self, call: _Call, waiting: Awaitable[object] | None) -> Any:
         timeout = None if call.settings is None else call.settings.timeout
         if call.settings is None:
             if waiting is not None:

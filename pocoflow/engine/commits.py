@@ -67,7 +67,7 @@ class _Waiting:
     def __init__(self, effect: Commit, future: asyncio.Future[None] | None) -> None:
         self.effect = effect
         self.future = future
-        self.outcome: Any = None
+        self.outcome: object = None
         self.is_done = False
         self.done: threading.Event | None = None
         self.given_up = future is None

@@ -74,7 +74,7 @@ class Companion:
                 self._used.close()
 
 
-_Begin: TypeAlias = Callable[[], Awaitable[Any]]
+_Begin: TypeAlias = Callable[[], Awaitable[object]]
 
 
 class LineTask:
@@ -171,7 +171,7 @@ class CompanionLoop:
             with suppress(KeyboardInterrupt, SystemExit):
                 self._loop.run_forever()
 
-    def submit(self, coroutine: Any) -> Future[Any]:
+    def submit(self, coroutine: Any) -> Future[object]:
         """Start a coroutine on the loop, in a copy of this thread's context."""
         import asyncio
 
@@ -182,7 +182,7 @@ class CompanionLoop:
         """Whether this thread is the loop's."""
         return threading.current_thread() is self._thread
 
-    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function on the loop, from any thread."""
         self._loop.call_soon_threadsafe(function, *arguments)
 

@@ -290,7 +290,7 @@ class _ThreadDriver(_Driver):
     def _await(self, effect: Await) -> Any:
         line, context = self.line, self.context
 
-        def begin() -> Awaitable[Any]:
+        def begin() -> Awaitable[object]:
             waits = within(line, effect.awaitable)
             return waits if effect.timeout is None else bounded(waits, effect.timeout, context)
 
@@ -302,7 +302,7 @@ class _ThreadDriver(_Driver):
 
     def _in_task(
         self,
-        begin: Callable[[], Awaitable[Any]],
+        begin: Callable[[], Awaitable[object]],
         close: Callable[[], None],
         leave: Callable[[], None] | None = None,
     ) -> Any:
@@ -408,7 +408,7 @@ class _LoopDriver(_Driver):
         """Do something beside the loop, in a thread for which no other job has to wait."""
         return in_thread_beside(work)
 
-    def _waiting(self, effect: Driven) -> Awaitable[Any]:
+    def _waiting(self, effect: Driven) -> Awaitable[object]:
         import asyncio
 
         if isinstance(effect, Await):

@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from typing_extensions import TypeVar
+
 from pocoflow.engine.outcomes import NOT_BEGUN
 from pocoflow.nodes.context import Cancellation
 
@@ -34,7 +36,7 @@ class Call(NamedTuple):
     One that is given up after ``timeout`` seconds goes on in a ``context`` of its own.
     """
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     arguments: tuple[Any, ...]
     timeout: float | None = None
     context: Context | None = None
@@ -83,7 +85,7 @@ class Commit(NamedTuple):
     """
 
     storage: Storage
-    function: Callable[..., Any]
+    function: Callable[..., object]
     arguments: tuple[Any, ...] = ()
     shared: bool = True
     is_last: bool = False
@@ -132,11 +134,16 @@ Driven: TypeAlias = Await | Away | Sleep | Call | Commit | Finish | Gather | OnL
 """What a driver carries out."""
 
 Effect: TypeAlias = Driven | Inside
-Steps: TypeAlias = Generator[Effect, Any, None]
-Job: TypeAlias = Generator[Effect, Any, None]
+ResultT = TypeVar("ResultT", default=Any)
+
+Effects: TypeAlias = Generator[Effect, Any, ResultT]
+"""Yields effects, is sent what came of each, and gives a result."""
+
+Steps: TypeAlias = Effects[None]
+Job: TypeAlias = Steps
 
 
-def awaiting(coroutine: Coroutine[Any, Any, Any], on_loop: bool) -> Generator[Effect, Any, Any]:
+def awaiting(coroutine: Coroutine[Any, Any, Any], on_loop: bool) -> Effects:
     """The result of a coroutine. On an event loop, the driver hears only of one that waits."""
     if not on_loop:
         return (yield Await(coroutine))

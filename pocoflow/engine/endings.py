@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
 from pocoflow.address import Address
-from pocoflow.engine.effects import Commit, Effect, Steps
+from pocoflow.engine.effects import Commit, Effects, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.waits import is_cancelled_error, is_task_cancelled, withdrawn
@@ -35,7 +34,7 @@ def may_go_on(run: Line, place: GraphNode, step: int) -> None:
         raise refused
 
 
-def pause(run: Line) -> Generator[Effect, Any, RunPaused]:
+def pause(run: Line) -> Effects[RunPaused]:
     """Record that the run waits for answers; what its caller is told."""
     context = run.context
     if not context.cancellation.is_late:

@@ -157,7 +157,7 @@ _codes: dict[object, str] = {}
 """What is known of the definitions of nodes."""
 
 
-def code_here(node: Node[Any, Any, Any]) -> str:
+def code_here(node: Node) -> str:
     """What tells the code of a node from other code, in one version of Python."""
     definition = getattr(node, "__wrapped__", type(node))
     if definition not in _codes:

@@ -23,14 +23,14 @@ from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.references import Reference, refer, refer_to_variable, state_of
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.resources import Resource, declared
+from pocoflow.nodes.resources import Resource, Resources, declared
 from pocoflow.nodes.settings import GivesExecutor, Where, where_to
 from pocoflow.values.exceptions import Thrown
 from pocoflow.values.failures import add_note
 
 _log = OwnLogger("flow")
 
-Serve = Callable[[Letter, str, Mapping[Any, object]], Reply]
+Serve = Callable[[Letter, str, Resources], Reply]
 """The function that executors are given; the resources are empty but in this process."""
 
 
@@ -83,7 +83,7 @@ class Executors:
                         found.setdefault(key, label(place.name, path))
         return found
 
-    def refuse_given(self, graph: Graph, given: Mapping[Any, object]) -> None:
+    def refuse_given(self, graph: Graph, given: Resources) -> None:
         """Refuse a run that was given a resource which an executor cannot be given.
 
         Raises:
@@ -127,9 +127,7 @@ class Executors:
                 "process, and calls that; deploy both together"
             )
 
-    def trip(
-        self, gives: GivesExecutor, letter: Letter, given: Any, objects: Mapping[Any, object]
-    ) -> Trip:
+    def trip(self, gives: GivesExecutor, letter: Letter, given: object, objects: Resources) -> Trip:
         """A call of ``exec`` that is to be made, with the resources that the run was given."""
         return Trip(self._serve, gives, letter, given, objects)
 
@@ -168,8 +166,8 @@ class Trip:
         serve: Serve,
         gives: GivesExecutor,
         letter: Letter,
-        given: Any,
-        objects: Mapping[Any, object],
+        given: object,
+        objects: Resources,
     ) -> None:
         self._serve, self._gives = serve, gives
         self._letter, self._given, self._objects = letter, given, objects

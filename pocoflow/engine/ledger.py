@@ -77,7 +77,7 @@ class Ledger(Protocol):
     def begin_items(self, step: int, marks: Mapping[int, str], /) -> None:
         """Record what the items of parallel branches are, before these begin."""
 
-    def take_input(self, prepared: Any, /) -> None:
+    def take_input(self, prepared: object, /) -> None:
         """Remember what ``prep`` gave, as it is now, for the first row of the step."""
 
     def journal(self, step: int, node: str, result: Any, /) -> None:
@@ -121,7 +121,7 @@ class Ledger(Protocol):
         place: Address,
         question: NewQuestion,
         item: Identity | None,
-        prepared: Any,
+        prepared: object,
         /,
     ) -> int:
         """Record a question, and what ``prep`` had given; the question's number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from time import perf_counter
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.address import Address
 from pocoflow.engine.calls import ExecCalls
-from pocoflow.engine.effects import Call, Commit, Effect, Gather, Job
+from pocoflow.engine.effects import Call, Commit, Effects, Gather, Job, Steps
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
@@ -23,7 +23,7 @@ from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
-from pocoflow.nodes.resources import Resource
+from pocoflow.nodes.resources import Resource, Resources
 from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pocoflow.engine.executors import Executors
     from pocoflow.graph.graph import Graph
 
-Listener: TypeAlias = Callable[[Any, Store[Any]], object]
+Listener: TypeAlias = Callable[[Any, Store], object]
 """Called as ``listener(event, store)``."""
 
 _log = OwnLogger("flow")
@@ -71,9 +71,9 @@ class Plan:
         self,
         start: GraphNode,
         run: tuple[str, str],
-        store: Store[Any],
+        store: Store,
         listeners: Mapping[str, Sequence[Listener]],
-        resources: Mapping[Any, object],
+        resources: Resources,
     ) -> Line:
         """A new run that begins, or goes on, at a node; ``run`` is its id and its token."""
         graph = self.graph
@@ -131,7 +131,7 @@ class Line:
     """
 
     context: RunContext
-    store: Store[Any]
+    store: Store
     start: GraphNode
     plan: Plan
     strict: bool
@@ -268,16 +268,14 @@ class Line:
             line = line.parent
         return line
 
-    def commit(
-        self, inline: bool, function: Callable[..., Any], *arguments: Any
-    ) -> Generator[Effect, Any, Any]:
+    def commit(self, inline: bool, function: Callable[..., object], *arguments: object) -> Effects:
         """Call something that writes, here or, off an event loop, through the driver."""
         storage = None if inline else self.ledger.storage
         if storage is None:
             return function(*arguments)
         return (yield Commit(storage, function, arguments))
 
-    def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
+    def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
         """Call something that takes a moment, here or, off an event loop, through the driver."""
         if not self.on_loop:
             return function(*arguments)
@@ -288,9 +286,7 @@ class Line:
         _log.warning("%s", text)
         self.ledger.remark(text)
 
-    def gather(
-        self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Cancellation
-    ) -> Generator[Effect, Any, None]:
+    def gather(self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Cancellation) -> Steps:
         """Carry out jobs, at most so many at once; ``stop`` is asked for if the run is."""
         self.context.cancellation.add_callback(stop.request)
         try:
@@ -317,7 +313,7 @@ class Line:
             self.ledger.emit(context, value)
         self.tell("emit", context.node, context.step, value, context.item, context.path)
 
-    def tell(self, kind: str, *facts: Any) -> None:
+    def tell(self, kind: str, *facts: object) -> None:
         """Build an event if somebody listens to its kind, and tell them.
 
         An ``Exception`` of a listener is logged with its traceback and changes nothing.

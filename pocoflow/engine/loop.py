@@ -8,7 +8,6 @@ yields nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from time import perf_counter
 from types import CoroutineType
 from typing import Any
@@ -18,14 +17,7 @@ from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again, visited
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.effects import (
-    Call,
-    Effect,
-    Inside,
-    OnLoop,
-    Steps,
-    awaiting,
-)
+from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import opened, own
@@ -270,7 +262,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
 
 def _after(
     run: Line, place: GraphNode, visiting: Visiting | None, exc: BaseException
-) -> Generator[Effect, Any, tuple[Exception | None, str, GraphNode | None] | None]:
+) -> Effects[tuple[Exception | None, str, GraphNode | None] | None]:
     """What comes after what a phase has raised: the failure, the action, and the next node.
 
     There is no failure if middleware makes an action of it; ``None`` if nothing catches it.
@@ -296,7 +288,7 @@ def _after(
     raise failure  # as the middleware has raised it
 
 
-def _spread(run: Line, place: GraphNode, prepared: Any) -> Generator[Effect, Any, Any]:
+def _spread(run: Line, place: GraphNode, prepared: object) -> Effects:
     """The ``exec`` of a node that is several at once: of items, or of parallel branches."""
     if place.branches:
         return (yield from run_branches(run, place, prepared, _loop))

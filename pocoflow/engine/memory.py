@@ -38,7 +38,7 @@ class NullLedger:
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Keep nothing."""
 
-    def take_input(self, prepared: Any) -> None:
+    def take_input(self, prepared: object) -> None:
         """Keep nothing."""
 
     def journal(self, step: int, node: str, result: Any) -> None:

@@ -69,7 +69,7 @@ class Raised:
         self.error = error
 
 
-def tried(function: Callable[..., Any], *arguments: Any) -> Any:
+def tried(function: Callable[..., object], *arguments: object) -> Any:
     """The result of a call, or what it raised."""
     try:
         return function(*arguments)
@@ -77,7 +77,7 @@ def tried(function: Callable[..., Any], *arguments: Any) -> Any:
         return Raised(exc)
 
 
-async def awaited(awaitable: Awaitable[Any]) -> Any:
+async def awaited(awaitable: Awaitable[object]) -> Any:
     """The result of an await, or what it raised."""
     try:
         return await awaitable
@@ -85,7 +85,7 @@ async def awaited(awaitable: Awaitable[Any]) -> Any:
         return Raised(exc)
 
 
-def opened(outcome: Any) -> Any:
+def opened(outcome: object) -> Any:
     """Return what was returned, or raise what was raised."""
     if isinstance(outcome, Raised):
         error = outcome.error
@@ -102,7 +102,7 @@ def within(
     context: Context, awaited: Coroutine[Any, Any, Any], waits_for: Any = NOT_BEGUN
 ) -> Generator[Any, Any, Any]:
     """Await a coroutine as part of the calling task, with the variables of another context."""
-    given: Any = None
+    given: object = None
     raised: BaseException | None = None
     has_begun = waits_for is not NOT_BEGUN
     while True:

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from pocoflow import values as codec
 from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
-from pocoflow.engine.effects import Effect, Steps
+from pocoflow.engine.effects import Effects, Steps
 from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
 from pocoflow.engine.memory import NULL, NullLedger
 from pocoflow.engine.scopes import within
@@ -32,13 +32,13 @@ from pocoflow.graph.references import Reference
 from pocoflow.graph.unfinished import ALONE, Begun, Called, Unfinished
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.resources import NO_RESOURCES, declared
+from pocoflow.nodes.resources import NO_RESOURCES, Resources, declared
 from pocoflow.nodes.spending import Account, Amounts, Budget, Spent
 from pocoflow.values.exceptions import Thrown
 from pocoflow.values.failures import add_note
 
 
-def serve(letter: Letter, given: str, objects: Mapping[Any, object] = NO_RESOURCES) -> Reply:
+def serve(letter: Letter, given: str, objects: Resources = NO_RESOURCES) -> Reply:
     """Call ``exec`` of a node in this process.
 
     Args:
@@ -65,7 +65,7 @@ _places: dict[int, GraphNode] = {}
 """What is known of nodes that were called, as long as these are not too many."""
 
 
-def _place(name: str, node: Node[Any, Any, Any]) -> GraphNode:
+def _place(name: str, node: Node) -> GraphNode:
     known = _places.get(id(node))
     if known is None or known.node is not node or known.name != name:
         if len(_places) >= _MOST:
@@ -74,7 +74,7 @@ def _place(name: str, node: Node[Any, Any, Any]) -> GraphNode:
     return known
 
 
-def _differs(code: str, node: Node[Any, Any, Any]) -> bool:
+def _differs(code: str, node: Node) -> bool:
     """Whether a node has other code here, as far as one version of Python can tell."""
     mine = code_here(node)
     return mine != code and mine.rpartition(" ")[0] == code.rpartition(" ")[0]
@@ -129,7 +129,7 @@ class _Work:
 
     letter: Letter
     place: GraphNode
-    objects: Mapping[Any, object]
+    objects: Resources
     emitted: list[str] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
     records: list[logging.LogRecord] = field(default_factory=list)
@@ -147,7 +147,7 @@ class _Work:
         rows = [Spent(*one, amounts) for one, amounts in zip(around, letter.spent, strict=False)]
         self.account = Account(rows)
 
-    def do(self, given: Any) -> Reply:
+    def do(self, given: object) -> Reply:
         """Call ``exec``; all that came of it."""
         letter, results, set_here = self.letter, list[Any](), list[tuple[int, str]]()
         variables = [_variable(one) for one, _ in letter.variables]
@@ -224,7 +224,7 @@ class _Work:
             context.emitter = self._emit
         return context
 
-    def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
+    def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
         """Call something that takes a moment, here: no event loop drives this."""
         yield from ()
         return function(*arguments)
@@ -342,7 +342,7 @@ def _prepare() -> None:
     """
     make = logging.getLogRecordFactory()
 
-    def made(*facts: Any, **more: Any) -> logging.LogRecord:
+    def made(*facts: object, **more: Any) -> logging.LogRecord:
         record = make(*facts, **more)
         if (work := _at_work.get()) is not None:
             work.records.append(record)

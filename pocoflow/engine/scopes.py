@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import at_exit
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.effects import Await, Effect, Finish, Inside, Steps
+from pocoflow.engine.effects import Await, Effects, Finish, Inside, Steps
 from pocoflow.engine.outcomes import Raised, opened, own
 from pocoflow.errors import ResourceError
 from pocoflow.logging import OwnLogger
@@ -71,7 +71,7 @@ class Opens(Protocol):
     def ledger(self) -> Remarks:
         """Where what people should know is put on record."""
 
-    def compute(self, function: Callable[..., Any], *arguments: Any) -> Generator[Effect, Any, Any]:
+    def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
         """Call something that takes a moment, here or, off an event loop, through the driver."""
 
 

@@ -26,7 +26,7 @@ class Work:
     __slots__ = ("_waits", "arguments", "context", "function", "has_begun", "is_over")
 
     def __init__(
-        self, context: Context, function: Callable[..., Any], arguments: tuple[Any, ...]
+        self, context: Context, function: Callable[..., object], arguments: tuple[Any, ...]
     ) -> None:
         self.context = context
         self.function = function
@@ -84,12 +84,12 @@ class Beside:
         self._outcome: Any = None
         self._is_done = self.is_given_up = False
 
-    def give(self, outcome: Any) -> None:
+    def give(self, outcome: object) -> None:
         """Give the outcome, from any thread."""
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._take, outcome)
 
-    def _take(self, outcome: Any) -> None:
+    def _take(self, outcome: object) -> None:
         self._outcome, self._is_done = outcome, True
         if not self._future.done():
             self._future.set_result(None)

@@ -53,7 +53,7 @@ class Pending:
         self._outcome: Any = None
         self.is_done = self.is_given_up = False
 
-    def give(self, outcome: Any) -> None:
+    def give(self, outcome: object) -> None:
         """Give the outcome, from any thread."""
         self._outcome, self.is_done = outcome, True
         self._queue.put(None)
@@ -98,11 +98,11 @@ class Pending:
         return self._outcome
 
 
-def wait(future: Future[Any], context: RunContext, until: Cancellation | None = None) -> Any:
+def wait(future: Future[object], context: RunContext, until: Cancellation | None = None) -> Any:
     """The outcome of a future, as :meth:`Pending.wait` gives it."""
     pending = Pending()
 
-    def take(done: Future[Any]) -> None:
+    def take(done: Future[object]) -> None:
         if done.cancelled():
             pending.withdraw()
         else:
@@ -130,7 +130,7 @@ def is_task_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-async def bounded(awaitable: Awaitable[Any], timeout: float | None, context: RunContext) -> Any:
+async def bounded(awaitable: Awaitable[object], timeout: float | None, context: RunContext) -> Any:
     """Await with a timeout whose error names the node."""
     import asyncio
 
