@@ -11,7 +11,7 @@ context, and awaits in one task.
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
@@ -38,6 +38,7 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
+from pocoflow.engine.gathering import gather_tasks, gather_threads
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, tried, within
 from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread, in_thread_beside
 from pocoflow.engine.waits import (
@@ -74,7 +75,7 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
             timer = threading.Timer(cancellation.deadline, cancellation.expire)
             timer.daemon = True
             timer.start()
-        _drive_here(steps, companion, line)
+        _drive_here(companion, line, steps)
     finally:
         if timer is not None:
             timer.cancel()
@@ -102,7 +103,7 @@ def _line_of(context: RunContext) -> Context:
     return line
 
 
-def _drive_here(steps: Steps, companion: Companion, line: Context) -> None:
+def _drive_here(companion: Companion, line: Context, steps: Steps) -> None:
     raised: BaseException | None = None
     driver: _ThreadDriver | None = None
     try:
@@ -251,7 +252,7 @@ class _ThreadDriver(_Driver):
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return self._gather_on(self._companion.loop(), effect)
-            return _gather_threads(effect, self._companion, self.line)
+            return gather_threads(effect, self.line, partial(_drive_here, self._companion))
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
         if isinstance(effect, Finish):
@@ -332,7 +333,7 @@ class _ThreadDriver(_Driver):
 
         async def gather() -> None:
             begun.append(asyncio.current_task())
-            await _gather_tasks(effect, line)
+            await gather_tasks(effect, line, _drive_task)
 
         async def ended() -> None:
             for task in begun:
@@ -417,7 +418,7 @@ class _LoopDriver(_Driver):
             return asyncio.sleep(effect.seconds)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return _gather_tasks(effect, self.line)
+                return gather_tasks(effect, self.line, _drive_task)
             return self._gather_beside(effect)
         if isinstance(effect, Away):
             return _away_async(effect)
@@ -571,96 +572,13 @@ async def _away_async(effect: Away) -> Any:
     return opened(await in_thread_beside(partial(tried, effect.finish, came)).came())
 
 
-# -- several at once --------------------------------------------------------------------------
-
-
-async def _gather_tasks(effect: Gather, line: Context) -> None:
-    """Drive jobs as tasks; each task takes the next job when it has ended one."""
-    import asyncio
-
-    async def work(job: Job | None) -> None:
-        try:
-            while job is not None:
-                await _drive_on_loop(_LoopDriver(line.copy(), job))
-                job = line.run(next, effect.jobs, None)
-        except (KeyboardInterrupt, SystemExit) as exc:
-            raise Carried(exc) from None  # asyncio would raise it out of the loop, and never here
-
-    tasks: list[asyncio.Future[None]] = []
-    try:
-        while len(tasks) < effect.limit and (job := line.run(next, effect.jobs, None)) is not None:
-            tasks.append(asyncio.ensure_future(work(job)))
-        if tasks:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
-    except Carried as exc:
-        raise exc.error from None
-    finally:
-        effect.stop()
-        await _end_all(tasks)
-
-
-async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Cancel tasks and wait until they have ended; if this is cancelled meanwhile, once more."""
-    import asyncio
-
-    again: asyncio.CancelledError | None = None
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        try:
-            await asyncio.wait(running)
-        except asyncio.CancelledError as exc:
-            again = exc
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # it was raised, or is a consequence of what was
-    if again is not None:
-        raise again
+def _drive_task(line: Context, job: Job) -> Awaitable[None]:
+    return _drive_on_loop(_LoopDriver(line, job))
 
 
 def _gather_apart(effect: Gather, line: Context) -> None:
     companion = Companion(line[current].group)
     try:
-        _gather_threads(effect, companion, line)
+        gather_threads(effect, line, partial(_drive_here, companion))
     finally:
         companion.close()
-
-
-def _gather_threads(effect: Gather, companion: Companion, line: Context) -> None:
-    """Drive jobs in threads; each thread takes the next job when it has ended one.
-
-    Waits for those that run when one fails: their results are finished work.
-    """
-    guard = threading.Lock()
-    failures: list[BaseException] = []
-
-    def take() -> Job | None:
-        with guard:
-            return None if failures else line.run(next, effect.jobs, None)
-
-    def work(job: Job | None) -> None:
-        try:
-            while job is not None:
-                _drive_here(job, companion, line.copy())
-                job = take()
-        except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
-            failures.append(exc)
-            effect.stop()
-
-    begun: list[Pending] = []
-    try:
-        try:
-            while len(begun) < effect.limit and (job := take()) is not None:
-                begun.append(in_thread(partial(work, job)))
-        except Exception as exc:  # noqa: BLE001 - raised below, when nothing runs any more
-            failures.append(exc)
-            effect.stop()
-        for pending in begun:
-            pending.came()
-    except BaseException:
-        effect.stop()
-        raise
-    if failures:
-        raise failures[0]
