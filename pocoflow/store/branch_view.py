@@ -47,10 +47,12 @@ class _Copies(MutableMapping[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values: dict[str, Any] = dict(
-            values._values if isinstance(values, _Copies) else values
-        )
+        self._values = values.latest() if isinstance(values, _Copies) else dict(values)
         self._own: set[str] = set()
+
+    def latest(self) -> dict[str, Any]:
+        """The values, those that nobody has asked for as they are in the other store."""
+        return dict(self._values)
 
     def complete(self) -> None:
         """Copy what nobody has asked for."""
@@ -116,6 +118,7 @@ class BranchStore(Store[Any]):
     """
 
     _data: _Copies
+    _refuses = True
     increments: list[tuple[str, Any]]
     migrated: set[str]
 
@@ -128,10 +131,7 @@ class BranchStore(Store[Any]):
         merged: bool = True,
         origin: str | None = None,
     ) -> None:
-        self._setup(_Copies(parent._data), parent.name, {}, None)
-        self._unsaved.update(parent.unsaved)
-        self._schema = parent._schema
-        self._set_plain()
+        self._view(parent, _Copies)
         reducers = self._schema.reducers if self._schema is not None and merged else ()
         self._reducers = frozenset(reducers) - hidden
         self._fork = fork

@@ -90,12 +90,12 @@ class Reference:
 class FieldRef(Reference):
     """A reference to a field: a default of a parameter, or what a function node writes."""
 
-    # Its own names start with an underscore, as no field does: A.address.name must not work.
-    __slots__ = ("_field",)
-    _field: StoreField
+    # Its own names start with underscores, as no field does: A.address.name must not work.
+    __slots__ = ("__field__",)
+    __field__: StoreField
 
     def __init__(self, field: StoreField) -> None:
-        object.__setattr__(self, "_field", field)
+        object.__setattr__(self, "__field__", field)
 
     __hash__ = object.__hash__
 
@@ -109,15 +109,15 @@ class FieldRef(Reference):
         self._misused("cannot be written to: it stands for a value that only a run has")
 
     def __repr__(self) -> str:
-        return f"<field {self._field}>"
+        return f"<field {self.__field__}>"
 
     def __reduce__(self) -> tuple[type[FieldRef], tuple[StoreField]]:
-        return type(self), (self._field,)
+        return type(self), (self.__field__,)
 
 
 def field_of(reference: FieldRef) -> StoreField:
     """The field that a reference names."""
-    return reference._field
+    return reference.__field__
 
 
 class _Fields:

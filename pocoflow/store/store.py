@@ -92,6 +92,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     _observers: tuple[Observer, ...] = ()
     _schema: Schema | None = None
     _tracked: bool = False
+    _refuses: bool = False  # whether a write is refused for other reasons than its schema has
 
     @overload
     def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
@@ -186,6 +187,17 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             self._accepted = {}
         self._set_plain()
 
+    def _view(
+        self,
+        other: Store[Any],
+        values_of: Callable[[Mapping[str, Any]], MutableMapping[str, Any]],
+    ) -> None:
+        """Begin as a view of another store, which has accepted the values."""
+        self._setup(values_of(other._data), other.name, {}, None)
+        self._unsaved.update(other.unsaved)
+        self._schema = other._schema
+        self._set_plain()
+
     def _set_plain(self) -> None:
         """Note whether a write has nothing to look at, and nobody to tell."""
         schema = self._schema
@@ -193,8 +205,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         plain = None if watched or self._tracked or schema is not None else self._data
         if plain is not self._plain:
             self._plain = plain
-        is_own = type(self)._write is not Store._write
-        assign = None if watched or schema is None or is_own else schema.assign
+        assign = None if watched or schema is None or self._refuses else schema.assign
         if assign is not self._assign:
             self._assign = assign
 
