@@ -76,7 +76,7 @@ def _join_enum(cls: Any, value: object) -> Any:
     raise DecodeError(f"{cls.__qualname__} has no member {value!r}")
 
 
-def _state(value: object) -> dict[str, Any]:
+def state_of(value: object) -> dict[str, Any]:
     """The attributes of an instance, those in slots included."""
     state: Any = object.__getstate__(value)
     own, slots = state if type(state) is tuple else (state, None)
@@ -90,7 +90,7 @@ def _getter_of_state(kind: type) -> Callable[[Any], dict[str, Any]]:
         for cls in kind.__mro__
         for attribute in vars(cls).values()
     )
-    return _state if slots else attrgetter("__dict__")
+    return state_of if slots else attrgetter("__dict__")
 
 
 def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -> None:
@@ -110,7 +110,7 @@ def _prepare_namedtuple(kind: Any) -> Callable[[Any], Parts]:
     def split(value: Any) -> Parts:
         if len(value) != len(fields):
             raise Refusal(value, "it does not have one element for each field")
-        _refuse_others(value, _state(value), ())
+        _refuse_others(value, state_of(value), ())
         return {"value": dict(zip(fields, tuple(value), strict=True))}
 
     return split
@@ -203,7 +203,7 @@ def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
     def split(value: Any) -> Parts:
         if base is not None:
             _refuse_base(value, base)
-        state = _state(value)
+        state = state_of(value)
         if state.keys() != known:
             if not state.keys() >= _MODEL_SLOTS:
                 raise Refusal(value, "it has not been initialised")
@@ -326,7 +326,7 @@ def content_of(kind: type) -> Callable[[Any], Parts]:
         parts: Parts = {"value": plain(value)}
         if _has_dict(kind) and object.__getattribute__(value, "__dict__") is value:
             parts["own"] = True  # its keys are its attributes
-        elif attributes := _state(value):
+        elif attributes := state_of(value):
             parts["state"] = attributes
         return parts
 

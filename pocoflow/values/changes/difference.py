@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import lay_out
-from pocoflow.values.changes.groups import Dicts, Equal, Models, Sequences, Split
+from pocoflow.values.changes.groups import Dicts, Equal, Models, Split
 from pocoflow.values.changes.parts import (
     Chunks,
     Opened,
@@ -261,7 +261,7 @@ class Difference:
             found = self._whole_of(inner[0], state[0], path)
         elif split[0] == "dataclass":
             split[1](value)
-            found = self._state(inner[0], state[0], path)
+            found = self._whole_of(inner[0], state[0], (*path, "value"))
         elif split[0] == "model" and isinstance(group, Models):
             return self._model(before, inner, state, split[1](value), path)
         else:
@@ -276,24 +276,6 @@ class Difference:
         if type(state) is not dict or before is None or not isinstance(before.group, Dicts):
             return None
         return self._mapping(before, state, path)
-
-    def _state(self, part: Part, state: Any, path: _Path) -> Part | None:
-        if type(state) is dict:
-            return self._whole_of(part, state, (*path, "value"))
-        return self._several(part, state, [(*path, "value")] * len(state))
-
-    def _several(self, part: Part, state: Any, paths: list[_Path]) -> Part | None:
-        """Find what changed in the dicts of which a state consists."""
-        before = opened(part)
-        if before is None or not isinstance(before.group, Sequences):
-            return None
-        chunks, found = before.below[0], []
-        for place, own in enumerate(state):
-            made = self._whole_of(chunks.cut(place, place + 1).parts[0], own, paths[place])
-            if made is None:
-                return None
-            found.append(made)
-        return reopened(type(state), state, Chunks.of(*found))
 
     def _model(
         self, before: Opened, inner: list[Part], state: list[Any], parts: Parts, path: _Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import gc
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
 from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, lru_cache, partial
@@ -15,7 +15,7 @@ from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any, TypeAlias, overload
 
 from pocoflow.values.kinds import CONTAINERS, kind_of
-from pocoflow.values.objects import content_of, is_subclass
+from pocoflow.values.objects import content_of, is_subclass, state_of
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
@@ -356,39 +356,34 @@ _ORIGIN = frozenset({"__orig_class__"})
 _MODEL = "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"
 
 
-@lru_cache(maxsize=1024)
 def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
     """What gives the attributes of an instance of a dataclass or a model, and whether it is one."""
-    computed: set[str] = set()
-    slots: set[str] = set()
-    for cls in kind.__mro__:
-        for name, attribute in vars(cls).items():
-            if isinstance(attribute, cached_property):
-                computed.add(name)
-            elif isinstance(attribute, MemberDescriptorType):
-                slots.add(name)
-    plain = not computed and not hasattr(kind, "__parameters__")
+    found = [(name, one) for cls in kind.__mro__ for name, one in vars(cls).items()]
+    computed = {name for name, one in found if isinstance(one, cached_property)}
+    slots = {name for name, one in found if isinstance(one, MemberDescriptorType)}
+    is_plain = not computed and not hasattr(kind, "__parameters__")
     if slots == {*_MODEL}:
-        if plain:
-            return attrgetter("__dict__", *_MODEL), True
-        return partial(_model_state, computed=_ORIGIN | computed), True
-    if plain and not slots:
+        get = attrgetter("__dict__", *_MODEL)
+        return (get if is_plain else partial(_model_state, _ORIGIN | computed)), True
+    if is_plain and not slots:
         return attrgetter("__dict__"), False
-    return partial(_state, computed=_ORIGIN | computed), False
+    return partial(_attributes, _ORIGIN | computed), False
 
 
-def _model_state(value: Any, computed: frozenset[str]) -> tuple[Any, ...]:
+def _model_state(computed: AbstractSet[str], value: object) -> tuple[object, ...]:
     own, *others = attrgetter("__dict__", *_MODEL)(value)
-    return {name: part for name, part in own.items() if name not in computed}, *others
+    return _without(computed, own), *others
 
 
-def _state(value: object, computed: frozenset[str] = _ORIGIN) -> list[dict[str, Any] | None]:
-    """The attributes of an instance, those in slots too, but not those that are computed again."""
-    state: Any = object.__getstate__(value)
-    own, slots = state if type(state) is tuple else (state, None)
-    if own and not computed.isdisjoint(own):
-        own = {name: part for name, part in own.items() if name not in computed}
-    return [own or None, slots]
+def _attributes(computed: AbstractSet[str], value: object) -> dict[str, Any]:
+    """The attributes of an instance but for those that are computed again."""
+    return _without(computed, state_of(value))
+
+
+def _without(computed: AbstractSet[str], own: dict[str, Any]) -> dict[str, Any]:
+    if computed.isdisjoint(own):
+        return own
+    return {name: part for name, part in own.items() if name not in computed}
 
 
 _GetGroup = Callable[[list[Any]], Group]
@@ -407,9 +402,11 @@ _GROUPS: dict[type, _GetGroup] = {
 
 def group_of(kind: type) -> _GetGroup:
     """How parts of a type are remembered."""
-    known = _GROUPS.get(kind)
-    if known is not None:
-        return known
+    return _GROUPS.get(kind) or _group_of_class(kind)
+
+
+@lru_cache(maxsize=1024)
+def _group_of_class(kind: type) -> _GetGroup:
     standard = kind_of(kind)
     if standard is not None:
         if standard.tag == "numpy":
@@ -418,7 +415,7 @@ def group_of(kind: type) -> _GetGroup:
     if issubclass(kind, enum.Enum):
         return partial(Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return partial(Split, lambda value: [_state(value), tuple(value)])
+        return partial(Split, lambda value: [_attributes(_ORIGIN, value), tuple(value)])
     if is_dataclass(kind) or hasattr(kind, "__pydantic_fields_set__"):
         split, is_model = _split_of(kind)
         return partial(Models if is_model else Split, split)
