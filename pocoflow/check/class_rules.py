@@ -26,8 +26,9 @@ from pocoflow.nodes.annotations import (
     read_hints,
     type_arguments,
 )
-from pocoflow.nodes.base import BatchNode, Node
+from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import class_place
+from pocoflow.nodes.node_kinds import BatchNode
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import forgets_to_return
 

@@ -15,8 +15,9 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.references import refer
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, is_variable, plain, type_arguments
-from pocoflow.nodes.base import BatchNode, Node
+from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.node_kinds import BatchNode
 from pocoflow.nodes.resources import declared, is_opened
 from pocoflow.nodes.settings import where_to
 

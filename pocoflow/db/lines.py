@@ -22,9 +22,17 @@ from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, told_of
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
-from pocoflow.graph.unfinished import ALONE, Bill, Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import (
+    ALONE,
+    Bill,
+    Called,
+    Finished,
+    Identity,
+    Numbers,
+    Tried,
+    Unfinished,
+)
 from pocoflow.nodes.context import RunContext
-from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.store.branch_view import BranchRecord, BranchStore

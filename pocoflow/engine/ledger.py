@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Storage
-from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Numbers, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
-from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.store.branch_view import BranchStore

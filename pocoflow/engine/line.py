@@ -17,10 +17,9 @@ from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import IsSpent, Taken
-from pocoflow.graph.unfinished import ALONE, Bill, Unfinished
+from pocoflow.graph.unfinished import ALONE, Bill, Numbers, Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.nodes.resources import Resource, Resources

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Tried, Unfinished
+from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Numbers, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
-from pocoflow.nodes.counting import Numbers
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch, check_in_place
 

@@ -12,7 +12,7 @@ from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
 from pocoflow.messages import short
-from pocoflow.nodes.base import AnyNode, AskNode, BatchNode, Composite, Node, NodeLike
+from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike
 from pocoflow.nodes.definitions import (
     declared_actions,
     makes_calls,
@@ -22,6 +22,7 @@ from pocoflow.nodes.definitions import (
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
+from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.porting import check_phases
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.settings import check_settings
@@ -34,7 +35,7 @@ _Node: TypeAlias = NodeLike
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
-_QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.function")
+_QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.node_kinds", "pocoflow.nodes.function")
 
 
 class GraphLimit(NamedTuple):

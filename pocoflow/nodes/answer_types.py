@@ -17,8 +17,9 @@ from pocoflow.nodes.annotations import (
     read_hints,
     type_arguments,
 )
-from pocoflow.nodes.base import AnyNode, AskNode, BatchNode
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.values.json_text import read_json, write_json
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeAlias, cast, overload
 
@@ -35,8 +35,7 @@ from pocoflow.nodes.porting import (
     refuse_dead,
     two_arguments,
 )
-from pocoflow.nodes.question import Question, Reply
-from pocoflow.nodes.settings import NotAwaitableError, RetryOn, Where, check_settings
+from pocoflow.nodes.settings import RetryOn, Where, check_settings
 from pocoflow.store.fields import References
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
@@ -416,88 +415,3 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         set_params = Elsewhere("put the values into the store, or give them to __init__")
         run = Elsewhere("a node runs in a flow, Flow(start=node).run(store)")
         cur_retry = Elsewhere("context().attempt counts the attempts, from 1")
-
-
-class AsyncNode(Node[PrepT, ExecT, PostT]):
-    """A node whose work is ``async def exec_async``; ``asyncio.gather`` in it runs in parallel.
-
-    The engine awaits it, in ``flow.run`` on the loop of all synchronous runs and in
-    ``flow.run_async`` on the caller's. (``Node`` takes ``async def exec`` as well; this is the
-    documented name.)
-    """
-
-    async def exec(self, prep_result: PrepT, /) -> ExecT:
-        """Call :meth:`exec_async`."""
-        found: object = self.exec_async(prep_result)
-        if not isinstance(found, Awaitable):
-            raise NotAwaitableError(
-                f"{type(self).__name__}.exec_async returned {type(found).__name__}, which cannot "
-                "be awaited: write 'async def exec_async'"
-            )
-        return cast(ExecT, await found)
-
-    async def exec_async(self, prep_result: PrepT, /) -> ExecT:
-        """Do the work, without the store. Returns ``None`` unless overridden."""
-        return cast(ExecT, None)
-
-
-class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
-    """A node that asks a person: its answer is the result of ``exec``, and ``post`` goes on.
-
-    ``prep`` returns the :class:`~pocoflow.question.Question`, or the answer itself if nobody has to
-    be asked. The run then pauses and its process may end. ``prep`` is not run again: what it
-    returned is kept with the question. ``exec`` may be overridden to do work first; it returns the
-    question or the answer.
-
-    ``AskNode[Answer, Post]`` names the type of the answer and the actions of ``post``.
-    """
-
-    def exec(
-        self, prep_result: Any, /
-    ) -> AnswerT | Question[AnswerT] | Awaitable[AnswerT | Question[AnswerT]]:
-        """Give the question, or the answer if there is one: by default what ``prep`` returned."""
-        return cast(AnswerT, prep_result)
-
-    def post(self, store: Store, prep_result: Any, answer: AnswerT, /) -> PostT | Awaitable[PostT]:
-        """Write what was answered and return the action; ``"default"`` unless overridden."""
-        return cast(PostT, DEFAULT_ACTION)
-
-    def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
-        """An answer for ``flow.answer(run_id, node.reply(answer))``."""
-        return Reply(self, answer, by)
-
-
-class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
-    """A node whose ``exec`` is called for each item that ``prep`` gives.
-
-    ``prep`` returns an iterable, which is taken from as the items are worked on; ``exec`` gets one
-    item; ``post`` gets the list of results, in the order of the items. Retries, timeout, fallback
-    and journal are per item: after a crash only the items that were not finished are worked on.
-
-    Attributes:
-        concurrency: How many items are worked on at once: as tasks if ``exec`` is ``async``, else
-            in threads; or how many an executor has at once. ``1`` works on them one after another.
-        on_error: What happens when an item fails for good. ``"stop"``: the others are asked to
-            stop and its exception ends the step. ``"collect"``: its exception takes the place of
-            its result.
-    """
-
-    concurrency: int = 1
-    on_error: Literal["stop", "collect"] = "stop"
-    is_batch = True
-
-    def prep(self, store: Store, /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
-        """Give the items; none unless overridden."""
-        return ()
-
-    def exec(self, item: ItemT, /) -> ResultT | Awaitable[ResultT]:
-        """Work on one item, without the store; retried on failure. ``None`` unless overridden."""
-        return cast(ResultT, None)
-
-    def post(self, store: Store, items: Any, results: list[ResultT], /) -> PostT | Awaitable[PostT]:
-        """Write the results to the store and return the action; ``"default"`` unless overridden."""
-        return cast(PostT, DEFAULT_ACTION)
-
-    def exec_fallback(self, item: ItemT, exc: Exception, /) -> ResultT | Awaitable[ResultT]:
-        """Give a result for an item when its last attempt failed; raises ``exc`` by default."""
-        raise exc

@@ -8,9 +8,10 @@ from types import CodeType, NoneType
 from typing import Any
 
 from pocoflow.nodes.annotations import actions_of, is_variable, plain, read_hints, type_arguments
-from pocoflow.nodes.base import AnyNode, AskNode, AsyncNode, BatchNode, Composite, Node
+from pocoflow.nodes.base import AnyNode, Composite, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.node_kinds import AskNode, AsyncNode, BatchNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import names_in

@@ -24,11 +24,11 @@ from pocoflow.graph.unfinished import (
     Called,
     Finished,
     Identity,
+    Numbers,
     Tried,
     Unfinished,
 )
 from pocoflow.nodes.context import Cancellation, RunContext
-from pocoflow.nodes.counting import Numbers
 from pocoflow.nodes.question import NewQuestion
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -289,9 +289,9 @@ def delays(node: Flaky, caplog: pytest.LogCaptureFixture) -> list[float]:
         Flow(node).run()
     found = []
     for record in caplog.records:
-        assert isinstance(record.args, tuple)
+        assert isinstance(record.args, Mapping)
         assert "next in" in record.getMessage()
-        found.append(cast(float, record.args[4]))
+        found.append(cast(float, record.args["delay"]))
     return found
 
 
