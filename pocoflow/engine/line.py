@@ -45,7 +45,8 @@ class Plan:
     """What all runs of a flow have in common, until the flow or a wiring changes.
 
     Attributes:
-        wiring: The version of the wiring that it was made for.
+        settings: Stands for the settings of the flow that it was made of.
+        wiring: The version of the wiring, likewise.
         graph: The graph of the flow.
         flow_name: The name of the flow.
         max_steps: How many steps a run may take, those before a resume included.
@@ -56,6 +57,7 @@ class Plan:
         resources: What nodes take from the run in this process, each with the name of one.
     """
 
+    settings: object
     wiring: int
     graph: Graph
     flow_name: str

@@ -249,6 +249,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self.strict = strict
         self._hooks = Hooks()
         self._proofs = Proofs()
+        self._settings = object()  # another one whenever an attribute is set
         self._known_plan: Plan | None = None
         self._described: tuple[Graph, str] | None = None
 
@@ -275,7 +276,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
                 refuse_near(f"flow {self.name!r}", name, self.__dict__)
             object.__setattr__(self, name, value)
             if name != "_known_plan":
-                self._known_plan = None
+                self.__dict__["_settings"] = object()
 
     @property
     def flow_name(self) -> str:
@@ -1320,12 +1321,12 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def _plan(self) -> Plan:
         """What its runs have in common, as it is now."""
         plan = self._known_plan
-        if plan is None or plan.wiring != wiring_version():
+        if plan is None or plan.settings is not self._settings or plan.wiring != wiring_version():
             plan = self._known_plan = self._make_plan()
         return plan
 
     def _make_plan(self) -> Plan:
-        version, graph = wiring_version(), self.graph
+        known_by, graph = (self._settings, wiring_version()), self.graph
         budget = executors = None
         resources: Mapping[Resource, str] = graph.resources
         if self._has_budgets:
@@ -1340,7 +1341,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             resources = executors.resources(graph)
         of_nodes = {id(one): limits for one, limits in self.node_budgets.items()}
         facts = (self.max_steps, self.deadline, budget, of_nodes, executors, resources)
-        return Plan(version, graph, self.name, *facts)
+        return Plan(*known_by, graph, self.name, *facts)
 
     def _resources(
         self, plan: Plan, given: Resources | None
