@@ -1326,7 +1326,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return plan
 
     def _make_plan(self) -> Plan:
-        known_by, graph = (self._settings, wiring_version()), self.graph
+        settings, wiring, graph = self._settings, wiring_version(), self.graph
         budget = executors = None
         resources: Mapping[Resource, str] = graph.resources
         if self._has_budgets:
@@ -1341,7 +1341,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             resources = executors.resources(graph)
         of_nodes = {id(one): limits for one, limits in self.node_budgets.items()}
         facts = (self.max_steps, self.deadline, budget, of_nodes, executors, resources)
-        return Plan(*known_by, graph, self.name, *facts)
+        return Plan(settings, wiring, graph, self.name, *facts)
 
     def _resources(
         self, plan: Plan, given: Resources | None
