@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 _MODULES = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
@@ -99,7 +102,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def problems(error: Any) -> list[str]:
+def problems(error: ValidationError) -> list[str]:
     """What an error of a validation by Pydantic says, without the values: where, and what."""
     told = []
     for one in error.errors(include_url=False, include_context=False, include_input=False):

@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONG_FIRST.get(item.path.relative_to(_HERE).parts[0], 0))
 
 
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what is there for all tests: it is looked at often."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Empty the garbage before a state machine.
 

@@ -26,7 +26,7 @@ def label_of(field: Field, number: int = 0) -> str:
     return label if field.is_required or field.kind == "bool" else f"{label} (optional)"
 
 
-def prefilled(field: Field) -> Any:
+def prefilled(field: Field) -> object:
     """What the widget of a field begins with; ``None`` for nothing."""
     default = None if field.default is UNSET else field.default
     if field.kind == "json":
@@ -44,7 +44,7 @@ def prefilled(field: Field) -> Any:
     return default if abs(default) <= _SAFE_INTEGER else None
 
 
-def answer_of(form: Field, entered: Mapping[str, Any]) -> Any:
+def answer_of(form: Field, entered: Mapping[str, object]) -> Any:
     """The answer that the entries of a form make; an object by the names of its fields.
 
     Raises:
@@ -52,7 +52,7 @@ def answer_of(form: Field, entered: Mapping[str, Any]) -> Any:
     """
     if form.kind != "object":
         return value_of(form, entered[form.name])
-    answer: dict[str, Any] = {}
+    answer: dict[str, object] = {}
     wrong = []
     for field in form.fields:
         try:
@@ -67,7 +67,7 @@ def answer_of(form: Field, entered: Mapping[str, Any]) -> Any:
     return answer
 
 
-def value_of(field: Field, entry: Any) -> Any:
+def value_of(field: Field, entry: Any) -> object:
     """The value of an entry; ``UNSET`` if the field is left out.
 
     Raises:
@@ -84,7 +84,7 @@ def value_of(field: Field, entry: Any) -> Any:
     return read_json(entry) if field.kind == "json" else entry
 
 
-def _nothing(field: Field) -> Any:
+def _nothing(field: Field) -> object:
     if field.takes_null:
         return None
     if field.kind == "text" and field.default is not UNSET:

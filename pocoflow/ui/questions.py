@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import streamlit as st
 
@@ -194,7 +194,7 @@ def _send(place: Place, flow: Flow | None, one: Asked, form: Field) -> None:
     place.redraw()
 
 
-def _keep(path: str, flow: Flow | None, one: Asked, answer: Any, by: str | None) -> None:
+def _keep(path: str, flow: Flow | None, one: Asked, answer: object, by: str | None) -> None:
     if flow is not None:
         flow.answer_json(one.run_id, answer, question=one.question, by=by)
         return

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_python
 
 from pocoflow.db import RunRow
@@ -26,7 +26,9 @@ class _Describing(GenerateJsonSchema):
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
-    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> dict[str, Any]:
+    def handle_invalid_for_json_schema(
+        self, schema: CoreSchema, error_info: str
+    ) -> JsonSchemaValue:
         return {}
 
 
@@ -36,11 +38,11 @@ class _Fields:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
 
-    def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> dict[str, Any]:
+    def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> JsonSchemaValue:
         """The JSON schema of an object of some fields, with what it refers to as ``$defs``."""
         schema: object = self._flow.schema
-        known: dict[str, Any] = {}
-        definitions: dict[str, Any] = {}
+        known: JsonSchemaValue = {}
+        definitions: JsonSchemaValue = {}
         needed: list[str] = []
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             told = schema.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
@@ -52,7 +54,7 @@ class _Fields:
             for name in names:
                 known[name], found = _described(schema.get(name, Any), mode)
                 definitions |= found
-        made: dict[str, Any] = {
+        made: JsonSchemaValue = {
             "type": "object",
             "properties": {name: known.get(name, {}) for name in names},
             "additionalProperties": False,
@@ -63,7 +65,7 @@ class _Fields:
         return made
 
 
-def _described(hint: Any, mode: JsonSchemaMode) -> tuple[dict[str, Any], dict[str, Any]]:
+def _described(hint: Any, mode: JsonSchemaMode) -> tuple[JsonSchemaValue, JsonSchemaValue]:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
         told = adapter.json_schema(mode=mode, schema_generator=_Describing)
@@ -84,7 +86,7 @@ class Inputs(_Fields):
         """The keys of the inputs."""
         return tuple(self._flow.proof().inputs)
 
-    def read(self, given: Mapping[str, Any]) -> Any:
+    def read(self, given: Mapping[str, object]) -> Any:
         """What the run is submitted with.
 
         Raises:
@@ -99,7 +101,7 @@ class Inputs(_Fields):
         schema = make_schema(self._flow.schema)
         return dict(given) if schema is None else schema.from_json(given)
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> JsonSchemaValue:
         """Their JSON schema."""
         return self._schema_of(self.names, "validation")
 
@@ -116,7 +118,7 @@ class Outputs(_Fields):
         """The keys of the outputs; ``None`` for all."""
         return self._flow.outputs
 
-    def of(self, row: RunRow) -> dict[str, Any]:
+    def of(self, row: RunRow) -> dict[str, object]:
         """The outputs of a completed run, as JSON values.
 
         They are shown as they were saved: the schema may have changed since.
@@ -143,7 +145,7 @@ class Outputs(_Fields):
             return schema.model_config.get("extra") != "allow"
         return bool(field.exclude)
 
-    def _plain(self, key: str, value: object) -> Any:
+    def _plain(self, key: str, value: object) -> object:
         schema: object = self._flow.schema
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             made = schema.model_construct()
@@ -153,7 +155,7 @@ class Outputs(_Fields):
                 return plain(told[key])
         return plain(value)
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> JsonSchemaValue:
         """Their JSON schema."""
         if self.names is not None:
             return self._schema_of(self._shown(self.names), "serialization")

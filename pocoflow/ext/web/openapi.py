@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_schema
 
 from pocoflow.ext.web.owned import Listing, OwnedRuns, Runs, Start, WebLimits, WholeRun
 from pocoflow.nodes.answer_types import answer_type, asks
@@ -53,7 +53,7 @@ _NUMBER = {"name": "question", "in": "path", "required": True, "schema": {"type"
 _AFTER = {"type": "integer", "minimum": -1, "default": -1}
 
 
-def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
+def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue:
     """The description.
 
     Args:
@@ -89,7 +89,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> dict[str, Any]:
     }
 
 
-def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> dict[str, Any]:
+def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> JsonSchemaValue:
     """Keep the schemas of what is sent and received; those of the words of a list, by name."""
     ours: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (Start, "validation"),
@@ -99,7 +99,7 @@ def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> dict[str, Any]:
     ]
     _, told = models_json_schema(ours)
     definitions = told["$defs"]
-    listing: dict[str, Any] = definitions.pop("Listing")["properties"]
+    listing: JsonSchemaValue = definitions.pop("Listing")["properties"]
     for one, schema in definitions.items():
         schemas.put(one, schema)
     schemas.put("Problem", _PROBLEM)
@@ -118,7 +118,7 @@ class _Operations:
         self._problem = _content(_JSON, schemas.reference("Problem"))
         self._run = schemas.reference("WholeRun")
 
-    def start(self) -> dict[str, Any]:
+    def start(self) -> JsonSchemaValue:
         """The start of a run."""
         queued = _given(self._run, "it is queued")
         return self._operation(
@@ -129,7 +129,7 @@ class _Operations:
             requestBody=self._body(self._schemas.reference("Start")),
         )
 
-    def page(self, listing: Mapping[str, Any]) -> dict[str, Any]:
+    def page(self, listing: Mapping[str, object]) -> JsonSchemaValue:
         """A list of runs."""
         words = [{"name": key, "in": "query", "schema": one} for key, one in listing.items()]
         return self._operation(
@@ -140,12 +140,12 @@ class _Operations:
             parameters=words,
         )
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> JsonSchemaValue:
         """A look at a run."""
         good = {200: _given(self._run)}
         return self._operation("look", "How a run stands", good, 404, 503, parameters=[_ID])
 
-    def follow(self) -> dict[str, Any]:
+    def follow(self) -> JsonSchemaValue:
         """The events of a run."""
         events = {
             "description": "server-sent events: the number as id, a JSON object as data",
@@ -163,7 +163,7 @@ class _Operations:
             ],
         )
 
-    def reply(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def reply(self, answer: JsonSchemaValue) -> JsonSchemaValue:
         """An answer to a question."""
         return self._operation(
             "answer",
@@ -174,7 +174,7 @@ class _Operations:
             requestBody=self._body(answer),
         )
 
-    def cancel(self) -> dict[str, Any]:
+    def cancel(self) -> JsonSchemaValue:
         """The end of a run."""
         return self._operation(
             "cancel",
@@ -186,8 +186,8 @@ class _Operations:
         )
 
     def _operation(
-        self, verb: str, about: str, good: Mapping[int, dict[str, Any]], *bad: int, **more: Any
-    ) -> dict[str, Any]:
+        self, verb: str, about: str, good: Mapping[int, JsonSchemaValue], *bad: int, **more: object
+    ) -> JsonSchemaValue:
         refused = {
             str(code): {"description": _REFUSALS[code], **self._problem} for code in (401, *bad)
         }
@@ -195,21 +195,21 @@ class _Operations:
         made = {"operationId": f"{self._name}_{verb}", "summary": about, "tags": [self._name]}
         return {**made, "responses": {**taken, **refused}, **more}
 
-    def _body(self, schema: dict[str, Any]) -> dict[str, Any]:
+    def _body(self, schema: JsonSchemaValue) -> JsonSchemaValue:
         return {"description": self._size, "required": True, **_content(_JSON, schema)}
 
 
-def _given(schema: dict[str, Any], about: str = "done") -> dict[str, Any]:
+def _given(schema: JsonSchemaValue, about: str = "done") -> JsonSchemaValue:
     return {"description": about, **_content(_JSON, schema)}
 
 
-def _content(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _content(kind: str, schema: JsonSchemaValue) -> JsonSchemaValue:
     return {"content": {kind: {"schema": schema}}}
 
 
-def _answers(runs: OwnedRuns) -> Iterator[dict[str, Any]]:
+def _answers(runs: OwnedRuns) -> Iterator[JsonSchemaValue]:
     """The schemas of what the nodes of the flow ask for, each once."""
-    seen: list[Any] = []
+    seen: list[object] = []
     for _, graph in runs.flow.graph.levels():
         for place in graph.nodes.values():
             if place.within or not asks(place.node):
@@ -226,18 +226,18 @@ class _Schemas:
 
     def __init__(self, owner: str) -> None:
         self._owner = "".join(char if char.isalnum() else "_" for char in owner)
-        self.all: dict[str, Any] = {}
+        self.all: JsonSchemaValue = {}
 
-    def known(self, name: str) -> dict[str, Any]:
+    def known(self, name: str) -> JsonSchemaValue:
         """The schema of a name."""
-        found: dict[str, Any] = self.all[f"{self._owner}.{name}"]
+        found: JsonSchemaValue = self.all[f"{self._owner}.{name}"]
         return found
 
-    def reference(self, name: str) -> dict[str, Any]:
+    def reference(self, name: str) -> JsonSchemaValue:
         """A reference to the schema of a name."""
         return {"$ref": f"#/components/schemas/{self._owner}.{name}"}
 
-    def put(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    def put(self, name: str, schema: JsonSchemaValue) -> JsonSchemaValue:
         """Keep a schema, and what it uses of those that it defines; a reference to it."""
         definitions = schema.get("$defs", {})
         own = {key: one for key, one in schema.items() if key != "$defs"}
@@ -249,7 +249,7 @@ class _Schemas:
         self.all[made] = self._pointed(own, names)
         return {"$ref": f"#/components/schemas/{made}"}
 
-    def _name(self, name: str, schema: dict[str, Any] | None) -> str:
+    def _name(self, name: str, schema: JsonSchemaValue | None) -> str:
         """A name that is free, or has this very schema."""
         made, count = f"{self._owner}.{name}", 1
         while made in self.all and self.all[made] != schema:
@@ -270,7 +270,7 @@ class _Schemas:
         return made
 
 
-def _used(part: Any, definitions: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _used(part: Any, definitions: JsonSchemaValue, found: JsonSchemaValue) -> JsonSchemaValue:
     """The definitions that a schema refers to, in the end."""
     if isinstance(part, list):
         for one in part:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
 from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
@@ -37,10 +36,10 @@ _RETRY = b"retry: 1000\n\n"
 """After how many milliseconds a browser asks again when the stream has ended."""
 
 
-def told(one: Followed) -> dict[str, Any]:
+def told(one: Followed) -> dict[str, object]:
     """What the owner of a run is told of an event: no exception, nor anything of one."""
     event = one.event
-    found: dict[str, Any] = {"number": one.number, "at": one.at, "kind": event.kind}
+    found: dict[str, object] = {"number": one.number, "at": one.at, "kind": event.kind}
     if isinstance(event, NodeStarted | NodeEnded | NodeRetried | NodeFailed | NodeAsked | Emitted):
         found |= {"node": Address(event.path, event.node).text, "step": event.step}
     match event:
@@ -64,7 +63,7 @@ def told(one: Followed) -> dict[str, Any]:
     return found
 
 
-def _shown(value: object) -> Any:
+def _shown(value: object) -> object:
     try:
         return plain(value)
     except (PydanticSerializationError, TypeError, ValueError) as exc:
@@ -147,7 +146,7 @@ class EventStream(Response):
         await send(_part(b"", more=False))
 
 
-def _part(body: bytes, *, more: bool = True) -> dict[str, Any]:
+def _part(body: bytes, *, more: bool = True) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
