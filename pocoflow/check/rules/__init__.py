@@ -20,13 +20,6 @@ _FORM = re.compile(
     r"Wrong:\n\n```python\n(?P<wrong>(?s:.+?))```\n\n"
     r"Right:\n\n```python\n(?P<right>(?s:.+?))```\n"
 )
-_FAMILIES = {
-    "PF0": "the validation itself",
-    "PF1": "the graph",
-    "PF2": "types",
-    "PF3": "the way of the data",
-    "PF4": "what a database keeps",
-}
 
 
 class Rule(NamedTuple):
@@ -39,7 +32,7 @@ class Rule(NamedTuple):
         severities: How bad its findings are, as text.
         what: What it finds, in one sentence.
         why: Why that matters.
-        wrong: A program, after :data:`PRELUDE`, whose ``flow`` it finds something in.
+        wrong: A program, behind what the page begins with, whose ``flow`` it finds something in.
         right: The same without the mistake.
         text: All of it, as it is written.
     """
@@ -62,28 +55,10 @@ def _read(text: str) -> Rule:
     return Rule(**{**parts, "why": " ".join(parts["why"].split()), "text": text})
 
 
-_HERE = Path(__file__).parent
-_PAGE = (_HERE / "page.md").read_text("utf-8")
 RULES: dict[str, Rule] = {
-    one.stem: _read(one.read_text("utf-8")) for one in sorted(_HERE.glob("PF*.md"))
+    one.stem: _read(one.read_text("utf-8")) for one in sorted(Path(__file__).parent.glob("PF*.md"))
 }
 """The rules by code."""
-
-PRELUDE = _PAGE.split("```python\n")[1].split("```")[0]
-"""What every example begins with."""
-
-
-def rules_page() -> str:
-    """The page of the reference that has every rule."""
-    rows, parts, family = [], [], ""
-    for rule in RULES.values():
-        link = f"[{rule.code}](#{rule.code.lower()}-{rule.title.replace(' ', '-')})"
-        rows.append(f"| {link} | {rule.title} | {rule.severities} | {rule.what} |\n")
-        if rule.code[:3] != family:
-            family = rule.code[:3]
-            parts.append(f"\n## {family}: {_FAMILIES[family]}\n")
-        parts.append(f"\n##{rule.text}")
-    return _PAGE.replace("{rules}\n", "".join(rows)) + "".join(parts)
 
 
 def show_rule(shown: Rule) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pocoflow import Flow, Node
-from pocoflow.check.rules import PRELUDE, RULES, rules_page, show_rule
+from pocoflow.check.rules import RULES, show_rule
+from tests.unit.check.rules_page import PRELUDE, rules_page
 
 ROOT = Path(__file__).parents[3]
 # PF403 needs a database, see test_check_cli.py, PF111 the strict check, see test_silence.py.
@@ -67,8 +68,7 @@ def test_the_page_of_the_rules_is_made_from_them() -> None:
     """docs/reference/rules.md says what ``pocoflow rule`` says."""
     page = ROOT / "docs" / "reference" / "rules.md"
     assert page.read_text("utf-8") == rules_page(), (
-        'python -c "from pocoflow.check.rules import rules_page; print(rules_page(), end=str())" '
-        "> docs/reference/rules.md"
+        "python -m tests.unit.check.rules_page > docs/reference/rules.md"
     )
 
 
