@@ -40,7 +40,7 @@ _Relation: TypeAlias = Callable[[Any, Any], bool]
 _NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
 
 
-def fits(given: Any, wanted: Any) -> bool:
+def fits(given: object, wanted: object) -> bool:
     """Whether some value of the type ``given`` may go where ``wanted`` is expected.
 
     It is false if that is proved of no value; a value that is narrower than its annotation fits.
@@ -50,7 +50,7 @@ def fits(given: Any, wanted: Any) -> bool:
     return given is wanted or _some(given, wanted, _fits)
 
 
-def fits_field(given: Any, wanted: Any) -> bool:
+def fits_field(given: object, wanted: object) -> bool:
     """As :func:`fits`, for a value that is written to a field: as a store takes it.
 
     A ``bool`` is no number there, a number of NumPy is a ``float``, a model may be given as a
@@ -59,23 +59,23 @@ def fits_field(given: Any, wanted: Any) -> bool:
     return _some(given, wanted, _field_fits)
 
 
-def clash(given: Any, wanted: Any) -> Severity:
+def clash(given: object, wanted: object) -> Severity:
     """How bad it is that a type does not fit: a container that is empty may fit all the same."""
     return "warning" if _some(_empty(given), _empty(wanted), _fits) else "error"
 
 
-def _some(given: Any, wanted: Any, fit: _Relation) -> bool:
+def _some(given: object, wanted: object, fit: _Relation) -> bool:
     ours, theirs = members(given), members(wanted)
     return not ours or any(fit(one, other) for one in ours for other in theirs)
 
 
-def _empty(annotation: Any) -> Any:
+def _empty(annotation: object) -> object:
     """What an empty container of a type is."""
     parts = [_outer(one) for one in members(annotation)]
     return Union[tuple(parts)] if parts else Never  # noqa: UP007 - of parts
 
 
-def _outer(kind: Any) -> Any:
+def _outer(kind: object) -> object:
     origin, arguments = get_origin(kind), get_args(kind)
     is_fixed = origin is tuple and arguments[1:] != (...,)
     if not isinstance(origin, type) or is_fixed:
@@ -83,7 +83,7 @@ def _outer(kind: Any) -> Any:
     return origin if issubclass(origin, collections.abc.Iterable) else kind
 
 
-def _field_fits(given: Any, wanted: Any) -> bool:
+def _field_fits(given: object, wanted: object) -> bool:
     if wanted in (int, float, complex) and given in (bool, *_BOOLS):
         return False
     kind = get_origin(given) or given
@@ -103,7 +103,7 @@ _LAZY: tuple[Any, ...] = tuple(
 """What the parts of are not looked at when a value is checked."""
 
 
-def _made_of(wanted: Any, given: Any) -> bool:
+def _made_of(wanted: object, given: object) -> bool:
     """Whether a store may make what a field holds of a value of another class."""
     kind = get_origin(wanted) or wanted
     if kind is Literal:
@@ -126,11 +126,11 @@ def _made_of(wanted: Any, given: Any) -> bool:
     return False
 
 
-def _is_a(kind: Any, of: type | tuple[type, ...]) -> bool:
+def _is_a(kind: object, of: type | tuple[type, ...]) -> bool:
     return isinstance(kind, type) and issubclass(kind, of)
 
 
-def _is_number(kind: Any) -> bool:
+def _is_number(kind: object) -> bool:
     """Whether ``float`` takes its values, and a store with it."""
     return isinstance(kind, type) and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
 
@@ -144,7 +144,7 @@ def _reads_anything(kind: Any) -> bool:
     return any(one.info.mode in ("before", "wrap") for one in every)
 
 
-def members(annotation: Any) -> list[Any]:
+def members(annotation: object) -> list[object]:
     """The members of a union, each in its simplest form; of any other type, itself.
 
     ``Any`` stands for what is not known. No member is no value at all: ``Never``.
@@ -156,7 +156,7 @@ def members(annotation: Any) -> list[Any]:
 
 
 @lru_cache(maxsize=4096)
-def _members(annotation: Any) -> tuple[Any, ...]:
+def _members(annotation: object) -> tuple[object, ...]:
     annotation = Any if converts(metadata_of(annotation)) else plain(annotation)
     origin = get_origin(annotation)
     if annotation is None:
@@ -184,7 +184,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return (Any,)
 
 
-def converts(metadata: Iterable[Any]) -> bool:
+def converts(metadata: Iterable[object]) -> bool:
     """Whether what is said of a type beside it may make a value of it of anything else."""
     return any(
         getattr(one, "strict", None) is False
@@ -196,7 +196,7 @@ def converts(metadata: Iterable[Any]) -> bool:
 _CONVERT_NOTHING = (AfterValidator, PlainSerializer, WrapSerializer)
 
 
-def _is_open(kind: Any) -> bool:
+def _is_open(kind: object) -> bool:
     """Whether it says nothing that could be proved wrong."""
     if isinstance(kind, (Unknown, ForwardRef, str)) or is_variable(kind):
         return True
@@ -220,7 +220,7 @@ def _fits(given: Any, wanted: Any, within: _Relation = fits) -> bool:
     return _class_fits(given, wanted, within) or _is_narrower(wanted, given)
 
 
-def _literal_fits(value: object, wanted: Any) -> bool:
+def _literal_fits(value: object, wanted: object) -> bool:
     if get_origin(wanted) is Literal:
         expected = get_args(wanted)[0]
         return type(value) is type(expected) and value == expected
@@ -236,7 +236,7 @@ def _is_narrower(wanted: Any, given: Any) -> bool:
         return True
 
 
-def _class_fits(given: Any, wanted: Any, within: _Relation = fits) -> bool:
+def _class_fits(given: object, wanted: object, within: _Relation = fits) -> bool:
     ours, theirs = get_origin(given) or given, get_origin(wanted) or wanted
     if not (isinstance(ours, type) and isinstance(theirs, type)):
         return True
@@ -260,7 +260,7 @@ def _same_model(ours: type, theirs: type) -> bool:
     return len(origins) == 2 and origins[0] is origins[1]
 
 
-def _arguments_fit(given: Any, wanted: Any, within: _Relation) -> bool:
+def _arguments_fit(given: object, wanted: object, within: _Relation) -> bool:
     ours, theirs = get_args(given), get_args(wanted)
     if get_origin(given) is tuple:
         return _tuple_fits(ours, wanted, within)
@@ -269,7 +269,7 @@ def _arguments_fit(given: Any, wanted: Any, within: _Relation) -> bool:
     return _by_the_library(given, wanted)
 
 
-def _tuple_fits(ours: tuple[Any, ...], wanted: Any, within: _Relation) -> bool:
+def _tuple_fits(ours: tuple[object, ...], wanted: object, within: _Relation) -> bool:
     theirs = get_args(wanted)
     one_kind = get_origin(wanted) is not tuple
     if not theirs:
@@ -281,7 +281,7 @@ def _tuple_fits(ours: tuple[Any, ...], wanted: Any, within: _Relation) -> bool:
     return len(ours) == len(theirs) and all(map(within, ours, theirs))
 
 
-def _by_the_library(given: Any, wanted: Any) -> bool:
+def _by_the_library(given: object, wanted: object) -> bool:
     from beartype.door import is_subhint
 
     try:

@@ -52,11 +52,11 @@ class _Phase(NamedTuple):
     """One phase that a class overrides: what it returns and takes, by its annotations."""
 
     name: str
-    function: Callable[..., Any]
-    returns: Any
-    takes: list[tuple[str, Any]]
+    function: Callable[..., object]
+    returns: object
+    takes: list[tuple[str, object]]
 
-    def parameter(self, number: int) -> tuple[str, Any]:
+    def parameter(self, number: int) -> tuple[str, object]:
         return self.takes[number] if number < len(self.takes) else ("", Any)
 
     @property
@@ -68,14 +68,14 @@ _Phases = dict[str, _Phase]
 
 
 @lru_cache(maxsize=4096)
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(function: Callable[..., object]) -> dict[str, object]:
     """The annotations of a function."""
     return read_hints(function)
 
 
 def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
     """PF204, PF205 and PF208 for one node."""
-    kind: Any = type(at.place.node)
+    kind: object = type(at.place.node)
     for code, message, fix, where, severity in _mistakes(kind):
         yield subject.finding(code, message, fix, node=at.name, where=where, severity=severity)
 
@@ -108,21 +108,21 @@ def given_to_post(kind: Any) -> dict[str, Any]:
     return {name: Union[tuple(kinds)] for name, kinds in known.items()}  # noqa: UP007 - of several
 
 
-def _returned(phase: _Phase | None, declared: Any) -> Any:
+def _returned(phase: _Phase | None, declared: object) -> object:
     if phase is None:
         return Any
     given = declared if _is_open(phase.returns) else phase.returns
     return Any if _is_open(given) or is_variable(given) else given
 
 
-def _is_open(hint: Any) -> bool:
+def _is_open(hint: object) -> bool:
     return hint is Any or is_unknown(hint)
 
 
 # -- phases ---------------------------------------------------------------------------------------
 
 
-def _phase(kind: Any, name: str) -> _Phase | None:
+def _phase(kind: object, name: str) -> _Phase | None:
     function = getattr(kind, name, None)
     if not inspect.isfunction(function) or function.__module__ == "pocoflow.nodes.base":
         return None
@@ -171,13 +171,13 @@ def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:
             )
 
 
-def _item(items: Any) -> Any:
+def _item(items: object) -> object:
     arguments = get_args(plain(items))
     return arguments[0] if len(arguments) == 1 else Any
 
 
 def _against(
-    giver: _Phase, given: Any, takers: Iterable[tuple[_Phase | None, int]], how: str = ""
+    giver: _Phase, given: object, takers: Iterable[tuple[_Phase | None, int]], how: str = ""
 ) -> Iterator[_Mistake]:
     for taker, number in takers:
         if taker is None:

@@ -93,7 +93,7 @@ def _without(subject: Subject, at: Site, field: str, holds: object) -> Finding:
     )
 
 
-def _item_of(annotation: object) -> Any:
+def _item_of(annotation: object) -> object:
     """The type of the items of a value; ``None`` if it certainly has none."""
     every = members(annotation)
     found = [_item(one) for one in every if not _is_plain(one)]
@@ -102,13 +102,13 @@ def _item_of(annotation: object) -> Any:
     return Union[tuple(found)] if found else Any  # noqa: UP007 - of parts
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_plain(kind: object) -> bool:
     if get_origin(kind) is Literal:
         kind = type(get_args(kind)[0])
     return isinstance(kind, type) and issubclass(kind, _NO_ITEMS)
 
 
-def _item(kind: Any) -> Any:
+def _item(kind: object) -> object:
     origin, arguments = get_origin(kind), get_args(kind)
     if not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
         return Any
