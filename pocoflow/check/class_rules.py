@@ -82,7 +82,7 @@ def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
 
 @lru_cache(maxsize=1024)
 def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
-    phases = {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
+    phases = _phases(kind)
     if "exec_async" in phases:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
@@ -93,7 +93,7 @@ def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
 @lru_cache(maxsize=1024)
 def given_to_post(kind: Any) -> dict[str, Any]:
     """What the parameters of ``post`` get, by what the phases before it say that they return."""
-    phases = {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
+    phases = _phases(kind)
     post = phases.get("post")
     if post is None or issubclass(kind, BatchNode):
         return {}
@@ -120,6 +120,11 @@ def _is_open(hint: object) -> bool:
 
 
 # -- phases ---------------------------------------------------------------------------------------
+
+
+def _phases(kind: object) -> _Phases:
+    """The phases that a class overrides, by their names."""
+    return {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
 
 
 def _phase(kind: object, name: str) -> _Phase | None:

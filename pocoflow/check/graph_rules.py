@@ -217,10 +217,9 @@ def check_namesakes(subject: Subject) -> Iterator[Finding]:
 
 def _strays(subject: Subject) -> Iterator[Finding]:
     """Edges of the flow itself, as a node, where one of its nodes was meant."""
-    places = [one for one in subject.graph.nodes.values() if one.reachable]
-    ends = [one for one in places if not one.actions]
-    source = (ends or [subject.graph.start])[0].name
     for edge in subject.strays:
+        places = (one for one in subject.graph.nodes.values() if one.reachable)
+        source = next((one for one in places if not one.actions), subject.graph.start).name
         target = "END" if isinstance(edge.target, End) else edge.target.name
         meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
         yield subject.finding(
@@ -292,37 +291,25 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
 
 
 def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
-    edges = level.error_edges
-    for place in level.graph.nodes.values():
+    for at in map(level.site, level.graph.nodes.values()):
         taken: tuple[type[Exception], ...] = ()
-        for one in place.catches:
+        for one in at.place.catches:
             if one.catch.spent is not None:
                 continue  # it comes before those for errors, and only for what it names
-            edge = edges[place.name, one.catch.label]
-            yield from _never_taken(subject, level, place, edge, one.catch, taken)
-            yield from _written(subject, level, place, edge, one.catch)
+            edge = level.error_edges[at.place.name, one.catch.label]
+            for kind in one.kinds:
+                before = next((other for other in taken if issubclass(kind, other)), None)
+                if before is not None:
+                    yield subject.finding(
+                        "PF108",
+                        f"an edge of {at.place.name!r} catches {kind.__qualname__}, which an edge "
+                        f"before it for {before.__qualname__} takes already",
+                        "write the edge for the narrower class first, or take one of the two out",
+                        at=at,
+                        edge=edge,
+                    )
+            yield from _written(subject, at, edge, one.catch)
             taken += one.kinds
-
-
-def _never_taken(
-    subject: Subject,
-    level: Level,
-    place: GraphNode,
-    edge: GraphEdge,
-    catch: Catch,
-    taken: tuple[type[Exception], ...],
-) -> Iterator[Finding]:
-    for kind in catch.kinds:
-        before = next((one for one in taken if issubclass(kind, one)), None)
-        if before is not None:
-            yield subject.finding(
-                "PF108",
-                f"an edge of {place.name!r} catches {kind.__qualname__}, which an edge before it "
-                f"for {before.__qualname__} takes already",
-                "write the edge for the narrower class first, or take one of the two out",
-                at=level.site(place),
-                edge=edge,
-            )
 
 
 def _given(catch: Catch) -> Any:
@@ -335,13 +322,10 @@ def _given(catch: Catch) -> Any:
     return hints_of(value).get("return") if isinstance(value, FunctionType) else None
 
 
-def _written(
-    subject: Subject, level: Level, place: GraphNode, edge: GraphEdge, catch: Catch
-) -> Iterator[Finding]:
+def _written(subject: Subject, at: Site, edge: GraphEdge, catch: Catch) -> Iterator[Finding]:
     field, fields = catch.field, subject.fields
     if field is None or not fields:
         return
-    at = level.site(place)
     if fields.lacks(field.name):
         yield from subject.lacking(
             "the edge for its errors writes", field.name, fields, at=at, edge=edge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -15,6 +15,20 @@ from pocoflow.errors import InvalidValueError, PocoflowError
 from pocoflow.store.reducing import metadata_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
+
+
+def fields_of(schema: object) -> Fields:
+    """The fields of a schema; of a model class, looked at once."""
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return _of_model(schema, getattr(schema, "__pydantic_validator__", None))
+    return Fields(schema)
+
+
+@lru_cache(maxsize=256)
+def _of_model(model: type[BaseModel], _: object) -> Fields:
+    """The same as long as the model is not built anew, which gives it another validator."""
+    return Fields(model)
+
 
 _READS_ANYTHING = ("before", "plain", "wrap")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
@@ -62,7 +62,10 @@ class Owner:
 
     def static(self, owner: type, name: str) -> Any:
         """An attribute of a class, as it stands there."""
-        for base in owner.__mro__:
+        return self._first(owner.__mro__, name)
+
+    def _first(self, bases: Sequence[type], name: str) -> Any:
+        for base in bases:
             self.note(vars(base), name)
             if name in vars(base):
                 return vars(base)[name]
@@ -78,11 +81,7 @@ class Owner:
     def after(self, owner: type, name: str) -> Any:
         """What ``super()`` gives in a method of a class."""
         mro = () if self.kind is None else self.kind.__mro__
-        for base in mro[mro.index(owner) + 1 :] if owner in mro else ():
-            self.note(vars(base), name)
-            if name in vars(base):
-                return vars(base)[name]
-        return _UNKNOWN
+        return self._first(mro[mro.index(owner) + 1 :] if owner in mro else (), name)
 
     def defines(self, function: FunctionType) -> type | None:
         """The class that a method is defined in."""

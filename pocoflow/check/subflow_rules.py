@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.schemas import Fields
+from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
@@ -16,7 +16,7 @@ from pocoflow.nodes.subflow import Link, Subflow
 def check_links(subject: Subject) -> Iterator[Finding]:
     """What is wrong with the links of each subflow."""
     for at, node in _subflows(subject):
-        inner = Fields(node.flow.schema)
+        inner = fields_of(node.flow.schema)
         for links, target, source in (
             (node.inputs, inner, subject.fields),
             (node.outputs, subject.fields, inner),
@@ -38,7 +38,7 @@ def _subflows(subject: Subject) -> Iterator[tuple[Site, Subflow]]:
 
 
 def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]) -> Subject:
-    inner = Fields(node.flow.schema)
+    inner = fields_of(node.flow.schema)
     names = (link.target.name for link in node.inputs)
     handed = tuple(name for name in names if not inner.lacks(name))
     return Subject(

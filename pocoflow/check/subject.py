@@ -12,7 +12,7 @@ from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
 from pocoflow.check.node_effects import NOTHING, UNKNOWN, Effects, Exit, Place, Places, place_at
-from pocoflow.check.schemas import Fields
+from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.store_use import Around, read_source
 from pocoflow.check.unseen import lets_through
 from pocoflow.errors import InvalidValueError, UnknownFieldError
@@ -59,7 +59,7 @@ class Level:
         """A node of the graph."""
         return Site(label(place.name, self.path) if self.path else place.name, place)
 
-    @property
+    @cached_property
     def error_edges(self) -> dict[tuple[str, str], GraphEdge]:
         """The edges that errors take, by the names of their nodes and what they are written for."""
         edges = (one for one in self.graph.edges if one.is_error and not one.is_after)
@@ -136,7 +136,7 @@ class Subject:
     expected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.fields = Fields(self.schema)
+        self.fields = fields_of(self.schema)
         self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
         self._returned: dict[int, tuple[str, ...] | None] = {}
