@@ -185,7 +185,7 @@ class Effects:
     @property
     def is_current(self) -> bool:
         """Whether it would be read like this now."""
-        return all(fact.holds() for fact in self.facts)
+        return not self.facts or all(fact.holds() for fact in self.facts)
 
     @property
     def first(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from pocoflow.check.alike import clean_like, keep, likeness_of
+from pocoflow.check.alike import Clean, clean_like, keep, likeness_of
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.budget_rules import check_budgets
 from pocoflow.check.call_rules import check_calls, check_resources_asked
@@ -49,17 +49,19 @@ class Proof:
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
         self._inside: list[Subject] = []
+        self._clean: Clean | None = None
+        if not (subject.is_typed or subject.sends):
+            return  # nothing is looked at before it runs
         likeness = likeness_of(subject)
         self._clean = None if likeness is None else clean_like(likeness)
         if self._clean is not None:
             self.needs = self._clean.needs
             return
-        if subject.is_typed:  # of any other flow, nothing is looked at before it runs
+        if subject.is_typed:
             wanted = self._readers if self._declared is None else self._declared
             inputs = [key for key in self.inputs if key in wanted]
             self.needs = frozenset((*inputs, *(one.key for one, _ in self._refusing)))
-        if subject.is_typed or subject.sends:
-            self.is_refused = bool(self._errors)
+        self.is_refused = bool(self._errors)
         if not (likeness is None or self.is_refused or self.remarks or self.silencer.used):
             keep(likeness, subject, self.needs)
 

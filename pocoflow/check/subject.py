@@ -268,10 +268,9 @@ class Subject:
         """
         if self.fields or self.inputs is not None:
             return True
-        if any(edge.written == "flow" for level in self.levels for edge in level.graph.edges):
-            return True
-        if any(level.graph.rules for level in self.levels):
-            return True
+        for graph in (level.graph for level in self.levels):
+            if graph.rules or any(edge.written == "flow" for edge in graph.edges):
+                return True
         return any(map(_is_typed, self._by_class))
 
     @property
@@ -361,9 +360,9 @@ class Subject:
 
     def _effects_of(self, place: GraphNode) -> Effects:
         node = place.node
-        if isinstance(node, Subflow):
+        if place.branches and isinstance(node, Subflow):
             return _of_subflow(node)
-        if isinstance(node, Spread):
+        if place.branches and isinstance(node, Spread):
             return effects_of_branches(place, node, self.effects, self.exit)
         if isinstance(node, FunctionNode):
             return self._with_increments(_of_function(node, self.fields.attributes), node)
