@@ -18,7 +18,7 @@ _GO_ON: Any = object()
 class Skipped(BaseException):
     """A middleware has returned without going on; the node is not visited."""
 
-    def __init__(self, action: Any) -> None:
+    def __init__(self, action: object) -> None:
         super().__init__(action)
         self.action = action
 
@@ -42,7 +42,7 @@ def wrapped(
         return (yield from inner())
     steps = middleware[0](call)
     step: Callable[[Any], Any] = steps.send
-    value: Any = None
+    value: object = None
     try:
         while True:
             try:
@@ -78,7 +78,7 @@ class Visiting:
         if is_over:
             raise Skipped(action)
 
-    def leave(self, action: Any) -> Effects:
+    def leave(self, action: object) -> Effects:
         """Give the middleware the action; the one that it returns."""
         return (yield from self._finish(self._steps.send, action))
 
@@ -90,13 +90,13 @@ class Visiting:
         """End the middleware of a visit that is not finished."""
         self._steps.close()
 
-    def _finish(self, step: Callable[[Any], Any], value: Any) -> Effects:
+    def _finish(self, step: Callable[[Any], Any], value: object) -> Effects:
         is_over, action = yield from self._advance(step, value)
         if is_over:
             return action
         raise RunError("a middleware goes on with a visit once; exec can be gone on with again")
 
-    def _advance(self, step: Callable[[Any], Any], value: Any) -> Effects[tuple[bool, Any]]:
+    def _advance(self, step: Callable[[Any], Any], value: object) -> Effects[tuple[bool, Any]]:
         while True:
             try:
                 effect = step(value)

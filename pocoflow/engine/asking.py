@@ -58,7 +58,11 @@ def is_waiting(result: object) -> bool:
 
 
 def ask(
-    run: Line, place: GraphNode, prepared: object, result: Any, item: Identity | None = None
+    run: Line,
+    place: GraphNode,
+    prepared: object,
+    result: Question | Waiting,
+    item: Identity | None = None,
 ) -> Steps:
     """Put a question on record; one that was asked before waits on.
 

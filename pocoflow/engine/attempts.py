@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import copy_context
 from types import CoroutineType
-from typing import Any
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
@@ -63,7 +62,7 @@ def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     if node.timeout is not None:
         return (yield from _limited(place, given, node.timeout))
     if place.exec_async or inline:
-        result: Any = node.exec(given)
+        result: object = node.exec(given)
     else:
         result = yield Call(node.exec, (given,))
     if result.__class__ is CoroutineType:
@@ -88,7 +87,7 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
     apart.run(current.set, mine)
     try:
         if place.exec_async:
-            result: Any = apart.run(place.node.exec, given)
+            result: object = apart.run(place.node.exec, given)
         else:
             result = yield Call(place.node.exec, (given,), timeout, apart)
         if result.__class__ is CoroutineType:
@@ -134,8 +133,8 @@ class Phases:
         self._stays = run.ledger.keeps and place.has_exec and place.node.journal
         self._may_follow = [True]
         self.prepared: object = None
-        self.outcome: list[Any] = []
-        self.action: list[Any] = []
+        self.outcome: list[object] = []
+        self.action: list[object] = []
 
     def __call__(self) -> None:
         """Call what can be called here: not what follows an await, a question or a commit."""
@@ -227,7 +226,9 @@ def try_again(
     with _DealingWith(error):
         last = (given if place.is_bare else copied(given), error)
         here = inline or place.is_bare  # it only raises
-        result: Any = node.exec_fallback(*last) if here else (yield Call(node.exec_fallback, last))
+        result: object = (
+            node.exec_fallback(*last) if here else (yield Call(node.exec_fallback, last))
+        )
         if result.__class__ is CoroutineType:
             result = yield Await(result)
     return result

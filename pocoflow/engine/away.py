@@ -104,7 +104,7 @@ def _letter(
     )
 
 
-def _value(place: GraphNode, variable: ContextVar[Any]) -> str:
+def _value(place: GraphNode, variable: ContextVar[object]) -> str:
     """The value of a context variable as text; empty if it is not set."""
     found = copy_context()
     if variable not in found:

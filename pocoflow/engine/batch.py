@@ -28,7 +28,7 @@ class _Item:
 
     index: int
     identity: Identity
-    value: Any
+    value: object
 
 
 class _Batch:
@@ -48,7 +48,7 @@ class _Batch:
         marks = {number: one.mark for number, one in self.begun.items() if number != ALONE}
         self.numbers = ItemNumbers(marks, marks)
         self.digests: Iterator[str] = iter(())
-        self.results: list[Any] = []
+        self.results: list[object] = []
         self.stop = Cancellation()
         executors = run.plan.executors
         is_away = executors is not None and executors.of(place) is not None
@@ -105,7 +105,7 @@ class _Batch:
         current.set(context)
         try:
             context.check_cancelled()
-            result: Any = None
+            result: object = None
             error: Exception | None = None
             try:
                 result = yield from attempt(run, place, item.value, self.inline)
@@ -123,7 +123,7 @@ class _Batch:
         finally:
             current.set(around)  # no token: a call that was given up may have kept its context
 
-    def _keep(self, item: _Item, result: Any) -> Steps:
+    def _keep(self, item: _Item, result: object) -> Steps:
         """Put a finished item on record, before the next one begins."""
         if self.journals:
             facts = (self.run.step, self.place.name, result, item.identity)
@@ -149,7 +149,7 @@ def _parameter(node: Node) -> str | None:
     return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
-def map_items(run: Line, place: GraphNode, items: Any) -> Effects[list[Any]]:
+def map_items(run: Line, place: GraphNode, items: Any) -> Effects[list[object]]:
     """The results of ``exec`` for all items, in their order.
 
     Raises:

@@ -66,8 +66,8 @@ class _Call(NamedTuple):
     context: RunContext
     settings: Calling | None
     function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    keywords: Mapping[str, Any]
+    arguments: tuple[object, ...]
+    keywords: Mapping[str, object]
     name: str
     key: Hashable
 
@@ -86,7 +86,7 @@ class ExecCalls:
         place: GraphNode,
         context: RunContext,
         found: Unfinished | None,
-        given: tuple[Any, ...],
+        given: tuple[object, ...],
         refusal: Callable[..., BudgetError | None] | None,
     ) -> None:
         """Begin with what is on record.
@@ -135,8 +135,8 @@ class ExecCalls:
         self,
         context: RunContext,
         function: Callable[..., object],
-        arguments: tuple[Any, ...],
-        keywords: dict[str, Any],
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
         settings: Calling | None,
     ) -> Any:
         """Make a call, or give what it returned before, for an attempt that is still waited for."""
@@ -197,7 +197,7 @@ class ExecCalls:
                 raise
         return self._returned(call.key, result)
 
-    def _returned(self, key: Hashable, result: Any) -> Any:
+    def _returned(self, key: Hashable, result: object) -> Any:
         """What a call returns that is on record, if that is kept."""
         if self._remembers:
             self._values[key] = copied(result)
@@ -378,7 +378,7 @@ class ExecCalls:
             _FUNCTIONS[known_by] = about
         return about
 
-    def _key(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Hashable:
+    def _key(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, object]) -> Hashable:
         """What a call shares with its equals alone."""
         if not keywords and _TEXT.issuperset(map(type, arguments)):
             if not self._keeps:
@@ -549,5 +549,5 @@ def _name_of(key: Hashable) -> str:
     return str(key).rsplit(" ", maxsplit=2)[0]
 
 
-async def _again(value: Any) -> Any:
+async def _again(value: object) -> Any:
     return value

@@ -89,7 +89,7 @@ class LineTask:
         self._works: deque[tuple[_Begin, Pending] | None] = deque()
         self._idle: asyncio.Future[None] | None = None
         self._serves: Pending | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[object] | None = None
         self._ended = Context().run(loop.submit, self._serve())
 
     def submit(self, begin: _Begin, pending: Pending) -> None:
@@ -159,7 +159,7 @@ class CompanionLoop:
 
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(self._make_task)
-        self._tasks: dict[str, WeakSet[asyncio.Task[Any]]] = {}
+        self._tasks: dict[str, WeakSet[asyncio.Task[object]]] = {}
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="pocoflow-loop", daemon=True)
         self._thread.start()

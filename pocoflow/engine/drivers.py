@@ -184,7 +184,7 @@ class _Driver:
         """The same, from an effect that the steps have yielded before they were given to this."""
         return self.send(None) if self._enters(effect) else effect
 
-    def _go_on(self, step: Callable[[Any], Effect], value: Any) -> Driven | None:
+    def _go_on(self, step: Callable[[Any], Effect], value: object) -> Driven | None:
         while True:
             effect: Effect | None = None
             try:
@@ -329,7 +329,7 @@ class _ThreadDriver(_Driver):
         """
         import asyncio
 
-        line, begun = self.line, list[asyncio.Task[Any] | None]()
+        line, begun = self.line, list[asyncio.Task[object] | None]()
 
         async def gather() -> None:
             begun.append(asyncio.current_task())
@@ -405,7 +405,7 @@ class _LoopDriver(_Driver):
         with self:
             return await self._waiting(effect)
 
-    def _beside(self, work: Callable[[], Any]) -> Beside:
+    def _beside(self, work: Callable[[], object]) -> Beside:
         """Do something beside the loop, in a thread for which no other job has to wait."""
         return in_thread_beside(work)
 
@@ -519,7 +519,7 @@ class _RunDriver(_LoopDriver):
         if (not self._keeps) if exc is None else (is_only and is_cancelled_error(exc)):
             raise cancelled(self.context) from None
 
-    def _beside(self, work: Callable[[], Any]) -> Beside:
+    def _beside(self, work: Callable[[], object]) -> Beside:
         if self._few is None:
             self._few = few_of(self._loop)
         return in_thread_beside(work, self._few)

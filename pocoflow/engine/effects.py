@@ -37,7 +37,7 @@ class Call(NamedTuple):
     """
 
     function: Callable[..., object]
-    arguments: tuple[Any, ...]
+    arguments: tuple[object, ...]
     timeout: float | None = None
     context: Context | None = None
 
@@ -86,7 +86,7 @@ class Commit(NamedTuple):
 
     storage: Storage
     function: Callable[..., object]
-    arguments: tuple[Any, ...] = ()
+    arguments: tuple[object, ...] = ()
     shared: bool = True
     is_last: bool = False
 

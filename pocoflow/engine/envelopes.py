@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow.graph.fingerprint import code_of
 from pocoflow.graph.references import Reference
@@ -141,7 +141,7 @@ class Reply(NamedTuple):
     result: str = ""
     error: Thrown | None = None
     emitted: Sequence[str] = ()
-    records: Sequence[Mapping[str, Any]] = ()
+    records: Sequence[Mapping[str, object]] = ()
     calls: Sequence[MadeCall] = ()
     used: Sequence[str] = ()
     last: str = ""

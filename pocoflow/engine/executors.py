@@ -51,14 +51,14 @@ class Executors:
     def __init__(
         self,
         of_flow: Where,
-        carry: Iterable[ContextVar[Any]],
+        carry: Iterable[ContextVar[object]],
         files: Iterable[str],
         serve: Serve,
     ) -> None:
         self._of_flow, self._files, self._serve = of_flow, tuple(files), serve
         self._told: set[str] = set()
         self._known: dict[int, tuple[GraphNode, Reference]] = {}
-        self.variables: list[tuple[ContextVar[Any], Reference]] = []
+        self.variables: list[tuple[ContextVar[object], Reference]] = []
         for variable in carry:
             reference = refer_to_variable(variable)
             if isinstance(reference, str):
@@ -102,7 +102,7 @@ class Executors:
                         "ThreadPoolExecutor, or in the process of the run, executor='here'"
                     )
 
-    def reference(self, place: GraphNode) -> tuple[Reference, Mapping[str, Any]]:
+    def reference(self, place: GraphNode) -> tuple[Reference, Mapping[str, object]]:
         """Under which name a node is found elsewhere, and what it has of its own.
 
         Raises:

@@ -8,7 +8,7 @@ has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Storage
@@ -79,10 +79,10 @@ class Ledger(Protocol):
     def take_input(self, prepared: object, /) -> None:
         """Remember what ``prep`` gave, as it is now, for the first row of the step."""
 
-    def journal(self, step: int, node: str, result: Any, /) -> None:
+    def journal(self, step: int, node: str, result: object, /) -> None:
         """Record the result of a finished ``exec``: it is not called again."""
 
-    def journal_item(self, step: int, node: str, result: Any, item: Identity, /) -> None:
+    def journal_item(self, step: int, node: str, result: object, item: Identity, /) -> None:
         """Record the result of an item, together with those of others that finish meanwhile."""
 
     def write_items(self) -> None:

@@ -322,7 +322,7 @@ class Line:
         listeners = self.listeners.get(kind)
         if not listeners:
             return
-        event: Any = _kinds()[kind](self.context.run_id, *facts)
+        event: object = _kinds()[kind](self.context.run_id, *facts)
         for listener in listeners:
             try:
                 check_called(listener(event, self.store))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
 
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
@@ -112,7 +111,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     step, last = run.step, run.plan.max_steps
     if budget is not None:
         last = 0  # each node is looked at
-    action: Any = DEFAULT_ACTION
+    action: object = DEFAULT_ACTION
     began, phase, unfinished = 0.0, "", run.unfinished
     # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without a
     # condition in its first rounds, and one with a condition only when it has been called 8 times.
@@ -151,7 +150,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     prepared = yield from awaiting(prepared, on_loop)
 
             context.phase = "exec"
-            result: Any
+            result: object
             if unfinished is not None and ALONE in unfinished.items and not place.spreads:
                 context.attempt += unfinished.items[ALONE].attempts
             if place.spreads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Numbers, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
@@ -40,10 +40,10 @@ class NullLedger:
     def take_input(self, prepared: object) -> None:
         """Keep nothing."""
 
-    def journal(self, step: int, node: str, result: Any) -> None:
+    def journal(self, step: int, node: str, result: object) -> None:
         """Keep nothing."""
 
-    def journal_item(self, step: int, node: str, result: Any, item: Identity) -> None:
+    def journal_item(self, step: int, node: str, result: object, item: Identity) -> None:
         """Keep nothing."""
 
     def write_items(self) -> None:

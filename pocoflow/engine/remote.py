@@ -149,7 +149,7 @@ class _Work:
 
     def do(self, given: object) -> Reply:
         """Call ``exec``; all that came of it."""
-        letter, results, set_here = self.letter, list[Any](), list[tuple[int, str]]()
+        letter, results, set_here = self.letter, list[object](), list[tuple[int, str]]()
         variables = [_variable(one) for one, _ in letter.variables]
 
         def steps() -> Steps:
@@ -188,7 +188,7 @@ class _Work:
         )
 
     def _set_since(
-        self, before: Context, variables: Sequence[ContextVar[Any]]
+        self, before: Context, variables: Sequence[ContextVar[object]]
     ) -> Iterator[tuple[int, str]]:
         """The numbers and values of context variables that were set."""
         for number, variable in enumerate(variables):
@@ -201,7 +201,7 @@ class _Work:
                 name = self.letter.variables[number][0].text
                 self.ledger.remark(f"context variable {name} cannot be sent back: {exc}")
 
-    def _text(self, result: Any) -> str:
+    def _text(self, result: object) -> str:
         try:
             return codec.dumps(result)
         except NotStorableError as exc:
@@ -277,7 +277,7 @@ class _Others:
 # -- context variables and traces -----------------------------------------------------------------
 
 
-def _variable(reference: Reference) -> ContextVar[Any]:
+def _variable(reference: Reference) -> ContextVar[object]:
     """A context variable, in this process.
 
     Raises:
@@ -353,9 +353,9 @@ def _prepare() -> None:
     logging.setLogRecordFactory(made)
 
 
-def _facts(record: logging.LogRecord) -> dict[str, Any]:
+def _facts(record: logging.LogRecord) -> dict[str, object]:
     """The attributes of a record, as far as they are plain; its message and traceback as text."""
-    facts: dict[str, Any] = dict(vars(record))
+    facts: dict[str, object] = dict(vars(record))
     with suppress(Exception):  # as of a line that does not fit its arguments
         facts["msg"] = record.getMessage()
     if record.exc_info and record.exc_info[1] is not None:

@@ -26,7 +26,7 @@ class Work:
     __slots__ = ("_waits", "arguments", "context", "function", "has_begun", "is_over")
 
     def __init__(
-        self, context: Context, function: Callable[..., object], arguments: tuple[Any, ...]
+        self, context: Context, function: Callable[..., object], arguments: tuple[object, ...]
     ) -> None:
         self.context = context
         self.function = function
@@ -50,14 +50,14 @@ class Work:
             waits.get()
 
 
-def in_thread(work: Callable[[], Any]) -> Pending:
+def in_thread(work: Callable[[], object]) -> Pending:
     """Do something that does not raise, in a daemon thread that does nothing else meanwhile."""
     pending = Pending()
     _submit(pending, work)
     return pending
 
 
-def in_thread_beside(work: Callable[[], Any], few: Few | None = None) -> Beside:
+def in_thread_beside(work: Callable[[], object], few: Few | None = None) -> Beside:
     """The same for a coroutine, which awaits the outcome; when one of a few threads is free."""
     beside = Beside(few)
     if few is None:
@@ -136,9 +136,9 @@ class Few:
 
     def __init__(self) -> None:
         self._free = _AT_ONCE
-        self._waiting: deque[tuple[Beside, Callable[[], Any]]] = deque()
+        self._waiting: deque[tuple[Beside, Callable[[], object]]] = deque()
 
-    def submit(self, beside: Beside, work: Callable[[], Any]) -> None:
+    def submit(self, beside: Beside, work: Callable[[], object]) -> None:
         """Do something when a thread is free; to be called on the loop."""
         if self._free:
             self._free -= 1
@@ -169,7 +169,7 @@ def few_of(loop: asyncio.AbstractEventLoop) -> Few:
     return found
 
 
-def _submit(taker: Pending | Beside, work: Callable[[], Any]) -> None:
+def _submit(taker: Pending | Beside, work: Callable[[], object]) -> None:
     """Have an idle thread do something, or a new one.
 
     Not one of a pool of so many: a call that outlives its timeout must neither keep others waiting
@@ -183,7 +183,7 @@ def _submit(taker: Pending | Beside, work: Callable[[], Any]) -> None:
     calls.put((taker, work))
 
 
-_Calls: TypeAlias = "SimpleQueue[tuple[Pending | Beside, Callable[[], Any]]]"
+_Calls: TypeAlias = "SimpleQueue[tuple[Pending | Beside, Callable[[], object]]]"
 
 _AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 """As many as in the pool of an event loop."""
