@@ -1,14 +1,6 @@
-"""The documented import path of nodes and what they are made of."""
+"""The documented import path of nodes."""
 
-from pocoflow.nodes.base import Node, NodeLike, check_target, note_part
+from pocoflow.nodes.base import Node, NodeLike
 from pocoflow.nodes.node_kinds import AskNode, AsyncNode, BatchNode
 
-__all__ = [
-    "AskNode",
-    "AsyncNode",
-    "BatchNode",
-    "Node",
-    "NodeLike",
-    "check_target",
-    "note_part",
-]
+__all__ = ["AskNode", "AsyncNode", "BatchNode", "Node", "NodeLike"]

@@ -23,7 +23,8 @@ from pocoflow.errors import (
     MissingKeyError,
     StoreError,
 )
-from pocoflow.reducers import add, append, extend, increments_between, item, latest, merge
+from pocoflow.reducers import add, append, extend, item, latest, merge
+from pocoflow.store.reducing import increments_between
 
 DICTS = st.dictionaries(st.text(max_size=2), st.integers())
 
