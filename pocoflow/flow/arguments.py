@@ -12,10 +12,11 @@ from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import AnyNode, Node
+from pocoflow.nodes.edges import reference_of
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.settings import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
-from pocoflow.store.fields import FieldRef, field_of, is_fields
+from pocoflow.store.fields import FieldRef, is_fields
 
 
 def check_arguments(start: object, max_steps: object, deadline: object, home: object) -> None:
@@ -132,14 +133,7 @@ def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | No
     if given is None:
         return None
     several: Any = (given,) if isinstance(given, FieldRef | str) or is_fields(given) else given
-    names = []
-    for one in several:
-        if not isinstance(one, FieldRef):
-            hint = f": write fields(Model).{one} or key({one!r})" if isinstance(one, str) else ""
-            raise DefinitionError(
-                f"Flow({argument}=...) takes references to fields, not {short(one)}{hint}"
-            )
-        names.append(field_of(one).name)
+    names = [reference_of(f"Flow(...): {argument}", one).name for one in several]
     return tuple(dict.fromkeys(names))
 
 

@@ -150,6 +150,25 @@ def users_line() -> tuple[str, int] | None:
 _NOT_USERS = {__name__.partition(".")[0], "asyncio", "concurrent", "functools", "threading"}
 
 
+def reference_of(argument: str, given: object) -> StoreField:
+    """The field that a reference names.
+
+    Raises:
+        DefinitionError: It is no reference; the message names the argument.
+    """
+    if isinstance(given, FieldRef):
+        return field_of(given)
+    if isinstance(given, str):
+        raise DefinitionError(
+            f"{argument}={given!r} is a string, which no type checker can check; write a "
+            f"reference: fields(Model).{given}, or key({given!r}) for a store without a model"
+        )
+    raise DefinitionError(
+        f"{argument}={short(given)}: it takes a field reference such as fields(Model).name, or "
+        "key('name') for a store without a model"
+    )
+
+
 def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: object) -> Catch:
     """The source of an edge that errors of a node take.
 
@@ -164,11 +183,7 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
             f"{where} takes classes of exceptions, node.catch(TimeoutError, ValueError), "
             f"not {given}"
         )
-    if writes is not None and not isinstance(writes, FieldRef):
-        raise DefinitionError(
-            f"{where}: writes={short(writes)}: it takes a field reference such as "
-            "fields(Model).failure, or key('failure') for a store without a model"
-        )
+    field = None if writes is None else reference_of(f"{where}: writes", writes)
     if value is not None and (writes is None or not callable(value)):
         raise DefinitionError(
             f"{where}: value={short(value)}: it is a function from the exception to what the field "
@@ -179,5 +194,4 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
         raise DefinitionError(
             f"{where}: value={short(value)} is {kind}: it is called, and what it returns is written"
         )
-    field = None if writes is None else field_of(writes)
     return Catch(node, classes, field, value if callable(value) else None)

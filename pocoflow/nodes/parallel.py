@@ -12,10 +12,10 @@ from typing_extensions import TypedDict, TypeVar, Unpack
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
+from pocoflow.nodes.edges import DEFAULT_ACTION, reference_of, users_line
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.store.branch_view import BranchStore, merge
-from pocoflow.store.fields import FieldRef, References, StoreField, field_of
+from pocoflow.store.fields import References
 from pocoflow.store.store import Store
 from pocoflow.values.failures import Failure
 
@@ -247,17 +247,3 @@ class FanOut(_Merging):
                 item=item,
                 origin=self.each,
             )
-
-
-def reference_of(argument: str, reference: object) -> StoreField:
-    """The field that a reference names.
-
-    Raises:
-        DefinitionError: It is no reference; the message names the argument.
-    """
-    if not isinstance(reference, FieldRef):
-        raise DefinitionError(
-            f"{argument}={short(reference)}: it takes a field reference such as "
-            "fields(Model).items, or key('items') for a store without a model"
-        )
-    return field_of(reference)

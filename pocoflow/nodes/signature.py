@@ -19,6 +19,7 @@ from pocoflow.nodes.annotations import (
     plain,
     read_hints,
 )
+from pocoflow.nodes.edges import reference_of
 from pocoflow.nodes.porting import hidden_node
 from pocoflow.nodes.resources import Resource
 from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields
@@ -215,12 +216,7 @@ def _without(
 
 def _mapped(function: Any, each: object, parameters: list[Parameter], unpacks: bool) -> StoreField:
     """The field to map over; the first of the parameters becomes the one that takes an item."""
-    if not isinstance(each, FieldRef):
-        _refuse(
-            function,
-            f"each={short(each)}: it takes a reference to the field whose items are worked on, "
-            "such as fields(Model).urls, or key('urls') for a store without a model",
-        )
+    field = reference_of(f"{_about(function)}: each", each)
     if not parameters or parameters[0].takes_store or parameters[0].resource is not None:
         _refuse(function, "each=... gives its first parameter one item; it has no such parameter")
     first = parameters[0]
@@ -231,7 +227,7 @@ def _mapped(function: Any, each: object, parameters: list[Parameter], unpacks: b
     if unpacks:
         _refuse(function, "each=... writes one field, the list of the results; return one value")
     parameters[0] = Parameter(first.name, is_item=True)
-    return field_of(each)
+    return field
 
 
 def definition_place(function: Any) -> tuple[str, int]:
@@ -240,9 +236,13 @@ def definition_place(function: Any) -> tuple[str, int]:
     return code.co_filename, code.co_firstlineno
 
 
-def _refuse(function: Any, text: str) -> NoReturn:
+def _about(function: Any) -> str:
     file, line = definition_place(function)
-    raise DefinitionError(f"@node {function.__name__} ({file}:{line}): {text}")
+    return f"@node {function.__name__} ({file}:{line})"
+
+
+def _refuse(function: Any, text: str) -> NoReturn:
+    raise DefinitionError(f"{_about(function)}: {text}")
 
 
 def _check_kind(function: Any) -> None:
@@ -309,20 +309,7 @@ def _written(function: Any, writes: object) -> tuple[StoreField, ...]:
     if writes is None:
         return ()
     given = writes if isinstance(writes, tuple) else (writes,)
-    for one in given:
-        if isinstance(one, str):
-            _refuse(
-                function,
-                f"writes={one!r} is a string, which no type checker can check; write a reference: "
-                f"fields(Model).{one}, or key({one!r}) for a store without a model",
-            )
-        if not isinstance(one, FieldRef):
-            _refuse(
-                function,
-                f"writes={short(one)}: it takes a field reference such as fields(Model).summary, "
-                "or a tuple of them",
-            )
-    written = tuple(field_of(one) for one in given)
+    written = tuple(reference_of(f"{_about(function)}: writes", one) for one in given)
     names = [field.name for field in written]
     if not names or len(set(names)) < len(names):
         _refuse(function, f"writes={short(writes)}: name each field that it writes once")

@@ -334,7 +334,8 @@ def test_an_error_in_value_ends_the_run() -> None:
         ((ValueError("x"),), {}, "takes classes of exceptions"),
         ((KeyboardInterrupt,), {}, "takes classes of exceptions"),
         (((ValueError, OSError),), {}, "takes classes of exceptions"),
-        ((ValueError,), {"writes": "failure"}, "takes a field reference"),
+        ((ValueError,), {"writes": "failure"}, "writes='failure' is a string"),
+        ((ValueError,), {"writes": 5}, "takes a field reference"),
         ((ValueError,), {"value": str}, "the field that writes="),
     ],
 )

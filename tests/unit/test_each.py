@@ -153,7 +153,8 @@ def test_what_makes_no_sense_is_refused_at_decoration() -> None:
     out: Any = key("out")
     untyped: Any = node
     for function, settings, match in (
-        (plain, {"each": "items", "writes": out}, "it takes a reference to the field"),
+        (plain, {"each": "items", "writes": out}, "each='items' is a string"),
+        (plain, {"each": 5, "writes": out}, "it takes a field reference"),
         (default, {"each": key("items"), "writes": out}, "so it has no default"),
         (nothing, {"each": key("items"), "writes": out}, "no such parameter"),
         (whole, {"each": key("items")}, "no such parameter"),

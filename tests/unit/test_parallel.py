@@ -777,7 +777,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         (lambda: parallel(Do), r"pass an instance, with \(\)"),
         (lambda: parallel(one, on_error="ignore"), "must be 'stop' or 'collect'"),
         (lambda: parallel(one, errors=key("e")), "needs on_error='collect'"),
-        (lambda: fan(one, each="items", as_=key("item")), "each='items': it takes a field ref"),
+        (lambda: fan(one, each="items", as_=key("item")), "each='items' is a string"),
         (lambda: fan(one, concurrency=0, **refs), "whole number of at least 1"),
     )
     for make, match in cases:
