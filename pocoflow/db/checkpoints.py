@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, overload
 
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import is_graph, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.db.values import ValueWriter, key_of, read_store
+from pocoflow.db.values import Stored, ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError
 from pocoflow.store.schema import classes_of
 from pocoflow.store.store import Store
@@ -63,7 +63,7 @@ class CheckpointRow(Mapping[str, Any]):
         return f"<checkpoint {self['step']} of run {self['run_id']!r} after {self['node_name']!r}>"
 
 
-def _unchanged(tree: Any) -> Any:
+def _unchanged(tree: object) -> Any:
     """A value as the view has it, with what changed in it put in its place."""
     if type(tree) is dict and tree.get(TAG) == "changed":
         return apply(tree["value"], tree["changes"])
@@ -74,7 +74,7 @@ class Checkpoints(RunsFile):
     """Stores as they were after steps."""
 
     def save_checkpoint(
-        self, run_id: str, step: int, node_name: str, store: Mapping[str, Any]
+        self, run_id: str, step: int, node_name: str, store: Mapping[str, object]
     ) -> None:
         """Keep the store as the checkpoint of a step; a checkpoint of that step is replaced.
 
@@ -170,7 +170,7 @@ class Checkpoints(RunsFile):
         run_id: str,
         step: int,
         *,
-        schema: type[ModelT] | Mapping[str, Any] | None = None,
+        schema: type[ModelT] | Mapping[str, object] | None = None,
         types: Iterable[type] = (),
         aliases: Mapping[str, type] | None = None,
     ) -> Store[ModelT]:
@@ -198,10 +198,10 @@ class Checkpoints(RunsFile):
         run_id: str,
         step: int,
         classes: codec.Classes,
-        pending: Iterable[Sequence[Any]] = (),
+        pending: Iterable[Stored] = (),
         *,
-        schema: Any = None,
-    ) -> Store[Any]:
+        schema: object = None,
+    ) -> Store:
         """The store as it was after a step.
 
         Args:
@@ -233,7 +233,7 @@ class Checkpoints(RunsFile):
     def _about(self, step: int) -> str:
         return f"database {self.path}, step {step}"
 
-    def _untyped(self, run_no: int, step: int) -> Store[Any]:
+    def _untyped(self, run_no: int, step: int) -> Store:
         rows = self._values_at(run_no, step)
         return read_store(rows, self._about(step), "", None, codec.Classes())
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import names_at
@@ -91,7 +90,7 @@ class SharedSpending:
         self._completed: Amounts = NO_AMOUNTS
         self._newest, self._open = -1, list[int]()
 
-    def look(self, read: Callable[[str, dict[str, Any]], Iterable[Record]]) -> None:
+    def look(self, read: Callable[[str, dict[str, object]], Iterable[Record]]) -> None:
         """Read what they have spent by now.
 
         Args:

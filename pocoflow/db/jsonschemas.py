@@ -41,10 +41,10 @@ _MOST_CHECKS = 100_000
 _MOST_TOLD = 10
 _LONGEST = 300
 
-_Check = Callable[[Any, Any, Any, Mapping[str, Any]], Iterator[Misfit] | None]
+_Check = Callable[[Any, Any, Any, Mapping[str, object]], Iterator[Misfit] | None]
 
 
-def check_json(one: Asked, answer: Any) -> None:
+def check_json(one: Asked, answer: object) -> None:
     """Refuse an answer that its schema does not allow.
 
     Raises:
@@ -55,7 +55,7 @@ def check_json(one: Asked, answer: Any) -> None:
         raise AnswerError(f"the answer does not fit question {one.about}: {'; '.join(told)}")
 
 
-def misfits(schema: Mapping[str, Any], answer: Any) -> list[str]:
+def misfits(schema: Mapping[str, object], answer: object) -> list[str]:
     """What of a JSON value a schema does not allow, each with its place in the value."""
     make: Any = validators.create  # whose types are those of fewer keywords
     kind = make(
@@ -108,7 +108,9 @@ def _bounded() -> dict[str, _Check]:
     return {name: counted(check) for name, check in checks.items()}
 
 
-def _pattern(_: Any, pattern: Any, value: Any, __: Mapping[str, Any]) -> Iterator[Misfit]:
+def _pattern(
+    _: object, pattern: object, value: object, __: Mapping[str, object]
+) -> Iterator[Misfit]:
     # As a field of a model is checked: by an engine that takes time in proportion to the text.
     if not isinstance(value, str):
         return
@@ -123,11 +125,12 @@ def _pattern(_: Any, pattern: Any, value: Any, __: Mapping[str, Any]) -> Iterato
 
 
 def _additional(
-    checker: Any, given: Any, value: Any, schema: Mapping[str, Any]
+    checker: Any, given: object, value: object, schema: Mapping[str, object]
 ) -> Iterator[Misfit]:
     # Which keys are additional beside patternProperties only the flow can say, for the same reason.
     if isinstance(value, dict) and "patternProperties" not in schema:
-        extras = value.keys() - schema.get("properties", {}).keys()
+        fields = schema.get("properties")
+        extras = value.keys() - (fields if isinstance(fields, dict) else {}).keys()
         for key in sorted(extras):
             if isinstance(given, dict):
                 yield from checker.descend(value[key], given, path=key)

@@ -8,14 +8,23 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
 from pocoflow.db.clock import later
 from pocoflow.db.emitting import EmittedValues, Emitter, ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
-from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
+from pocoflow.db.log import (
+    NO_ERROR,
+    Described,
+    Facts,
+    Kind,
+    Row,
+    RunLog,
+    dump_taken,
+    placed,
+)
 from pocoflow.db.port import PutsOne, Transaction, UnwrittenError, put_one
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
@@ -47,6 +56,7 @@ Ts = TypeVarTuple("Ts")
 _LOOK_EVERY = 50
 
 _END = ("", None)
+_NO_ITEM = (None, None)
 
 _APPEND_RESULT = QUERIES["append_result"]
 
@@ -147,7 +157,7 @@ class LineRecorder:
 
     # -- the result of exec -------------------------------------------------------------------
 
-    def journal(self, step: int, node: str, result: Any) -> None:
+    def journal(self, step: int, node: str, result: object) -> None:
         """Commit the result of a finished ``exec``, so that nobody pays for it again.
 
         A result that cannot be stored is told to the log, once per node: after a crash its
@@ -204,18 +214,20 @@ class LineRecorder:
             run.last = int(cursor.lastrowid or 0)
             return run.last
 
-    def _encoded(self, node: str, result: Any) -> str | None:
+    def _encoded(self, node: str, result: object, call: str = "") -> str | None:
+        """The text of what ``exec``, or a call in it, returned; ``None`` if that has none."""
         try:
             return codec.dumps(result)
         except NotStorableError as exc:
+            about = f"call {call} of node {node}" if call else f"node {node}"
             self._values.remark(
-                f"node {node}",
-                f"the result of exec of node {node!r} cannot be stored and would be computed again "
-                f"after a crash: {exc}",
+                about,
+                f"the result of {f'call {call}' if call else 'exec'} of node {node!r} cannot be "
+                f"stored and would be computed again after a crash: {exc}",
             )
         return None
 
-    def journal_item(self, step: int, node: str, result: Any, item: Identity) -> None:
+    def journal_item(self, step: int, node: str, result: object, item: Identity) -> None:
         """Commit the result of an item, with those of threads that wait for their commits, too.
 
         Raises:
@@ -224,7 +236,7 @@ class LineRecorder:
         text = self._encoded(node, result)
         if text is None:
             return
-        facts = {"item": item.number, "data": text, "mark": item.mark}
+        facts: Facts = {"item": item.number, "data": text, "mark": item.mark}
         told = told_of("exec of item {} of node {!r} has finished", item.number, node)
         self._write(told, [(step, Kind.ITEM, facts)])
 
@@ -236,32 +248,25 @@ class LineRecorder:
         """
         for prepared in called.given:
             self.take_input(prepared)
-        node, rows = called.place.node, []
+        node, (item, mark) = called.place.node, called.item or _NO_ITEM
+        rows: list[WaitingRow] = []
         if called.spent:
-            bill = _of_bill(called.place, called.item, called.attempt, called.spent)
+            bill = _of_bill(called.place, item, called.attempt, called.spent)
             rows.append((step, Kind.SPENT, {**bill, "note": called.key}))
-        told = told_of("a call of node {!r} has returned", node)
-        try:
-            text = codec.dumps(called.result)
-        except NotStorableError as exc:
-            name = called.key.rsplit(" ", 2)[0]
-            self._values.remark(
-                f"call {name} of node {node}",
-                f"the result of call {name} of node {node!r} cannot be stored, so that the call "
-                f"is made again after a crash: {exc}",
-            )
-            if rows:
-                self._write(told, rows)
-            return
-        facts = {
-            "place": called.place.names,
-            "attempt": called.attempt,
-            "elapsed": int(called.elapsed * 1e6),
-            "note": called.key,
-            "data": f"~{text}" if called.awaited else text,
-            **_of_item(called.item),
-        }
-        self._write(told, [*rows, (step, Kind.CALL, facts)])
+        text = self._encoded(node, called.result, called.key.rsplit(" ", 2)[0])
+        if text is not None:
+            facts: Facts = {
+                "place": called.place.names,
+                "attempt": called.attempt,
+                "elapsed": int(called.elapsed * 1e6),
+                "note": called.key,
+                "data": f"~{text}" if called.awaited else text,
+                "item": item,
+                "mark": mark,
+            }
+            rows.append((step, Kind.CALL, facts))
+        if rows:
+            self._write(told_of("a call of node {!r} has returned", node), rows)
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
         """Commit that a call is to be made again.
@@ -271,7 +276,8 @@ class LineRecorder:
         """
         self._refuse_late()
         with self._writing(step) as raw:
-            self._put(raw, Kind.CALL, step, note=key, **_of_item(item))
+            number, mark = item or _NO_ITEM
+            self._put(raw, Kind.CALL, step, note=key, item=number, mark=mark)
 
     def _write(self, told: told_of, rows: Sequence[WaitingRow]) -> None:
         """Commit rows, here or together with those of other threads."""
@@ -296,7 +302,7 @@ class LineRecorder:
         self._is_open = True
         with self._late(), self._writing(rows[0][0]) as raw:
             self._put_input(raw, rows[0][0])
-            self._put_bills(raw, [row["item"] for _, kind, row in rows if kind is Kind.ITEM])
+            self._put_bills(raw, [row.get("item") for _, kind, row in rows if kind is Kind.ITEM])
             for step, kind, facts in rows:
                 self._put(raw, kind, step, **facts)
 
@@ -317,7 +323,7 @@ class LineRecorder:
 
     # -- what prep gave, questions, and attempts that failed -------------------------------------
 
-    def take_input(self, prepared: Any) -> None:
+    def take_input(self, prepared: object) -> None:
         """Keep what ``prep`` gave, as it is now, for the first row of the step that is written.
 
         Whoever goes on with the run gets it instead of running ``prep`` again, with what ``prep``
@@ -349,7 +355,7 @@ class LineRecorder:
         place: Address,
         question: NewQuestion,
         item: Identity | None,
-        prepared: Any,
+        prepared: object,
     ) -> int:
         """Commit a question, and what its node had done before; the question's number.
 
@@ -377,8 +383,8 @@ class LineRecorder:
                 self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
             self._put_bills(raw, (of_item,))
-            told = {"note": escaped(question.text), "data": str(number)}
-            self._put(raw, Kind.ASKED, step, place=place.names, **told)
+            told, asked = escaped(question.text), str(number)
+            self._put(raw, Kind.ASKED, step, place=place.names, note=told, data=asked)
         self._is_open = True
         return int(number or 0)
 
@@ -415,7 +421,7 @@ class LineRecorder:
     def _put_bills(
         self,
         raw: Transaction,
-        items: Container[int] | None = None,
+        items: Container[int | None] | None = None,
         *,
         of_run: bool = False,
     ) -> None:
@@ -427,7 +433,7 @@ class LineRecorder:
             if (of_run or one[0] is self) and (items is None or one[2].item in items)
         ]
         for owner, step, bill in found:
-            item = None if bill.item == ALONE else Identity(bill.item, "")
+            item = None if bill.item == ALONE else bill.item
             facts = _of_bill(bill.place, item, bill.attempt, bill.amounts)
             run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
         if found:
@@ -440,18 +446,19 @@ class LineRecorder:
             DatabaseError: The database cannot be written.
         """
         described = Described(*describe_error(tried.error))
-        item = _of_item(tried.item)
-        facts: dict[str, Any] = {"place": tried.place.names, "attempt": tried.attempt, **item}
-        if tried.item is None:
+        item, mark = tried.item or _NO_ITEM
+        facts: Facts = {"place": tried.place.names, "attempt": tried.attempt}
+        facts |= {"item": item, "mark": mark, "error": described}
+        if item is None:
             self.take_input(tried.given)
         self._refuse_late()
         with self._writing(step) as raw:
             self._put_input(raw, step)
-            self._put_bills(raw, (ALONE if tried.item is None else tried.item.number,))
+            self._put_bills(raw, (ALONE if item is None else item,))
             if tried.again:
-                self._put(raw, Kind.CALL, step, note=tried.again, **item)
-            self._put(raw, Kind.RETRY, step, error=described, **facts)
-            self._put_void(raw, step, None if tried.item is None else tried.item.number)
+                self._put(raw, Kind.CALL, step, note=tried.again, item=item, mark=mark)
+            self._put(raw, Kind.RETRY, step, **facts)
+            self._put_void(raw, step, item)
 
     # -- what nodes emit ----------------------------------------------------------------------
 
@@ -581,7 +588,7 @@ class LineRecorder:
         self.log.last, self.log.steps = last, steps
         self.line, self._since, self._result = line, since, result
 
-    def _put(self, raw: Transaction, kind: Kind, step: int, **facts: Any) -> int:
+    def _put(self, raw: Transaction, kind: Kind, step: int, **facts: Unpack[Facts]) -> int:
         run = self.log
         run.last = number = run.append(raw, Row(kind, self.line, step, **facts))
         return number
@@ -715,22 +722,16 @@ class BranchRecorder(LineRecorder):
         self._numbers.following = max(self._numbers.following, step + 1)
 
 
-def _of_item(item: Identity | None) -> dict[str, Any]:
-    """The columns that say which item a row is about."""
-    return {} if item is None else {"item": item.number, "mark": item.mark}
-
-
 def _of_bill(
-    place: Address, item: Identity | None, attempt: int, amounts: Mapping[str, Decimal | None]
-) -> dict[str, Any]:
+    place: Address, item: int | None, attempt: int, amounts: Mapping[str, Decimal | None]
+) -> Facts:
     """The columns of what was spent."""
     texts = {name: None if one is None else str(one) for name, one in amounts.items()}
-    number = None if item is None else item.number
-    facts = {"place": place.names, "item": number, "attempt": attempt}
-    return {**facts, "data": json.dumps(texts)}
+    data = json.dumps(texts)
+    return {"place": place.names, "item": item, "attempt": attempt, "data": data}
 
 
-def _forget(bills: list[Any], found: Sequence[Any]) -> None:
+def _forget(bills: list[T], found: Sequence[T]) -> None:
     for one in found:
         bills.remove(one)
 

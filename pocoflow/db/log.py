@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
@@ -151,6 +151,20 @@ class Row(NamedTuple):
     data: str | None = None
 
 
+class Facts(TypedDict, total=False):
+    """The columns of a row that not every one has."""
+
+    item: int | None
+    mark: str | None
+    at: int
+    place: Sequence[str]
+    attempt: int
+    elapsed: int
+    note: str
+    error: Described
+    data: str
+
+
 class RunLog:
     """The log of one run in this process, shared by the run and its branches.
 
@@ -197,7 +211,7 @@ class RunLog:
         self,
         raw: Transaction,
         replaced: int,
-        row: tuple[Any, ...],
+        row: tuple[object, ...],
         error: Described = NO_ERROR,
         put: PutsOne = put_one,
     ) -> tuple[int, bool]:

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pocoflow import values as codec
 from pocoflow.db.log import Kind, append_foreign
@@ -387,7 +387,7 @@ def _old_changes(
         yield key, 2, None
 
 
-def _old_value(value: Any) -> tuple[int, str]:
+def _old_value(value: object) -> tuple[int, str]:
     """A value of 0.2.1 as (op, text); a place-holder in it means that it was never saved."""
     lost = _find_place_holder(value)
     if lost is not None:
@@ -398,7 +398,7 @@ def _old_value(value: Any) -> tuple[int, str]:
         return 3, json.dumps([exc.type_name, str(exc)])
 
 
-def _find_place_holder(value: Any) -> str | None:
+def _find_place_holder(value: object) -> str | None:
     if isinstance(value, str):
         match = _OLD_UNSAVED.fullmatch(value)
         return match[1] if match else None

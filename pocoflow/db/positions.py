@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,7 +102,7 @@ class _Reader:
             if not one.is_closed:
                 item = ALONE if one.item is None else one.item
                 self._asked.setdefault(one.line, {})[item] = one
-        self._values: dict[int, list[Sequence[Any]]] = {}
+        self._values: dict[int, list[list[Any]]] = {}
         begun = [line for line in lines if line]
         if begun:
             wanted = {"run_no": run_no, "first": min(begun), "step": steps - 1}

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow.address import Address
 from pocoflow.db.clock import later, new_fence
@@ -89,7 +89,7 @@ class RunRecorder(LineRecorder):
 
     def begin(
         self,
-        store: Store[Any],
+        store: Store,
         flow_name: str,
         token: str,
         first: Address,
@@ -116,8 +116,8 @@ class RunRecorder(LineRecorder):
 
     def create(
         self,
-        store: Store[Any],
-        row: Mapping[str, Any],
+        store: Store,
+        row: Mapping[str, object],
         start: Unfinished,
         graph: str | None,
         named: Named = UNNAMED,
@@ -342,9 +342,7 @@ class RunRecorder(LineRecorder):
         row = self.storage.row(QUERIES["was_resumed"], (run.first, run.end))
         return row is not None
 
-    def go_on(
-        self, store: Store[Any], stored: Store[Any], unfinished: Unfinished, now: Standing
-    ) -> None:
+    def go_on(self, store: Store, stored: Store, unfinished: Unfinished, now: Standing) -> None:
         """Set a claimed run running again.
 
         Args:

@@ -166,7 +166,7 @@ def checked(rows: list[Record], owner: str) -> list[Record]:
     return rows
 
 
-def as_dict(row: Record) -> dict[str, Any]:
+def as_dict(row: Record) -> dict[str, object]:
     """The row as ``dict(row)`` has it, which looks for each column by its name."""
     return dict(zip(row.keys(), row, strict=True))
 
@@ -176,7 +176,7 @@ def _whose(row: Record) -> str:
     return f"of run {_shown(row['run_id'])}, " if "run_id" in names else ""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, str | bytes):
         value = value[: _SHOWN + 1]
     return f"{value!r:.{_SHOWN}}"
@@ -217,7 +217,7 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _parts(one: dict[str, Any] | list[Any]) -> Iterable[Any]:
+def _parts(one: dict[str, object] | list[Any]) -> Iterable[Any]:
     return one.values() if isinstance(one, dict) else one
 
 
@@ -258,7 +258,7 @@ class _Graph(TypedDict):
     nodes: list[_Node]
     edges: list[tuple[_Place, StrictStr, _Place | None]]
     limits: NotRequired[list[tuple[_Place, StrictStr, StrictInt, _Place | None]]]
-    schema: NotRequired[dict[str, Any] | None]
+    schema: NotRequired[dict[str, object] | None]
 
 
 is_mark = _of(tuple[StrictStr, StrictStr])

@@ -129,7 +129,7 @@ def last_run(connection: Connection, named: Named) -> LastRun:
     return LastRun(row["run_no"], row["run_id"], row["total_steps"] - 1)
 
 
-ReadRow: TypeAlias = Callable[[str, dict[str, Any]], Record | None]
+ReadRow: TypeAlias = Callable[[str, dict[str, object]], Record | None]
 """Reads the first row of a query."""
 
 
@@ -160,15 +160,15 @@ def refuse_resume(read: ReadRow, run: Mapping[str, Any] | Record, flows: Sequenc
     _refuse_open(named, read(*_open_query(named, run["run_no"])))
 
 
-def _wanted(named: Named) -> dict[str, Any]:
+def _wanted(named: Named) -> dict[str, object]:
     return {"thread": named.thread, "flows": json.dumps(list(named.flows))}
 
 
-def _open_query(named: Named, besides: int = 0) -> tuple[str, dict[str, Any]]:
+def _open_query(named: Named, besides: int = 0) -> tuple[str, dict[str, object]]:
     return QUERIES["open_in_thread"], {**_wanted(named), "besides": besides}
 
 
-def _last_query(named: Named) -> tuple[str, dict[str, Any]]:
+def _last_query(named: Named) -> tuple[str, dict[str, object]]:
     return QUERIES["last_completed"], _wanted(named)
 
 

@@ -36,7 +36,7 @@ class StoredRunHandle:
         self,
         database: WorkflowDB,
         run_id: str,
-        load: Callable[[str, int], Store[Any]] | None = None,
+        load: Callable[[str, int], Store] | None = None,
     ) -> None:
         self._run_no = database.number(run_id)  # says so if there is no such run
         self.run_id = run_id
@@ -53,7 +53,7 @@ class StoredRunHandle:
         """Whether nobody runs the run, nor is going to: it has ended, or is paused."""
         return self.status not in ("queued", "running")
 
-    def wait(self, timeout: float | None = None) -> Store[Any]:
+    def wait(self, timeout: float | None = None) -> Store:
         """Block until the run has ended or pauses, and return its store.
 
         Args:
@@ -73,11 +73,11 @@ class StoredRunHandle:
             time.sleep(pause)
         return self._end()
 
-    def __await__(self) -> Generator[Any, None, Store[Any]]:
+    def __await__(self) -> Generator[Any, None, Store]:
         """Wait on an event loop, which stays free; else like :meth:`wait` without a timeout."""
         return self._waiting().__await__()
 
-    async def _waiting(self) -> Store[Any]:
+    async def _waiting(self) -> Store:
         import asyncio
 
         looks = _Looks(self._database, self._run_no)
@@ -88,7 +88,7 @@ class StoredRunHandle:
         return await asyncio.to_thread(self._end)
 
     @property
-    def store(self) -> Store[Any]:
+    def store(self) -> Store:
         """The store as it is after the last step that is committed.
 
         Raises:
@@ -126,7 +126,7 @@ class StoredRunHandle:
             raise RunNotFoundError(f"run {self.run_id!r} is not in {self._database.path} any more")
         return row
 
-    def _end(self) -> Store[Any]:
+    def _end(self) -> Store:
         row = self._row()
         status, run_id = row["status"], self.run_id
         if status == "cancelled":

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import suppress
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pocoflow import values as codec
 from pocoflow.db.port import Transaction
@@ -66,6 +66,10 @@ _ROW = 200
 _log = OwnLogger("db")
 
 
+Stored: TypeAlias = Sequence[Any]
+"""A row, or what would be one: a key as it is stored, an operation and a text."""
+
+
 class Size(NamedTuple):
     """What is stored of a value, all of whose parts could be stored, in characters.
 
@@ -102,7 +106,7 @@ class Change(NamedTuple):
     key: str
     op: int
     text: str | None
-    value: Any = None
+    value: object = None
     frozen: Frozen | None = None
     size: Size | None = None
 
@@ -159,7 +163,7 @@ class ValueWriter:
         self.remarks: list[str] = []
         self.classes = codec.Classes()
 
-    def changes(self, store: Recorded, touched: Store[Any] | None = None) -> list[Change]:
+    def changes(self, store: Recorded, touched: Store | None = None) -> list[Change]:
         """What the next commit has to write.
 
         Args:
@@ -186,7 +190,7 @@ class ValueWriter:
     def _change(
         self,
         key: str,
-        value: Any,
+        value: object,
         before: Frozen | str | None = None,
         found: tuple[Sequence[Place], Frozen] | None = None,
     ) -> Change | None:
@@ -243,7 +247,7 @@ class ValueWriter:
         size = size.grown(grown, len(text) - grown)
         return Change(key, CHANGED, text, value, frozen, size)
 
-    def _encoded(self, key: str, value: Any, name: str, first: int = 0) -> tuple[str, bool]:
+    def _encoded(self, key: str, value: object, name: str, first: int = 0) -> tuple[str, bool]:
         """The text of a value, and whether all of it could be stored."""
         strangers: set[type] = set()
         text, marks = codec.keep(value, name, strangers, first)
@@ -267,7 +271,7 @@ class ValueWriter:
         """The remarks that are not on record yet; they are until :meth:`accept`."""
         return escaped("\n".join(self.remarks)) if self.remarks else None
 
-    def encoded(self, value: Any, what: str, classes: codec.Classes) -> str:
+    def encoded(self, value: object, what: str, classes: codec.Classes) -> str:
         """The text of a value; says so, once, if a class in it will not be found again.
 
         Raises:
@@ -288,7 +292,7 @@ class ValueWriter:
                 f"Flow(..., aliases={{{name!r}: <class>}})",
             )
 
-    def _deletions(self, store: Recorded, touched: Store[Any] | None) -> list[Change]:
+    def _deletions(self, store: Recorded, touched: Store | None) -> list[Change]:
         if touched is None:
             gone = self.watch.gone(store)
         else:
@@ -315,7 +319,7 @@ class ValueWriter:
         raw: Transaction,
         run_no: int,
         step: int,
-        store: Store[Any],
+        store: Store,
         keys: Iterable[str],
     ) -> list[Change]:
         """Write anew, as values of a step, those that validators have made of what is stored."""
@@ -348,7 +352,7 @@ class ValueWriter:
             else:
                 self.watch.remember(change.key, change.value, change.frozen)
 
-    def load(self, raw: Transaction, run_no: int, stored: Store[Any], step: int) -> None:
+    def load(self, raw: Transaction, run_no: int, stored: Store, step: int) -> None:
         """Begin from a store as it is after a step, that has not been changed since."""
         rows = checked(raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall(), self._owner)
         self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self.line}
@@ -359,7 +363,7 @@ class ValueWriter:
         rows = raw.execute(QUERIES["values_at"], {"run_no": run_no, "step": step}).fetchall()
         self._load_sizes(rows, stored)
 
-    def _load_sizes(self, rows: Iterable[Sequence[Any]], store: Recorded) -> None:
+    def _load_sizes(self, rows: Iterable[Stored], store: Recorded) -> None:
         """Know the sizes of values that are stored in the way in which they would be now.
 
         Others, as of a class that has other fields now, are written as a whole when they change.
@@ -383,7 +387,7 @@ class ValueWriter:
         self,
         keys: Mapping[str, int],
         store: Recorded,
-        rows: Iterable[Sequence[Any]],
+        rows: Iterable[Stored],
         migrated: AbstractSet[str] = frozenset(),
     ) -> None:
         """Begin from a branch as it was when it was last committed; it has set these keys."""
@@ -428,7 +432,7 @@ def _text_of(change: Place, strangers: set[type]) -> str:
     return f'[{to_json(path)},"{operation}",{text}]'
 
 
-def _continues(before: str, value: Any) -> bool:
+def _continues(before: str, value: object) -> bool:
     """Whether a value is a text with more at its end, and both are stored as themselves."""
     return type(value) is str and value.startswith(before) and is_utf8(value) and is_utf8(before)
 
@@ -468,13 +472,13 @@ def key_of(text: str) -> Any:
 
 
 def read_store(
-    rows: Iterable[Sequence[Any]],
+    rows: Iterable[Stored],
     label: str,
     name: str,
     schema: object,
     classes: codec.Classes,
     under: Mapping[str, str] | None = None,
-) -> Store[Any]:
+) -> Store:
     """Put a store together from the rows of ``values_at``.
 
     Args:
@@ -493,7 +497,7 @@ def read_store(
     return Store.rebuild(read.values, read.unsaved, name, schema, under)
 
 
-def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classes) -> BranchValues:
+def read_values(rows: Iterable[Stored], label: str, classes: codec.Classes) -> BranchValues:
     """Put values together from rows of key, operation and text.
 
     A value of a class that is not known here costs its own key, which is marked so.
@@ -513,9 +517,9 @@ def read_values(rows: Iterable[Sequence[Any]], label: str, classes: codec.Classe
     return read
 
 
-def _pieces(rows: Iterable[Sequence[Any]]) -> dict[Any, list[tuple[int, str]]]:
+def _pieces(rows: Iterable[Stored]) -> dict[str, list[tuple[int, str]]]:
     """What is stored of each key: operation and text, from the last one that stands for itself."""
-    found: dict[Any, list[tuple[int, str]]] = {}
+    found: dict[str, list[tuple[int, str]]] = {}
     last, pieces = None, list[tuple[int, str]]()
     for stored_key, op, text in rows:
         is_more = op in (APPENDED, CHANGED)
@@ -529,7 +533,7 @@ def _pieces(rows: Iterable[Sequence[Any]]) -> dict[Any, list[tuple[int, str]]]:
 
 def _read_value(
     read: BranchValues,
-    key: Any,
+    key: str,
     pieces: Sequence[tuple[int, str]],
     label: str,
     classes: codec.Classes,

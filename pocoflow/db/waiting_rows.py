@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from pocoflow.db.log import Kind
+from pocoflow.db.log import Facts, Kind
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 
-WaitingRow: TypeAlias = tuple[int, Kind, dict[str, Any]]
+WaitingRow: TypeAlias = tuple[int, Kind, Facts]
 """The row of an item or a call that is to be written: its step, its kind and the rest."""
 
 _ONE_IS_LOST = "its result could not be recorded: a resume calls it again"

@@ -155,7 +155,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         row = {"run_id": run_id, "flow_name": flow_name, "status": "running"}
         self.insert_run(row | {"started_at": self.connection.now()})
 
-    def insert_run(self, row: Mapping[str, Any], raw: Transaction | None = None) -> int:
+    def insert_run(self, row: Mapping[str, object], raw: Transaction | None = None) -> int:
         """Insert a run, in the caller's transaction if it has one, and return its number.
 
         Raises:
@@ -180,7 +180,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             )
         return int(cursor.lastrowid or 0)
 
-    def update_run(self, run_id: str, **columns: Any) -> None:
+    def update_run(self, run_id: str, **columns: object) -> None:
         """Set columns of a run.
 
         Raises:
@@ -322,7 +322,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             if run["status"] == "paused" or run["error_type"] == "Interrupted"
         ]
 
-    def _persist_interrupted(self, run: Mapping[str, Any]) -> None:
+    def _persist_interrupted(self, run: RunRow) -> None:
         """Write down what was derived, if that is possible at once: a read must not fail for it."""
         if self.connection.read_only:
             return
@@ -426,7 +426,7 @@ def _check_filters(limit: object, status: object, labels: object, since: str | N
         )
 
 
-_NEW_RUN: dict[str, Any] = {
+_NEW_RUN: dict[str, object] = {
     "flow_name": "",
     "status": "queued",
     "started_at": None,
@@ -447,7 +447,8 @@ _NEW_RUN: dict[str, Any] = {
 def _run(row: Record) -> RunRow:
     run = as_dict(row)
     # As SQLite has just put it together.
-    run["labels"] = {} if run["labels"] == "{}" else json.loads(run["labels"])
+    labels = row["labels"]
+    run["labels"] = {} if labels == "{}" else json.loads(labels)
     return cast("RunRow", run)
 
 

@@ -63,12 +63,12 @@ class Field:
 
     name: str
     kind: Kind
-    schema: Mapping[str, Any]
+    schema: Mapping[str, object]
     title: str = ""
     description: str = ""
-    choices: tuple[Any, ...] = ()
+    choices: tuple[object, ...] = ()
     fields: tuple[Field, ...] = ()
-    default: Any = UNSET
+    default: object = UNSET
     is_required: bool = True
     takes_null: bool = False
     limits: str = ""
@@ -149,13 +149,13 @@ class Field:
             raise ValueError("a number") from None
 
 
-def form_of(schema: Mapping[str, Any]) -> Field:
+def form_of(schema: Mapping[str, object]) -> Field:
     """What to ask for so that an answer fits a JSON schema."""
     return _field("", schema, schema, is_required=True)
 
 
 def _field(
-    name: str, given: Mapping[str, Any], root: Mapping[str, Any], *, is_required: bool
+    name: str, given: Mapping[str, object], root: Mapping[str, object], *, is_required: bool
 ) -> Field:
     own = _resolved(given, root)
     takes_null = False
@@ -172,7 +172,7 @@ def _field(
         needed = _list(own, "required")
         fields = tuple(
             _field(inner, about, root, is_required=inner in needed)
-            for inner, about in own["properties"].items()
+            for inner, about in _properties(own).items()
         )
     return Field(
         name,
@@ -190,7 +190,7 @@ def _field(
     )
 
 
-def _kind(own: Mapping[str, Any]) -> tuple[Kind, tuple[Any, ...]]:
+def _kind(own: Mapping[str, object]) -> tuple[Kind, tuple[object, ...]]:
     if "const" in own:
         return "choice", (own["const"],)
     if choices := _list(own, "enum"):
@@ -202,13 +202,12 @@ def _kind(own: Mapping[str, Any]) -> tuple[Kind, tuple[Any, ...]]:
         return "choice", (None,)
     if type_ == "string":
         return "text", ()
-    inner = own.get("properties")
-    if type_ == "object" and isinstance(inner, Mapping) and inner:
+    if type_ == "object" and (inner := _properties(own)):
         return "object" if all(isinstance(one, Mapping) for one in inner.values()) else "json", ()
     return (_NUMBERS.get(type_, "json") if isinstance(type_, str) else "json"), ()
 
 
-def _resolved(given: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolved(given: Mapping[str, object], root: Mapping[str, object]) -> Mapping[str, object]:
     """A schema with what it refers to in its place; what stands beside a reference counts first."""
     seen: set[str] = set()
     while True:
@@ -227,7 +226,13 @@ def _resolved(given: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
         given = {**found, **own}
 
 
-def _list(own: Mapping[str, Any], key: str) -> list[Any]:
+def _properties(own: Mapping[str, object]) -> Mapping[str, Any]:
+    """The schemas of the fields of an object."""
+    found = own.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(own: Mapping[str, object], key: str) -> list[Any]:
     """The list under a key; an empty one if it holds something else."""
     found = own.get(key)
     return found if isinstance(found, list) else []

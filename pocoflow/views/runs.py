@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pocoflow.nodes.spending import Amounts, sum_of
 
@@ -23,7 +23,7 @@ def parse_time(text: object) -> datetime | None:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def seconds(run: Mapping[str, Any]) -> float | None:
+def seconds(run: Mapping[str, object]) -> float | None:
     """How long a run took, or has taken if it still runs."""
     started, ended = parse_time(run["started_at"]), parse_time(run["completed_at"])
     if ended is None and run["status"] == "running":
@@ -33,9 +33,9 @@ def seconds(run: Mapping[str, Any]) -> float | None:
     return (ended - started).total_seconds()
 
 
-def describe(row: Mapping[str, Any], *, module: bool = False) -> str:
+def describe(row: Mapping[str, object], *, module: bool = False) -> str:
     """The error of an event or a run in one line; ``module`` keeps that of its class."""
-    kind, message = row.get("error_type") or "", str(row.get("error_msg") or "")
+    kind, message = (str(row.get(key) or "") for key in ("error_type", "error_msg"))
     kind = kind if module else kind.rpartition(".")[2]
     return message if kind in ("", "Interrupted", message) else f"{kind}: {message}"
 
@@ -79,7 +79,7 @@ class Cost(NamedTuple):
 
 def costs(expenses: Iterable[Expense]) -> list[Cost]:
     """What each attempt has cost, in the order in which they began to spend."""
-    found: dict[tuple[Any, ...], list[Expense]] = {}
+    found: dict[tuple[int, int, tuple[str, ...], int | None, int], list[Expense]] = {}
     for one in expenses:
         place = (one.line, one.step, one.names, one.item, one.attempt)
         found.setdefault(place, []).append(one)

@@ -160,7 +160,7 @@ def add_page(parser: argparse.ArgumentParser) -> None:
     add_relocations(parser)
 
 
-def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flow[Any]]]:
+def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flow]]:
     """What the page was started with: its database, its flow, and what loads that."""
     parser = argparse.ArgumentParser(add_help=False)
     add_page(parser)
@@ -198,7 +198,7 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def owner_of_runs(args: argparse.Namespace) -> Flow[Any]:
+def owner_of_runs(args: argparse.Namespace) -> Flow:
     """The flow that a command acts on stored runs with, with its database.
 
     Raises:
@@ -234,7 +234,7 @@ def _load_class(target: str) -> type:
     return found
 
 
-def load_flow(target: str, *, alone: bool = True) -> Flow[Any]:
+def load_flow(target: str, *, alone: bool = True) -> Flow:
     """Import a module and take a flow from it.
 
     Args:
@@ -331,7 +331,7 @@ def _attribute(module: ModuleType, place: str, name: str) -> Any:
     return found
 
 
-def _make(function: Any, target: str) -> object:
+def _make(function: Callable[..., object], target: str) -> object:
     try:
         inspect.signature(function).bind()
     except (TypeError, ValueError) as exc:
@@ -344,7 +344,7 @@ def _make(function: Any, target: str) -> object:
         raise TargetError(f"{target} failed: {_error(exc)}") from exc
 
 
-def _makers(owner: Any, module: ModuleType) -> Iterator[str]:
+def _makers(owner: object, module: ModuleType) -> Iterator[str]:
     """The names of what a target may be: flows, and functions that may make one."""
     for name in dir(owner):
         value = getattr(owner, name, None)

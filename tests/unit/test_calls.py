@@ -499,7 +499,7 @@ def test_a_result_that_cannot_be_stored_is_returned(
     flow = Flow(Do(agent), db_path=tmp_path / "runs.db", run_id="r")
     with caplog.at_level(logging.WARNING), pytest.raises(OSError, match="down"):
         flow.run({})
-    assert any("cannot be stored, so that the call is made again" in m for m in caplog.messages)
+    assert any("cannot be stored and would be computed again" in m for m in caplog.messages)
     assert flow.resume("r")["found"] is True
     assert len(asked) == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow.db.port import Parameters
 from pocoflow.db.sql import QUERIES, statements
@@ -86,7 +86,7 @@ def statement(sql: str) -> Statement:
     return Statement(text.encode(), list(names))
 
 
-def _encoded(value: Any) -> bytes:
+def _encoded(value: object) -> bytes:
     """A parameter of another kind."""
     if isinstance(value, str) and "\0" in value:
         raise DefinitionError(

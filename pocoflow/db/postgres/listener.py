@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from hashlib import sha256
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -47,7 +46,7 @@ class Listener:
         channel: Where it is told what is committed.
     """
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], channel: str) -> None:
+    def __init__(self, connect: Callable[[], psycopg.Connection], channel: str) -> None:
         self._connect, self._channel = connect, channel
         self._name = uuid4().hex
         self._asked: dict[int, float] = {}
@@ -91,7 +90,7 @@ class Listener:
             self._ends.wait(_AGAIN)
         self._is_at_work = False
 
-    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+    def _listen(self, connection: psycopg.Connection) -> None:
         """Listen until nobody has asked for a while."""
         connection.execute(f"LISTEN {self._channel}".encode())
         recorded = 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -119,7 +119,7 @@ class Pipeline:
         connection: A connection in autocommit, which is used by nothing else.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection) -> None:
         self.connection = connection
         self._server = connection.pgconn
         self._server.nonblocking = 1
@@ -166,7 +166,7 @@ class Pipeline:
         self._waiting.append(outcome)
         return outcome
 
-    def executemany(self, sql: str, parameters: Any, /) -> Outcome:
+    def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> Outcome:
         """Send a statement for each of several rows; what the last one has done."""
         outcome = Outcome(self)
         outcome.is_there = True

@@ -139,7 +139,7 @@ class ServerConnection(Connection):
 
     # -- opening and closing ----------------------------------------------------------------------
 
-    def connect(self) -> psycopg.Connection[Any]:
+    def connect(self) -> psycopg.Connection:
         """Another connection to the same schema.
 
         Raises:
@@ -153,7 +153,7 @@ class ServerConnection(Connection):
             raise
         return connection
 
-    def _set_up(self, connection: psycopg.Connection[Any]) -> None:
+    def _set_up(self, connection: psycopg.Connection) -> None:
         path, user, is_there = _one(connection.execute(_PLACE))
         schema = self._chosen(path, user, is_there)
         self._schema, self._channel = schema, channel_of(schema)
@@ -209,7 +209,7 @@ class ServerConnection(Connection):
         self._pipeline, self._pid, self._is_in = pipeline, os.getpid(), False
         return pipeline
 
-    def _look(self, connection: psycopg.Connection[Any]) -> None:
+    def _look(self, connection: psycopg.Connection) -> None:
         """See that the layout is there, and make it if it is not."""
         if connection.info.server_version < _OLDEST:
             version = connection.info.server_version // 10000
@@ -238,7 +238,7 @@ class ServerConnection(Connection):
                 f"this one knows {VERSION}"
             )
 
-    def _create(self, connection: psycopg.Connection[Any]) -> None:
+    def _create(self, connection: psycopg.Connection) -> None:
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         with connection.transaction():
             connection.execute(lock, (f"pocoflow {self._schema}",))
@@ -484,7 +484,7 @@ def _names(path: str) -> list[str]:
     return [name[:_LONGEST_NAME].decode(errors="ignore") for name in found]
 
 
-def _one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
+def _one(cursor: psycopg.Cursor) -> tuple[Any, ...]:
     """The only row of a query."""
     row = cursor.fetchone()
     assert row is not None
