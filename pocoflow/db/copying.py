@@ -15,8 +15,6 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, DefinitionError
 
-__all__ = ["Copied", "copy_runs"]
-
 
 @dataclass(slots=True)
 class Copied:

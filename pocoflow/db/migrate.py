@@ -16,11 +16,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TypeAlias
 
-from pocoflow import values as codec
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
-from pocoflow.db.values import write_value
-from pocoflow.errors import DatabaseFileError, NotStorableError, Remedy
+from pocoflow.db.values import ValueWriter
+from pocoflow.errors import DatabaseFileError, Remedy
+from pocoflow.store.missing import Unsaved
+from pocoflow.store.store import Store
 
 _OLD_COLUMNS = {
     "pf_runs": (
@@ -350,15 +351,16 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> N
         "FROM old_pf_checkpoints AS c JOIN pf_run AS r ON r.run_id = c.run_id "
         "ORDER BY r.run_no, c.step"
     )
-    run_no, keys, before = 0, {}, {}  # type: int, dict[str, int], dict[str, tuple[int, str]]
+    run_no, writer, before = 0, ValueWriter(""), dict[str, object]()
     for row in rows:
         if row["run_no"] != run_no:
-            run_no, keys, before = row["run_no"], {}, {}
+            run_no, before = row["run_no"], {}
+            writer = ValueWriter(f"run {row['run_id']!r} of database {label}")
         facts = {"node": row["node_name"] or "", "at": _micros(row["created_at"])}
         append_foreign(raw, run_no, Kind.CHECKPOINT, row["step"], **facts)
         try:
-            values = json.loads(row["store_json"]).items()
-            after = {key: _old_value(value) for key, value in values}
+            after = dict[str, object](json.loads(row["store_json"]).items())
+            lost = {key: _lost(value) for key, value in after.items()}
         except (ValueError, TypeError, AttributeError, RecursionError) as exc:
             told = (
                 f"the checkpoint of step {row['step']} of run {row['run_id']!r} cannot be read "
@@ -368,34 +370,21 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> N
                 raise DatabaseFileError(
                     f"database {label}: {told}, so the file is left as it is"
                 ) from exc
-            after = dict.fromkeys(before or ["store_json"], (3, json.dumps(["damaged", told])))
-        for key, op, text in _old_changes(before, after):
-            if key not in keys:
-                keys[key] = len(keys)
-                raw.execute(QUERIES["insert_key"], (run_no, keys[key], 0, key))
-            write_value(raw, run_no, keys[key], row["step"], op, text)
+            after = before or {"store_json": None}
+            lost = dict.fromkeys(after, Unsaved("damaged", told))
+        unsaved = {key: mark for key, mark in lost.items() if mark is not None}
+        whole = {key: value for key, value in after.items() if key not in unsaved}
+        changes = writer.changes(Store.rebuild(whole, unsaved))
+        writer.write(raw, run_no, row["step"], changes)
+        writer.accept(changes)
         before = after
 
 
-def _old_changes(
-    before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]
-) -> Iterator[tuple[str, int, str | None]]:
-    for key, stored in after.items():
-        if before.get(key) != stored:
-            yield key, *stored
-    for key in before.keys() - after.keys():
-        yield key, 2, None
-
-
-def _old_value(value: object) -> tuple[int, str]:
-    """A value of 0.2.1 as (op, text); a place-holder in it means that it was never saved."""
-    lost = _find_place_holder(value)
-    if lost is not None:
-        return 3, json.dumps([lost, f"{lost} could not be stored by the version that wrote it"])
-    try:
-        return 0, codec.dumps(value)
-    except NotStorableError as exc:
-        return 3, json.dumps([exc.type_name, str(exc)])
+def _lost(value: object) -> Unsaved | None:
+    """Why a value of 0.2.1 was never saved, if there is a place-holder in it."""
+    name = _find_place_holder(value)
+    why = f"{name} could not be stored by the version that wrote it"
+    return None if name is None else Unsaved(name, why)
 
 
 def _find_place_holder(value: object) -> str | None:

@@ -13,17 +13,6 @@ from typing import TypeAlias
 
 from pocoflow.errors import DatabaseFileError
 
-__all__ = [
-    "HAS_OPEN_FILE_LOCKS",
-    "ByteLocks",
-    "FileLocks",
-    "Identity",
-    "identify",
-    "is_locked",
-    "share",
-    "unlock",
-]
-
 Identity: TypeAlias = tuple[int, int]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)

@@ -29,25 +29,6 @@ from pocoflow.values.changes import (
 from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
 
-__all__ = [
-    "APPENDED",
-    "CHANGED",
-    "CODED",
-    "DELETED",
-    "INITIAL",
-    "UNSAVED",
-    "WHOLE",
-    "Change",
-    "Recorded",
-    "ValueWriter",
-    "key_of",
-    "read_store",
-    "read_values",
-    "stored_text",
-    "whole_text",
-    "write_value",
-]
-
 WHOLE, APPENDED, DELETED, UNSAVED, CHANGED = 0, 1, 2, 3, 4
 
 INITIAL = -1
