@@ -206,6 +206,22 @@ def test_a_whole_value_follows_many_small_changes(path: Path, name: str) -> None
         assert WorkflowDB(path).load_checkpoint("r", step)["it"] == turn.expected[step]
 
 
+class Call(BaseModel):
+    content: str = ""
+    calls: list[dict[str, str]] = []
+
+
+def test_a_token_at_the_end_of_many_messages_that_are_alike_is_found() -> None:
+    """What is alike again and again has an end for whoever looks at a part of it."""
+    calls = [{"name": "search", "arguments": "{}"}]
+    value = [one for _ in range(100) for one in (Call(content="a"), Call(content="b", calls=calls))]
+    known = freeze(value)
+    for _ in range(3):
+        value[-1].content += "token "
+        changes, known = difference(known, value) or ([], known)
+        assert [one.operation for one in changes] == ["set"]
+
+
 class Texts(BatchNode):
     def prep(self, store: Store[Any]) -> range:
         return range(500)

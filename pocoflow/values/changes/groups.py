@@ -55,7 +55,7 @@ class Repeated(Sequence[Any]):
     def __getitem__(self, place: int | slice) -> Any:
         period = len(self.few)
         if isinstance(place, int):
-            return self.few[place % period]
+            return self.few[range(len(self))[place] % period]
         start, stop, _ = place.indices(len(self))
         if start % period == stop % period == 0:
             return Repeated(self.few, max(stop - start, 0) // period)
