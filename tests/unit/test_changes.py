@@ -752,6 +752,22 @@ def test_law_of_a_change_in_place(
     changes_give_it(frozen, before, value)
 
 
+@given(values, leaves | values, members, st.integers(0, 20), st.data())
+def test_law_of_a_change_in_one_of_many(
+    one: Any, new: Any, member: Any, place: int, data: st.DataObject
+) -> None:
+    """A change in one of many values that are alike is seen, and is all that changed."""
+    value, before = ([copy.deepcopy(one) for _ in range(60)] for _ in range(2))
+    frozen = freeze(value)
+    assert is_same(frozen, value)
+    assert is_same(frozen, before)
+    if parts := mutable_parts(value[data.draw(st.sampled_from([0, 30, 59]))]):
+        change_in_place(data.draw(st.sampled_from(parts)), copy.deepcopy(new), member, place)
+    assert is_same(frozen, value) == exactly_equal(before, value)
+    assert is_same(frozen, before)
+    changes_give_it(frozen, before, value)
+
+
 @given(st.lists(values, max_size=8), st.lists(values, max_size=3))
 def test_law_of_growth(value: list[Any], tail: list[Any]) -> None:
     """A list grew exactly if its beginning is the remembered list and there is more."""
@@ -845,6 +861,7 @@ def test_many_that_are_alike_are_compared_as_exactly(name: str) -> None:
         change(value[place])
         assert not is_same(frozen, value)
         assert not is_same(freeze(value), [make() for _ in range(100)])
+        changes_give_it(frozen, [make() for _ in range(100)], value)
 
 
 def test_equal_values_are_the_same_though_other_objects() -> None:

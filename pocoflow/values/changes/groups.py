@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 import gc
 from array import array
-from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
 from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, lru_cache, partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, repeat
 from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any, TypeAlias, overload
@@ -47,6 +47,9 @@ class Repeated(Sequence[Any]):
         return all(other[at : at + step] == some[: size - at] for at in range(0, size, step))
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(repeat(self.few, self.times))
 
     @overload
     def __getitem__(self, place: int) -> Any: ...
