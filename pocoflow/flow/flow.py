@@ -39,19 +39,7 @@ from pocoflow.errors import (
     RunNotFoundError,
     ThreadBusyError,
 )
-from pocoflow.flow.arguments import (
-    carried,
-    check_arguments,
-    check_database,
-    check_settings_of_runs,
-    codes_of,
-    is_missing,
-    label_budgets_of,
-    names_before,
-    names_of,
-    node_budgets_of,
-    shown_path,
-)
+from pocoflow.flow import arguments
 from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.naming import (
@@ -213,7 +201,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         carry: Iterable[ContextVar[Any]] = (),
         record_emitted: bool = False,
     ) -> None:
-        check_arguments(start, max_steps, deadline, db_path)
+        arguments.check_arguments(start, max_steps, deadline, db_path)
         make_schema(schema)
         refuse_phases(type(self))
         note_part(start)
@@ -222,26 +210,28 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self.name = start.name if flow_name is None else flow_name
         self.max_steps = max_steps
         self.schema = schema
-        self.inputs = names_of("inputs", inputs)
-        self.outputs = names_of("outputs", outputs)
-        self.ignore = codes_of(ignore)
+        self.inputs = arguments.names_of("inputs", inputs)
+        self.outputs = arguments.names_of("outputs", outputs)
+        self.ignore = arguments.codes_of(ignore)
         self.deadline = deadline
         self.budget = limits_of(budget, "Flow(budget)")
         self.thread_budget = limits_of(thread_budget, "Flow(thread_budget)")
-        self.node_budgets = node_budgets_of(node_budgets)
-        self.label_budgets = label_budgets_of(label_budgets)
+        self.node_budgets = arguments.node_budgets_of(node_budgets)
+        self.label_budgets = arguments.label_budgets_of(label_budgets)
         if run_id is not None:
             check_name("Flow(run_id=...)", run_id)
         self.run_id = run_id
-        self.formerly = names_before(formerly)
+        self.formerly = arguments.names_before(formerly)
         check_aliases(aliases)
         self.aliases = dict(aliases or {})
-        check_settings_of_runs(checkpoint_dir, strict=strict, record_emitted=record_emitted)
+        arguments.check_settings_of_runs(
+            checkpoint_dir, strict=strict, record_emitted=record_emitted
+        )
         self.executor: Where = executor
-        self.carry = carried(executor, carry)
+        self.carry = arguments.carried(executor, carry)
         self.record_emitted = record_emitted
         self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
-        self.db_path = shown_path(db_path)
+        self.db_path = arguments.shown_path(db_path)
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
@@ -607,13 +597,13 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         other._proofs = Proofs()
         other.drawn = None
         if executor is not None:
-            other.executor, other.carry = executor, carried(executor, self.carry)
-        other.formerly = (*self.formerly, *names_before(formerly))
+            other.executor, other.carry = executor, arguments.carried(executor, self.carry)
+        other.formerly = (*self.formerly, *arguments.names_before(formerly))
         check_aliases(aliases)
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
-            check_database(db_path)
-            other.db_path, other._database, other._opened = shown_path(db_path), None, []
+            arguments.check_database(db_path)
+            other.db_path, other._database, other._opened = arguments.shown_path(db_path), None, []
         return other
 
     def validate(self) -> list[Finding]:
@@ -1378,7 +1368,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such file.
         """
         path = self.db_path
-        if self._database is None and is_missing(path):
+        if self._database is None and arguments.is_missing(path):
             raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
         return self.database
 

@@ -555,7 +555,7 @@ def label(node: str, path: tuple[str, ...]) -> str:
     return Address(path, node).text
 
 
-def _is_quick(phase: Any) -> bool:
+def _is_quick(phase: object) -> bool:
     """Whether a phase returns at once: a coroutine, or because it does no work of the user's."""
     if _is_async(getattr(phase, "__func__", phase)):
         return True
@@ -564,7 +564,7 @@ def _is_quick(phase: Any) -> bool:
     return getattr(phase, "__module__", "") in _QUICK and not works
 
 
-def _makes_calls(node: Any) -> bool:
+def _makes_calls(node: AnyNode) -> bool:
     """Whether the code of its ``exec`` shows that it makes journaled calls."""
     functions: list[Any] = [getattr(type(node), name, None) for name in ("exec", "exec_async")]
     if isinstance(node, FunctionNode):
@@ -578,7 +578,7 @@ def _is_async(function: Any) -> bool:
     return iscoroutinefunction(function)
 
 
-def graphs_in(node: Any) -> tuple[Graph, ...]:
+def graphs_in(node: object) -> tuple[Graph, ...]:
     """The graphs inside of a node, as it is wired now: of a flow, or of parallel branches.
 
     What is inside of it is drawn first, the innermost first of all, however deep that is.

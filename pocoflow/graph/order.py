@@ -81,11 +81,17 @@ class OrderRule:
 Add: TypeAlias = Callable[[OrderRule], object]
 
 
-class Require(Generic[FlowT]):
-    """The first half of a rule; ``flow.require(node)`` makes it."""
-
+class _Half(Generic[FlowT]):
     def __init__(self, flow: FlowT, what: Visited, add: Add) -> None:
         self._flow, self._what, self._add = flow, what, add
+
+    def _end(self, kind: Kind, other: Visited, *, each: bool = False) -> FlowT:
+        self._add(OrderRule(kind, self._what, other, each, users_line()))
+        return self._flow
+
+
+class Require(_Half[FlowT]):
+    """The first half of a rule; ``flow.require(node)`` makes it."""
 
     def before(self, node: NodeLike, /, *, each: bool = False) -> FlowT:
         """On every path, the required node is visited before this one.
@@ -103,8 +109,7 @@ class Require(Generic[FlowT]):
         if type(each) is not bool:
             raise DefinitionError(f"require(...).before(..., each={short(each)}): True or False")
         other = visited("require(...).before", node, with_action=False)
-        self._add(OrderRule("before", self._what, other, each, users_line()))
-        return self._flow
+        return self._end("before", other, each=each)
 
     def after(self, node: NodeLike | Branch, /) -> FlowT:
         """On every path that ends the flow, the required node is visited after this one.
@@ -118,16 +123,11 @@ class Require(Generic[FlowT]):
         Raises:
             DefinitionError: An argument makes no sense.
         """
-        other = visited("require(...).after", node)
-        self._add(OrderRule("after", self._what, other, where=users_line()))
-        return self._flow
+        return self._end("after", visited("require(...).after", node))
 
 
-class Forbid(Generic[FlowT]):
+class Forbid(_Half[FlowT]):
     """The first half of a rule; ``flow.forbid(node)`` makes it."""
-
-    def __init__(self, flow: FlowT, what: Visited, add: Add) -> None:
-        self._flow, self._what, self._add = flow, what, add
 
     def after(self, node: NodeLike | Branch, /) -> FlowT:
         """On no path, the forbidden node is visited after this one.
@@ -142,9 +142,7 @@ class Forbid(Generic[FlowT]):
         Raises:
             DefinitionError: An argument makes no sense.
         """
-        other = visited("forbid(...).after", node)
-        self._add(OrderRule("never after", self._what, other, where=users_line()))
-        return self._flow
+        return self._end("never after", visited("forbid(...).after", node))
 
 
 def visited(where: str, given: object, *, with_action: bool = True) -> Visited:

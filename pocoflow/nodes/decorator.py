@@ -19,7 +19,7 @@ from typing_extensions import TypeVar, Unpack
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest
-from pocoflow.nodes.function import EachNode, FunctionNode, function_node
+from pocoflow.nodes.function import AnyFunctionNode, EachNode, FunctionNode, function_node
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.settings import ITEM_SETTINGS, ItemSettings, StepSettings, Where
 from pocoflow.nodes.signature import read_signature
@@ -251,15 +251,13 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     if function is not None:
         return _make(function, settings, sys._getframe(1).f_locals)
 
-    def decorate(function: Any, /) -> FunctionNode[..., Any, Any, Any]:
+    def decorate(function: Any, /) -> AnyFunctionNode:
         return _make(function, settings, sys._getframe(1).f_locals)
 
     return decorate
 
 
-def _make(
-    function: Any, given: Mapping[str, Any], names: Mapping[str, object]
-) -> FunctionNode[..., Any, Any, Any]:
+def _make(function: Any, given: Mapping[str, Any], names: Mapping[str, object]) -> AnyFunctionNode:
     settings = dict(given)
     writes, each, name = (settings.pop(one, None) for one in ("writes", "each", "name"))
     supplied, actions = settings.pop("supplied", ()), settings.pop("actions", False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
 from typing_extensions import TypeVar
 
@@ -30,10 +30,15 @@ P = ParamSpec("P", contravariant=True)  # type: ignore[misc]  # noqa: PLC0105
 CallT = TypeVar("CallT")
 AnswerT = TypeVar("AnswerT", default=Any)
 
+Arguments: TypeAlias = dict[str, Any]
+"""What a function is called with, by parameter."""
+
+AnyFunctionNode: TypeAlias = "FunctionNode[..., Any, Any, Any]"
+
 _UNREAD: Any = object()
 
 
-class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, PostT]):
+class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT]):
     """A node made from a function by ``@node``; calling it calls the function.
 
     Attributes:
@@ -84,7 +89,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         result: CallT = self._function(*args, **kwargs)
         return result
 
-    def prep(self, store: Store, /) -> dict[str, Any]:
+    def prep(self, store: Store, /) -> Arguments:
         """Take the arguments from the store, by parameter."""
         arguments = {name: store[field] for name, field in self._required}
         for name, field in self._optional:
@@ -92,7 +97,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
                 arguments[name] = store[field]
         return arguments
 
-    def post(self, store: Store, prep_result: dict[str, Any], exec_result: ExecT, /) -> Any:
+    def post(self, store: Store, prep_result: Arguments, exec_result: ExecT, /) -> Any:
         """Write the result, or return it as the action."""
         return self._finish(store, exec_result)
 
@@ -134,7 +139,7 @@ class FunctionNode(Node[dict[str, Any], ExecT, PostT], Generic[P, CallT, ExecT, 
         """An answer for ``flow.answer(run_id, node.reply(answer))``, if the function asks."""
         return Reply(self, answer, by)
 
-    def _arguments(self, prepared: dict[str, Any], store: object = None) -> dict[str, Any]:
+    def _arguments(self, prepared: Arguments, store: object = None) -> Arguments:
         if not self.by_parameter and not self._stores:
             return prepared
         run: Any = context() if self.by_parameter else None
@@ -217,13 +222,13 @@ class EachNode(FunctionNode[P, CallT, Any, PostT], Generic[P, CallT, AnswerT, Po
 
 
 class _Function(FunctionNode[P, CallT, ExecT, PostT]):
-    def exec(self, prep_result: dict[str, Any], /) -> ExecT:
+    def exec(self, prep_result: Arguments, /) -> ExecT:
         result: ExecT = self._function(**self._arguments(prep_result))
         return result
 
 
 class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    async def exec(self, prep_result: dict[str, Any], /) -> ExecT:
+    async def exec(self, prep_result: Arguments, /) -> ExecT:
         result: ExecT = await self._function(**self._arguments(prep_result))
         return result
 
@@ -245,7 +250,7 @@ class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
             )
         return self._for_each(items, super().prep(store))
 
-    def _for_each(self, items: Iterable[Any], rest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _for_each(self, items: Iterable[Any], rest: Arguments) -> Iterator[Arguments]:
         item_name = self.signature.parameters[0].name
         for item in items:
             yield {item_name: item, **rest}
@@ -260,20 +265,20 @@ class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, Call
 
 
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    def post(self, store: Store, prep_result: dict[str, Any], _: ExecT, /) -> Any:
+    def post(self, store: Store, prep_result: Arguments, _: ExecT, /) -> Any:
         return self._finish(store, self._function(**self._arguments(prep_result, store)))
 
 
 class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    async def post(self, store: Store, prep_result: dict[str, Any], _: ExecT, /) -> Any:
+    async def post(self, store: Store, prep_result: Arguments, _: ExecT, /) -> Any:
         return self._finish(store, await self._function(**self._arguments(prep_result, store)))
 
 
 def function_node(
     signature: Signature, name: str | None, settings: Mapping[str, Any]
-) -> FunctionNode[..., Any, Any, Any]:
+) -> AnyFunctionNode:
     """The node of a function, of the kind that its signature asks for."""
-    kind: type[FunctionNode[..., Any, Any, Any]]
+    kind: type[AnyFunctionNode]
     if signature.each is not None:
         kind = _AsyncEachFunction if signature.is_async else _EachFunction
     elif signature.takes_store:
