@@ -17,6 +17,9 @@ from pocoflow.values.changes.groups import Column, Equal, Group, Sequences, Spli
 _MANY = 40
 """So many chunks are put together again."""
 
+_BLOCKS = 16
+"""Into so many parts a row is cut to find what differs in it, and each of these that does again."""
+
 
 class Opened(NamedTuple):
     """One value whose parts are kept apart."""
@@ -193,12 +196,12 @@ class Chunks(NamedTuple):
 
     def differing(self, items: list[Any], low: int, high: int) -> list[int]:
         """Which of as many items between two places are not the same."""
-        if self.cut(low, high).matches(items[low:high]):
-            return []
-        if high - low == 1:
-            return [low]
-        half = (low + high) // 2
-        return self.differing(items, low, half) + self.differing(items, half, high)
+        found, step = [], max((high - low) // _BLOCKS, 1)
+        for at in range(low, high, step):
+            end = min(at + step, high)
+            if not self.cut(at, end).matches(items[at:end]):
+                found += [at] if end - at == 1 else self.differing(items, at, end)
+        return found
 
 
 def _agreed(same: Callable[[int, int], bool], most: int) -> int:
