@@ -23,7 +23,7 @@ class BranchValues(NamedTuple):
     """Values as they were stored; a parallel branch has them on top of those at its fork."""
 
     values: dict[str, Any]
-    tails: dict[str, list[Any]]
+    tails: dict[str, list[object]]
     deleted: list[str]
     unsaved: dict[str, Unsaved]
     under: Mapping[str, str] | None = None
@@ -32,13 +32,13 @@ class BranchValues(NamedTuple):
 class Writes(NamedTuple):
     """What a branch leaves to be merged."""
 
-    values: Mapping[str, Any]
-    increments: Sequence[tuple[str, Any]]
+    values: Mapping[str, object]
+    increments: Sequence[tuple[str, object]]
     deleted: Sequence[str]
     unsaved: Mapping[str, Unsaved]
 
 
-class _Copies(MutableMapping[str, Any]):
+class _Copies(MutableMapping[str, object]):
     """The values of another store, each copied when it is first asked for.
 
     Args:
@@ -46,11 +46,11 @@ class _Copies(MutableMapping[str, Any]):
             nobody has asked for is not copied for this.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, object]) -> None:
         self._values = values.latest() if isinstance(values, _Copies) else dict(values)
         self._own: set[str] = set()
 
-    def latest(self) -> dict[str, Any]:
+    def latest(self) -> dict[str, object]:
         """The values, those that nobody has asked for as they are in the other store."""
         return dict(self._values)
 
@@ -59,7 +59,7 @@ class _Copies(MutableMapping[str, Any]):
         for key in self:
             self[key]
 
-    def own(self) -> list[tuple[str, Any]]:
+    def own(self) -> list[tuple[str, object]]:
         """Those that were copied or set, in their order."""
         return [pair for pair in self._values.items() if pair[0] in self._own]
 
@@ -74,7 +74,7 @@ class _Copies(MutableMapping[str, Any]):
             self._own.add(key)
         return value
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self._values[key] = value
         self._own.add(key)
 
@@ -95,7 +95,7 @@ class _Copies(MutableMapping[str, Any]):
         return repr(self._values)
 
 
-class BranchStore(Store[Any]):
+class BranchStore(Store):
     """A branch's own view of the store: the values as they were at the fork.
 
     Each is copied when it is first read, so a branch costs what it touches.
@@ -119,14 +119,14 @@ class BranchStore(Store[Any]):
 
     _data: _Copies
     _refuses = True
-    increments: list[tuple[str, Any]]
+    increments: list[tuple[str, object]]
     migrated: set[str]
 
     def __init__(
         self,
-        parent: Store[Any],
+        parent: Store,
         fork: Watch,
-        private: Mapping[str, Any],
+        private: Mapping[str, object],
         hidden: frozenset[str] = frozenset(),
         merged: bool = True,
         origin: str | None = None,
@@ -146,7 +146,7 @@ class BranchStore(Store[Any]):
             own = {key: self.definitions.get(key, UNKNOWN) for key in private}
             self._write(made, {key for key, one in own.items() if is_item_of(one, items)})
 
-    def own_items(self) -> Iterable[tuple[str, Any]]:
+    def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys that the branch has read or written, with their values."""
         return self._data.own()
 
@@ -161,7 +161,7 @@ class BranchStore(Store[Any]):
     def take_back(
         self,
         values: Mapping[str, Any],
-        tails: Mapping[str, list[Any]],
+        tails: Mapping[str, list[object]],
         deleted: Iterable[str],
         unsaved: Mapping[str, Unsaved],
         under: Mapping[str, str] | None,
@@ -202,7 +202,9 @@ class BranchStore(Store[Any]):
         for key in self._reducers & own.keys():
             self._expected.remember(key, own[key])
 
-    def _under_schema(self, own: dict[str, Any], under: Mapping[str, str] | None) -> dict[str, Any]:
+    def _under_schema(
+        self, own: dict[str, object], under: Mapping[str, str] | None
+    ) -> dict[str, object]:
         """What the branch had set under the schema as it is now, migrated by it if need be."""
         if self._schema is None:
             return own
@@ -225,7 +227,7 @@ class BranchStore(Store[Any]):
             key: value for key, value in fitting.items() if key in own or here.differs(key, value)
         }
 
-    def _as_increments(self, key: str, value: Any) -> list[tuple[str, Any]]:
+    def _as_increments(self, key: str, value: object) -> list[tuple[str, object]]:
         """What the branch had set before the field had a reducer, as increments of it."""
         if key not in self._data or self._schema is None:
             return [(key, value)]  # the join says that there is nothing to reduce into
@@ -242,8 +244,8 @@ class BranchStore(Store[Any]):
 
     def apply(
         self,
-        values: Mapping[str, Any],
-        increments: Iterable[tuple[str, Any]],
+        values: Mapping[str, object],
+        increments: Iterable[tuple[str, object]],
         accepted: Collection[str] = (),
     ) -> None:
         """Write values and give increments, which are also kept for the merge.
@@ -262,7 +264,7 @@ class BranchStore(Store[Any]):
         for key, _ in given:
             self._expected.remember(key, self._data[key])
 
-    def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
+    def _write(self, changes: dict[str, object], accepted: Collection[str] = ()) -> None:
         self._refuse(changes)
         super()._write(changes, accepted)
 
@@ -322,7 +324,7 @@ class BranchRecord:
         """Keys whose values could not be stored."""
         return self._store.unsaved
 
-    def own_items(self) -> Iterator[tuple[str, Any]]:
+    def own_items(self) -> Iterator[tuple[str, object]]:
         """The keys that the branch has read or written, with their values."""
         yield from self._store.own_items()
         if self._store.increments:
@@ -342,7 +344,7 @@ class BranchRecord:
             self._store.recheck(key, changes)
 
 
-def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
+def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:
     """Write what the branches, given with their names, leave to be merged: all of it, or nothing.
 
     Raises:
@@ -350,7 +352,7 @@ def merge(store: Store[Any], branches: Iterable[tuple[str, Writes]]) -> None:
         InvalidValueError: What reducers made does not fit.
     """
     values: dict[str, Any] = {}
-    increments: list[tuple[str, Any]] = []
+    increments: list[tuple[str, object]] = []
     deleted: list[str] = []
     unsaved: dict[str, Unsaved] = {}
     writers: dict[str, list[str]] = {}

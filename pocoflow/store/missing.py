@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow.errors import (
     IncompleteStoreError,
@@ -70,7 +70,7 @@ def missing_key(
 
 
 def check_complete(
-    owner: str, schema: Schema, data: Mapping[str, Any], unsaved: Mapping[str, Unsaved]
+    owner: str, schema: Schema, data: Mapping[str, object], unsaved: Mapping[str, Unsaved]
 ) -> None:
     """Refuse a store that lacks what its schema requires.
 

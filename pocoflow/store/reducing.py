@@ -117,7 +117,7 @@ def reducers_of(
     return reducers
 
 
-def reducer_name(reducer: Any) -> str:
+def reducer_name(reducer: object) -> str:
     """What a reducer is called in messages."""
     name = getattr(reducer, "__name__", None)
     return name if isinstance(name, str) else short(reducer)
@@ -189,9 +189,9 @@ def reduced(
     owner: str,
     data: Mapping[str, Any],
     values: Mapping[str, Any],
-    increments: Iterable[tuple[str, Any]],
+    increments: Iterable[tuple[str, object]],
     reducers: Mapping[str, Reducer],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What is to be written: values as they are, and what fields become by their increments.
 
     Raises:
@@ -213,7 +213,7 @@ def reduced(
     return changes
 
 
-def increments_between(reducer: Reducer, old: Any, value: Any) -> list[Any] | None:
+def increments_between(reducer: Reducer, old: object, value: object) -> list[object] | None:
     """Increments by which the reducer makes one value of another, if some are found.
 
     What the reducer makes of them decides, so a function of one's own is as good as one of these.
@@ -224,7 +224,7 @@ def increments_between(reducer: Reducer, old: Any, value: Any) -> list[Any] | No
     )
 
 
-def _leads(reducer: Reducer, old: Any, updates: Iterable[Any], value: Any) -> bool:
+def _leads(reducer: Reducer, old: object, updates: Iterable[object], value: object) -> bool:
     try:
         made = reduce(reducer, updates, old)
     except Exception:  # noqa: BLE001 - a reducer of something else may raise anything
@@ -232,11 +232,11 @@ def _leads(reducer: Reducer, old: Any, updates: Iterable[Any], value: Any) -> bo
     return is_same(freeze(made), value)
 
 
-def _begins(value: list[Any], old: list[Any]) -> bool:
+def _begins(value: list[object], old: list[object]) -> bool:
     return is_same(freeze([*old]), value[: len(old)])
 
 
-def _differences(old: Any, value: Any) -> Iterator[list[Any]]:
+def _differences(old: object, value: object) -> Iterator[list[object]]:
     if isinstance(old, list) and isinstance(value, list) and _begins(value, old):
         tail = value[len(old) :]
         yield [tail]
@@ -263,7 +263,7 @@ def metadata_of(annotation: object) -> tuple[object, ...]:
     return (*metadata_of(kind), *said)
 
 
-def bare(annotation: Any) -> Any:
+def bare(annotation: object) -> object:
     """A type without what ``Annotated`` says around it, and without a name for it."""
     annotation = _unaliased(annotation)
     while get_origin(annotation) is Annotated:
@@ -271,7 +271,7 @@ def bare(annotation: Any) -> Any:
     return annotation
 
 
-def _unaliased(annotation: Any) -> Any:
+def _unaliased(annotation: Any) -> object:
     while True:
         alias = get_origin(annotation) or annotation
         if type(alias) not in _ALIASES:

@@ -36,7 +36,7 @@ class Snapshot(NamedTuple):
 def write_snapshot(
     path: Path,
     name: str,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     unsaved: Mapping[str, Unsaved],
     under: Mapping[str, str],
 ) -> Path:

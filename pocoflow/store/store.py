@@ -124,7 +124,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema: object = None,
         name: str = "",
         under: Mapping[str, str] | None = None,
-    ) -> Store[Any]:
+    ) -> Store:
         """A store that keeps its values in ``data`` itself, so that its owner sees each write.
 
         Args:
@@ -137,7 +137,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             UnknownFieldError: ``data`` has a key that the schema's model does not have.
             InvalidValueError: A value does not fit; ``data`` is left as it was.
         """
-        made: Store[Any] = cls.__new__(cls)
+        made: Store = cls.__new__(cls)
         initial = data if schema is None and not under else dict(data)
         made._setup(data, name, initial, make_schema(schema), under)
         return made
@@ -189,7 +189,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _view(
         self,
-        other: Store[Any],
+        other: Store,
         values_of: Callable[[Mapping[str, Any]], MutableMapping[str, Any]],
     ) -> None:
         """Begin as a view of another store, which has accepted the values."""
@@ -660,7 +660,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         name: str = "",
         schema: object = None,
         under: Mapping[str, str] | None = None,
-    ) -> Store[Any]:
+    ) -> Store:
         """A store from restored values, which were accepted, and the marks of what was not saved.
 
         Args:

@@ -28,7 +28,7 @@ class Watch:
         self._known: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Watch:
+    def of(cls, values: Mapping[str, object]) -> Watch:
         """One that remembers these values."""
         made = cls()
         for key, value in values.items():
@@ -41,7 +41,7 @@ class Watch:
         other._known = dict(self._known)
         return other
 
-    def now(self, store: Store[Any]) -> Watch:
+    def now(self, store: Store) -> Watch:
         """One that remembers the values as they are now, and shares with this what is the same."""
         other = self.copy()
         for key in self.gone(store):
@@ -50,13 +50,13 @@ class Watch:
             other.remember(key, value)
         return other
 
-    def changed(self, store: Store[Any]) -> Iterator[tuple[str, Any, Frozen | str | None]]:
+    def changed(self, store: Store) -> Iterator[tuple[str, object, Frozen | str | None]]:
         """Every key whose value differs: ``(key, value, the remembered text or parts)``."""
         return self.changed_among(store.own_items())
 
     def changed_among(
-        self, items: Iterable[tuple[str, Any]]
-    ) -> Iterator[tuple[str, Any, Frozen | str | None]]:
+        self, items: Iterable[tuple[str, object]]
+    ) -> Iterator[tuple[str, object, Frozen | str | None]]:
         """As :meth:`changed`, of some keys and their values."""
         known = self._known
         for key, value in items:
@@ -66,7 +66,7 @@ class Watch:
             if _differs(before, value):
                 yield key, value, before if type(before) in (Frozen, str) else None
 
-    def differs(self, key: str, value: Any) -> bool:
+    def differs(self, key: str, value: object) -> bool:
         """Whether a value is not the remembered one."""
         return _differs(self._known.get(key, _NOTHING), value)
 
@@ -75,7 +75,7 @@ class Watch:
         missing = self._known.keys() - store
         return [key for key in self._known if key in missing] if missing else []
 
-    def remember(self, key: str, value: Any, frozen: Frozen | None = None) -> None:
+    def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
         if type(value) in _PLAIN:
             self._known[key] = value
@@ -101,7 +101,7 @@ class Watch:
 _NOTHING = object()
 
 
-def _differs(before: Any, value: Any) -> bool:
+def _differs(before: object, value: object) -> bool:
     if type(before) is Frozen:
         return not is_same(before, value)
     return not (type(before) is type(value) and type(value) in _PLAIN and before == value)
@@ -115,7 +115,7 @@ def looks_after(watch: Watch) -> int:
     return max(_LOOK_EVERY, watch.weight // _PARTS_A_STEP)
 
 
-def check_in_place(store: Store[Any], watch: Watch) -> None:
+def check_in_place(store: Store, watch: Watch) -> None:
     """Check what was changed in place since the last step against the schema, and remember it.
 
     Raises:
@@ -128,7 +128,7 @@ def check_in_place(store: Store[Any], watch: Watch) -> None:
     store.take_touched()
 
 
-def check_touched(store: Store[Any], watch: Watch) -> None:
+def check_touched(store: Store, watch: Watch) -> None:
     """The same, of the values that somebody read or wrote."""
     # What is compared by itself was checked as it was written, and cannot be changed in place.
     touched = store.take_touched(_PLAIN)
@@ -137,7 +137,7 @@ def check_touched(store: Store[Any], watch: Watch) -> None:
 
 
 def _recheck(
-    store: Store[Any], watch: Watch, key: str, value: Any, before: Frozen | str | None
+    store: Store, watch: Watch, key: str, value: object, before: Frozen | str | None
 ) -> None:
     found = difference(before, value) if is_long(before) else None
     changes, frozen = found or (None, None)

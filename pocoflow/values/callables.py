@@ -13,7 +13,7 @@ from pocoflow.errors import HookError
 from pocoflow.messages import short
 
 
-def _called(function: Any) -> Any:
+def _called(function: object) -> Any:
     """The function behind partials, bound methods and objects that can be called."""
     while True:
         if isinstance(function, (partial, partialmethod)):
@@ -29,13 +29,13 @@ def _called(function: Any) -> Any:
             return function
 
 
-def is_async(function: Any) -> bool:
+def is_async(function: object) -> bool:
     """Whether a call of it gives something that somebody has to await, as far as that is seen."""
     inner = _called(function)
     return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
 
 
-def unrun(function: Any) -> str | None:
+def unrun(function: object) -> str | None:
     """What a function is of which a call alone does nothing; ``None`` of any other."""
     inner = _called(function)
     if inspect.iscoroutinefunction(inner):
@@ -86,13 +86,13 @@ def check_called(gave: object) -> None:
         )
 
 
-def is_generator(function: Any, *, asynchronous: bool | None = None) -> bool:
+def is_generator(function: object, *, asynchronous: bool | None = None) -> bool:
     """Whether a call of it, or of what it wraps, gives a generator in the place of a result."""
     function = function.__func__ if type(function) is MethodType else function
     return (_of_function if type(function) is FunctionType else _gives_one)(function, asynchronous)
 
 
-def _gives_one(function: Any, asynchronous: bool | None) -> bool:
+def _gives_one(function: object, asynchronous: bool | None) -> bool:
     inner = _called(unwrap(_called(function)))
     plain_one, async_one = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
     if asynchronous is not None:
@@ -104,7 +104,7 @@ def _gives_one(function: Any, asynchronous: bool | None) -> bool:
 _of_function = lru_cache(maxsize=4096)(_gives_one)
 
 
-def forgets_to_return(function: Any) -> bool:
+def forgets_to_return(function: object) -> bool:
     """Whether a function does something, and each call of it that ends gives ``None``."""
     if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
         return False

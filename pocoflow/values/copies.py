@@ -18,7 +18,7 @@ _FLAT = frozenset({list, dict})
 _OPEN = object()
 
 
-def copied(value: Any) -> Any:
+def copied(value: Any) -> object:
     """A copy of a value, which shares with it only what cannot be copied: a client, a lock.
 
     Lists, dicts, tuples, models and dataclasses that hold such a thing are copied around it.
@@ -44,7 +44,7 @@ def _is_flat(value: Any) -> bool:
     return _IMMUTABLE.issuperset(map(type, parts))
 
 
-def _in_parts(value: Any, made: dict[int, Any] | None = None) -> Any:
+def _in_parts(value: Any, made: dict[int, Any] | None = None) -> object:
     """A copy whose parts are copied one by one; ``made`` has those that are, by identity."""
     made = {} if made is None else made
     kind, new = type(value), value
@@ -68,7 +68,7 @@ def _in_parts(value: Any, made: dict[int, Any] | None = None) -> Any:
     return _leaf(value, made)
 
 
-def _object(value: Any, made: dict[int, Any]) -> Any:
+def _object(value: Any, made: dict[int, object]) -> object:
     new = made[id(value)] = copy(value)
     if isinstance(value, BaseModel):
         for held in (new.__dict__, new.__pydantic_extra__, new.__pydantic_private__):
@@ -81,7 +81,7 @@ def _object(value: Any, made: dict[int, Any]) -> Any:
     return new
 
 
-def _leaf(value: Any, made: dict[int, Any]) -> Any:
+def _leaf(value: object, made: dict[int, object]) -> object:
     known = dict(made)
     with suppress(Exception):
         new = deepcopy(value, known)
@@ -106,7 +106,7 @@ def stored_copy(value: Any) -> Any:
         return value
 
 
-def _stored_copy(value: Any, known: dict[int, Any], alive: list[Any]) -> Any:
+def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> object:
     kind = type(value)
     if kind in _IMMUTABLE:
         return value
@@ -127,7 +127,7 @@ def _stored_copy(value: Any, known: dict[int, Any], alive: list[Any]) -> Any:
     return made
 
 
-def _rebuilt(value: Any, kind: type, known: dict[int, Any], alive: list[Any]) -> Any:
+def _rebuilt(value: object, kind: type, known: dict[int, object], alive: list[object]) -> object:
     """A standard value, or an object of a class of the program, of copies of its parts."""
     try:
         standard = kind_of(kind)

@@ -52,7 +52,7 @@ def loads(text: str, classes: Classes | None = None) -> Any:
         raise DecodeError(f"the stored text is not JSON: {exc}") from exc
 
 
-def decode(tree: object, classes: Classes | None = None) -> Any:
+def decode(tree: object, classes: Classes | None = None) -> object:
     """Return the value of a tree that :func:`encode` returned; the tree is left as it is.
 
     Raises:
@@ -76,7 +76,7 @@ class _Reader:
         self._classes = Classes() if classes is None else classes
         self._found: dict[tuple[str, str], type] = {}
 
-    def walk(self, tree: object) -> Any:
+    def walk(self, tree: object) -> object:
         if type(tree) is dict:
             return self.restore({key: self.walk(part) for key, part in tree.items()})
         if type(tree) is list:
@@ -85,7 +85,7 @@ class _Reader:
             return tree
         raise DecodeError(f"{type(tree).__name__} is not a JSON value")
 
-    def restore(self, tree: dict[str, Any]) -> Any:
+    def restore(self, tree: dict[str, object]) -> object:
         """Return what an object stands for, its parts being restored already."""
         if TAG not in tree:
             return tree

@@ -75,7 +75,7 @@ def identity(value: object) -> str:
     return _text(value, _Writer(True, None, known_again=True))
 
 
-def encode(value: object) -> Any:
+def encode(value: object) -> object:
     """Return the tree of plain JSON values whose text :func:`dumps` would return.
 
     Raises:
@@ -161,7 +161,7 @@ class _Writer(dict[type, "_Write"]):
 def _marking(write: _Write) -> _Write:
     """Writes a mark for a value that is refused."""
 
-    def marked(writer: _Writer, value: Any, depth: int) -> Any:
+    def marked(writer: _Writer, value: object, depth: int) -> object:
         try:
             return write(writer, value, depth)
         except (TooDeep, RecursionError):
@@ -181,7 +181,7 @@ class _Mark(dict[str, Any]):
         super().__init__({TAG: MARK, "value": [kind, reason]})
 
 
-def _named_marks(tree: Any, name: str, first: int = 0) -> Iterator[tuple[str, str]]:
+def _named_marks(tree: object, name: str, first: int = 0) -> Iterator[tuple[str, str]]:
     """Complete the marks in a tree with where they are; their types and reasons."""
     if type(tree) is _Mark:
         kind, reason = tree["value"]
@@ -213,7 +213,7 @@ def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
                 yield name if key == "value" else f"{name}.{key}", part
 
 
-_Write = Callable[[_Writer, Any, int], Any]
+_Write = Callable[[_Writer, Any, int], object]
 
 
 def _text(value: object, writer: _Writer, depth: int = 0) -> str:
@@ -243,7 +243,7 @@ def _quoted(text: str) -> str:
     return "".join(['"', *pieces, '"'])
 
 
-def _weight(tree: Any) -> int:
+def _weight(tree: object) -> int:
     """How many parts a tree has, at least; enough to know whether they make a piece."""
     found, waiting = 0, [tree]
     while waiting and found < _PIECE:
@@ -284,7 +284,7 @@ def _list_of(entries: list[Any]) -> list[Any]:
     return entries
 
 
-def _tree(value: object, writer: _Writer, depth: int = 0) -> Any:
+def _tree(value: object, writer: _Writer, depth: int = 0) -> object:
     kind = type(value)
     try:
         return value if kind in writer.plain else writer[kind](writer, value, depth + 1)
@@ -340,7 +340,7 @@ def _write_dict(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str,
         return _write_pairs(writer, value, depth)
     plain, careful = writer.plain, writer.careful
     tree: dict[str, Any] = {}
-    key: Any = None
+    key: object = None
     try:
         for key, item in value.items():
             if type(key) is not str or (careful and not is_utf8(key)):
@@ -374,23 +374,23 @@ def _write_pairs(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str
         raise
 
 
-def _write_int(writer: _Writer, value: int, depth: int) -> Any:
+def _write_int(writer: _Writer, value: int, depth: int) -> object:
     return value if -(2**63) <= value < 2**63 else {TAG: "int", **KINDS["int"].split(value)}
 
 
-def _write_float(writer: _Writer, value: float, depth: int) -> Any:
+def _write_float(writer: _Writer, value: float, depth: int) -> object:
     return value if isfinite(value) else {TAG: "float", **KINDS["float"].split(value)}
 
 
-def _write_str(writer: _Writer, value: str, depth: int) -> Any:
+def _write_str(writer: _Writer, value: str, depth: int) -> object:
     return value if is_utf8(value) else {TAG: "str", **KINDS["str"].split(value)}
 
 
-def _write_itself(writer: _Writer, value: Any, depth: int) -> Any:
+def _write_itself(writer: _Writer, value: object, depth: int) -> object:
     return value
 
 
-def _write_mark(writer: _Writer, value: NotSaved, depth: int) -> Any:
+def _write_mark(writer: _Writer, value: NotSaved, depth: int) -> object:
     return {TAG: MARK, "value": list(mark_of(value))}
 
 
@@ -406,7 +406,7 @@ _JSON_TYPES: dict[type, _Write] = {
 }
 
 
-def _refuse(writer: _Writer, value: object, depth: int) -> Any:
+def _refuse(writer: _Writer, value: object, depth: int) -> object:
     raise Refusal(value, reason_for(value, lambda kind: kind is list or kind_of(kind) is not None))
 
 
@@ -414,7 +414,7 @@ def _write_standard(kind: Kind) -> _Write:
     split = kind.split
     unordered = kind.tag in ("set", "frozenset")
 
-    def write(writer: _Writer, value: Any, depth: int) -> Any:
+    def write(writer: _Writer, value: object, depth: int) -> object:
         tree: dict[str, Any] = {TAG: kind.tag}
         name, part = "", None
         try:
@@ -433,9 +433,9 @@ def _write_standard(kind: Kind) -> _Write:
 
 
 def _write_object(family: Family, kind: type, name: str) -> _Write:
-    split: Callable[[Any], Parts] = family.prepare(kind)
+    split: Callable[[object], Parts] = family.prepare(kind)
 
-    def write(writer: _Writer, value: Any, depth: int) -> Any:
+    def write(writer: _Writer, value: object, depth: int) -> object:
         tree: dict[str, Any] = {TAG: family.tag, "class": name}
         part = None
         try:

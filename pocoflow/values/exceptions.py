@@ -41,8 +41,8 @@ class Thrown:
     type_name: str
     message: str
     trace: str
-    args: tuple[Any, ...] = ()
-    state: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[object, ...] = ()
+    state: Mapping[str, object] = field(default_factory=dict)
     cause: Thrown | None = None
     context: Thrown | None = None
     is_suppressed: bool = False
@@ -134,7 +134,7 @@ def _has_error(value: object) -> bool:
     return any(isinstance(one, BaseException) or _has_error(one) for one in parts)
 
 
-def _arguments(error: BaseException) -> tuple[Any, ...]:
+def _arguments(error: BaseException) -> tuple[object, ...]:
     """What its class makes an equal one of."""
     if isinstance(error, ValidationError):
         wanted = ("type", "loc", "input", "ctx")
@@ -147,5 +147,5 @@ def _arguments(error: BaseException) -> tuple[Any, ...]:
     return error.args
 
 
-def _lines_of(error: ValidationError) -> list[dict[str, Any]]:
+def _lines_of(error: ValidationError) -> list[dict[str, object]]:
     return cast("list[dict[str, Any]]", error.errors(include_url=False))

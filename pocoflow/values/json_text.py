@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import NoReturn
 
 _DEEPEST = 100
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str) -> object:
     """A JSON value.
 
     Raises:

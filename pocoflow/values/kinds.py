@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     join: Callable[..., Any]
     attribute: str = ""
 
-    def load(self) -> Any:
+    def load(self) -> object:
         """The class, its module imported if need be: it is one of this table, not of the text."""
         return getattr(importlib.import_module(self.module), self.attribute or self.tag)
 
@@ -70,24 +70,24 @@ def _value(split: Callable[[Any], Any]) -> Callable[[Any], Parts]:
     return lambda value: {"value": split(value)}
 
 
-def _distinct(made: Any, count: int) -> Any:
+def _distinct(made: Any, count: int) -> object:
     if len(made) != count:
         raise ValueError("it holds equal elements")
     return made
 
 
-def _join_dict(cls: Any, value: object) -> Any:
+def _join_dict(cls: object, value: object) -> object:
     flat = required(list, value)
     return _distinct(dict(zip(flat[::2], flat[1::2], strict=True)), len(flat) // 2)
 
 
-def _join_float(cls: Any, value: object) -> float:
+def _join_float(cls: object, value: object) -> float:
     if value not in ("nan", "inf", "-inf"):
         raise ValueError(f"{value!r} is not one of nan, inf and -inf")
     return float(required(str, value))
 
 
-def _join_int(cls: Any, value: object) -> int:
+def _join_int(cls: object, value: object) -> int:
     number = int(required(str, value), 16)
     if hex(number) != value:
         raise ValueError("it is not hexadecimal")
@@ -102,14 +102,14 @@ def _from_base64(value: object) -> bytes:
     return binascii.a2b_base64(required(str, value), strict_mode=True)
 
 
-def _refuse_attributes(value: Any, known: str = "") -> None:
+def _refuse_attributes(value: object, known: str = "") -> None:
     # typing leaves __orig_class__ on what Counter[str]() makes.
     others = [name for name in value.__dict__ if name not in (known, "__orig_class__")]
     if others:
         raise Refusal(value, f"it has attributes of its own: {', '.join(others)}")
 
 
-def _bare(value: Any) -> Any:
+def _bare(value: Any) -> object:
     _refuse_attributes(value)
     return dict(value)
 
@@ -131,7 +131,7 @@ def _split_defaultdict(value: Any) -> Parts:
     return {"value": dict(value), "factory": name}
 
 
-def _join_defaultdict(cls: Any, value: object, factory: Any) -> Any:
+def _join_defaultdict(cls: Any, value: object, factory: Any) -> object:
     return cls(None if factory is None else _FACTORIES[factory], required(dict, value))
 
 
@@ -146,7 +146,7 @@ def _split_pattern(value: re.Pattern[Any]) -> Parts:
     return {"value": value.pattern, "flags": value.flags}
 
 
-def _join_pattern(cls: Any, value: Any, flags: object) -> Any:
+def _join_pattern(cls: Any, value: Any, flags: object) -> object:
     pattern = re.compile(value, required(int, flags) & ~re.DEBUG)
     if pattern.flags != flags:
         raise ValueError("its flags do not fit the pattern")
@@ -171,7 +171,7 @@ def _split_clock(value: datetime | time) -> Parts:
     return parts
 
 
-def _join_clock(cls: Any, value: object, tzinfo: Any = None, fold: int = 0) -> Any:
+def _join_clock(cls: Any, value: object, tzinfo: Any = None, fold: int = 0) -> object:
     made = cls.fromisoformat(required(str, value))
     return made.replace(tzinfo=made.tzinfo if tzinfo is None else tzinfo, fold=fold)
 
@@ -180,7 +180,7 @@ def _split_timezone(value: timezone) -> Parts:
     return dict(zip(("value", "name"), value.__reduce__()[1], strict=False))
 
 
-def _join_timezone(cls: Any, value: Any, name: str | None = None) -> Any:
+def _join_timezone(cls: Any, value: Any, name: str | None = None) -> object:
     return cls(value) if name is None else cls(value, name)
 
 
@@ -195,7 +195,7 @@ def _split_uuid(value: Any) -> Parts:
     return {"value": str(value)} | ({} if known is None else {"is_safe": known})
 
 
-def _join_uuid(cls: Any, value: object, is_safe: object = None) -> Any:
+def _join_uuid(cls: Any, value: object, is_safe: object = None) -> object:
     made = cls(required(str, value))
     return cls(int=made.int, is_safe=type(made.is_safe)(is_safe))
 
@@ -226,7 +226,7 @@ def _split_scalar(value: Any) -> Parts:
     return parts if is_usual else {**parts, "name": type(value).__name__}
 
 
-def _join_scalar(generic: Any, value: Any, dtype: object, name: object = None) -> Any:
+def _join_scalar(generic: Any, value: Any, dtype: object, name: object = None) -> object:
     numpy = sys.modules[generic.__module__]
     code = required(str, dtype)
     if not _DTYPE.fullmatch(code):

@@ -61,7 +61,7 @@ def _prepare_enum(kind: Any) -> Callable[[Any], Parts]:
     return split
 
 
-def _join_enum(cls: Any, value: object) -> Any:
+def _join_enum(cls: Any, value: object) -> object:
     if type(value) is str:
         if value not in cls.__members__:
             raise DecodeError(
@@ -78,7 +78,7 @@ def _join_enum(cls: Any, value: object) -> Any:
 
 def state_of(value: object) -> dict[str, Any]:
     """The attributes of an instance, those in slots included."""
-    state: Any = object.__getstate__(value)
+    state: object = object.__getstate__(value)
     own, slots = state if type(state) is tuple else (state, None)
     return {**(own or {}), **(slots or {})}
 
@@ -116,7 +116,7 @@ def _prepare_namedtuple(kind: Any) -> Callable[[Any], Parts]:
     return split
 
 
-def _join_namedtuple(cls: Any, value: object) -> Any:
+def _join_namedtuple(cls: Any, value: object) -> object:
     stored = _complete(required(dict, value), cls._fields, cls._field_defaults)
     return tuple.__new__(cls, [stored[name] for name in cls._fields])
 
@@ -141,7 +141,7 @@ def _prepare_dataclass(kind: Any) -> Callable[[Any], Parts]:
     return split
 
 
-def _join_dataclass(cls: Any, value: object) -> Any:
+def _join_dataclass(cls: Any, value: object) -> object:
     fields = dataclasses.fields(cls)
     defaults: dict[str, Any] = {}
     written = required(dict, value)
@@ -169,14 +169,14 @@ def _refuse_base(value: object, base: type) -> None:
     raise Refusal(value, f"its class is built on {base.__name__}, which keeps more than its fields")
 
 
-def _refuse_unset(value: object, state: Mapping[str, Any], names: Iterable[str]) -> None:
+def _refuse_unset(value: object, state: Mapping[str, object], names: Iterable[str]) -> None:
     unset = [name for name in names if name not in state]
     if unset:
         raise Refusal(value, f"its field {unset[0]!r} has not been set")
 
 
 def _complete(
-    stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, Any]
+    stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, object]
 ) -> dict[str, Any]:
     """The stored fields and the defaults of those that are new."""
     known = set(names)
@@ -200,7 +200,7 @@ def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
     ]
     known = names | _MODEL_SLOTS
 
-    def split(value: Any) -> Parts:
+    def split(value: object) -> Parts:
         if base is not None:
             _refuse_base(value, base)
         state = state_of(value)
@@ -225,7 +225,7 @@ def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
 
 def _join_model(
     cls: Any, value: object, set: Any = None, extra: Any = None, private: Any = None
-) -> Any:
+) -> object:
     fields = required(dict, value)
     others = {} if extra is None else required(dict, extra)
     hidden = None if private is None else required(dict, private)
@@ -264,7 +264,9 @@ def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any
     return made
 
 
-def _migrate(cls: Any, fields: dict[str, Any], private: dict[str, Any] | None, allows: bool) -> Any:
+def _migrate(
+    cls: Any, fields: dict[str, Any], private: dict[str, Any] | None, allows: bool
+) -> object:
     try:
         # A field that the model no longer has must be read by a validator or alias, not dropped.
         extra: Literal["forbid"] | None = None if allows else "forbid"
@@ -322,7 +324,7 @@ def content_of(kind: type) -> Callable[[Any], Parts]:
     assert base is not None
     plain = _BUILTINS[base].plain
 
-    def split(value: Any) -> Parts:
+    def split(value: object) -> Parts:
         parts: Parts = {"value": plain(value)}
         if _has_dict(kind) and object.__getattribute__(value, "__dict__") is value:
             parts["own"] = True  # its keys are its attributes
@@ -333,7 +335,7 @@ def content_of(kind: type) -> Callable[[Any], Parts]:
     return split
 
 
-def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -> Any:
+def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -> object:
     base = _builtin_base(cls)
     assert base is not None
     new: Any = base.__new__

@@ -7,7 +7,6 @@ import types
 from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum, auto
 from functools import partial
-from typing import Any
 
 from pocoflow.errors import NotStorableError
 from pocoflow.messages import package_of
@@ -114,7 +113,7 @@ def _is_of_arrays(method: str, value: object) -> bool:
     return package_of(type(value)) in ("numpy", "pandas", "torch") and hasattr(value, method)
 
 
-_REASONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+_REASONS: tuple[tuple[Callable[[object], bool], str], ...] = (
     (
         lambda value: isinstance(value, type | types.GenericAlias),
         "a class is code, not data; store its name",

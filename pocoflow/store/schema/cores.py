@@ -62,7 +62,7 @@ def cause_of(exc: ValidationError) -> Exception | None:
     return next((one for one in found if isinstance(one, Exception)), None)
 
 
-def types_only(core: Any) -> Any:
+def types_only(core: object) -> Any:
     """The schema without validators of the user.
 
     Models inside are looked into: validation takes an instance as it is, so what was changed in one
@@ -71,7 +71,7 @@ def types_only(core: Any) -> Any:
     return _types_only(core, [])
 
 
-def exact(core: Any) -> Any:
+def exact(core: object) -> Any:
     """The schema with other numbers refused where it takes a ``float``; itself if it takes none.
 
     Pydantic calls ``float()`` of whatever has it, in its strict mode, too: a ``Decimal`` would lose
@@ -116,7 +116,7 @@ def has_validators(core: Any, field: str | None = None) -> bool:
     """Whether code of the user makes values: anywhere, or in a field of :func:`fields_only`."""
     inner = core["schema"] if core["type"] == "definitions" else core
     known = {one["ref"]: one for one in core.get("definitions", ())}
-    had: list[Any] = []
+    had: list[object] = []
     queue, seen = [inner if field is None else inner["fields"][field]], set()
     for node in queue:
         _types_only(node, had)
@@ -139,7 +139,7 @@ def items_of(fields: Any, field: str) -> Any | None:
     return {**fields, "schema": part}
 
 
-def _refs(node: Any) -> Iterator[str]:
+def _refs(node: object) -> Iterator[str]:
     if isinstance(node, dict):
         if node.get("type") == "definition-ref":
             yield node["schema_ref"]
@@ -151,7 +151,7 @@ def _refs(node: Any) -> Iterator[str]:
             yield from _refs(one)
 
 
-def _types_only(node: Any, had: list[Any]) -> Any:
+def _types_only(node: object, had: list[object]) -> Any:
     if isinstance(node, list):
         return [_types_only(one, had) for one in node]
     if isinstance(node, tuple):
@@ -189,7 +189,7 @@ def _accepted(node: dict[str, Any], had: list[Any]) -> dict[str, Any]:
     return node
 
 
-def _is_users(function: Any) -> bool:
+def _is_users(function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     module = getattr(function, "__module__", None) or ""
@@ -197,7 +197,7 @@ def _is_users(function: Any) -> bool:
     return not module.startswith(("pydantic._internal", "pydantic_core"))
 
 
-def _model(node: dict[str, Any]) -> dict[str, Any]:
+def _model(node: dict[str, object]) -> dict[str, object]:
     """An instance whose fields are looked at, and nothing of which is made again."""
     is_root = node.get("root_model")
     fields = _configured(node["schema"], node, is_root)
@@ -212,13 +212,13 @@ def _dataclass(node: dict[str, Any]) -> dict[str, Any]:
     return _instance(node, partial(_attributes, tuple(fields)), checked)
 
 
-def _attributes(names: tuple[str, ...], instance: object) -> dict[str, Any]:
+def _attributes(names: tuple[str, ...], instance: object) -> dict[str, object]:
     return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
 
 
 def _instance(
-    node: dict[str, Any], look: Callable[[Any], Any], fields: dict[str, Any]
-) -> dict[str, Any]:
+    node: dict[str, object], look: Callable[[object], object], fields: dict[str, object]
+) -> dict[str, object]:
     kind = node.get("generic_origin") or node["cls"]
     return {"type": "chain", "steps": [{"type": "is-instance", "cls": kind}, _call(look), fields]}
 
@@ -241,21 +241,21 @@ class _Scratch:
     )
 
 
-def _call(function: Callable[[Any], Any]) -> dict[str, Any]:
+def _call(function: Callable[[object], object]) -> dict[str, object]:
     return {"type": "function-plain", "function": {"type": "no-info", "function": function}}
 
 
-def _model_fields(node: dict[str, Any]) -> dict[str, Any]:
+def _model_fields(node: dict[str, object]) -> dict[str, object]:
     # An instance of a subclass may have more.
     is_open = "extras_schema" in node or node.get("extra_behavior") == "allow"
     return {**node, "extra_behavior": "allow" if is_open else "ignore"}
 
 
-def _named(node: dict[str, Any]) -> dict[str, Any]:
+def _named(node: dict[str, object]) -> dict[str, object]:
     return {key: one for key, one in node.items() if key not in ("validation_alias", "frozen")}
 
 
-_changes: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+_changes: Mapping[str, Callable[[dict[str, object]], dict[str, object]]] = {
     "model": _model,
     "model-fields": _model_fields,
     "model-field": _named,
@@ -264,7 +264,7 @@ _changes: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-def own_validators(core: Any, build: Callable[[Any], Any] | None = None) -> Any | None:
+def own_validators(core: object, build: Callable[[object], object] | None = None) -> Any | None:
     """The validators of a model itself, for fields that are taken as they are.
 
     Args:
@@ -275,12 +275,12 @@ def own_validators(core: Any, build: Callable[[Any], Any] | None = None) -> Any 
     Returns:
         A schema, or ``None`` if the model has no such validators.
     """
-    found: list[dict[str, Any]] = [
+    found: list[dict[str, object]] = [
         node
         for node in _down(core)
         if node["type"] == "function-after" or (build and node["type"].startswith("function-"))
     ]
-    made: Any = _ANY if build is None else _call(build)
+    made: object = _ANY if build is None else _call(build)
     for node in reversed(found):
         made = {"type": node["type"], "function": node["function"], "schema": made}
     return made if found else None

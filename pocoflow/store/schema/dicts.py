@@ -33,7 +33,7 @@ from pocoflow.values.changes import Change
 class DictSchema:
     """A ``{"key": type}`` dict as the schema of a store; keys outside it are allowed."""
 
-    def __init__(self, types: Mapping[str, Any]) -> None:
+    def __init__(self, types: Mapping[str, object]) -> None:
         self.source = dict(types)
         self.label = "the schema"
         self._checks = {key: _checker(key, expected) for key, expected in types.items()}
@@ -47,11 +47,13 @@ class DictSchema:
         """The keys of the dict."""
         return self.source
 
-    def missing(self, data: Mapping[str, Any]) -> list[str]:
+    def missing(self, data: Mapping[str, object]) -> list[str]:
         """The keys of the schema that ``data`` lacks."""
         return [key for key in self.source if key not in data]
 
-    def enter(self, owner: str, given: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
+    def enter(
+        self, owner: str, given: Mapping[str, object], without: Iterable[str]
+    ) -> dict[str, Any]:
         """Check what a store begins with; the keys of the schema come first.
 
         Raises:
@@ -81,8 +83,8 @@ class DictSchema:
     def check(
         self,
         owner: str,
-        data: Mapping[str, Any],
-        changes: Mapping[str, Any],
+        data: Mapping[str, object],
+        changes: Mapping[str, object],
         accepted: Collection[str] = (),
     ) -> dict[str, Any]:
         """Check each value against the type of its key; those of ``accepted`` are values already.
@@ -96,11 +98,11 @@ class DictSchema:
             for key, value in changes.items()
         }
 
-    def increment(self, owner: str, key: str, update: Any) -> Any:
+    def increment(self, owner: str, key: str, update: object) -> Any:
         """What a reducer is given, as it is."""
         return update
 
-    def _accepted(self, owner: str, key: str, value: Any) -> Any:
+    def _accepted(self, owner: str, key: str, value: object) -> Any:
         check = self._checks.get(key)
         if check is None:
             return value
@@ -109,7 +111,7 @@ class DictSchema:
             self._note(key, accepted)
         return accepted
 
-    def _tried(self, owner: str, key: str, value: Any, check: Callable[[Any], Any]) -> Any:
+    def _tried(self, owner: str, key: str, value: object, check: Callable[[Any], Any]) -> Any:
         try:
             return check(value)
         except (ValidationError, _WrongType) as exc:
@@ -128,7 +130,7 @@ class DictSchema:
                 f"{owner}: key {key!r}: its validator raised {describe(exc)}"
             ) from exc
 
-    def hold(self, owner: str, data: Mapping[str, Any], keys: Iterable[str]) -> None:
+    def hold(self, owner: str, data: Mapping[str, object], keys: Iterable[str]) -> None:
         """Check accepted values against types and constraints, not by validators again.
 
         Raises:
@@ -139,7 +141,7 @@ class DictSchema:
             if check is not None and key not in self._unlike:
                 self._tried(owner, key, data[key], check.holds)
 
-    def holds(self, key: str, value: Any, changes: Iterable[Change]) -> bool:
+    def holds(self, key: str, value: object, changes: Iterable[Change]) -> bool:
         """Whether what changed in an accepted value is known to fit; if not, :meth:`hold` says."""
         check = self._checks.get(key)
         if check is None or check.parts is None or key in self._unlike:
@@ -149,7 +151,7 @@ class DictSchema:
     def take(
         self,
         owner: str,
-        values: Mapping[str, Any],
+        values: Mapping[str, object],
         under: Mapping[str, str],
         without: Iterable[str],
     ) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class DictSchema:
         self.hold(owner, made, made)
         return made
 
-    def _note(self, key: str, accepted: Any) -> None:
+    def _note(self, key: str, accepted: object) -> None:
         """Note whether what a validator made fits the type at all; if not, it is not held to it."""
         check = self._checks[key]
         assert check is not None
@@ -180,10 +182,10 @@ class DictSchema:
         else:
             self._unlike.discard(key)
 
-    def together(self, owner: str, data: Mapping[str, Any]) -> None:
+    def together(self, owner: str, data: Mapping[str, object]) -> None:
         """Nothing: values do not depend on each other."""
 
-    def model(self, owner: str, data: Mapping[str, Any]) -> None:
+    def model(self, owner: str, data: Mapping[str, object]) -> None:
         """Nothing: there is no model."""
         return None
 
@@ -238,7 +240,7 @@ def _checker(key: str, expected: Any) -> _Check | None:
     return _Check(accepts, holds, has_validators(adapter.core_schema), PartChecks(types))
 
 
-def _has_config(kind: Any) -> bool:
+def _has_config(kind: object) -> bool:
     """Whether a class has a configuration of its own, beside which Pydantic takes no other."""
     is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
     return is_model or is_typeddict(kind) or is_dataclass(kind)
@@ -249,7 +251,7 @@ def _is_typing_form(expected: object) -> bool:
     return type(expected).__module__ in ("types", "typing", "typing_extensions")
 
 
-def _instance_of(key: str, expected: Any) -> _Check:
+def _instance_of(key: str, expected: object) -> _Check:
     """``isinstance``, which keeps the identity of a list or a client; a bool is not an int."""
     kinds = expected if isinstance(expected, tuple) else (expected,)
     try:
@@ -259,7 +261,7 @@ def _instance_of(key: str, expected: Any) -> _Check:
             f"schema key {key!r}: {type_label(expected)} cannot check a value ({exc})"
         ) from exc
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> Any:
         if isinstance(value, kinds) and not (isinstance(value, bool) and not _takes_bool(kinds)):
             return value
         raise _WrongType
@@ -271,5 +273,5 @@ def _takes_bool(kinds: tuple[type, ...]) -> bool:
     return any(kind in (bool, object) for kind in kinds)
 
 
-def _hint(expected: Any) -> Any:
+def _hint(expected: object) -> Any:
     return Union[expected] if isinstance(expected, tuple) else expected  # noqa: UP007 - of a tuple

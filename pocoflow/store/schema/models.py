@@ -74,13 +74,15 @@ class ModelSchema:
         """The model's field names (never aliases)."""
         return self._fields
 
-    def missing(self, data: Mapping[str, Any]) -> list[str]:
+    def missing(self, data: Mapping[str, object]) -> list[str]:
         """The required fields that ``data`` lacks."""
         return [name for name in self._required if name not in data]
 
     # -- what comes from outside ----------------------------------------------------------------
 
-    def enter(self, owner: str, given: Mapping[str, Any], without: Iterable[str]) -> dict[str, Any]:
+    def enter(
+        self, owner: str, given: Mapping[str, object], without: Iterable[str]
+    ) -> dict[str, Any]:
         """Validate what a store begins with, once, and add the defaults of what it lacks.
 
         Args:
@@ -130,7 +132,7 @@ class ModelSchema:
         values, *_ = read(text, strict=True, by_alias=False, by_name=True)
         return _instance(self.source, values)
 
-    def _validated(self, owner: str, given: Mapping[str, Any]) -> BaseModel | None:
+    def _validated(self, owner: str, given: Mapping[str, object]) -> BaseModel | None:
         """The model of raw input; ``None`` if that only lacks fields which are set later."""
         try:
             return self.source.model_validate(
@@ -149,8 +151,8 @@ class ModelSchema:
     def check(
         self,
         owner: str,
-        data: Mapping[str, Any],
-        changes: Mapping[str, Any],
+        data: Mapping[str, object],
+        changes: Mapping[str, object],
         accepted: Collection[str] = (),
     ) -> dict[str, Any]:
         """Validate ``changes``: types, constraints, field and (when complete) model validators.
@@ -236,7 +238,9 @@ class ModelSchema:
                     f"(fields: {', '.join(self._fields)})"
                 )
 
-    def _refuse_frozen(self, owner: str, data: Mapping[str, Any], key: str, value: Any) -> None:
+    def _refuse_frozen(
+        self, owner: str, data: Mapping[str, object], key: str, value: object
+    ) -> None:
         if data.get(key, value) is not value:
             raise InvalidValueError(
                 f"{owner}: field {key!r} is frozen: it stays {self._shown(data[key])}, "
@@ -268,7 +272,7 @@ class ModelSchema:
     def _checked_whole(
         self,
         owner: str,
-        before: Mapping[str, Any],
+        before: Mapping[str, object],
         candidate: dict[str, Any],
         changes: Iterable[str],
     ) -> dict[str, Any]:
@@ -297,7 +301,7 @@ class ModelSchema:
             }
         )
 
-    def _default(self, owner: str, values: Mapping[str, Any], key: str) -> Any:
+    def _default(self, owner: str, values: Mapping[str, object], key: str) -> Any:
         """The default of a field, made anew; validated only if the model asks for that."""
         field, known = self._fields[key], dict(values)
         get = partial(field.get_default, call_default_factory=True, validated_data=known)
@@ -332,7 +336,7 @@ class ModelSchema:
         return "(hidden)" if hides else short(value)
 
     def _explained(
-        self, owner: str, values: Mapping[str, Any], exc: ValidationError
+        self, owner: str, values: Mapping[str, object], exc: ValidationError
     ) -> InvalidValueError:
         """One line per field: what it expects, what it was given, where inside that it fails."""
         reasons: dict[str, list[str]] = {}
@@ -364,7 +368,7 @@ class ModelSchema:
 
     # -- what was accepted ----------------------------------------------------------------------
 
-    def hold(self, owner: str, data: Mapping[str, Any], keys: Iterable[str]) -> None:
+    def hold(self, owner: str, data: Mapping[str, object], keys: Iterable[str]) -> None:
         """Check accepted values against types and constraints, not by validators of fields again.
 
         Raises:
@@ -383,7 +387,7 @@ class ModelSchema:
     def take(
         self,
         owner: str,
-        values: Mapping[str, Any],
+        values: Mapping[str, object],
         under: Mapping[str, str],
         without: Iterable[str],
     ) -> dict[str, Any]:
@@ -420,7 +424,7 @@ class ModelSchema:
             return self._migrated(owner, values, same, exc)
 
     def _migrated(
-        self, owner: str, values: Mapping[str, Any], same: set[str], exc: StoreError
+        self, owner: str, values: Mapping[str, object], same: set[str], exc: StoreError
     ) -> dict[str, Any]:
         """Let the model's own validators read what was stored under an older schema, or raise."""
         # A field that the model no longer has must be read by a validator or alias, not dropped.
@@ -447,7 +451,7 @@ class ModelSchema:
             self._note(key, values[key])
         return values
 
-    def _note(self, key: str, accepted: Any) -> None:
+    def _note(self, key: str, accepted: object) -> None:
         """Note whether what a validator made fits the type at all; if not, it is not held to it."""
         if self._misfit(key, accepted) is None:
             self._unlike.discard(key)
@@ -461,7 +465,7 @@ class ModelSchema:
             return False
         return self._parts.checks.fit(field["schema"], value, changes)
 
-    def _misfit(self, key: str, value: Any) -> ValidationError | None:
+    def _misfit(self, key: str, value: object) -> ValidationError | None:
         """Why an accepted value does not fit types and constraints, if it does not."""
         try:
             self._parts.types.validate_assignment({}, key, value, strict=True)
@@ -471,7 +475,7 @@ class ModelSchema:
                 return exc
         return None
 
-    def together(self, owner: str, data: Mapping[str, Any]) -> None:
+    def together(self, owner: str, data: Mapping[str, object]) -> None:
         """Let the model's ``after`` validators look at accepted values, if there are all.
 
         Raises:
@@ -482,7 +486,7 @@ class ModelSchema:
             model = self._instance(owner, data)
             self._told(owner, data, lambda: after.validate_python(model))
 
-    def model(self, owner: str, data: Mapping[str, Any]) -> BaseModel:
+    def model(self, owner: str, data: Mapping[str, object]) -> BaseModel:
         """The model of data that lacks no field, which no validator sees again.
 
         Raises:
@@ -491,12 +495,12 @@ class ModelSchema:
         self.hold(owner, data, data)
         return self._instance(owner, data)
 
-    def _instance(self, owner: str, data: Mapping[str, Any]) -> BaseModel:
+    def _instance(self, owner: str, data: Mapping[str, object]) -> BaseModel:
         made: BaseModel = self._told(owner, (), partial(_instance, self.source, data))
         return made
 
 
-def _instance(model: type[BaseModel], data: Mapping[str, Any]) -> BaseModel:
+def _instance(model: type[BaseModel], data: Mapping[str, object]) -> BaseModel:
     """The model of values that were accepted; of its code only ``model_post_init`` is called."""
     fields = {key: data[key] for key in model.model_fields if key in data}
     extra = {key: value for key, value in data.items() if key not in fields}

@@ -26,10 +26,10 @@ class PartChecks:
         self._config = config
         self._definitions = core.get("definitions", ())
         self._named = {one["ref"]: one for one in self._definitions}
-        self._validators: dict[int, tuple[Any, SchemaValidator]] = {}
+        self._validators: dict[int, tuple[object, SchemaValidator]] = {}
         self.core = core["schema"] if core["type"] == "definitions" else core
 
-    def fit(self, core: Any, value: Any, changes: Iterable[Change]) -> bool:
+    def fit(self, core: object, value: object, changes: Iterable[Change]) -> bool:
         """Whether all that changed in a value fits; if not, ask the schema of the whole.
 
         Args:
@@ -69,7 +69,7 @@ class PartChecks:
             else:
                 return self._is_valid(around, value)
 
-    def _bare(self, core: Any) -> Any:
+    def _bare(self, core: Any) -> object:
         while core["type"] in ("definition-ref", "nullable", "default"):
             named = core["type"] == "definition-ref"
             core = self._named[core["schema_ref"]] if named else core["schema"]
@@ -81,7 +81,7 @@ class PartChecks:
         come = change.value[2] if change.operation == "splice" else change.value
         return part["type"] == "any" or all(self._is_valid(part, one) for one in come)
 
-    def _has_room(self, core: Mapping[str, Any], value: list[Any] | dict[Any, Any]) -> bool:
+    def _has_room(self, core: Mapping[str, Any], value: list[object] | dict[Any, Any]) -> bool:
         if _BOUNDS.isdisjoint(core):
             return True
         least, most = core.get("min_length", 0), core.get("max_length")

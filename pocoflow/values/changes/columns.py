@@ -12,7 +12,15 @@ from itertools import chain, compress, repeat
 from operator import is_
 from typing import Any
 
-from pocoflow.values.changes.groups import SIMPLE, Column, Equal, Identical, group_of, shortened
+from pocoflow.values.changes.groups import (
+    SIMPLE,
+    Column,
+    Equal,
+    Identical,
+    Items,
+    group_of,
+    shortened,
+)
 
 _MAX_LEVELS = 2000
 
@@ -22,7 +30,7 @@ _DEEP = 12
 _MANY = 10_000
 
 
-def lay_out(items: list[Any]) -> Column:
+def lay_out(items: Items) -> Column:
     """A column of parts, and below it the columns of their parts.
 
     Parts that cannot be laid out, as they contain themselves or their own code fails, make one that
@@ -37,7 +45,7 @@ def lay_out(items: list[Any]) -> Column:
         return column
 
 
-def _laid_out(items: list[Any]) -> Column:
+def _laid_out(items: Items) -> Column:
     root = Column()
     top = items
     waiting = [(root, items, 0)]
@@ -76,7 +84,7 @@ def _parted(kinds: list[type]) -> Iterator[tuple[bytes | None, type | None]]:
         yield mask, kind
 
 
-def matches(column: Column, items: list[Any]) -> bool:
+def matches(column: Column, items: Items) -> bool:
     """Whether parts are the same as those that a column remembers, with all parts of theirs."""
     waiting = [(column, items)]
     while waiting:
@@ -121,18 +129,18 @@ def weight(column: Column) -> int:
     return found
 
 
-def _may_be_cyclic(level: int, items: list[Any]) -> bool:
+def _may_be_cyclic(level: int, items: Items) -> bool:
     if level >= _DEEP or level == 0 or len(items) <= _MANY:
         return level >= _DEEP
     inner = [one for one in items if type(one) not in SIMPLE]
     return len(inner) > _MANY and len(set(map(id, inner))) < len(inner) // 2
 
 
-def _refuse_cycle(items: list[Any]) -> None:
+def _refuse_cycle(items: Items) -> None:
     """Raise if a part contains itself, which would be laid out for ever."""
     above: set[int] = set()
     done: set[int] = set()
-    alive: list[Any] = []  # So that no other part gets the identity of one that is gone.
+    alive: Items = []  # So that no other part gets the identity of one that is gone.
     path: list[tuple[int, Iterator[Any]]] = [(0, iter(items))]
     while path:
         own, rest = path[-1]

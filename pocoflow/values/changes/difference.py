@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import lay_out
-from pocoflow.values.changes.groups import Dicts, Equal, Models, Split
+from pocoflow.values.changes.groups import Dicts, Equal, Items, Models, Split
 from pocoflow.values.changes.parts import (
     Chunks,
     Opened,
@@ -109,7 +109,7 @@ class Difference:
 
     # -- lists ----------------------------------------------------------------------------------
 
-    def _sequence(self, chunks: Chunks, items: list[Any], path: _Path) -> Chunks | None:
+    def _sequence(self, chunks: Chunks, items: Items, path: _Path) -> Chunks | None:
         old, new = chunks.size, len(items)
         first = chunks.first(items, min(old, new))
         if first == old:
@@ -144,7 +144,7 @@ class Difference:
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
         return ends[0].joined(middle, ends[1]).packed(items)
 
-    def _appended(self, chunks: Chunks, items: list[Any], old: int, path: _Path) -> Chunks:
+    def _appended(self, chunks: Chunks, items: Items, old: int, path: _Path) -> Chunks:
         if old == len(items):
             return chunks
         self.found.append(Change(path, "append", items[old:], True))
@@ -155,7 +155,7 @@ class Difference:
         path: _Path,
         start: int,
         count: int,
-        come: list[Any],
+        come: Items,
         length: int,
         grows: bool = True,
     ) -> None:
@@ -166,7 +166,7 @@ class Difference:
             grows = grows and not count
             self.found.append(Change(path, "splice", (start, count, come), grows))
 
-    def _moved(self, chunks: Chunks, items: list[Any], first: int, gone: int, come: int) -> int:
+    def _moved(self, chunks: Chunks, items: Items, first: int, gone: int, come: int) -> int:
         """How many elements were dropped, if those behind them are still there in a row."""
         for dropped in range(max(1, gone - come), min(gone, _TRIES)):
             at = first + dropped
@@ -179,7 +179,7 @@ class Difference:
     def _elements(
         self,
         chunks: Chunks,
-        items: list[Any],
+        items: Items,
         start: int,
         stop: int,
         path_of: Callable[[int], _Path],
@@ -242,7 +242,7 @@ class Difference:
         )
 
     def _values(
-        self, chunks: Chunks, items: list[Any], path_of: Callable[[int], _Path]
+        self, chunks: Chunks, items: Items, path_of: Callable[[int], _Path]
     ) -> Chunks | None:
         made = self._elements(chunks, items, 0, len(items), path_of)
         return None if made is None else made.packed(items)
@@ -278,7 +278,7 @@ class Difference:
         return self._mapping(before, state, path)
 
     def _model(
-        self, before: Opened, inner: list[Part], state: list[Any], parts: Parts, path: _Path
+        self, before: Opened, inner: list[Part], state: Items, parts: Parts, path: _Path
     ) -> Part | None:
         fields = self._whole_of(inner[0], state[0], (*path, "value"))
         if fields is None:
@@ -294,11 +294,11 @@ class Difference:
         return Opened(before.kind, before.group, tuple(map(Chunks.of, made)))
 
 
-def _laid_out(items: list[Any]) -> Chunks:
+def _laid_out(items: Items) -> Chunks:
     return Chunks.of(lay_out(items)) if items else Chunks.of()
 
 
-def _are_texts(keys: list[Any]) -> bool:
+def _are_texts(keys: Items) -> bool:
     """Whether a dict of such keys is stored as an object."""
     return set(map(type, keys)) <= {str} and is_utf8("".join(keys))
 

@@ -20,6 +20,9 @@ from pocoflow.values.objects import content_of, is_subclass, state_of
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
 
+Items: TypeAlias = list[Any]
+"""Parts in a row, of any types."""
+
 _MANY = 50
 """Of so many parts it pays to ask the collector, or to look for what is repeated."""
 
@@ -31,7 +34,7 @@ class Repeated(Sequence[Any]):
 
     __slots__ = ("few", "times")
 
-    def __init__(self, few: list[Any], times: int) -> None:
+    def __init__(self, few: Items, times: int) -> None:
         self.few = few
         self.times = times
 
@@ -65,7 +68,7 @@ class Repeated(Sequence[Any]):
         return (self.few * self.times)[place]
 
 
-def shortened(items: list[Any]) -> Sequence[Any]:
+def shortened(items: Items) -> Sequence[Any]:
     """The same parts, by equality; many of them that are a few again and again as these."""
     if len(items) <= _MANY:
         return items
@@ -103,7 +106,7 @@ class Column:
         return group.items if type(group) is Equal else None
 
 
-Pairs: TypeAlias = Iterable[tuple[Column, list[Any]]]
+Pairs: TypeAlias = Iterable[tuple[Column, Items]]
 
 
 class Group:
@@ -111,18 +114,18 @@ class Group:
 
     __slots__ = ()
 
-    def __init__(self, items: list[Any]) -> None:
+    def __init__(self, items: Items) -> None:
         pass
 
-    def same(self, items: list[Any]) -> bool:
+    def same(self, items: Items) -> bool:
         """Whether as many parts of that type are the same, but for their own parts."""
         return True
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:
+    def parts(self, items: Items) -> Sequence[Items]:
         """The parts of all of them, for as many columns below."""
         return ()
 
-    def compared(self, items: list[Any], below: list[Column]) -> Pairs | None:
+    def compared(self, items: Items, below: list[Column]) -> Pairs | None:
         """What has still to be compared with what, or ``None`` if they are not the same."""
         if not self.same(items):
             return None
@@ -138,7 +141,7 @@ class Never(Group):
 
     __slots__ = ()
 
-    def same(self, items: list[Any]) -> bool:  # noqa: D102
+    def same(self, items: Items) -> bool:  # noqa: D102
         return False
 
 
@@ -162,7 +165,7 @@ class Identical(_Kept):
 
     __slots__ = ()
 
-    def same(self, items: list[Any]) -> bool:  # noqa: D102
+    def same(self, items: Items) -> bool:  # noqa: D102
         return all(map(is_, items, self.items))
 
 
@@ -171,7 +174,7 @@ class Equal(_Kept):
 
     __slots__ = ()
 
-    def same(self, items: list[Any]) -> bool:  # noqa: D102
+    def same(self, items: Items) -> bool:  # noqa: D102
         return items == self.items
 
 
@@ -197,11 +200,11 @@ class Signed(Group):
 
     __slots__ = ("items", "signature")
 
-    def __init__(self, signature: Callable[[Any], object], items: list[Any]) -> None:
+    def __init__(self, signature: Callable[[Any], object], items: Items) -> None:
         self.signature = signature
         self.items = items
 
-    def same(self, items: list[Any]) -> bool:  # noqa: D102
+    def same(self, items: Items) -> bool:  # noqa: D102
         if all(map(is_, items, self.items)):
             return True
         return list(map(self.signature, items)) == list(map(self.signature, self.items))
@@ -217,11 +220,11 @@ class Split(Group):
 
     columns = 1
 
-    def __init__(self, split: Callable[[Any], object], items: list[Any]) -> None:
+    def __init__(self, split: Callable[[Any], object], items: Items) -> None:
         self.split = split
-        self.alive: list[Any] = []
+        self.alive: Items = []
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
+    def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         try:
             return (list(map(self.split, items)),)
         except Exception:  # noqa: BLE001 - also its own code may fail
@@ -247,7 +250,7 @@ class Models(Split):
 
     columns = 4
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
+    def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         if len(items) > _MANY and type(self.split) is attrgetter:
             # The collector is told of the same four, and of the class, without a call for each.
             held = gc.get_referents(*items)
@@ -269,16 +272,16 @@ class Sequences(Group):
 
     columns = 1
 
-    def __init__(self, items: list[Any]) -> None:
+    def __init__(self, items: Items) -> None:
         self.lengths = shortened(list(map(len, items)))
 
-    def same(self, items: list[Any]) -> bool:  # noqa: D102
+    def same(self, items: Items) -> bool:  # noqa: D102
         return list(map(len, items)) == self.lengths
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
+    def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         return (list(items[0] if len(items) == 1 else chain.from_iterable(items)),)
 
-    def is_known(self, items: list[Any], parts: list[Any], before: Sequence[Any]) -> bool:
+    def is_known(self, items: Items, parts: Items, before: Sequence[Any]) -> bool:
         """Whether parts, none of which is in one item twice, and the lengths are those before."""
         # The same parts again and again, as often as there are items, have these lengths.
         is_regular = type(before) is Repeated and before.times == len(items)
@@ -298,11 +301,11 @@ class Dicts(Sequences):
 
     columns = 2
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:  # noqa: D102
+    def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         values = chain.from_iterable(map(dict.values, items))
         return list(chain.from_iterable(items)), list(values)
 
-    def compared(self, items: list[Any], below: list[Column]) -> Pairs | None:  # noqa: D102
+    def compared(self, items: Items, below: list[Column]) -> Pairs | None:  # noqa: D102
         keys, values = below
         texts = keys.texts
         if texts is None:
@@ -322,18 +325,18 @@ class _Sets(Sequences):
 
     __slots__ = ("members",)
 
-    def __init__(self, items: list[Any]) -> None:
+    def __init__(self, items: Items) -> None:
         super().__init__(items)
         self.members = shortened(list(chain.from_iterable(items)))
 
-    def compared(self, items: list[Any], below: list[Column]) -> Pairs | None:
+    def compared(self, items: Items, below: list[Column]) -> Pairs | None:
         if len(items) > _MANY:
             held = gc.get_referents(*items)
             if self.is_known(items, held, self.members):
                 return ((below[0], held),)
         return super().compared(items, below)
 
-    def parts(self, items: list[Any]) -> Sequence[list[Any]]:
+    def parts(self, items: Items) -> Sequence[Items]:
         parts = list(chain.from_iterable(items))
         if parts != self.members:
             ends = list(accumulate(self.lengths, initial=0))
@@ -348,7 +351,7 @@ class _Sets(Sequences):
         return made, below
 
 
-def _in_order(members: Iterable[Any], live: Iterable[Any]) -> list[Any]:
+def _in_order(members: Iterable[Any], live: Iterable[Any]) -> Items:
     own = {member: member for member in live}
     return [own.get(member, Never) for member in members]
 
@@ -389,7 +392,7 @@ def _without(computed: AbstractSet[str], own: dict[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in own.items() if name not in computed}
 
 
-_GetGroup = Callable[[list[Any]], Group]
+_GetGroup = Callable[[Items], Group]
 
 _GROUPS: dict[type, _GetGroup] = {
     **dict.fromkeys(SIMPLE, Equal),

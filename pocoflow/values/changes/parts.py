@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import cut, lay_out, matches, weight
-from pocoflow.values.changes.groups import Column, Equal, Group, Sequences, Split, group_of
+from pocoflow.values.changes.groups import Column, Equal, Group, Items, Sequences, Split, group_of
 
 _MANY = 40
 """So many chunks are put together again."""
@@ -91,7 +91,7 @@ class Chunks(NamedTuple):
         """How many parts there are, on all levels."""
         return sum(self.weights)
 
-    def matches(self, items: list[Any]) -> bool:
+    def matches(self, items: Items) -> bool:
         """Whether items are the same."""
         if len(items) != self.size:
             return False
@@ -134,7 +134,7 @@ class Chunks(NamedTuple):
             )
         return Chunks(sizes, parts, weights)
 
-    def grown(self, items: list[Any], start: int) -> Chunks:
+    def grown(self, items: Items, start: int) -> Chunks:
         """These with all items from ``start`` on behind them, which are laid out.
 
         Chunks at the end are merged when what comes has grown as heavy: of items that come one by
@@ -151,11 +151,11 @@ class Chunks(NamedTuple):
         merged = come if at == len(self.sizes) else lay_out(items[kept.size :])
         return kept.joined(Chunks.of(merged)).packed(items)
 
-    def packed(self, items: list[Any]) -> Chunks:
+    def packed(self, items: Items) -> Chunks:
         """The same, for these very items, in few chunks."""
         return self if len(self.sizes) <= _MANY else self._few(items)
 
-    def _few(self, items: list[Any]) -> Chunks:
+    def _few(self, items: Items) -> Chunks:
         """Neighbours are laid out together, but for what is opened and heavy."""
         made, at, since, limit = Chunks((), (), ()), 0, 0, self.weight // 8
         for size, part, own in zip(self.sizes, self.parts, self.weights, strict=True):
@@ -166,7 +166,7 @@ class Chunks(NamedTuple):
             at += size
         return made.joined(Chunks.of(lay_out(items[since:])))
 
-    def first(self, items: list[Any], most: int) -> int:
+    def first(self, items: Items, most: int) -> int:
         """How many items are the same at the beginning, at most so many."""
         at = 0
         for size in self.sizes:
@@ -177,7 +177,7 @@ class Chunks(NamedTuple):
                 break
         return at
 
-    def last(self, items: list[Any], most: int) -> int:
+    def last(self, items: Items, most: int) -> int:
         """How many are the same at the end."""
         n, m, found = self.size, len(items), 0
         for size in reversed(self.sizes):
@@ -188,13 +188,13 @@ class Chunks(NamedTuple):
                 break
         return found
 
-    def _match(self, items: list[Any], n: int, m: int, low: int, high: int) -> bool:
+    def _match(self, items: Items, n: int, m: int, low: int, high: int) -> bool:
         return self.cut(n + low, n + high).matches(items[m + low : m + high])
 
-    def _match_back(self, items: list[Any], n: int, m: int, low: int, high: int) -> bool:
+    def _match_back(self, items: Items, n: int, m: int, low: int, high: int) -> bool:
         return self.cut(n - high, n - low).matches(items[m - high : m - low])
 
-    def differing(self, items: list[Any], low: int, high: int) -> list[int]:
+    def differing(self, items: Items, low: int, high: int) -> list[int]:
         """Which of as many items between two places are not the same."""
         found, step = [], max((high - low) // _BLOCKS, 1)
         for at in range(low, high, step):
@@ -218,9 +218,9 @@ def _agreed(same: Callable[[int, int], bool], most: int) -> int:
     return low
 
 
-def old_items(chunks: Chunks) -> list[Any] | None:
+def old_items(chunks: Chunks) -> Items | None:
     """The remembered items themselves, if they are of immutable kinds."""
-    found: list[Any] = []
+    found: Items = []
     for part in chunks.parts:
         if isinstance(part, Opened) or len(part.groups) != 1:
             return None
