@@ -78,7 +78,7 @@ class State:
         return f"<state of {object.__getattribute__(self, '_store')!r}>"
 
 
-def _of_model(model: object, name: str) -> Any:
+def _of_model(model: object, name: str) -> object:
     """What the class of a model defines under a name that is not a field, or ``_UNSET``."""
     if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
         for owner in model.__mro__:

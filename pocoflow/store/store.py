@@ -178,7 +178,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                 initial = schema.enter(self._label, initial, self._unsaved)
         self._hold(initial, schema)
 
-    def _hold(self, values: Mapping[str, Any], schema: Schema | None) -> None:
+    def _hold(self, values: Mapping[str, object], schema: Schema | None) -> None:
         self._data.update(values)
         self._touched.update(values)
         if schema is not self._schema:
@@ -190,7 +190,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def _view(
         self,
         other: Store,
-        values_of: Callable[[Mapping[str, Any]], MutableMapping[str, Any]],
+        values_of: Callable[[Mapping[str, object]], MutableMapping[str, object]],
     ) -> None:
         """Begin as a view of another store, which has accepted the values."""
         self._setup(values_of(other._data), other.name, {}, None)
@@ -430,8 +430,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
 
     def _increments(
-        self, increments: Iterable[tuple[str, Any]], accepted: Collection[str]
-    ) -> list[tuple[str, Any]]:
+        self, increments: Iterable[tuple[str, object]], accepted: Collection[str]
+    ) -> list[tuple[str, object]]:
         schema = self._schema
         return [
             (key, update)
@@ -441,8 +441,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         ]
 
     def _changes(
-        self, values: Mapping[str, Any], increments: Iterable[tuple[str, Any]]
-    ) -> dict[str, Any]:
+        self, values: Mapping[str, object], increments: Iterable[tuple[str, object]]
+    ) -> dict[str, object]:
         reducers = self._schema.reducers if self._schema is not None else {}
         return reduced(self._label, self._data, values, increments, reducers)
 
@@ -475,7 +475,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                     "only a run has"
                 )
 
-    def _tell(self, key: str, old: Any, new: Any) -> None:
+    def _tell(self, key: str, old: object, new: object) -> None:
         for observer in self._observers:
             try:
                 check_called(observer(key, old, new))
@@ -699,7 +699,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         return missing_key(self._label, key, self._schema, self._data, self._unsaved)
 
 
-def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+def _copied(values: Mapping[str, object]) -> dict[str, object]:
     from pocoflow.values.copies import stored_copy
 
     return {key: stored_copy(value) for key, value in values.items()}

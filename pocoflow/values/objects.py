@@ -83,7 +83,7 @@ def state_of(value: object) -> dict[str, Any]:
     return {**(own or {}), **(slots or {})}
 
 
-def _getter_of_state(kind: type) -> Callable[[Any], dict[str, Any]]:
+def _getter_of_state(kind: type) -> Callable[[object], dict[str, object]]:
     """What gives the attributes of an instance of a class, without delay if none is in a slot."""
     slots = any(
         isinstance(attribute, MemberDescriptorType)
@@ -176,8 +176,8 @@ def _refuse_unset(value: object, state: Mapping[str, object], names: Iterable[st
 
 
 def _complete(
-    stored: dict[str, Any], names: Iterable[str], defaults: Mapping[str, object]
-) -> dict[str, Any]:
+    stored: dict[str, object], names: Iterable[str], defaults: Mapping[str, object]
+) -> dict[str, object]:
     """The stored fields and the defaults of those that are new."""
     known = set(names)
     gone = [name for name in stored if name not in known]
@@ -192,7 +192,7 @@ def _change(gone: list[str], new: list[str]) -> str:
     return "; ".join(f"{label}: {', '.join(names)}" for label, names in parts if names)
 
 
-def _prepare_model(kind: type[BaseModel]) -> Callable[[Any], Parts]:
+def _prepare_model(kind: type[BaseModel]) -> Callable[[object], Parts]:
     base = _builtin_base(kind)
     names = set(kind.model_fields)
     hidden = [

@@ -301,7 +301,7 @@ class ModelSchema:
             }
         )
 
-    def _default(self, owner: str, values: Mapping[str, object], key: str) -> Any:
+    def _default(self, owner: str, values: Mapping[str, object], key: str) -> object:
         """The default of a field, made anew; validated only if the model asks for that."""
         field, known = self._fields[key], dict(values)
         get = partial(field.get_default, call_default_factory=True, validated_data=known)
@@ -425,7 +425,7 @@ class ModelSchema:
 
     def _migrated(
         self, owner: str, values: Mapping[str, object], same: set[str], exc: StoreError
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Let the model's own validators read what was stored under an older schema, or raise."""
         # A field that the model no longer has must be read by a validator or alias, not dropped.
         extra: Literal["forbid"] | None = None if self._open else "forbid"
@@ -446,7 +446,7 @@ class ModelSchema:
         kept = {key: values[key] for key in (same - wrong) & self._fields.keys()}
         return self._noted({**made, **kept})
 
-    def _noted(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _noted(self, values: dict[str, object]) -> dict[str, object]:
         for key in self._parts.shaped & values.keys():
             self._note(key, values[key])
         return values
@@ -558,7 +558,7 @@ _known: WeakKeyDictionary[type[BaseModel], _Parts] = WeakKeyDictionary()
 def _parts_of(model: type[BaseModel]) -> _Parts:
     """The parts of a model, made once for each."""
     known = _known.get(model)
-    core: Any = model.__pydantic_core_schema__
+    core: object = model.__pydantic_core_schema__
     if known is None or known.core is not core:
         fields, config = fields_only(core), config_of(core)
         types = types_only(fields)
