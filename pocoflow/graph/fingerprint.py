@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
-from pocoflow.graph.wiring import GraphEdge
 from pocoflow.nodes.base import AnyNode
 from pocoflow.store.schema import make_schema
 
@@ -28,40 +27,27 @@ Names = tuple[str, ...]
 
 def describe(graph: Graph, schema: object) -> str:
     """The fingerprint of a flow as JSON text, the same for the same flow in any process."""
+    nodes, edges, limits = [], [], []
+    for path, level in graph.levels():
+        for place in level.nodes.values():
+            names = [*path, place.name]
+            label, code = class_label(place.node), code_of(place.node)
+            nodes.append({"path": names, "class": label, "code": code})
+        for edge in level.edges:
+            source = [*path, edge.source]
+            target = None if edge.target is None else [*path, edge.target]
+            edges.append([source, edge.action, target])
+            if edge.is_after:
+                limits.append([source, edge.action, edge.at_most, target])
     document: dict[str, object] = {
         "start": graph.start.name,
-        "nodes": [
-            {
-                "path": [*path, place.name],
-                "class": class_label(place.node),
-                "code": code_of(place.node),
-            }
-            for path, level in graph.levels()
-            for place in level.nodes.values()
-        ],
-        "edges": sorted(
-            (
-                [[*path, edge.source], edge.action, _target(path, edge)]
-                for path, level in graph.levels()
-                for edge in level.edges
-            ),
-            key=json.dumps,
-        ),
+        "nodes": nodes,
+        "edges": sorted(edges, key=json.dumps),
         "schema": fields_of(schema),
     }
-    limits = [
-        [[*path, edge.source], edge.action, edge.at_most, _target(path, edge)]
-        for path, level in graph.levels()
-        for edge in level.edges
-        if edge.is_after
-    ]
     if limits:
         document["limits"] = sorted(limits, key=json.dumps)
     return json.dumps(document, sort_keys=True)
-
-
-def _target(path: Names, edge: GraphEdge) -> list[str] | None:
-    return None if edge.target is None else [*path, edge.target]
 
 
 def class_label(node: AnyNode) -> str:
