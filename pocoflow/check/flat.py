@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from itertools import pairwise
 from operator import and_, or_
@@ -48,6 +49,7 @@ _NONE: frozenset[LimitedEdge] = frozenset()
 _MANY = 10_000
 
 
+@dataclass(eq=False, slots=True)
 class Spot:
     """A node that works, at its place in the flow and the nested flows around it.
 
@@ -59,15 +61,10 @@ class Spot:
         ways: The ways on.
     """
 
-    __slots__ = ("frames", "place", "taken", "ways")
-
-    def __init__(
-        self, place: GraphNode, frames: tuple[GraphNode, ...], taken: frozenset[LimitedEdge] = _NONE
-    ) -> None:
-        self.place = place
-        self.frames = frames
-        self.taken = taken
-        self.ways: list[Way] = []
+    place: GraphNode
+    frames: tuple[GraphNode, ...]
+    taken: frozenset[LimitedEdge] = _NONE
+    ways: list[Way] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -91,10 +88,8 @@ class Walk:
     """
 
     def __init__(self, place: GraphNode, frames: Sequence[GraphNode] = ()) -> None:
-        # By place; and there by the edges with limits that were taken, if some were.
-        self._known: dict[object, Spot] = {}
-        self._limited: dict[object, dict[frozenset[LimitedEdge], Spot]] = {}
-        self._places = 0
+        # By place, and there by the edges with limits that were taken.
+        self._known: dict[object, dict[frozenset[LimitedEdge], Spot]] = {}
         self.spots: list[Spot] = []
         start = enter(place, frames)
         self.start = self._at(start.place or place, start.frames, _NONE)
@@ -112,24 +107,18 @@ class Walk:
         self, place: GraphNode, frames: tuple[GraphNode, ...], taken: frozenset[LimitedEdge]
     ) -> Spot:
         key = _key(place, frames)
-        if not taken:
-            if (spot := self._known.get(key)) is None:
-                self._places += key not in self._limited
-                spot = self._known[key] = Spot(place, frames)
-                self.spots.append(spot)
-            return spot
-        self._places += key not in self._known and key not in self._limited
-        here = self._limited.setdefault(key, {})
-        if taken not in here:
-            here[taken] = Spot(place, frames, taken)
-            self.spots.append(here[taken])
-        return here[taken]
+        here = self._known.get(key)
+        if here is None:
+            here = self._known[key] = {}
+        spot = here.get(taken)
+        if spot is None:
+            spot = here[taken] = Spot(place, frames, taken)
+            self.spots.append(spot)
+        return spot
 
     def alike(self, spot: Spot) -> Collection[Spot]:
         """The same place, whichever edges with limits were taken on the way there."""
-        key = _key(spot.place, spot.frames)
-        plain = [self._known[key]] if key in self._known else []
-        return [*plain, *self._limited[key].values()] if key in self._limited else plain
+        return self._known[_key(spot.place, spot.frames)].values()
 
     def _add_ways(self, spot: Spot) -> None:
         place, frames, ways = spot.place, spot.frames, spot.ways
@@ -199,12 +188,11 @@ class Walk:
 
         Where that makes very many of few places, any edge may have been taken.
         """
-        knows_all = len(self.spots) - self._places < _MANY
+        knows_all = len(self.spots) - len(self._known) < _MANY
         waiting: list[tuple[bool, ...]] = [()]
         for given in waiting:  # grows while it is walked through
-            more = _Answers(given, taken, knows_all, waiting)
-            stand = lead(more.is_spent)
-            yield stand, taken | more.taken if knows_all else taken
+            stand, now = _one_stand(lead, taken if knows_all else None, given, waiting)
+            yield stand, taken | now if knows_all else taken
 
     def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
         """Whether a way leads from a node to one of some others."""
@@ -252,44 +240,39 @@ def _key(place: GraphNode, frames: tuple[GraphNode, ...]) -> object:
     return (id(place), *map(id, frames)) if frames else id(place)
 
 
-class _Answers:
-    """Says of the edges with limits that are asked for, one after the other, if they are spent.
+def _one_stand(
+    lead: Callable[[IsSpent], Stand],
+    before: frozenset[LimitedEdge] | None,
+    given: tuple[bool, ...],
+    others: list[tuple[bool, ...]],
+) -> tuple[Stand, set[LimitedEdge]]:
+    """Where something leads, and the edges with limits that it takes.
 
     Args:
-        given: What it says where both is possible, in this order; of more edges, that they are not.
-        before: The edges that were taken before; no other one can be spent.
-        knows_all: Whether those are all.
-        others: Gets what else it might say.
-
-    Attributes:
-        taken: The edges that are taken now.
+        lead: Says where, and asks of the edges on the way whether their limits are reached.
+        before: The edges that were taken before, of which alone a limit can be reached; ``None`` if
+            that is not known.
+        given: The answers where both are possible, in this order; of more edges, that they are not.
+        others: Gets what else might be answered.
     """
+    said, taken = [*given], set[LimitedEdge]()
+    left = iter(given)
 
-    def __init__(
-        self,
-        given: tuple[bool, ...],
-        before: frozenset[LimitedEdge],
-        knows_all: bool,
-        others: list[tuple[bool, ...]],
-    ) -> None:
-        self._said, self._next = given, 0
-        self._before, self._knows_all, self._others = before, knows_all, others
-        self.taken: frozenset[LimitedEdge] = _NONE
-
-    def is_spent(self, depth: int, source: str, action: str, at_most: int) -> bool:
+    def is_spent(depth: int, source: str, action: str, at_most: int) -> bool:
         edge = (depth, source, action)
-        was_taken = edge in self._before
-        if self._knows_all and (not was_taken or at_most == 1):
-            answer = was_taken
+        if before is not None and (edge not in before or at_most == 1):
+            spent = edge in before
         else:
-            if self._next == len(self._said):
-                self._others.append((*self._said, True))
-                self._said = (*self._said, False)
-            answer = self._said[self._next]
-            self._next += 1
-        if not answer:
-            self.taken |= {edge}
-        return answer
+            known = next(left, None)
+            if known is None:
+                others.append((*said, True))
+                said.append(False)
+            spent = bool(known)
+        if not spent:
+            taken.add(edge)
+        return spent
+
+    return lead(is_spent), taken
 
 
 def path_text(steps: Sequence[tuple[str, str | None]]) -> str:

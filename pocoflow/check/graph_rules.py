@@ -6,11 +6,13 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from operator import or_
 from types import FunctionType
 from typing import Any
 
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
+from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
@@ -240,10 +242,9 @@ def _endless(subject: Subject) -> Iterator[Finding]:
         for way in spot.ways:
             before.setdefault(way.target, []).append(spot)
     # Nobody may answer any more, which ends the run as well.
-    free = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
-    for spot in (queue := list(free)):  # grows while it is walked through
-        queue += (new := set(before.get(spot, ())).difference(free))
-        free |= new
+    free = {spot: True for spot in spots if asks(spot.place.node)}
+    free.update(dict.fromkeys(before.get(None, ()), True))
+    free = solve(free, lambda spot, _: [(one, True) for one in before.get(spot, ())], or_)
     reported: set[int] = set()
     for spot in spots:
         # A node without a way out is one that always raises: it ends the run, and is no loop.
@@ -291,7 +292,7 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
 
 
 def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
-    for at in map(level.site, level.graph.nodes.values()):
+    for at in (level.site(one) for one in level.graph.nodes.values() if one.catches):
         taken: tuple[type[Exception], ...] = ()
         for one in at.place.catches:
             if one.catch.spent is not None:
