@@ -6,9 +6,11 @@ of another flow than it was found in, and no node is kept.
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.check.node_effects import UNKNOWN, Effects
+from pocoflow.check.source import PHASES
 from pocoflow.check.subject import Subject, is_constant
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.answer_types import asks
@@ -92,9 +94,12 @@ def _node(subject: Subject, place: GraphNode) -> Likeness | None:
         return None
     facts = (place.name, node.name, node.timeout is None, node.journal)
     if isinstance(node, FunctionNode):
-        return (*facts, kind, id(node.signature), node.actions, getattr(node, "on_error", None))
+        collects = getattr(node, "on_error", "stop") == "collect"
+        return (*facts, kind, id(node.signature), node.actions, collects)
     effects, own = subject.effects(place), vars(node)
     if effects is UNKNOWN or not all(is_constant(own.get(name)) for name in effects.used):
         return None
-    work = (kind.exec, kind.exec_fallback, getattr(kind, "exec_async", None))
-    return (*facts, kind, id(effects), kind.prep, *work, kind.post)
+    phases = [getattr(kind, one, None) for one in PHASES]
+    if not all(isinstance(one, FunctionType | None) for one in phases):
+        return None  # it may be equal to another one, or cannot be compared
+    return (*facts, kind, id(effects), *phases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -383,9 +384,10 @@ class Subject:
 
     def _read(self, kind: Any, own: Mapping[str, Any]) -> Effects:
         attributes = self.fields.attributes
-        if all(map(is_constant, own.values())):
+        phases = (kind.prep, kind.post)
+        if all(map(is_constant, own.values())) and all(map(inspect.isfunction, phases)):
             constants = tuple((name, type(one), one) for name, one in own.items())
-            found = _of_class(kind, constants, attributes, kind.prep, kind.post)
+            found = _of_class(kind, constants, attributes, *phases)
             if found.is_current:  # else a constant of a module has been set anew
                 return found
         key = (kind, *((name, id(one)) for name, one in own.items()))

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
@@ -195,6 +196,25 @@ def test_what_the_flow_says_is_part_of_it(change: dict[str, Any], given: dict[st
     assert refusal(make(), {"missing": 1}) == ""
     alone = refusal(make(ignore=("PF111",), **change), given)
     assert refusal(make(**change), given) == alone != ""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """A phase that is equal to others of its class."""
+
+    def __call__(self, *given: Any) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("phase", ["prep", "exec", "post"])
+def test_a_phase_that_is_an_object_is_proved_by_itself(phase: str) -> None:
+    """Any object that can be called may be a phase."""
+    for _ in range(2):
+        kind = type("Odd", (Node,), {phase: Alike()})
+        flow = Flow(start=kind(), schema=Document)
+        flow.then(flow.start, count)
+        assert refusal(flow, {"text": "a"}) == ""
+        assert flow.validate() == []
 
 
 def test_no_node_is_kept() -> None:
