@@ -121,14 +121,14 @@ class Fields:
         core = fields_only(self.model.__pydantic_core_schema__)
         return frozenset(name for name in self.names if has_validators(core, name))
 
-    def type_of(self, name: str) -> Any:
+    def type_of(self, name: str) -> object:
         """What a field holds; ``Any`` if nothing is said of it."""
         if self.model is None:
             return self._types.get(name, Any)
         field = self.model.model_fields.get(name)
         return Any if field is None else field.annotation
 
-    def takes(self, name: str) -> Any:
+    def takes(self, name: str) -> object:
         """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
         return Any if name in self._converted or self.reduces(name) else self.type_of(name)
 

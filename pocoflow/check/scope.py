@@ -50,17 +50,17 @@ class Owner:
         facts: What was found under names of modules and classes, which a program may set anew.
     """
 
-    def __init__(self, kind: type | None, own: Mapping[str, Any]) -> None:
+    def __init__(self, kind: type | None, own: Mapping[str, object]) -> None:
         self.kind = kind
         self.own = own
         self.used: set[str] = set()
         self.facts: list[Fact] = []
 
-    def note(self, names: Mapping[str, Any], name: str) -> None:
+    def note(self, names: Mapping[str, object], name: str) -> None:
         """Take note of what is found under a name of a module or a class."""
         self.facts.append(Fact(names, name, names.get(name, _UNKNOWN)))
 
-    def static(self, owner: type, name: str) -> Any:
+    def static(self, owner: type, name: str) -> object:
         """An attribute of a class, as it stands there."""
         return self._first(owner.__mro__, name)
 
@@ -71,14 +71,14 @@ class Owner:
                 return vars(base)[name]
         return _UNKNOWN
 
-    def attribute(self, name: str) -> Any:
+    def attribute(self, name: str) -> object:
         """An attribute of the node, unbound, or ``_UNKNOWN``."""
         self.used.add(name)
         if name in self.own:
             return self.own[name]
         return _UNKNOWN if self.kind is None else self.static(self.kind, name)
 
-    def after(self, owner: type, name: str) -> Any:
+    def after(self, owner: type, name: str) -> object:
         """What ``super()`` gives in a method of a class."""
         mro = () if self.kind is None else self.kind.__mro__
         return self._first(mro[mro.index(owner) + 1 :] if owner in mro else (), name)
@@ -328,7 +328,7 @@ class Scope:
         return Target(found, first) if is_a(found, FunctionType) else None
 
 
-def _named(found: Any) -> Value | None:
+def _named(found: object) -> Value | None:
     """What is known of something that has a name: a constant, a class, a function."""
     if is_a(found, PLAIN):
         return Value(found)

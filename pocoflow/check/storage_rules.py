@@ -92,7 +92,7 @@ def _results(subject: Subject, at: Site) -> Iterator[Finding]:
             return
 
 
-def exec_types(place: GraphNode) -> list[Any]:
+def exec_types(place: GraphNode) -> list[object]:
     """The types that ``exec`` of a node gives, as far as it says."""
     node = place.node
     if isinstance(node, FunctionNode):
@@ -106,7 +106,7 @@ def exec_types(place: GraphNode) -> list[Any]:
     return [answered(one)[0] for one in given]
 
 
-def not_storable(hint: Any, seen: tuple[Any, ...] = ()) -> Any:
+def not_storable(hint: object, seen: tuple[object, ...] = ()) -> object:
     """The part of a type of which no value can be stored; ``None`` if there may be one.
 
     Protocols, abstract classes and classes with a storable subclass are not known to be bad.
@@ -122,14 +122,14 @@ def not_storable(hint: Any, seen: tuple[Any, ...] = ()) -> Any:
     return None
 
 
-def _members(hint: Any) -> Iterable[Any]:
+def _members(hint: object) -> Iterable[object]:
     """Its members; a secret is one although it takes other values, which it makes secrets."""
     kind = get_origin(plain(hint)) or plain(hint)
     is_secret = isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes))
     return (kind,) if is_secret else members(hint)
 
 
-def _bad_member(member: Any, seen: tuple[Any, ...]) -> Any:
+def _bad_member(member: object, seen: tuple[object, ...]) -> object:
     origin = get_origin(member)
     kind = origin or member
     if kind in _CODE:
@@ -162,6 +162,6 @@ def _parts(kind: Any) -> list[Any]:
     if issubclass(kind, BaseModel):
         return [field.annotation for field in kind.model_fields.values()]
     if dataclasses.is_dataclass(kind):
-        given: dict[str, dataclasses.Field[Any]] = kind.__dataclass_fields__
+        given: dict[str, dataclasses.Field[object]] = kind.__dataclass_fields__
         return [one.type for one in given.values() if not isinstance(one.type, str)]
     return []

@@ -164,7 +164,7 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
     if signature.unpacks:
         return False
     (field,) = signature.writes
-    given: Any = type(None) if signature.each is None else list[None]
+    given: object = type(None) if signature.each is None else list[None]
     return fits_field(given, _taken(subject, field.name, field.model))
 
 
@@ -221,7 +221,7 @@ def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
     return f"{by}{field}, but this flow's schema is {subject.fields.label}, whose {field.name!r}"
 
 
-def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> Any:
+def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> object:
     if subject.fields or model is None:
         return subject.fields.takes(name)
     return model.model_fields[name].annotation
@@ -231,7 +231,7 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
     """What is written where the source tells what it is."""
     place = at.place
     effects, fields = subject.effects(place), subject.fields
-    hints: Mapping[str, Any] | None = None
+    hints: Mapping[str, object] | None = None
     is_fatal = subject.unless_caught(place) == "error"
     for write in effects.values:
         value, takes = write.value, fields.takes(write.key)
@@ -258,11 +258,11 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
             )
 
 
-def _against(given: Any, takes: Any) -> Severity | None:
+def _against(given: object, takes: object) -> Severity | None:
     return None if fits_field(given, takes) else clash(given, takes)
 
 
-def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, Any]:
+def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, object]:
     """What is known of the parameters of the function of a node that writes."""
     if isinstance(place.node, FunctionNode):
         return place.node.signature.hints
@@ -290,7 +290,9 @@ def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
                 )
 
 
-def _phases_with_store(place: GraphNode) -> Iterator[tuple[Callable[..., Any], Mapping[str, Any]]]:
+def _phases_with_store(
+    place: GraphNode,
+) -> Iterator[tuple[Callable[..., object], Mapping[str, object]]]:
     """The functions of a node that may be given the store, with their annotations."""
     if isinstance(place.node, FunctionNode):
         signature = place.node.signature
@@ -302,7 +304,7 @@ def _phases_with_store(place: GraphNode) -> Iterator[tuple[Callable[..., Any], M
             yield function, hints_of(function)
 
 
-def _model_of(hint: Any) -> type[BaseModel] | None:
+def _model_of(hint: object) -> type[BaseModel] | None:
     hint = plain(hint)
     kind = get_origin(hint)
     if not (isinstance(kind, type) and issubclass(kind, Store)):
