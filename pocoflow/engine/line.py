@@ -19,6 +19,7 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import IsSpent, Taken
 from pocoflow.graph.unfinished import ALONE, Bill, Numbers, Unfinished
 from pocoflow.logging import OwnLogger
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
@@ -47,6 +48,7 @@ class Plan:
     Attributes:
         settings: Stands for the settings of the flow that it was made of.
         wiring: The version of the wiring, likewise.
+        budgets: The budgets of nodes and labels, likewise.
         graph: The graph of the flow.
         flow_name: The name of the flow.
         max_steps: How many steps a run may take, those before a resume included.
@@ -54,11 +56,11 @@ class Plan:
         budget: What it may spend; ``None`` if neither it nor a node has a budget.
         node_budgets: What nodes may spend, by their ids.
         executors: What calls ``exec`` of its nodes elsewhere; ``None`` if all is called here.
-        resources: What nodes take from the run in this process, each with the name of one.
     """
 
     settings: object
     wiring: int
+    budgets: tuple[Mapping[AnyNode, Amounts], Mapping[str, Amounts]]
     graph: Graph
     flow_name: str
     max_steps: int
@@ -66,7 +68,6 @@ class Plan:
     budget: tuple[Budget, ...] | None
     node_budgets: Mapping[int, Amounts]
     executors: Executors | None
-    resources: Mapping[Resource, str]
 
     def line(
         self,

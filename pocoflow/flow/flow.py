@@ -239,7 +239,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self.strict = strict
         self._hooks = Hooks()
         self._proofs = Proofs()
-        self._settings = object()  # another one whenever an attribute is set
+        self._settings = object()  # another one whenever a setting is set
         self._known_plan: Plan | None = None
         self._described: tuple[Graph, str] | None = None
 
@@ -265,7 +265,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             if type(self) is Flow and "_described" in self.__dict__ and not hasattr(self, name):
                 refuse_near(f"flow {self.name!r}", name, self.__dict__)
             object.__setattr__(self, name, value)
-            if name != "_known_plan":
+            if name[0] != "_" and name != "drawn":
                 self.__dict__["_settings"] = object()
 
     @property
@@ -1310,15 +1310,20 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     @property
     def _plan(self) -> Plan:
         """What its runs have in common, as it is now."""
-        plan = self._known_plan
-        if plan is None or plan.settings is not self._settings or plan.wiring != wiring_version():
+        plan, budgets = self._known_plan, (self.node_budgets, self.label_budgets)
+        if (
+            plan is None
+            or plan.settings is not self._settings
+            or plan.wiring != wiring_version()
+            or plan.budgets != budgets  # they may be changed in place
+        ):
             plan = self._known_plan = self._make_plan()
         return plan
 
     def _make_plan(self) -> Plan:
         settings, wiring, graph = self._settings, wiring_version(), self.graph
         budget = executors = None
-        resources: Mapping[Resource, str] = graph.resources
+        budgets = dict(self.node_budgets), dict(self.label_budgets)
         if self._has_budgets:
             graph.look_at_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
@@ -1328,18 +1333,20 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
             files = () if self.made_at is None else (self.made_at[0],)
             executors = Executors(self.executor, self.carry, files, serve)
-            resources = executors.resources(graph)
-        of_nodes = {id(one): limits for one, limits in self.node_budgets.items()}
-        facts = (self.max_steps, self.deadline, budget, of_nodes, executors, resources)
-        return Plan(settings, wiring, graph, self.name, *facts)
+        of_nodes = {id(one): limits for one, limits in budgets[0].items()}
+        facts = (self.max_steps, self.deadline, budget, of_nodes, executors)
+        return Plan(settings, wiring, budgets, graph, self.name, *facts)
 
     def _resources(
         self, plan: Plan, given: Resources | None
     ) -> tuple[Resources, tuple[Resource, ...]]:
         """The resources of a run in this process, and those of them that it has to open."""
-        objects, opens = check_resources(given, plan.resources)
-        if plan.executors is not None:
-            plan.executors.refuse_given(plan.graph, objects)
+        graph, executors = plan.graph, plan.executors
+        # A node may be given another executor between two runs.
+        wanted = graph.resources if executors is None else executors.resources(graph)
+        objects, opens = check_resources(given, wanted)
+        if executors is not None:
+            executors.refuse_given(graph, objects)
         return objects, opens
 
     def _fingerprint(self, graph: Graph) -> str:

@@ -340,6 +340,12 @@ def uses(item: int, mine: Client = client) -> int:
     return mine.made
 
 
+@node(writes=S.answer)
+def is_opened(mine: Opened = opened) -> bool:
+    """Whether it has what is opened around each call, or by the run."""
+    return type(mine) is Opened
+
+
 class Asks(Node):
     """A class that declares what it takes."""
 

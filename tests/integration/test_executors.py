@@ -134,6 +134,18 @@ def some_threads() -> Executor:
     return ThreadPoolExecutor(1)
 
 
+def test_what_a_node_takes_is_opened_where_its_exec_is_called_from_now_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An executor that a node is given, or that is taken from it, counts in the next run."""
+    with ThreadPoolExecutor(1) as pool:
+        flow = flow_of(sent.is_opened, executor=pool)
+        for _ in range(2):
+            assert flow.run(State()).state.answer is True
+        monkeypatch.setattr(sent.is_opened, "executor", "here")
+        assert flow.run(State()).state.answer is True
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_asks_for_an_executor_of_its_own() -> None:
     """What a function has given to the parent has no threads in the child."""

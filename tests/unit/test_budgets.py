@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -288,6 +288,25 @@ def test_a_node_has_a_budget_of_its_own(db: WorkflowDB | None) -> None:
     flow.then(write.when_spent(), note)
     store = flow.run({})
     assert (store["visits"], store["account"]["tokens"]) == (3, "30")
+
+
+def test_a_budget_that_is_changed_between_two_runs_counts_in_the_next(
+    db: WorkflowDB | None,
+) -> None:
+    """Also in the dict itself, and one that is taken away does not."""
+    write = Write()
+    write.then("again", write)
+    flow = Flow(write, db_path=db)
+    assert flow.run({})["visits"] == 9
+    budgets = cast("dict[Node, dict[str, float]]", flow.node_budgets)
+    budgets[write] = {"tokens": 25}
+    with pytest.raises(BudgetError, match=r"30 of 25 tokens in node 'Write'"):
+        flow.run({})
+    budgets[write] = {"tokens": 35}
+    with pytest.raises(BudgetError, match=r"40 of 35 tokens in node 'Write'"):
+        flow.run({})
+    budgets.clear()
+    assert flow.run({})["visits"] == 9
 
 
 def test_a_run_without_a_next_node_is_at_its_end(db: WorkflowDB | None) -> None:
