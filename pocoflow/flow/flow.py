@@ -184,7 +184,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         db_path: str | os.PathLike[str] | WorkflowDB | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         max_steps: int = 10_000,
-        schema: type[StateT] | Mapping[str, Any] | None = None,
+        schema: type[StateT] | Mapping[str, object] | None = None,
         inputs: References | None = None,
         outputs: References | None = None,
         ignore: Collection[str] = (),
@@ -976,7 +976,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self,
         run_id: str,
         step: int | None = None,
-        changes: Mapping[str, Any] | None = None,
+        changes: Mapping[str, object] | None = None,
         **how: Unpack[ForkKeywords],
     ) -> str:
         """Make a new run from a checkpoint of another one, which is left as it is.
@@ -1072,7 +1072,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def _resuming(
         self,
         how: KnownKeywords,
-        changes: Mapping[str, Any] | None = None,
+        changes: Mapping[str, object] | None = None,
         rename: Mapping[str, str] | None = None,
     ) -> Resuming:
         aliases = how.get("aliases")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import is_
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pocoflow.graph.graph import Graph
 from pocoflow.logging import OwnLogger
@@ -27,7 +27,7 @@ class Proofs:
     """
 
     def __init__(self) -> None:
-        self._of: tuple[Graph, dict[Any, Proof]] | None = None
+        self._of: tuple[Graph, dict[object, Proof]] | None = None
         self._told: Graph | None = None
         self.remarks: tuple[str, ...] = ()
         self._last: tuple[Key, Proof] | None = None

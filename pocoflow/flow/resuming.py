@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
@@ -31,14 +31,14 @@ class KnownKeywords(TypedDict, total=False):
 class ChangeKeywords(KnownKeywords, total=False, closed=True):
     """What is changed in a stored run; :meth:`Flow.resume` explains it."""
 
-    changes: Mapping[str, Any] | None
+    changes: Mapping[str, object] | None
     rename: Mapping[str, str] | None
 
 
 class ResumeKeywords(KnownKeywords, total=False, closed=True):
     """What every way to resume a run takes; :meth:`Flow.resume` explains it."""
 
-    changes: Mapping[str, Any] | None
+    changes: Mapping[str, object] | None
     rename: Mapping[str, str] | None
     resources: Resources | None
 
@@ -71,7 +71,7 @@ class Resuming:
         limits: Those of the worker that takes it.
     """
 
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     types: tuple[object, ...] = ()
     aliases: Mapping[str, type] = field(default_factory=dict)

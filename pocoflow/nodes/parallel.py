@@ -48,7 +48,7 @@ class Start:
 
     name: str
     template: int
-    private: Mapping[str, Any]
+    private: Mapping[str, object]
     hidden: frozenset[str] = frozenset()
     base: Store | None = None
     item: Any = NO_ITEM

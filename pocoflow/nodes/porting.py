@@ -78,7 +78,7 @@ def two_arguments(method: MethodT) -> MethodT:
     """A ``then`` that says what its arguments are when it is given another number of them."""
 
     @wraps(method)
-    def checked(self: Any, *given: Any, **named: Any) -> Any:
+    def checked(self: Any, *given: object, **named: object) -> Any:
         if len(given) != 2 or named.keys() - {"at_most", "then"}:
             kind = "flow" if self.is_flow else "node"
             if self.is_flow and len(given) == 3 and isinstance(given[1], str):
@@ -100,7 +100,7 @@ def keyword_only(init: MethodT) -> MethodT:
     """An ``__init__`` that takes ``name``, and tells where settings belong that it is given."""
 
     @wraps(init)
-    def checked(self: Any, *given: Any, **named: Any) -> None:
+    def checked(self: Any, *given: object, **named: object) -> None:
         settings = {name: value for name, value in named.items() if name != "name"}
         if given or settings:
             raise TypeError(_about_settings(type(self), given, settings))
@@ -109,7 +109,7 @@ def keyword_only(init: MethodT) -> MethodT:
     return cast(MethodT, checked)
 
 
-def _about_settings(kind: type, given: tuple[Any, ...], settings: dict[str, Any]) -> str:
+def _about_settings(kind: type, given: tuple[object, ...], settings: Mapping[str, object]) -> str:
     told = [f"{kind.__name__}(...) takes no argument but name="]
     shown = []
     for name, value in settings.items():

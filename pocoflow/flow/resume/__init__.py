@@ -164,7 +164,7 @@ class StoredRun:
         return reader.line(found, nodes, 0, self._classes, places.definitions)
 
 
-def _defined_anew(before: Store, now: Store, changes: Mapping[str, Any]) -> list[str]:
+def _defined_anew(before: Store, now: Store, changes: Mapping[str, object]) -> list[str]:
     """The fields that had another definition when their stored values were accepted."""
     old, new = before.definitions, now.definitions
     return [
@@ -230,7 +230,7 @@ def fork_run(
 
 
 def _remarks(
-    changed: list[str], changes: Mapping[str, Any], coming: str, found: Unfinished
+    changed: list[str], changes: Mapping[str, object], coming: str, found: Unfinished
 ) -> Iterator[str]:
     """What whoever resumes a run should know."""
     if changed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from pocoflow.db import WorkflowDB
 from pocoflow.db.run_threads import LastRun
@@ -63,7 +62,7 @@ def under_schema(
     run_id: str,
     stored: Store,
     schema: object,
-    changes: Mapping[str, Any],
+    changes: Mapping[str, object],
     changed: str = "",
     *,
     unset: Collection[str] = (),
@@ -100,10 +99,10 @@ def under_schema(
 
 def _rebuilt(
     stored: Store,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     unsaved: Mapping[str, Unsaved],
     schema: object,
-    changes: Mapping[str, Any],
+    changes: Mapping[str, object],
 ) -> Store:
     try:
         return Store.rebuild(values, unsaved, stored.name, schema, stored.definitions)
