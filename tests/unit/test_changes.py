@@ -864,6 +864,25 @@ def test_many_that_are_alike_are_compared_as_exactly(name: str) -> None:
         changes_give_it(frozen, [make() for _ in range(100)], value)
 
 
+def test_attributes_in_another_order_than_the_class_knows_them() -> None:
+    """The values of instances are those of their names, in whichever order they were set."""
+
+    def late(x: int, y: int) -> Point:
+        made = object.__new__(Point)
+        made.y, made.x = y, x
+        return made
+
+    assert list(vars(Point(1, 2))) != list(vars(late(1, 2)))
+    for part in (late, lambda x, y: vars(late(x, y)).copy()):
+        value: list[Any] = [part(1, 1) for _ in range(60)]
+        value[7] = part(1, 2)
+        frozen = freeze(value)
+        assert is_same(frozen, value)
+        assert is_same(frozen, copy.deepcopy(value))
+        value[7] = part(2, 1)
+        assert not is_same(frozen, value)
+
+
 def test_equal_values_are_the_same_though_other_objects() -> None:
     """However often a value is set to an equal one, it is found to be the same."""
     value = [{"a": [1, "b", 2.5]}, (1, {"c"})] * 300

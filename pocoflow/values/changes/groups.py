@@ -297,9 +297,17 @@ class Sequences(Group):
 class Dicts(Sequences):
     """Dicts: their lengths, and the keys and the values of all of them."""
 
-    __slots__ = ()
+    __slots__ = ("is_told",)
 
     columns = 2
+
+    def __init__(self, items: Items) -> None:
+        super().__init__(items)
+        # Of the dict of an instance the collector tells in the order in which its class came to
+        # know the attributes, which need not be that of the dict.
+        held, values = gc.get_referents(*items), chain.from_iterable(map(dict.values, items))
+        is_whole = len(held) == sum(self.lengths) > _MANY
+        self.is_told = is_whole and all(map(is_, held, values))
 
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         values = chain.from_iterable(map(dict.values, items))
@@ -314,8 +322,7 @@ class Dicts(Sequences):
             return None
         # The collector is told of the values, and of the keys only if one of them is no text. It
         # may not be told of the values of a dict that belongs to an instance.
-        held = gc.get_referents(*items)
-        if len(held) == len(texts):
+        if self.is_told and len(held := gc.get_referents(*items)) == len(texts):
             return ((values, held),)
         return super().compared(items, below)
 
