@@ -14,7 +14,7 @@ from copy import deepcopy
 from enum import EnumType, Flag
 from functools import cached_property
 from operator import attrgetter
-from types import MemberDescriptorType
+from types import GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -85,12 +85,15 @@ def state_of(value: object) -> dict[str, Any]:
 
 def _getter_of_state(kind: type) -> Callable[[object], dict[str, object]]:
     """What gives the attributes of an instance of a class, without delay if none is in a slot."""
-    slots = any(
-        isinstance(attribute, MemberDescriptorType)
-        for cls in kind.__mro__
-        for attribute in vars(cls).values()
-    )
-    return state_of if slots else attrgetter("__dict__")
+    return attrgetter("__dict__") if has_plain_dict(kind) else state_of
+
+
+def has_plain_dict(kind: type) -> bool:
+    """Whether ``__dict__`` of an instance is where all of its attributes are."""
+    found = [(name, type(one)) for cls in kind.__mro__ for name, one in vars(cls).items()]
+    slots = any(issubclass(one, MemberDescriptorType) for _, one in found)
+    own = {one for name, one in found if name in ("__dict__", "__getattribute__")}
+    return _has_dict(kind) and not slots and own <= {GetSetDescriptorType, WrapperDescriptorType}
 
 
 def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -> None:

@@ -82,6 +82,15 @@ class Slotted:
 
 
 @dataclasses.dataclass
+class Shy:
+    x: Any = 0
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {}
+
+
+@dataclasses.dataclass
 class Holder(Generic[T]):
     item: T
 
@@ -843,6 +852,7 @@ UNSEEN: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     ),
     "a private attribute": (Open, lambda it: setattr(it, "_own", 1)),
     "of a dataclass": (lambda: [Point(1, [1])], lambda it: it[0].y.append(1)),
+    "what the dict of an instance does not show": (lambda: Shy(1), lambda it: setattr(it, "x", 2)),
     "an attribute of a dataclass": (lambda: Point(1, 2), lambda it: setattr(it, "x", 3)),
     "an attribute less": (lambda: Point(1, 2), lambda it: delattr(it, "x")),
     "another class": (lambda: [Point(1, 2)], lambda it: it.__setitem__(0, Open(a=1))),

@@ -101,6 +101,20 @@ class FrozenSlotted:
     name: str
 
 
+@dataclasses.dataclass(slots=True)
+class NoFields:
+    pass
+
+
+@dataclasses.dataclass
+class ShowsOther:
+    name: str
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {"name": "another"}
+
+
 @dataclasses.dataclass
 class Point3(Point):
     z: Any = 0
@@ -546,6 +560,8 @@ EQUAL: dict[str, Callable[[], object]] = {
     "dataclass-frozen": lambda: Frozen("a"),
     "dataclass-slots": lambda: Slotted("a"),
     "dataclass-frozen-slots": lambda: {FrozenSlotted("a")},
+    "dataclass-no-fields": lambda: [NoFields()],
+    "dataclass-shows-another-dict": lambda: ShowsOther("a"),
     "dataclass-inherited": lambda: Point3(1, 2, {3}),
     "dataclass-plain-subclass": lambda: PlainSubclass(1, 2),
     "dataclass-fields-not-in-init": lambda: Eager("a", base=4),

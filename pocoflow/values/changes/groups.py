@@ -15,7 +15,7 @@ from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any, TypeAlias, overload
 
 from pocoflow.values.kinds import CONTAINERS, kind_of
-from pocoflow.values.objects import content_of, is_subclass, state_of
+from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
@@ -378,7 +378,7 @@ def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
     if slots == {*_MODEL}:
         get = attrgetter("__dict__", *_MODEL)
         return (get if is_plain else partial(_model_state, _ORIGIN | computed)), True
-    if is_plain and not slots:
+    if is_plain and has_plain_dict(kind):
         return attrgetter("__dict__"), False
     return partial(_attributes, _ORIGIN | computed), False
 
