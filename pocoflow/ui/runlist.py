@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 import streamlit as st
 
@@ -13,6 +15,8 @@ from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.pages_data import Filters, open_database, read_page
 from pocoflow.ui.place import Place
 from pocoflow.ui.tables import flows_table, runs_table, summary
+
+ChoiceT = TypeVar("ChoiceT")
 
 PAGE = 50
 
@@ -70,35 +74,34 @@ def _filters(place: Place, flows: list[str]) -> Filters:
     def first_page() -> None:
         st.session_state[place.name("pages")] = []
 
+    def typed(label: str, part: str, example: str, width: int) -> str:
+        return st.text_input(
+            label,
+            key=place.name(part),
+            placeholder=example,
+            on_change=first_page,
+            bind="query-params",
+            width=width,
+        )
+
+    def chosen(
+        label: str, part: str, options: Sequence[ChoiceT], otherwise: str, width: int
+    ) -> ChoiceT | None:
+        return st.selectbox(
+            label,
+            options,
+            index=None,
+            key=place.name(part),
+            placeholder=otherwise,
+            on_change=first_page,
+            bind="query-params",
+            width=width,
+        )
+
     with st.container(horizontal=True, vertical_alignment="bottom", key=place.name("filters")):
-        text = st.text_input(
-            "Search",
-            key=place.name("q"),
-            placeholder="run, flow, node, error",
-            on_change=first_page,
-            bind="query-params",
-            width=240,
-        )
-        flow = st.selectbox(
-            "Flow",
-            flows,
-            index=None,
-            key=place.name("flow"),
-            placeholder="all flows",
-            on_change=first_page,
-            bind="query-params",
-            width=200,
-        )
-        status = st.selectbox(
-            "Status",
-            STATUSES,
-            index=None,
-            key=place.name("status"),
-            placeholder="any status",
-            on_change=first_page,
-            bind="query-params",
-            width=160,
-        )
+        text = typed("Search", "q", "run, flow, node, error", 240)
+        flow = chosen("Flow", "flow", flows, "all flows", 200)
+        status = chosen("Status", "status", STATUSES, "any status", 160)
         within = st.selectbox(
             "Started",
             list(_WITHIN),
@@ -107,15 +110,8 @@ def _filters(place: Place, flows: list[str]) -> Filters:
             bind="query-params",
             width=200,
         )
-        found_by = st.text_input(
-            "Run thread or label",
-            key=place.name("by"),
-            placeholder="ann, or user=ann",
-            on_change=first_page,
-            bind="query-params",
-            width=200,
-        )
-    return Filters(text or "", flow, status, _WITHIN[within], found_by or "")
+        found_by = typed("Run thread or label", "by", "ann, or user=ann", 200)
+    return Filters(text, flow, status, _WITHIN[within], found_by)
 
 
 def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:
