@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pocoflow.logging import OwnLogger
 
-__all__ = ["at_exit", "finish", "leave"]
+__all__ = ["at_exit", "finish", "in_child", "leave"]
 
 _log = OwnLogger("db")
 
@@ -60,11 +60,15 @@ def _exit() -> None:
     finish()
 
 
+def in_child(call: Call) -> Call:
+    """Call something on the other side of each fork, where what threads do is not going on."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+    return call
+
+
+@in_child
 def _forget_after_fork() -> None:
     global _turn  # noqa: PLW0603 - the thread that has it is not on this side of the fork
     _turn = threading.Lock()
     _left.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -6,14 +6,13 @@ own, and no event loop for any.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.cleanup import at_exit
+from pocoflow.cleanup import at_exit, in_child
 from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import cancelled
@@ -248,12 +247,9 @@ def _finish() -> None:
         found.thread.join()
 
 
+@in_child
 def _forget() -> None:
     # The threads are not on this side of the fork.
     global _guard  # noqa: PLW0603
     _guard = threading.RLock()
     _threads.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
+from pocoflow.cleanup import in_child
 from pocoflow.engine.outcomes import Raised
 from pocoflow.engine.waits import Pending
 from pocoflow.nodes.context import current
@@ -37,10 +37,11 @@ def on_shared_loop() -> bool:
     return loop is not None and loop.is_here
 
 
-if hasattr(os, "register_at_fork"):
+@in_child
+def _forget() -> None:
     # The thread is not on this side of a fork. The loop is kept, and never closed here: what it
     # watches is the other side's, too.
-    os.register_at_fork(after_in_child=lambda: _shared.append(_Shared()))
+    _shared.append(_Shared())
 
 
 class Companion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from pocoflow import values as codec
+from pocoflow.cleanup import in_child
 from pocoflow.engine.envelopes import Letter, Reply
 from pocoflow.errors import (
     DecodeError,
@@ -301,14 +301,11 @@ _given: dict[Callable[[], Executor], Executor] = {}
 _guard = threading.Lock()
 
 
+@in_child
 def _forget_after_fork() -> None:
     global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
     _guard = threading.Lock()
     _given.clear()  # nor are the threads that serve these
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 _INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())

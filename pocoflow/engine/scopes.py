@@ -8,7 +8,6 @@ process is entered outside of all runs, an asynchronous one in a task of its own
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
-from pocoflow.cleanup import at_exit
+from pocoflow.cleanup import at_exit, in_child
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Await, Effects, Finish, Inside, Steps
 from pocoflow.engine.outcomes import Raised, opened, own
@@ -387,6 +386,7 @@ def _close_all() -> None:
     _process[-1].close()
 
 
-if hasattr(os, "register_at_fork"):
+@in_child
+def _forget() -> None:
     # What is open is the other side's.
-    os.register_at_fork(after_in_child=lambda: _process.append(_Process()))
+    _process.append(_Process())

@@ -16,6 +16,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pocoflow import values as codec
+from pocoflow.cleanup import in_child
 from pocoflow.engine.envelopes import NO_DOOR, Door, here
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import RunContext
@@ -191,13 +192,10 @@ def tell(home: str, door: Door, call: int, place: int, text: str) -> None:
     way.send(call, place, text)
 
 
+@in_child
 def _forget() -> None:
     # Whoever listens, and what is sent by, is on the other side of the fork.
     global _guard  # noqa: PLW0603
     _guard = threading.Lock()
     for known in (_own, _ways, _calls):
         known.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from pocoflow.cleanup import in_child
 from pocoflow.engine.outcomes import Raised, opened, tried
 from pocoflow.engine.waits import Pending
 from pocoflow.nodes.context import Cancellation
@@ -211,5 +212,4 @@ def _serve(calls: _Calls) -> None:
         del taker, work, outcome
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # the threads are not on this side
+in_child(_idle.clear)  # the threads are not on this side

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 import weakref
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from pocoflow.cleanup import in_child
 from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Steps
@@ -292,5 +292,4 @@ def _end_cancelled() -> None:
             exhaust(fail(run, RunCancelled(f"{text}node did")))
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begun.clear)
+in_child(_begun.clear)
