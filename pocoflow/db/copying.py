@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pocoflow.db.log import Kind
 from pocoflow.db.port import Record, Transaction
@@ -137,7 +136,7 @@ class _Run:
         return True
 
 
-def _renumbered(row: Record, questions: Mapping[int, int]) -> Any:
+def _renumbered(row: Record, questions: Mapping[int, int]) -> object:
     """The data of a row, with the questions that it names by the numbers that they have now."""
     if row["data"] is None or row["kind"] not in (Kind.ASKED, Kind.PAUSED):
         return row["data"]

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
-from pocoflow.db.port import Transaction
+from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
@@ -42,7 +42,7 @@ class DueRun(NamedTuple):
 
 Label: TypeAlias = tuple[str, str]
 
-Read: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Any]]
+Read: TypeAlias = Callable[[str, Sequence[object]], Sequence[Record]]
 """Gives the rows of a query."""
 
 
@@ -157,9 +157,11 @@ class Limits:
                 if run_no != besides and database.locks.is_held(run_no):
                     flows[flow_name] += 1
                     labels.update(json.loads(found).items())
-        now, spent = database.connection.micros(), []
+        now, spent = database.connection.micros(), set[Label]()
         if self.rates:
-            spent = [row[:2] for row in read(QUERIES["rates"], (now,)) if not self._pay(row, now)]
+            for key, value, until in read(QUERIES["rates"], (now,)):
+                if not self._pay(key, until, now):
+                    spent.add((key, value))
         return Reached(
             self.in_all is not None and flows.total() >= self.in_all,
             {name for name, count in flows.items() if count >= (self.per_flow or count + 1)},
@@ -168,15 +170,14 @@ class Limits:
                 for one, count in labels.items()
                 if count >= self.per_label.get(one[0], count + 1)
             },
-            set(spent),
+            spent,
         )
 
-    def _pay(self, row: Sequence[Any], now: int) -> int:
+    def _pay(self, key: str, until: int, now: int) -> int:
         """Until when the runs of a label's value have used their rate with one more; 0 if too many.
 
         Each run uses its part of the time, and as much as all of them use may be used in advance.
         """
-        key, _, until = row
         count, seconds = self.rates.get(key, (1, inf))
         if seconds == inf:
             return now
@@ -193,7 +194,7 @@ class Limits:
         if self.are_none:
             return
 
-        def read(sql: str, parameters: Sequence[Any]) -> list[Any]:
+        def read(sql: str, parameters: Sequence[object]) -> list[Record]:
             return checked(raw.execute(sql, parameters).fetchall(), "the database")
 
         ((flow_name, found),) = read(QUERIES["labels_of_run"], (run_no,))
@@ -205,8 +206,9 @@ class Limits:
         for key, value in labels if begins else ():
             if key in self.rates:
                 raw.execute(QUERIES["unused_rates"], (now,))
-                rows = read(QUERIES["rate"], (key, value)) or [(key, value, 0)]
-                raw.execute(QUERIES["use_rate"], (key, value, self._pay(rows[0], now)))
+                known = [row["until"] for row in read(QUERIES["rate"], (key, value))]
+                until = self._pay(key, known[0] if known else 0, now)
+                raw.execute(QUERIES["use_rate"], (key, value, until))
 
     def refuse_interrupted(self, raw: Transaction, run_no: int, run_id: str) -> None:
         """Refuse a run that was interrupted too often.

@@ -48,7 +48,7 @@ from pocoflow.store.branch_view import BranchRecord, BranchStore
 from pocoflow.store.schema import field_types, schema_types
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
-from pocoflow.values.failures import describe_error, escaped
+from pocoflow.values.failures import escaped
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -445,7 +445,7 @@ class LineRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        described = Described(*describe_error(tried.error))
+        described = Described.of(tried.error)
         item, mark = tried.item or _NO_ITEM
         facts: Facts = {"place": tried.place.names, "attempt": tried.attempt}
         facts |= {"item": item, "mark": mark, "error": described}
@@ -518,7 +518,7 @@ class LineRecorder:
         run = self.log
         shown = escaped(action)
         kind = Kind.STEP if failure is None else Kind.CAUGHT
-        error = NO_ERROR if failure is None else Described(*describe_error(failure))
+        error = NO_ERROR if failure is None else Described.of(failure)
         self._refuse_late()
         with self._writing(step, (*path, node)) as raw:
             if self.unwritten.bills:

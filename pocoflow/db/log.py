@@ -15,6 +15,7 @@ from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
 from pocoflow.graph.routing import TakenEdge
+from pocoflow.values.failures import describe_error
 
 _APPEND_STEP, _APPEND = QUERIES["append_step"], QUERIES["append"]
 _END_STEP = QUERIES["end_step"]
@@ -56,6 +57,11 @@ class Described(NamedTuple):
     error_type: str | None = None
     error_msg: str | None = None
     traceback: str | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Described:
+        """Those of an exception."""
+        return cls(*describe_error(error))
 
 
 class Begin(NamedTuple):

@@ -46,10 +46,10 @@ class Cursor(Protocol):
     def fetchone(self) -> Any:
         """The next row that it gives, or ``None``."""
 
-    def fetchall(self) -> list[Any]:
+    def fetchall(self) -> list[Record]:
         """The rows that it gives."""
 
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[Record]: ...
 
 
 class Transaction(Protocol):
@@ -58,7 +58,7 @@ class Transaction(Protocol):
     def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
         """Execute a statement."""
 
-    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+    def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> Cursor:
         """Execute a statement for each of several rows."""
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from pocoflow.address import Address
 from pocoflow.db.clock import later, new_fence
@@ -31,6 +31,7 @@ from pocoflow.errors import (
     Gap,
     Remedy,
     ResumeError,
+    RunError,
     RunInterruptedError,
     RunLostError,
     RunNotFoundError,
@@ -40,7 +41,6 @@ from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
 from pocoflow.store.store import Store
 from pocoflow.values import Classes
-from pocoflow.values.failures import describe_error
 
 _log = OwnLogger("db")
 
@@ -227,8 +227,7 @@ class RunRecorder(LineRecorder):
             with self.storage.transaction() as raw:
                 limits.refuse_interrupted(raw, self.log.run_no, self.run_id)
         except RunInterruptedError as exc:
-            self.end("failed", exc, self.log.steps, None, 0, 0.0)
-            raise TakenError(str(exc)) from exc
+            self._fail(exc)
 
     def fail_overdue(self, error: ResumeError) -> None:
         """Record a queued run as failed that the code cannot begin, if it was due long ago.
@@ -242,8 +241,12 @@ class RunRecorder(LineRecorder):
         if limits is None or not self._is_new or self._due_at is None:
             return
         if later(self._due_at, limits.begin_within) <= self.storage.now():
-            self.end("failed", error, self.log.steps, None, 0, 0.0)
-            raise TakenError(str(error)) from error
+            self._fail(error)
+
+    def _fail(self, error: RunError) -> NoReturn:
+        """Record that the run has failed before it could go on."""
+        self.end("failed", error, self.log.steps, None, 0, 0.0)
+        raise TakenError(str(error)) from error
 
     def refuse_completed(self) -> None:
         """Refuse a run that is completed, as :meth:`claim` would; nothing is claimed.
@@ -533,7 +536,7 @@ class RunRecorder(LineRecorder):
                 if self.unwritten.emitted:
                     self.unwritten.emitted.write(raw)
                 row = Row(Kind.CANCELLED, 0, run.steps)
-                described = Described(*describe_error(error))
+                described = Described.of(error)
                 if status == "failed":
                     row = Row(Kind.FAILED, 0, run.steps, error=described)
                     if node is not None:

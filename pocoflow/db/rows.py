@@ -67,23 +67,24 @@ class EventRow(TypedDict):
 
 
 _Fits: TypeAlias = Callable[[Any], bool]
-_Holds: TypeAlias = Callable[[Collection[Any]], bool]
+_Column: TypeAlias = Collection[Any]
+_Holds: TypeAlias = Callable[[_Column], bool]
 """Whether the values of a column are what they should be: asked once for all rows of a read."""
 
 _DEEPEST = 500
 _SHOWN = 60
 
 
-def _texts(values: Collection[Any]) -> bool:
+def _texts(values: _Column) -> bool:
     return {str}.issuperset(map(type, values))
 
 
-def _texts_or_null(values: Collection[Any]) -> bool:
+def _texts_or_null(values: _Column) -> bool:
     return {str, NoneType}.issuperset(map(type, values))
 
 
 def _numbers(least: int, most: int) -> _Holds:
-    def hold(values: Collection[Any]) -> bool:
+    def hold(values: _Column) -> bool:
         if not {int}.issuperset(map(type, values)):
             return False
         return not values or (least <= min(values) and max(values) <= most)
@@ -95,7 +96,7 @@ def _or_null(hold: _Holds) -> _Holds:
     return lambda values: hold([value for value in values if value is not None])
 
 
-def _times(values: Collection[Any]) -> bool:
+def _times(values: _Column) -> bool:
     return all(type(value) in (int, float) and abs(value) < _LONGEST for value in values)
 
 

@@ -293,7 +293,13 @@ class ValueWriter:
                     self._new_keys.add(change.key)
                 row = (run_no, key_no, self.line, _key_text(change.key))
                 raw.execute(QUERIES["insert_key"], row)
-            write_value(raw, run_no, key_no, step, change.op, change.text)
+            op, text = change.op, change.text
+            if text is None or _fits(text):
+                raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, None))
+            else:
+                first, end = row_ids(run_no)
+                raw.execute(QUERIES["insert_blob"], {"first": first, "end": end, "value": text})
+                raw.execute(QUERIES["insert_value_of_blob"], (run_no, key_no, step, op))
 
     def amend(
         self,
@@ -385,17 +391,10 @@ class ValueWriter:
         self._load_sizes(rows, store)
 
 
-def write_value(
-    raw: Transaction, run_no: int, key_no: int, step: int, op: int, text: str | None
-) -> None:
-    """Write a value, in the place that its length has room in."""
-    size = 0 if text is None else len(text)
-    if text is not None and (size > _FITS or (4 * size > _FITS and len(text.encode()) > _FITS)):
-        first, end = row_ids(run_no)
-        raw.execute(QUERIES["insert_blob"], {"first": first, "end": end, "value": text})
-        raw.execute(QUERIES["insert_value_of_blob"], (run_no, key_no, step, op))
-    else:
-        raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, None))
+def _fits(text: str) -> bool:
+    """Whether a value has room in ``pf_value``; its bytes are counted where they may be more."""
+    size = len(text)
+    return size <= _FITS and (4 * size <= _FITS or len(text.encode()) <= _FITS)
 
 
 def _text_of(change: Place, strangers: set[type]) -> str:

@@ -13,12 +13,11 @@ import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import psycopg
 
-from pocoflow.db.port import Locks
+from pocoflow.db.port import Locks, Record
 from pocoflow.db.postgres.pipeline import Pipeline
 from pocoflow.db.postgres.server import ServerConnection
 from pocoflow.errors import DatabaseError
@@ -67,7 +66,7 @@ class Leases(Locks):
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def _execute(self, sql: str, *parameters: object) -> list[Any]:
+    def _execute(self, sql: str, *parameters: object) -> list[Record]:
         """The rows of a statement; it is tried once more where the connection was lost."""
         with self._guard:
             if self._is_closed:

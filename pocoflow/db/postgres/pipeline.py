@@ -99,12 +99,12 @@ class Outcome:
         self._pipeline.wait(self)
         return self._rows.pop(0) if self._rows else None
 
-    def fetchall(self) -> list[Any]:
+    def fetchall(self) -> list[Record]:
         """The rows that it gives."""
         self._pipeline.wait(self)
         return self._rows
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Record]:
         return iter(self.fetchall())
 
 
