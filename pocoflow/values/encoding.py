@@ -378,12 +378,11 @@ def _write_int(writer: _Writer, value: int, depth: int) -> object:
     return value if -(2**63) <= value < 2**63 else {TAG: "int", **KINDS["int"].split(value)}
 
 
-def _write_float(writer: _Writer, value: float, depth: int) -> object:
-    return value if isfinite(value) else {TAG: "float", **KINDS["float"].split(value)}
-
-
-def _write_str(writer: _Writer, value: str, depth: int) -> object:
-    return value if is_utf8(value) else {TAG: "str", **KINDS["str"].split(value)}
+def _write_if(is_plain: Callable[[Any], bool], kind: Kind) -> _Write:
+    """Writes a value as itself, or as an object where JSON does not hold it."""
+    return lambda writer, value, depth: (
+        value if is_plain(value) else {TAG: kind.tag, **kind.split(value)}
+    )
 
 
 def _write_itself(writer: _Writer, value: object, depth: int) -> object:
@@ -399,10 +398,10 @@ _JSON_TYPES: dict[type, _Write] = {
     type(None): _write_itself,
     bool: _write_itself,
     dict: _write_dict,
-    float: _write_float,
+    float: _write_if(isfinite, KINDS["float"]),
     int: _write_int,
     list: _write_list,
-    str: _write_str,
+    str: _write_if(is_utf8, KINDS["str"]),
 }
 
 
@@ -411,39 +410,29 @@ def _refuse(writer: _Writer, value: object, depth: int) -> object:
 
 
 def _write_standard(kind: Kind) -> _Write:
-    split = kind.split
     unordered = kind.tag in ("set", "frozenset")
+    return _write_parts({TAG: kind.tag}, kind.split, Step.MEMBER if unordered else None)
+
+
+def _write_object(family: Family, kind: type, name: str) -> _Write:
+    return _write_parts({TAG: family.tag, "class": name}, family.prepare(kind), Step.ATTRIBUTE)
+
+
+def _write_parts(head: Parts, split: Callable[[object], Parts], step: Step | None) -> _Write:
+    """Writes an object of the parts of a value; ``step`` is how one gets to what is in them."""
 
     def write(writer: _Writer, value: object, depth: int) -> object:
-        tree: dict[str, Any] = {TAG: kind.tag}
-        name, part = "", None
+        tree, name, part = dict(head), "", None
         try:
             for name, part in split(value).items():
                 tree[name] = writer[type(part)](writer, part, depth)
         except Refusal as refusal:
-            refusal.came_through(value, part, Step.MEMBER if unordered else None)
-            if name not in ("", "value"):
+            refusal.came_through(value, part, step)
+            if step is not Step.ATTRIBUTE and name not in ("", "value"):
                 refusal.came_from(value, Step.ATTRIBUTE, name)
             raise
-        if unordered and writer.known_again:
+        if step is Step.MEMBER and writer.known_again:
             tree["value"].sort(key=to_json)
-        return tree
-
-    return write
-
-
-def _write_object(family: Family, kind: type, name: str) -> _Write:
-    split: Callable[[object], Parts] = family.prepare(kind)
-
-    def write(writer: _Writer, value: object, depth: int) -> object:
-        tree: dict[str, Any] = {TAG: family.tag, "class": name}
-        part = None
-        try:
-            for key, part in split(value).items():
-                tree[key] = writer[type(part)](writer, part, depth)
-        except Refusal as refusal:
-            refusal.came_through(value, part, Step.ATTRIBUTE)
-            raise
         return tree
 
     return write

@@ -136,15 +136,6 @@ class Group:
         return self, ()
 
 
-class Never(Group):
-    """Nothing is the same as what was there."""
-
-    __slots__ = ()
-
-    def same(self, items: Items) -> bool:  # noqa: D102
-        return False
-
-
 class _Kept(Group):
     """Parts that are remembered themselves."""
 
@@ -360,7 +351,10 @@ class _Sets(Sequences):
 
 def _in_order(members: Iterable[Any], live: Iterable[Any]) -> Items:
     own = {member: member for member in live}
-    return [own.get(member, Never) for member in members]
+    return [own.get(member, _GONE) for member in members]
+
+
+_GONE = object()
 
 
 # What typing leaves on what Box[int](1) makes; it is no part of the value.
