@@ -1,8 +1,8 @@
 """Programs that are started as a user starts them, in processes that have imported the library.
 
-A process that has imported pocoflow, and does nothing, forks one for each program. So each has a
-process, a folder, an environment and an exit code of its own, and lacks only what Python takes to
-start, which is most of the time of a command.
+A process that has imported pocoflow, and does nothing more, forks one for each program. So each
+has a process, a folder, an environment and an exit code of its own, and lacks only what Python
+takes to start, which is most of the time of a command.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import unittest
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
 
 # ``pytest --hypothesis-profile=long`` tries thousands where a whole test run tries some.
 _HOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
-_HERE = Path(__file__).parent
-_LONG_FIRST = {"durability": -4, "browser": -3, "integration": -2, "acceptance": -1, "unit": 1}
-
 settings.register_profile("long", _HOW, max_examples=2000)
 settings.register_profile("short", _HOW, max_examples=25)
 settings.load_profile("short")
+
+_ORDER = {"durability": -4, "browser": -3, "integration": -2, "acceptance": -1, "unit": 1}
+"""Folders that come before and after the others."""
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     What is left then are the many short modules of the unit tests.
     """
-    items.sort(key=lambda item: _LONG_FIRST.get(item.path.relative_to(_HERE).parts[0], 0))
+
+    def place(item: pytest.Item) -> int:
+        return _ORDER.get(item.nodeid.removeprefix("tests/").partition("/")[0], 0)
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:
