@@ -25,7 +25,7 @@ class Viewed(Protocol):
 
     def __getitem__(self, key: str, /) -> Any: ...
 
-    def __setitem__(self, key: str, value: Any, /) -> None: ...
+    def __setitem__(self, key: str, value: object, /) -> None: ...
 
     def __delitem__(self, key: str, /) -> None: ...
 
@@ -40,7 +40,7 @@ class State:
 
     __slots__ = ("_data", "_store")
 
-    def __init__(self, store: Viewed, data: Mapping[str, Any]) -> None:
+    def __init__(self, store: Viewed, data: Mapping[str, object]) -> None:
         object.__setattr__(self, "_store", store)
         object.__setattr__(self, "_data", data)
 
@@ -57,7 +57,7 @@ class State:
             return attribute.func(self)
         return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         store: Viewed = object.__getattribute__(self, "_store")
         attribute = _of_model(store.schema, name)
         if isinstance(attribute, property):

@@ -99,13 +99,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     @overload
     def __init__(
         self,
-        data: Mapping[str, Any] | None = None,
-        schema: type[StateT] | Mapping[str, Any] | None = None,
+        data: Mapping[str, object] | None = None,
+        schema: type[StateT] | Mapping[str, object] | None = None,
         name: str = "",
     ) -> None: ...
     @overload
     def __init__(
-        self, data: BaseModel, schema: type[StateT] | Mapping[str, Any], name: str = ""
+        self, data: BaseModel, schema: type[StateT] | Mapping[str, object], name: str = ""
     ) -> None: ...
     def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
         under: Mapping[str, str] = {}
@@ -284,7 +284,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._tracked = True
         self._set_plain()
 
-    def own_items(self) -> Iterable[tuple[str, Any]]:
+    def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys whose values may be others than when the store was made, with their values."""
         return self.items()
 
@@ -318,7 +318,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     # -- writing ------------------------------------------------------------------------------
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         plain = self._plain
         if type(key) is not str or issubclass(type(value), Reference):
             self._write({key: value})
@@ -350,21 +350,21 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def update(
         self,
-        values: SupportsKeysAndGetItem[str, Any] | Iterable[tuple[str, Any]] = (),
+        values: SupportsKeysAndGetItem[str, object] | Iterable[tuple[str, object]] = (),
         /,
-        **named: Any,
+        **named: object,
     ) -> None:
         """Write several keys, all or nothing: if one value does not fit, none is written."""
         self._write(dict(values, **named))
 
     def __ior__(
-        self, values: SupportsKeysAndGetItem[str, Any] | Iterable[tuple[str, Any]], /
+        self, values: SupportsKeysAndGetItem[str, object] | Iterable[tuple[str, object]], /
     ) -> Self:
         """``store |= values`` is ``store.update(values)``, as of a dict."""
         self.update(values)
         return self
 
-    def reduce(self, key: str, update: Any) -> None:
+    def reduce(self, key: str, update: object) -> None:
         """Give an increment to a field that declares a reducer.
 
         Raises:
@@ -378,7 +378,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             )
         self.apply({}, ((key, update),))
 
-    def put(self, results: Mapping[str, Any], under: Mapping[str, str] | None = None) -> None:
+    def put(self, results: Mapping[str, object], under: Mapping[str, str] | None = None) -> None:
         """Write results, as ``writes=`` does: increments where a field has a reducer; or nothing.
 
         Args:
@@ -408,8 +408,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def apply(
         self,
-        values: Mapping[str, Any],
-        increments: Iterable[tuple[str, Any]],
+        values: Mapping[str, object],
+        increments: Iterable[tuple[str, object]],
         accepted: Collection[str] = (),
     ) -> None:
         """Write values and give increments, all or nothing.
@@ -558,7 +558,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                 self._schema.hold(self._label, self._data, (key,))
             self._schema.together(self._label, self._data)
 
-    def bind(self, schema: type[BaseModel] | Mapping[str, Any]) -> None:
+    def bind(self, schema: type[BaseModel] | Mapping[str, object]) -> None:
         """Validate the values against a schema and check every write from now on.
 
         Those of fields that the schema before defined alike are not validated again.
@@ -628,7 +628,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def restore(
         cls,
         path: str | os.PathLike[str],
-        schema: type[ModelT] | Mapping[str, Any] | None = None,
+        schema: type[ModelT] | Mapping[str, object] | None = None,
         *,
         types: Iterable[type] = (),
         aliases: Mapping[str, type] | None = None,
@@ -655,7 +655,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     @classmethod
     def rebuild(
         cls,
-        data: Mapping[str, Any],
+        data: Mapping[str, object],
         unsaved: Mapping[str, Unsaved],
         name: str = "",
         schema: object = None,

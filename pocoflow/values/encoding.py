@@ -10,7 +10,7 @@ from typing import Any
 from pocoflow.errors import NotStorableError
 from pocoflow.messages import describe
 from pocoflow.values.classes import is_found, name_of, without_modules
-from pocoflow.values.kinds import KINDS, Kind, Parts, kind_of
+from pocoflow.values.kinds import KINDS, Kind, Parts, Splitter, kind_of
 from pocoflow.values.marks import MARK, NotSaved, mark_of
 from pocoflow.values.objects import Family, family_of
 from pocoflow.values.refusal import Refusal, Step, TooDeep, reason_for, type_name
@@ -418,7 +418,7 @@ def _write_object(family: Family, kind: type, name: str) -> _Write:
     return _write_parts({TAG: family.tag, "class": name}, family.prepare(kind), Step.ATTRIBUTE)
 
 
-def _write_parts(head: Parts, split: Callable[[object], Parts], step: Step | None) -> _Write:
+def _write_parts(head: Parts, split: Splitter, step: Step | None) -> _Write:
     """Writes an object of the parts of a value; ``step`` is how one gets to what is in them."""
 
     def write(writer: _Writer, value: object, depth: int) -> object:

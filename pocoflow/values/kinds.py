@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from pocoflow.values.refusal import Refusal
 
 Parts = dict[str, Any]
+Splitter = Callable[[Any], Parts]
 T = TypeVar("T")
 
 
@@ -29,7 +30,7 @@ class Kind(NamedTuple):
 
     tag: str
     module: str
-    split: Callable[[Any], Parts]
+    split: Splitter
     join: Callable[..., Any]
     attribute: str = ""
 
@@ -66,7 +67,7 @@ def required(kind: type[T], value: object) -> T:
     return value
 
 
-def _value(split: Callable[[Any], Any]) -> Callable[[Any], Parts]:
+def _value(split: Callable[[Any], Any]) -> Splitter:
     return lambda value: {"value": split(value)}
 
 

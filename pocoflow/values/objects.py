@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from pocoflow.errors import DecodeError
 from pocoflow.messages import problems
-from pocoflow.values.kinds import Parts, required
+from pocoflow.values.kinds import Parts, Splitter, required
 from pocoflow.values.refusal import Refusal
 
 _FIELDS_SET = "__pydantic_fields_set__"
@@ -38,7 +38,7 @@ class Family(NamedTuple):
 
     tag: str
     accepts: Callable[[type], bool]
-    prepare: Callable[[Any], Callable[[Any], Parts]]
+    prepare: Callable[[Any], Splitter]
     join: Callable[..., Any]
 
 
@@ -47,7 +47,7 @@ def family_of(kind: type) -> Family | None:
     return next((family for family in FAMILIES.values() if family.accepts(kind)), None)
 
 
-def _prepare_enum(kind: Any) -> Callable[[Any], Parts]:
+def _prepare_enum(kind: Any) -> Splitter:
     members: Mapping[str, Any] = kind.__members__
 
     def split(value: Any) -> Parts:
@@ -107,7 +107,7 @@ def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -
         raise Refusal(value, f"its attribute {name!r} is not a field of its class")
 
 
-def _prepare_namedtuple(kind: Any) -> Callable[[Any], Parts]:
+def _prepare_namedtuple(kind: Any) -> Splitter:
     fields: tuple[str, ...] = kind._fields
 
     def split(value: Any) -> Parts:
@@ -124,7 +124,7 @@ def _join_namedtuple(cls: Any, value: object) -> object:
     return tuple.__new__(cls, [stored[name] for name in cls._fields])
 
 
-def _prepare_dataclass(kind: Any) -> Callable[[Any], Parts]:
+def _prepare_dataclass(kind: Any) -> Splitter:
     base = _builtin_base(kind)
     state_of = _getter_of_state(kind)
     fields = dataclasses.fields(kind)
@@ -195,7 +195,7 @@ def _change(gone: list[str], new: list[str]) -> str:
     return "; ".join(f"{label}: {', '.join(names)}" for label, names in parts if names)
 
 
-def _prepare_model(kind: type[BaseModel]) -> Callable[[object], Parts]:
+def _prepare_model(kind: type[BaseModel]) -> Splitter:
     base = _builtin_base(kind)
     names = set(kind.model_fields)
     hidden = [
@@ -321,7 +321,7 @@ def _has_dict(kind: type) -> bool:
     return kind.__dictoffset__ != 0
 
 
-def content_of(kind: type) -> Callable[[Any], Parts]:
+def content_of(kind: type) -> Splitter:
     """What gives the content, and the attributes, of an instance of a subclass of a builtin."""
     base = _builtin_base(kind)
     assert base is not None

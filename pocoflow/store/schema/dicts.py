@@ -63,7 +63,7 @@ class DictSchema:
             owner, {}, {key: given[key] for key in (*self.source, *given) if key in given}
         )
 
-    def from_json(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def from_json(self, given: Mapping[str, object]) -> dict[str, Any]:
         """The values of JSON values, by the types of their keys; others are as they are.
 
         Raises:

@@ -109,7 +109,7 @@ class ModelSchema:
                 values[key] = self._default(owner, values, key)
         return values | self._checked_whole(owner, {}, values, values)
 
-    def from_json(self, given: Mapping[str, Any]) -> BaseModel:
+    def from_json(self, given: Mapping[str, object]) -> BaseModel:
         """An instance of the model of JSON values, which may lack fields that are set later.
 
         Validators see each value once. What is lacking is unset in it, and has no default yet.
@@ -186,7 +186,7 @@ class ModelSchema:
             self.hold(owner, candidate, accepted)
         return self._checked_whole(owner, data, candidate, changes)
 
-    def assign(self, data: MutableMapping[str, Any], key: str, value: Any) -> bool:
+    def assign(self, data: MutableMapping[str, Any], key: str, value: object) -> bool:
         """Check and write a field that has a type and constraints, and nothing else that looks.
 
         Returns:
@@ -247,7 +247,9 @@ class ModelSchema:
                 f"got {type(value).__name__}: {self._shown(value)}"
             )
 
-    def _assigned(self, owner: str, candidate: Mapping[str, Any], key: str, value: Any) -> Any:
+    def _assigned(
+        self, owner: str, candidate: Mapping[str, object], key: str, value: object
+    ) -> Any:
         """What one key is set to, checked by itself."""
         parts, is_field = self._parts, key in self._fields
         if not is_field and not parts.types_extras:
@@ -458,7 +460,7 @@ class ModelSchema:
         else:
             self._unlike.add(key)
 
-    def holds(self, key: str, value: Any, changes: Iterable[Change]) -> bool:
+    def holds(self, key: str, value: object, changes: Iterable[Change]) -> bool:
         """Whether what changed in an accepted value is known to fit; if not, :meth:`hold` says."""
         field = self._parts.checks.core["fields"].get(key)
         if field is None or key in self._unlike:
