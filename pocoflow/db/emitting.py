@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import ClassVar, NamedTuple, TypeAlias
 
+from pocoflow.cleanup import in_child
 from pocoflow.db.connection import Connection
 from pocoflow.db.log import Kind, Row, RunLog, placed
 from pocoflow.db.port import Transaction
@@ -198,5 +198,4 @@ class _Writer:
             pause.wait(_PERIOD)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Writer.forget)
+in_child(_Writer.forget)

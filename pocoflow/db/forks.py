@@ -6,21 +6,10 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
-from typing import Any, Protocol
 
+from pocoflow.db.connection import Connection
 
-class Open(Protocol):
-    """A connection that threads of this process share."""
-
-    alone: threading.RLock
-    waiting: deque[Any]
-
-    def close(self) -> None:
-        """Close it."""
-
-
-_open_ones: weakref.WeakSet[Open] = weakref.WeakSet()
+_open_ones: weakref.WeakSet[Connection] = weakref.WeakSet()
 _guard = threading.RLock()  # of the set
 _PATIENCE = 5.0
 
@@ -29,13 +18,13 @@ class _Locked(threading.local):
     """The locks that a thread has taken for its fork."""
 
     def __init__(self) -> None:
-        self.locks: list[Any] = []
+        self.locks: list[threading.RLock] = []
 
 
 _locked = _Locked()
 
 
-def keep(connection: Open) -> None:
+def keep(connection: Connection) -> None:
     """Know a connection as long as it is there."""
     with _guard:
         _open_ones.add(connection)

@@ -182,7 +182,7 @@ class LineRecorder:
 
     def _write_result(self, step: int, node: str, text: str, put: PutsOne) -> None:
         run = self.log
-        with self._writing(step) as raw:
+        with self._writing(step, is_late=True) as raw:
             self._put_input(raw, step)
             self._put_bills(raw, (ALONE,))
             number = put(raw, _APPEND_RESULT, self._result_row(step, node, text), run.last + 1)
@@ -274,7 +274,6 @@ class LineRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        self._refuse_late()
         with self._writing(step) as raw:
             number, mark = item or _NO_ITEM
             self._put(raw, Kind.CALL, step, note=key, item=number, mark=mark)
@@ -300,7 +299,7 @@ class LineRecorder:
 
     def _put_items(self, rows: Sequence[WaitingRow]) -> None:
         self._is_open = True
-        with self._late(), self._writing(rows[0][0]) as raw:
+        with self._late(), self._writing(rows[0][0], is_late=True) as raw:
             self._put_input(raw, rows[0][0])
             self._put_bills(raw, [row.get("item") for _, kind, row in rows if kind is Kind.ITEM])
             for step, kind, facts in rows:
@@ -312,7 +311,6 @@ class LineRecorder:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        self._refuse_late()
         with self._writing(step) as raw:
             self._put_marks(raw, step, marks)
 
@@ -372,7 +370,6 @@ class LineRecorder:
         now, run = self.storage.now(), self.log
         until = None if question.deadline is None else later(now, question.deadline)
         self.take_input(prepared)
-        self._refuse_late()
         with self._writing(step) as raw:
             facts = (stored_text(question.text), question.context, question.schema, now, until)
             of_item = ALONE if item is None else item.number
@@ -451,7 +448,6 @@ class LineRecorder:
         facts |= {"item": item, "mark": mark, "error": described}
         if item is None:
             self.take_input(tried.given)
-        self._refuse_late()
         with self._writing(step) as raw:
             self._put_input(raw, step)
             self._put_bills(raw, (ALONE if item is None else item,))
@@ -519,7 +515,6 @@ class LineRecorder:
         shown = escaped(action)
         kind = Kind.STEP if failure is None else Kind.CAUGHT
         error = NO_ERROR if failure is None else Described.of(failure)
-        self._refuse_late()
         with self._writing(step, (*path, node)) as raw:
             if self.unwritten.bills:
                 self._put_bills(raw)
@@ -568,9 +563,16 @@ class LineRecorder:
         raw.execute(QUERIES["close_questions"], where)
 
     @contextmanager
-    def _writing(self, step: int, place: Sequence[str] = ()) -> Iterator[Transaction]:
-        """A transaction that appends rows; nothing is remembered of one that is undone."""
+    def _writing(
+        self, step: int, place: Sequence[str] = (), *, is_late: bool = False
+    ) -> Iterator[Transaction]:
+        """A transaction that appends rows; nothing is remembered of one that is undone.
+
+        ``is_late`` allows what ends after its run has, see :meth:`_late`.
+        """
         run, unwritten = self.log, self.unwritten
+        if not is_late:
+            self._refuse_late()
         with self.storage.transaction(of=run.run_no) as raw:
             # In here, where no other thread appends a row of the run.
             known = (run.last, run.steps, self.line, self._since, self._result)

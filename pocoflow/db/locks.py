@@ -17,6 +17,7 @@ import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pocoflow.cleanup import in_child
 from pocoflow.db import oslocks
 from pocoflow.db.port import Locks
 
@@ -60,16 +61,13 @@ guard = threading.RLock()
 """Held while locks of this process are taken or given back; nobody waits for anything with it."""
 
 
+@in_child
 def _forget_after_fork() -> None:
     global guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
     guard = threading.RLock()
     for file in _files.values():
         file.held.clear()
         file.locks.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class RunLocks(Locks):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
+from pocoflow.cleanup import in_child
 from pocoflow.db import oslocks
 from pocoflow.db.oslocks import Identity, identify
 
@@ -160,13 +161,10 @@ _shields: dict[Identity | None, Shield] = {}
 _guard = threading.RLock()
 
 
+@in_child
 def _forget_after_fork() -> None:
     global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
     _guard = threading.RLock()
     for shield in _shields.values():
         shield.forget()
     _shields.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
