@@ -85,11 +85,9 @@ class Difference:
         before = opened(part)
         if before is None or before.kind is not kind:
             return None
-        if kind is list:
-            chunks = self._sequence(before.below[0], value, path)
-            return None if chunks is None else reopened(kind, value, chunks)
-        if kind is tuple:
-            chunks = self._sequence(before.below[0], list(value), (*path, "value"))
+        if kind is list or kind is tuple:
+            inside = path if kind is list else (*path, "value")
+            chunks = self._sequence(before.below[0], [*value], inside)
             return None if chunks is None else reopened(kind, value, chunks)
         if isinstance(before.group, Dicts):
             return self._mapping(before, value, path)
