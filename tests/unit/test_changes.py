@@ -16,8 +16,10 @@ import operator
 import pathlib
 import re
 import struct
+import sys
 import threading
 import uuid
+import weakref
 import zoneinfo
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -353,6 +355,20 @@ def test_what_is_not_stored_is_the_same_if_it_is_the_same_object(value: Any) -> 
     assert is_same(freeze([1, value]), [1, value])
     assert not is_same(freeze([value]), [Odd()])
     assert not is_same(freeze([1, value]), [2, value])
+
+
+def test_what_is_compared_is_not_kept() -> None:
+    """A value that is compared by identity is kept where it is remembered, and nowhere else."""
+    value = [collections.defaultdict(lambda: 0)]
+    frozen, other = freeze(value), [collections.defaultdict(lambda: 0)]
+    left, count = weakref.ref(other[0].default_factory), sys.getrefcount(value[0])
+    for _ in range(3):
+        assert is_same(frozen, value)
+        assert not is_same(frozen, other)
+    now = sys.getrefcount(value[0])
+    assert now == count
+    del other
+    assert left() is None
 
 
 def test_a_value_that_contains_itself_now() -> None:

@@ -219,13 +219,15 @@ class Split(Group):
         try:
             return (list(map(self.split, items)),)
         except Exception:  # noqa: BLE001 - also its own code may fail
+            # So that no other object gets the identity of one that is remembered; not also those
+            # that come to be compared with these.
+            self.alive = self.alive or items
             return (list(map(self._part, items)),)
 
     def _part(self, item: Any) -> object:
         try:
             return self.split(item)
         except Exception:  # noqa: BLE001 - the same
-            self.alive.append(item)  # so that no other object gets its identity
             return id(item)
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
