@@ -18,8 +18,6 @@ from functools import partial
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypeIs
-
 from pocoflow.engine.commits import begin_commit, commit
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.effects import (
@@ -182,7 +180,10 @@ class _Driver:
 
     def take(self, effect: Effect) -> Driven | None:
         """The same, from an effect that the steps have yielded before they were given to this."""
-        return self.send(None) if self._enters(effect) else effect
+        if not isinstance(effect, Inside):
+            return effect
+        self._enter(effect)
+        return self.send(None)
 
     def _go_on(self, step: Callable[[Any], Effect], value: object) -> Driven | None:
         while True:
@@ -200,20 +201,19 @@ class _Driver:
                 self._steps = self._around.pop()
                 step, value = self._steps.throw, exc
                 continue
-            if effect is None and self._around:
-                self._steps = self._around.pop()
-            elif not self._enters(effect):
+            if isinstance(effect, Inside):
+                self._enter(effect)
+            elif effect is not None or not self._around:
                 return effect
+            else:
+                self._steps = self._around.pop()
 
-    def _enters(self, effect: Effect | None) -> TypeIs[Inside]:
-        """Whether an effect leads to steps inside, which are those that go on now."""
-        if not isinstance(effect, Inside):
-            return False
+    def _enter(self, effect: Inside) -> None:
+        """Let steps inside be those that go on now."""
         if self._around is None:
             self._around = []
         self._around.append(self._steps)
         self._steps = effect.steps
-        return True
 
     @property
     def context(self) -> RunContext:
