@@ -359,8 +359,9 @@ def test_what_is_not_stored_is_the_same_if_it_is_the_same_object(value: Any) -> 
 
 def test_what_is_compared_is_not_kept() -> None:
     """A value that is compared by identity is kept where it is remembered, and nowhere else."""
-    value = [collections.defaultdict(lambda: 0)]
-    frozen, other = freeze(value), [collections.defaultdict(lambda: 0)]
+    value: list[Any] = [collections.defaultdict(lambda: 0)]
+    other: list[Any] = [collections.defaultdict(lambda: 0)]
+    frozen = freeze(value)
     left, count = weakref.ref(other[0].default_factory), sys.getrefcount(value[0])
     for _ in range(3):
         assert is_same(frozen, value)
