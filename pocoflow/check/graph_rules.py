@@ -6,13 +6,11 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from operator import or_
 from types import FunctionType
 from typing import Any
 
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
-from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
@@ -68,11 +66,12 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
 
 def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
     for edge in level.graph.edges:
+        if edge.is_error or edge.is_after:
+            continue
         place = level.graph.nodes[edge.source]
         declared = place.declared
         actions = subject.returned(place) if declared is None else declared
-        is_other = edge.is_error or edge.is_after
-        if is_other or actions is None or edge.action in (ANY_ACTION, *actions):
+        if actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         returns = f"(it returns: {listed(actions)}{closest(edge.action, actions)})"
         fix = f"write the edge for one of those, or add {edge.action!r} to what it returns"
@@ -242,9 +241,10 @@ def _endless(subject: Subject) -> Iterator[Finding]:
         for way in spot.ways:
             before.setdefault(way.target, []).append(spot)
     # Nobody may answer any more, which ends the run as well.
-    free = {spot: True for spot in spots if asks(spot.place.node)}
-    free.update(dict.fromkeys(before.get(None, ()), True))
-    free = solve(free, lambda spot, _: [(one, True) for one in before.get(spot, ())], or_)
+    free = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
+    for spot in (queue := list(free)):  # grows while it is walked through
+        queue += (new := set(before.get(spot, ())).difference(free))
+        free |= new
     reported: set[int] = set()
     for spot in spots:
         # A node without a way out is one that always raises: it ends the run, and is no loop.

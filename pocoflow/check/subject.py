@@ -197,12 +197,15 @@ class Subject:
     @cached_property
     def nodes(self) -> list[Site]:
         """The nodes that work, each once."""
-        found: dict[int, Site] = {}
+        known: set[int] = set()
+        found: list[Site] = []
         for level in self.levels:
-            for place in level.graph.nodes.values():
-                if place.inner is None and id(place.node) not in found:
-                    found[id(place.node)] = level.site(place)
-        return [*found.values()]
+            of = level.site if level.path else None
+            for name, place in level.graph.nodes.items():
+                if place.inner is None and id(place.node) not in known:
+                    known.add(id(place.node))
+                    found.append(Site(name, place) if of is None else of(place))
+        return found
 
     @cached_property
     def _by_class(self) -> dict[type, list[Site]]:
