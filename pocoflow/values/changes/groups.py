@@ -96,11 +96,10 @@ class Column:
         self.kinds: Sequence[type] = ()
         self.groups: list[tuple[bytes | None, Group, list[Column]]] = []
 
-    @property
-    def texts(self) -> Sequence[str] | None:
-        """The parts, if there are many and all of them are texts."""
+    def all_of(self, kind: type) -> Sequence[Any] | None:
+        """The parts, if there are many and all of them are of one simple type."""
         kinds = self.kinds
-        if type(kinds) is not Repeated or kinds.few != [str] or not self.groups:
+        if type(kinds) is not Repeated or kinds.few != [kind] or not self.groups:
             return None
         group = self.groups[0][1]
         return group.items if type(group) is Equal else None
@@ -257,6 +256,12 @@ class Models(Split):
         whole = [one if type(one) is tuple else (one, None, None, None) for one in found]
         return list(map(list, zip(*whole, strict=True))) or [[], [], [], []]
 
+    def compared(self, items: Items, below: list[Column]) -> Pairs:  # noqa: D102
+        # Beyond the fields, and of private attributes, there is a dict or ``None``, which is equal
+        # to nothing else.
+        pairs = zip(below, self.parts(items), strict=True)
+        return [(column, held) for column, held in pairs if held != column.all_of(NoneType)]
+
 
 class Sequences(Group):
     """Lists, or tuples: their lengths, and the elements of all of them."""
@@ -308,7 +313,7 @@ class Dicts(Sequences):
 
     def compared(self, items: Items, below: list[Column]) -> Pairs | None:  # noqa: D102
         keys, values = below
-        texts = keys.texts
+        texts = keys.all_of(str)
         if texts is None:
             return super().compared(items, below)
         if not self.is_known(items, list(chain.from_iterable(items)), texts):
