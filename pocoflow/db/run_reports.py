@@ -173,7 +173,7 @@ def stored_values(
         if op == UNSAVED:
             found[key] = StoredValue(key, row["step"], not_saved=read_mark(text, about))
             continue
-        found[key] = StoredValue(key, row["step"], text, row["size"])
+        found[key] = StoredValue(key, row["step"], text[:limit], row["size"])
         pieces.setdefault(key, []).append((op, text))
     for key, parts in pieces.items():
         if len(parts) > 1:

@@ -99,6 +99,18 @@ def test_a_limit_cuts_long_values_and_tells_their_size(tmp_path: Path) -> None:
         assert stored_values(db, "r", 0, limit=3)["client"].not_saved is not None
 
 
+def test_a_limit_cuts_a_long_value_beside_a_list_that_grew(tmp_path: Path) -> None:
+    """What has to be put together does not make the other values any longer."""
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        db.create_run("r", "f")
+        for step in range(2):
+            words = [f"word {number}" for number in range(20 * step + 20)]
+            db.save_checkpoint("r", step, "N", {"text": "x" * 5_000, "words": words})
+        values = stored_values(db, "r", 1, limit=100)
+        assert {key: len(one.text) for key, one in values.items()} == {"text": 100, "words": 100}
+        assert (values["text"].size, values["text"].is_whole) == (5_002, False)
+
+
 def test_an_export_has_everything_that_is_recorded(db: WorkflowDB) -> None:
     """An exported run has its row, graph, events and what each step changed."""
     document = export_run(db, "chat-1")
