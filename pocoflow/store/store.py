@@ -138,8 +138,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             InvalidValueError: A value does not fit; ``data`` is left as it was.
         """
         made: Store = cls.__new__(cls)
-        initial = data if schema is None and not under else dict(data)
-        made._setup(data, name, initial, make_schema(schema), under)
+        # Of a copy: other threads, such as those of other runs, may write to the dict meanwhile.
+        made._setup(data, name, dict(data), make_schema(schema), under)
         return made
 
     def _setup(
@@ -161,7 +161,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         put(self, "_plain", data)
         if schema is None and not accepted:
             self._check(initial)
-            if initial is not data:
+            if not data:
                 data.update(initial)
             touched.update(initial)
         else:

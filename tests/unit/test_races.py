@@ -634,3 +634,19 @@ def test_the_first_runs_of_a_flow_share_its_database(monkeypatch: pytest.MonkeyP
     database = flow.database
     assert [run["status"] for run in database.list_runs()] == ["completed"] * 2
     database.close()
+
+
+class Shared(dict[str, Any]):
+    """Another thread writes to it as soon as somebody goes through it."""
+
+    def items(self) -> Any:
+        for pair in super().items():
+            self[f"written beside {pair[0]}"] = True
+            yield pair
+
+
+def test_a_dict_to_which_others_write_is_the_store_of_a_run() -> None:
+    """Several runs at once may have one dict; what others write while a run begins stays there."""
+    shared = Shared(first=1, second=2)
+    Flow(Node()).run(shared)
+    assert list(shared)[:2] == ["first", "second"]
