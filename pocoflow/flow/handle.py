@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -57,6 +56,7 @@ class RunHandle(Generic[StateT]):
         self._outcome: Future[None] = Future()
         self._apart = on_shared_loop()
         _begun[self] = run, is_read
+        self._outcome.add_done_callback(lambda _: _begun.pop(self, None))
         if run.only_awaits and not self._apart:
             self._begin_on(Companion(run.context.token).loop())
             return
@@ -70,6 +70,7 @@ class RunHandle(Generic[StateT]):
         try:
             thread.start()
         except Exception as exc:
+            _begun.pop(self, None)
             exhaust(fail(run, exc))
             raise
         except BaseException:
@@ -269,8 +270,8 @@ class JoinedHandle(RunHandle[StateT]):
 _PATIENCE = 0.5
 """The exit of the interpreter waits so many seconds for runs that were cancelled."""
 
-_begun: weakref.WeakKeyDictionary[RunHandle, tuple[Line, bool]] = weakref.WeakKeyDictionary()
-"""The lines of runs, and whether a stream reads them, without which nobody wants the run."""
+_begun: dict[RunHandle, tuple[Line, bool]] = {}
+"""The lines of runs at work; and whether a stream reads one, without which nobody wants it."""
 
 
 @atexit.register

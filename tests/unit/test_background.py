@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -568,3 +570,23 @@ def test_runs_that_only_await_share_one_loop_and_no_thread_is_made_for_each(
     for handle in handles:
         handle.wait(WAIT)
     assert {handle.status for handle in handles} == {"completed"}
+
+
+def test_a_handle_of_which_a_hook_knows_goes_with_its_flow() -> None:
+    """Nothing else holds what a run has left behind that has ended."""
+
+    def begin() -> weakref.ref[RunHandle[Any]]:
+        handles: list[RunHandle[Any]] = []
+        gate = Gate()
+        flow = Flow(gate).on("flow_end", lambda steps, store: handles[0].cancel())
+        handles.append(flow.run_background({}))
+        names = [f"pocoflow-{handles[0].run_id}"]
+        (thread,) = (one for one in threading.enumerate() if one.name in names)
+        gate.released.set()
+        thread.join(WAIT)
+        assert handles[0].is_done
+        return weakref.ref(handles[0])
+
+    begun = begin()
+    gc.collect()
+    assert begun() is None
