@@ -417,7 +417,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--characters", type=numbers, default=[100, 500, 1000, 10_000])
     parser.add_argument("--scale", type=float, default=1.0, help="of the parts but ways")
     options = parser.parse_args(arguments)
-    logging.disable(logging.WARNING)
     failed, scale = 0, options.scale
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -437,4 +436,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     sys.exit(bool(main()))
