@@ -41,7 +41,7 @@ _SMALL = 400
 """A value of so few characters is written as a whole: so is what people read in the table."""
 
 _FEW = 50
-_ROW = 200
+_ROW = 300
 """About so many characters are read in the time that one more change of a value takes."""
 
 _log = OwnLogger("db")
