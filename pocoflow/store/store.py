@@ -301,17 +301,20 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """Those of them that are not there, in any order."""
         return [key for key in frozenset(self._touched) if key not in self._data]
 
-    def take_touched(self, apart: Container[object] = ()) -> list[tuple[str, Any]]:
+    def take_touched(
+        self, apart: Container[object] = (), kept: Container[str] = ()
+    ) -> list[tuple[str, Any]]:
         """The keys that somebody read or wrote since the last call, with their values.
 
         Args:
             apart: Values of these classes are left out.
+            kept: But not those of these keys; one that is not there any more has ``None``.
         """
         data, touched = self._data, self._touched
         taken = [
             (key, value)
             for key in touched
-            if type(value := data.get(key)) not in apart and key in data
+            if (type(value := data.get(key)) not in apart and key in data) or key in kept
         ]
         touched.clear()
         return taken

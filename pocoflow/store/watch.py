@@ -20,12 +20,17 @@ _LONG = 400
 
 
 class Watch:
-    """Remembers the values of a store and finds those that differ from what it remembers."""
+    """Remembers the values of a store and finds those that differ from what it remembers.
 
-    __slots__ = ("_known",)
+    Attributes:
+        in_parts: The keys whose values are remembered by their parts.
+    """
+
+    __slots__ = ("_known", "in_parts")
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
+        self.in_parts: set[str] = set()
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Watch:
@@ -38,7 +43,7 @@ class Watch:
     def copy(self) -> Watch:
         """One that remembers the same."""
         other = Watch()
-        other._known = dict(self._known)
+        other._known, other.in_parts = dict(self._known), set(self.in_parts)
         return other
 
     def now(self, store: Store) -> Watch:
@@ -79,12 +84,15 @@ class Watch:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
         if type(value) in _PLAIN:
             self._known[key] = value
+            self.in_parts.discard(key)
         else:
             self._known[key] = freeze(value) if frozen is None else frozen
+            self.in_parts.add(key)
 
     def forget(self, key: str) -> None:
         """Take a key as absent."""
         self._known.pop(key, None)
+        self.in_parts.discard(key)
 
     @property
     def weight(self) -> int:
@@ -130,10 +138,16 @@ def check_in_place(store: Store, watch: Watch) -> None:
 
 def check_touched(store: Store, watch: Watch) -> None:
     """The same, of the values that somebody read or wrote."""
-    # What is compared by itself was checked as it was written, and cannot be changed in place.
-    touched = store.take_touched(_PLAIN)
+    # What is compared by itself was checked as it was written, and cannot be changed in place. But
+    # the parts of what it came in the place of are let go.
+    touched = store.take_touched(_PLAIN, watch.in_parts)
     for key, value, before in watch.changed_among(touched) if touched else ():
-        _recheck(store, watch, key, value, before)
+        if key not in store:
+            watch.forget(key)
+        elif type(value) in _PLAIN:
+            watch.remember(key, value)
+        else:
+            _recheck(store, watch, key, value, before)
 
 
 def _recheck(

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import sqlite3
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import closing
@@ -717,3 +718,47 @@ def test_deleted_keys_are_gone_with_their_step(path: Path) -> None:
     db = WorkflowDB(path)
     assert list(db.load_checkpoint("r", 0).items()) == [("it", []), ("y", 1), ("z", 2)]
     assert list(db.load_checkpoint("r", 1).items()) == [("it", []), ("z", 2), ("b", 1)]
+
+
+class Loaded(BaseModel):
+    data: Any = None
+    others: Any = None
+    turn: int = 0
+
+
+class Load(Node[None, None, Literal["again", "done"]]):
+    """Puts objects into the store, takes them out two turns later, and asks for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: list[weakref.ref[Thing]] = []
+        self.gone: list[list[bool]] = []
+
+    def post(
+        self, store: Store[Loaded], prep_result: None, exec_result: None
+    ) -> Literal["again", "done"]:
+        turn = store["turn"] = store["turn"] + 1
+        if turn == 1:
+            things = Thing(), Thing()
+            self.left = list(map(weakref.ref, things))
+            store["data"], store["others"] = things[0], [things[1]]
+        if turn == 3:
+            store["data"] = None
+            del store["others"]
+        if turn > 3:
+            self.gone.append([one() is None for one in self.left])
+        return "again" if turn < 5 else "done"
+
+
+class Thing:
+    """What the codec does not store."""
+
+
+def test_what_was_taken_out_of_a_store_is_let_go() -> None:
+    """A typed run without a database keeps nothing of a value that is not in the store any more."""
+    load = Load()
+    flow = Flow(start=load, schema=Loaded)
+    flow.then(load.when("again"), load)
+    flow.then(load.when("done"), END)
+    flow.run({})
+    assert load.gone == [[True, True], [True, True]]
