@@ -117,6 +117,10 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 _log = OwnLogger("flow")
 
 
+_NO_SETTINGS = frozenset({"drawn", "_database", "_described", "_known_plan"})
+"""What a flow finds out for itself."""
+
+
 class _FlowType(ABCMeta):
     """The type of flows, which do not list what they have not."""
 
@@ -265,7 +269,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             if type(self) is Flow and "_described" in self.__dict__ and not hasattr(self, name):
                 refuse_near(f"flow {self.name!r}", name, self.__dict__)
             object.__setattr__(self, name, value)
-            if name[0] != "_" and name != "drawn":
+            if name not in _NO_SETTINGS:
                 self.__dict__["_settings"] = object()
 
     @property
