@@ -42,11 +42,14 @@ class Repeated(Sequence[Any]):
         return len(self.few) * self.times
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or len(other) != len(self):
+        size = len(self.few) * self.times
+        if type(other) is list and len(other) == size <= _AT_ONCE:
+            return other == self.few * self.times
+        if not isinstance(other, Sequence) or len(other) != size:
             return False
         # Not all of them at once, which would take as much memory as what is compared.
         some = self.few * max(_AT_ONCE // len(self.few), 1)
-        size, step = len(self), len(some)
+        step = len(some)
         return all(other[at : at + step] == some[: size - at] for at in range(0, size, step))
 
     __hash__ = None  # type: ignore[assignment]
