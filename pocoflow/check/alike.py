@@ -87,7 +87,10 @@ def likeness_of(subject: Subject) -> Likeness | None:
 
 
 def _node(subject: Subject, place: GraphNode) -> Likeness | None:
-    """All that decides what is proved of a plain node; ``None`` for any other."""
+    """All of a node that any rule reads; ``None`` if that cannot be described.
+
+    What is forgotten here, of classes or of functions, lets a flow pass that differs in it.
+    """
     node: Any = place.node
     kind = type(node)
     if place.within or place.catches or asks(node):

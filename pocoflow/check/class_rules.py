@@ -29,10 +29,15 @@ from pocoflow.nodes.annotations import (
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.node_kinds import BatchNode
+from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import forgets_to_return
 
-_SETTINGS = ("max_retries", "retry_delay", "backoff", "jitter", "timeout", "concurrency")
+_NUMBERS = tuple(
+    one
+    for one in (*STEP_SETTINGS, *ITEM_SETTINGS)
+    if one not in ("retry_on", "journal", "on_error")
+)
 _CALLED_ELSEWHERE = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
 _OF_BATCHES: dict[str, type] = {"concurrency": int, "on_error": str}
 _ALIKE = 0.85
@@ -278,7 +283,7 @@ def _meant(kind: type, given: str, value: object) -> str | None:
     elif _is_errors(value):
         alike = ("retry_on",)
     elif is_a(value, (int, float)):
-        alike = _SETTINGS
+        alike = _NUMBERS
         if given in _CALLED_ELSEWHERE:
             return _CALLED_ELSEWHERE[given]
     elif is_a(value, FunctionType):

@@ -243,6 +243,7 @@ class RunLog:
             if put(raw, _END_STEP, (*row, *error, *place), replaced) is not None:
                 return replaced, False
         given = (self.end, *row, *error, *claim)
+        # 0: only if nobody has asked the run to stop; 1: all the same, and the caller is told.
         number = put(raw, _APPEND_STEP, (*given, 0, self.last), self.last + 1)
         asked = False
         if number is None:

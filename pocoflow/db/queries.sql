@@ -351,7 +351,8 @@ WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
 
 -- name: append_step
 -- The row of a finished step. Nothing is written if somebody else has the run, or the row before is not
--- there; nor, unless it must, if somebody has asked the run to stop or has taken it for interrupted.
+-- there; nor, where the last but one parameter is 0, if somebody has asked the run to stop or has taken
+-- it for interrupted.
 INSERT INTO pf_log (
     id, kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path,
     note, mark, data, error_type, error_msg, traceback

@@ -368,8 +368,8 @@ class RunRecorder(LineRecorder):
             self._refuse_cancelled(raw)
             if self._limits is not None:
                 self._limits.admit(raw, self.database, run.run_no, begins=self._is_new)
-            asked = unfinished.questions()
-            seen = [one for one in asked if one.answer or one.is_late(unfinished.read_at)]
+            questions = unfinished.questions()
+            seen = [one for one in questions if one.answer or one.is_late(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, run.run_no, stored, unfinished.steps - 1)
             made = self._values.amend(raw, run.run_no, unfinished.steps - 1, store, now.amended)
@@ -491,9 +491,9 @@ class RunRecorder(LineRecorder):
             self._put_bills(raw, of_run=True)
             run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
-        asked = questions_of(self.storage, run.run_no)
+        questions = questions_of(self.storage, run.run_no)
         self.let_go()
-        return [one for one in asked if one.is_open]
+        return [one for one in questions if one.is_open]
 
     # -- the end ------------------------------------------------------------------------------
 

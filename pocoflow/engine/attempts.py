@@ -23,14 +23,14 @@ from pocoflow.values.copies import copied
 
 def attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""
-    repeats = _repeats(place)
-    if repeats and not place.is_batch:
+    copies = _needs_copy(place)
+    if copies and not place.is_batch:
         run.given = (run.step, given)
     if run.plan.graph.wraps and (middleware := middleware_of(run).attempts):
         context = current.get()
         which = (context.path, context.step, context.attempt, context.item)
         # What the middleware changes in place is of this attempt, too.
-        call = Attempt(place.node, place.name, *which, copied(given) if repeats else given)
+        call = Attempt(place.node, place.name, *which, copied(given) if copies else given)
         around = wrapped(middleware, call, lambda: _attempt(run, place, call.given, inline))
         result = yield from around
     else:
@@ -57,7 +57,7 @@ def _attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effect
 def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec`` in this process."""
     node = place.node
-    if _repeats(place):
+    if _needs_copy(place):
         given = copied(given)
     if node.timeout is not None:
         return (yield from _limited(place, given, node.timeout))
@@ -70,8 +70,8 @@ def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     return result
 
 
-def _repeats(place: GraphNode) -> bool:
-    """Whether something may follow an attempt that has to begin with the same."""
+def _needs_copy(place: GraphNode) -> bool:
+    """Whether others may use what it gets: the next attempt, the fallback, one given up."""
     node = place.node
     alone = node.max_retries == 1 and node.timeout is None and place.is_bare
     return place.has_exec and not alone

@@ -40,21 +40,23 @@ def pause(run: Line) -> Effects[RunPaused]:
     if not context.cancellation.is_late:
         context.check_cancelled()
     place = label(context.node, context.path)
-    asked = yield from run.commit(not run.on_loop, run.ledger.pause, place)
-    if asked is None:
+    questions = yield from run.commit(not run.on_loop, run.ledger.pause, place)
+    if questions is None:  # the run was asked to stop
         run.cancel()
         context.check_cancelled()
-        asked = []
+        questions = []
     goes_on = f"flow.resume({context.run_id!r}) goes on"
     told = f"all is answered by now; {goes_on}"
-    if asked:
-        count = f"{len(asked)} open question{'s' if len(asked) > 1 else ''}"
-        told = f"{count}: {describe_open(asked)}; flow.answer({context.run_id!r}, ...) answers, "
+    if questions:
+        count = f"{len(questions)} open question{'s' if len(questions) > 1 else ''}"
+        told = (
+            f"{count}: {describe_open(questions)}; flow.answer({context.run_id!r}, ...) answers, "
+        )
         told += f"then {goes_on}"
     return RunPaused(
         f"run {context.run_id!r} is paused: {told}",
         run_id=context.run_id,
-        questions=[one.question for one in asked],
+        questions=[one.question for one in questions],
     )
 
 

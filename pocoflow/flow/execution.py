@@ -74,7 +74,7 @@ class Execution(Generic[StateT]):
 
     async def run_async(self) -> Store[StateT]:
         """Run to the end on the caller's event loop."""
-        line = await self._begin()
+        line = await self._begin_on_loop()
         del self  # what the run began with is not kept while it lasts
         if not isinstance(line, Line):
             return await line
@@ -111,7 +111,7 @@ class Execution(Generic[StateT]):
         from pocoflow.db.due import TakenError
 
         try:
-            line = await self._begin()
+            line = await self._begin_on_loop()
             if isinstance(line, Line):
                 with _on_record(database, run_id):
                     await drive_async(line.context, steps(line))
@@ -131,7 +131,7 @@ class Execution(Generic[StateT]):
 
     def stream_async(self) -> AsyncGenerator[Event, None]:
         """Run on the caller's event loop and give the events."""
-        return stream_async(self._begin)
+        return stream_async(self._begin_on_loop)
 
     def _started(self) -> Started:
         pause = _FIRST_PAUSE
@@ -144,20 +144,20 @@ class Execution(Generic[StateT]):
                 time.sleep(pause)
                 pause = _longer(pause)
 
-    async def _begin(self) -> Line | StoredRunHandle:
+    async def _begin_on_loop(self) -> Line | StoredRunHandle:
         import asyncio
 
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._begin_now()
+                return await self._begin_once()
             except PocoflowError as exc:
                 if not self.waits or not isinstance(exc, ThreadBusyError):
                     raise exc.with_traceback(None)  # noqa: B904 - as above
                 await asyncio.sleep(pause)
                 pause = _longer(pause)
 
-    async def _begin_now(self) -> Line | StoredRunHandle:
+    async def _begin_once(self) -> Line | StoredRunHandle:
         if (storage := self.home()) is None:
             started = self.start()
         else:

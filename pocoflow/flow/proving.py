@@ -20,7 +20,9 @@ Key: TypeAlias = tuple[object, object, object]
 
 
 class Proofs:
-    """The proofs of a flow, each made once for a wiring.
+    """The proofs of one flow, each made once for a wiring, a beginning and a database.
+
+    What flows that are made alike share is kept by :class:`Proof` itself.
 
     Attributes:
         remarks: What was logged of the wiring, for the record of each run.

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pocoflow.values.kinds import CONTAINERS, kind_of
+from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
@@ -131,7 +131,7 @@ def _rebuilt(value: object, kind: type, known: dict[int, object], alive: list[ob
     """A standard value, or an object of a class of the program, of copies of its parts."""
     try:
         standard = kind_of(kind)
-        if standard is not None and standard.tag not in CONTAINERS:
+        if standard is not None and not standard.is_container:
             return value
         if standard is not None:
             split, join = standard.split, standard.join

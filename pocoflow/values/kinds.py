@@ -26,13 +26,24 @@ T = TypeVar("T")
 
 
 class Kind(NamedTuple):
-    """A standard type: its own name is its tag in the text."""
+    """A standard type: its own name is its tag in the text.
+
+    Attributes:
+        tag: What it is called in the text.
+        module: Where its class is.
+        split: Takes a value apart.
+        join: Makes a value of the class and the parts.
+        attribute: The name of the class, if that is not its tag.
+        is_container: Whether values hold others, or can be changed in place: they are then
+            compared and copied part by part. A change in place of any other is not seen.
+    """
 
     tag: str
     module: str
     split: Splitter
     join: Callable[..., Any]
     attribute: str = ""
+    is_container: bool = False
 
     def load(self) -> object:
         """The class, its module imported if need be: it is one of this table, not of the text."""
@@ -301,14 +312,22 @@ _BUILTINS = (
         "builtins",
         _value(_to_base64),
         lambda cls, value: bytearray(_from_base64(value)),
+        is_container=True,
     ),
-    Kind("tuple", "builtins", _value(list), lambda cls, value: tuple(required(list, value))),
+    Kind(
+        "tuple",
+        "builtins",
+        _value(list),
+        lambda cls, value: tuple(required(list, value)),
+        is_container=True,
+    ),
     *(
         Kind(
             name,
             "builtins",
             _value(list),
             lambda cls, value: _distinct(cls(required(list, value)), len(value)),
+            is_container=True,
         )
         for name in ("set", "frozenset")
     ),
@@ -318,7 +337,7 @@ _BUILTINS = (
     Kind("ellipsis", "types", lambda value: {}, lambda cls: ..., "EllipsisType"),
 )
 
-_CONTAINERS = (
+_COLLECTIONS = (
     Kind(
         "deque",
         "collections",
@@ -334,7 +353,6 @@ _CONTAINERS = (
         lambda value: {"value": value.tolist(), "typecode": value.typecode},
         lambda cls, value, typecode: cls(typecode, required(list, value)),
     ),
-    Kind("Pattern", "re", _split_pattern, _join_pattern),
 )
 
 _TIMES = (
@@ -364,17 +382,12 @@ _URLS = (
     "SnowflakeDsn"
 )
 
-CONTAINERS = frozenset(
-    {"bytearray", "tuple", "set", "frozenset", "deque", "array"}
-    | {"OrderedDict", "Counter", "defaultdict", "ChainMap"}
-)
-"""The tags of those that hold other values, or can be changed in place."""
-
 KINDS: dict[str, Kind] = {
     kind.tag: kind
     for kind in (
         *_BUILTINS,
-        *_CONTAINERS,
+        *(one._replace(is_container=True) for one in _COLLECTIONS),
+        Kind("Pattern", "re", _split_pattern, _join_pattern),
         *_TIMES,
         *_by_text("decimal", "Decimal"),
         _by_fields("fractions", "Fraction", "numerator", "denominator"),

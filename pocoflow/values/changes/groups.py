@@ -14,7 +14,7 @@ from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any, TypeAlias, overload
 
-from pocoflow.values.kinds import CONTAINERS, kind_of
+from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
@@ -428,7 +428,7 @@ def _group_of_class(kind: type) -> _GetGroup:
     if standard is not None:
         if standard.tag == "numpy":
             return partial(Signed, lambda value: (value.dtype.str, value.tobytes()))
-        return partial(Split if standard.tag in CONTAINERS else Signed, standard.split)
+        return partial(Split if standard.is_container else Signed, standard.split)
     if issubclass(kind, enum.Enum):
         return partial(Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
