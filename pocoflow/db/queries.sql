@@ -584,7 +584,7 @@ WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
 
 -- name: spending_of_thread
 -- What other runs of a run thread have spent: those that are newer than one, and some that are open.
-SELECT r.run_no, r.status, l.id, l.data FROM pf_run AS r
+SELECT r.run_no, r.status, coalesce(l.id, 0) AS id, l.data FROM pf_run AS r
 LEFT JOIN pf_log AS l {by_spending}
     ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 AND l.kind = 19
 WHERE r.thread = :thread AND r.run_no <> :besides
@@ -593,7 +593,7 @@ WHERE r.thread = :thread AND r.run_no <> :besides
 
 -- name: spending_of_label
 -- Likewise those with a label.
-SELECT r.run_no, r.status, l.id, l.data FROM pf_labels AS f JOIN pf_run AS r ON r.run_no = f.run_no
+SELECT r.run_no, r.status, coalesce(l.id, 0) AS id, l.data FROM pf_labels AS f JOIN pf_run AS r ON r.run_no = f.run_no
 LEFT JOIN pf_log AS l {by_spending}
     ON l.id BETWEEN f.run_no << 32 AND (f.run_no + 1 << 32) - 1 AND l.kind = 19
 WHERE f.key = :key AND f.value = :value AND f.run_no <> :besides AND f.run_no IN (

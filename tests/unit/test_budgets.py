@@ -523,6 +523,28 @@ def test_runs_of_a_label_at_the_same_time_share_a_budget(tmp_path: Path) -> None
         assert db.get_account(first.run_id) == {"usd": 2}
 
 
+@pytest.mark.parametrize(
+    ("budget", "of"),
+    [
+        ({"thread_budget": {"usd": 4}}, {"thread": "t"}),
+        ({"label_budgets": {"customer": {"usd": 4}}}, {"labels": {"customer": "acme"}}),
+    ],
+    ids=["thread", "label"],
+)
+def test_a_run_that_has_spent_nothing_shares_a_budget(tmp_path: Path, budget: Any, of: Any) -> None:
+    """Those after it, or beside it, are not in its way, nor is it in theirs."""
+
+    @node
+    def pays() -> None:
+        context().spend(usd=1)
+
+    settings = {"db_path": tmp_path / "runs.db", "flow_name": "f", **budget}
+    Flow(Node(), **settings).run({}, **of)
+    flow = Flow(pays, **settings)
+    flow.run({}, run_id="r", **of)
+    assert flow.database.get_account("r") == {"usd": 1}
+
+
 def test_a_shared_budget_counts_runs_that_failed_and_went_on(tmp_path: Path) -> None:
     """What was spent counts once, however often it is looked at and whatever became of the run."""
     broken = [True]
