@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
@@ -17,35 +18,60 @@ from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.settings import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
 from pocoflow.store.fields import FieldRef, is_fields
+from pocoflow.store.schema import check_aliases, make_schema
 
 
-def check_arguments(start: object, max_steps: object, deadline: object, home: object) -> None:
-    """Refuse what no flow is made with.
-
-    Raises:
-        DefinitionError: One of them makes no sense; the message says which.
-    """
-    if not isinstance(start, Node):
-        raise DefinitionError(f"Flow(start=...) takes a node, not {not_a_node(start)}")
-    if type(max_steps) is not int or max_steps < 1:
-        raise DefinitionError(f"Flow(max_steps={max_steps!r}): a whole number of at least 1")
-    if deadline is not None and not is_time(deadline):
-        raise DefinitionError(f"Flow(deadline={deadline!r}): a number of seconds above 0")
-    if home is not None:
-        check_database(home)
+def _start(given: object) -> object:
+    if not isinstance(given, Node):
+        raise DefinitionError(f"Flow(start=...) takes a node, not {not_a_node(given)}")
+    return given
 
 
-def check_settings_of_runs(checkpoint_dir: object, **switches: object) -> None:
-    """Refuse what says in no way how runs are kept, or ended.
+def _most(given: object) -> object:
+    if type(given) is not int or given < 1:
+        raise DefinitionError(f"Flow(max_steps={short(given)}): a whole number of at least 1")
+    return given
 
-    Raises:
-        DefinitionError: The folder is none, or a switch is neither on nor off.
-    """
-    if checkpoint_dir is not None and not isinstance(checkpoint_dir, str | os.PathLike):
-        raise DefinitionError(f"Flow(checkpoint_dir={short(checkpoint_dir)}): the path of a folder")
-    for name, value in switches.items():
-        if type(value) is not bool:
-            raise DefinitionError(f"Flow({name}={short(value)}): True or False")
+
+def _seconds(given: object) -> object:
+    if given is not None and not is_time(given):
+        raise DefinitionError(f"Flow(deadline={short(given)}): a number of seconds above 0")
+    return given
+
+
+def _folder(given: object) -> Path | None:
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise DefinitionError(f"Flow(checkpoint_dir={short(given)}): the path of a folder")
+    if (folder := Path(given)).is_file():
+        raise DefinitionError(
+            f"Flow(checkpoint_dir={short(given)}): there is a file of that name; give the path of "
+            "a folder"
+        )
+    return folder
+
+
+def _switch(name: str, given: object) -> object:
+    if type(given) is not bool:
+        raise DefinitionError(f"Flow({name}={short(given)}): True or False")
+    return given
+
+
+def _schema(given: object) -> object:
+    make_schema(given)
+    return given
+
+
+def _run_id(given: object) -> object:
+    if given is not None:
+        check_name("Flow(run_id=...)", given)
+    return given
+
+
+def _aliases(given: Mapping[str, type] | None) -> dict[str, type]:
+    check_aliases(given)
+    return dict(given or {})
 
 
 def names_before(given: object) -> tuple[str, ...]:
@@ -66,12 +92,10 @@ def names_before(given: object) -> tuple[str, ...]:
     return names
 
 
-def check_database(given: object) -> None:
-    """Refuse what is no database of a flow.
-
-    Raises:
-        DefinitionError: It is neither a path nor a ``WorkflowDB``.
-    """
+def _database(given: object) -> object:
+    """What names a database, without the password of a server."""
+    if given is None:
+        return None
     if isinstance(given, str | os.PathLike):
         text = str(os.fspath(given))
         is_one = bool(text)
@@ -88,33 +112,26 @@ def check_database(given: object) -> None:
             f"Flow(db_path={short(given)}): the path of an SQLite file, the URL of a PostgreSQL "
             "server, or a WorkflowDB"
         )
-
-
-def carried(executor: object, given: Iterable[Any]) -> tuple[ContextVar[Any], ...]:
-    """The context variables that travel to an executor, which is looked at, too.
-
-    Raises:
-        DefinitionError: It is none, or they are none.
-    """
-    if executor is not None:
-        check_executor("Flow(executor=...)", executor)
-    several = (given,) if isinstance(given, str | ContextVar) else tuple(given)
-    for one in several:
-        if not isinstance(one, ContextVar):
-            raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(one)}")
-    return several
-
-
-GivenT = TypeVar("GivenT")
-
-
-def shown_path(given: GivenT) -> GivenT | str:
-    """What names a database, without the password of a server."""
     if isinstance(given, str) and "://" in given:
         from pocoflow.db.postgres import is_server, without_password
 
         return without_password(given) if is_server(given) else given
     return given
+
+
+def _executor(given: object) -> object:
+    if given is not None:
+        check_executor("Flow(executor=...)", given)
+    return given
+
+
+def _carried(given: object) -> tuple[ContextVar[Any], ...]:
+    single = isinstance(given, str | ContextVar) or not isinstance(given, Iterable)
+    several: tuple[object, ...] = (given,) if single else tuple(cast("Iterable[object]", given))
+    for one in several:
+        if not isinstance(one, ContextVar):
+            raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(one)}")
+    return cast("tuple[ContextVar[Any], ...]", several)
 
 
 def is_missing(given: object) -> bool:
@@ -132,12 +149,15 @@ def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | No
     """
     if given is None:
         return None
-    several: Any = (given,) if isinstance(given, FieldRef | str) or is_fields(given) else given
+    single = (
+        is_fields(given) or isinstance(given, FieldRef | str) or not isinstance(given, Iterable)
+    )
+    several: Any = (given,) if single else given
     names = [reference_of(f"Flow(...): {argument}", one).name for one in several]
     return tuple(dict.fromkeys(names))
 
 
-def label_budgets_of(given: object) -> Mapping[str, Amounts]:
+def _label_budgets(given: object) -> Mapping[str, Amounts]:
     """The limits that ``Flow(label_budgets=...)`` sets, by the key of the label.
 
     Raises:
@@ -153,7 +173,7 @@ def label_budgets_of(given: object) -> Mapping[str, Amounts]:
     return {one: limits_of(own, f"budget of label {one!r}") or {} for one, own in given.items()}
 
 
-def node_budgets_of(given: object) -> Mapping[AnyNode, Amounts]:
+def _node_budgets(given: object) -> Mapping[AnyNode, Amounts]:
     """The limits that ``Flow(node_budgets=...)`` sets.
 
     Raises:
@@ -170,7 +190,7 @@ def node_budgets_of(given: object) -> Mapping[AnyNode, Amounts]:
     return {one: limits for one, limits in budgets.items() if limits is not None}
 
 
-def codes_of(given: Collection[str]) -> tuple[str, ...]:
+def _codes(given: Collection[str]) -> tuple[str, ...]:
     """The codes of rules, or their beginnings, that ``Flow(ignore=...)`` names.
 
     Raises:
@@ -189,3 +209,35 @@ def codes_of(given: Collection[str]) -> tuple[str, ...]:
                 f"not {short(one)}{closest(one, RULES)}"
             )
     return tuple(one.upper() for one in codes)
+
+
+def _as_names(argument: str, given: Any) -> tuple[str, ...] | None:
+    """The keys, also as a flow has them, so that one flow is given those of another one."""
+    if isinstance(given, tuple) and all(type(one) is str for one in given):
+        return given
+    return names_of(argument, given)
+
+
+SETTINGS: Mapping[str, Callable[[Any], object]] = {
+    "start": _start,
+    "db_path": _database,
+    "checkpoint_dir": _folder,
+    "max_steps": _most,
+    "schema": _schema,
+    "inputs": partial(_as_names, "inputs"),
+    "outputs": partial(_as_names, "outputs"),
+    "ignore": _codes,
+    "strict": partial(_switch, "strict"),
+    "deadline": _seconds,
+    "budget": partial(limits_of, where="Flow(budget)"),
+    "node_budgets": _node_budgets,
+    "thread_budget": partial(limits_of, where="Flow(thread_budget)"),
+    "label_budgets": _label_budgets,
+    "run_id": _run_id,
+    "formerly": names_before,
+    "aliases": _aliases,
+    "executor": _executor,
+    "carry": _carried,
+    "record_emitted": partial(_switch, "record_emitted"),
+}
+"""What a setting of a flow is made of what is given for it, or an error that says what it takes."""

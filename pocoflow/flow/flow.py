@@ -69,7 +69,7 @@ from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
-from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
+from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
@@ -83,9 +83,9 @@ from pocoflow.nodes.porting import (
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
-from pocoflow.nodes.spending import Account, Amount, Amounts, Budget, limits_of
+from pocoflow.nodes.spending import Account, Amount, Amounts, Budget
 from pocoflow.store.fields import References
-from pocoflow.store.schema import check_aliases, classes_of, make_schema, types_of
+from pocoflow.store.schema import check_aliases, classes_of, types_of
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -205,42 +205,40 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         carry: Iterable[ContextVar[Any]] = (),
         record_emitted: bool = False,
     ) -> None:
-        arguments.check_arguments(start, max_steps, deadline, db_path)
-        make_schema(schema)
         refuse_phases(type(self))
-        note_part(start)
         self.made_at = users_line()
+        self.wiring = FlowEdges()
         self.start = start
+        note_part(start)
+        if flow_name is not None:
+            check_name("Flow(flow_name=...)", flow_name)
         self.name = start.name if flow_name is None else flow_name
-        self.max_steps = max_steps
         self.schema = schema
-        self.inputs = arguments.names_of("inputs", inputs)
-        self.outputs = arguments.names_of("outputs", outputs)
-        self.ignore = arguments.codes_of(ignore)
-        self.deadline = deadline
-        self.budget = limits_of(budget, "Flow(budget)")
-        self.thread_budget = limits_of(thread_budget, "Flow(thread_budget)")
-        self.node_budgets = arguments.node_budgets_of(node_budgets)
-        self.label_budgets = arguments.label_budgets_of(label_budgets)
-        if run_id is not None:
-            check_name("Flow(run_id=...)", run_id)
-        self.run_id = run_id
-        self.formerly = arguments.names_before(formerly)
-        check_aliases(aliases)
-        self.aliases = dict(aliases or {})
-        arguments.check_settings_of_runs(
-            checkpoint_dir, strict=strict, record_emitted=record_emitted
-        )
-        self.executor: Where = executor
-        self.carry = arguments.carried(executor, carry)
-        self.record_emitted = record_emitted
-        self.checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir)
-        self.db_path = arguments.shown_path(db_path)
+        settings = {
+            "db_path": db_path,
+            "checkpoint_dir": checkpoint_dir,
+            "max_steps": max_steps,
+            "inputs": arguments.names_of("inputs", inputs),
+            "outputs": arguments.names_of("outputs", outputs),
+            "ignore": ignore,
+            "strict": strict,
+            "deadline": deadline,
+            "budget": budget,
+            "node_budgets": node_budgets,
+            "thread_budget": thread_budget,
+            "label_budgets": label_budgets,
+            "run_id": run_id,
+            "formerly": formerly,
+            "aliases": aliases,
+            "executor": executor,
+            "carry": carry,
+            "record_emitted": record_emitted,
+        }
+        for name, value in settings.items():
+            setattr(self, name, value)  # which checks it, as whenever it is set
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
-        self.wiring = FlowEdges()
-        self.strict = strict
         self._hooks = Hooks()
         self._proofs = Proofs()
         self._settings = object()  # another one whenever a setting is set
@@ -248,6 +246,24 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self._described: tuple[Graph, str] | None = None
 
     is_flow = True
+
+    db_path: str | os.PathLike[str] | WorkflowDB | None
+    checkpoint_dir: Path | None
+    max_steps: int
+    inputs: tuple[str, ...] | None
+    outputs: tuple[str, ...] | None
+    ignore: tuple[str, ...]
+    deadline: float | None
+    budget: Amounts | None
+    node_budgets: Mapping[AnyNode, Amounts]
+    thread_budget: Amounts | None
+    label_budgets: Mapping[str, Amounts]
+    run_id: str | None
+    formerly: tuple[str, ...]
+    aliases: dict[str, type]
+    executor: Where
+    carry: tuple[ContextVar[Any], ...]
+    record_emitted: bool
 
     @property
     def strict(self) -> bool:
@@ -268,6 +284,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         def __setattr__(self, name, value):
             if type(self) is Flow and "_described" in self.__dict__ and not hasattr(self, name):
                 refuse_near(f"flow {self.name!r}", name, self.__dict__)
+            if (check := arguments.SETTINGS.get(name)) is not None:
+                value = check(value)
             object.__setattr__(self, name, value)
             if name not in _NO_SETTINGS:
                 self.__dict__["_settings"] = object()
@@ -601,13 +619,12 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         other._proofs = Proofs()
         other.drawn = None
         if executor is not None:
-            other.executor, other.carry = executor, arguments.carried(executor, self.carry)
+            other.executor = executor
         other.formerly = (*self.formerly, *arguments.names_before(formerly))
         check_aliases(aliases)
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
-            arguments.check_database(db_path)
-            other.db_path, other._database, other._opened = arguments.shown_path(db_path), None, []
+            other.db_path, other._database, other._opened = db_path, None, []
         return other
 
     def validate(self) -> list[Finding]:

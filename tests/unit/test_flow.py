@@ -761,8 +761,8 @@ def test_a_checkpoint_stays_in_its_folder_whatever_the_node_is_called(
 
 def test_a_checkpoint_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
     """Somebody asked for checkpoints: a run without them does not claim to have completed."""
-    (tmp_path / "ckpt").write_text("a file where the folder should be")
     flow = Flow(Step("a"), checkpoint_dir=tmp_path / "ckpt")
+    (tmp_path / "ckpt").write_text("a file where the folder should be")
     calls = told(flow)
     with pytest.raises(OSError, match="ckpt"):
         flow.run()
