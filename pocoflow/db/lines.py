@@ -660,7 +660,7 @@ class BranchRecorder(LineRecorder):
         stored: Unfinished | None,
     ) -> None:
         super().__init__(parent.database, parent.log, parent.unwritten, values)
-        self._parent = parent
+        self.parent = parent
         self._context = context
         self._numbers = numbers
         self._store = BranchRecord(store)
@@ -678,11 +678,11 @@ class BranchRecorder(LineRecorder):
 
     def pause(self, node: str) -> list[Asked] | None:
         """As of the run."""
-        return self._parent.pause(node)
+        return self.parent.pause(node)
 
     def end(self, *facts: Any) -> bool:
         """As of the run."""
-        return self._parent.end(*facts)
+        return self.parent.end(*facts)
 
     def _local(self, step: int) -> int:
         return self._context.count
@@ -701,7 +701,15 @@ class BranchRecorder(LineRecorder):
         """
         if self.line:
             return
-        self._parent.begin_line(raw, step)
+        around = [self]  # no recursion: branches may be a thousand deep
+        while isinstance(parent := around[-1].parent, BranchRecorder) and not parent.line:
+            around.append(parent)
+        for one in reversed(around[1:]):
+            one.begin_alone(raw, step)
+        self.begin_alone(raw, step, place)
+
+    def begin_alone(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
+        """Put the beginning of the line on record, where that of its parent is."""
         run, context = self.log, self._context
         undo = partial(self._go_back, run.last, run.steps, 0, self._since, self._result)
         self.storage.at_end(undone=undo)
@@ -713,7 +721,7 @@ class BranchRecorder(LineRecorder):
             step,
             at=self._began,
             place=place or (*context.path, context.node),
-            data=json.dumps([self._parent.line, began, number]),
+            data=json.dumps([self.parent.line, began, number]),
         )
 
     def _finished(

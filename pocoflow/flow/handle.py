@@ -55,10 +55,9 @@ class RunHandle(Generic[StateT]):
         self._database = database
         self._outcome: Future[None] = Future()
         self._apart = on_shared_loop()
-        _begun[self] = run, is_read
-        self._outcome.add_done_callback(lambda _: _begun.pop(self, None))
         if run.only_awaits and not self._apart:
             self._begin_on(Companion(run.context.token).loop())
+            self._note(is_read)
             return
         # In a copy of the caller's context, as everywhere else where the engine changes threads.
         thread = threading.Thread(
@@ -69,14 +68,19 @@ class RunHandle(Generic[StateT]):
         )
         try:
             thread.start()
+            self._note(is_read)
         except Exception as exc:
-            _begun.pop(self, None)
             exhaust(fail(run, exc))
             raise
         except BaseException:
             # A Ctrl-C; the thread may run already, and nobody gets the handle to it.
             run.context.cancellation.request()
             raise
+
+    def _note(self, is_read: bool) -> None:
+        # Not before it is at work: a run that a Ctrl-C keeps from that ends when nothing holds it.
+        _begun[self] = self._run, is_read
+        self._outcome.add_done_callback(lambda _: _begun.pop(self, None))
 
     def _begin_on(self, loop: CompanionLoop) -> None:
         """Run on the loop that all such runs share, without a thread."""
