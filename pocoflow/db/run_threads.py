@@ -103,7 +103,10 @@ def is_started(connection: Connection, run_id: str, named: Named) -> bool:
     elif row["inputs"] is None:
         why = "what it was started with is not on record, as its id was not given by its caller"
     elif row["inputs"] != named.inputs:
-        why = "it was started with other inputs"
+        why = (
+            "it was started with other inputs (a dict that a run was given sees its writes: start "
+            "it again with a new dict, or run(dict(inputs)))"
+        )
     if why:
         raise RunExistsError(
             f"run {run_id!r} of database {connection.label} cannot be joined: {why}; give this run "

@@ -59,6 +59,7 @@ from pocoflow.flow.resuming import (
     Resumable,
     ResumeKeywords,
     Resuming,
+    check_changes,
     noting,
 )
 from pocoflow.flow.starting import new_run_id, open_store, snapshots
@@ -76,6 +77,7 @@ from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import (
     OF_STEPS,
     NotOfFlows,
+    by_keyword,
     refuse_near,
     refuse_phases,
     two_arguments,
@@ -119,6 +121,9 @@ _log = OwnLogger("flow")
 
 _NO_SETTINGS = frozenset({"drawn", "_database", "_described", "_known_plan"})
 """What a flow finds out for itself."""
+
+
+_ABOUT_RESUMES = by_keyword(more="; what is given beside the id is named: changes={...}")
 
 
 class _FlowType(ABCMeta):
@@ -235,7 +240,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "record_emitted": record_emitted,
         }
         for name, value in settings.items():
-            setattr(self, name, value)  # which checks it, as whenever it is set
+            object.__setattr__(self, name, arguments.SETTINGS[name](value))
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database: WorkflowDB | None = None
         self._opened: list[WorkflowDB] = []
@@ -364,6 +369,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         half = OrderRule("forbid", what, what, where=users_line())
         return Forbid(self, what, self.wiring.begin_rule(half))
 
+    @by_keyword(more="; name it: use(visit=...), or use(attempt=...)")
     def use(
         self,
         *,
@@ -590,6 +596,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             )
         return database
 
+    @by_keyword(more="; name it: using(db_path=...)", db="; did you mean 'db_path'?")
     def using(
         self,
         *,
@@ -811,6 +818,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     # -- stored runs --------------------------------------------------------------------------
 
+    @_ABOUT_RESUMES
     def resume(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
         """Go on with a stored run: the same run, at the node that comes next, to its end.
 
@@ -845,10 +853,12 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """Like :meth:`resume`, on the caller's event loop."""
         return await self._again(run_id, how).run_async()
 
+    @_ABOUT_RESUMES
     def resume_background(self, run_id: str, **how: Unpack[ResumeKeywords]) -> RunHandle[StateT]:
         """Like :meth:`resume`, in a daemon thread."""
         return self._again(run_id, how).background()
 
+    @_ABOUT_RESUMES
     def resume_stream(
         self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> Generator[Event, None, None]:
@@ -861,6 +871,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """Like :meth:`resume_stream`, on the caller's event loop."""
         return self._again(run_id, how).stream_async()
 
+    @_ABOUT_RESUMES
     def can_resume(self, run_id: str, **how: Unpack[ChangeKeywords]) -> Resumable:
         """Find out whether a stored run could go on, and what would change; write nothing.
 
@@ -993,6 +1004,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
         return await self._carried(run_id, limits, how).carry_on_async(self.database, run_id)
 
+    @by_keyword(run_id="; the id of the new run is new_id=")
     def fork(
         self,
         run_id: str,
@@ -1096,10 +1108,14 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         changes: Mapping[str, object] | None = None,
         rename: Mapping[str, str] | None = None,
     ) -> Resuming:
-        aliases = how.get("aliases")
+        aliases, was = how.get("aliases"), how.get("flow_was")
         check_aliases(aliases)
+        check_changes("changes", changes, "values by key, as in changes={'summary': 'short'}")
+        check_changes("rename", rename, "new names by the old, as in rename={'Rat': 'Rate'}")
+        if was is not None and type(was) is not str:
+            raise DefinitionError(f"flow_was={short(was)}: the name that the flow had")
         known, types = {**self.aliases, **(aliases or {})}, types_of(how.get("types", ()))
-        names = tuple(filter(None, (self.flow_name, *self.formerly, how.get("flow_was"))))
+        names = tuple(filter(None, (self.flow_name, *self.formerly, was)))
         return Resuming(changes or {}, rename or {}, types, known, names)
 
     def _recovering(self, done: str, how: CarryKeywords) -> Resuming:
@@ -1109,6 +1125,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def _carried(self, run_id: str, limits: Limits | None, how: CarryKeywords) -> Execution[StateT]:
         from pocoflow.db.due import Limits
 
+        if limits is not None and not isinstance(limits, Limits):
+            raise DefinitionError(
+                f"limits={short(limits)}: an instance of pocoflow.flow.worker.Limits"
+            )
         resuming = replace(self._recovering("carried on", how), limits=limits or Limits())
         return self._old(run_id, resuming, how.get("resources"))
 
@@ -1120,7 +1140,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _new(self, given: StoreLike[StateT], how: RunKeywords) -> Execution[StateT]:
         refuse_while_importing(self)
-        name = RunName.of_run(how) if how else BY_ITSELF
+        name = RunName.of_run(how, self.schema) if how else BY_ITSELF
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
         start = partial(self._begin, given, name, how)

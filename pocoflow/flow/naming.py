@@ -12,8 +12,10 @@ from typing_extensions import TypedDict
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, NotStorableError
+from pocoflow.flow.arguments import SETTINGS
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import NodeLike
+from pocoflow.nodes.porting import belongs
 from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.models import definitions_of
 from pocoflow.store.store import Store
@@ -72,14 +74,14 @@ class RunName:
     most_open: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, given: RunKeywords) -> RunName:
-        """What was given by keywords for a run.
+    def of_run(cls, given: RunKeywords, schema: object = None) -> RunName:
+        """What was given by keywords for a run, of a flow with a schema.
 
         Raises:
             TypeError: There is no such keyword.
             DefinitionError: A value makes no sense.
         """
-        refuse_unknown("started", given, ("store", *RunKeywords.__annotations__))
+        refuse_unknown("started", given, ("store", *RunKeywords.__annotations__), schema)
         if given.keys() <= _OF_THE_BEGINNING:
             return BY_ITSELF
         busy = given.get("if_busy", "refuse")
@@ -123,18 +125,31 @@ class RunName:
                 )
 
 
-def refuse_unknown(done: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse keywords of a run that there are not.
+def refuse_unknown(
+    done: str, given: Iterable[str], known: Collection[str], schema: object = None
+) -> None:
+    """Refuse keywords of a run that there are not; ``schema`` is that of its store.
 
     Raises:
-        TypeError: There are some.
+        TypeError: There are some; says where they belong.
     """
     for key in given:
         if key not in known:
             raise TypeError(
-                f"a run is {done} without a keyword argument {key!r}{closest(key, known)} "
-                f"(there are: {', '.join(known)})"
+                f"a run is {done} without a keyword argument {key!r}"
+                f"{_belongs(key, schema) or closest(key, known)} (there are: {', '.join(known)})"
             )
+
+
+def _belongs(key: str, schema: object) -> str:
+    fields = getattr(schema, "model_fields", schema)
+    if isinstance(fields, Mapping) and key in fields:
+        return f"; it is a field of the store: put it into the dict, run({{{key!r}: ...}})"
+    if key in SETTINGS or key == "flow_name":
+        return f"; it belongs to the flow: Flow(..., {key}=...)"
+    if key == "timeout":
+        return "; it belongs to the flow: Flow(..., deadline=...)"
+    return belongs(key)
 
 
 BY_ITSELF = RunName()

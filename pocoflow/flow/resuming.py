@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from pocoflow.errors import OtherFlowError, RunNotFoundError, RunPaused
+from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
 from pocoflow.logging import OwnLogger
+from pocoflow.messages import short
 from pocoflow.nodes.resources import Resources
 
 if TYPE_CHECKING:
@@ -124,6 +125,18 @@ class Resumable:
 
     def __bool__(self) -> bool:
         return self.refusal is None
+
+
+def check_changes(name: str, given: object, how: str) -> None:
+    """Refuse what is no mapping from texts, ``None`` excepted.
+
+    Raises:
+        DefinitionError: Says what it is, and ``how`` it is written.
+    """
+    if given is not None and not (
+        isinstance(given, Mapping) and all(isinstance(one, str) for one in given)
+    ):
+        raise DefinitionError(f"{name}={short(given)}: {how}")
 
 
 @contextmanager

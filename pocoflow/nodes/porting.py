@@ -12,13 +12,15 @@ from typing import Any, TypeVar, cast, get_origin
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import read_hints
-from pocoflow.nodes.settings import STEP_SETTINGS
+from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.values.callables import is_async, is_generator
 
 __all__ = [
     "OF_STEPS",
     "Elsewhere",
     "NotOfFlows",
+    "belongs",
+    "by_keyword",
     "check_arguments",
     "check_called",
     "check_phases",
@@ -94,6 +96,33 @@ def two_arguments(method: MethodT) -> MethodT:
         return method(self, *given, **named)
 
     return cast(MethodT, checked)
+
+
+def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
+    """A method that says which keyword was meant where it is called in another way.
+
+    Args:
+        **keywords: What to write for a keyword that is there for something else, by that; ``more``
+            for an argument by position that is one too many.
+    """
+
+    def decorated(method: MethodT) -> MethodT:
+        @wraps(method)
+        def checked(self: Any, *given: object, **named: object) -> Any:
+            try:
+                return method(self, *given, **named)
+            except TypeError as exc:
+                if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
+                    raise  # it is not about the call
+                parameters = list(_parameters(method))[1:]
+                odd = [one for one in named if one in keywords or one not in parameters]
+                meant = [keywords.get(one) or closest(one, parameters) for one in odd]
+                hint = "".join(meant) or keywords.get("more", "")
+                raise TypeError(f"{exc}{hint}") from None
+
+        return cast(MethodT, checked)
+
+    return decorated
 
 
 def keyword_only(init: MethodT) -> MethodT:
@@ -231,6 +260,19 @@ def check_phases(node: Any) -> None:
 
 
 _MEANT = {"name": "flow_name", "db": "db_path", "database": "db_path", "path": "db_path"}
+_OF_RUNS = ("store", "resources", "labels", "thread", "if_exists", "if_busy", "resume_from")
+
+
+def belongs(name: str) -> str:
+    """Where an argument belongs that a flow does not take; empty if nobody knows."""
+    if name == "store":
+        return "; give it to the run: flow.run(store)"
+    if name in _OF_RUNS:
+        return f"; give it to the run: flow.run(..., {name}=...)"
+    if name in (*STEP_SETTINGS, *ITEM_SETTINGS):
+        limit = "; one run is limited by Flow(deadline=...)" if name == "timeout" else ""
+        return f"; it is a setting of a node: {name} = ... in its class{limit}"
+    return ""
 
 
 def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
@@ -253,7 +295,8 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
         if name not in parameters:
             known = list(parameters)[1:]
             meant = _MEANT.get(name)
-            near = f"; did you mean {meant!r}?" if meant in known else closest(name, known)
+            near = f"; did you mean {meant!r}?" if meant in known else belongs(name)
+            near = near or closest(name, known)
             raise DefinitionError(
                 f"{kind.__name__}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
             )

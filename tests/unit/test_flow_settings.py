@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import Flow, fields, node
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, RunExistsError
 
 
 class Article(BaseModel):
@@ -85,3 +86,94 @@ def test_an_empty_name_is_refused_by_the_name_of_the_argument() -> None:
     """It is not that of a node that somebody wrote."""
     with pytest.raises(DefinitionError, match=r"Flow\(flow_name=\.\.\.\) must be"):
         Flow(summarise, flow_name="")
+
+
+ELSEWHERE: dict[str, str] = {
+    "resources": r"takes no 'resources'; give it to the run: flow.run\(..., resources=...\)",
+    "labels": r"flow.run\(..., labels=...\)",
+    "thread": r"flow.run\(..., thread=...\)",
+    "store": r"takes no 'store'; give it to the run: flow.run\(store\)",
+    "max_retries": "takes no 'max_retries'; it is a setting of a node: max_retries = ",
+    "timeout": r"a setting of a node: timeout = .*Flow\(deadline=...\)",
+    "journal": "a setting of a node: journal = ",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_a_flow_does_not_take_has_its_place(name: str) -> None:
+    """In the run, or on a node."""
+    given: dict[str, Any] = {"start": summarise, name: 3}
+    with pytest.raises(DefinitionError, match=ELSEWHERE[name]):
+        Flow(**given)
+
+
+OF_FLOWS: dict[str, str] = {
+    "db_path": r"keyword argument 'db_path'; it belongs to the flow: Flow\(..., db_path=...\)",
+    "max_steps": r"Flow\(..., max_steps=...\)",
+    "timeout": r"Flow\(..., deadline=...\)",
+    "document": r"it is a field of the store: put it into the dict, run\({'document': ...}\)",
+    "max_retries": "it is a setting of a node",
+}
+
+
+@pytest.mark.parametrize("name", OF_FLOWS)
+@pytest.mark.parametrize("schema", [Article, {"document": str, "summary": str}])
+def test_what_a_run_does_not_take_has_its_place(name: str, schema: Any) -> None:
+    """On the flow, in the store, or on a node."""
+    given: dict[str, Any] = {name: 3}
+    with pytest.raises(TypeError, match=OF_FLOWS[name]):
+        Flow(summarise, schema=schema).run(**given)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Any:
+    """A flow that has kept the run ``a``."""
+    flow = Flow(summarise, db_path=tmp_path / "runs.db", flow_name="press")
+    flow.run({"document": "text"}, run_id="a")
+    return flow
+
+
+CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "changes": (lambda flow: flow.resume("a", changes="x"), "changes='x': values by key"),
+    "keys": (lambda flow: flow.resume("a", changes=["summary"]), r"changes=\['summary'\]: values"),
+    "fork": (lambda flow: flow.fork("a", 0, "x"), "changes='x': values by key"),
+    "rename": (lambda flow: flow.resume("a", rename="rate"), "rename='rate': new names"),
+    "types": (lambda flow: flow.resume("a", types=None), "types= are classes .*, not None"),
+    "flow_was": (lambda flow: flow.resume("a", flow_was=3), "flow_was=3: the name"),
+    "limits": (lambda flow: flow.carry_on("a", limits=3), "limits=3: an instance of .*Limits"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_said_of_a_stored_run_is_looked_at_where_it_is_given(kept: Any, name: str) -> None:
+    """By the name of the argument, before the run."""
+    call, match = CALLS[name]
+    with pytest.raises(DefinitionError, match=match):
+        call(kept)
+
+
+MEANT: dict[str, tuple[Callable[[Any], object], str]] = {
+    "resume": (lambda flow: flow.resume("a", {"summary": ""}), r"is named: changes={...}"),
+    "fork": (lambda flow: flow.fork("a", 0, run_id="b"), "the id of the new run is new_id="),
+    "using": (lambda flow: flow.using(dbpath="b.db"), "did you mean 'db_path'?"),
+    "use": (lambda flow: flow.use(visits=print), "did you mean 'visit'?"),
+    "by position": (lambda flow: flow.use(print), r"use\(visit=...\)"),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_a_call_of_another_shape_names_the_keyword_that_was_meant(kept: Any, name: str) -> None:
+    """It is the error that Python raises, with a hint."""
+    call, match = MEANT[name]
+    with pytest.raises(TypeError, match=match):
+        call(kept)
+
+
+def test_a_dict_that_a_run_wrote_into_is_no_longer_the_inputs(tmp_path: Path) -> None:
+    """Whoever joins with it is told why, and a copy joins."""
+    flow, inputs = Flow(summarise, db_path=tmp_path / "runs.db"), {"document": "text"}
+    flow.run(dict(inputs), run_id="r1")
+    flow.run(dict(inputs), run_id="r1", if_exists="join")
+    flow.run(inputs, run_id="r2")
+    with pytest.raises(RunExistsError, match="a dict that a run was given sees its writes"):
+        flow.run(inputs, run_id="r2", if_exists="join")

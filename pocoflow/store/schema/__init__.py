@@ -102,8 +102,8 @@ def types_of(given: object) -> tuple[object, ...]:
         # What annotations name has classes in it, too.
         if not (isinstance(one, type) or get_origin(one) or hasattr(one, "__value__")):
             raise DefinitionError(
-                "types= are classes that stored values may be of, as in types=[Name]; "
-                f"{short(one)} is none"
+                "types= are classes that stored values may be of, as in types=[Name], not "
+                f"{short(one)}"
             )
     return kinds
 
