@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pocoflow.errors import DefinitionError
 
-__all__ = ["Address", "Numbered", "check_name", "dump_names", "names_of", "plain"]
+__all__ = ["Address", "Numbered", "check_id", "check_name", "dump_names", "names_of", "plain"]
 
 
 class Numbered(str):
@@ -73,6 +73,16 @@ def dump_names(names: Iterable[str]) -> str:
 def names_of(parts: Iterable[str | list[Any]]) -> tuple[str, ...]:
     """The names of which :func:`dump_names` wrote the JSON text."""
     return tuple(one if isinstance(one, str) else Numbered(*one) for one in parts)
+
+
+def check_id(run_id: object) -> None:
+    """Refuse what is no id of a run.
+
+    Raises:
+        TypeError: It is not a text.
+    """
+    if not isinstance(run_id, str):
+        raise TypeError(f"run_id is a str, such as row['run_id'], got {type(run_id).__name__}")
 
 
 def check_name(what: str, name: object) -> None:

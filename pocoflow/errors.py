@@ -34,7 +34,8 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
     │   ├── ResourceError            TypeError
     │   ├── BranchError
     │   ├── ResumeError
-    │   │   └── OtherFlowError
+    │   │   ├── OtherFlowError
+    │   │   └── TakenError
     │   ├── RunCancelled
     │   ├── RunPaused
     │   ├── RunFailedError
@@ -113,6 +114,7 @@ __all__ = [
     "RunNotFoundError",
     "RunPaused",
     "StoreError",
+    "TakenError",
     "ThreadBusyError",
     "TooManyRunsError",
     "UnhandledActionError",
@@ -374,6 +376,10 @@ class OtherFlowError(ResumeError):
         was = f"flow_was={flow_name!r}", "--flow-was", flow_name
         renamed = Remedy.of_resuming("if the flow was renamed", run_id, *was)
         super().__init__(*args, remedies=[renamed] if flow_name else [])
+
+
+class TakenError(ResumeError):
+    """Somebody else goes on with the run, or has ended it, or it has to wait for others."""
 
 
 class RunCancelled(RunError):

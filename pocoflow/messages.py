@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "is_redefined",
     "is_same_field",
     "problems",
+    "refuse_keywords",
     "short",
     "type_label",
 ]
@@ -157,3 +158,28 @@ def closest(name: object, known: Iterable[str]) -> str:
 
     matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def refuse_keywords(
+    what: str,
+    given: Iterable[str],
+    known: Collection[str],
+    belongs: Callable[[str], str] = lambda key: "",
+) -> None:
+    """Refuse keyword arguments that there are not.
+
+    Args:
+        what: The beginning of the message, such as ``"run() got an unexpected"``.
+        given: Those that are given.
+        known: Those that there are.
+        belongs: Says where one belongs, if not here, to append to the message.
+
+    Raises:
+        TypeError: There is one.
+    """
+    for key in given:
+        if key not in known:
+            raise TypeError(
+                f"{what} keyword argument {key!r}{belongs(key) or closest(key, known)} "
+                f"(there are: {', '.join(known)})"
+            )

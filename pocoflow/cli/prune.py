@@ -22,6 +22,7 @@ from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.postgres import is_server
 from pocoflow.db.retention import ENDED
 from pocoflow.db.run_reports import flow_counts
+from pocoflow.messages import closest
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -82,7 +83,8 @@ def prune(args: argparse.Namespace) -> int:
             **which,
         )
         what = f"{removed} run{'' if removed == 1 else 's'}"
-        stays = "" if args.status else _stays(db, args.flow)
+        unknown = "" if removed or args.flow is None else _unknown(db, args.flow)
+        stays = unknown or ("" if args.status else _stays(db, args.flow))
         if args.dry_run:
             print(f"would remove {what}{stays}")
             return 0
@@ -91,6 +93,13 @@ def prune(args: argparse.Namespace) -> int:
         size = "" if not args.vacuum or before is None else f"; {before} before, {_size(args.db)}"
         print(f"removed {what} from {printable(args.db)}{size}{stays}")
     return 0
+
+
+def _unknown(db: WorkflowDB, flow: str) -> str:
+    """Says so if there are no runs of a flow, and which one was probably meant."""
+    names = [one.flow_name for one in flow_counts(db)]
+    told = f" (there are no runs of flow {printable(flow)}{printable(closest(flow, names))})"
+    return "" if flow in names else told
 
 
 def _stays(db: WorkflowDB, flow: str | None) -> str:

@@ -10,13 +10,15 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow import values as codec
+from pocoflow.address import check_id
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import is_graph, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import Stored, ValueWriter, key_of, read_store
-from pocoflow.errors import CheckpointNotFoundError
+from pocoflow.errors import CheckpointNotFoundError, DefinitionError
+from pocoflow.messages import short
 from pocoflow.store.schema import classes_of
 from pocoflow.store.store import Store
 from pocoflow.values.changes import apply
@@ -63,6 +65,11 @@ class CheckpointRow(Mapping[str, Any]):
         return f"<checkpoint {self['step']} of run {self['run_id']!r} after {self['node_name']!r}>"
 
 
+def _check_step(step: object) -> None:
+    if type(step) is not int:
+        raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
+
+
 def _unchanged(tree: object) -> Any:
     """A value as the view has it, with what changed in it put in its place."""
     if type(tree) is dict and tree.get(TAG) == "changed":
@@ -80,7 +87,9 @@ class Checkpoints(RunsFile):
 
         Raises:
             RunNotFoundError: There is no such run.
+            DefinitionError: ``step`` is no number.
         """
+        _check_step(step)
         run_no = self.number(run_id)
         given = store if isinstance(store, Store) else Store(store)
         first, end = row_ids(run_no)
@@ -190,7 +199,9 @@ class Checkpoints(RunsFile):
             DecodeError: A value is damaged. One of a class that is not known here raises
                 ``UnreadableKeyError`` when its key is read.
             InvalidValueError: A value does not fit the schema.
+            DefinitionError: ``step`` is no number.
         """
+        _check_step(step)
         return self.load_store(run_id, step, classes_of(schema, types, aliases), schema=schema)
 
     def load_store(
@@ -245,6 +256,7 @@ class Checkpoints(RunsFile):
         action and target, which are such paths; a target of ``None`` is the end) and ``schema``
         (field to its definition).
         """
+        check_id(run_id)
         row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
         if row is None:
             return None

@@ -11,6 +11,19 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def in_utc(text: str) -> datetime:
+    """The time of ISO-8601 text: in UTC if it has an offset, as it is if it has none.
+
+    Raises:
+        ValueError: It is none, or none that there is in UTC.
+    """
+    moment = datetime.fromisoformat(text)
+    try:
+        return moment if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError(str(exc)) from exc
+
+
 def micros() -> int:
     """The current time in microseconds since 1970, as the log has it."""
     return time.time_ns() // 1000

@@ -13,13 +13,9 @@ from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import checked
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.errors import DefinitionError, Remedy, ResumeError, RunInterruptedError
+from pocoflow.errors import DefinitionError, Remedy, RunInterruptedError, TakenError
 from pocoflow.messages import short
 from pocoflow.nodes.settings import is_time
-
-
-class TakenError(ResumeError):
-    """Somebody else goes on with the run, or has ended it, or it has to wait for others."""
 
 
 class DueRun(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from pocoflow.address import check_id
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Locks, Transaction
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
@@ -31,7 +32,9 @@ class RunsFile:
 
         Raises:
             RunNotFoundError: There is no such run.
+            TypeError: The id is not a text.
         """
+        check_id(run_id)
         row = self.connection.row("SELECT run_no FROM pf_runs WHERE run_id = ?", (run_id,))
         if row is None:
             known = [r[0] for r in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]

@@ -11,6 +11,20 @@ from pocoflow.db.shield import is_open_somewhere
 from pocoflow.errors import DatabaseFileError
 
 
+def refuse_companion(file: Path, label: str) -> None:
+    """Refuse a file that lies beside a database and is named after it.
+
+    Raises:
+        DatabaseFileError: It is one.
+    """
+    for suffix in ("-wal", "-shm", "-journal", "-lock"):
+        main = file.with_name(file.name.removesuffix(suffix) or file.name)
+        if main != file and main.is_file():
+            raise DatabaseFileError(
+                f"{label} is not a database but a file of one, of {main}: open that one"
+            )
+
+
 def refuse_second_name(file: Path, label: str, *, read_only: bool) -> None:
     """Refuse a database file that has more than one name.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from pocoflow.address import Address
 from pocoflow.db.clock import later, new_fence
-from pocoflow.db.due import Limits, TakenError
+from pocoflow.db.due import Limits
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder, Unwritten
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
@@ -35,6 +35,7 @@ from pocoflow.errors import (
     RunInterruptedError,
     RunLostError,
     RunNotFoundError,
+    TakenError,
 )
 from pocoflow.graph.unfinished import ALONE, Unfinished
 from pocoflow.logging import OwnLogger

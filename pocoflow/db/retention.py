@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
 from typing_extensions import TypedDict, Unpack
 
+from pocoflow.db.clock import in_utc
 from pocoflow.db.file import RunsFile
 from pocoflow.db.port import Record
 from pocoflow.db.rows import STATUSES
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DefinitionError
+from pocoflow.messages import refuse_keywords, short
 
 ENDED = ("completed", "failed", "cancelled")
 """The statuses of runs that nobody waits for."""
@@ -34,15 +36,85 @@ class Prunable(RunsOf, total=False):
     status: str | Iterable[str]
 
 
-def refuse_unknown(what: str, given: Iterable[str], known: type) -> None:
-    """Refuse arguments by names that a function does not know.
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_age(value: object) -> bool:
+    return isinstance(value, timedelta) and value >= timedelta()
+
+
+def _are_labels(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(part, str) for label in value.items() for part in label
+    )
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and in_utc(value) is not None
+    except ValueError:
+        return False
+
+
+_WANTED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "limit": (_is_count, "a whole number from 0 to 2**63 - 1"),
+    "keep": (_is_count, "a whole number, not below zero"),
+    "before": (_is_count, "the number of a run, such as run['run_no']"),
+    "older_than": (_is_age, "a timedelta, such as timedelta(days=30), not below zero"),
+    "flow_name": (_is_text, "a str, such as flow.flow_name"),
+    "thread": (_is_text, "a str, the name of a run thread"),
+    "text": (_is_text, "a str"),
+    "labels": (_are_labels, "a dict of labels, which are texts, as in {'user': 'ann'}"),
+    **dict.fromkeys(
+        ("since", "started_at", "completed_at"),
+        (_is_time, "an ISO-8601 time in UTC, such as '2026-01-31'"),
+    ),
+    "whole_threads": (_is_flag, "True or False"),
+    "dry_run": (_is_flag, "True or False"),
+}
+_NEVER_NONE = ("limit", "whole_threads", "dry_run")
+
+
+def check_filters(what: str, only: Mapping[str, object], known: type, **given: object) -> None:
+    """Refuse arguments of a function that say which runs are meant, and cannot be understood.
+
+    Args:
+        what: The name of the function.
+        only: Those that are of a ``TypedDict``.
+        known: It.
+        **given: Those that are parameters of their own.
 
     Raises:
-        TypeError: There is one.
+        TypeError: There is no such argument.
+        DefinitionError: A value is of another type, or out of range.
     """
-    for name in given:
-        if name not in known.__annotations__:
-            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}")
+    names = (*given, *known.__annotations__)
+    refuse_keywords(f"{what}() got an unexpected", only, names)
+    for name, value in (*given.items(), *only.items()):
+        if name == "status" or (value is None and name not in _NEVER_NONE):
+            continue
+        fits, wanted = _WANTED[name]
+        if not fits(value):
+            raise DefinitionError(f"{what}: {name}= is {wanted}, not {short(value)}")
+
+
+def check_status(what: str, status: object) -> None:
+    """Refuse what is none of ``STATUSES``.
+
+    Raises:
+        DefinitionError: It is none.
+    """
+    if status not in STATUSES:
+        raise DefinitionError(f"{what}: a status is one of {', '.join(STATUSES)}, not {status!r}")
 
 
 class Retention(RunsFile):
@@ -77,22 +149,27 @@ class Retention(RunsFile):
             How many runs were removed, or would be.
 
         Raises:
-            DefinitionError: Neither ``older_than`` nor ``keep`` is given, or one of them is
-                negative, there is no such status, or ``older_than`` is no ``timedelta``.
+            DefinitionError: Neither ``older_than`` nor ``keep`` is given, there is no such status,
+                or an argument is of another type, or negative; nothing is removed.
         """
-        refuse_unknown("prune", only, Prunable)
-        status = only.get("status", ENDED)
-        statuses = frozenset([status] if isinstance(status, str) else status)
-        for one in statuses - {*STATUSES}:
-            raise DefinitionError(f"prune: a status is one of {', '.join(STATUSES)}, not {one!r}")
+        check_filters(
+            "prune",
+            only,
+            Prunable,
+            older_than=older_than,
+            keep=keep,
+            whole_threads=whole_threads,
+            dry_run=dry_run,
+        )
+        status: object = only.get("status", ENDED)
+        given: list[object] = [status]
+        if isinstance(status, Iterable) and not isinstance(status, str):
+            given = [*status]
+        for one in given:
+            check_status("prune", one)
+        statuses = frozenset(map(str, given))
         if older_than is None and keep is None:
             raise DefinitionError("prune: name older_than= or keep=; keep=0 removes every run")
-        if older_than is not None and not isinstance(older_than, timedelta):
-            raise DefinitionError(
-                f"prune: older_than= is a timedelta, such as timedelta(days=30), not {older_than!r}"
-            )
-        if (keep or 0) < 0 or (older_than or timedelta()) < timedelta():
-            raise DefinitionError(f"prune: older_than={older_than}, keep={keep}: not below zero")
         self._refuse_read_only()
         wanted = {
             "flow": only.get("flow_name"),
@@ -104,7 +181,8 @@ class Retention(RunsFile):
         rows = self.connection.rows(QUERIES["runs_to_prune"], wanted)
         found = [row for row in rows if self._status(row) in statuses][keep or 0 :]
         now = datetime.fromisoformat(self.connection.now())
-        latest = None if older_than is None else (now - older_than).isoformat()
+        most = now - datetime.min.replace(tzinfo=UTC)
+        latest = None if older_than is None else (now - min(older_than, most)).isoformat()
         numbers = [row["run_no"] for row in found if latest is None or row["last"] < latest]
         if dry_run:
             return len(numbers)

@@ -16,7 +16,7 @@ from pocoflow.db import forks
 from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
-from pocoflow.db.names import refuse_second_name
+from pocoflow.db.names import refuse_companion, refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.port import Cursor, Parameters, Record, Transaction
 from pocoflow.db.postgres import refuse_other_names
@@ -66,6 +66,8 @@ class SQLiteConnection(Connection):
         refuse_other_names(self.label)
         # Without links, as SQLite follows them to put its log beside the file itself.
         self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
+        if self.file is not None:
+            refuse_companion(self.file, self.label)
         self._log = f"{self.file}-wal"
         self._folder = "" if self.file is None else str(self.file.parent)
         self._quiet_since = 0

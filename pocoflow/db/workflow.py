@@ -6,18 +6,18 @@ import json
 import os
 import weakref
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import BaseModel
-from typing_extensions import TypeVar, Unpack
+from typing_extensions import TypedDict, TypeVar, Unpack
 
-from pocoflow.address import check_name
+from pocoflow.address import check_id, check_name
 from pocoflow.cleanup import at_exit, finish, leave
 from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
+from pocoflow.db.clock import in_utc
 from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
@@ -27,14 +27,15 @@ from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.question_rows import Questions
-from pocoflow.db.retention import Retention, RunsOf, refuse_unknown
+from pocoflow.db.retention import Retention, RunsOf, check_filters, check_status
 from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import DatabaseError, DefinitionError, RunExistsError
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest
+from pocoflow.messages import closest, refuse_keywords, short
+from pocoflow.nodes.settings import is_time
 from pocoflow.nodes.spending import sum_of
 from pocoflow.values.failures import escaped
 
@@ -55,6 +56,13 @@ _SETTABLE = (
     "error_type",
     "traceback",
 )
+
+
+_SETTINGS = ("path", "synchronous", "busy_timeout", "read_only", "lease")
+
+
+class _NoMore(TypedDict):
+    """No arguments besides those that there are."""
 
 
 class Listed(RunsOf, total=False):
@@ -100,9 +108,20 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         busy_timeout: float = 30.0,
         read_only: bool = False,
         lease: float | None = None,
+        **unknown: Unpack[_NoMore],
     ) -> None:
+        refuse_keywords("WorkflowDB() got an unexpected", unknown, _SETTINGS)
+        if not isinstance(path, str | os.PathLike):
+            raise DefinitionError(
+                f"WorkflowDB({short(path)}): a database is the path of a file, a str or a Path, or "
+                "the URL of a server"
+            )
         if synchronous not in ("FULL", "NORMAL"):
             raise DefinitionError(f"synchronous is 'FULL' or 'NORMAL', not {synchronous!r}")
+        if busy_timeout != 0 and not is_time(busy_timeout):
+            raise DefinitionError(
+                f"WorkflowDB(busy_timeout={short(busy_timeout)}): seconds, a number from 0 on"
+            )
         finish()  # what is garbage gives its descriptors back before more are needed
         self.connection: Connection
         self.locks: Locks
@@ -171,21 +190,23 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         if cursor.rowcount != 1:
             there = raw.execute(QUERIES["run_by_id"], (row["run_id"],)).fetchone()
             is_completed = there is not None and there["status"] == "completed"
+            is_of_flow, is_new = "inputs" in row, row.get("inputs") is not None
             ways = f", or go on with that run: flow.resume({row['run_id']!r})"
+            joined = "; or, if the same run is meant, if_exists='join' of run and submit"
             raise RunExistsError(
                 f"database {self.path} has a run {row['run_id']!r} already"
                 f"{', which is completed' if is_completed else ''}; use another id"
-                f"{'' if is_completed else ways}; or, if the same run is meant, "
-                "if_exists='join' of run and submit"
+                f"{ways if is_of_flow and not is_completed else ''}{joined if is_new else ''}"
             )
         return int(cursor.lastrowid or 0)
 
     def update_run(self, run_id: str, **columns: object) -> None:
-        """Set columns of a run.
+        """Set columns of a run. Times are ISO-8601 texts; what has an offset is kept in UTC.
 
         Raises:
             RunNotFoundError: There is no such run.
-            DefinitionError: A column cannot be set, or the status is none of ``STATUSES``.
+            DefinitionError: A column cannot be set, the status is none of ``STATUSES``, or what is
+                given as a time is none.
         """
         for column in columns:
             if column not in _SETTABLE:
@@ -193,10 +214,11 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
                     f"update_run: pf_runs has no settable column {column!r}"
                     f"{closest(column, _SETTABLE)} (columns: {', '.join(_SETTABLE)})"
                 )
-        if columns.get("status", "queued") not in STATUSES:
-            raise DefinitionError(
-                f"update_run: a status is one of {', '.join(STATUSES)}, not {columns['status']!r}"
-            )
+        check_status("update_run", columns.get("status", "queued"))
+        for column in ("started_at", "completed_at"):
+            if isinstance(time := columns.get(column), str):
+                check_filters("update_run", {column: time}, RunRow)
+                columns[column] = in_utc(time).isoformat()
         run_no = self.number(run_id)
         if columns:
             sets = ", ".join(f"{column} = ?" for column in columns)
@@ -208,6 +230,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
 
     def get_run(self, run_id: str) -> RunRow | None:
         """The run's row, or ``None``. A run whose process is gone reads as failed."""
+        check_id(run_id)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         return None if row is None else self._truthful(row)
 
@@ -219,24 +242,29 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             **only: ``status``: only runs that read as this one of ``STATUSES``. ``flow_name``: only
                 runs of this flow. ``text``: only runs with this in their id, flow, current node,
                 error, parent's id or run thread; upper and lower case ASCII letters are the same.
-                ``since``: only runs started at or after this ISO-8601 time in UTC. ``before``: only
-                runs created before the run of this ``run_no``: the page that follows. ``thread``:
-                only runs of this run thread; of all flows, unless ``flow_name`` is given.
-                ``labels``: only runs that have all of these.
+                ``since``: only runs started at or after this ISO-8601 time, which is in UTC unless
+                it has an offset. ``before``: only runs created before the run of this ``run_no``:
+                the page that follows. ``thread``: only runs of this run thread; of all flows,
+                unless ``flow_name`` is given. ``labels``: only runs that have all of these.
 
         Raises:
             DefinitionError: There is no such status, or an argument is of another type.
         """
-        refuse_unknown("list_runs", only, Listed)
-        status, labels = only.get("status"), only.get("labels")
-        _check_filters(limit, status, labels, only.get("since"))
+        check_filters("list_runs", only, Listed, limit=limit)
+        status, labels, since = only.get("status"), only.get("labels"), only.get("since")
+        if status is not None:
+            check_status("list_runs", status)
         if not any(one not in (None, {}) for one in only.values()):
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
         # What is stored as running may read as failed, so it is looked at for both.
         stored = "running" if status == "failed" else status
         wanted: dict[str, object] = {"status": stored, "or_status": status, "limit": limit}
-        wanted |= {key: only.get(key) for key in ("text", "since", "thread")}
+        wanted |= {"text": only.get("text"), "thread": only.get("thread"), "since": None}
+        if since is not None:
+            # So it is the beginning of any text of the same time, or day.
+            moment = in_utc(since).replace(tzinfo=None)
+            wanted["since"] = moment.isoformat().removesuffix("T00:00:00")
         wanted |= {"flow": only.get("flow_name"), "labels": json.dumps(dict(labels or {}))}
         query = "runs_matching" if status is None else "runs_of_status"
         if wanted["thread"] is not None:
@@ -411,21 +439,6 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         return cast("list[EventRow]", [as_dict(row) for row in rows])
 
 
-def _check_filters(limit: object, status: object, labels: object, since: str | None) -> None:
-    if status is not None and status not in STATUSES:
-        raise DefinitionError(
-            f"list_runs: a status is one of {', '.join(STATUSES)}, not {status!r}"
-        )
-    if type(limit) is not int:
-        raise DefinitionError(f"list_runs: limit= is a whole number, not {limit!r}")
-    if labels is not None and not isinstance(labels, Mapping):
-        raise DefinitionError(f"list_runs: labels= is a dict of labels, not {labels!r}")
-    if since is not None and not _is_time(since):
-        raise DefinitionError(
-            f"list_runs: since= is an ISO-8601 time in UTC, such as '2026-01-31', not {since!r}"
-        )
-
-
 _NEW_RUN: dict[str, object] = {
     "flow_name": "",
     "status": "queued",
@@ -458,11 +471,3 @@ def _close(connection: Connection, locks: Locks) -> None:
 
 
 at_exit(close_all)
-
-
-def _is_time(text: object) -> bool:
-    try:
-        datetime.fromisoformat(cast(str, text))
-    except (ValueError, TypeError):
-        return False
-    return True

@@ -19,7 +19,7 @@ from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.engine.outcomes import without_ours
-from pocoflow.errors import DatabaseError, PocoflowError, RunLostError, ThreadBusyError
+from pocoflow.errors import DatabaseError, PocoflowError, RunLostError, TakenError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
 from pocoflow.logging import OwnLogger
@@ -93,8 +93,6 @@ class Execution(Generic[StateT]):
             ResumeError: It cannot go on: the code has changed where it stands, for example.
             DatabaseError: Its end could not be put on record.
         """
-        from pocoflow.db.due import TakenError
-
         try:
             started = self.start()
             if isinstance(started, tuple):
@@ -107,8 +105,6 @@ class Execution(Generic[StateT]):
     async def carry_on_async(self, database: WorkflowDB, run_id: str) -> Status:
         """The same, on the caller's event loop."""
         import asyncio
-
-        from pocoflow.db.due import TakenError
 
         try:
             line = await self._begin_on_loop()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overlo
 from pydantic import BaseModel
 from typing_extensions import TypeVar, Unpack
 
-from pocoflow.address import check_name
+from pocoflow.address import check_id, check_name
 from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
 from pocoflow.engine.hooks import Hooks
@@ -1415,6 +1415,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         Raises:
             RunNotFoundError: There is no such file.
         """
+        check_id(run_id)
         path = self.db_path
         if self._database is None and arguments.is_missing(path):
             raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")

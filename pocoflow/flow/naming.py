@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from typing_extensions import TypedDict
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.flow.arguments import SETTINGS
-from pocoflow.messages import closest, short
+from pocoflow.messages import refuse_keywords, short
 from pocoflow.nodes.base import NodeLike
 from pocoflow.nodes.porting import belongs
 from pocoflow.nodes.resources import Resources
@@ -133,15 +134,10 @@ def refuse_unknown(
     Raises:
         TypeError: There are some; says where they belong.
     """
-    for key in given:
-        if key not in known:
-            raise TypeError(
-                f"a run is {done} without a keyword argument {key!r}"
-                f"{_belongs(key, schema) or closest(key, known)} (there are: {', '.join(known)})"
-            )
+    refuse_keywords(f"a run is {done} without a", given, known, partial(_belongs, schema=schema))
 
 
-def _belongs(key: str, schema: object) -> str:
+def _belongs(key: str, *, schema: object) -> str:
     fields = getattr(schema, "model_fields", schema)
     if isinstance(fields, Mapping) and key in fields:
         return f"; it is a field of the store: put it into the dict, run({{{key!r}: ...}})"

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from pocoflow.errors import DefinitionError, OtherFlowError, RunNotFoundError, RunPaused
+from pocoflow.errors import (
+    DefinitionError,
+    OtherFlowError,
+    RunNotFoundError,
+    RunPaused,
+    TakenError,
+)
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.resources import Resources
@@ -142,8 +148,6 @@ def check_changes(name: str, given: object, how: str) -> None:
 @contextmanager
 def noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]:
     """Note how a run that is recovered ended, and let the others go on."""
-    from pocoflow.db.due import TakenError
-
     try:
         yield
     except (TakenError, RunNotFoundError) as exc:

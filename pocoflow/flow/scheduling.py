@@ -11,9 +11,15 @@ from zoneinfo import ZoneInfo
 
 from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import later, utc_now
-from pocoflow.db.due import Occurrence, Scheduled, TakenError, due_schedules
+from pocoflow.db.due import Occurrence, Scheduled, due_schedules
 from pocoflow.db.port import Transaction
-from pocoflow.errors import DatabaseError, DefinitionError, NotStorableError, RunExistsError
+from pocoflow.errors import (
+    DatabaseError,
+    DefinitionError,
+    NotStorableError,
+    RunExistsError,
+    TakenError,
+)
 from pocoflow.flow.naming import RunName
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short

@@ -59,6 +59,8 @@ def refuse_other_names(path: object) -> None:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not isinstance(text, str) or is_server(path):
         return
+    if path == "":
+        raise DefinitionError("'' names no database: write the path of its file, such as runs.db")
     if (begin := _URL.match(text)) is not None:
         scheme, rest = text[: begin.end()].rstrip("/"), text[begin.end() :].lstrip("/")
         of_file = scheme.lower().partition(":")[0].partition("+")[0] in _OF_FILES
