@@ -29,6 +29,7 @@ from pocoflow.nodes.annotations import (
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import class_place
 from pocoflow.nodes.node_kinds import BatchNode
+from pocoflow.nodes.porting import RENAMED
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import forgets_to_return
@@ -38,7 +39,6 @@ _NUMBERS = tuple(
     for one in (*STEP_SETTINGS, *ITEM_SETTINGS)
     if one not in ("retry_on", "journal", "on_error")
 )
-_CALLED_ELSEWHERE = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
 _OF_BATCHES: dict[str, type] = {"concurrency": int, "on_error": str}
 _ALIKE = 0.85
 
@@ -79,9 +79,22 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
 
 
 def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
-    """PF204, PF205 and PF208 for one node."""
+    """PF204 and PF205 for one node."""
     kind: object = type(at.place.node)
-    for code, message, fix, where, severity in _mistakes(kind):
+    return _told(subject, at, _mistakes(kind))
+
+
+def check_names(subject: Subject) -> Iterator[Finding]:
+    """PF208, which needs neither a schema nor what the code does: it is told before a run."""
+    first: dict[type, Site] = {}
+    for at in subject.nodes:
+        first.setdefault(type(at.place.node), at)
+    for kind, at in first.items():
+        yield from _told(subject, at, _near(kind))
+
+
+def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[Finding]:
+    for code, message, fix, where, severity in mistakes:
         yield subject.finding(code, message, fix, node=at.name, where=where, severity=severity)
 
 
@@ -91,7 +104,7 @@ def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
     if "exec_async" in phases:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
-    found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_near(kind)]
+    found = [*_passed_on(phases, is_batch), *_returning_nothing(phases)]
     return tuple(found if is_batch else [*found, *_declared(kind, phases)])
 
 
@@ -238,12 +251,13 @@ def _declared(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
 # -- names ----------------------------------------------------------------------------------------
 
 
-def _near(kind: type) -> Iterator[_Mistake]:
+@lru_cache(maxsize=1024)
+def _near(kind: Any) -> tuple[_Mistake, ...]:
     """Names that are nearly those of a setting or a phase, and that nothing uses."""
     classes = [
         base for base in kind.__mro__ if issubclass(base, Node) and package_of(base) != "pocoflow"
     ]
-    return (one for base in classes for one in _names(kind, base))
+    return tuple(one for base in classes for one in _names(kind, base))
 
 
 def _names(kind: type, owner: type) -> Iterator[_Mistake]:
@@ -284,8 +298,8 @@ def _meant(kind: type, given: str, value: object) -> str | None:
         alike = ("retry_on",)
     elif is_a(value, (int, float)):
         alike = _NUMBERS
-        if given in _CALLED_ELSEWHERE:
-            return _CALLED_ELSEWHERE[given]
+        if given in RENAMED:
+            return RENAMED[given]
     elif is_a(value, FunctionType):
         count = value.__code__.co_argcount
         alike = tuple(one for one in PHASES if _takes(kind, one) == count)

@@ -11,6 +11,7 @@ from pocoflow.check.alike import Clean, clean_like, keep, likeness_of
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.budget_rules import check_budgets
 from pocoflow.check.call_rules import check_calls, check_resources_asked
+from pocoflow.check.class_rules import check_names
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order, show
@@ -109,7 +110,7 @@ class Proof:
             check_order(subject),
         )
         found = [one for rule in rules for one in self._kept(rule)]
-        return [*found, *others, *self._clashes]
+        return [*found, *others, *self._names, *self._clashes]
 
     def _tried(
         self, found: Iterable[tuple[Missing | None, Finding]]
@@ -151,12 +152,17 @@ class Proof:
         """What several branches write, which a run notices only when all have been paid for."""
         return self._kept(check_branches(self._subject))
 
+    @cached_property
+    def _names(self) -> list[Finding]:
+        """What a class sets, or defines, under a name that is nearly the one that was meant."""
+        return self._kept(check_names(self._subject))
+
     @property
     def remarks(self) -> list[Finding]:
         """What is told before every run, also of a flow of which nothing else is looked at."""
         if self._clean is not None:
             return []
-        return [*self._kept(check_namesakes(self._subject)), *self._clashes]
+        return [*self._kept(check_namesakes(self._subject)), *self._names, *self._clashes]
 
     def _kept(self, found: Iterable[Finding]) -> list[Finding]:
         return [one for _, one in self._tried((None, one) for one in found)]

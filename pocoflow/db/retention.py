@@ -15,6 +15,7 @@ from pocoflow.db.rows import STATUSES
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import refuse_keywords, short
+from pocoflow.values.callables import lists_keywords
 
 ENDED = ("completed", "failed", "cancelled")
 """The statuses of runs that nobody waits for."""
@@ -120,6 +121,7 @@ def check_status(what: str, status: object) -> None:
 class Retention(RunsFile):
     """How long runs are kept."""
 
+    @lists_keywords(Prunable)
     def prune(
         self,
         *,

@@ -37,6 +37,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, refuse_keywords, short
 from pocoflow.nodes.settings import is_time
 from pocoflow.nodes.spending import sum_of
+from pocoflow.values.callables import lists_keywords
 from pocoflow.values.failures import escaped
 
 __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
@@ -234,6 +235,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         return None if row is None else self._truthful(row)
 
+    @lists_keywords(Listed)
     def list_runs(self, limit: int = 100, **only: Unpack[Listed]) -> list[RunRow]:
         """The newest runs, last created first. A run whose process is gone reads as failed.
 

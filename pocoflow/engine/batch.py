@@ -158,6 +158,7 @@ def map_items(run: Line, place: GraphNode, items: Any) -> Effects[list[object]]:
         Exception: Whatever an item raised at last, unless the node collects.
     """
     if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+        run.context.phase = "prep"  # whose mistake it is
         raise ActionError(
             f"prep of batch node {place.name!r} returned {type(items).__name__}: it gives the "
             "items, as a list or another iterable"

@@ -71,7 +71,7 @@ from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edges import UNSET, Branch, End, users_line, wiring_changed, wiring_version
+from pocoflow.nodes.edges import Branch, End, users_line, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import (
@@ -89,6 +89,7 @@ from pocoflow.nodes.spending import Account, Amount, Amounts, Budget
 from pocoflow.store.fields import References
 from pocoflow.store.schema import check_aliases, classes_of, types_of
 from pocoflow.store.store import Store
+from pocoflow.values.callables import UNSET, lists_keywords
 
 if TYPE_CHECKING:
     from pocoflow.check import Bound, Endless, Proof, Subject
@@ -490,6 +491,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     # -- running ------------------------------------------------------------------------------
 
+    @lists_keywords(RunKeywords)
     def run(
         self,
         store: StoreLike[StateT] = None,
@@ -530,6 +532,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         return self._new(store, how).run()
 
+    @lists_keywords(RunKeywords)
     async def run_async(
         self,
         store: StoreLike[StateT] = None,
@@ -543,6 +546,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         return await self._new(store, how).run_async()
 
+    @lists_keywords(RunKeywords)
     def run_background(
         self,
         store: StoreLike[StateT] = None,
@@ -555,6 +559,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         return self._new(store, how).background()
 
+    @lists_keywords(RunKeywords)
     def stream(
         self,
         store: StoreLike[StateT] = None,
@@ -568,6 +573,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         return self._new(store, how).stream()
 
+    @lists_keywords(RunKeywords)
     def stream_async(
         self,
         store: StoreLike[StateT] = None,
@@ -669,6 +675,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     # -- runs that a worker begins ------------------------------------------------------------
 
+    @lists_keywords(SubmitKeywords)
     def submit(self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]) -> str:
         """Record a run that a worker begins; it is ``queued`` until one does.
 
@@ -698,6 +705,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         name, now = RunName.of_submitted(how), self.database.connection.now()
         return self._submit(inputs, name, due_time(how.get("at"), how.get("delay"), now))
 
+    @lists_keywords(SubmitKeywords)
     async def submit_async(
         self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]
     ) -> str:
@@ -819,6 +827,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     # -- stored runs --------------------------------------------------------------------------
 
     @_ABOUT_RESUMES
+    @lists_keywords(ResumeKeywords)
     def resume(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
         """Go on with a stored run: the same run, at the node that comes next, to its end.
 
@@ -849,22 +858,26 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         return self._again(run_id, how).run()
 
+    @lists_keywords(ResumeKeywords)
     async def resume_async(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
         """Like :meth:`resume`, on the caller's event loop."""
         return await self._again(run_id, how).run_async()
 
     @_ABOUT_RESUMES
+    @lists_keywords(ResumeKeywords)
     def resume_background(self, run_id: str, **how: Unpack[ResumeKeywords]) -> RunHandle[StateT]:
         """Like :meth:`resume`, in a daemon thread."""
         return self._again(run_id, how).background()
 
     @_ABOUT_RESUMES
+    @lists_keywords(ResumeKeywords)
     def resume_stream(
         self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> Generator[Event, None, None]:
         """Like :meth:`resume`, as an iterator of events like :meth:`stream`."""
         return self._again(run_id, how).stream()
 
+    @lists_keywords(ResumeKeywords)
     def resume_stream_async(
         self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> AsyncGenerator[Event, None]:
@@ -872,6 +885,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return self._again(run_id, how).stream_async()
 
     @_ABOUT_RESUMES
+    @lists_keywords(ChangeKeywords)
     def can_resume(self, run_id: str, **how: Unpack[ChangeKeywords]) -> Resumable:
         """Find out whether a stored run could go on, and what would change; write nothing.
 
@@ -938,6 +952,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self.check_owner(run_id)
         return self.database.follow_async(run_id, after, until)
 
+    @lists_keywords(CarryKeywords)
     def recover(self, **how: Unpack[CarryKeywords]) -> dict[str, Exception | None]:
         """Resume every run of this flow that can go on, one after another.
 
@@ -960,6 +975,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
                 self._old(run_id, resuming, how.get("resources")).run()
         return outcomes
 
+    @lists_keywords(CarryKeywords)
     async def recover_async(self, **how: Unpack[CarryKeywords]) -> dict[str, Exception | None]:
         """Like :meth:`recover`, on the caller's event loop."""
         import asyncio
@@ -971,6 +987,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
                 await self._old(run_id, resuming, how.get("resources")).run_async()
         return outcomes
 
+    @lists_keywords(CarryKeywords)
     def carry_on(
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
@@ -998,6 +1015,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         return self._carried(run_id, limits, how).carry_on(self.database, run_id)
 
+    @lists_keywords(CarryKeywords)
     async def carry_on_async(
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
@@ -1005,6 +1023,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return await self._carried(run_id, limits, how).carry_on_async(self.database, run_id)
 
     @by_keyword(run_id="; the id of the new run is new_id=")
+    @lists_keywords(ForkKeywords)
     def fork(
         self,
         run_id: str,

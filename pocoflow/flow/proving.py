@@ -83,12 +83,12 @@ class Proofs:
         return proof
 
     def _tell(self, graph: Graph, proof: Proof) -> None:
-        """Log what a run notices too late, once for a wiring: what branches may clash in."""
+        """Log what a run notices too late or not at all, once for a wiring."""
         if self._told is not graph:
             self._told = graph
             self.remarks = tuple(
-                f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}: {one.message}. "
-                f"Fix: {one.fix}"
+                f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}: {one.message}"
+                f"{'' if one.message.endswith('?') else '.'} Fix: {one.fix}"
                 for one in (() if proof.is_refused else proof.remarks)
             )
             for text in self.remarks:

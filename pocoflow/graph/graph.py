@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import iscoroutinefunction, unwrap
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
@@ -573,9 +574,12 @@ def _makes_calls(node: AnyNode) -> bool:
     return any(makes_calls(code) for code in codes if code is not None)
 
 
-@lru_cache(maxsize=4096)
 def _is_async(function: Any) -> bool:
-    return iscoroutinefunction(function)
+    # An object that can be called need not have a hash.
+    return (_is_coroutine if isinstance(function, FunctionType) else iscoroutinefunction)(function)
+
+
+_is_coroutine = lru_cache(maxsize=4096)(iscoroutinefunction)
 
 
 def graphs_in(node: object) -> tuple[Graph, ...]:

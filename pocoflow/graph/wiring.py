@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
 from pocoflow.nodes.base import Node, NodeLike, check_target, make_limit, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, UNSET, Branch, Catch, Edge, wiring_changed
+from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
     AttemptMiddleware,
@@ -18,6 +18,7 @@ from pocoflow.nodes.middleware import (
     check_middleware,
 )
 from pocoflow.nodes.porting import not_a_node
+from pocoflow.values.callables import UNSET
 
 _NONE: Mapping[str, Edge] = MappingProxyType({})
 

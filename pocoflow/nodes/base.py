@@ -16,7 +16,6 @@ from pocoflow.messages import short
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
     END,
-    UNSET,
     Branch,
     Catch,
     Edge,
@@ -27,6 +26,7 @@ from pocoflow.nodes.edges import (
 )
 from pocoflow.nodes.porting import (
     Elsewhere,
+    about_settings,
     check_arguments,
     check_called,
     check_phases,
@@ -38,6 +38,7 @@ from pocoflow.nodes.porting import (
 from pocoflow.nodes.settings import RetryOn, Where, check_settings
 from pocoflow.store.fields import References
 from pocoflow.store.store import Store
+from pocoflow.values.callables import UNSET
 from pocoflow.values.failures import Failure
 
 ItemT = TypeVar("ItemT", default=Any)
@@ -365,7 +366,13 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
     is_batch: ClassVar[bool] = False
 
     def __init_subclass__(cls, **settings: Any) -> None:
-        super().__init_subclass__(**settings)
+        try:
+            super().__init_subclass__(**settings)
+        except TypeError as exc:
+            if cls.is_flow or "takes no keyword arguments" not in str(exc):
+                raise
+            what = f"class {cls.__name__}(...) takes bases alone"
+            raise TypeError(about_settings(what, cls, settings)) from None
         refuse_dead(cls)
 
     @keyword_only

@@ -15,14 +15,16 @@ from typing import (
     overload,
 )
 
-from typing_extensions import TypeVar, Unpack
+from typing_extensions import TypedDict, TypeVar, Unpack
 
+from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest
 from pocoflow.nodes.function import AnyFunctionNode, EachNode, FunctionNode, function_node
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.settings import ITEM_SETTINGS, ItemSettings, StepSettings, Where
 from pocoflow.nodes.signature import read_signature
+from pocoflow.values.callables import lists_keywords
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +54,13 @@ class EachSettings(SomeSettings, ItemSettings, total=False, closed=True):
     """What the node of a function that works on items may be set to."""
 
 
-_SETTINGS = ("writes", "actions", "each", *EachSettings.__annotations__)
+class _Uses(TypedDict, total=False):
+    writes: object
+    actions: bool
+    each: Iterable[object]
+
+
+_SETTINGS = (*_Uses.__annotations__, *EachSettings.__annotations__)
 
 
 class Writes(Protocol[WrittenT]):
@@ -212,6 +220,7 @@ def node(
 def node(*, writes: WrittenT, **settings: Unpack[FunctionSettings]) -> Writes[WrittenT]: ...
 @overload
 def node(**settings: Unpack[FunctionSettings]) -> Routes: ...
+@lists_keywords(_Uses, EachSettings)
 def node(function: Any = None, /, **settings: Any) -> Any:
     """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
 
@@ -244,9 +253,11 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     """
     for setting in settings:
         if setting not in _SETTINGS:
+            meant = closest(setting, _SETTINGS)
+            if setting == "resources":
+                meant = ": a function takes one as a parameter whose default is resource(...)"
             raise DefinitionError(
-                f"@node has no setting {setting!r}{closest(setting, _SETTINGS)} "
-                f"(settings: {', '.join(_SETTINGS)})"
+                f"@node has no setting {setting!r}{meant} (settings: {', '.join(_SETTINGS)})"
             )
     if function is not None:
         return _make(function, settings, sys._getframe(1).f_locals)
@@ -262,6 +273,8 @@ def _make(function: Any, given: Mapping[str, Any], names: Mapping[str, object]) 
     writes, each, name = (settings.pop(one, None) for one in ("writes", "each", "name"))
     supplied, actions = settings.pop("supplied", ()), settings.pop("actions", False)
     signature = read_signature(function, writes, names, each, supplied, actions)
+    if name is not None:
+        check_name(f"the name of a node, @node(name=...) on {function.__name__},", name)
     for setting in settings:
         if setting in ITEM_SETTINGS and each is None:
             raise DefinitionError(

@@ -77,10 +77,6 @@ class Catch:
         return [kind.__qualname__ for kind in self.kinds]
 
 
-UNSET: Final[Any] = object()
-"""The default of an argument that ``None`` means something to."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limit(Generic[NodeT]):
     """How often an edge is taken while a run is in the flow of the edge, and what comes after.

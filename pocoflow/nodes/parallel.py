@@ -17,6 +17,7 @@ from pocoflow.nodes.porting import not_a_node
 from pocoflow.store.branch_view import BranchStore, merge
 from pocoflow.store.fields import References
 from pocoflow.store.store import Store
+from pocoflow.values.callables import lists_keywords
 from pocoflow.values.failures import Failure
 
 ItemT = TypeVar("ItemT")
@@ -173,6 +174,7 @@ class Parallel(_Merging):
         DefinitionError: An argument makes no sense, or two branches have one name.
     """
 
+    @lists_keywords(BranchSettings)
     def __init__(self, *branches: NodeLike, **settings: Unpack[BranchSettings]) -> None:
         super().__init__(branches, None, settings)
         if not branches:
@@ -208,6 +210,7 @@ class FanOut(_Merging):
         DefinitionError: An argument makes no sense.
     """
 
+    @lists_keywords(BranchSettings)
     def __init__(
         self,
         branch: NodeLike,

@@ -17,8 +17,10 @@ from pocoflow.values.callables import is_async, is_generator
 
 __all__ = [
     "OF_STEPS",
+    "RENAMED",
     "Elsewhere",
     "NotOfFlows",
+    "about_settings",
     "belongs",
     "by_keyword",
     "check_arguments",
@@ -39,7 +41,8 @@ _PHASES = ("prep", "exec", "post", "exec_fallback")
 OF_STEPS = (*_PHASES, *STEP_SETTINGS)
 """What a node has because it is one step."""
 
-_RENAMED = {"wait": "retry_delay"}
+RENAMED = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
+"""What settings are called elsewhere, and here."""
 
 
 def not_a_node(given: object) -> str:
@@ -132,25 +135,32 @@ def keyword_only(init: MethodT) -> MethodT:
     def checked(self: Any, *given: object, **named: object) -> None:
         settings = {name: value for name, value in named.items() if name != "name"}
         if given or settings:
-            raise TypeError(_about_settings(type(self), given, settings))
+            kind = type(self)
+            what = f"{kind.__name__}(...) takes no argument but name="
+            raise TypeError(about_settings(what, kind, settings, given))
         init(self, **named)
 
     return cast(MethodT, checked)
 
 
-def _about_settings(kind: type, given: tuple[object, ...], settings: Mapping[str, object]) -> str:
-    told = [f"{kind.__name__}(...) takes no argument but name="]
-    shown = []
-    for name, value in settings.items():
-        here = _RENAMED.get(name, name)
+def about_settings(
+    what: str, kind: type, named: Mapping[str, object], given: tuple[object, ...] = ()
+) -> str:
+    """What whoever gave settings to a node, or to its class, is told: where they are written."""
+    told, shown, unknown = [what], [], []
+    known = ("name", *STEP_SETTINGS, *ITEM_SETTINGS)
+    for name, value in named.items():
+        here = RENAMED.get(name, name)
         if hasattr(kind, here):
             shown.append(f"{here} = {short(value)}")
-        if name in _RENAMED:
+        else:
+            unknown.append(f"{name}{closest(name, (one for one in known if hasattr(kind, one)))}")
+        if name in RENAMED:
             told.append(f"{name} is called {here}")
-    if given or shown:
+    if given or unknown:
+        told[0] += f", not {', '.join([*map(short, given), *unknown])}"
+    if given or shown or "?" in told[0]:
         told.append(f"settings are class attributes: {'; '.join(shown) or 'max_retries = 3'}")
-    if not shown:
-        told[0] += f", not {', '.join([*map(short, given), *settings])}"
     return "; ".join(told)
 
 

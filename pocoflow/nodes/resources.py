@@ -208,13 +208,19 @@ def declared(node: Any) -> tuple[Resource, ...]:
     """The keys that a node names in ``resources``; none if that is something of its own.
 
     Raises:
-        DefinitionError: It is one key and no tuple, or there is something else among the keys.
+        DefinitionError: It is one key and no tuple, a name, or there is something else among them.
     """
     given = node.resources
     if isinstance(given, Resource):
         raise DefinitionError(
             f"{node.name}.resources is {given!r}: it is a tuple of keys; write "
             "resources = (<key>,), with the comma"
+        )
+    texts = given if isinstance(given, tuple) else (given,)
+    if texts and all(isinstance(one, str) for one in texts):
+        raise DefinitionError(
+            f"{node.name}.resources is {short(given)}: it is a tuple of keys, which "
+            "resource(Class, name) returned, and not of their names; write resources = (<key>,)"
         )
     if not isinstance(given, (tuple, list)):
         return ()  # an attribute that a program of 0.2.1 has

@@ -342,10 +342,16 @@ def _check_result(read: Signature) -> None:
         if read.each is not None and actions is not None and actions != ("default",):
             raise TypeError(actions)
     except TypeError:
-        if read.asks and read.answer is Any:
+        if read.asks:
+            what = "Question needs the type of its answer"
+            if read.answer is not Any:
+                what = (
+                    f"it returns Question[{type_label(read.answer)}] and writes nothing, so the "
+                    "answer would be an action; an answer that is no Literal needs writes="
+                )
             _refuse(
                 read.function,
-                "Question needs the type of its answer: Question[bool] with @node(writes=...), or "
+                f"{what}: Question[bool] with @node(writes=...), or "
                 "Question[Literal['yes', 'no']] for an action",
             )
         _refuse(

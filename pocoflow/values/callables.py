@@ -4,13 +4,52 @@ from __future__ import annotations
 
 import dis
 import inspect
+from collections.abc import Callable
 from functools import lru_cache, partial, partialmethod
 from inspect import unwrap
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from pocoflow.errors import HookError
 from pocoflow.messages import short
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "..."
+
+
+UNSET: Final[Any] = _Unset()
+"""The default of an argument that ``None`` means something to, or that is not known."""
+
+
+def lists_keywords(*known: type) -> Callable[[FunctionT], FunctionT]:
+    """Let ``help`` and ``inspect.signature`` of a function list what its ``**`` takes.
+
+    Args:
+        known: Typed dicts of its keywords.
+    """
+    hints = {name: hint for one in known for name, hint in inspect.get_annotations(one).items()}
+    keywords = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=UNSET,
+            annotation=getattr(hint, "__forward_arg__", hint),
+        )
+        for name, hint in hints.items()
+    ]
+
+    def lists(function: FunctionT) -> FunctionT:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        listed: Any = function
+        listed.__signature__ = signature.replace(parameters=[*own, *keywords])
+        return function
+
+    return lists
 
 
 def _called(function: object) -> Any:

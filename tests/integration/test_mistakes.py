@@ -25,9 +25,13 @@ CHECKERS = ("mypy", "pyright", "ty")
 
 # What one process does with all programs: import, validate, run, each in a folder of its own.
 TRIAL = """
-import importlib, json, os, sys, traceback
+import importlib, json, logging, os, sys, traceback
 from pocoflow.errors import FlowValidationError, MissingInputError
-found = {}
+found, logged = {}, []
+class Keeps(logging.Handler):
+    def emit(self, record):
+        logged.append(record.getMessage())
+logging.getLogger("pocoflow").addHandler(Keeps("WARNING"))
 sys.path.insert(0, os.getcwd())
 for name in sys.argv[1:]:
     told = found[name] = {"check": "", "run": ""}
@@ -38,6 +42,7 @@ for name in sys.argv[1:]:
         continue
     findings = module.flow.validate()
     told["check"] = ", ".join(dict.fromkeys(one.code for one in findings))
+    logged.clear()
     os.mkdir(f"{name}.run")
     os.chdir(f"{name}.run")
     try:
@@ -47,6 +52,8 @@ for name in sys.argv[1:]:
         told["run"] = "before it begins"
     except Exception as exc:
         told["run"] = "in a node"
+    else:
+        told["run"] = "in the log" if any(": PF" in one for one in logged) else ""
     os.chdir("..")
 print(json.dumps(found))
 """

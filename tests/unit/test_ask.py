@@ -766,6 +766,11 @@ def test_a_question_as_an_action_names_the_type_of_its_answer() -> None:
     def ask(text: str) -> Question:
         return Question(text)
 
+    def sure(text: str) -> Question[bool]:
+        return Question(text)
+
     with pytest.raises(DefinitionError, match=r"Question needs the type of its answer: Question\["):
         node(ask)
+    with pytest.raises(DefinitionError, match=r"returns Question\[bool\] .* is no Literal needs"):
+        node(sure)  # type: ignore[arg-type]
     assert node(writes=key("ok"))(ask).signature.asks

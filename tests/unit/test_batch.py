@@ -159,6 +159,19 @@ def test_a_failed_item_stops_the_batch_by_its_exception(
     assert any("item 3" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.parametrize("items", [None, 3, "text"])
+def test_a_prep_that_gives_no_items_is_where_the_run_failed(items: Any) -> None:
+    """Neither nothing, nor a number, nor a text: the note names the phase that gave it."""
+
+    class Gives(Double):
+        def prep(self, store: Store[Any]) -> Any:
+            return items
+
+    with pytest.raises(ActionError, match="prep of batch node 'Gives' returned") as caught:
+        Flow(Gives()).run({})
+    assert "in prep of node 'Gives'" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_collecting_batch_puts_exceptions_in_their_places(concurrency: int) -> None:
     """With ``on_error = "collect"`` the exception of an item stands where its result would."""

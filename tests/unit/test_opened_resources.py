@@ -199,6 +199,14 @@ def test_what_a_node_declares_are_keys(wrong: Callable[[Any], Any]) -> None:
         Flow(one).run({})
 
 
+@pytest.mark.parametrize("name", ["llm", ("llm",)])
+def test_the_name_of_a_resource_is_no_key(name: Any) -> None:
+    """It is refused when the node is made, not when the resource is asked for."""
+    kind: Any = type("Ask", (Node,), {"resources": name})
+    with pytest.raises(DefinitionError, match=r"Ask\.resources is .*llm.*not of their names"):
+        kind()
+
+
 @pytest.mark.parametrize("own", [{"a": 1}, None, ["a.txt"], 5])
 def test_an_attribute_that_holds_no_key_is_the_programs_own(own: Any) -> None:
     """A program of 0.2.1 may have called anything so."""

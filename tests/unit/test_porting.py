@@ -208,6 +208,15 @@ def test_settings_as_arguments_are_shown_as_class_attributes() -> None:
     )
     with pytest.raises(TypeError, match="not 3, 1; settings are class attributes: max_retries = 3"):
         Own()
+    with pytest.raises(TypeError, match=r"retries is called max_retries; .*: max_retries = 3$"):
+        any_kind(retries=3)
+    with pytest.raises(TypeError, match=r"not nmae; did you mean 'name'\?"):
+        any_kind(nmae="a")
+    with pytest.raises(TypeError, match=r"class A\(...\) takes bases alone; .* max_retries = 3$"):
+
+        class A(Node, max_retries=3):
+            """Its setting is an argument of the class."""
+
     with pytest.raises(TypeError, match=r"takes no argument but name=, not colour$"):
         any_kind(colour=3)
     assert Do(name="other").name == "other"
@@ -272,3 +281,23 @@ def test_what_is_no_node_is_called_by_its_name(given: Any, told: str) -> None:
             use()
         assert str(caught.value).endswith(told)
         assert "0x" not in str(caught.value)
+
+
+@dataclass
+class Adds:
+    """Can be called, and has no hash."""
+
+    n: int
+
+    def __call__(self, *given: Any) -> None:
+        """Any phase."""
+
+
+@pytest.mark.parametrize("phase", ["prep", "exec", "post", "exec_fallback"])
+@pytest.mark.parametrize("schema", [None, {"n": int}], ids=["untyped", "typed"])
+def test_a_phase_may_be_an_object_without_a_hash(phase: str, schema: Any) -> None:
+    """It runs, and is proved, as a function is."""
+    kind: Any = type("Calls", (Node,), {phase: Adds(1)})
+    flow = Flow(start=kind(), schema=schema)
+    assert flow.run({"n": 1}) == {"n": 1}
+    assert flow.validate() == []

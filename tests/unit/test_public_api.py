@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import pocoflow
-from pocoflow import errors
+from pocoflow import FanOut, Flow, Node, errors, node
 from pocoflow.db import WorkflowDB
 
 MODULES = [
@@ -113,6 +114,29 @@ def test_the_documented_imports_work(name: str, exported: str) -> None:
     found = getattr(module(name), exported)
     assert exported in module(name).__all__
     assert found is getattr(pocoflow, exported, found)
+
+
+@pytest.mark.parametrize(
+    ("function", "keyword"),
+    [
+        (Flow.run, "run_id"),
+        (Flow(Node()).run_async, "if_busy"),
+        (Flow.submit, "at"),
+        (Flow.resume, "rename"),
+        (Flow.fork, "new_id"),
+        (Flow.recover_async, "resources"),
+        (WorkflowDB.list_runs, "since"),
+        (WorkflowDB.prune, "labels"),
+        (FanOut, "private"),
+        (node, "max_retries"),
+    ],
+)
+def test_help_lists_the_keywords_of_a_function(function: Any, keyword: str) -> None:
+    """Each with its type, and with a default that says only that it may be left out."""
+    parameters = inspect.signature(function).parameters
+    assert not any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    assert str(parameters[keyword]).endswith("' = ...")
+    assert " at 0x" not in str(inspect.signature(Flow.then))
 
 
 def test_the_package_is_typed_and_has_a_version() -> None:

@@ -1,6 +1,7 @@
 """PF208: names in a class that are nearly those of settings and phases."""
 
 import linecache
+import logging
 from itertools import count
 from textwrap import dedent
 from typing import Any
@@ -13,14 +14,19 @@ from tests.unit.check.test_validate import codes
 numbers = count()
 
 
-def found(program: str) -> list[tuple[str, int | None]]:
-    """What is said of the names in a program that makes a ``kind``, with the lines."""
+def kind_of(program: str) -> Any:
+    """The ``kind`` that a program makes, whose source is that of a file."""
     name = f"<names {next(numbers)}>"
     text = "from pocoflow import *\n" + dedent(program)
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     names: dict[str, Any] = {"__name__": "names_of_a_test"}
     exec(compile(text, name, "exec"), names)  # noqa: S102
-    every = Flow(start=names["kind"]()).validate()
+    return names["kind"]
+
+
+def found(program: str) -> list[tuple[str, int | None]]:
+    """What is said of the names in a program that makes a ``kind``, with the lines."""
+    every = Flow(start=kind_of(program)()).validate()
     assert {one.code for one in every} <= {"PF208"}
     return [(one.message.partition(" is ")[0], one.line) for one in every]
 
@@ -118,3 +124,19 @@ def test_a_function_has_no_such_names() -> None:
         """A function."""
 
     assert codes(Flow(start=work)) == []
+
+
+@pytest.mark.parametrize("schema", [None, {"n": int}], ids=["untyped", "typed"])
+def test_a_run_tells_of_such_a_name_once(schema: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where nothing else is proved of the flow; not again, and not where it is silenced."""
+    kind = kind_of(with_body("max_retry = 3\n    def exce(self, given): return given"))
+    flow = Flow(kind(), schema=schema)
+    with caplog.at_level(logging.WARNING, "pocoflow"):
+        flow.run({"n": 1})
+        flow.run({"n": 1})
+        Flow(kind(), schema=schema, ignore=("PF208",)).run({"n": 1})
+    told = [one for one in caplog.messages if "PF208" in one]
+    assert [one.partition("did you mean ")[2].partition("?")[0] for one in told] == [
+        "'max_retries'",
+        "'exec'",
+    ]
