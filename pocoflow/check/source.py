@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import lru_cache
+from inspect import unwrap
 from types import CodeType, FunctionType
 from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
 
@@ -153,6 +154,18 @@ def definition_of(function: FunctionType) -> tuple[Function, Module] | None:
     module = module_of(code.co_filename, function.__globals__)
     node = None if module is None else module.function(code)
     return None if module is None or node is None else (node, module)
+
+
+def knows_name(function: Callable[..., object], name: str) -> bool:
+    """Whether something in the file of a function binds a name, if only for type checkers."""
+    inner: Any = unwrap(function)
+    module = module_of(inner.__code__.co_filename, inner.__globals__)
+    if module is None:
+        return True
+    # What a star import at the top of the module gives has been found among its globals.
+    inner = [one for one in module.tree.body if not isinstance(one, ast.ImportFrom)]
+    hides = any("*" in _bound_by(one) for top in inner for one in ast.walk(top))
+    return hides or any(name in _bound_by(one) for one in ast.walk(module.tree))
 
 
 def functions_of(node: Node, phases: Iterable[str] = PHASES) -> list[FunctionType]:

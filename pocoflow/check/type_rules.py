@@ -12,10 +12,11 @@ from pocoflow.check.assignable import clash, fits, fits_field
 from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
+from pocoflow.check.source import knows_name
 from pocoflow.check.subject import NodeOfFunction, Site, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, type_label
-from pocoflow.nodes.annotations import awaited, plain
+from pocoflow.nodes.annotations import awaited, plain, unknown_names
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import FanOut, Spread
@@ -38,6 +39,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
             yield from _failures(subject, at)
         yield from _attributes(subject, at)
         if isinstance(at.place.node, FunctionNode):
+            yield from _unresolved(subject, at, at.place.node.signature)
             yield from _parameters(subject, at, at.place.node)
             yield from _result(subject, at, at.place.node)
         else:
@@ -134,6 +136,21 @@ def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
         "let the field hold list[Failure]",
         at=at,
     )
+
+
+def _unresolved(subject: Subject, at: Site, signature: Signature) -> Iterator[Finding]:
+    """Annotations with a name that the file of the function does not know."""
+    for one, hint in signature.hints.items():
+        for name in unknown_names(hint):
+            if not knows_name(signature.function, name):
+                what = "what it returns" if one == "return" else f"parameter {one!r}"
+                yield subject.finding(
+                    "PF210",
+                    f"the annotation of {what} names {name!r}, which is defined nowhere in its "
+                    "file, so it is not looked at",
+                    "correct the name, or import it",
+                    at=at,
+                )
 
 
 def _parameters(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:

@@ -160,6 +160,16 @@ def is_unknown(annotation: object) -> bool:
     return any(is_unknown(part) for part in parts)
 
 
+def unknown_names(annotation: object) -> Iterator[str]:
+    """The names in an annotation that could not be resolved, each as far as its first dot."""
+    if isinstance(annotation, Unknown):
+        name = str(annotation).partition(".")[0]
+        yield from (name,) if name.isidentifier() else ()
+    elif get_origin(annotation) is not Literal:
+        for part in annotation if isinstance(annotation, list) else get_args(annotation):
+            yield from unknown_names(part)
+
+
 def plain(annotation: Any) -> Any:
     """The annotation without ``Annotated`` around it and without type aliases."""
     while True:

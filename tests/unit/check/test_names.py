@@ -1,4 +1,4 @@
-"""PF208: names in a class that are nearly those of settings and phases."""
+"""PF208 and PF210: names that are nearly those of settings and phases, or of nothing."""
 
 import linecache
 import logging
@@ -140,3 +140,26 @@ def test_a_run_tells_of_such_a_name_once(schema: Any, caplog: pytest.LogCaptureF
         "'max_retries'",
         "'exec'",
     ]
+
+
+def unknown(program: str) -> list[str]:
+    """What is said of the annotations of the function that a program makes."""
+    found = Flow(kind_of(program), schema={"n": int}).validate()
+    return [one.message.partition(", ")[0] for one in found if one.code == "PF210"]
+
+
+def test_an_annotation_that_names_nothing_is_found() -> None:
+    """Otherwise the parameter, or the action, would not be looked at, without a word."""
+    taken = "@node\ndef kind(n: 'list[Nope] | None' = None) -> None: ..."
+    told = "names 'Nope'"
+    assert unknown(taken) == [f"the annotation of parameter 'n' {told}"]
+    assert unknown("@node\ndef kind() -> 'Nope': ...") == [
+        f"the annotation of what it returns {told}"
+    ]
+    for known in (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a import Nope\n",
+        "if 0:\n    from a import *\n",
+        "if 0:\n    class Nope: ...\n",
+    ):
+        assert unknown(known + taken) == []
+    assert unknown("@node\ndef kind(n: 'int') -> None: ...") == []
