@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Self
 
 from pocoflow.address import check_id
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Locks, Transaction
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.messages import closest
+from pocoflow.nodes.porting import check_arguments
 
 
 class RunsFile:
@@ -21,6 +23,10 @@ class RunsFile:
 
     connection: Connection
     locks: Locks
+
+    def __new__(cls, *_: object, **given: object) -> Self:  # noqa: D102 - see the class
+        check_arguments(cls, given, 0)
+        return super().__new__(cls)
 
     @property
     def path(self) -> str:

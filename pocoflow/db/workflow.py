@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from pydantic import BaseModel
-from typing_extensions import TypedDict, TypeVar, Unpack
+from typing_extensions import TypeVar, Unpack
 
 from pocoflow.address import check_id, check_name
 from pocoflow.cleanup import at_exit, finish, leave
@@ -34,7 +34,7 @@ from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import DatabaseError, DefinitionError, RunExistsError
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest, refuse_keywords, short
+from pocoflow.messages import closest, short
 from pocoflow.nodes.settings import is_time
 from pocoflow.nodes.spending import sum_of
 from pocoflow.values.callables import lists_keywords
@@ -57,13 +57,6 @@ _SETTABLE = (
     "error_type",
     "traceback",
 )
-
-
-_SETTINGS = ("path", "synchronous", "busy_timeout", "read_only", "lease")
-
-
-class _NoMore(TypedDict):
-    """No arguments besides those that there are."""
 
 
 class Listed(RunsOf, total=False):
@@ -109,9 +102,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         busy_timeout: float = 30.0,
         read_only: bool = False,
         lease: float | None = None,
-        **unknown: Unpack[_NoMore],
     ) -> None:
-        refuse_keywords("WorkflowDB() got an unexpected", unknown, _SETTINGS)
         if not isinstance(path, str | os.PathLike):
             raise DefinitionError(
                 f"WorkflowDB({short(path)}): a database is the path of a file, a str or a Path, or "

@@ -286,7 +286,7 @@ def belongs(name: str) -> str:
 
 
 def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
-    """Refuse arguments that a flow does not take, with the one that was probably meant.
+    """Refuse arguments that a flow or a database does not take, with what was probably meant.
 
     Raises:
         DefinitionError: There are some.

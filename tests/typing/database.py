@@ -77,3 +77,4 @@ db.list_runs().run_id  # type: ignore[attr-defined]  # ty: ignore[missing-attrib
 db.get_events(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.save_checkpoint("run-1", 0, "Summarise", [1])  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.save_event("run-1", "node_end", step="1")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+WorkflowDB("pocoflow.db", readonly=True)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
