@@ -5,16 +5,18 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from pocoflow.cleanup import in_child
+from pocoflow.cleanup import at_exit, in_child, leave
 from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Steps
@@ -48,7 +50,11 @@ class RunHandle(Generic[StateT]):
         store: The store that the run works on.
     """
 
+    _is_seen = False
+    """Whether somebody knows, or is told in another way, that it has failed."""
+
     def __init__(self, run: Line, database: WorkflowDB | None, *, is_read: bool = False) -> None:
+        self._is_seen = is_read
         self.run_id = run.context.run_id
         self.store: Store[StateT] = run.store
         self._run = run
@@ -95,7 +101,7 @@ class RunHandle(Generic[StateT]):
                 finally:
                     await loop.finish(run.context.token)
             except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
-                self._outcome.set_exception(own(exc))
+                self._fail(own(exc))
             else:
                 self._outcome.set_result(None)
 
@@ -106,9 +112,22 @@ class RunHandle(Generic[StateT]):
             drive(self._run.context, work, apart=self._apart)
         except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
-            self._outcome.set_exception(exc)
+            self._fail(exc)
         else:
             self._outcome.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        self._is_seen = self._is_seen or not _TOLD.isdisjoint(self._run.listeners)
+        if not (self._is_seen or isinstance(error, RunPaused) or self._is_cancelled(error)):
+            _failed[id(self)] = weakref.ref(self)
+        self._outcome.set_exception(error)
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        return isinstance(error, RunCancelled) and self._run.context.cancellation.requested
+
+    def __del__(self) -> None:
+        if _failed.pop(id(self), None) is not None and not self._is_seen:
+            leave(partial(_tell, self.run_id, self._outcome))
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` when the run has ended, or at once if it has; from any thread.
@@ -131,6 +150,11 @@ class RunHandle(Generic[StateT]):
 
         One of ``running``, ``paused``, ``completed``, ``failed`` and ``cancelled``.
         """
+        status = self._status()
+        self._is_seen = self._is_seen or status == "failed"
+        return status
+
+    def _status(self) -> Status:
         if self._database is not None:
             try:
                 row = self._database.get_run(self.run_id)
@@ -144,8 +168,7 @@ class RunHandle(Generic[StateT]):
         error = self._outcome.exception()
         if error is None or self._run.completed:
             return "completed"
-        cancelled = isinstance(error, RunCancelled) and self._run.context.cancellation.requested
-        return "cancelled" if cancelled else "failed"
+        return "cancelled" if self._is_cancelled(error) else "failed"
 
     def wait(self, timeout: float | None = None) -> Store[StateT]:
         """Block until the run has ended and return its store.
@@ -169,6 +192,7 @@ class RunHandle(Generic[StateT]):
                     "cancel() it"
                 ) from None
             error = self._outcome.exception()
+        self._is_seen = True
         if error is not None:
             raise without_ours(error)
         return self.store
@@ -212,6 +236,7 @@ class RunHandle(Generic[StateT]):
                 f"run {self.run_id!r} is not kept, so nothing of it is committed: give its flow a "
                 "db_path to follow it, or stream() it"
             )
+        self._is_seen = True
         return self._database
 
     def cancel(self) -> None:
@@ -298,3 +323,27 @@ def _end_cancelled() -> None:
 
 
 in_child(_begun.clear)
+
+
+_TOLD = frozenset({"node_error", "flow_error"})
+"""The events by which a hook, or a log that is set up, is told that a run has failed."""
+
+_failed: dict[int, weakref.ref[RunHandle]] = {}
+"""The handles to runs that have failed, by their ids: whoever saw it is found out as they go."""
+
+in_child(_failed.clear)
+
+
+@at_exit
+def _tell_of_failed() -> None:
+    for known in list(_failed.values()):
+        if (handle := known()) is not None:
+            handle.__del__()
+
+
+def _tell(run_id: str, outcome: Future[None]) -> None:
+    _log.error(
+        "run %r in the background has failed, and nobody asked how it ended; wait() for its handle",
+        run_id,
+        exc_info=outcome.exception(),
+    )
