@@ -9,7 +9,7 @@ from inspect import Parameter
 from types import CodeType, FunctionType
 from typing import Any, TypeVar, cast, get_origin
 
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, PocoflowError
 from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import read_hints
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
@@ -114,6 +114,10 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
         def checked(self: Any, *given: object, **named: object) -> Any:
             try:
                 return method(self, *given, **named)
+            except PocoflowError as exc:
+                if (behind := exc.__traceback__) is not None and behind.tb_next is not None:
+                    exc.with_traceback(behind.tb_next.tb_next)  # this frame is enough
+                raise
             except TypeError as exc:
                 if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
                     raise  # it is not about the call
