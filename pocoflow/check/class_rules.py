@@ -307,9 +307,15 @@ def _meant(kind: type, given: str, value: object) -> str | None:
         return None
     if is_a(value, FunctionType):  # a constant may be in capitals
         given = given.lower()
+    found = _nearest(given, alike)
+    return found if found is not None and hasattr(kind, found) else None
+
+
+@lru_cache(maxsize=1024)  # the same names are in many classes, also in those made in a function
+def _nearest(given: str, alike: tuple[str, ...]) -> str | None:
     found = [one for one in alike if sorted(one) == sorted(given)]  # two letters are swapped
     found = found or difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
-    return found[0] if found and hasattr(kind, found[0]) else None
+    return found[0] if found else None
 
 
 def _is_errors(value: object) -> bool:
@@ -320,6 +326,8 @@ def _is_errors(value: object) -> bool:
 
 def _takes(kind: type, phase: str) -> int | None:
     function = getattr(kind, phase, None)
+    if is_a(function, FunctionType) and not hasattr(function, "__wrapped__"):
+        return function.__code__.co_argcount
     return len(inspect.signature(function).parameters) if callable(function) else None
 
 
