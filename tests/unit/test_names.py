@@ -261,12 +261,11 @@ def test_a_name_that_cannot_be_stored_is_refused_where_it_is_given(what: str) ->
     assert str(caught.value).encode()  # it can be printed
 
 
-def test_a_run_id_set_later_is_refused_before_anything_runs(path: str) -> None:
-    """``flow.run_id`` is checked when a run begins; no row is made."""
+def test_a_run_id_set_later_is_refused_where_it_is_set(path: str) -> None:
+    """``flow.run_id`` is checked as ``Flow(run_id=...)`` is; no row is made."""
     flow: Flow[Any] = Flow(Work(), db_path=path)
-    flow.run_id = HALF
     with pytest.raises(DefinitionError, match="surrogate"):
-        flow.run({})
+        flow.run_id = HALF
     with WorkflowDB(path) as db:
         with pytest.raises(DefinitionError, match="surrogate"):
             db.create_run(HALF)
