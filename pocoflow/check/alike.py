@@ -65,7 +65,7 @@ def likeness_of(subject: Subject) -> Likeness | None:
     graph, model = subject.graph, subject.fields.model
     special = (
         *(subject.strays, subject.ignore, subject.budgets, subject.around, subject.executor),
-        *(subject.expected, subject.is_inner, not subject.is_start),
+        *(subject.expected, subject.lost_budgets, subject.is_inner, not subject.is_start),
         *(graph.rules, graph.conflicts, graph.wraps, graph.has_executors),
     )
     if any(special) or (model is None and subject.schema is not None):

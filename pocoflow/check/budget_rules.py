@@ -29,14 +29,21 @@ def check_budgets(subject: Subject) -> Iterator[Finding]:
     if not (subject.is_part or subject.is_inner):  # else one of a flow around it may be meant
         yield from _never_taken(subject)
     spent = _Spending().of(subject) if budgets and not subject.graph.wraps else None
+    for node in subject.lost_budgets:
+        yield subject.finding(
+            "PF115",
+            f"node_budgets= has one of node {node!r}, which is not in the flow: it is not in force",
+            "give it for a node that the start leads to, or take it out",
+        )
     for name in budgets:
         if spent is not None and name not in spent:
             yield subject.finding(
                 "PF115",
-                f"the flow has a budget of {name!r}, and nothing in it spends any"
+                f"there is a budget of {name!r}, and nothing in the flow spends any"
                 f"{closest(name, spent)}",
                 f"say what it costs where it is paid, context().spend({name}=...), or take the "
                 "budget out",
+                severity="warning",
             )
 
 
@@ -55,6 +62,7 @@ def _never_taken(subject: Subject) -> Iterator[Finding]:
                         f'give the flow one, Flow(budget={{"{name}": ...}}), or take the edge out',
                         at=level.site(place),
                         edge=edges[place.name, catch.label],
+                        severity="warning",
                     )
 
 

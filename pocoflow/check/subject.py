@@ -105,6 +105,7 @@ class Subject:
         ends_in_time: Whether a run has a deadline.
         is_watched: Whether somebody looks at the store between the nodes.
         budgets: The names of its budgets.
+        lost_budgets: The nodes that are not in it, of those for which there is a budget.
         is_part: Whether it is a node of another flow, whose budgets count.
         is_new: Whether the run begins where it begins, and has not come there before.
         around: The classes of errors of it that are caught where it is a subflow.
@@ -130,6 +131,7 @@ class Subject:
     ends_in_time: bool = False
     is_watched: bool = False
     budgets: tuple[str, ...] = ()
+    lost_budgets: tuple[str, ...] = ()
     is_part: bool = False
     is_new: bool = True
     around: frozenset[type[Exception]] = frozenset()

@@ -1338,7 +1338,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
         budgets = tuple(dict.fromkeys(name for limits in self._limits for name in limits))
         where = (bool(strays), is_new, id(self.executor))
-        known_by = (self.inputs, self.outputs, stored, watched, budgets, *where)
+        lost = tuple(node.name for node in self.node_budgets if graph.find(node) is None)
+        known_by = (self.inputs, self.outputs, stored, watched, budgets, lost, *where)
         outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self.made_at)
 
         def make() -> Subject:
@@ -1359,6 +1360,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
                 ends_in_time=self.deadline is not None,
                 is_watched=watched,
                 budgets=budgets,
+                lost_budgets=lost,
                 is_part=self.is_part,
                 is_new=is_new,
                 executor=self.executor,
@@ -1385,6 +1387,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         budget = executors = None
         budgets = dict(self.node_budgets), dict(self.label_budgets)
         if self._has_budgets:
+            self._proofs.look_again()
             graph.look_at_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
         if self.executor is not None or graph.has_executors:

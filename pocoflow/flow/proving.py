@@ -46,6 +46,10 @@ class Proofs:
             proof = known[facts] = Proof(make())
         return proof
 
+    def look_again(self) -> None:
+        """Find the proof of the next run anew, as what it is of may have changed."""
+        self._last = None
+
     def admits(self, key: Key, store: Store) -> bool:
         """Whether the proof that was asked for last is known by the key and lets a store pass."""
         if (last := self._last) is None or not all(map(is_, last[0], key)):

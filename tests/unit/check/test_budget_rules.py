@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from pocoflow import END, Flow, Node, Subflow, context, node, resource
 from pocoflow.check.findings import Finding
-from pocoflow.errors import BudgetError
+from pocoflow.errors import BudgetError, FlowValidationError
 
 
 def llm(prompt: str) -> str:
@@ -157,7 +158,7 @@ def test_what_models_are_made_of_spends_nothing() -> None:
 def test_a_budget_that_nothing_spends_is_found() -> None:
     """By its name, with the one that was probably meant."""
     (one,) = found(Flow(nothing, budget={"usd": 1}))
-    assert "a budget of 'usd', and nothing in it spends any" in one.message
+    assert "a budget of 'usd', and nothing in the flow spends any" in one.message
     (one,) = found(Flow(Ask(), budget={"usdd": 1}))
     assert "did you mean 'usd'?" in one.message
 
@@ -183,3 +184,16 @@ def test_an_edge_for_a_budget_is_named_as_others_are() -> None:
     (one,) = found(Flow(inner, budget={"usd": 1}))
     assert one.node == "inner/Ask"
     assert one.edge == ("Ask", "spent tokens", "nothing")
+
+
+def test_a_budget_of_a_node_that_is_not_in_the_flow_stops_the_run() -> None:
+    """Also one that is set after a run; nested flows and branches are looked into."""
+    ask, other = Ask(), Ask(name="other")
+    flow = Flow(Subflow(Flow(ask)), node_budgets={ask: {"usd": 1}})
+    flow.run()
+    flow.node_budgets = {other: {"usd": Decimal(1)}}
+    (one,) = found(flow)
+    assert one.severity == "error"
+    assert "node_budgets= has one of node 'other', which is not in the flow" in one.message
+    with pytest.raises(FlowValidationError, match="node 'other', which is not in the flow"):
+        flow.run()
