@@ -180,7 +180,8 @@ def go_on(shape: str, book: Book, database: Path, is_async: bool = False) -> lis
     flow = Flow(SHAPES[shape](book), flow_name="calls", db_path=db, run_id="run")
     known = db.get_run("run")
     if known is not None and known["status"] == "completed":
-        found: list[int] = db.load_checkpoint("run", 0)["found"]
+        last = db.get_checkpoints("run")[-1]["step"]  # of branches, steps come before it
+        found: list[int] = db.load_checkpoint("run", last)["found"]
         return found
     given = {"items": list(range(0, CALLS, 2))}
     if is_async:
