@@ -371,15 +371,16 @@ class _LoopDriver(_Driver):
 
     def leave_alone(self, exc: GeneratorExit) -> None:
         """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
-        with suppress(GeneratorExit):
-            effect = self._go_on(self._steps.throw, exc)
+        gone = Carried(exc)
+        with suppress(Carried, GeneratorExit):
+            effect = self._go_on(self._steps.throw, gone)
             while effect is not None:
                 if isinstance(effect, Commit):
                     begin_commit(effect)
                 elif isinstance(effect, Finish) and not effect.awaits:
                     effect.function()
                 else:
-                    effect = self._go_on(self._steps.throw, exc)
+                    effect = self._go_on(self._steps.throw, gone)
                     continue
                 effect = self._go_on(self._steps.send, None)
 

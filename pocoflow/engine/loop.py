@@ -19,7 +19,7 @@ from pocoflow.engine.branches import run_branches
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import opened, own
+from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.errors import (
     ActionError,
     BudgetError,
@@ -73,6 +73,8 @@ def steps(run: Line) -> Steps:
         except Paused:
             paused = yield from pause(run)
     except BaseException as exc:
+        if closes(exc):  # collected apart from its driver: nobody carries out what it asks for
+            raise
         late = late_of(run, exc)
         yield from fail(run, own(exc) if late is None else late)
         if late is not None:

@@ -22,6 +22,17 @@ class Carried(BaseException):
         self.error = error
 
 
+def closes(error: BaseException) -> bool:
+    """Whether it closes a generator of the engine, and no code of the user has raised it."""
+    trace = error.__traceback__
+    if type(error) is not GeneratorExit or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    home: str = trace.tb_frame.f_globals.get("__name__", "")
+    return home.startswith("pocoflow.engine.")
+
+
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
