@@ -52,10 +52,8 @@ class Proofs:
 
     def admits(self, key: Key, store: Store) -> bool:
         """Whether the proof that was asked for last is known by the key and lets a store pass."""
-        if (last := self._last) is None or not all(map(is_, last[0], key)):
-            return False
-        proof = last[1]
-        return not proof.is_refused and all(map(store.__contains__, proof.needs))
+        proof = self._latest(key)
+        return proof is not None and _passes(proof, store)
 
     def stop(self, key: Key, graph: Graph, store: Store, find: Callable[[], Proof]) -> None:
         """Stop a run that cannot work out.
@@ -70,15 +68,15 @@ class Proofs:
             FlowValidationError: The flow has errors.
             MissingInputError: A key that it needs is not in the store.
         """
-        last = self._last
-        if last is not None and all(map(is_, last[0], key)):
-            proof = last[1]
-        else:
-            proof = self._take(key, graph, find)
-        if proof.is_refused or not all(map(store.__contains__, proof.needs)):
+        proof = self._latest(key) or self._take(key, graph, find)
+        if not _passes(proof, store):
             if not proof.is_current:
                 proof = self._take(key, graph, find)
             proof.check((*store, *store.unsaved))
+
+    def _latest(self, key: Key) -> Proof | None:
+        last = self._last
+        return last[1] if last is not None and all(map(is_, last[0], key)) else None
 
     def _take(self, key: Key, graph: Graph, find: Callable[[], Proof]) -> Proof:
         proof = find()
@@ -97,3 +95,7 @@ class Proofs:
             )
             for text in self.remarks:
                 _log.warning("%s", text)
+
+
+def _passes(proof: Proof, store: Store) -> bool:
+    return not proof.is_refused and all(map(store.__contains__, proof.needs))
