@@ -9,12 +9,17 @@ from functools import lru_cache
 from itertools import compress
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
+from pocoflow.nodes.question import Question
+from pocoflow.store.store import Store
 from pocoflow.values.callables import check_callback
 from pocoflow.values.failures import Shown
 
@@ -22,6 +27,18 @@ if TYPE_CHECKING:
     from pocoflow.graph.event_types import NodeFailed
 
 _log = OwnLogger("flow")
+
+StateT = TypeVar("StateT", bound=BaseModel, default=Any)
+
+OnFlow: TypeAlias = Callable[[Store[StateT]], object]
+OnFlowEnd: TypeAlias = Callable[[int, Store[StateT]], object]
+OnFlowError: TypeAlias = Callable[[BaseException, Store[StateT]], object]
+OnNode: TypeAlias = Callable[[str, Store[StateT]], object]
+OnNodeEnd: TypeAlias = Callable[[str, str, float, Store[StateT]], object]
+OnNodeError: TypeAlias = Callable[[str, Exception, Store[StateT]], object]
+OnRetry: TypeAlias = Callable[[str, int, Exception, Store[StateT]], object]
+OnQuestion: TypeAlias = Callable[[str, Question, Store[StateT]], object]
+FlowEnding: TypeAlias = Literal["flow_end", "flow_cancelled", "flow_pause"]
 
 _SHAPES: dict[str, str] = {
     "flow_start": "store",

@@ -134,13 +134,6 @@ def _carried(given: object) -> tuple[ContextVar[Any], ...]:
     return cast("tuple[ContextVar[Any], ...]", several)
 
 
-def is_missing(given: object) -> bool:
-    """Whether what names a database is a file that is not there."""
-    if not isinstance(given, str | os.PathLike) or os.fspath(given) == ":memory:":
-        return False
-    return not ("://" in str(given) or Path(str(given)).exists())
-
-
 def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:
     """The keys that ``Flow(inputs=...)`` or ``Flow(outputs=...)`` names.
 

@@ -26,20 +26,28 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar, Unpack
 
 from pocoflow.address import check_id, check_name
-from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
-from pocoflow.engine.hooks import Hooks
+from pocoflow.engine.hooks import (
+    FlowEnding,
+    Hooks,
+    OnFlow,
+    OnFlowEnd,
+    OnFlowError,
+    OnNode,
+    OnNodeEnd,
+    OnNodeError,
+    OnQuestion,
+    OnRetry,
+)
 from pocoflow.engine.line import Line, Listener, Plan
 from pocoflow.errors import (
     DefinitionError,
     NoDatabaseError,
-    PocoflowError,
     ResourceError,
-    RunExistsError,
     RunNotFoundError,
-    ThreadBusyError,
 )
 from pocoflow.flow import arguments
+from pocoflow.flow.database import FlowDatabase
 from pocoflow.flow.execution import Begun, Execution, Started
 from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.naming import (
@@ -59,16 +67,12 @@ from pocoflow.flow.resuming import (
     Resumable,
     ResumeKeywords,
     Resuming,
-    check_changes,
     noting,
 )
 from pocoflow.flow.starting import new_run_id, open_store, snapshots
 from pocoflow.graph.graph import Graph, GraphNode, graphs_in
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
-from pocoflow.graph.routing import Taken, first_address
-from pocoflow.graph.unfinished import Unfinished
 from pocoflow.graph.wiring import FlowEdges, Source
-from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edges import Branch, End, users_line, wiring_changed, wiring_version
@@ -82,12 +86,11 @@ from pocoflow.nodes.porting import (
     refuse_phases,
     two_arguments,
 )
-from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
-from pocoflow.nodes.spending import Account, Amount, Amounts, Budget
+from pocoflow.nodes.spending import Amount, Amounts, Budget, limited_by
 from pocoflow.store.fields import References
-from pocoflow.store.schema import check_aliases, classes_of, types_of
+from pocoflow.store.schema import check_aliases
 from pocoflow.store.store import Store
 from pocoflow.values.callables import UNSET, lists_keywords
 
@@ -97,13 +100,11 @@ if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
     from pocoflow.db.due import Limits
     from pocoflow.db.following import Until
-    from pocoflow.db.port import Transaction
     from pocoflow.db.question_rows import Asked
-    from pocoflow.db.recorder import RunRecorder
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
-    from pocoflow.flow.addressing import Addressed
-    from pocoflow.flow.scheduling import Schedule
+    from pocoflow.flow.records import Records
+    from pocoflow.flow.scheduling import Due, Schedule
     from pocoflow.graph.event_types import Event, Followed
     from pocoflow.nodes.question import Reply
 
@@ -117,10 +118,10 @@ StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 
-_log = OwnLogger("flow")
+Opened: TypeAlias = tuple[Resources, tuple[Resource, ...]]
+"""The resources of a run in this process, and those of them that it has to open."""
 
-
-_NO_SETTINGS = frozenset({"drawn", "_database", "_described", "_known_plan"})
+_NO_SETTINGS = frozenset({"drawn", "_described", "_known_plan"})
 """What a flow finds out for itself."""
 
 
@@ -243,8 +244,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         for name, value in settings.items():
             object.__setattr__(self, name, arguments.SETTINGS[name](value))
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
-        self._database: WorkflowDB | None = None
-        self._opened: list[WorkflowDB] = []
+        self._database = FlowDatabase()
         self._hooks = Hooks()
         self._proofs = Proofs()
         self._settings = object()  # another one whenever a setting is set
@@ -401,55 +401,21 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     # -- hooks --------------------------------------------------------------------------------
 
     @overload
-    def on(
-        self, event: Literal["node_start"], callback: Callable[[str, Store[StateT]], object], /
-    ) -> Self: ...
+    def on(self, event: Literal["flow_start"], callback: OnFlow[StateT], /) -> Self: ...
     @overload
-    def on(
-        self,
-        event: Literal["node_end"],
-        callback: Callable[[str, str, float, Store[StateT]], object],
-        /,
-    ) -> Self: ...
+    def on(self, event: Literal["node_start"], callback: OnNode[StateT], /) -> Self: ...
     @overload
-    def on(
-        self,
-        event: Literal["node_error"],
-        callback: Callable[[str, Exception, Store[StateT]], object],
-        /,
-    ) -> Self: ...
+    def on(self, event: Literal["node_end"], callback: OnNodeEnd[StateT], /) -> Self: ...
     @overload
-    def on(
-        self,
-        event: Literal["node_retry"],
-        callback: Callable[[str, int, Exception, Store[StateT]], object],
-        /,
-    ) -> Self: ...
+    def on(self, event: Literal["node_error"], callback: OnNodeError[StateT], /) -> Self: ...
     @overload
-    def on(
-        self,
-        event: Literal["flow_end", "flow_cancelled", "flow_pause"],
-        callback: Callable[[int, Store[StateT]], object],
-        /,
-    ) -> Self: ...
+    def on(self, event: Literal["node_retry"], callback: OnRetry[StateT], /) -> Self: ...
     @overload
-    def on(
-        self,
-        event: Literal["flow_error"],
-        callback: Callable[[BaseException, Store[StateT]], object],
-        /,
-    ) -> Self: ...
+    def on(self, event: Literal["node_ask"], callback: OnQuestion[StateT], /) -> Self: ...
     @overload
-    def on(
-        self,
-        event: Literal["node_ask"],
-        callback: Callable[[str, Question, Store[StateT]], object],
-        /,
-    ) -> Self: ...
+    def on(self, event: Literal["flow_error"], callback: OnFlowError[StateT], /) -> Self: ...
     @overload
-    def on(
-        self, event: Literal["flow_start"], callback: Callable[[Store[StateT]], object], /
-    ) -> Self: ...
+    def on(self, event: FlowEnding, callback: OnFlowEnd[StateT], /) -> Self: ...
     def on(self, event: str, callback: Callable[..., object], /) -> Self:
         """Tell a callback of an event, after the commit that made it true.
 
@@ -492,11 +458,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     # -- running ------------------------------------------------------------------------------
 
     @lists_keywords(RunKeywords)
-    def run(
-        self,
-        store: StoreLike[StateT] = None,
-        **how: Unpack[RunKeywords],
-    ) -> Store[StateT]:
+    def run(self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]) -> Store[StateT]:
         """Run to the end in this thread.
 
         Args:
@@ -534,9 +496,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     @lists_keywords(RunKeywords)
     async def run_async(
-        self,
-        store: StoreLike[StateT] = None,
-        **how: Unpack[RunKeywords],
+        self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> Store[StateT]:
         """Run to the end on the caller's event loop; like :meth:`run` in everything else.
 
@@ -548,9 +508,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     @lists_keywords(RunKeywords)
     def run_background(
-        self,
-        store: StoreLike[StateT] = None,
-        **how: Unpack[RunKeywords],
+        self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> RunHandle[StateT]:
         """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
 
@@ -561,9 +519,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     @lists_keywords(RunKeywords)
     def stream(
-        self,
-        store: StoreLike[StateT] = None,
-        **how: Unpack[RunKeywords],
+        self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> Generator[Event, None, None]:
         """Start a run in a thread and give its events as they happen; else like :meth:`run`.
 
@@ -575,9 +531,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     @lists_keywords(RunKeywords)
     def stream_async(
-        self,
-        store: StoreLike[StateT] = None,
-        **how: Unpack[RunKeywords],
+        self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
         return self._new(store, how).stream_async()
@@ -594,11 +548,11 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         Raises:
             NoDatabaseError: The flow has no ``db_path``.
         """
-        database = self._open_database(self.graph)
+        database = self._database.open(self.db_path)
         if database is None:
             raise NoDatabaseError(
                 f"flow {self.flow_name!r} keeps no runs: give it a db_path to submit, resume or "
-                "fork them, or to have a worker run them"
+                "fork them, to have them share a budget, or to have a worker run them"
             )
         return database
 
@@ -637,7 +591,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         check_aliases(aliases)
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
-            other.db_path, other._database, other._opened = db_path, None, []
+            other.db_path, other._database = db_path, FlowDatabase()
         return other
 
     def validate(self) -> list[Finding]:
@@ -700,10 +654,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             TooManyRunsError: As many runs are open as ``most_open`` says.
             Exception: As :meth:`run`, before the first node.
         """
-        from pocoflow.flow.scheduling import due_time
+        from pocoflow.flow.scheduling import Due
 
         name, now = RunName.of_submitted(how), self.database.connection.now()
-        return self._submit(inputs, name, due_time(how.get("at"), how.get("delay"), now))
+        return self._submit(inputs, name, Due.of(how.get("at"), how.get("delay"), now))
 
     @lists_keywords(SubmitKeywords)
     async def submit_async(
@@ -747,16 +701,13 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             DefinitionError: An argument makes no sense, the inputs do not fit the schema or cannot
                 be stored, or the flow has a schedule of that name.
         """
-        from pocoflow.flow.scheduling import Schedule, copied, refuse_unsaved
+        from pocoflow.flow.scheduling import Schedule
 
         if name in self.schedules:
             raise DefinitionError(f"flow {self.flow_name!r} has a schedule {name!r} already")
         given = given_labels(labels, f"schedule {short(name)}: ")
-        try:
-            refuse_unsaved(open_store(copied(inputs), self.schema, self.flow_name), self.flow_name)
-        except PocoflowError as exc:
-            raise DefinitionError(f"schedule {short(name)}: its inputs do not fit: {exc}") from exc
         made = Schedule(name, expression, inputs, tz, catch_up, given)
+        made.check_inputs(self.schema, self.flow_name)
         self.schedules = MappingProxyType({**self.schedules, name: made})
         return self
 
@@ -785,44 +736,19 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         schedules = {name: one for name, one in self.schedules.items() if name not in besides}
         return submit_due(self.database, self.flow_name, schedules, self._submit, refused)
 
-    def _submit(
-        self,
-        inputs: StoreLike[StateT],
-        name: RunName,
-        due_at: str,
-        also: Callable[[Transaction], object] | None = None,
-    ) -> str:
-        from pocoflow.db.run_threads import ThreadMovedError
+    def _submit(self, inputs: StoreLike[StateT], name: RunName, due: Due) -> str:
         from pocoflow.flow.scheduling import copied, refuse_unsaved
 
         refuse_while_importing(self)
-        graph, database = self.graph, self.database
-        given, addressed = copied(inputs), self._addressed()
-        named, joined = addressed.find(name, given, name.run_id)
-        if joined is not None:
-            return joined.run_id
-        store = addressed.first_store(given, named)
-        refuse_unsaved(store, self.flow_name)
-        self._prove(graph, graph.start, (), store, is_new=True)
-        made, token = new_run_id(self.flow_name)
-        run_id, first = name.run_id or made, first_address(graph.start)
-        row = {
-            "flow_name": self.flow_name,
-            "status": "queued",
-            "due_at": due_at,
-            "current_node": first.text,
-            "token": token,
-        }
-        start, described = Unfinished(names=first.names), self._fingerprint(graph)
-        try:
-            recorder = self._recorder(database, run_id, store)
-            recorder.create(store, row, start, described, named, also)
-        except ThreadMovedError:
-            return self._submit(inputs, name, due_at, also)
-        except (ThreadBusyError, RunExistsError):
-            if addressed.join(name, named) is None:
-                raise
-        return run_id
+        graph, records = self.graph, self._records
+
+        def queue(store: Store, named: Named) -> str:
+            refuse_unsaved(store, self.flow_name)
+            self._prove(graph, graph.start, (), store, is_new=True)
+            return records.queue(name, store, graph.start, named, self._fingerprint(graph), due)
+
+        begun = records.begin(name, copied(inputs), name.run_id, queue)
+        return begun if isinstance(begun, str) else begun.run_id
 
     # -- stored runs --------------------------------------------------------------------------
 
@@ -897,20 +823,13 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such run.
             DefinitionError: The flow has no ``db_path``.
         """
-        from pocoflow.flow.resume import StoredRun
+        from pocoflow.flow.resume import StoredRun, can_resume
 
         refuse_unknown("resumed", how, ChangeKeywords.__annotations__)
-        database = self._database_of(run_id)
-        try:
-            resuming = self._resuming(how, how.get("changes"), how.get("rename"))
-            resuming.refuse_other(database, run_id)
-            graph = self.graph
-            stored = StoredRun(database, run_id, graph, self.schema, resuming)
-            return stored.rehearse(partial(self._prove, graph))
-        except RunNotFoundError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
-            return Resumable(run_id, refusal=exc)
+        resuming = self._resuming(how, how.get("changes"), how.get("rename"))
+        graph = self.graph
+        stored = StoredRun(self._database_of(run_id), run_id, graph, self.schema, resuming)
+        return can_resume(stored, partial(self._prove, graph))
 
     def check_owner(self, run_id: str, *, flow_was: str | None = None) -> None:
         """Refuse a stored run that is of another flow, by the name on its record.
@@ -1054,13 +973,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         from pocoflow.flow.resume import fork_run
 
-        if step is not None and type(step) is not int:
-            raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
         known = ("run_id", "step", "changes", *ForkKeywords.__annotations__)
         refuse_unknown("forked", how, known)
-        database, resuming = self._database_of(run_id), self._resuming(how, changes)
-        resuming.refuse_other(database, run_id)
-        return fork_run(database, run_id, step, self.schema, how, resuming)
+        resuming = self._resuming(how, changes)
+        return fork_run(self._database_of(run_id), run_id, step, self.schema, how, resuming)
 
     def answer(
         self,
@@ -1127,28 +1043,15 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         changes: Mapping[str, object] | None = None,
         rename: Mapping[str, str] | None = None,
     ) -> Resuming:
-        aliases, was = how.get("aliases"), how.get("flow_was")
-        check_aliases(aliases)
-        check_changes("changes", changes, "values by key, as in changes={'summary': 'short'}")
-        check_changes("rename", rename, "new names by the old, as in rename={'Rat': 'Rate'}")
-        if was is not None and type(was) is not str:
-            raise DefinitionError(f"flow_was={short(was)}: the name that the flow had")
-        known, types = {**self.aliases, **(aliases or {})}, types_of(how.get("types", ()))
-        names = tuple(filter(None, (self.flow_name, *self.formerly, was)))
-        return Resuming(changes or {}, rename or {}, types, known, names)
+        names = (self.flow_name, *self.formerly)
+        return Resuming.of(how, names, self.aliases, changes, rename)
 
     def _recovering(self, done: str, how: CarryKeywords) -> Resuming:
         refuse_unknown(done, how, CarryKeywords.__annotations__)
         return replace(self._resuming(how), recovering=True)
 
     def _carried(self, run_id: str, limits: Limits | None, how: CarryKeywords) -> Execution[StateT]:
-        from pocoflow.db.due import Limits
-
-        if limits is not None and not isinstance(limits, Limits):
-            raise DefinitionError(
-                f"limits={short(limits)}: an instance of pocoflow.flow.worker.Limits"
-            )
-        resuming = replace(self._recovering("carried on", how), limits=limits or Limits())
+        resuming = self._recovering("carried on", how).by_worker(limits)
         return self._old(run_id, resuming, how.get("resources"))
 
     def _to_recover(self, resuming: Resuming) -> list[str]:
@@ -1181,96 +1084,62 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _begin(self, given: StoreLike[StateT], name: RunName, how: RunKeywords) -> Started:
         plan, resume_from = self._plan, how.get("resume_from")
-        graph = plan.graph
-        objects, opens = self._resources(plan, how.get("resources"))
-        place = graph.start if resume_from is None else graph.place(resume_from)
-        named, run_id = None, name.run_id or self.run_id
+        resources = self._resources(plan, how.get("resources"))
+        place = plan.graph.start if resume_from is None else plan.graph.place(resume_from)
+        run_id = name.run_id or self.run_id
         if self.db_path is None or (run_id is None and name is BY_ITSELF):
             store = open_store(given, self.schema, plan.flow_name)
-        else:
-            addressed = self._addressed()
-            named, joined = addressed.find(name, given, run_id)
-            if joined is not None:
-                return joined
-            store = addressed.first_store(given, named)
+            return self._begin_with(plan, place, resources, run_id, store)
+        begin = partial(self._begin_with, plan, place, resources, run_id)
+        return self._records.begin(name, given, run_id, begin)
+
+    def _begin_with(
+        self,
+        plan: Plan,
+        place: GraphNode,
+        resources: Opened,
+        run_id: str | None,
+        store: Store,
+        named: Named | None = None,
+    ) -> Begun:
+        graph = plan.graph
         self._prove(graph, place, (), store, is_new=True)
         made, token = new_run_id(plan.flow_name)
-        line = plan.line(place, (run_id or made, token), store, self._hooks.listeners(), objects)
+        line = self._line(plan, place, (run_id or made, token), store, resources)
+        hears = line.snapshot is not None or bool(self._hooks.registered)
+        line.only_awaits = graph.only_awaits and not hears
+        database = self._database.open(self.db_path)
+        if database is not None:
+            described, remarks = self._fingerprint(graph), self._proofs.remarks
+            self._records.record(line, named, described, remarks, self.record_emitted)
+        self._share_budgets(line)
+        return line, database
+
+    def _line(
+        self,
+        plan: Plan,
+        place: GraphNode,
+        run: tuple[str, str],
+        store: Store,
+        resources: Opened,
+    ) -> Line:
+        objects, opens = resources
+        line = plan.line(place, run, store, self._hooks.listeners(), objects)
         line.opens = opens
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(store, self.checkpoint_dir)
-        hears = line.snapshot is not None or bool(self._hooks.registered)
-        line.only_awaits = graph.only_awaits and not hears
-        if (database := self._open_database(graph)) is not None:
-            from pocoflow.db.run_threads import ThreadMovedError
+        return line
 
-            # Somebody else may be there first, with this run or another one of its thread.
-            try:
-                self._record(database, graph, line, named)
-            except ThreadMovedError:
-                return self._begin(given, name, how)
-            except (ThreadBusyError, RunExistsError):
-                if named is None or (joined := self._addressed().join(name, named)) is None:
-                    raise
-                return joined
-        self._share_budgets(database, line)
-        return line, database
-
-    def _addressed(self) -> Addressed:
-        from pocoflow.flow.addressing import Addressed
+    @property
+    def _records(self) -> Records:
+        from pocoflow.flow.records import Records
 
         names = (self.flow_name, *self.formerly)
-        return Addressed(self.database, names, self.schema, self.aliases)
+        return Records(self.database, names, self.schema, self.aliases)
 
-    def _recorder(self, database: WorkflowDB, run_id: str, store: Store) -> RunRecorder:
-        from pocoflow.db.recorder import RunRecorder
-
-        return RunRecorder(database, run_id, classes_of(store.schema, aliases=self.aliases))
-
-    def _record(self, database: WorkflowDB, graph: Graph, line: Line, named: Named | None) -> None:
-        """Put a new run on record.
-
-        Raises:
-            RunExistsError: Its id is used already.
-            ThreadBusyError: A run of its thread is open.
-            ThreadMovedError: One has completed since, so that it has to begin with another store.
-        """
-        from pocoflow.db.run_threads import UNNAMED
-
-        store, context = line.store, line.context
-        recorder = line.ledger = self._recorder(database, context.run_id, store)
-        if self.record_emitted:
-            recorder.record_emitted()
-        described = self._fingerprint(graph)
-        for text in self._proofs.remarks:
-            recorder.remark(text)
-        first = first_address(line.start)
-        recorder.begin(store, self.flow_name, context.token, first, described, named or UNNAMED)
-
-    @property
-    def _has_budgets(self) -> bool:
-        own = self.budget is not None or self.thread_budget is not None
-        return own or bool(self.node_budgets or self.label_budgets)
-
-    @property
-    def _limits(self) -> tuple[Amounts, ...]:
-        """The limits of all its budgets."""
-        own = (self.budget, self.thread_budget, *self.node_budgets.values())
-        return tuple(one for one in (*own, *self.label_budgets.values()) if one is not None)
-
-    def _share_budgets(self, database: WorkflowDB | None, line: Line) -> None:
-        """Count what other runs have spent of the budgets that a run shares with them."""
-        if self.thread_budget is None and not self.label_budgets:
-            return
-        if database is None:
-            raise DefinitionError(
-                f"flow {self.flow_name!r} has a budget that its runs share, and they are not kept: "
-                "give it a db_path"
-            )
-        flows = (self.flow_name, *self.formerly)
-        limits = (self.thread_budget, self.label_budgets)
-        shared = line.ledger.share_budgets(flows, *limits)
-        line.budget = (*(line.budget or ()), *shared)
+    def _share_budgets(self, line: Line) -> None:
+        if self.thread_budget is not None or self.label_budgets:
+            self._records.share_budgets(line, self.thread_budget, self.label_budgets)
 
     def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Begun:
         from pocoflow.flow.resume import StoredRun
@@ -1281,26 +1150,15 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         resuming.refuse_other(database, run_id)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         try:
-            objects, opens = self._resources(plan, resources)
+            opened = self._resources(plan, resources)
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
         found = stored.reopen(self.flow_name, partial(self._prove, graph))
-        *frames, place = found.places
-        listeners, run = self._hooks.listeners(), (run_id, stored.token)
-        line = plan.line(place, run, stored.store, listeners, objects)
-        if self.checkpoint_dir is not None:
-            line.snapshot = snapshots(stored.store, self.checkpoint_dir)
-        line.ledger, line.unfinished, line.frames = stored.recorder, found, (*frames,)
-        line.opens = opens
-        if self.record_emitted:
-            stored.recorder.record_emitted()
-        line.step = line.finished = found.steps
-        line.sums = Account(found.spent)
-        line.past = frozenset(line.sums.past.get(0, ()))
-        self._share_budgets(database, line)
-        if graph.is_limited:
-            line.taken = Taken(0, found.taken)
+        run = run_id, stored.token
+        line = self._line(plan, found.places[-1], run, stored.store, opened)
+        stored.take_up(line, found, self.record_emitted)
+        self._share_budgets(line)
         return line, database
 
     def _prove(
@@ -1336,7 +1194,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         strays = () if self.is_part else tuple(self._edges.values())
         # Hooks are given the store, and checkpoints have it.
         watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
-        budgets = tuple(dict.fromkeys(name for limits in self._limits for name in limits))
+        shared = (self.thread_budget, *self.label_budgets.values())
+        budgets = limited_by(self.budget, *self.node_budgets.values(), *shared)
         where = (bool(strays), is_new, id(self.executor))
         lost = tuple(node.name for node in self.node_budgets if graph.find(node) is None)
         known_by = (self.inputs, self.outputs, stored, watched, budgets, lost, *where)
@@ -1386,7 +1245,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         settings, wiring, graph = self._settings, wiring_version(), self.graph
         budget = executors = None
         budgets = dict(self.node_budgets), dict(self.label_budgets)
-        if self._has_budgets:
+        if self.budget is not None or self.thread_budget is not None or any(budgets):
             self._proofs.look_again()
             graph.look_at_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
@@ -1400,10 +1259,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         facts = (self.max_steps, self.deadline, budget, of_nodes, executors)
         return Plan(settings, wiring, budgets, graph, self.name, *facts)
 
-    def _resources(
-        self, plan: Plan, given: Resources | None
-    ) -> tuple[Resources, tuple[Resource, ...]]:
-        """The resources of a run in this process, and those of them that it has to open."""
+    def _resources(self, plan: Plan, given: Resources | None) -> Opened:
         graph, executors = plan.graph, plan.executors
         # A node may be given another executor between two runs.
         wanted = graph.resources if executors is None else executors.resources(graph)
@@ -1421,15 +1277,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _home(self) -> Storage | None:
         """Where runs are kept, also before it is open."""
-        given = self.db_path if self._database is None else self._database
-        if given is None:
-            return None
-        if isinstance(given, str | os.PathLike):
-            return Unopened(os.path.abspath(given), self._connection)
-        return given.connection
-
-    def _connection(self) -> Storage:
-        return self.database.connection
+        return self._database.storage(self.db_path)
 
     def _database_of(self, run_id: str) -> WorkflowDB:
         """The database of a stored run, which is not made to look into it.
@@ -1438,21 +1286,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such file.
         """
         check_id(run_id)
-        path = self.db_path
-        if self._database is None and arguments.is_missing(path):
-            raise RunNotFoundError(f"there is no database {path}, and so no run {run_id!r}")
+        if self._database.is_missing(self.db_path):
+            raise RunNotFoundError(f"there is no database {self.db_path}, and so no run {run_id!r}")
         return self.database
-
-    def _open_database(self, graph: Graph) -> WorkflowDB | None:
-        if self.db_path is not None and self._database is None:
-            from pocoflow.db import WorkflowDB
-
-            path = self.db_path
-            opened = path if isinstance(path, WorkflowDB) else WorkflowDB(path)
-            # Threads that begin their first runs at once all use what the first of them opened.
-            self._opened.append(opened)
-            self._database = self._opened[0]
-            if opened is not self._database:
-                opened.close()
-                return self._database
-        return self._database

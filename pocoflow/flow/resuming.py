@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 from typing_extensions import TypedDict
 
@@ -19,6 +19,7 @@ from pocoflow.errors import (
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.resources import Resources
+from pocoflow.store.schema import check_aliases, types_of
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -86,6 +87,43 @@ class Resuming:
     recovering: bool = False
     limits: Limits | None = None
 
+    @classmethod
+    def of(
+        cls,
+        given: KnownKeywords,
+        names: tuple[str, ...],
+        aliases: Mapping[str, type],
+        changes: Mapping[str, object] | None = None,
+        rename: Mapping[str, str] | None = None,
+    ) -> Self:
+        """What is said to a flow that has and had these names, and these aliases of classes.
+
+        Raises:
+            DefinitionError: A value makes no sense.
+        """
+        own, was = given.get("aliases"), given.get("flow_was")
+        check_aliases(own)
+        _check_texts("changes", changes, "values by key, as in changes={'summary': 'short'}")
+        _check_texts("rename", rename, "new names by the old, as in rename={'Rat': 'Rate'}")
+        if was is not None and type(was) is not str:
+            raise DefinitionError(f"flow_was={short(was)}: the name that the flow had")
+        types, known = types_of(given.get("types", ())), {**aliases, **(own or {})}
+        return cls(changes or {}, rename or {}, types, known, tuple(filter(None, (*names, was))))
+
+    def by_worker(self, limits: Limits | None) -> Self:
+        """The same, of a worker that has these limits, or none.
+
+        Raises:
+            DefinitionError: They are no limits.
+        """
+        from pocoflow.db.due import Limits
+
+        if limits is not None and not isinstance(limits, Limits):
+            raise DefinitionError(
+                f"limits={short(limits)}: an instance of pocoflow.flow.worker.Limits"
+            )
+        return replace(self, limits=limits or Limits())
+
     def refuse_other(self, database: WorkflowDB, run_id: str) -> None:
         """Refuse a run that is of another flow, by the name on its record.
 
@@ -133,12 +171,8 @@ class Resumable:
         return self.refusal is None
 
 
-def check_changes(name: str, given: object, how: str) -> None:
-    """Refuse what is no mapping from texts, ``None`` excepted.
-
-    Raises:
-        DefinitionError: Says what it is, and ``how`` it is written.
-    """
+def _check_texts(name: str, given: object, how: str) -> None:
+    """Refuse what is no mapping from texts, ``None`` excepted, and say ``how`` it is written."""
     if given is not None and not (
         isinstance(given, Mapping) and all(isinstance(one, str) for one in given)
     ):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
 from pocoflow.db import WorkflowDB
@@ -17,10 +17,12 @@ from pocoflow.errors import (
     DatabaseError,
     DefinitionError,
     NotStorableError,
+    PocoflowError,
     RunExistsError,
     TakenError,
 )
 from pocoflow.flow.naming import RunName
+from pocoflow.flow.starting import open_store
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.settings import is_time
@@ -32,25 +34,39 @@ _log = OwnLogger("flow")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def due_time(at: datetime | None, delay: float | timedelta | None, now: str) -> str:
-    """From when on a worker may take a run that is submitted now, as the database has it.
+class Due(NamedTuple):
+    """When a run that is submitted may begin.
 
-    Raises:
-        DefinitionError: It is no time, or both are given.
+    Attributes:
+        at: From when on a worker may take it, as the database has it.
+        also: What is written in the transaction that puts it on record.
     """
-    if at is not None and delay is not None:
-        raise DefinitionError("submit: at= is a time and delay= one from now; give one of them")
-    if at is not None:
-        given: object = at
-        if not isinstance(given, datetime) or given.utcoffset() is None:
+
+    at: str
+    also: Callable[[Transaction], object] | None = None
+
+    @classmethod
+    def of(cls, at: datetime | None, delay: float | timedelta | None, now: str) -> Self:
+        """What is given for a run that is submitted now.
+
+        Raises:
+            DefinitionError: It is no time, or both are given.
+        """
+        if at is not None and delay is not None:
+            raise DefinitionError("submit: at= is a time and delay= one from now; give one of them")
+        if at is not None:
+            given: object = at
+            if not isinstance(given, datetime) or given.utcoffset() is None:
+                raise DefinitionError(
+                    f"submit(at={short(at)}): a datetime with a time zone, as datetime.now(UTC) is"
+                )
+            return cls(at.astimezone(UTC).isoformat())
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if seconds is not None and seconds != 0 and not is_time(seconds):
             raise DefinitionError(
-                f"submit(at={short(at)}): a datetime with a time zone, as datetime.now(UTC) is"
+                f"submit(delay={short(delay)}): seconds, or a timedelta, from now on"
             )
-        return at.astimezone(UTC).isoformat()
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-    if seconds is not None and seconds != 0 and not is_time(seconds):
-        raise DefinitionError(f"submit(delay={short(delay)}): seconds, or a timedelta, from now on")
-    return later(now, float(seconds or 0))
+        return cls(later(now, float(seconds or 0)))
 
 
 def copied(given: Any) -> Any:
@@ -116,6 +132,18 @@ class Schedule:
             ) from exc
         self.after(_now())
 
+    def check_inputs(self, schema: object, flow_name: str) -> None:
+        """Refuse inputs that runs of its flow could not begin with.
+
+        Raises:
+            DefinitionError: They do not fit the schema, or cannot be stored.
+        """
+        try:
+            refuse_unsaved(open_store(copied(self.inputs), schema, flow_name), flow_name)
+        except PocoflowError as exc:
+            about = f"schedule {short(self.name)}: its inputs do not fit"
+            raise DefinitionError(f"{about}: {exc}") from exc
+
     def _zone(self) -> tzinfo:
         # Windows has no data of time zones, and UTC needs none.
         return UTC if self.tz == "UTC" else ZoneInfo(self.tz)
@@ -178,9 +206,8 @@ class Schedule:
         return f"{flow_name}.{self.name}.{moment:%Y%m%dT%H%M%SZ}"
 
 
-Submit: TypeAlias = Callable[[Any, RunName, str, Callable[[Transaction], object]], str]
-"""What puts a run on record: its inputs, how it is addressed, when it is due, and what is written
-in the same transaction."""
+Submit: TypeAlias = Callable[[Any, RunName, Due], str]
+"""What puts a run on record: its inputs, how it is addressed, and when it is due."""
 
 
 def submit_due(
@@ -200,7 +227,8 @@ def submit_due(
             for moment, occurrence in schedule.due(stored):
                 name = RunName(schedule.run_id(flow_name, moment), labels=schedule.labels)
                 try:
-                    made.append(submit(schedule.inputs, name, moment.isoformat(), occurrence.take))
+                    due = Due(moment.isoformat(), occurrence.take)
+                    made.append(submit(schedule.inputs, name, due))
                 except RunExistsError as exc:
                     _log.warning("schedule %r: %s", schedule.name, exc)
                     with database.writing() as raw:

@@ -78,6 +78,11 @@ def limits_of(given: object, where: str) -> Amounts | None:
     return {name: _number(one, f"{where}, {name}={short(one)}") for name, one in given.items()}
 
 
+def limited_by(*budgets: Amounts | None) -> tuple[str, ...]:
+    """The names that some budgets limit, each once."""
+    return tuple(dict.fromkeys(name for limits in budgets for name in limits or ()))
+
+
 def sum_of(several: Iterable[Amounts]) -> Amounts:
     """Amounts added up, by name."""
     sums: dict[str, Decimal] = {}

@@ -10,7 +10,14 @@ from pocoflow.address import check_name
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
 from pocoflow.db.run_threads import Named
-from pocoflow.errors import MissingInputError, ResumeError, RunError, RunNotFoundError
+from pocoflow.engine.line import Line
+from pocoflow.errors import (
+    DefinitionError,
+    MissingInputError,
+    ResumeError,
+    RunError,
+    RunNotFoundError,
+)
 from pocoflow.flow.naming import given_labels
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
@@ -19,10 +26,11 @@ from pocoflow.flow.resuming import ForkKeywords, Resumable, Resuming
 from pocoflow.flow.starting import new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
 from pocoflow.graph.graph import Graph, GraphNode
-from pocoflow.graph.routing import first_address
+from pocoflow.graph.routing import Taken, first_address
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import is_same_field
+from pocoflow.messages import is_same_field, short
+from pocoflow.nodes.spending import Account
 from pocoflow.store.schema import classes_of
 from pocoflow.store.store import Store
 
@@ -42,6 +50,7 @@ class StoredRun:
         resuming: What whoever resumes it says of it.
 
     Attributes:
+        run_id: The run.
         recorder: Holds the run's lock once it is reopened.
         store: The store that it goes on with.
         token: The run's token.
@@ -54,7 +63,7 @@ class StoredRun:
     def __init__(
         self, database: WorkflowDB, run_id: str, graph: Graph, schema: object, resuming: Resuming
     ) -> None:
-        self._db, self._run_id = database, run_id
+        self._db, self.run_id = database, run_id
         self._graph, self._schema, self._resuming = graph, schema, resuming
         self._classes = classes_of(schema, resuming.types, resuming.aliases)
         self.recorder = RunRecorder(database, run_id, self._classes)
@@ -66,9 +75,11 @@ class StoredRun:
         refusal of what is returned.
 
         Raises:
+            OtherFlowError: It is of another flow.
             ResumeError: It is completed, or the code has changed where the run stands.
             DecodeError: A stored value is damaged, or a finished result of an unknown class.
         """
+        self._resuming.refuse_other(self._db, self.run_id)
         self.recorder.refuse_completed()
         found = self.recorder.unfinished()
         places, nodes, _ = self._read(found, prove)
@@ -83,7 +94,7 @@ class StoredRun:
             tuple(map(str, self.store.unsaved)),
         )
         changed = tuple(places.changed)
-        return Resumable(self._run_id, node, found.steps, changed, refusal, unsaved)
+        return Resumable(self.run_id, node, found.steps, changed, refusal, unsaved)
 
     def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
         """Claim the run and set it running again; what it goes on with.
@@ -103,9 +114,9 @@ class StoredRun:
         )
         claimed = self._usable(claimed)
         try:
-            run = self._db.get_run(self._run_id)
+            run = self._db.get_run(self.run_id)
             if run is None:
-                raise RunNotFoundError(f"run {self._run_id!r} is not in {self._db.path} any more")
+                raise RunNotFoundError(f"run {self.run_id!r} is not in {self._db.path} any more")
             self.token = run["token"]
             try:
                 places, nodes, stored = self._read(claimed, prove)
@@ -127,8 +138,19 @@ class StoredRun:
             recorder.let_go()
             raise
         for text in said:
-            _log.warning("run %r: %s", self._run_id, text)
+            _log.warning("run %r: %s", self.run_id, text)
         return found
+
+    def take_up(self, line: Line, found: Unfinished, emits: bool) -> None:
+        """Have a line go on with what was reopened; ``emits`` records what its nodes emit."""
+        line.ledger, line.unfinished, line.frames = self.recorder, found, found.places[:-1]
+        if emits:
+            self.recorder.record_emitted()
+        line.step = line.finished = found.steps
+        line.sums = Account(found.spent)
+        line.past = frozenset(line.sums.past.get(0, ()))
+        if self._graph.is_limited:
+            line.taken = Taken(0, found.taken)
 
     def _usable(self, found: Unfinished) -> Unfinished:
         """Without what ``prep`` gave where it has to run again, as the caller changes values."""
@@ -136,7 +158,7 @@ class StoredRun:
 
     def _read(self, found: Unfinished, prove: Prove) -> tuple[Places, list[GraphNode], Store]:
         """Look up the node that comes next, and read and check the store; that as it is stored."""
-        database, run_id, resuming = self._db, self._run_id, self._resuming
+        database, run_id, resuming = self._db, self.run_id, self._resuming
         self._fingerprint = describe(self._graph, self._schema)
         again = bool(resuming.rename) and self.recorder.was_resumed()
         before = database.get_graph(run_id)
@@ -174,6 +196,20 @@ def _defined_anew(before: Store, now: Store, changes: Mapping[str, object]) -> l
     ]
 
 
+def can_resume(stored: StoredRun, prove: Prove) -> Resumable:
+    """Whether a stored run could go on, and what would keep it from that.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    try:
+        return stored.rehearse(prove)
+    except RunNotFoundError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
+        return Resumable(stored.run_id, refusal=exc)
+
+
 def fork_run(
     database: WorkflowDB,
     run_id: str,
@@ -187,9 +223,14 @@ def fork_run(
     Raises:
         RunExistsError: Its id is used already.
         RunNotFoundError: There is no such run.
+        OtherFlowError: It is of another flow.
         CheckpointNotFoundError: It has no checkpoint of that step.
         ResumeError: No node comes after that step.
+        DefinitionError: ``step`` is no number.
     """
+    if step is not None and type(step) is not int:
+        raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
+    resuming.refuse_other(database, run_id)
     new_id, labels = given.get("new_id"), given_labels(given.get("labels"))
     if new_id is not None:
         check_name("new_id=", new_id)

@@ -1,0 +1,61 @@
+"""The database of a flow, opened when it is first asked for."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from pocoflow.engine.commits import Unopened
+from pocoflow.engine.effects import Storage
+
+if TYPE_CHECKING:
+    from pocoflow.db import WorkflowDB
+
+Named: TypeAlias = "str | os.PathLike[str] | WorkflowDB | None"
+"""What names a database; ``None`` keeps nothing."""
+
+
+class FlowDatabase:
+    """Opens what a flow keeps its runs in, once."""
+
+    def __init__(self) -> None:
+        self._opened: list[WorkflowDB] = []
+        self._unopened: Unopened | None = None
+
+    def open(self, given: Named) -> WorkflowDB | None:
+        """The database; ``None`` if the flow keeps nothing."""
+        if not self._opened and given is not None:
+            from pocoflow.db import WorkflowDB
+
+            opened = given if isinstance(given, WorkflowDB) else WorkflowDB(given)
+            # Threads that begin their first runs at once all use what the first of them opened.
+            self._opened.append(opened)
+            if opened is not self._opened[0]:
+                opened.close()
+        return self._opened[0] if self._opened else None
+
+    def storage(self, given: Named) -> Storage | None:
+        """Where runs are kept, also before it is open."""
+        if self._opened:
+            return self._opened[0].connection
+        if given is None:
+            return None
+        if not isinstance(given, str | os.PathLike):
+            return given.connection
+        if self._unopened is None:
+            self._unopened = Unopened(os.path.abspath(given), partial(self._connect, given))
+        return self._unopened
+
+    def is_missing(self, given: Named) -> bool:
+        """Whether it is a file that is not there, and that looking must not make."""
+        if self._opened or not isinstance(given, str | os.PathLike):
+            return False
+        path = os.fspath(given)
+        return not (path == ":memory:" or "://" in path or Path(path).exists())
+
+    def _connect(self, given: Named) -> Storage:
+        opened = self.open(given)
+        assert opened is not None
+        return opened.connection

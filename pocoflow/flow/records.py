@@ -1,0 +1,174 @@
+"""The runs of a flow in its database: how one is found, joined, begun and put on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from pocoflow.db import WorkflowDB
+from pocoflow.db.recorder import RunRecorder
+from pocoflow.db.run_threads import UNNAMED, Named, ThreadMovedError, is_started, last_run
+from pocoflow.db.stored_handle import StoredRunHandle
+from pocoflow.engine.line import Line
+from pocoflow.errors import RunExistsError, ThreadBusyError
+from pocoflow.flow.naming import RunName, digest, inputs_of
+from pocoflow.flow.resume.migrated import next_store, under_schema
+from pocoflow.flow.scheduling import Due
+from pocoflow.flow.starting import new_run_id, open_store
+from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.routing import first_address
+from pocoflow.graph.unfinished import Unfinished
+from pocoflow.nodes.spending import Amounts
+from pocoflow.store.schema import classes_of
+from pocoflow.store.store import Store
+
+BegunT = TypeVar("BegunT")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The runs of a flow.
+
+    Attributes:
+        database: Where the flow keeps them.
+        names: All names that it has and had, that of now first.
+        schema: Its schema.
+        aliases: Classes of stored values that have other names now, by those on record.
+    """
+
+    database: WorkflowDB
+    names: tuple[str, ...]
+    schema: object
+    aliases: Mapping[str, type]
+
+    def begin(
+        self,
+        name: RunName,
+        given: object,
+        run_id: str | None,
+        start: Callable[[Store, Named], BegunT],
+    ) -> BegunT | StoredRunHandle:
+        """Begin a run that its caller addresses, or join one.
+
+        Args:
+            name: How it is addressed.
+            given: What it is given.
+            run_id: Its id, if it is known.
+            start: Begins it, with the store and what is put on record of how it is addressed.
+
+        Raises:
+            RunExistsError: Its id is used already.
+            ThreadBusyError: A run of its thread is open.
+        """
+        while True:
+            inputs = None if run_id is None else digest(given)
+            named = Named(name.labels, inputs, name.thread, self.names, most_open=name.most_open)
+            if (joined := self._join(name, named)) is not None:
+                return joined
+            if name.thread is not None:
+                named = replace(named, last=last_run(self.database.connection, named))
+            store = self._first_store(given, named)
+            # Somebody else may be there first, with this run or another one of its thread.
+            try:
+                return start(store, named)
+            except ThreadMovedError:
+                continue
+            except (ThreadBusyError, RunExistsError):
+                if (joined := self._join(name, named)) is None:
+                    raise
+                return joined
+
+    def _join(self, name: RunName, named: Named) -> StoredRunHandle | None:
+        """A handle to the run that has the id already, if there is one and it may be joined."""
+        run_id = name.run_id or ""
+        if name.joins and is_started(self.database.connection, run_id, named):
+            return StoredRunHandle(self.database, run_id, self._load)
+        return None
+
+    def _load(self, run_id: str, step: int) -> Store:
+        classes = classes_of(self.schema, aliases=self.aliases)
+        stored = self.database.load_store(run_id, step, classes)
+        return under_schema(run_id, stored, self.schema, {})
+
+    def _first_store(self, given: object, named: Named) -> Store:
+        """The store that a run begins with: in a run thread, that of the run before it."""
+        name, schema = self.names[0], self.schema
+        if named.thread is None:
+            return open_store(given, schema, name)
+        inputs = inputs_of(given, name)
+        if schema is None and isinstance(given, BaseModel):
+            schema = type(given)
+        classes = classes_of(schema, aliases=self.aliases)
+        return next_store(self.database, named.last, schema, name, inputs, classes)
+
+    def recorder(self, run_id: str, store: Store) -> RunRecorder:
+        """What puts a run on record."""
+        return RunRecorder(self.database, run_id, classes_of(store.schema, aliases=self.aliases))
+
+    def record(
+        self,
+        line: Line,
+        named: Named | None,
+        described: str,
+        remarks: Iterable[str],
+        emits: bool,
+    ) -> None:
+        """Put a run that begins here on record.
+
+        Args:
+            line: The run.
+            named: How it is addressed, if it is.
+            described: The fingerprint of its flow.
+            remarks: What was logged of the flow.
+            emits: Whether what its nodes emit is recorded, too.
+
+        Raises:
+            RunExistsError: Its id is used already.
+            ThreadBusyError: A run of its thread is open.
+            ThreadMovedError: One has completed since, so that it has to begin with another store.
+        """
+        store, context = line.store, line.context
+        recorder = line.ledger = self.recorder(context.run_id, store)
+        if emits:
+            recorder.record_emitted()
+        for text in remarks:
+            recorder.remark(text)
+        first = first_address(line.start)
+        recorder.begin(store, self.names[0], context.token, first, described, named or UNNAMED)
+
+    def queue(
+        self,
+        name: RunName,
+        store: Store,
+        start: GraphNode,
+        named: Named,
+        described: str,
+        due: Due,
+    ) -> str:
+        """Put a run on record that a worker begins; its id.
+
+        Raises:
+            Exception: As :meth:`record`; also what ``due`` raises.
+        """
+        made, token = new_run_id(self.names[0])
+        first = first_address(start)
+        row = {
+            "flow_name": self.names[0],
+            "status": "queued",
+            "due_at": due.at,
+            "current_node": first.text,
+            "token": token,
+        }
+        recorder = self.recorder(name.run_id or made, store)
+        recorder.create(store, row, Unfinished(names=first.names), described, named, due.also)
+        return recorder.run_id
+
+    def share_budgets(
+        self, line: Line, of_thread: Amounts | None, of_labels: Mapping[str, Amounts]
+    ) -> None:
+        """Count what other runs have spent of the budgets that a run shares with them."""
+        shared = line.ledger.share_budgets(self.names, of_thread, of_labels)
+        line.budget = (*(line.budget or ()), *shared)
