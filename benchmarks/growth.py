@@ -244,20 +244,14 @@ def branches(folder: Path, items: int, elements: int = MANY) -> Iterator[str]:
                 initial = {"numbers": list(range(items)), **_several("dicts", size)}
                 flow = Flow(start=fan, schema=State, db_path=path, max_steps=items + 10)
                 waits = WAITS * math.ceil(items / at_once) if work is _wait else 0
-                run = (
-                    flow.run
-                    if waits == 0
-                    else lambda it, flow=flow: asyncio.run(flow.run_async(it))
-                )
                 took = []
                 for _ in range(5):
                     store = Store(dict(initial), schema=State)
-                    began = clock()
-                    run(store)
-                    took.append((clock() - began - waits) / items * 1e6)
+                    seconds = _seconds(flow, store, work is _wait, clock)
+                    took.append((seconds - waits) / items * 1e6)
                 store = Store(dict(initial), schema=State)
                 tracemalloc.start()
-                run(store)
+                _seconds(flow, store, work is _wait, clock)
                 found.append((min(took), tracemalloc.get_traced_memory()[1] / 1e6))
                 tracemalloc.stop()
             (alone, least), (beside, most) = found
@@ -267,6 +261,21 @@ def branches(folder: Path, items: int, elements: int = MANY) -> Iterator[str]:
                 f"beside {elements} dicts: {beside:6.0f} us a branch, {most:5.1f} MB; "
                 f"without {alone:6.0f} us, {least:5.1f} MB"
             )
+
+
+def _seconds(flow: Flow, store: Store[Any], awaits: bool, clock: Callable[[], float]) -> float:
+    """The time of a run, without the ``repr`` of the store that ``asyncio.run`` makes at its end."""
+
+    async def run() -> float:
+        began = clock()
+        await flow.run_async(store)
+        return clock() - began
+
+    if awaits:
+        return asyncio.run(run())
+    began = clock()
+    flow.run(store)
+    return clock() - began
 
 
 def restoring(folder: Path, steps: int) -> Iterator[str]:

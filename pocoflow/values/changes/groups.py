@@ -26,8 +26,6 @@ Items: TypeAlias = list[Any]
 _MANY = 50
 """Of so many parts it pays to ask the collector, or to look for what is repeated."""
 
-_AT_ONCE = 2000
-
 
 class Repeated(Sequence[Any]):
     """A few objects in a row, again and again, as the keys of dicts that are all alike."""
@@ -42,15 +40,9 @@ class Repeated(Sequence[Any]):
         return len(self.few) * self.times
 
     def __eq__(self, other: object) -> bool:
-        size = len(self.few) * self.times
-        if type(other) is list and len(other) == size <= _AT_ONCE:
-            return other == self.few * self.times
-        if not isinstance(other, Sequence) or len(other) != size:
-            return False
-        # Not all of them at once, which would take as much memory as what is compared.
-        some = self.few * max(_AT_ONCE // len(self.few), 1)
-        step = len(some)
-        return all(other[at : at + step] == some[: size - at] for at in range(0, size, step))
+        if isinstance(other, Repeated):
+            return len(other) == len(self) and list(other) == list(self)
+        return type(other) is list and len(other) == len(self) and other == self.few * self.times
 
     __hash__ = None  # type: ignore[assignment]
 
