@@ -264,7 +264,7 @@ def branches(folder: Path, items: int, elements: int = MANY) -> Iterator[str]:
 
 
 def _seconds(flow: Flow, store: Store[Any], awaits: bool, clock: Callable[[], float]) -> float:
-    """The time of a run, without the ``repr`` of the store that ``asyncio.run`` makes at its end."""
+    """The time of a run, without the ``repr`` of the store that ``asyncio.run`` asks for."""
 
     async def run() -> float:
         began = clock()
