@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from pocoflow import values as codec
 from pocoflow.errors import NotStorableError
 
@@ -22,4 +20,6 @@ def digest_of(item: object) -> str:
 
 def digest(text: str) -> str:
     """A text of 24 characters that stands for another one."""
+    from hashlib import blake2b
+
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()

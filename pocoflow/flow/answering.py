@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from pocoflow.address import plain
 from pocoflow.db import WorkflowDB
@@ -115,7 +114,7 @@ class _Kinds:
         try:
             kind.read(one.answer)
         except AnswerError:
-            return replace(one, answer=None, schema=kind.schema)
+            return one._replace(answer=None, schema=kind.schema)
         return one
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias
+from typing import Generic, Literal, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
 
@@ -19,8 +18,7 @@ FlowT = TypeVar("FlowT")
 Kind: TypeAlias = Literal["before", "after", "never after", "require", "forbid"]
 
 
-@dataclass(frozen=True, slots=True)
-class Visited:
+class Visited(NamedTuple):
     """Visits of a node.
 
     Attributes:
@@ -36,8 +34,7 @@ class Visited:
         return shown if self.action is None else f"{shown}.when({self.action!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRule:
+class OrderRule(NamedTuple):
     """A rule of a flow, which must hold on each of its paths.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
-from typing import Any, ClassVar, Final, Generic, TypeAlias
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
 
@@ -77,8 +77,7 @@ class Catch:
         return [kind.__qualname__ for kind in self.kinds]
 
 
-@dataclass(frozen=True, slots=True)
-class Limit(Generic[NodeT]):
+class Limit(NamedTuple, Generic[NodeT]):
     """How often an edge is taken while a run is in the flow of the edge, and what comes after.
 
     Attributes:
@@ -90,8 +89,7 @@ class Limit(Generic[NodeT]):
     then: NodeT | End
 
 
-@dataclass(frozen=True, slots=True)
-class Edge(Generic[NodeT]):
+class Edge(NamedTuple, Generic[NodeT]):
     """An edge as it was written: where it leads and where in the source it stands.
 
     ``catch`` is what it is taken for; ``None`` for an edge that an action takes.

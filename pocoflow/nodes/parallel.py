@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from typing_extensions import TypedDict, TypeVar, Unpack
 
@@ -32,8 +31,7 @@ FAILED: Literal["failed"] = "failed"
 """The action where failures are collected and there are some."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """A branch that is to run.
 
     Attributes:
@@ -60,11 +58,10 @@ class Start:
         """The same, set apart from those of other items by its number."""
         if self.item is NO_ITEM:
             return self
-        return replace(self, name=f"{self.name}[{number}]", number=number)
+        return self._replace(name=f"{self.name}[{number}]", number=number)
 
 
-@dataclass(frozen=True, slots=True)
-class BranchEnd:
+class BranchEnd(NamedTuple):
     """A branch that has ended.
 
     Attributes:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, Generic, final
+from typing import Any, Final, Generic, NamedTuple, final
 
 from typing_extensions import TypeVar
 
@@ -89,8 +89,7 @@ class Reply(Generic[AnswerT]):
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewQuestion:
+class NewQuestion(NamedTuple):
     """A question that is to be put on record.
 
     Attributes:
@@ -108,8 +107,7 @@ class NewQuestion:
     default: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A question on record.
 
     Attributes:

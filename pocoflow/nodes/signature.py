@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import GenericAlias
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short, type_label
@@ -29,8 +28,7 @@ from pocoflow.values.callables import is_generator
 _ADVICE = "a node is a function defined with def or async def"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter of a function node, and where its argument comes from.
 
     Attributes:
@@ -55,8 +53,7 @@ class Parameter:
         return self.field is None and self.resource is None and not self.is_item
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What a function node reads and writes.
 
     Attributes:
