@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pocoflow.errors import DefinitionError
 
@@ -35,8 +34,7 @@ class Numbered(str):
         return self.name, self.number
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """The place of a node in a flow.
 
     Attributes:

@@ -60,10 +60,9 @@ checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pocoflow.check.findings import Finding
@@ -132,8 +131,7 @@ class Gap(StrEnum):
     DB = "DB"
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(NamedTuple):
     """One way out of an error.
 
     Attributes:

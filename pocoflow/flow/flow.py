@@ -16,7 +16,6 @@ from collections.abc import (
 )
 from contextvars import ContextVar
 from copy import copy
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -1048,7 +1047,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _recovering(self, done: str, how: CarryKeywords) -> Resuming:
         refuse_unknown(done, how, CarryKeywords.__annotations__)
-        return replace(self._resuming(how), recovering=True)
+        return self._resuming(how)._replace(recovering=True)
 
     def _carried(self, run_id: str, limits: Limits | None, how: CarryKeywords) -> Execution[StateT]:
         resuming = self._recovering("carried on", how).by_worker(limits)

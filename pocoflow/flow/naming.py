@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel
@@ -54,8 +54,7 @@ _OF_THE_BEGINNING = {"resume_from", "resources"}
 """What is said of a run that does not address it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunName:
+class RunName(NamedTuple):
     """What was said of a run that is to start.
 
     Attributes:
@@ -69,10 +68,10 @@ class RunName:
 
     run_id: str | None = None
     thread: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = MappingProxyType({})
     joins: bool = False
     if_busy: Busy = "refuse"
-    most_open: Mapping[str, int] = field(default_factory=dict)
+    most_open: Mapping[str, int] = MappingProxyType({})
 
     @classmethod
     def of_run(cls, given: RunKeywords, schema: object = None) -> RunName:
@@ -89,14 +88,14 @@ class RunName:
         _check_choice("if_busy", busy, get_args(Busy))
         if busy == "wait" and given.get("thread") is None:
             raise DefinitionError("if_busy='wait' waits for the other runs of thread=, so name one")
-        return replace(cls._of(given), if_busy=busy)
+        return cls._of(given)._replace(if_busy=busy)
 
     @classmethod
     def of_submitted(cls, given: SubmitKeywords) -> RunName:
         """What was given by keywords for a run that is submitted; raises like :meth:`of_run`."""
         refuse_unknown("submitted", given, ("inputs", *SubmitKeywords.__annotations__))
         most_open = given_most(given.get("most_open"), given.get("labels"))
-        return replace(cls._of(given), most_open=most_open)
+        return cls._of(given)._replace(most_open=most_open)
 
     @classmethod
     def _of(cls, given: NameKeywords) -> Self:

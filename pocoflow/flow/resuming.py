@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from typing_extensions import TypedDict
 
@@ -64,8 +64,7 @@ class ForkKeywords(KnownKeywords, total=False, closed=True):
     labels: Mapping[str, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Resuming:
+class Resuming(NamedTuple):
     """What whoever resumes or forks a stored run says of it.
 
     Attributes:
@@ -79,10 +78,10 @@ class Resuming:
         limits: Those of the worker that takes it.
     """
 
-    changes: Mapping[str, object] = field(default_factory=dict)
-    rename: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, object] = MappingProxyType({})
+    rename: Mapping[str, str] = MappingProxyType({})
     types: tuple[object, ...] = ()
-    aliases: Mapping[str, type] = field(default_factory=dict)
+    aliases: Mapping[str, type] = MappingProxyType({})
     names: tuple[str, ...] = ()
     recovering: bool = False
     limits: Limits | None = None
@@ -122,7 +121,7 @@ class Resuming:
             raise DefinitionError(
                 f"limits={short(limits)}: an instance of pocoflow.flow.worker.Limits"
             )
-        return replace(self, limits=limits or Limits())
+        return self._replace(limits=limits or Limits())
 
     def refuse_other(self, database: WorkflowDB, run_id: str) -> None:
         """Refuse a run that is of another flow, by the name on its record.
@@ -145,8 +144,7 @@ class Resuming:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Resumable:
+class Resumable(NamedTuple):
     """Whether a stored run can go on, and what would change; it is true if it can.
 
     Attributes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
 from pocoflow.messages import short
@@ -80,8 +79,7 @@ class Cancellation:
         self.callbacks.pop(callback, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Calling:
+class Calling(NamedTuple):
     """Settings of a journaled call; ``context().calling(...)`` makes it.
 
     Attributes:
