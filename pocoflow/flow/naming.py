@@ -18,7 +18,7 @@ from pocoflow.messages import refuse_keywords, short
 from pocoflow.nodes.base import NodeLike
 from pocoflow.nodes.porting import belongs
 from pocoflow.nodes.resources import Resources
-from pocoflow.store.schema.models import definitions_of
+from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.store.store import Store
 
 Busy = Literal["refuse", "wait"]

@@ -9,6 +9,7 @@ from pocoflow.errors import BranchError, StoreError
 from pocoflow.messages import is_item_of, short
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.reducing import increments_between
+from pocoflow.store.revalidating import take
 from pocoflow.store.schema import UNKNOWN
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
@@ -213,7 +214,7 @@ class BranchStore(Store):
         before = dict.fromkeys(own, UNKNOWN) if under is None else under
         known = {key: before.get(key, "") if key in own else UNKNOWN for key in values}
         try:
-            whole = self._schema.take(self._label, values, known, self._schema.names())
+            whole = take(self._schema, self._label, values, known, self._schema.names())
         except StoreError as exc:
             raise BranchError(
                 f"{self._label}: what a parallel branch had set does not fit the schema as it is "

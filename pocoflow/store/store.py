@@ -29,8 +29,9 @@ from pocoflow.messages import is_same_field, short
 from pocoflow.store.fields import Reference
 from pocoflow.store.missing import Unsaved, check_complete, missing_key
 from pocoflow.store.reducing import reduced
+from pocoflow.store.revalidating import take
 from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
-from pocoflow.store.schema.models import definitions_of, model_values
+from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
 from pocoflow.values.callables import check_callback, check_called
 from pocoflow.values.changes import Change
@@ -173,7 +174,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         if schema is not None:
             if self._accepted:
                 # A default must not stand in for a value that could not be stored.
-                initial = schema.take(self._label, initial, self._accepted, self._unsaved)
+                initial = take(schema, self._label, initial, self._accepted, self._unsaved)
             else:
                 initial = schema.enter(self._label, initial, self._unsaved)
         self._hold(initial, schema)
@@ -683,7 +684,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         if checks is None:
             made._accepted = known
         else:
-            data = checks.take(made._label, data, known, unsaved)
+            data = take(checks, made._label, data, known, unsaved)
         made._hold(data, checks)
         return made
 

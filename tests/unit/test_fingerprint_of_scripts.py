@@ -6,7 +6,7 @@ import pytest
 
 from pocoflow.flow.naming import digest
 from pocoflow.graph.fingerprint import Fingerprint, differences
-from pocoflow.store.schema.models import definitions_of
+from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.values import identity
 
 TYPES = """

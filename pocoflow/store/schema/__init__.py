@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
-from pocoflow.store.schema.models import UNKNOWN, ModelSchema
+from pocoflow.store.schema.cores import UNKNOWN
+from pocoflow.store.schema.models import ModelSchema
 
 if TYPE_CHECKING:
     from pocoflow.store.schema.dicts import DictSchema

@@ -149,11 +149,7 @@ class DictSchema:
         return check.parts.fit(check.parts.core, value, changes)
 
     def take(
-        self,
-        owner: str,
-        values: Mapping[str, object],
-        under: Mapping[str, str],
-        without: Iterable[str],
+        self, owner: str, values: Mapping[str, object], under: Mapping[str, str]
     ) -> dict[str, Any]:
         """Take over values that were accepted under the definitions ``under``.
 

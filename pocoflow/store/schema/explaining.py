@@ -1,0 +1,76 @@
+"""Calls of what a user's model validates with; what it refuses is raised as errors of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pocoflow.errors import InvalidValueError
+from pocoflow.messages import defined_again, describe, given_as, short, type_label
+from pocoflow.store.schema.cores import cause_of
+
+
+def validated(
+    model: type[BaseModel],
+    owner: str,
+    given: Any,
+    call: Callable[[], Any],
+    field: str | None = None,
+) -> Any:
+    """What a call gives that validates fields of a model.
+
+    Args:
+        model: The model.
+        owner: What to call the store.
+        given: The values by field; or the names of fields, if they are written together.
+        call: Validates them.
+        field: The field, if it is about one.
+
+    Raises:
+        InvalidValueError: They are refused, or the user's own code failed.
+    """
+    try:
+        return call()
+    except ValidationError as exc:
+        values = given if isinstance(given, Mapping) else {}
+        about = owner if field or values else f"{owner}: writing {', '.join(map(repr, given))}"
+        raise explained(model, about, values, exc) from cause_of(exc)
+    except Exception as exc:
+        where = model.__name__ if field is None else f"field {field!r}"
+        what = "a validator" if field is None else "its validator or default"
+        raise InvalidValueError(f"{owner}: {where}: {what} raised {describe(exc)}") from exc
+
+
+def shown(model: type[BaseModel], value: object) -> str:
+    """A value for a message, unless the model hides it."""
+    return "(hidden)" if model.model_config.get("hide_input_in_errors") else short(value)
+
+
+def explained(
+    model: type[BaseModel], owner: str, values: Mapping[str, object], exc: ValidationError
+) -> InvalidValueError:
+    """One line per field: what it expects, what it was given, where inside that it fails."""
+    hints = {name: field.annotation for name, field in model.model_fields.items()}
+    reasons: dict[str, list[str]] = {}
+    for error in exc.errors(include_url=False, include_context=False):
+        key, *inner = error["loc"] or ("",)
+        hint, given = hints.get(str(key)), error["input"]
+        reason = "".join(f"[{part!r}]" for part in inner) + (": " if inner else "")
+        reason += error["msg"]
+        if inner and given is not values.get(str(key)):
+            reason += f", got {given_as(given, hint)}: {shown(model, given)}"
+        reason += defined_again(given, hint, model.__name__)
+        reasons.setdefault(str(key), []).append(reason)
+    lines = []
+    for key, found in reasons.items():
+        said = "; ".join(found)
+        if key in values:
+            value, hint = values[key], hints.get(key)
+            expected = "what its model says" if hint is None else type_label(hint)
+            got = f"got {given_as(value, hint)}: {shown(model, value)} ({said})"
+            lines.append(f"{owner}: field {key!r} expects {expected}, {got}")
+        else:
+            lines.append(f"{owner}: {model.__name__} refuses the values together: {said}")
+    return InvalidValueError("\n".join(lines))
