@@ -112,6 +112,6 @@ def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
     return found
 
 
-def _is_copied(kind: Any) -> bool:
+def _is_copied(kind: object) -> bool:
     kind = get_origin(plain(kind)) or plain(kind)
     return kind is Any or (isinstance(kind, type) and issubclass(kind, (dict, list)))

@@ -80,7 +80,7 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
 
 def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
     """PF204 and PF205 for one node."""
-    kind: object = type(at.place.node)
+    kind: type = type(at.place.node)
     return _told(subject, at, _mistakes(kind))
 
 

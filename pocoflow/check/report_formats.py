@@ -96,7 +96,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 
 def _result(target: str, finding: Finding, codes: Sequence[str]) -> dict[str, Any]:
     one = _relative(finding)
-    result: dict[str, Any] = {
+    result: dict[str, object] = {
         "ruleId": one.code,
         "level": one.severity,
         "message": {"text": f"{target}: {_about(one)}{one.message}. Fix: {one.fix}"},
@@ -104,7 +104,7 @@ def _result(target: str, finding: Finding, codes: Sequence[str]) -> dict[str, An
     if one.code in codes:
         result["ruleIndex"] = codes.index(one.code)
     logical = {"name": one.node or one.flow, "fullyQualifiedName": f"{target}/{one.node or ''}"}
-    location: dict[str, Any] = {"logicalLocations": [{**logical, "kind": "member"}]}
+    location: dict[str, object] = {"logicalLocations": [{**logical, "kind": "member"}]}
     if one.file is not None:
         location["physicalLocation"] = {
             "artifactLocation": {"uri": Path(one.file).as_posix()},

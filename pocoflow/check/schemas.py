@@ -44,7 +44,7 @@ class Fields:
         self.schema = schema
         is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
         self.model: type[BaseModel] | None = cast("type[BaseModel]", schema) if is_model else None
-        self._types: Mapping[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
+        self._types: Mapping[str, object] = dict(schema) if isinstance(schema, Mapping) else {}
 
     @property
     def label(self) -> str:

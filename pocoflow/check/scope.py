@@ -178,7 +178,7 @@ class Scope:
             return None if bound else self._given[name]
         return bound[0] if bound is not None and len(bound) == 1 else None
 
-    def _guarded(self, name: str, ask: Callable[[ast.expr], Any], value: ast.expr) -> Any:
+    def _guarded(self, name: str, ask: Callable[[ast.expr], object], value: ast.expr) -> Any:
         """Ask of what a name is bound to, unless that is what is being asked."""
         if name in self._looking:
             return None

@@ -136,7 +136,7 @@ def _read(lines: tuple[str, ...], file: str) -> Module | None:
 _known: dict[str, tuple[list[str], Module | None]] = {}
 
 
-def module_of(file: str, names: dict[str, Any] | None = None) -> Module | None:
+def module_of(file: str, names: dict[str, object] | None = None) -> Module | None:
     """The source of a file as it is now; ``None`` if it cannot be read."""
     linecache.checkcache(file)
     lines = linecache.getlines(file, names)

@@ -405,7 +405,7 @@ class Statements(Uses):
 
     def _swallows(self, node: ast.expr) -> Takes:
         """The errors that may end with a ``with``; none if no error does."""
-        made: Any = self.scope.object(node.func) if isinstance(node, ast.Call) else None
+        made: object = self.scope.object(node.func) if isinstance(node, ast.Call) else None
         if made is contextlib.suppress and isinstance(node, ast.Call):
             return self.caught(node.args)
         module = made.__module__ if is_a(made, (type, FunctionType, BuiltinFunctionType)) else None

@@ -37,10 +37,10 @@ class Around(NamedTuple):
 
 
 def read_source(
-    *functions: Callable[..., Any],
+    *functions: Callable[..., object],
     stores: Sequence[str] | None = None,
     kind: type | None = None,
-    own: Mapping[str, Any] | None = None,
+    own: Mapping[str, object] | None = None,
     attributes: frozenset[str] = frozenset(),
     around: Around = Around(),  # noqa: B008 - it is immutable
 ) -> Effects:

@@ -453,7 +453,7 @@ class Subject:
             )
 
     def misfit(
-        self, said: str, given: Any, takes: Any, fix: str, **about: Unpack[About]
+        self, said: str, given: object, takes: object, fix: str, **about: Unpack[About]
     ) -> Iterator[Finding]:
         """PF203, if no value of a type fits the field that it is written to."""
         if not fits_field(given, takes):
@@ -517,7 +517,7 @@ def _of_class(
     return _of_phases(kind, {name: one for name, _, one in own}, attributes)
 
 
-def _of_phases(kind: type, own: Mapping[str, Any], attributes: frozenset[str]) -> Effects:
+def _of_phases(kind: type, own: Mapping[str, object], attributes: frozenset[str]) -> Effects:
     """What the phases of a class do, from their source."""
     phases = [_as_defined(kind, one) for one in ("prep", "post") if overrides(kind, one)]
     return read_source(*phases, kind=kind, own=own, attributes=attributes) if phases else NOTHING

@@ -110,7 +110,7 @@ class Uses:
         self.returns: list[Return] = []
         self.reads_all = False
         self._attributes = attributes
-        self._calls: list[Any] = []
+        self._calls: list[object] = []
 
     def body(self, body: Sequence[ast.stmt]) -> None:
         """Read statements."""
@@ -118,12 +118,12 @@ class Uses:
 
     # -- the graph ------------------------------------------------------------------------------
 
-    def place(self, node: Any) -> Place:
+    def place(self, node: object) -> Place:
         """Where something stands in the source."""
         return Place(self.scope.function.__code__.co_filename, getattr(node, "lineno", 0))
 
     def step(
-        self, does: Does, key: str | None = None, node: ast.AST | None = None, value: Any = None
+        self, does: Does, key: str | None = None, node: ast.AST | None = None, value: object = None
     ) -> None:
         """Add a step here."""
         if not self.at:
@@ -155,7 +155,7 @@ class Uses:
                 if kinds is not None and all(issubclass(e, kinds) for e in errors or _ANY):
                     return
 
-    def _may_refuse(self, does: Does, value: Any, key: str | None) -> None:
+    def _may_refuse(self, does: Does, value: object, key: str | None) -> None:
         """Note that a store may refuse something; of a constant, it depends on the schema."""
         before = self.at
         if isinstance(value, Value) and value.kind is value.parameter is None:

@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: object = None) -> tuple[Any, list[str]]:
         """Refuse what is unknown here, where the name of the command and its options are known."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:

@@ -145,7 +145,7 @@ def _formats() -> FormatChecker:
     return checker
 
 
-def _takes(adapter: TypeAdapter[Any]) -> Callable[[object], bool]:
+def _takes(adapter: TypeAdapter[object]) -> Callable[[object], bool]:
     def takes(value: object) -> bool:
         if isinstance(value, str):
             adapter.validate_json(json.dumps(value), strict=True)

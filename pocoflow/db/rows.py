@@ -210,7 +210,7 @@ def read_json(text: object, fits: _Fits, what: str) -> Any:
 
 
 def _is_deep(value: object) -> bool:
-    level: Sequence[Any] = [value]
+    level: Sequence[object] = [value]
     for _ in range(_DEEPEST):
         level = [part for one in level if isinstance(one, dict | list) for part in _parts(one)]
         if not level:
@@ -218,7 +218,7 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _parts(one: dict[str, object] | list[Any]) -> Iterable[Any]:
+def _parts(one: dict[str, object] | list[object]) -> Iterable[Any]:
     return one.values() if isinstance(one, dict) else one
 
 

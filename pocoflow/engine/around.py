@@ -90,7 +90,7 @@ class Visiting:
         """End the middleware of a visit that is not finished."""
         self._steps.close()
 
-    def _finish(self, step: Callable[[Any], Any], value: object) -> Effects:
+    def _finish(self, step: Callable[[Any], object], value: object) -> Effects:
         is_over, action = yield from self._advance(step, value)
         if is_over:
             return action

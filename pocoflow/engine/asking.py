@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -91,7 +91,7 @@ def ask(
     run.tell("node_ask", place.name, run.step, number, result, number_of_item, context.path)
 
 
-def _described(place: GraphNode, question: Question[Any]) -> NewQuestion:
+def _described(place: GraphNode, question: Question[object]) -> NewQuestion:
     from pocoflow.nodes.answer_types import answer_type
 
     kind = answer_type(place.node)

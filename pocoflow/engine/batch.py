@@ -59,7 +59,7 @@ class _Batch:
         self.keeps = run.ledger.keeps
         self.journals = self.keeps and node.journal
 
-    def jobs(self, items: Iterable[Any]) -> Iterator[Job]:
+    def jobs(self, items: Iterable[object]) -> Iterator[Job]:
         """A job for each item that was not finished before a crash, made as it is asked for."""
         for index, value in enumerate(items):
             # Before exec, which might change the item in place.
@@ -149,7 +149,7 @@ def _parameter(node: Node) -> str | None:
     return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
-def map_items(run: Line, place: GraphNode, items: Any) -> Effects[list[object]]:
+def map_items(run: Line, place: GraphNode, items: object) -> Effects[list[object]]:
     """The results of ``exec`` for all items, in their order.
 
     Raises:

@@ -110,7 +110,7 @@ class ExecCalls:
         self._errors: list[Exception | Failure] = [] if begun is None else [*begun.errors]
         # What calls have returned: on record when the step began, and in this process.
         self._texts: dict[Hashable, str] = dict(found.calls.get(number, {}).items())
-        self._values: dict[Hashable, Any] = {}
+        self._values: dict[Hashable, object] = {}
         self._awaited: set[Hashable] = set()
         self._keeps, self._remembers = ledger.keeps, place.node.max_retries > 1
         self._forgets = not (self._keeps or self._remembers)  # nothing is given again
@@ -534,7 +534,7 @@ def _id_of(function: Any) -> Hashable:
         return None
 
 
-def _name(function: Any) -> str:
+def _name(function: object) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     module = named.__module__ or "builtins"
     # A file has several names by which it is imported; the last part of them is the same.

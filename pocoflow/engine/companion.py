@@ -193,7 +193,7 @@ class CompanionLoop:
 
         given: Context | None = settings.get("context")
         run = current.get(None) if given is None else given.get(current)
-        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **settings)
+        task: asyncio.Task[object] = asyncio.Task(coroutine, loop=loop, **settings)
         if run is not None:
             self._tasks.setdefault(run.group, WeakSet()).add(task)
         return task

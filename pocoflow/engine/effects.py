@@ -143,7 +143,7 @@ Steps: TypeAlias = Effects[None]
 Job: TypeAlias = Steps
 
 
-def awaiting(coroutine: Coroutine[Any, Any, Any], on_loop: bool) -> Effects:
+def awaiting(coroutine: Coroutine[Any, Any, object], on_loop: bool) -> Effects:
     """The result of a coroutine. On an event loop, the driver hears only of one that waits."""
     if not on_loop:
         return (yield Await(coroutine))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Effects, Steps
 from pocoflow.engine.line import Line
@@ -101,7 +99,7 @@ def fail(run: Line, exc: BaseException) -> Steps:
     name = place.name if place is not None else None
     if not cancelled and in_node and name is not None:
         where = label(name, context.path)
-        node: Any = None if place is None else place.node
+        node: object = None if place is None else place.node
         is_result = isinstance(node, FunctionNode) and not node.signature.takes_store
         phase = "taking the result" if is_result and context.phase == "post" else context.phase
         add_note(

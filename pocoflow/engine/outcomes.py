@@ -110,7 +110,7 @@ NOT_BEGUN: Any = object()
 
 @coroutine
 def within(
-    context: Context, awaited: Coroutine[Any, Any, Any], waits_for: Any = NOT_BEGUN
+    context: Context, awaited: Coroutine[Any, Any, object], waits_for: object = NOT_BEGUN
 ) -> Generator[Any, Any, Any]:
     """Await a coroutine as part of the calling task, with the variables of another context."""
     given: object = None

@@ -342,7 +342,7 @@ def _prepare() -> None:
     """
     make = logging.getLogRecordFactory()
 
-    def made(*facts: object, **more: Any) -> logging.LogRecord:
+    def made(*facts: object, **more: object) -> logging.LogRecord:
         record = make(*facts, **more)
         if (work := _at_work.get()) is not None:
             work.records.append(record)

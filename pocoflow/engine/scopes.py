@@ -150,7 +150,7 @@ class _Scope:
         self._put(key, found)
         return None
 
-    async def _share_async(self, key: Resource, manager: Any) -> None:
+    async def _share_async(self, key: Resource, manager: object) -> None:
         self._put(key, await _process[-1].enter_async(key, manager))
 
     def _put(self, key: Resource, found: object) -> None:
@@ -284,7 +284,7 @@ class _Process:
             util.Finalize(None, self.close, exitpriority=0)
         self._is_told = True
 
-    async def enter_async(self, key: Resource, manager: Any) -> object:
+    async def enter_async(self, key: Resource, manager: object) -> object:
         """The object of a resource that has to be awaited, opened once on this event loop."""
         import asyncio
 
@@ -316,7 +316,7 @@ class _Process:
 class _Keeper:
     """A task that opens a resource, and closes it when it is cancelled, as when its loop ends."""
 
-    def __init__(self, key: Resource, manager: Any) -> None:
+    def __init__(self, key: Resource, manager: object) -> None:
         import asyncio
 
         self.key = key

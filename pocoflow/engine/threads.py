@@ -82,7 +82,7 @@ class Beside:
 
         self._few, self._loop = few, asyncio.get_running_loop()
         self._future: asyncio.Future[None] = self._loop.create_future()
-        self._outcome: Any = None
+        self._outcome: object = None
         self._is_done = self.is_given_up = False
 
     def give(self, outcome: object) -> None:

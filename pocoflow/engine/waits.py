@@ -50,7 +50,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[None] = SimpleQueue()
-        self._outcome: Any = None
+        self._outcome: object = None
         self.is_done = self.is_given_up = False
 
     def give(self, outcome: object) -> None:

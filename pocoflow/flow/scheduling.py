@@ -69,7 +69,7 @@ class Due(NamedTuple):
         return cls(later(now, float(seconds or 0)))
 
 
-def copied(given: Any) -> Any:
+def copied(given: object) -> Any:
     """Inputs that the run, which somebody else runs, does not share with the caller."""
     if isinstance(given, Store):
         return Store(given.as_dict(), given.schema, given.name)

@@ -574,7 +574,7 @@ def _makes_calls(node: AnyNode) -> bool:
     return any(makes_calls(code) for code in codes if code is not None)
 
 
-def _is_async(function: Any) -> bool:
+def _is_async(function: object) -> bool:
     # An object that can be called need not have a hash.
     return (_is_coroutine if isinstance(function, FunctionType) else iscoroutinefunction)(function)
 

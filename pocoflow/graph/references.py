@@ -215,7 +215,7 @@ def _is_being_imported(module: ModuleType) -> bool:
 
 def _attribute(module: ModuleType | None, name: str) -> object:
     """What a module has under a name; ``None`` if nothing. Nothing is run to find out."""
-    found: Any = module
+    found: object = module
     for part in name.split("."):
         found = getattr(found, "__dict__", {}).get(part)
         if found is None:

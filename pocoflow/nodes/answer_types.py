@@ -36,8 +36,8 @@ class AnswerType:
     def __init__(self, hint: Any) -> None:
         self.hint = hint
         try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
-            self.schema: dict[str, Any] = self._adapter.json_schema()
+            self._adapter: TypeAdapter[object] = TypeAdapter(hint)
+            self.schema: dict[str, object] = self._adapter.json_schema()
         except PydanticUserError as exc:
             raise DefinitionError(
                 f"an answer of type {type_label(hint)} cannot be asked for: {exc.message}; use a "
@@ -102,7 +102,7 @@ def asks(node: AnyNode) -> bool:
     """Whether the definition of a node says that it may ask."""
     if isinstance(node, FunctionNode):
         return node.signature.asks
-    kind: Any = type(node)
+    kind: type = type(node)
     return isinstance(node, AskNode) or _returned(kind)[1]
 
 
@@ -122,11 +122,11 @@ def answer_type(node: AnyNode) -> AnswerType:
 def _hint(node: AnyNode) -> Any:
     if isinstance(node, FunctionNode):
         return node.signature.answer
-    kind: Any = type(node)
+    kind: type = type(node)
     hint, said = _returned(kind)
     if said:
         return hint
-    argument: Any = Any
+    argument: object = Any
     if isinstance(node, AskNode):
         argument = type_arguments(type(node), AskNode)[0]
     elif isinstance(node, BatchNode):

@@ -249,7 +249,7 @@ class NodeLike(Generic[ActionT]):
     def catch(
         self, /, *kinds: type[ErrorT], writes: FieldT, value: Callable[[ErrorT], FieldT]
     ) -> Catch: ...
-    def catch(self, /, *kinds: Any, writes: Any = None, value: Any = None) -> Catch:
+    def catch(self, /, *kinds: object, writes: object = None, value: object = None) -> Catch:
         """Errors of this node, as the source of an edge of a flow.
 
         ``flow.then(fetch.catch(TimeoutError), give_up)`` goes to ``give_up`` when ``fetch`` raises

@@ -112,9 +112,9 @@ class Calls(Protocol):
     def make(
         self,
         context: RunContext,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        keywords: dict[str, Any],
+        function: Callable[..., object],
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
         settings: Calling | None,
         /,
     ) -> Any:

@@ -221,7 +221,7 @@ def node(*, writes: WrittenT, **settings: Unpack[FunctionSettings]) -> Writes[Wr
 @overload
 def node(**settings: Unpack[FunctionSettings]) -> Routes: ...
 @lists_keywords(_Uses, EachSettings)
-def node(function: Any = None, /, **settings: Any) -> Any:
+def node(function: Any = None, /, **settings: object) -> Any:
     """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
 
     Each parameter is a field of the store: by its name, or by a reference as its default
@@ -262,7 +262,7 @@ def node(function: Any = None, /, **settings: Any) -> Any:
     if function is not None:
         return _make(function, settings, sys._getframe(1).f_locals)
 
-    def decorate(function: Any, /) -> AnyFunctionNode:
+    def decorate(function: object, /) -> AnyFunctionNode:
         return _make(function, settings, sys._getframe(1).f_locals)
 
     return decorate

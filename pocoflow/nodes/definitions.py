@@ -25,7 +25,7 @@ def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
     """
     if isinstance(node, (FunctionNode, Spread)):
         return node.actions
-    kind: Any = type(node)
+    kind: type = type(node)
     return None if _is_patched(node) else _class_actions(kind)[0]
 
 
@@ -36,7 +36,7 @@ def promised_actions(node: AnyNode) -> tuple[str, ...] | None:
     """
     if isinstance(node, (FunctionNode, Spread)) or _is_patched(node):
         return None
-    kind: Any = type(node)
+    kind: type = type(node)
     actions, is_named = _class_actions(kind)
     return actions if is_named else None
 
@@ -99,7 +99,7 @@ def place_of(node: AnyNode) -> tuple[str, int] | None:
         return node.made_at
     if isinstance(node, FunctionNode):
         return definition_place(node.signature.function)
-    kind: Any = type(node)
+    kind: type = type(node)
     return class_place(kind)
 
 

@@ -46,7 +46,9 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         by_parameter: The resources that it takes, by parameter.
     """
 
-    def __init__(self, signature: Signature, name: str | None, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, signature: Signature, name: str | None, settings: Mapping[str, object]
+    ) -> None:
         function = signature.function
         update_wrapper(self, function, updated=())
         super().__init__(name=function.__name__ if name is None else name)
@@ -135,7 +137,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         *,
         by: str | None = None,
     ) -> Reply[AnswerT]: ...
-    def reply(self, answer: Any, /, *, by: str | None = None) -> Reply:
+    def reply(self, answer: object, /, *, by: str | None = None) -> Reply:
         """An answer for ``flow.answer(run_id, node.reply(answer))``, if the function asks."""
         return Reply(self, answer, by)
 
@@ -146,7 +148,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         found = {name: run[key] for name, key in self.by_parameter.items()}
         return {**prepared, **found, **dict.fromkeys(self._stores, store)}
 
-    def _finish(self, store: Store, result: Any) -> Any:
+    def _finish(self, store: Store, result: object) -> Any:
         written, action = self._written, DEFAULT_ACTION
         if not written:
             return DEFAULT_ACTION if self.is_batch else self._action(result)
@@ -172,7 +174,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
             )
         return action
 
-    def _chosen(self, result: Any) -> tuple[Any, Any]:
+    def _chosen(self, result: object) -> tuple[Any, Any]:
         """What is written of a result, and the action."""
         count = len(self._written)
         if not isinstance(result, tuple) or len(result) != count + 1:
@@ -184,7 +186,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         *values, action = result
         return tuple(values) if self.signature.unpacks else values[0], self._action(action)
 
-    def _action(self, result: Any) -> Any:
+    def _action(self, result: object) -> Any:
         declared = self.actions if self._declared is _UNREAD else self._declared
         action = DEFAULT_ACTION if result is None else result
         if declared is None:
@@ -250,7 +252,7 @@ class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
             )
         return self._for_each(items, super().prep(store))
 
-    def _for_each(self, items: Iterable[Any], rest: Arguments) -> Iterator[Arguments]:
+    def _for_each(self, items: Iterable[object], rest: Arguments) -> Iterator[Arguments]:
         item_name = self.signature.parameters[0].name
         for item in items:
             yield {item_name: item, **rest}
@@ -275,7 +277,7 @@ class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
 
 
 def function_node(
-    signature: Signature, name: str | None, settings: Mapping[str, Any]
+    signature: Signature, name: str | None, settings: Mapping[str, object]
 ) -> AnyFunctionNode:
     """The node of a function, of the kind that its signature asks for."""
     kind: type[AnyFunctionNode]

@@ -43,7 +43,7 @@ def parse(kind: type[T], text: str) -> T:
     except RecursionError as exc:
         raise Retry(f"the JSON in the answer is nested too deeply. {_AGAIN}") from exc
     try:
-        given: Any = kind
+        given: object = kind
         result: T = _adapter(given).validate_json(found)
     except ValidationError as exc:
         wrong = problems(exc)

@@ -64,7 +64,7 @@ def not_a_node(given: object) -> str:
 
 def hidden_node(given: object) -> str | None:
     """What to do about a decorator that stands above ``@node`` and has hidden the node."""
-    inner: Any = given
+    inner: object = given
     while (behind := getattr(inner, "__wrapped__", None)) is not None:
         if hasattr(type(behind), "exec_fallback"):
             name = (
@@ -111,7 +111,7 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
 
     def decorated(method: MethodT) -> MethodT:
         @wraps(method)
-        def checked(self: Any, *given: object, **named: object) -> Any:
+        def checked(self: object, *given: object, **named: object) -> Any:
             try:
                 return method(self, *given, **named)
             except PocoflowError as exc:
@@ -136,7 +136,7 @@ def keyword_only(init: MethodT) -> MethodT:
     """An ``__init__`` that takes ``name``, and tells where settings belong that it is given."""
 
     @wraps(init)
-    def checked(self: Any, *given: object, **named: object) -> None:
+    def checked(self: object, *given: object, **named: object) -> None:
         settings = {name: value for name, value in named.items() if name != "name"}
         if given or settings:
             kind = type(self)
@@ -402,7 +402,7 @@ class NotOfFlows:
             f"{who} has no {self._name}: that is for nodes which are one step", name=self._name
         )
 
-    def __set__(self, flow: Any, value: object) -> None:
+    def __set__(self, flow: object, value: object) -> None:
         self.__get__(flow, type(flow))
 
 

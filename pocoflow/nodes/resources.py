@@ -67,7 +67,7 @@ class Resource(Reference):
 
     def __init__(
         self,
-        kind: Any,
+        kind: object,
         name: str,
         open: Callable[[], Manager] | None = None,
         per: Per = "run",

@@ -80,7 +80,7 @@ def check_settings(node: Any) -> None:
 
 
 def _problem(
-    max_retries: Any, retry_delay: Any, backoff: Any, jitter: Any, timeout: Any, retry_on: Any
+    max_retries: Any, retry_delay: Any, backoff: Any, jitter: Any, timeout: object, retry_on: object
 ) -> str | None:
     if type(max_retries) is not int or max_retries < 1:
         return (

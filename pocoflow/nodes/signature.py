@@ -197,7 +197,7 @@ def _chosen(read: Signature, actions: object) -> Any:
 
 
 def _without(
-    function: Any, signature: inspect.Signature, supplied: object
+    function: object, signature: inspect.Signature, supplied: object
 ) -> list[inspect.Parameter]:
     """The parameters whose arguments the store gives."""
     names = list(signature.parameters)
@@ -211,7 +211,9 @@ def _without(
     return [one for name, one in signature.parameters.items() if name not in given]
 
 
-def _mapped(function: Any, each: object, parameters: list[Parameter], unpacks: bool) -> StoreField:
+def _mapped(
+    function: object, each: object, parameters: list[Parameter], unpacks: bool
+) -> StoreField:
     """The field to map over; the first of the parameters becomes the one that takes an item."""
     field = reference_of(f"{_about(function)}: each", each)
     if not parameters or parameters[0].takes_store or parameters[0].resource is not None:
@@ -238,11 +240,11 @@ def _about(function: Any) -> str:
     return f"@node {function.__name__} ({file}:{line})"
 
 
-def _refuse(function: Any, text: str) -> NoReturn:
+def _refuse(function: object, text: str) -> NoReturn:
     raise DefinitionError(f"{_about(function)}: {text}")
 
 
-def _check_kind(function: Any) -> None:
+def _check_kind(function: object) -> None:
     if isinstance(function, (FieldRef, str, tuple)):
         raise DefinitionError(f"@node({short(function)}): did you mean @node(writes=...)?")
     if isinstance(function, (staticmethod, classmethod)):
@@ -275,7 +277,7 @@ def _check_method(function: Any, signature: inspect.Signature) -> None:
         )
 
 
-def _parameter(function: Any, one: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+def _parameter(function: object, one: inspect.Parameter, hints: Mapping[str, object]) -> Parameter:
     name, default = one.name, one.default
     if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
         _refuse(function, f"{one} cannot name fields; name each field as a parameter of its own")
@@ -302,7 +304,7 @@ def _is_store(hint: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Store)
 
 
-def _written(function: Any, writes: object) -> tuple[StoreField, ...]:
+def _written(function: object, writes: object) -> tuple[StoreField, ...]:
     if writes is None:
         return ()
     given = writes if isinstance(writes, tuple) else (writes,)

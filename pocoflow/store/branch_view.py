@@ -352,7 +352,7 @@ def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:
         BranchError: Two branches changed one key that has no reducer; names it and them.
         InvalidValueError: What reducers made does not fit.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     increments: list[tuple[str, object]] = []
     deleted: list[str] = []
     unsaved: dict[str, Unsaved] = {}

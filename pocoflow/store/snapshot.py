@@ -45,7 +45,7 @@ def write_snapshot(
     Raises:
         OSError: The file cannot be written.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     marks = {}
     for key, mark in unsaved.items():
         if mark.text is None:

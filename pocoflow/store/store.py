@@ -121,7 +121,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     @classmethod
     def over(
         cls,
-        data: dict[str, Any],
+        data: dict[str, object],
         schema: object = None,
         name: str = "",
         under: Mapping[str, str] | None = None,
@@ -227,7 +227,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             self._touched.add(key)
         return value
 
-    def get(self, key: str, default: Any = None, /) -> Any:
+    def get(self, key: str, default: object = None, /) -> Any:
         """The value of a key, or ``default`` if it is absent.
 
         Raises:

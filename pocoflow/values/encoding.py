@@ -259,10 +259,10 @@ def _weight(tree: object) -> int:
 
 
 def _pieces(
-    entries: Iterable[Any], parts: Iterable[Any], make: Callable[[list[Any]], Any]
+    entries: Iterable[Any], parts: Iterable[Any], make: Callable[[list[Any]], object]
 ) -> Iterator[str]:
     """The texts of the entries of a list or dict, many of them in each text."""
-    waiting: list[Any] = []
+    waiting: list[object] = []
     weight = 0
     for entry, part in zip(entries, parts, strict=True):
         own = 1 + _weight(part) if type(part) in _NESTED else 1
@@ -280,7 +280,7 @@ def _pieces(
         yield to_json(make(waiting))[1:-1]
 
 
-def _list_of(entries: list[Any]) -> list[Any]:
+def _list_of(entries: list[object]) -> list[Any]:
     return entries
 
 
@@ -317,12 +317,12 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _write_list(writer: _Writer, value: list[Any], depth: int) -> list[Any]:
+def _write_list(writer: _Writer, value: list[object], depth: int) -> list[Any]:
     if depth > MAX_DEPTH:
         raise TooDeep(value, MAX_DEPTH)
     plain = writer.plain
     depth += 1
-    tree: list[Any] = []
+    tree: list[object] = []
     try:
         for item in value:
             kind = type(item)
@@ -333,13 +333,13 @@ def _write_list(writer: _Writer, value: list[Any], depth: int) -> list[Any]:
     return tree
 
 
-def _write_dict(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+def _write_dict(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH:
         raise TooDeep(value, MAX_DEPTH)
     if TAG in value:
         return _write_pairs(writer, value, depth)
     plain, careful = writer.plain, writer.careful
-    tree: dict[str, Any] = {}
+    tree: dict[str, object] = {}
     key: object = None
     try:
         for key, item in value.items():
@@ -355,7 +355,7 @@ def _write_dict(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str,
     return _write_pairs(writer, value, depth)
 
 
-def _write_pairs(writer: _Writer, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+def _write_pairs(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, Any]:
     """A dict whose keys are not all text, or hold the reserved one: keys and values in turn."""
     try:
         return {

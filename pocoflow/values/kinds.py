@@ -78,7 +78,7 @@ def required(kind: type[T], value: object) -> T:
     return value
 
 
-def _value(split: Callable[[Any], Any]) -> Splitter:
+def _value(split: Callable[[Any], object]) -> Splitter:
     return lambda value: {"value": split(value)}
 
 

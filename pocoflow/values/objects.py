@@ -132,7 +132,7 @@ def _prepare_dataclass(kind: Any) -> Splitter:
     known = set(names)
     optional = {field.name for field in fields if field.default is not dataclasses.MISSING}
 
-    def split(value: Any) -> Parts:
+    def split(value: object) -> Parts:
         if base is not None:
             _refuse_base(value, base)
         state = state_of(value)
@@ -227,7 +227,7 @@ def _prepare_model(kind: type[BaseModel]) -> Splitter:
 
 
 def _join_model(
-    cls: Any, value: object, set: Any = None, extra: Any = None, private: Any = None
+    cls: Any, value: object, set: Any = None, extra: object = None, private: object = None
 ) -> object:
     fields = required(dict, value)
     others = {} if extra is None else required(dict, extra)
@@ -268,7 +268,7 @@ def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any
 
 
 def _migrate(
-    cls: Any, fields: dict[str, Any], private: dict[str, Any] | None, allows: bool
+    cls: Any, fields: dict[str, Any], private: dict[str, object] | None, allows: bool
 ) -> object:
     try:
         # A field that the model no longer has must be read by a validator or alias, not dropped.
@@ -338,7 +338,7 @@ def content_of(kind: type) -> Splitter:
     return split
 
 
-def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -> object:
+def _join_subclass(cls: Any, value: Any, state: object = None, own: bool = False) -> object:
     base = _builtin_base(cls)
     assert base is not None
     new: Any = base.__new__
@@ -346,7 +346,7 @@ def _join_subclass(cls: Any, value: Any, state: Any = None, own: bool = False) -
         raise DecodeError(
             f"{cls.__qualname__} is built on {base.__name__}, not {type(value).__name__}"
         )
-    content: Any = value
+    content: object = value
     fill = _BUILTINS[base].fill
     made = new(cls, content) if fill is None else new(cls)
     if fill is not None:

@@ -322,7 +322,7 @@ def importable(file: Path) -> tuple[Path, str]:
 
 
 def _attribute(module: ModuleType, place: str, name: str) -> Any:
-    found: Any = module
+    found: object = module
     for part in name.split("."):
         if not hasattr(found, part):
             near = closest(part, _makers(found, module))

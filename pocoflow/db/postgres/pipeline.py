@@ -36,7 +36,7 @@ class ServerRow(Record):
 
     __slots__ = ("_columns", "_values")
 
-    def __init__(self, columns: dict[str, int], values: Sequence[Any]) -> None:
+    def __init__(self, columns: dict[str, int], values: Sequence[object]) -> None:
         self._columns, self._values = columns, values
 
     def __getitem__(self, column: Any) -> Any:

@@ -166,7 +166,7 @@ class RunsApp(Starlette):
         return _json(run, 202 if is_new else 200)
 
     async def _list(self, request: Request, owner: Owned) -> Response:
-        asked: dict[str, Any] = dict(request.query_params)
+        asked: dict[str, object] = dict(request.query_params)
         if labels := request.query_params.getlist("label"):
             asked["label"] = labels
         try:

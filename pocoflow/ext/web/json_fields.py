@@ -67,7 +67,7 @@ class _Fields:
 
 def _described(hint: Any, mode: JsonSchemaMode) -> tuple[JsonSchemaValue, JsonSchemaValue]:
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        adapter: TypeAdapter[object] = TypeAdapter(hint)
         told = adapter.json_schema(mode=mode, schema_generator=_Describing)
     except PydanticUserError:
         return {}, {}

@@ -257,7 +257,7 @@ class _Schemas:
             made = f"{self._owner}.{name}{count}"
         return made
 
-    def _pointed(self, part: Any, names: dict[str, str]) -> Any:
+    def _pointed(self, part: object, names: dict[str, str]) -> Any:
         if isinstance(part, list):
             return [self._pointed(one, names) for one in part]
         if not isinstance(part, dict):
@@ -270,7 +270,7 @@ class _Schemas:
         return made
 
 
-def _used(part: Any, definitions: JsonSchemaValue, found: JsonSchemaValue) -> JsonSchemaValue:
+def _used(part: object, definitions: JsonSchemaValue, found: JsonSchemaValue) -> JsonSchemaValue:
     """The definitions that a schema refers to, in the end."""
     if isinstance(part, list):
         for one in part:

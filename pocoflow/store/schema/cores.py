@@ -41,7 +41,7 @@ def fields_only(core: Any) -> Any:
     return {"type": "definitions", "schema": inner, "definitions": definitions}
 
 
-def config_of(core: Any) -> Any:
+def config_of(core: object) -> Any:
     """What a model says about all of its values, such as how long a text may be."""
     return next((node["config"] for node in _down(core) if "config" in node), None)
 

@@ -111,7 +111,7 @@ class DictSchema:
             self._note(key, accepted)
         return accepted
 
-    def _tried(self, owner: str, key: str, value: object, check: Callable[[Any], Any]) -> Any:
+    def _tried(self, owner: str, key: str, value: object, check: Callable[[Any], object]) -> Any:
         try:
             return check(value)
         except (ValidationError, _WrongType) as exc:

@@ -74,7 +74,7 @@ class ModelSchema:
             made = self._validated(owner, given)
             if made is not None:
                 return self.noted(model_values(made))
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         # In the order of the fields, so that a validator finds those before its own.
         for key in (*self._fields, *(key for key in given if key not in self._fields)):
             if key in given:
@@ -239,7 +239,7 @@ class ModelSchema:
         self,
         owner: str,
         before: Mapping[str, object],
-        candidate: dict[str, Any],
+        candidate: dict[str, object],
         changes: Iterable[str],
     ) -> dict[str, Any]:
         """What all is set to by ``changes`` once the model's own validators have seen the whole.

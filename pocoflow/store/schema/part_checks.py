@@ -81,7 +81,7 @@ class PartChecks:
         come = change.value[2] if change.operation == "splice" else change.value
         return part["type"] == "any" or all(self._is_valid(part, one) for one in come)
 
-    def _has_room(self, core: Mapping[str, Any], value: list[object] | dict[Any, Any]) -> bool:
+    def _has_room(self, core: Mapping[str, Any], value: list[object] | dict[Any, object]) -> bool:
         if _BOUNDS.isdisjoint(core):
             return True
         least, most = core.get("min_length", 0), core.get("max_length")
@@ -103,7 +103,7 @@ class PartChecks:
         return True
 
 
-def _leads_to(value: dict[Any, Any], path: list[str | int], change: Change) -> bool:
+def _leads_to(value: dict[object, object], path: list[str | int], change: Change) -> bool:
     """Whether a path leads to a key of a dict that is stored as an object."""
     if not path or (path[0] == "value" and len(path) > 1):
         return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, compress, repeat
 from operator import is_
-from typing import Any
 
 from pocoflow.values.changes.groups import (
     SIMPLE,
@@ -141,7 +140,7 @@ def _refuse_cycle(items: Items) -> None:
     above: set[int] = set()
     done: set[int] = set()
     alive: Items = []  # So that no other part gets the identity of one that is gone.
-    path: list[tuple[int, Iterator[Any]]] = [(0, iter(items))]
+    path: list[tuple[int, Iterator[object]]] = [(0, iter(items))]
     while path:
         own, rest = path[-1]
         for item in rest:

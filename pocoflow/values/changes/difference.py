@@ -64,7 +64,7 @@ class Difference:
     def __init__(self) -> None:
         self.found: list[Change] = []
 
-    def part(self, part: Part, value: Any, path: _Path = ()) -> Part:
+    def part(self, part: Part, value: object, path: _Path = ()) -> Part:
         """Find what changed in a part; how it is remembered from now on.
 
         Raises:
@@ -210,7 +210,7 @@ class Difference:
         return self._keys(before, value, old, path)
 
     def _keys(
-        self, before: Opened, value: dict[str, Any], old: list[str], path: _Path
+        self, before: Opened, value: dict[str, object], old: list[str], path: _Path
     ) -> Part | None:
         """Find what changed in a dict of which keys are gone or new."""
         keys, values = before.below
@@ -247,7 +247,7 @@ class Difference:
 
     # -- objects --------------------------------------------------------------------------------
 
-    def _object(self, before: Opened, value: Any, path: _Path) -> Part | None:
+    def _object(self, before: Opened, value: object, path: _Path) -> Part | None:
         """Find what changed in a container of the standard library or an object of a class."""
         kind, group = before.kind, before.group
         inner = [one.parts[0] for one in before.below]
@@ -266,7 +266,7 @@ class Difference:
             return None
         return None if found is None else Opened(kind, group, (Chunks.of(found),))
 
-    def _whole_of(self, part: Part, state: Any, path: _Path) -> Part | None:
+    def _whole_of(self, part: Part, state: object, path: _Path) -> Part | None:
         """Find what changed in a dict that must not be set as a whole."""
         if part_matches(part, state):
             return part

@@ -135,7 +135,7 @@ class _Kept(Group):
 
     __slots__ = ("items",)
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    def __init__(self, items: Sequence[object]) -> None:
         self.items = items
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
@@ -218,7 +218,7 @@ class Split(Group):
             self.alive = self.alive or items
             return (list(map(self._part, items)),)
 
-    def _part(self, item: Any) -> object:
+    def _part(self, item: object) -> object:
         try:
             return self.split(item)
         except Exception:  # noqa: BLE001 - the same
@@ -274,7 +274,7 @@ class Sequences(Group):
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         return (list(items[0] if len(items) == 1 else chain.from_iterable(items)),)
 
-    def is_known(self, items: Items, parts: Items, before: Sequence[Any]) -> bool:
+    def is_known(self, items: Items, parts: Items, before: Sequence[object]) -> bool:
         """Whether parts, none of which is in one item twice, and the lengths are those before."""
         # The same parts again and again, as often as there are items, have these lengths.
         is_regular = type(before) is Repeated and before.times == len(items)
@@ -351,7 +351,7 @@ class _Sets(Sequences):
         return made, below
 
 
-def _in_order(members: Iterable[Any], live: Iterable[Any]) -> Items:
+def _in_order(members: Iterable[object], live: Iterable[object]) -> Items:
     own = {member: member for member in live}
     return [own.get(member, _GONE) for member in members]
 
@@ -389,7 +389,7 @@ def _attributes(computed: AbstractSet[str], value: object) -> dict[str, Any]:
     return _without(computed, state_of(value))
 
 
-def _without(computed: AbstractSet[str], own: dict[str, Any]) -> dict[str, Any]:
+def _without(computed: AbstractSet[str], own: dict[str, object]) -> dict[str, Any]:
     if computed.isdisjoint(own):
         return own
     return {name: part for name, part in own.items() if name not in computed}

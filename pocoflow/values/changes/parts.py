@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import cut, lay_out, matches, weight
 from pocoflow.values.changes.groups import Column, Equal, Group, Items, Sequences, Split, group_of
@@ -28,7 +28,7 @@ class Opened(NamedTuple):
     group: Group
     below: tuple[Chunks, ...]
 
-    def matches(self, value: Any) -> bool:
+    def matches(self, value: object) -> bool:
         """Whether a value is the same."""
         if type(value) is not self.kind or not self.group.same([value]):
             return False
@@ -39,7 +39,7 @@ class Opened(NamedTuple):
 Part: TypeAlias = Column | Opened
 
 
-def part_matches(part: Part, value: Any) -> bool:
+def part_matches(part: Part, value: object) -> bool:
     """Whether a value is the same as a remembered one."""
     return part.matches(value) if isinstance(part, Opened) else matches(part, [value])
 
@@ -61,7 +61,7 @@ def opened(part: Part) -> Opened | None:
     return Opened(part.kinds[0], group, tuple(Chunks.of(one) for one in below))
 
 
-def reopened(kind: type, value: Any, *below: Chunks) -> Opened:
+def reopened(kind: type, value: object, *below: Chunks) -> Opened:
     """The same container with other parts."""
     return Opened(kind, group_of(kind)([value]), below)
 

@@ -116,10 +116,10 @@ def _chunks(server: Any, request: dict[str, object]) -> Iterator[Any]:
     Raises:
         ModelError: llama.cpp refused the request.
     """
-    chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    chunks: queue.SimpleQueue[object] = queue.SimpleQueue()
     stop = threading.Event()
 
-    def on_chunk(chunk: Any) -> bool:
+    def on_chunk(chunk: object) -> bool:
         chunks.put(chunk)
         return stop.is_set()
 
