@@ -7,11 +7,19 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pocoflow.db.clock import later, micros, utc_now
-from pocoflow.db.port import Cursor, Parameters, PutsOne, Record, Transaction
+from pocoflow.db.port import (
+    Parameters,
+    PutsOne,
+    Record,
+    Transaction,
+    UnwrittenError,
+    put_one,
+)
 from pocoflow.errors import DatabaseError, DatabaseLostError
 
 T = TypeVar("T")
@@ -100,9 +108,10 @@ class Connection(ABC):
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the library that is underneath raises."""
 
-    puts: PutsOne | None = None
-    """Executes what is expected to write one row of a number, and tells as late as the commit that
-    it did not, as an :class:`UnwrittenError`; ``None`` where it costs nothing to wait for that."""
+    put: PutsOne = staticmethod(put_one)
+    """Executes what writes one row, or none. Where waiting for the number of that costs a round
+    trip, it gives the expected one, and tells as late as the commit, by an
+    :class:`UnwrittenError`, if it is another one."""
 
     _ends: _Ends | None = None
     _group: _Group | None = None
@@ -120,15 +129,6 @@ class Connection(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the connection; using it again raises :class:`DatabaseError`."""
-
-    @abstractmethod
-    def append(self, sql: str, parameters: Parameters, *, of: int = 0) -> Cursor:
-        """Execute one statement that is a transaction by itself, and appends to the log of a run.
-
-        Raises:
-            DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
-            DatabaseFileError: The database is full, read-only, damaged or gone.
-        """
 
     @abstractmethod
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
@@ -172,6 +172,10 @@ class Connection(ABC):
         """Begin a transaction, at the end of those of other writers."""
 
     @abstractmethod
+    def _begin_statement(self, of: int) -> None:
+        """Let one statement be a transaction by itself."""
+
+    @abstractmethod
     def _join(self, of: int) -> None:
         """Begin one in a transaction that is shared."""
 
@@ -212,26 +216,57 @@ class Connection(ABC):
             DatabaseFileError: The database is full, read-only, damaged or gone.
         """
         with self.alone:
-            raw = self._to_write()
-            if self._group is not None:
-                yield from self._part(raw, self._group, of)
-                return
-            ends = self._ends = _Ends()
+            ends = _Ends()
             try:
-                # In here, because a Ctrl-C while it waits is raised when it has succeeded.
-                self._begin(patient=patient, of=of)
-                yield raw
-                self._commit()
+                yield self._start(ends, of, patient=patient)
+                self._finish()
             except BaseException as exc:
-                self._roll_back(ends, exc)
-                if isinstance(exc, self._errors):
-                    raise self.explain(exc) from exc
+                self._fail(ends, exc)
                 raise
             finally:
                 self._ends = None
                 if not patient:
                     self._be_patient()
+            self._end(ends)
+
+    def _start(
+        self, ends: _Ends, of: int, *, patient: bool = True, is_statement: bool = False
+    ) -> Transaction:
+        """Begin a transaction, or a part of that of a group."""
+        raw = self._to_write()
+        if self._group is not None:
+            self._begin_group(self._group, of)
+            self._join(of)
+        elif is_statement:
+            self._begin_statement(of)
+        else:
+            self._begin(patient=patient, of=of)
+        self._ends = ends
+        return raw
+
+    def _finish(self) -> None:
+        """Commit it, or leave that to the end of the group."""
+        if self._group is None:
+            self._commit()
+
+    def _fail(self, ends: _Ends, exc: BaseException) -> None:
+        """Undo it; an error of the library underneath is raised as one of ours."""
+        if self._group is not None:
+            self._group.is_lost = self._group.has_begun
+            ends.undo()
+        elif self._undo() or isinstance(exc, self._errors):
+            ends.undo()  # not after a Ctrl-C right after the commit
+        if isinstance(exc, self._errors):
+            raise self.explain(exc) from exc
+
+    def _end(self, ends: _Ends) -> None:
+        """Do what is to be done once it is committed, or leave that to the end of the group."""
+        group = self._group
+        if group is None:
             ends.commit()
+        else:
+            group.committed += ends.committed
+            group.undone += ends.undone
 
     def at_end(
         self,
@@ -263,20 +298,28 @@ class Connection(ABC):
                 self.together(commits[:half])
                 self.together(commits[half:])
 
-    def in_turn(self, call: Callable[[], T]) -> T:
-        """Call a function that commits, together with those of threads that wait at that time.
+    def commit(
+        self, write: Callable[[Transaction, PutsOne], T], of: int, *, is_statement: bool = False
+    ) -> T:
+        """Have a function append to the log of a run, and commit that.
 
-        It may be called more than once, and by another thread; not that of a main thread, nor by
-        it, which a Ctrl-C may interrupt anywhere.
+        What threads wait to commit at that time is one commit. So the function may be called more
+        than once, and by another thread; not that of a main thread, nor by it, which a Ctrl-C may
+        interrupt anywhere.
+
+        Args:
+            write: The function.
+            of: The number of the run.
+            is_statement: It executes one statement, which is a transaction by itself.
         """
         if threading.current_thread() is threading.main_thread():
-            return call()
+            return self._committed(write, of, is_statement)
         if self.alone.acquire(blocking=False):
             try:
-                return call()
+                return self._committed(write, of, is_statement)
             finally:
                 self.alone.release()
-        one = _Waiting(call)
+        one = _Waiting(partial(self._committed, write, of, is_statement))
         self.waiting.append(one)
         with self.alone:
             if not one.is_done:
@@ -289,6 +332,38 @@ class Connection(ABC):
                 for each in those:
                     each.is_done = True
         return one.opened()
+
+    def _committed(
+        self, write: Callable[[Transaction, PutsOne], T], of: int, is_statement: bool
+    ) -> T:
+        """Commit what a function writes, once more if it has not the numbers that it expects."""
+        try:
+            return self._transacted(write, of, self.put, is_statement=is_statement)
+        except UnwrittenError:
+            pass
+        return self._transacted(write, of, put_one)
+
+    def _transacted(
+        self,
+        write: Callable[[Transaction, PutsOne], T],
+        of: int,
+        put: PutsOne,
+        *,
+        is_statement: bool = False,
+    ) -> T:
+        """Commit what a function writes, as :meth:`transaction`."""
+        with self.alone:
+            ends = _Ends()
+            try:
+                written = write(self._start(ends, of, is_statement=is_statement), put)
+                self._finish()
+            except BaseException as exc:
+                self._fail(ends, exc)
+                raise
+            finally:
+                self._ends = None
+            self._end(ends)
+            return written
 
     def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:
         """Whether all that functions wrote could be committed together."""
@@ -304,7 +379,8 @@ class Connection(ABC):
         except Exception as exc:
             if not isinstance(exc, (DatabaseError, *self._errors)):
                 raise
-            self._roll_back(group, exc)
+            if self._undo() or isinstance(exc, self._errors):
+                group.undo()
             if isinstance(lost := self.explain(exc), DatabaseLostError):
                 raise lost from exc
             return False
@@ -317,25 +393,6 @@ class Connection(ABC):
         group.commit()
         return True
 
-    def _part(self, raw: Transaction, group: _Group, of: int) -> Iterator[Transaction]:
-        """One of the transactions of a group, all of which an error undoes."""
-        ends = _Ends()
-        try:
-            self._begin_group(group, of)
-            self._ends = ends
-            self._join(of)
-            yield raw
-        except BaseException as exc:
-            group.is_lost = group.has_begun
-            ends.undo()
-            if isinstance(exc, self._errors):
-                raise self.explain(exc) from exc
-            raise
-        finally:
-            self._ends = None
-        group.committed += ends.committed
-        group.undone += ends.undone
-
     def _begin_group(self, group: _Group, of: int) -> None:
         """Begin at the first of them; if that cannot be, none of them is tried again."""
         if group.refused is not None:
@@ -347,11 +404,6 @@ class Connection(ABC):
                 group.refused = exc
                 raise
             group.has_begun = True
-
-    def _roll_back(self, ends: _Ends, exc: BaseException) -> None:
-        if not self._undo() and not isinstance(exc, self._errors):
-            return  # such as a Ctrl-C right after the commit
-        ends.undo()
 
     @property
     def is_shared(self) -> bool:

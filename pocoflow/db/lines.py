@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, Unpack
 
 from pocoflow import values as codec
 from pocoflow.address import Address, dump_names
@@ -25,10 +25,10 @@ from pocoflow.db.log import (
     dump_taken,
     placed,
 )
-from pocoflow.db.port import PutsOne, Transaction, UnwrittenError, put_one
+from pocoflow.db.port import PutsOne, Transaction
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
-from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, told_of
+from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, tell_lost
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
 from pocoflow.graph.unfinished import (
@@ -51,12 +51,14 @@ from pocoflow.store.watch import Watch
 from pocoflow.values.failures import escaped
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 _LOOK_EVERY = 50
 
 _END = ("", None)
 _NO_ITEM = (None, None)
+
+# As SQLite takes them at once.
+_STEP, _CAUGHT = int(Kind.STEP), int(Kind.CAUGHT)
 
 _APPEND_RESULT = QUERIES["append_result"]
 
@@ -169,50 +171,33 @@ class LineRecorder:
         text = self._encoded(node, result)
         if text is None:
             return
-        with told_of("exec of node {!r} has finished", node), self._late():
-            self.storage.in_turn(partial(self._journal, step, node, text))
+        unwritten = self.unwritten
+        pending = self._input is not None or unwritten.emitted or unwritten.bills
+        is_alone = self._is_begun and not pending
+        write = partial(self._write_result, step, node, text, is_alone)
+        try:
+            self.storage.commit(write, self.log.run_no, is_statement=is_alone)
+        except DatabaseError as exc:
+            if not self._is_late(exc):
+                tell_lost(exc, f"exec of node {node!r} has finished")
+                raise
 
-    def _journal(self, step: int, node: str, text: str) -> None:
-        pending = self.unwritten.emitted or self.unwritten.bills
-        is_alone = not pending and not self.storage.is_shared
-        if self._is_begun and self._input is None and is_alone:
-            self._result = self._append_result(step, node, text)
-        else:
-            self._commit(self._write_result, step, node, text)
-
-    def _write_result(self, step: int, node: str, text: str, put: PutsOne) -> None:
+    def _write_result(
+        self, step: int, node: str, text: str, is_alone: bool, raw: Transaction, put: PutsOne
+    ) -> None:
         run = self.log
-        with self._writing(step, is_late=True) as raw:
+        if is_alone:
+            self._enter(is_late=True)
+        else:
+            self._begin(raw, step, is_late=True)
             self._put_input(raw, step)
             self._put_bills(raw, (ALONE,))
-            number = put(raw, _APPEND_RESULT, self._result_row(step, node, text), run.last + 1)
-            if number is None:
-                raise run.lost(raw)
-            run.last = self._result = number
-
-    def _result_row(self, step: int, node: str, text: str) -> tuple[object, ...]:
-        run = self.log
         row = (run.end, self.line, run.steps, step, run.clock(), node, text)
-        return (*row, run.run_no, run.fence, run.last)
-
-    def _commit(self, write: Callable[[*Ts, PutsOne], T], *facts: *Ts) -> T:
-        """Commit without waiting for the numbers of rows, or, if they are others, wait for them."""
-        if (put := self.storage.puts) is not None:
-            with suppress(UnwrittenError):
-                return write(*facts, put)
-        return write(*facts, put_one)
-
-    def _append_result(self, step: int, node: str, text: str) -> int:
-        """Append a result in a transaction of its own; the row's number."""
-        run, connection = self.log, self.storage
-        with connection.alone:
-            given = self._result_row(step, node, text)
-            cursor = connection.append(_APPEND_RESULT, given, of=run.run_no)
-            if cursor.rowcount != 1:
-                with connection.transaction(of=run.run_no) as raw:
-                    raise run.lost(raw)
-            run.last = int(cursor.lastrowid or 0)
-            return run.last
+        claim = (run.run_no, run.fence, run.last)
+        number = put(raw, _APPEND_RESULT, (*row, *claim), run.last + 1)
+        if number is None:
+            raise run.lost(raw)
+        run.last = self._result = number
 
     def _encoded(self, node: str, result: object, call: str = "") -> str | None:
         """The text of what ``exec``, or a call in it, returned; ``None`` if that has none."""
@@ -237,8 +222,9 @@ class LineRecorder:
         if text is None:
             return
         facts: Facts = {"item": item.number, "data": text, "mark": item.mark}
-        told = told_of("exec of item {} of node {!r} has finished", item.number, node)
-        self._write(told, [(step, Kind.ITEM, facts)])
+        self._write(
+            f"exec of item {item.number} of node {node!r} has finished", [(step, Kind.ITEM, facts)]
+        )
 
     def call(self, step: int, called: Called) -> None:
         """Commit what a call returned, with those of threads that wait for their commits, too.
@@ -266,7 +252,7 @@ class LineRecorder:
             }
             rows.append((step, Kind.CALL, facts))
         if rows:
-            self._write(told_of("a call of node {!r} has returned", node), rows)
+            self._write(f"a call of node {node!r} has returned", rows)
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
         """Commit that a call is to be made again.
@@ -278,13 +264,16 @@ class LineRecorder:
             number, mark = item or _NO_ITEM
             self._put(raw, Kind.CALL, step, note=key, item=number, mark=mark)
 
-    def _write(self, told: told_of, rows: Sequence[WaitingRow]) -> None:
+    def _write(self, finished: str, rows: Sequence[WaitingRow]) -> None:
         """Commit rows, here or together with those of other threads."""
-        if self.storage.is_shared:
-            with told:
-                self._put_items(rows)
+        if not self.storage.is_shared:
+            self.write_items(self._waiting.add(rows))
             return
-        self.write_items(self._waiting.add(rows))
+        try:
+            self._put_items(rows)
+        except DatabaseError as exc:
+            tell_lost(exc, finished)
+            raise
 
     def write_items(self, upto: int | None = None) -> None:
         """Commit the items of all threads that wait.
@@ -299,11 +288,16 @@ class LineRecorder:
 
     def _put_items(self, rows: Sequence[WaitingRow]) -> None:
         self._is_open = True
-        with self._late(), self._writing(rows[0][0], is_late=True) as raw:
-            self._put_input(raw, rows[0][0])
-            self._put_bills(raw, [row.get("item") for _, kind, row in rows if kind is Kind.ITEM])
-            for step, kind, facts in rows:
-                self._put(raw, kind, step, **facts)
+        try:
+            with self._writing(rows[0][0], is_late=True) as raw:
+                self._put_input(raw, rows[0][0])
+                items = [row.get("item") for _, kind, row in rows if kind is Kind.ITEM]
+                self._put_bills(raw, items)
+                for step, kind, facts in rows:
+                    self._put(raw, kind, step, **facts)
+        except RunLostError as exc:
+            if not self._is_late(exc):
+                raise
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
@@ -505,43 +499,45 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        return self.storage.in_turn(partial(self._commit, self._step, finished))
+        following = finished.following
+        changes = self._changes(following is None or finished.step % _LOOK_EVERY == 0)
+        return self.storage.commit(partial(self._step, finished, changes), self.log.run_no)
 
-    def _step(self, finished: Finished, put: PutsOne) -> tuple[int, bool]:
+    def _step(
+        self, finished: Finished, changes: Sequence[Change], raw: Transaction, put: PutsOne
+    ) -> tuple[int, bool]:
         step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
-        failure, taken = finished.failure, finished.taken
-        changes = self._changes(following is None or step % _LOOK_EVERY == 0)
-        run = self.log
+        failure, taken = finished[8:]
+        run, place = self.log, (*path, node)
         shown = escaped(action)
-        kind = Kind.STEP if failure is None else Kind.CAUGHT
-        error = NO_ERROR if failure is None else Described.of(failure)
-        with self._writing(step, (*path, node)) as raw:
-            if self.unwritten.bills:
-                self._put_bills(raw)
-            step = self._number(step)
-            row = (
-                kind,
-                self.line,
-                step + 1,
-                step,
-                run.clock(),
-                *placed((*path, node)),
-                shown,
-                int(elapsed * 1e6),
-                attempts,
-                *(placed((*following_path, following)) if following else _END),
-                self._values.note,
-                dump_taken(taken) if taken and following else None,
-                None if shown == action else stored_text(action),
-            )
-            last, asked = run.append_step(raw, self._result, row, error, put)
-            if self._is_open or (self._result and last != self._result):
-                self._close(raw, last)  # before the values, which take the room that it leaves
-            self._values.write(raw, run.run_no, step, changes)
-            if following is None:
-                self._end_line(raw, node, path)
-            run.last, run.steps = last, step + 1
-            self.storage.at_end(partial(self._finished, step, last, changes, following))
+        self._begin(raw, step, place)
+        if self.unwritten.bills:
+            self._put_bills(raw)
+        step = self._number(step)
+        row = (
+            self.line,
+            step + 1,
+            step,
+            run.clock(),
+            *placed(place),
+            shown,
+            int(elapsed * 1e6),
+            attempts,
+            *(placed((*following_path, following)) if following else _END),
+            self._values.note,
+            dump_taken(taken) if taken and following else None,
+            None if shown == action else stored_text(action),
+            *(NO_ERROR if failure is None else Described.of(failure)),
+            _STEP if failure is None else _CAUGHT,
+        )
+        last, asked = run.append_step(raw, self._result, row, put)
+        if self._is_open or (self._result and last != self._result):
+            self._close(raw, last)  # before the values, which take the room that it leaves
+        self._values.write(raw, run.run_no, step, changes)
+        if following is None:
+            self._end_line(raw, node, path)
+        run.last, run.steps = last, step + 1
+        self.storage.at_end(partial(self._finished, step, last, changes, following))
         return step, asked
 
     def remark(self, text: str) -> None:
@@ -563,28 +559,35 @@ class LineRecorder:
         raw.execute(QUERIES["close_questions"], where)
 
     @contextmanager
-    def _writing(
-        self, step: int, place: Sequence[str] = (), *, is_late: bool = False
-    ) -> Iterator[Transaction]:
-        """A transaction that appends rows; nothing is remembered of one that is undone.
-
-        ``is_late`` allows what ends after its run has, see :meth:`_late`.
-        """
-        run, unwritten = self.log, self.unwritten
-        if not is_late:
-            self._refuse_late()
-        with self.storage.transaction(of=run.run_no) as raw:
-            # In here, where no other thread appends a row of the run.
-            known = (run.last, run.steps, self.line, self._since, self._result)
-            self.storage.at_end(undone=partial(self._go_back, *known))
-            if not self.line:
-                self.begin_line(raw, step, place)
-            if unwritten.emitted:
-                unwritten.emitted.write(raw)
-            for spending in unwritten.shared:
-                self.storage.at_end(undone=spending.forget)
-                spending.look(raw.execute)
+    def _writing(self, step: int, *, is_late: bool = False) -> Iterator[Transaction]:
+        """A transaction that appends rows of a step that is not finished."""
+        with self.storage.transaction(of=self.log.run_no) as raw:
+            self._begin(raw, step, is_late=is_late)
             yield raw
+
+    def _begin(
+        self, raw: Transaction, step: int, place: Sequence[str] = (), *, is_late: bool = False
+    ) -> None:
+        """Write what comes before the rows of a commit."""
+        self._enter(is_late=is_late)
+        if not self._is_begun:
+            self.begin_line(raw, step, place)
+        if self.unwritten.emitted:
+            self.unwritten.emitted.write(raw)
+        for spending in self.unwritten.shared:
+            self.storage.at_end(undone=spending.forget)
+            spending.look(raw.execute)
+
+    def _enter(self, *, is_late: bool = False) -> None:
+        """See that the run is still this process's; remember nothing of a commit that is undone.
+
+        Called in a transaction, where no other thread appends a row of the run. ``is_late`` allows
+        what ends after its run has, see :meth:`_is_late`.
+        """
+        run = self.log
+        self._refuse_late(is_late=is_late)
+        known = (run.last, run.steps, self.line, self._since, self._result)
+        self.storage.at_end(undone=partial(self._go_back, *known))
 
     def _go_back(self, last: int, steps: int, line: int, since: int, result: int) -> None:
         self.log.last, self.log.steps = last, steps
@@ -595,11 +598,9 @@ class LineRecorder:
         run.last = number = run.append(raw, Row(kind, self.line, step, **facts))
         return number
 
-    def _late(self) -> _Late:
-        """Let go of what ends after its run has, if somebody else has the run by now."""
-        if not self.log.is_over:
-            self._refuse_without_lock()
-        return _Late(self.log)
+    def _is_late(self, error: DatabaseError) -> bool:
+        """Whether it is lost as its run has ended here, and somebody else goes on with that."""
+        return isinstance(error, RunLostError) and self.log.is_over
 
     def begin_line(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
         """Put the beginning of the line on record, with its first row."""
@@ -620,10 +621,11 @@ class LineRecorder:
             self._emitted.clear()
         self._is_open, self._knows_input, self._input = False, False, None
 
-    def _refuse_late(self) -> None:
-        if self.log.is_over:
+    def _refuse_late(self, *, is_late: bool = False) -> None:
+        if not self.log.is_over:
+            self._refuse_without_lock()
+        elif not is_late:
             raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
-        self._refuse_without_lock()
 
     def _refuse_without_lock(self) -> None:
         if not self.database.locks.has(self.log.run_no, self.log.claim):
@@ -744,17 +746,3 @@ def _of_bill(
 def _forget(bills: list[T], found: Sequence[T]) -> None:
     for one in found:
         bills.remove(one)
-
-
-class _Late:
-    """Lets what is lost be lost, if its run is over."""
-
-    __slots__ = ("run",)
-
-    def __init__(self, run: RunLog) -> None:
-        self.run = run
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> bool:
-        return isinstance(exc, RunLostError) and self.run.is_over

@@ -218,17 +218,16 @@ class RunLog:
         raw: Transaction,
         replaced: int,
         row: tuple[object, ...],
-        error: Described = NO_ERROR,
-        put: PutsOne = put_one,
+        put: PutsOne,
     ) -> tuple[int, bool]:
         """Append the row of a finished step.
 
         Args:
             raw: The connection, in a transaction or not.
             replaced: The row of its result, whose place it takes if nothing came after that.
-            row: ``kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node,
-                next_path, note, mark, data``.
-            error: The error that ended the step and was caught.
+            row: ``line, steps, step, at, node, path, action, elapsed, attempt, next_node,
+                next_path, note, mark, data``, the three columns of the error that was caught, and
+                ``kind``.
             put: Executes what writes one row, or none, and gives its number.
 
         Returns:
@@ -240,9 +239,9 @@ class RunLog:
         claim = (self.run_no, self.fence)
         if replaced and replaced == self.last:
             place = (replaced, replaced + 1, *claim)
-            if put(raw, _END_STEP, (*row, *error, *place), replaced) is not None:
+            if put(raw, _END_STEP, (*row, *place), replaced) is not None:
                 return replaced, False
-        given = (self.end, *row, *error, *claim)
+        given = (self.end, *row, *claim)
         # 0: only if nobody has asked the run to stop; 1: all the same, and the caller is told.
         number = put(raw, _APPEND_STEP, (*given, 0, self.last), self.last + 1)
         asked = False

@@ -342,27 +342,29 @@ WHERE run_no = ?;
 -- The row of a finished step in the place of its result, if that is there and nothing came after it; not
 -- if somebody else has the run, has asked it to stop or has taken it for interrupted.
 UPDATE pf_log SET
-    kind = ?, line = ?, steps = ?, step = ?, at = ?, node = ?, path = ?, action = ?, elapsed = ?,
-    attempt = ?, next_node = ?, next_path = ?, note = ?, mark = ?, data = ?, error_type = ?,
-    error_msg = ?, traceback = ?
+    line = ?, steps = ?, step = ?, at = ?, node = ?, path = ?, action = ?, elapsed = ?, attempt = ?,
+    next_node = ?, next_path = ?, note = ?, mark = ?, data = ?, error_type = ?, error_msg = ?,
+    traceback = ?, kind = ?
 WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
     SELECT 1 FROM pf_run WHERE run_no = ? AND fence = ? AND cancel_requested = 0 AND owned = 1
 );
 
 -- name: append_step
--- The row of a finished step. Nothing is written if somebody else has the run, or the row before is not
--- there; nor, where the last but one parameter is 0, if somebody has asked the run to stop or has taken
--- it for interrupted.
-INSERT INTO pf_log (
-    id, kind, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path,
-    note, mark, data, error_type, error_msg, traceback
-)
-SELECT
+--- The row of a finished step. Nothing is written if somebody else has the run, or the row before is not
+--- there; nor, where the last but one parameter is 0, if somebody has asked the run to stop or has taken
+--- it for interrupted: it has no kind then, which no row may lack.
+INSERT OR IGNORE INTO pf_log (
+    id, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path, note, mark,
+    data, error_type, error_msg, traceback, kind
+) VALUES (
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-FROM pf_run
-WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
-    AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    (
+        SELECT ? FROM pf_run
+        WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
+            AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?)
+    )
+);
 
 -- name: append
 -- Any other row of a run that this process has.
@@ -377,11 +379,15 @@ FROM pf_run
 WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 
 -- name: append_result
--- The row of a finished exec of a run that this process has.
-INSERT INTO pf_log (id, kind, line, steps, step, at, node, data)
-SELECT (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1), 3, ?, ?, ?, ?, ?, ?
-FROM pf_run
-WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+--- The row of a finished exec of a run that this process has.
+INSERT OR IGNORE INTO pf_log (id, line, steps, step, at, node, data, kind) VALUES (
+    (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    ?, ?, ?, ?, ?, ?,
+    (
+        SELECT 3 FROM pf_run
+        WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?)
+    )
+);
 
 -- name: append_emitted
 -- Values that a node has emitted. The row takes as many numbers as there are values, and has the last.

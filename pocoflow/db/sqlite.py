@@ -18,7 +18,7 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.names import refuse_companion, refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
-from pocoflow.db.port import Cursor, Parameters, Record, Transaction
+from pocoflow.db.port import Parameters, Record, Transaction
 from pocoflow.db.postgres import refuse_other_names
 from pocoflow.db.rows import checked
 from pocoflow.db.shield import Shield
@@ -323,30 +323,11 @@ class SQLiteConnection(Connection):
 
     # -- statements -----------------------------------------------------------------------------
 
-    def append(self, sql: str, parameters: Parameters, *, of: int = 0) -> Cursor:
-        """Execute one statement that is a transaction by itself.
-
-        Raises:
-            DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
-            DatabaseFileError: The file is full, read-only, damaged or gone.
-        """
-        with self.alone:
-            if self._group is not None or self._is_old:
-                with self.transaction(of=of) as raw:
-                    return raw.execute(sql, parameters)
-            try:
-                raw = self._current()
-                self._check_there()
-                return raw.execute(sql, parameters)
-            except sqlite3.Error as exc:
-                raise self.explain(exc) from exc
-
     def _to_write(self) -> Transaction:
-        raw = self._current()
         if self._is_old:
+            self._current()
             self.migrate()
-            raw = self._current()
-        return raw
+        return self._current()
 
     def _begin(self, *, patient: bool, of: int) -> None:
         raw = self._raw
@@ -355,6 +336,9 @@ class SQLiteConnection(Connection):
             raw.execute("PRAGMA busy_timeout = 0")
         raw.execute("BEGIN IMMEDIATE")
 
+    def _begin_statement(self, of: int) -> None:
+        self._check_there()
+
     def _join(self, of: int) -> None:
         """It is alone in the file anyway."""
 
@@ -362,9 +346,10 @@ class SQLiteConnection(Connection):
         self._current().execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
     def _commit(self) -> None:
-        self._check_there()
         assert self._raw is not None
-        self._raw.execute("COMMIT")
+        if self._raw.in_transaction:  # else it was one statement, which is committed
+            self._check_there()
+            self._raw.execute("COMMIT")
 
     def _undo(self) -> bool:
         if self._raw is None or not self._raw.in_transaction:

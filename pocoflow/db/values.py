@@ -154,11 +154,15 @@ class ValueWriter:
         Raises:
             InvalidValueError: A value was changed in place into something that does not fit.
         """
-        changes = []
-        items = store.own_items() if touched is None else touched.touched()
+        changes: list[Change] = []
+        items: Iterable[tuple[str, object]]
+        if touched is None:
+            items, gone = store.own_items(), self.watch.gone(store)
+        else:
+            items, gone = touched.touched()
         for key, value, known in self.watch.changed_among(items):
             before = None if key in self._unsaved else known
-            found = difference(before, value)
+            found = None if before is None else difference(before, value)
             store.recheck(key, found[0] if found and is_long(before) else None)
             change = self._change(key, value, before, found)
             if change is not None:
@@ -166,7 +170,10 @@ class ValueWriter:
         for key, mark in store.unsaved.items():
             if self._unsaved.get(key) != mark:
                 changes.append(_unsaved(key, mark))
-        return changes + self._deletions(store, touched)
+        gone = [key for key in gone if key in self.watch]
+        gone += [key for key in self._unsaved if key not in store and key not in gone]
+        changes += [Change(key, DELETED, None) for key in gone if key not in store.unsaved]
+        return changes
 
     def _change(
         self,
@@ -176,9 +183,10 @@ class ValueWriter:
         found: tuple[Sequence[Place], Frozen] | None = None,
     ) -> Change | None:
         try:
-            change = self._changed(key, value, before, found)
-            if change is not None:
-                return change
+            if before is not None:
+                change = self._changed(key, value, before, found)
+                if change is not None:
+                    return change
             text, is_whole = self._encoded(key, value, key)
             return Change(key, WHOLE, text, value, None, Size(len(text)) if is_whole else None)
         except NotStorableError as exc:
@@ -192,7 +200,7 @@ class ValueWriter:
         self,
         key: str,
         value: Any,
-        before: Frozen | str | None,
+        before: Frozen | str,
         found: tuple[Sequence[Place], Frozen] | None,
     ) -> Change | None:
         """What changed in a value, unless it is to be written as a whole."""
@@ -232,7 +240,8 @@ class ValueWriter:
         """The text of a value, and whether all of it could be stored."""
         strangers: set[type] = set()
         text, marks = codec.keep(value, name, strangers, first)
-        self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
+        if strangers:
+            self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         if marks:
             self._tell(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
         return text, not marks
@@ -272,16 +281,6 @@ class ValueWriter:
                 "is read back: define the class at the top level of a module, or name it, as in "
                 f"Flow(..., aliases={{{name!r}: <class>}})",
             )
-
-    def _deletions(self, store: Recorded, touched: Store | None) -> list[Change]:
-        if touched is None:
-            gone = self.watch.gone(store)
-        else:
-            gone = [key for key in touched.gone() if key in self.watch]
-        gone += [key for key in self._unsaved if key not in store]
-        return [
-            Change(key, DELETED, None) for key in dict.fromkeys(gone) if key not in store.unsaved
-        ]
 
     def write(self, raw: Transaction, run_no: int, step: int, changes: Iterable[Change]) -> None:
         """Write the changes of a step inside the caller's transaction."""

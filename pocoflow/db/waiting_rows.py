@@ -69,27 +69,13 @@ class WaitingRows:
         error.args = (text, *error.args[1:])
         count = len(self._rows)
         if count == 1:
-            _tell_lost(error, "an item or a call has finished", _ONE_IS_LOST)
+            tell_lost(error, "an item or a call has finished")
         else:
-            _tell_lost(error, f"{count} items or calls have finished", _SEVERAL_ARE_LOST)
+            tell_lost(error, f"{count} items or calls have finished", _SEVERAL_ARE_LOST)
         return error
 
 
-class told_of:
+def tell_lost(exc: DatabaseError, finished: str, lost: str = _ONE_IS_LOST) -> None:
     """Say in an error of the database what has finished, and is called again."""
-
-    __slots__ = ("facts", "finished")
-
-    def __init__(self, finished: str, *facts: object) -> None:
-        self.finished, self.facts = finished, facts
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        if exc is not None:
-            _tell_lost(exc, self.finished.format(*self.facts), _ONE_IS_LOST)
-
-
-def _tell_lost(exc: BaseException, finished: str, lost: str) -> None:
     if isinstance(exc, DatabaseBusyError | DatabaseFileError):
         exc.args = (f"{exc}; {finished}, and {lost}", *exc.args[1:])

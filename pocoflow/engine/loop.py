@@ -192,7 +192,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     raise Paused
                 if keeps and place.has_exec and node.journal:
                     context.phase = "commit"
-                    yield from run.commit(not on_loop, ledger.journal, step, place.name, result)
+                    if on_loop:
+                        yield from run.commit(False, ledger.journal, step, place.name, result)
+                    else:
+                        ledger.journal(step, place.name, result)
 
             context.phase = "post"
             if phases is not None and phases.action:
@@ -241,7 +244,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             name = None if following is None else following.name
             facts = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
             row = Finished(*facts, failure, () if run.taken is None else run.taken.counts)
-            step, asked = yield from run.commit(not on_loop, ledger.step, row)
+            if on_loop:
+                step, asked = yield from run.commit(False, ledger.step, row)
+            else:
+                step, asked = ledger.step(row)
             if asked:
                 run.cancel()
         run.finished = step + 1

@@ -289,18 +289,20 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """The keys whose values may be others than when the store was made, with their values."""
         return self.items()
 
-    def touched(self) -> list[tuple[str, Any]]:
-        """The keys that somebody read or wrote since :meth:`take_touched`, with their values."""
+    def touched(self) -> tuple[list[tuple[str, Any]], list[str]]:
+        """The keys that somebody read or wrote since the last :meth:`take_touched`.
+
+        Returns:
+            Those that are there, with their values, and, in any order, those that are not.
+        """
         data, touched = self._data, frozenset(self._touched)
-        return [
+        there = [
             (key, data[key])
             for key in (touched if len(touched) == 1 else data)
             if key in touched and key in data
         ]
-
-    def gone(self) -> list[str]:
-        """Those of them that are not there, in any order."""
-        return [key for key in frozenset(self._touched) if key not in self._data]
+        gone = [key for key in touched if key not in data] if len(there) < len(touched) else []
+        return there, gone
 
     def take_touched(
         self, apart: Container[object] = (), kept: Container[str] = ()

@@ -614,7 +614,8 @@ def test_a_damaged_amount_is_told(tmp_path: Path, text: str) -> None:
     flow = paying(tmp_path / "runs.db", thread_budget={"usd": 3})
     flow.run({}, thread="a", run_id="r")
     data = json.dumps({"usd": text})
-    flow.database.connection.append("UPDATE pf_log SET data = ? WHERE kind = 19", (data,))
+    with flow.database.connection.transaction() as raw:
+        raw.execute("UPDATE pf_log SET data = ? WHERE kind = 19", (data,))
     with pytest.raises(DecodeError, match="of the log cannot be read"):
         flow.database.get_account("r")
     with pytest.raises(DecodeError, match="of the log cannot be read"):

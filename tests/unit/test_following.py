@@ -237,7 +237,8 @@ def test_an_interrupted_run_does_not_end(path: Path) -> None:
     forked = flow.fork("a", step=-1)
     db = flow.database
     facts = "status = 'failed', error_type = 'Interrupted'"
-    db.connection.append(f"UPDATE pf_run SET {facts} WHERE run_id = ?", (forked,))
+    with db.connection.transaction() as raw:
+        raw.execute(f"UPDATE pf_run SET {facts} WHERE run_id = ?", (forked,))
     found: list[str] = []
     with WorkflowDB(path) as other:
         thread = threading.Thread(target=lambda: found.extend(kinds(other.follow(forked))))

@@ -468,7 +468,8 @@ def test_an_interrupted_run_keeps_its_thread_until_it_is_resumed_or_cancelled(
     """Its messages are not lost to a run that begins without them."""
     db = chat.database
     db.insert_run({"run_id": "dead", "flow_name": "chat", "thread": "ann", "status": "running"})
-    db.connection.append("UPDATE pf_run SET owned = 1", ())
+    with db.connection.transaction() as raw:
+        raw.execute("UPDATE pf_run SET owned = 1")
     with pytest.raises(ThreadBusyError, match="'dead'"):
         chat.run({"messages": ["one"]}, thread="ann")
     assert row_of(db, "dead")["error_type"] == "Interrupted"

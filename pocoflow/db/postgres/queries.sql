@@ -44,6 +44,24 @@ EXISTS (
     WHERE (h->>2)::bigint = 0 OR r.status = 'queued'
 )
 
+-- name: append_step
+INSERT INTO pf_log (
+    id, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path, note, mark,
+    data, error_type, error_msg, traceback, kind
+)
+SELECT
+    (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+FROM pf_run
+WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
+    AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+
+-- name: append_result
+INSERT INTO pf_log (id, line, steps, step, at, node, data, kind)
+SELECT (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1), ?, ?, ?, ?, ?, ?, 3
+FROM pf_run
+WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
+
 -- name: insert_graph
 INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (md5(graph)) DO NOTHING;
 

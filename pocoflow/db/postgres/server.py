@@ -22,7 +22,7 @@ from pocoflow.db.port import Parameters, Record, Transaction, UnwrittenError
 from pocoflow.db.postgres import wrong_part
 from pocoflow.db.postgres.dialect import MUST_WRITE
 from pocoflow.db.postgres.listener import Listener, channel_of
-from pocoflow.db.postgres.pipeline import Outcome, Pipeline
+from pocoflow.db.postgres.pipeline import Pipeline
 from pocoflow.db.rows import checked
 from pocoflow.db.sql import VERSION
 from pocoflow.errors import (
@@ -277,24 +277,6 @@ class ServerConnection(Connection):
 
     # -- statements -------------------------------------------------------------------------------
 
-    def append(self, sql: str, parameters: Parameters, *, of: int = 0) -> Outcome:
-        """Execute one statement that is a transaction by itself.
-
-        Raises:
-            DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
-            DatabaseError: The server is not there, or refuses it.
-        """
-        with self.alone:
-            if self._group is not None:
-                with self.transaction(of=of) as raw:
-                    return raw.execute(sql, parameters)  # type: ignore[return-value]
-            pipeline = self._current()
-            with self._translated():
-                self._join(of)
-                outcome = pipeline.execute(sql, parameters)
-                pipeline.sync()
-            return outcome
-
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
         """The rows of a read, which hold what their columns say.
 
@@ -344,7 +326,7 @@ class ServerConnection(Connection):
         """Nothing: version 0.2.1 wrote to no server."""
         return None
 
-    def puts(self, raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
+    def put(self, raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
         """Execute what writes one row of a number; the transaction fails if it does not."""
         raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
         return expected
@@ -365,9 +347,13 @@ class ServerConnection(Connection):
         if not patient:
             pipeline.sync()
 
+    def _begin_statement(self, of: int) -> None:
+        self._join(of)
+
     def _commit(self) -> None:
         assert self._pipeline is not None
-        self._pipeline.execute("COMMIT")
+        if self._is_in:
+            self._pipeline.execute("COMMIT")
         self._pipeline.sync()
         self._is_in = False
 
