@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from inspect import iscoroutinefunction, unwrap
-from types import FunctionType
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
-from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge, Writer
+from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge
 from pocoflow.messages import short
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike
-from pocoflow.nodes.definitions import (
-    declared_actions,
-    makes_calls,
-    place_of,
-    promised_actions,
-)
-from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, Edge, End, wiring_version
-from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.definitions import Phases, declared_actions, phases_of, place_of
+from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, END, Catch, Edge, End, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
-from pocoflow.nodes.node_kinds import AskNode, BatchNode
-from pocoflow.nodes.porting import check_phases
+from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
@@ -34,9 +25,44 @@ if TYPE_CHECKING:
 
 _Node: TypeAlias = NodeLike
 
-_NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
+Edges: TypeAlias = Mapping[str, Edge[NodeLike]]
+"""The edges from a node that count, by action, as they were written."""
 
-_QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.node_kinds", "pocoflow.nodes.function")
+_NO_WIRING = FlowEdges()
+
+
+class Reach(NamedTuple):
+    """The nodes that a graph is drawn of.
+
+    Attributes:
+        nodes: Each once, with its edges: first what can be reached from the start, breadth first,
+            then what the flow has edges for and cannot be reached.
+        reached: How many can be reached.
+    """
+
+    nodes: list[tuple[NodeLike, Edges]]
+    reached: int
+
+    @classmethod
+    def of(cls, start: NodeLike, own: FlowEdges) -> Reach:
+        """What a start leads to, and the edges of a flow."""
+        nodes: list[tuple[NodeLike, Edges]] = []
+        met, reached = {id(END)}, 0
+        for first in (start, *own.sources):
+            queue = [] if id(first) in met else [first]
+            met.add(id(first))
+            for node in queue:  # grows while it is walked through
+                edges: Edges = node.edges
+                if own_edges := own.of(node):
+                    edges = {**edges, **own_edges}
+                nodes.append((node, edges))
+                for edge in edges.values():
+                    for target in edge.targets:
+                        if id(target) not in met and not isinstance(target, End):
+                            met.add(id(target))
+                            queue.append(target)
+            reached = reached or len(nodes)
+        return cls(nodes, reached)
 
 
 class GraphLimit(NamedTuple):
@@ -81,11 +107,11 @@ class GraphNode:
         straight_fallback: The same for any other action.
         catches: Where its errors lead, in the order in which the edges were written.
         ends: The actions that lead to ``END``, ``"*"`` included.
-        is_open: Whether an action without an edge is unhandled: the node has edges, none for
-            ``"*"``. A node without edges is an end.
         promised: The actions that the node's class names, of which ``post`` must return one;
             ``None`` if it names none.
         reachable: Whether the start leads here.
+        edges: The edges from it, as they were written.
+        phases: What is known of its phases; ``None`` for a nested flow.
         declared: The actions that the node can return; ``None`` if its definition does not tell.
             Those of a nested flow are the ones that can end it.
         inner: The graph of a nested flow; ``None`` for a node that works itself.
@@ -95,7 +121,7 @@ class GraphNode:
         is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
             in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
-        exec_async: Whether ``exec`` is ``async def``.
+        exec_async: Whether ``exec`` is ``async def``, or each that is inside.
         prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
             none of the user's; likewise ``post_on_loop``.
     """
@@ -103,6 +129,7 @@ class GraphNode:
     name: str
     node: AnyNode
     reachable: bool = True
+    edges: Edges = field(default_factory=dict)
     targets: dict[str, GraphNode | None] = field(default_factory=dict)
     fallback: GraphNode | None = None
     limits: dict[str, GraphLimit] = field(default_factory=dict)
@@ -110,7 +137,7 @@ class GraphNode:
     straight_fallback: GraphNode | None = None
     catches: tuple[GraphCatch, ...] = ()
     ends: tuple[str, ...] = ()
-    is_open: bool = False
+    phases: Phases | None = None
     promised: tuple[str, ...] | None = None
     inner: Graph | None = None
     branches: tuple[Graph, ...] = ()
@@ -126,23 +153,22 @@ class GraphNode:
         node = self.node
         if node.is_flow:
             (self.inner,) = graphs_in(node)
+            self.exec_async = self.inner.is_async
             return  # it has no phases
-        self.promised, self.branches = promised_actions(node), graphs_in(node)
-        self.is_batch = node.is_batch
-        self.spreads = self.is_batch or bool(self.branches)
-        self.has_exec = type(node).exec is not Node.exec
-        self.is_bare = getattr(node.exec_fallback, "__func__", None) in _NO_FALLBACK
-        self.is_bare = self.is_bare and not _makes_calls(node)
-        # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
-        self.prep_on_loop = _is_quick(node.prep)
-        self.exec_async = _is_async(getattr(node.exec, "__func__", node.exec))
-        self.post_on_loop = _is_quick(node.post)
-        if self.branches:
+        known = self.phases = phases_of(node)
+        self.promised, self.is_batch = known.promised, known.is_batch
+        self.has_exec, self.is_bare = known.has_exec, known.is_bare
+        self.prep_on_loop, self.post_on_loop = known.prep_on_loop, known.post_on_loop
+        self.exec_async, self.spreads = known.exec_async, known.is_batch
+        if isinstance(node, Composite):
+            self.branches, self.spreads = graphs_in(node), True
             self.exec_async = all(graph.is_async for graph in self.branches)
 
     @property
     def only_awaits(self) -> bool:
         """Whether each of its phases is asynchronous, or none of the user's."""
+        if self.inner is not None:
+            return self.inner.only_awaits
         is_plain = self.is_bare and not self.spreads
         return is_plain and self.prep_on_loop and self.exec_async and self.post_on_loop
 
@@ -171,7 +197,6 @@ class GraphNode:
             self.targets[action], self.straight[action] = target, straight
         if target is None:
             self.ends = (*self.ends, action)
-        self.is_open = bool(self.targets) and not self._catches_all
 
     def connect_errors(
         self, catch: Catch, target: GraphNode | None, limit: GraphLimit | None
@@ -232,6 +257,14 @@ class GraphNode:
         return self.branches if self.inner is None else (self.inner,)
 
     @property
+    def is_open(self) -> bool:
+        """Whether an action without an edge is unhandled: it has edges, none for ``"*"``.
+
+        A node without edges is an end.
+        """
+        return bool(self.targets) and not self._catches_all
+
+    @property
     def _catches_all(self) -> bool:
         return self.fallback is not None or ANY_ACTION in self.ends
 
@@ -257,7 +290,6 @@ class Graph:
         start: Where a run begins.
         nodes: The graph nodes by name: first those that can be reached, in the order in which they
             are (breadth first), then those of the flow's edges that cannot.
-        edges: Every edge that counts, by source in the order of the nodes.
         conflicts: Edges that do not count, each with the one that does.
         is_async: Whether every ``exec`` in it is asynchronous.
         only_awaits: Whether each phase in it is asynchronous, or none of the user's.
@@ -272,43 +304,38 @@ class Graph:
         has_executors: Whether a node in it, or inside of one, says what calls its ``exec``.
     """
 
-    def __init__(self, start: _Node, own: FlowEdges | None = None) -> None:
-        own = FlowEdges() if own is None else own
-        self.middleware, self.is_strict = own.middleware, own.is_strict
+    def __init__(self, reach: Reach, own: FlowEdges) -> None:
+        self.middleware, self.is_strict, self.rules = own.middleware, own.is_strict, (*own.rules,)
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, GraphNode] = {}
         self.nodes: dict[str, GraphNode] = {}
         self._numbers: dict[str, int] = {}
         self.resources: dict[Resource, str] = {}
-        reached = _closure([start], own, ())
-        self._name_nodes(reached, True)
-        self._name_nodes(_closure(own.sources, own, reached), False)
-        self.start = self._by_node[id(start)]
-        self.edges = tuple(self._draw(own))
-        within = (graph for place in self.nodes.values() for graph in place.within)
-        self.wraps: bool = own.middleware != NO_MIDDLEWARE or any(graph.wraps for graph in within)
+        self.wraps = own.middleware != NO_MIDDLEWARE
+        self.is_async = self.only_awaits = True
+        self.is_limited = self.has_executors = False
+        for number, (node, edges) in enumerate(reach.nodes):
+            self._add(node, edges, reachable=number < reach.reached)
+        self.start = self._by_node[id(reach.nodes[0][0])]
+        for place in self.nodes.values():
+            self._connect(place)
         self.conflicts = tuple(self._conflicts(own))
-        self.rules = tuple(own.rules)
-        self.is_async: bool = all(
-            all(graph.is_async for graph in place.within) if place.within else place.exec_async
-            for place in self.nodes.values()
-        )
-        self.only_awaits: bool = all(
-            place.inner.only_awaits if place.inner is not None else place.only_awaits
-            for place in self.nodes.values()
-        )
-        self.is_limited: bool = any(
-            bool(place.limits) or (place.inner is not None and place.inner.is_limited)
-            for place in self.nodes.values()
-        )
-        self.has_executors: bool = any(
-            any(graph.has_executors for graph in place.within)
-            if place.within
-            else place.node.executor is not None
-            for place in self.nodes.values()
-        )
         self._final: tuple[tuple[str, ...] | None] | None = None
         self.is_looked_at = False
+
+    @cached_property
+    def edges(self) -> tuple[GraphEdge, ...]:
+        """Every edge that counts, by source in the order of the nodes."""
+        found = []
+        for place in self.nodes.values():
+            for edge in place.edges.values():
+                one = self._edge(place, edge)
+                found.append(one)
+                if edge.limit is not None:
+                    then = self._by_node.get(id(edge.limit.then))
+                    name = None if then is None else then.name
+                    found.append(one._replace(target=name, is_after=True))
+        return tuple(found)
 
     def look_at_each(self) -> None:
         """Leave no edge straight, here and inside, for runs whose budgets are looked at there."""
@@ -466,19 +493,24 @@ class Graph:
 
     # -- drawing --------------------------------------------------------------------------------
 
-    def _name_nodes(self, nodes: Iterable[_Node], reachable: bool) -> None:
-        for node in nodes:
-            check_phases(node)
-            check_settings(node)
-            place = GraphNode(self._unique(node.name), cast(AnyNode, node), reachable)
-            self._by_node[id(node)] = place
-            self.nodes[place.name] = place
-            if reachable and isinstance(node, Node):
-                for resource in declared(node):
-                    self._want(resource, place.name)
-            for graph in place.within if reachable else ():
-                for resource, name in graph.resources.items():
-                    self._want(resource, label(name, (place.name,)))
+    def _add(self, node: _Node, edges: Edges, *, reachable: bool) -> None:
+        check_settings(node)
+        place = GraphNode(self._unique(node.name), cast(AnyNode, node), reachable, edges)
+        self._by_node[id(node)] = self.nodes[place.name] = place
+        self.is_async = self.is_async and place.exec_async
+        self.only_awaits = self.only_awaits and place.only_awaits
+        if reachable:
+            for resource in declared(node):
+                self._want(resource, place.name)
+        if place.phases is not None and not place.branches:
+            self.has_executors = self.has_executors or place.node.executor is not None
+            return
+        self.is_limited = self.is_limited or (place.inner is not None and place.inner.is_limited)
+        for graph in place.within:
+            self.wraps = self.wraps or graph.wraps
+            self.has_executors = self.has_executors or graph.has_executors
+            for resource, name in graph.resources.items() if reachable else ():
+                self._want(resource, label(name, (place.name,)))
 
     def _want(self, resource: Resource, name: str) -> None:
         """Note what a node takes.
@@ -505,81 +537,43 @@ class Graph:
         self._numbers[name] = number
         return f"{name}_{number}"
 
-    def _draw(self, own: FlowEdges) -> Iterator[GraphEdge]:
-        for place in self.nodes.values():
-            flow_edges = own.of(place.node)
-            for action, edge in {**place.node.edges, **flow_edges}.items():
-                target, limit = self._drawn(edge.target), edge.limit
-                drawn = (
-                    None if limit is None else GraphLimit(limit.at_most, self._drawn(limit.then))
-                )
-                if edge.catch is None:
-                    place.connect(action, target, drawn)
-                else:
-                    place.connect_errors(edge.catch, target, drawn)
-                written: Writer = "flow" if action in flow_edges else "node"
-                one = self._edge(place, edge, written)
-                yield one
-                if drawn is not None:
-                    then = None if drawn.then is None else drawn.then.name
-                    yield one._replace(target=then, is_after=True)
+    def _connect(self, place: GraphNode) -> None:
+        known = self._by_node
+        for action, edge in place.edges.items():
+            target, limit = known.get(id(edge.target)), None  # there is none for END
+            if edge.limit is not None:
+                limit = GraphLimit(edge.limit.at_most, known.get(id(edge.limit.then)))
+                self.is_limited = True
+            if edge.catch is None:
+                place.connect(action, target, limit)
+            else:
+                place.connect_errors(edge.catch, target, limit)
 
-    def _drawn(self, target: NodeLike | End) -> GraphNode | None:
-        return None if isinstance(target, End) else self._by_node[id(target)]
-
-    def _edge(self, place: GraphNode, edge: Edge, written: Writer) -> GraphEdge:
-        name = None
-        if not isinstance(edge.target, End):
-            known = self._by_node.get(id(edge.target))
+    def _edge(self, place: GraphNode, edge: Edge[NodeLike]) -> GraphEdge:
+        known, name = self._by_node.get(id(edge.target)), None
+        if edge.target is not END:
             name = edge.target.name if known is None else known.name
         is_error, limit = edge.catch is not None, edge.limit
         at_most = None if limit is None else limit.at_most
-        facts = (edge.file, edge.line, written, is_error, at_most)
+        facts = (edge.file, edge.line, edge.written, is_error, at_most)
         return GraphEdge(place.name, edge.action, name, *facts)
 
     def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
         for node, before, after in own.replaced:
             place = self._by_node[id(node)]
-            yield Conflict(self._edge(place, after, "flow"), self._edge(place, before, "flow"))
+            yield Conflict(self._edge(place, after), self._edge(place, before))
         for place in self.nodes.values():
             for before, after in place.node.replaced:
-                yield Conflict(self._edge(place, after, "node"), self._edge(place, before, "node"))
-            node_edges = place.node.edges
+                yield Conflict(self._edge(place, after), self._edge(place, before))
             for action, kept in own.of(place.node).items():
-                edge = node_edges.get(action)
+                edge = place.node.edges.get(action)
                 if edge is not None and not kept.leads_like(edge):
-                    yield Conflict(self._edge(place, kept, "flow"), self._edge(place, edge, "node"))
+                    yield Conflict(self._edge(place, kept), self._edge(place, edge))
 
 
 def label(node: str, path: tuple[str, ...]) -> str:
     """A node as the database and the monitor show it: the nested flows around it, and its name."""
     return Address(path, node).text
-
-
-def _is_quick(phase: object) -> bool:
-    """Whether a phase returns at once: a coroutine, or because it does no work of the user's."""
-    if _is_async(getattr(phase, "__func__", phase)):
-        return True
-    owner = getattr(phase, "__self__", None)
-    works = isinstance(owner, FunctionNode) and owner.signature.takes_store
-    return getattr(phase, "__module__", "") in _QUICK and not works
-
-
-def _makes_calls(node: AnyNode) -> bool:
-    """Whether the code of its ``exec`` shows that it makes journaled calls."""
-    functions: list[Any] = [getattr(type(node), name, None) for name in ("exec", "exec_async")]
-    if isinstance(node, FunctionNode):
-        functions = [node.signature.function]
-    codes = [getattr(unwrap(one), "__code__", None) for one in functions if one is not None]
-    return any(makes_calls(code) for code in codes if code is not None)
-
-
-def _is_async(function: object) -> bool:
-    # An object that can be called need not have a hash.
-    return (_is_coroutine if isinstance(function, FunctionType) else iscoroutinefunction)(function)
-
-
-_is_coroutine = lru_cache(maxsize=4096)(iscoroutinefunction)
 
 
 def graphs_in(node: object) -> tuple[Graph, ...]:
@@ -593,11 +587,31 @@ def graphs_in(node: object) -> tuple[Graph, ...]:
     if not isinstance(node, Composite):
         return ()
     if not _is_drawn(node):
-        for one in _inner_first(node, _composites):
+        version, met = wiring_version(), dict[int, list[Reach]]()
+
+        def inside(one: Any) -> list[Composite]:
+            met[id(one)] = reaches = _reaches(one)
+            every = (part for reach in reaches for part, _ in reach.nodes)
+            return [part for part in every if isinstance(part, Composite)]
+
+        for one in _inner_first(node, inside):
             if not _is_drawn(one):
-                version = wiring_version()
-                one.drawn = version, _draw_inside(one)
+                one.drawn = version, _draw(one, met[id(one)])
     return node.drawn[1] if node.drawn is not None else ()
+
+
+def _reaches(node: Any) -> list[Reach]:
+    """What is inside of a flow, or of each of parallel branches."""
+    if node.is_flow:
+        return [Reach.of(node.start, node.wiring)]
+    return [Reach.of(branch, _NO_WIRING) for branch in node.branches]
+
+
+def _draw(node: Any, reaches: list[Reach]) -> tuple[Graph, ...]:
+    if isinstance(node, Subflow):
+        return graphs_in(node.flow)
+    own = node.wiring if node.is_flow else _NO_WIRING
+    return tuple(Graph(reach, own) for reach in reaches)
 
 
 def _is_drawn(node: Any) -> bool:
@@ -605,25 +619,6 @@ def _is_drawn(node: Any) -> bool:
     if known is None or known[0] != wiring_version():
         return False
     return not node.is_flow or known[1][0].start.node is node.start
-
-
-def _draw_inside(node: Any) -> tuple[Graph, ...]:
-    if node.is_flow:
-        return (Graph(node.start, node.wiring),)
-    if isinstance(node, Subflow):
-        return graphs_in(node.flow)
-    return tuple(Graph(branch) for branch in node.branches)
-
-
-def _composites(node: Any) -> Iterator[Composite]:
-    """The nodes directly inside of a flow, or of parallel branches, that have others inside."""
-    if node.is_flow:
-        own, starts = node.wiring, [node.start]
-    else:
-        own, starts = FlowEdges(), node.branches
-    for one in _closure([*starts, *own.sources], own, ()):
-        if isinstance(one, Composite):
-            yield one
 
 
 ThingT = TypeVar("ThingT")
@@ -652,26 +647,3 @@ def _inner_first(start: ThingT, inside: Callable[[ThingT], Iterable[ThingT]]) ->
         else:
             around.add(id(part))
             path.append((part, iter(inside(part))))
-
-
-def _closure(starts: Iterable[_Node], own: FlowEdges, known: Iterable[_Node]) -> list[_Node]:
-    """What can be reached from ``starts``, each node once, breadth first, without the known."""
-    found = {id(node) for node in known}
-    queue: list[_Node] = []
-    for start in starts:
-        position = len(queue)
-        if id(start) not in found:
-            found.add(id(start))
-            queue.append(start)
-        while position < len(queue):
-            node = queue[position]
-            edges = node.edges
-            if flow_edges := own.of(node):
-                edges = {**edges, **flow_edges}
-            for edge in edges.values():
-                for target in edge.targets:
-                    if not isinstance(target, End) and id(target) not in found:
-                        found.add(id(target))
-                        queue.append(target)
-            position += 1
-    return queue

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
 from pocoflow.nodes.base import Node, NodeLike, check_target, make_limit, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
+from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, Writer, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
     AttemptMiddleware,
@@ -42,9 +42,6 @@ Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
 """
-
-
-Writer: TypeAlias = Literal["node", "flow"]
 
 
 class GraphEdge(NamedTuple):
@@ -181,7 +178,7 @@ class FlowEdges:
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
         where = f"flow.then({node.name}.{shown}, target) at {written}"
         end = check_target(where, target)
-        edge = Edge(action, end, *place, catch, make_limit(where, end, *limit))
+        edge = Edge(action, end, *place, catch, make_limit(where, end, *limit), "flow")
         note_part(node)
         known = self.of(node)
         before = known.get(action)

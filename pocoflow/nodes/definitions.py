@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import CodeType, NoneType
-from typing import Any
+from inspect import iscoroutinefunction, unwrap
+from types import CodeType, FunctionType, NoneType
+from typing import Any, TypeAlias
 
 from pocoflow.nodes.annotations import actions_of, is_variable, plain, read_hints, type_arguments
 from pocoflow.nodes.base import AnyNode, Composite, Node
@@ -13,8 +16,94 @@ from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, AsyncNode, BatchNode
 from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.porting import check_class, check_phases, class_phases
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import names_in
+
+_NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
+
+_QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.node_kinds", "pocoflow.nodes.function")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phases:
+    """What is known of the phases of a node before they are called; the same for many of a class.
+
+    Attributes:
+        promised: The actions that the class names, of which ``post`` must return one; ``None`` if
+            it names none.
+        is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
+        has_exec: Whether the class overrides ``exec``, so that there is a result to journal.
+        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
+            in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
+        prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
+            none of the user's; likewise ``post_on_loop``.
+        exec_async: Whether ``exec`` is ``async def``.
+        is_own: Whether they are those of one node, and not of its class.
+    """
+
+    promised: tuple[str, ...] | None
+    is_batch: bool
+    has_exec: bool
+    is_bare: bool
+    prep_on_loop: bool
+    exec_async: bool
+    post_on_loop: bool
+    is_own: bool
+
+
+OfFunction: TypeAlias = tuple[Callable[..., object] | None, bool]
+"""The function of a node that is one, and whether it takes the whole store."""
+
+
+def phases_of(node: AnyNode) -> Phases:
+    """What is known of the phases of a node.
+
+    Raises:
+        DefinitionError: One of them cannot be called as it is.
+    """
+    facts: OfFunction = (None, False)
+    if isinstance(node, FunctionNode):
+        facts = node.signature.function, node.signature.takes_store
+    kind: Any = type(node)
+    if (functions := class_phases(node)) is not None:
+        known = _phases_of_class(kind, facts, *functions)
+        if known is not None:
+            return known
+    check_phases(node)
+    own = (getattr(node, name) for name in ("prep", "exec", "post", "exec_fallback"))
+    found = _read_phases(kind, facts, *(getattr(one, "__func__", one) for one in own))
+    return replace(found, promised=promised_actions(node), is_own=True)
+
+
+def _read_phases(
+    kind: Any, facts: OfFunction, prep: Any, exec_: Any, post: Any, fallback: Any, *_: Any
+) -> Phases:
+    function, takes_store = facts
+    works: list[Any] = [getattr(kind, name, None) for name in ("exec", "exec_async")]
+    works = works if function is None else [function]
+    codes = [getattr(unwrap(one), "__code__", None) for one in works if one is not None]
+    calls = any(makes_calls(code) for code in codes if code is not None)
+    # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
+    on_loop = [
+        iscoroutinefunction(one) or (not takes_store and getattr(one, "__module__", "") in _QUICK)
+        for one in (prep, post)
+    ]
+    return Phases(
+        _promised(kind),
+        kind.is_batch,
+        kind.exec is not Node.exec,
+        fallback in _NO_FALLBACK and not calls,
+        on_loop[0],
+        iscoroutinefunction(exec_),
+        on_loop[1],
+        is_own=False,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _phases_of_class(kind: Any, facts: OfFunction, *functions: FunctionType) -> Phases | None:
+    return _read_phases(kind, facts, *functions) if check_class(kind, *functions) else None
 
 
 def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
@@ -34,9 +123,12 @@ def promised_actions(node: AnyNode) -> tuple[str, ...] | None:
 
     ``None`` if it names none, and for a function node, which looks at its actions itself.
     """
-    if isinstance(node, (FunctionNode, Spread)) or _is_patched(node):
+    return None if _is_patched(node) else _promised(type(node))
+
+
+def _promised(kind: Any) -> tuple[str, ...] | None:
+    if issubclass(kind, (FunctionNode, Spread)):
         return None
-    kind: type = type(node)
     actions, is_named = _class_actions(kind)
     return actions if is_named else None
 

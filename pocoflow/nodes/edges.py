@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
 
@@ -89,10 +89,20 @@ class Limit(NamedTuple, Generic[NodeT]):
     then: NodeT | End
 
 
-class Edge(NamedTuple, Generic[NodeT]):
-    """An edge as it was written: where it leads and where in the source it stands.
+Writer: TypeAlias = Literal["node", "flow"]
 
-    ``catch`` is what it is taken for; ``None`` for an edge that an action takes.
+
+class Edge(NamedTuple, Generic[NodeT]):
+    """An edge as it was written.
+
+    Attributes:
+        action: The action that takes it.
+        target: Where it leads.
+        file: The file that it stands in.
+        line: The line in it.
+        catch: What it is taken for; ``None`` for an edge that an action takes.
+        limit: How often it is taken, and where it leads then; ``None`` if it has no limit.
+        written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
     """
 
     action: str
@@ -101,6 +111,7 @@ class Edge(NamedTuple, Generic[NodeT]):
     line: int
     catch: Catch | None = None
     limit: Limit[NodeT] | None = None
+    written: Writer = "node"
 
     @property
     def targets(self) -> tuple[NodeT | End, ...]:

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache, wraps
 from inspect import Parameter
-from types import CodeType, FunctionType
+from operator import attrgetter
+from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError, PocoflowError
@@ -38,6 +39,9 @@ __all__ = [
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")
+_EVERY = (*_PHASES, "exec_async")
+_OWN = frozenset(_EVERY)
+_plain_phases = attrgetter(*_PHASES)
 OF_STEPS = (*_PHASES, *STEP_SETTINGS)
 """What a node has because it is one step."""
 
@@ -246,29 +250,70 @@ def check_phases(node: Any) -> None:
     Raises:
         DefinitionError: Names the phase.
     """
-    for phase in (*_PHASES, "exec_async"):
-        if not hasattr(type(node), phase):
-            continue  # a __getattr__ of the node is not asked before its __init__
-        function = getattr(node, phase, None)
-        if not callable(function):
-            raise DefinitionError(
-                f"{type(node).__name__}.{phase} is {short(function)}: a phase is a function; leave "
-                "one that does nothing out"
-            )
-        plain = getattr(function, "__func__", function)
-        if isinstance(plain, FunctionType):
-            if phase == "exec_async":
-                _check_awaitable(type(node).__name__, plain)
-            if not hasattr(plain, "__wrapped__"):
-                _check_arguments(type(node).__name__, phase, plain, plain is not function)
-        gives_items = phase == "prep" and node.is_batch
-        if not is_generator(function, asynchronous=gives_items or None):
-            continue
+    kind: Any = type(node)
+    functions = class_phases(node)
+    if functions is not None and check_class(kind, *functions):
+        return
+    for phase in _EVERY:
+        if hasattr(kind, phase):  # a __getattr__ of the node is not asked before its __init__
+            _check_phase(kind, phase, getattr(node, phase, None), is_batch=node.is_batch)
+
+
+def class_phases(node: Any) -> tuple[FunctionType, ...] | None:
+    """The functions that are the phases of a node and of all others of its class.
+
+    These are ``prep``, ``exec``, ``post`` and ``exec_fallback``, and ``exec_async`` if it has that.
+    ``None`` if a phase is the node's own, or no function.
+    """
+    kind = type(node)
+    if kind.is_flow or not _OWN.isdisjoint(node.__dict__):
+        return None
+    functions: tuple[Any, ...] = _plain_phases(kind)
+    if hasattr(kind, "exec_async"):
+        functions = (*functions, kind.exec_async)
+    for one in functions:
+        if type(one) is not FunctionType:  # which may be equal to another one, or have no hash
+            return None
+    return functions
+
+
+@lru_cache(maxsize=4096)
+def check_class(kind: Any, *functions: FunctionType) -> bool:
+    """Refuse a class as :func:`check_phases` refuses a node, by the functions that are its phases.
+
+    Returns:
+        Whether it could be looked at: a descriptor may give another function to a node.
+
+    Raises:
+        DefinitionError: Names the phase.
+    """
+    phases: dict[str, Any] = dict(zip(_EVERY, functions, strict=False))
+    if any(inspect.getattr_static(kind, one) is not phases[one] for one in phases):
+        return False
+    for phase, function in phases.items():
+        _check_phase(kind, phase, MethodType(function, kind), is_batch=kind.is_batch)
+    return True
+
+
+def _check_phase(kind: type, phase: str, function: Any, *, is_batch: bool) -> None:
+    if not callable(function):
+        raise DefinitionError(
+            f"{kind.__name__}.{phase} is {short(function)}: a phase is a function; leave one that "
+            "does nothing out"
+        )
+    plain = getattr(function, "__func__", function)
+    if isinstance(plain, FunctionType):
+        if phase == "exec_async":
+            _check_awaitable(kind.__name__, plain)
+        if not hasattr(plain, "__wrapped__"):
+            _check_arguments(kind.__name__, phase, plain, plain is not function)
+    gives_items = phase == "prep" and is_batch
+    if is_generator(function, asynchronous=gives_items or None):
         advice = _INSTEAD.get(
             phase, "return one value; what is to be seen meanwhile is told by context().emit(part)"
         )
         raise DefinitionError(
-            f"{type(node).__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
+            f"{kind.__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
             "decorator that makes a list of it does without functools.wraps)"
         )
 

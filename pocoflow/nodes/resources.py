@@ -211,6 +211,8 @@ def declared(node: Any) -> tuple[Resource, ...]:
         DefinitionError: It is one key and no tuple, a name, or there is something else among them.
     """
     given = node.resources
+    if given.__class__ is tuple and not given:  # as of most nodes
+        return given
     if isinstance(given, Resource):
         raise DefinitionError(
             f"{node.name}.resources is {given!r}: it is a tuple of keys; write "

@@ -68,8 +68,7 @@ def check_settings(node: Any) -> None:
         check_executor(f"{node.name}.executor", node.executor, ", or 'here'")
     if node.is_batch:
         _check_batch(node)
-    if node.resources.__class__ is not tuple or node.resources:
-        declared(node)
+    declared(node)
     attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)
     try:
         problem = _known_problem(attempts, *waits, node.timeout, node.retry_on)
