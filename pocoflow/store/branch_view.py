@@ -259,8 +259,8 @@ class BranchStore(Store):
         copies = [(key, stored_copy(update)) for key, update in increments]
         for key, _ in copies:
             self._check_untouched(key)
-        given = self._increments(copies, accepted)
-        super()._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
+        changes, given = self._reduced(values, copies, accepted)
+        super()._write(changes, {*accepted, *(key for key, _ in given)})
         self.increments = [*self.increments, *given]
         for key, _ in given:
             self._expected.remember(key, self._data[key])

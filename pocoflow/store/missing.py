@@ -1,8 +1,9 @@
-"""What a store lacks, and why: a key without a value, a value that could not be saved."""
+"""What a store lacks, and why: keys without a value, values that could not be saved, attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from pocoflow.errors import (
@@ -13,7 +14,7 @@ from pocoflow.errors import (
     UnknownClassError,
     UnreadableKeyError,
 )
-from pocoflow.messages import closest
+from pocoflow.messages import closest, package_of
 from pocoflow.store.schema import Schema
 
 
@@ -85,3 +86,29 @@ def check_complete(
             f"{owner}: field{'s' if len(missing) > 1 else ''} of {schema.label} not set: "
             f"{', '.join(map(repr, missing))}"
         )
+
+
+@lru_cache(maxsize=256)
+def attributes_of(kind: type) -> frozenset[str]:
+    """The attributes that a store of a class may be given: those that the class declares."""
+    declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
+    own = {
+        name
+        for base in kind.__mro__
+        if package_of(base) != "pocoflow"
+        for name, value in vars(base).items()
+        if not callable(value)
+    }
+    return frozenset(declared | own)
+
+
+def no_attribute(owner: str, store: object, schema: object, name: str, given: str = "") -> str:
+    """What is said of an attribute that a store has not; ``given`` is what it was to be set to."""
+    kind = type(store)
+    is_ours = package_of(kind) == "pocoflow"
+    declared = "" if is_ours else f"; class {kind.__name__} does not declare it"
+    typed = f" or store.state.{name}{given}" if isinstance(schema, type) else ""
+    return (
+        f"{owner}: store.{name}{given} is an attribute of the store, not a value in it"
+        f"{declared}: did you mean store[{name!r}]{given}{typed}?"
+    )

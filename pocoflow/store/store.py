@@ -12,7 +12,6 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, cast, overload
 
@@ -27,7 +26,13 @@ from pocoflow.errors import (
 )
 from pocoflow.messages import is_same_field, short
 from pocoflow.store.fields import Reference
-from pocoflow.store.missing import Unsaved, check_complete, missing_key
+from pocoflow.store.missing import (
+    Unsaved,
+    attributes_of,
+    check_complete,
+    missing_key,
+    no_attribute,
+)
 from pocoflow.store.reducing import reduced
 from pocoflow.store.revalidating import take
 from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
@@ -44,20 +49,6 @@ ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
-
-
-@lru_cache(maxsize=256)
-def _attributes(kind: type) -> frozenset[str]:
-    """The attributes that a store of a class may be given: those that the class declares."""
-    declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
-    own = {
-        name
-        for base in kind.__mro__
-        if not issubclass(Store, base)
-        for name, value in vars(base).items()
-        if not callable(value)
-    }
-    return frozenset(declared | own)
 
 
 class Store(MutableMapping[str, Any], Generic[StateT]):
@@ -432,25 +423,24 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         if increments == () and not accepted:
             self._write(dict(values))
             return
-        given = self._increments(increments, accepted)
-        self._write(self._changes(values, given), {*accepted, *(key for key, _ in given)})
+        changes, given = self._reduced(values, increments, accepted)
+        self._write(changes, {*accepted, *(key for key, _ in given)})
 
-    def _increments(
-        self, increments: Iterable[tuple[str, object]], accepted: Collection[str]
-    ) -> list[tuple[str, object]]:
-        schema = self._schema
-        return [
-            (key, update)
-            if schema is None or key in accepted
-            else (key, schema.increment(self._label, key, update))
+    def _reduced(
+        self,
+        values: Mapping[str, object],
+        increments: Iterable[tuple[str, object]],
+        accepted: Collection[str],
+    ) -> tuple[dict[str, object], list[tuple[str, object]]]:
+        """What all is to be written, and the increments, which are validated."""
+        schema, data = self._schema, self._data
+        if schema is None:
+            return reduced(self._label, data, values, increments, {}), [*increments]
+        given = [
+            (key, update if key in accepted else schema.increment(self._label, key, update))
             for key, update in increments
         ]
-
-    def _changes(
-        self, values: Mapping[str, object], increments: Iterable[tuple[str, object]]
-    ) -> dict[str, object]:
-        reducers = self._schema.reducers if self._schema is not None else {}
-        return reduced(self._label, self._data, values, increments, reducers)
+        return reduced(self._label, data, values, given, schema.reducers), given
 
     def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
         self._check(changes)
@@ -497,29 +487,20 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     if not TYPE_CHECKING:  # a type checker refuses what is not declared, as it should
 
         def __setattr__(self, name, value):
-            if name[:1] != "_" and name not in _attributes(type(self)):
-                raise UnknownFieldError(self._no_attribute(name, f" = {short(value)}"))
+            if name[:1] != "_" and name not in attributes_of(type(self)):
+                set_to = f" = {short(value)}"
+                raise UnknownFieldError(no_attribute(self._label, self, self.schema, name, set_to))
             object.__setattr__(self, name, value)
 
         def __getattr__(self, name):
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-            raise UnknownFieldError(self._no_attribute(name, ""))
+            raise UnknownFieldError(no_attribute(self._label, self, self.schema, name))
 
         def __delattr__(self, name):
-            if name[:1] != "_" and name not in _attributes(type(self)):
-                raise UnknownFieldError(self._no_attribute(name, ""))
+            if name[:1] != "_" and name not in attributes_of(type(self)):
+                raise UnknownFieldError(no_attribute(self._label, self, self.schema, name))
             object.__delattr__(self, name)
-
-    def _no_attribute(self, name: str, rest: str) -> str:
-        declared = (
-            "" if type(self) is Store else f"; class {type(self).__name__} does not declare it"
-        )
-        typed = f" or store.state.{name}{rest}" if isinstance(self.schema, type) else ""
-        return (
-            f"{self._label}: store.{name}{rest} is an attribute of the store, not a value in it"
-            f"{declared}: did you mean store[{name!r}]{rest}{typed}?"
-        )
 
     # -- observing and validating -------------------------------------------------------------
 
