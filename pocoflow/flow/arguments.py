@@ -13,7 +13,7 @@ from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import AnyNode, Node
-from pocoflow.nodes.edges import reference_of
+from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.settings import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of

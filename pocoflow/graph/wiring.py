@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
-from pocoflow.nodes.base import Node, NodeLike, check_target, make_limit, note_part
+from pocoflow.nodes.base import Node, NodeLike, make_edge, note_part
 from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, Writer, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
@@ -177,8 +177,7 @@ class FlowEdges:
         action = branch.action if isinstance(branch, Branch) else branch.label
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
         where = f"flow.then({node.name}.{shown}, target) at {written}"
-        end = check_target(where, target)
-        edge = Edge(action, end, *place, catch, make_limit(where, end, *limit), "flow")
+        edge = make_edge(where, action, target, place, limit, catch)._replace(written="flow")
         note_part(node)
         known = self.of(node)
         before = known.get(action)

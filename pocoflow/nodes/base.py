@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeAli
 from typing_extensions import TypeVar
 
 from pocoflow.address import check_name
-from pocoflow.errors import BudgetError, DefinitionError
-from pocoflow.logging import OwnLogger
+from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
+from pocoflow.nodes.edge_checks import make_catch, make_limit, make_spent, warn_replaced
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
     END,
@@ -20,8 +20,6 @@ from pocoflow.nodes.edges import (
     Catch,
     Edge,
     End,
-    Limit,
-    make_catch,
     wiring_changed,
 )
 from pocoflow.nodes.porting import (
@@ -44,7 +42,6 @@ from pocoflow.values.failures import Failure
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
 AnswerT = TypeVar("AnswerT", default=Any)
-_log = OwnLogger("flow")
 
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
@@ -72,59 +69,31 @@ def check_target(owner: str, target: object) -> NodeLike | End:
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
 
 
-def make_limit(
-    owner: str, target: NodeLike | End, at_most: object, then: object
-) -> Limit[NodeLike] | None:
-    """The limit of an edge, or an error that begins with ``owner``; ``None`` for one without.
+def make_edge(
+    owner: str,
+    action: str,
+    target: object,
+    place: tuple[str, int],
+    limit: tuple[object, object],
+    catch: Catch | None = None,
+) -> Edge[NodeLike]:
+    """An edge that was written, or an error that begins with ``owner``.
 
     Raises:
-        DefinitionError: One of the arguments is missing, makes no sense or has no effect.
+        DefinitionError: It leads nowhere, or its limit lacks a part or has no effect.
     """
+    end, (at_most, then) = check_target(owner, target), limit
     if at_most is None and then is UNSET:
-        return None
-    if then is UNSET:
-        raise DefinitionError(
-            f"{owner}: at_most={short(at_most)} needs then=: where the run goes when the edge was "
-            "taken so often, a node or END"
-        )
-    if type(at_most) is not int or at_most < 1:
-        raise DefinitionError(
-            f"{owner}: at_most={short(at_most)}: it is how often the edge is taken before then= "
-            "counts, a whole number of at least 1"
-        )
-    end = check_target(f"{owner}, then={short(then)}", then)
-    if isinstance(target, End):
-        raise DefinitionError(
-            f"{owner}: an edge to END is taken once, so at_most={at_most} does nothing: leave "
-            "at_most and then out"
-        )
-    if end is target:
-        raise DefinitionError(
-            f"{owner}: then={target.name} is the target itself, so at_most={at_most} does nothing: "
-            "name another node, or END"
-        )
-    return Limit(at_most, end)
+        return Edge(action, end, *place, catch)
+    if then is not UNSET:
+        then = check_target(f"{owner}, then={short(then)}", then)
+    return Edge(action, end, *place, catch, make_limit(owner, end, at_most, then))
 
 
 def note_part(node: NodeLike) -> None:
     """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
     if isinstance(node, Composite):
         node.is_part = True
-
-
-def _warn_replaced(node: NodeLike, before: Edge, after: Edge) -> None:
-    old, new = (getattr(one.target, "name", "END") for one in (before, after))
-    chain = ""
-    if isinstance(before.target, Node):
-        chain = (
-            f". then returns its source, so a chain is {node.name}.then({before.action!r}, {old}); "
-            f"{old}.then('default', {new})"
-        )
-    _log.warning(
-        "%s.then(%r, %s) at %s:%d replaces the edge to %s at %s:%d%s",
-        *(node.name, after.action, new, after.file, after.line, old, before.file, before.line),
-        chain,
-    )
 
 
 class Composite:
@@ -216,13 +185,12 @@ class NodeLike(Generic[ActionT]):
                 f"not {action!r}{swapped}"
             )
         where = f"{self.name}.then({action!r}, target) at {place[0]}:{place[1]}"
-        end = check_target(where, target)
-        edge = Edge(str.__str__(action), end, *place, limit=make_limit(where, end, *limit))
+        edge = make_edge(where, str.__str__(action), target, place, limit)
         before = self._edges.get(edge.action)
         # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and not before.leads_like(edge):
             self._replaced = [*self._replaced, (before, edge)]
-            _warn_replaced(self, before, edge)
+            warn_replaced(self.name, before, edge)
         self._edges = {**self._edges, edge.action: edge}
         wiring_changed()
 
@@ -285,13 +253,7 @@ class NodeLike(Generic[ActionT]):
         Raises:
             DefinitionError: A name is no text.
         """
-        given: tuple[object, ...] = names
-        if not all(isinstance(name, str) and name for name in given):
-            shown = ", ".join(map(short, given))
-            raise DefinitionError(
-                f'{self.name}.when_spent({shown}): names of what is spent, as in when_spent("usd")'
-            )
-        return Catch(self, (BudgetError,), spent=names)
+        return make_spent(self, names)
 
     @property
     def replaced(self) -> Sequence[tuple[Edge, Edge]]:

@@ -11,10 +11,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
 
-from pocoflow.errors import DefinitionError
-from pocoflow.messages import short
-from pocoflow.store.fields import FieldRef, StoreField, field_of
-from pocoflow.values.callables import unrun
+from pocoflow.store.fields import StoreField
 
 AnyNode: TypeAlias = Any
 """A ``Node``, which stands above this module."""
@@ -153,50 +150,3 @@ def users_line() -> tuple[str, int] | None:
 
 
 _NOT_USERS = {__name__.partition(".")[0], "asyncio", "concurrent", "functools", "threading"}
-
-
-def reference_of(argument: str, given: object) -> StoreField:
-    """The field that a reference names.
-
-    Raises:
-        DefinitionError: It is no reference; the message names the argument.
-    """
-    if isinstance(given, FieldRef):
-        return field_of(given)
-    if isinstance(given, str):
-        raise DefinitionError(
-            f"{argument}={given!r} is a string, which no type checker can check; write a "
-            f"reference: fields(Model).{given}, or key({given!r}) for a store without a model"
-        )
-    raise DefinitionError(
-        f"{argument}={short(given)}: it takes a field reference such as fields(Model).name, or "
-        "key('name') for a store without a model"
-    )
-
-
-def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: object) -> Catch:
-    """The source of an edge that errors of a node take.
-
-    Raises:
-        DefinitionError: An argument makes no sense.
-    """
-    where = f"{node.name}.catch(...)"
-    classes = tuple(kind for kind in kinds if isinstance(kind, type))
-    if not kinds or any(not issubclass(kind, Exception) for kind in classes) or classes != kinds:
-        given = ", ".join(map(short, kinds)) or "nothing"
-        raise DefinitionError(
-            f"{where} takes classes of exceptions, node.catch(TimeoutError, ValueError), "
-            f"not {given}"
-        )
-    field = None if writes is None else reference_of(f"{where}: writes", writes)
-    if value is not None and (writes is None or not callable(value)):
-        raise DefinitionError(
-            f"{where}: value={short(value)}: it is a function from the exception to what the field "
-            "that writes= names is to hold"
-        )
-    kind = unrun(value)
-    if kind is not None:
-        raise DefinitionError(
-            f"{where}: value={short(value)} is {kind}: it is called, and what it returns is written"
-        )
-    return Catch(node, classes, field, value if callable(value) else None)

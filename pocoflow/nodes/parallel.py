@@ -11,7 +11,8 @@ from typing_extensions import TypedDict, TypeVar, Unpack
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, reference_of, users_line
+from pocoflow.nodes.edge_checks import reference_of
+from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.store.branch_view import BranchStore, merge
 from pocoflow.store.fields import References

@@ -18,7 +18,7 @@ from pocoflow.nodes.annotations import (
     plain,
     read_hints,
 )
-from pocoflow.nodes.edges import reference_of
+from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.porting import hidden_node
 from pocoflow.nodes.resources import Resource
 from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields

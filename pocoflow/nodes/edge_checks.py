@@ -1,0 +1,120 @@
+"""What is written at an edge, checked: its limit, the errors that it is for, their field."""
+
+from __future__ import annotations
+
+from pocoflow.errors import BudgetError, DefinitionError
+from pocoflow.logging import OwnLogger
+from pocoflow.messages import short
+from pocoflow.nodes.edges import AnyNode, Catch, Edge, End, Limit, NodeT
+from pocoflow.store.fields import FieldRef, StoreField, field_of
+from pocoflow.values.callables import UNSET, unrun
+
+_log = OwnLogger("flow")
+
+
+def make_limit(owner: str, target: NodeT | End, at_most: object, then: NodeT | End) -> Limit[NodeT]:
+    """The limit of an edge, or an error that begins with ``owner``.
+
+    Raises:
+        DefinitionError: One of the arguments is missing, makes no sense or has no effect.
+    """
+    if then is UNSET:
+        raise DefinitionError(
+            f"{owner}: at_most={short(at_most)} needs then=: where the run goes when the edge was "
+            "taken so often, a node or END"
+        )
+    if type(at_most) is not int or at_most < 1:
+        raise DefinitionError(
+            f"{owner}: at_most={short(at_most)}: it is how often the edge is taken before then= "
+            "counts, a whole number of at least 1"
+        )
+    if isinstance(target, End):
+        raise DefinitionError(
+            f"{owner}: an edge to END is taken once, so at_most={at_most} does nothing: leave "
+            "at_most and then out"
+        )
+    if then is target:
+        name = getattr(then, "name", "")
+        raise DefinitionError(
+            f"{owner}: then={name} is the target itself, so at_most={at_most} does nothing: name "
+            "another node, or END"
+        )
+    return Limit(at_most, then)
+
+
+def warn_replaced(name: str, before: Edge, after: Edge) -> None:
+    """Log that an edge of a node takes the place of another one."""
+    old, new = (getattr(one.target, "name", "END") for one in (before, after))
+    chain = ""
+    if not isinstance(before.target, End):
+        chain = (
+            f". then returns its source, so a chain is {name}.then({before.action!r}, {old}); "
+            f"{old}.then('default', {new})"
+        )
+    _log.warning(
+        "%s.then(%r, %s) at %s:%d replaces the edge to %s at %s:%d%s",
+        *(name, after.action, new, after.file, after.line, old, before.file, before.line),
+        chain,
+    )
+
+
+def reference_of(argument: str, given: object) -> StoreField:
+    """The field that a reference names.
+
+    Raises:
+        DefinitionError: It is no reference; the message names the argument.
+    """
+    if isinstance(given, FieldRef):
+        return field_of(given)
+    if isinstance(given, str):
+        raise DefinitionError(
+            f"{argument}={given!r} is a string, which no type checker can check; write a "
+            f"reference: fields(Model).{given}, or key({given!r}) for a store without a model"
+        )
+    raise DefinitionError(
+        f"{argument}={short(given)}: it takes a field reference such as fields(Model).name, or "
+        "key('name') for a store without a model"
+    )
+
+
+def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: object) -> Catch:
+    """The source of an edge that errors of a node take.
+
+    Raises:
+        DefinitionError: An argument makes no sense.
+    """
+    where = f"{node.name}.catch(...)"
+    classes = tuple(kind for kind in kinds if isinstance(kind, type))
+    if not kinds or any(not issubclass(kind, Exception) for kind in classes) or classes != kinds:
+        given = ", ".join(map(short, kinds)) or "nothing"
+        raise DefinitionError(
+            f"{where} takes classes of exceptions, node.catch(TimeoutError, ValueError), "
+            f"not {given}"
+        )
+    field = None if writes is None else reference_of(f"{where}: writes", writes)
+    if value is not None and (writes is None or not callable(value)):
+        raise DefinitionError(
+            f"{where}: value={short(value)}: it is a function from the exception to what the field "
+            "that writes= names is to hold"
+        )
+    kind = unrun(value)
+    if kind is not None:
+        raise DefinitionError(
+            f"{where}: value={short(value)} is {kind}: it is called, and what it returns is written"
+        )
+    return Catch(node, classes, field, value if callable(value) else None)
+
+
+def make_spent(node: AnyNode, names: tuple[object, ...]) -> Catch:
+    """The source of an edge that is taken where budgets are spent.
+
+    Raises:
+        DefinitionError: A name is no text.
+    """
+    given = tuple(name for name in names if isinstance(name, str) and name)
+    if given != names:
+        raise DefinitionError(
+            f"{node.name}.when_spent({', '.join(map(short, names))}): names of what is spent, as "
+            'in when_spent("usd")'
+        )
+    return Catch(node, (BudgetError,), spent=given)
