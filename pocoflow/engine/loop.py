@@ -33,7 +33,7 @@ from pocoflow.graph.unfinished import ALONE, Finished
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
-from pocoflow.store.watch import Watch, check_in_place, check_touched, looks_after
+from pocoflow.store.in_place import InPlace
 from pocoflow.values.failures import Failure
 
 
@@ -101,11 +101,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
     direct = inline and is_plain and run.unfinished is None
     beside = on_loop and not inline and is_plain
-    watch, look = None, 0
+    in_place = None
     if not counts and store.schema is not None:
-        watch = run.known = Watch()
-        check_in_place(store, watch)
-        look = run.step + looks_after(watch)
+        in_place = InPlace(store)
+        run.known = in_place.watch
     place = run.start
     if place.inner is not None or run.frames:
         kept = len(run.frames)
@@ -229,13 +228,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             following = place.straight.get(action, place.straight_fallback)
             if following is None:
                 following = _cross(run, place, action)
-        if watch is not None:
-            # What nobody touched is looked at in a while: it may have changed by another name.
-            if following is None or following.spreads or step >= look:
-                check_in_place(store, watch)
-                look = step + looks_after(watch)
-            else:
-                check_touched(store, watch)
+        if in_place is not None:
+            in_place.check(following is None or following.spreads)
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:
@@ -352,7 +346,7 @@ def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNo
     if edge.field is not None:
         name = label(context.node, context.path)
         left = Failure.of(name, error) if edge.value is None else edge.value(error)
-        run.store.put({edge.field.name: left})
+        run.store.give(edge.field.name, left)
     return edge.label, _go_on(run, stand)
 
 

@@ -8,7 +8,8 @@ from typing import NoReturn
 from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Numbers, Tried, Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.store.branch_view import BranchStore
-from pocoflow.store.watch import Watch, check_in_place
+from pocoflow.store.in_place import check_in_place
+from pocoflow.store.watch import Watch
 
 
 class NullLedger:

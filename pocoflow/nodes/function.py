@@ -66,6 +66,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
             elif one.field is not None:
                 kept = self._required if one.required else self._optional
                 kept.append((one.name, one.field.name))
+        self._takes_more = bool(self.by_parameter)
         self.resources = tuple(self.by_parameter.values())
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
@@ -101,7 +102,31 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
 
     def post(self, store: Store, prep_result: Arguments, exec_result: ExecT, /) -> Any:
         """Write the result, or return it as the action."""
-        return self._finish(store, exec_result)
+        written, action = self._written, DEFAULT_ACTION
+        result: object = exec_result
+        if not written:
+            return DEFAULT_ACTION if self.is_batch else self._action(result)
+        if self.signature.chooses:
+            result, action = self._chosen(result)
+        if not self.signature.unpacks:
+            try:
+                store.give(written[0], result)
+            except InvalidValueError as exc:
+                if result is not None:
+                    raise
+                raise InvalidValueError(
+                    f"function {self._function.__name__!r} of node {self.name!r} returned None; is "
+                    f"a 'return' missing? {exc}"
+                ) from None
+        elif isinstance(result, tuple) and len(result) == len(written):
+            store.put(dict(zip(written, result, strict=True)))
+        else:
+            given = len(result) if isinstance(result, tuple) else f"{type(result).__name__}:"
+            raise InvalidValueError(
+                f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
+                f"of {len(written)}, not {given} {short(result)}"
+            )
+        return action
 
     @property
     def actions(self) -> tuple[str, ...] | None:
@@ -142,37 +167,9 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         return Reply(self, answer, by)
 
     def _arguments(self, prepared: Arguments, store: object = None) -> Arguments:
-        if not self.by_parameter and not self._stores:
-            return prepared
         run: Any = context() if self.by_parameter else None
         found = {name: run[key] for name, key in self.by_parameter.items()}
         return {**prepared, **found, **dict.fromkeys(self._stores, store)}
-
-    def _finish(self, store: Store, result: object) -> Any:
-        written, action = self._written, DEFAULT_ACTION
-        if not written:
-            return DEFAULT_ACTION if self.is_batch else self._action(result)
-        if self.signature.chooses:
-            result, action = self._chosen(result)
-        if not self.signature.unpacks:
-            try:
-                store.put({written[0]: result})
-            except InvalidValueError as exc:
-                if result is not None:
-                    raise
-                raise InvalidValueError(
-                    f"function {self._function.__name__!r} of node {self.name!r} returned None; is "
-                    f"a 'return' missing? {exc}"
-                ) from None
-        elif isinstance(result, tuple) and len(result) == len(written):
-            store.put(dict(zip(written, result, strict=True)))
-        else:
-            given = len(result) if isinstance(result, tuple) else f"{type(result).__name__}:"
-            raise InvalidValueError(
-                f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
-                f"of {len(written)}, not {given} {short(result)}"
-            )
-        return action
 
     def _chosen(self, result: object) -> tuple[Any, Any]:
         """What is written of a result, and the action."""
@@ -225,13 +222,15 @@ class EachNode(FunctionNode[P, CallT, Any, PostT], Generic[P, CallT, AnswerT, Po
 
 class _Function(FunctionNode[P, CallT, ExecT, PostT]):
     def exec(self, prep_result: Arguments, /) -> ExecT:
-        result: ExecT = self._function(**self._arguments(prep_result))
+        given = self._arguments(prep_result) if self._takes_more else prep_result
+        result: ExecT = self._function(**given)
         return result
 
 
 class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
     async def exec(self, prep_result: Arguments, /) -> ExecT:
-        result: ExecT = await self._function(**self._arguments(prep_result))
+        given = self._arguments(prep_result) if self._takes_more else prep_result
+        result: ExecT = await self._function(**given)
         return result
 
 
@@ -268,12 +267,14 @@ class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, Call
 
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
     def post(self, store: Store, prep_result: Arguments, _: ExecT, /) -> Any:
-        return self._finish(store, self._function(**self._arguments(prep_result, store)))
+        result = self._function(**self._arguments(prep_result, store))
+        return super().post(store, prep_result, result)
 
 
 class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
     async def post(self, store: Store, prep_result: Arguments, _: ExecT, /) -> Any:
-        return self._finish(store, await self._function(**self._arguments(prep_result, store)))
+        result = await self._function(**self._arguments(prep_result, store))
+        return super().post(store, prep_result, result)
 
 
 def function_node(

@@ -147,7 +147,7 @@ class _Merging(Spread[Ended]):
         merge(store, [(end.name, end.store.writes()) for end in ends if end.store is not None])
         failures = [end.failure for end in ends if end.failure is not None]
         if self.errors is not None:
-            store.put({self.errors: failures})
+            store.give(self.errors, failures)
         return FAILED if failures else "default"
 
 

@@ -40,6 +40,7 @@ from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
 from pocoflow.values.callables import check_callback, check_called
 from pocoflow.values.changes import Change
+from pocoflow.values.copies import IMMUTABLE
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -214,7 +215,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             value = self._data[key] if plain is None else plain[key]
         except KeyError:
             raise self._missing(key) from None
-        if plain is None:
+        if plain is None and type(value) not in IMMUTABLE:
             self._touched.add(key)
         return value
 
@@ -278,10 +279,10 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys whose values may be others than when the store was made, with their values."""
-        return self.items()
+        return self._data.items()
 
     def touched(self) -> tuple[list[tuple[str, Any]], list[str]]:
-        """The keys that somebody read or wrote since the last :meth:`take_touched`.
+        """The keys that were written, or read and may change, since :meth:`take_touched`.
 
         Returns:
             Those that are there, with their values, and, in any order, those that are not.
@@ -298,13 +299,15 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def take_touched(
         self, apart: Container[object] = (), kept: Container[str] = ()
     ) -> list[tuple[str, Any]]:
-        """The keys that somebody read or wrote since the last call, with their values.
+        """The keys whose values were written since the last call, or read and may change in place.
 
         Args:
             apart: Values of these classes are left out.
             kept: But not those of these keys; one that is not there any more has ``None``.
         """
         data, touched = self._data, self._touched
+        if not touched:
+            return []
         taken = [
             (key, value)
             for key in touched
@@ -375,8 +378,21 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             )
         self.apply({}, ((key, update),))
 
+    def give(self, key: str, value: object) -> None:
+        """Write a value, as ``writes=`` does: an increment where the field has a reducer.
+
+        Raises:
+            StoreError: A field with a reducer has no value yet.
+            InvalidValueError: The value does not fit.
+        """
+        schema = self._schema
+        if schema is not None and key in schema.reducers:
+            self.apply({}, ((key, value),))
+        else:
+            self[key] = value
+
     def put(self, results: Mapping[str, object], under: Mapping[str, str] | None = None) -> None:
-        """Write results, as ``writes=`` does: increments where a field has a reducer; or nothing.
+        """Write several results in the same way, all or nothing.
 
         Args:
             results: The values by key.
@@ -390,11 +406,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema = self._schema
         reducers = schema.reducers if schema is not None else ()
         if not reducers and not under:
-            if len(results) == 1:
-                ((key, value),) = results.items()
-                self[key] = value
-            else:
-                self.apply(results, ())
+            self.apply(results, ())
             return
         own, known = schema.definitions if schema is not None else {}, under or {}
         self.apply(

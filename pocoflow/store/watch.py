@@ -7,13 +7,10 @@ from types import NoneType
 from typing import Any
 
 from pocoflow.store.store import Store
-from pocoflow.values.changes import Frozen, difference, freeze, is_same
+from pocoflow.values.changes import Frozen, freeze, is_same
 
-# Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
-_PLAIN = frozenset({str, int, bool, bytes, NoneType})
-
-_LOOK_EVERY = 50
-_PARTS_A_STEP = 16
+PLAIN = frozenset({str, int, bool, bytes, NoneType})
+"""Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself."""
 
 _LONG = 400
 """A value of more parts than these is checked and remembered by what changed in it, not anew."""
@@ -66,7 +63,7 @@ class Watch:
         known = self._known
         for key, value in items:
             before = known.get(key, _NOTHING)
-            if before is value and type(value) in _PLAIN:
+            if before is value and type(value) in PLAIN:
                 continue
             if _differs(before, value):
                 yield key, value, before if type(before) in (Frozen, str) else None
@@ -82,7 +79,7 @@ class Watch:
 
     def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
-        if type(value) in _PLAIN:
+        if type(value) in PLAIN:
             self._known[key] = value
             self.in_parts.discard(key)
         else:
@@ -100,7 +97,7 @@ class Watch:
 
         Those that are compared at once count nothing.
         """
-        return sum(one.weight for one in self._known.values() if type(one) is Frozen)
+        return sum(self._known[key].weight for key in self.in_parts)
 
     def __contains__(self, key: object) -> bool:
         return key in self._known
@@ -112,51 +109,7 @@ _NOTHING = object()
 def _differs(before: object, value: object) -> bool:
     if type(before) is Frozen:
         return not is_same(before, value)
-    return not (type(before) is type(value) and type(value) in _PLAIN and before == value)
-
-
-def looks_after(watch: Watch) -> int:
-    """After how many steps without a database all values are looked at again.
-
-    Nothing is lost in between, so that it may be so late that looking costs little of a step.
-    """
-    return max(_LOOK_EVERY, watch.weight // _PARTS_A_STEP)
-
-
-def check_in_place(store: Store, watch: Watch) -> None:
-    """Check what was changed in place since the last step against the schema, and remember it.
-
-    Raises:
-        InvalidValueError: A list, dict or model was changed into something that does not fit.
-    """
-    for key, value, before in list(watch.changed(store)):
-        _recheck(store, watch, key, value, before)
-    for key in watch.gone(store):
-        watch.forget(key)
-    store.take_touched()
-
-
-def check_touched(store: Store, watch: Watch) -> None:
-    """The same, of the values that somebody read or wrote."""
-    # What is compared by itself was checked as it was written, and cannot be changed in place. But
-    # the parts of what it came in the place of are let go.
-    touched = store.take_touched(_PLAIN, watch.in_parts)
-    for key, value, before in watch.changed_among(touched) if touched else ():
-        if key not in store:
-            watch.forget(key)
-        elif type(value) in _PLAIN:
-            watch.remember(key, value)
-        else:
-            _recheck(store, watch, key, value, before)
-
-
-def _recheck(
-    store: Store, watch: Watch, key: str, value: object, before: Frozen | str | None
-) -> None:
-    found = difference(before, value) if is_long(before) else None
-    changes, frozen = found or (None, None)
-    store.recheck(key, changes)
-    watch.remember(key, value, frozen)
+    return not (type(before) is type(value) and type(value) in PLAIN and before == value)
 
 
 def is_long(before: Frozen | str | None) -> bool:

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
-_IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
+IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
+"""Types of values that do not change in place: whoever is given one leaves it as it is."""
+
 _FLAT = frozenset({list, dict})
 _OPEN = object()
 
@@ -24,7 +26,7 @@ def copied(value: Any) -> object:
     Lists, dicts, tuples, models and dataclasses that hold such a thing are copied around it.
     """
     kind = type(value)
-    if kind in _IMMUTABLE:
+    if kind in IMMUTABLE:
         return value
     # Flat values, and lists of flat ones, such as messages: deepcopy takes thirty times as long.
     if kind in _FLAT and _is_flat(value):
@@ -41,14 +43,14 @@ def copied(value: Any) -> object:
 
 def _is_flat(value: Any) -> bool:
     parts = value.values() if type(value) is dict else value
-    return _IMMUTABLE.issuperset(map(type, parts))
+    return IMMUTABLE.issuperset(map(type, parts))
 
 
 def _in_parts(value: Any, made: dict[int, Any] | None = None) -> object:
     """A copy whose parts are copied one by one; ``made`` has those that are, by identity."""
     made = {} if made is None else made
     kind, new = type(value), value
-    if kind in _IMMUTABLE:
+    if kind in IMMUTABLE:
         return value
     if id(value) in made:
         return made[id(value)]
@@ -96,7 +98,7 @@ def stored_copy(value: Any) -> Any:
     So it is the same object for whoever compares them, and so is a value that contains itself.
     """
     kind = type(value)
-    if kind in _IMMUTABLE:
+    if kind in IMMUTABLE:
         return value
     if kind in _FLAT and _is_flat(value):
         return value.copy()
@@ -108,7 +110,7 @@ def stored_copy(value: Any) -> Any:
 
 def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> object:
     kind = type(value)
-    if kind in _IMMUTABLE:
+    if kind in IMMUTABLE:
         return value
     if id(value) in known:
         if known[id(value)] is _OPEN:

@@ -127,16 +127,22 @@ def has_validators(core: Any, field: str | None = None) -> bool:
     return bool(had)
 
 
+def core_of(fields: Any, field: str) -> Any:
+    """The schema of one field of :func:`fields_only`, by itself."""
+    inner = fields["schema"] if fields["type"] == "definitions" else fields
+    core = inner["fields"][field]["schema"]
+    return core if fields is inner else {**fields, "schema": core}
+
+
 def items_of(fields: Any, field: str) -> Any | None:
     """The schema of the items, or the values, of a list or dict field of :func:`fields_only`."""
-    inner = fields["schema"] if fields["type"] == "definitions" else fields
-    node = inner["fields"][field]["schema"]
+    node = core = core_of(fields, field)
     while node["type"] not in ("list", "dict") and isinstance(node.get("schema"), dict):
         node = node["schema"]
     part = node.get("items_schema") if node["type"] == "list" else node.get("values_schema")
-    if part is None or fields is inner:
+    if part is None or core["type"] != "definitions":
         return part
-    return {**fields, "schema": part}
+    return {**core, "schema": part}
 
 
 def _refs(node: object) -> Iterator[str]:

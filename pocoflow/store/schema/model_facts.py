@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
 from pocoflow.messages import definition_label
 from pocoflow.store.reducing import Reducer, reducers_of
 from pocoflow.store.schema.cores import (
     config_of,
+    core_of,
     exact,
     fields_only,
     has_validators,
@@ -22,6 +25,7 @@ from pocoflow.store.schema.cores import (
     types_only,
 )
 from pocoflow.store.schema.part_checks import PartChecks
+from pocoflow.values.copies import IMMUTABLE
 
 
 class ModelFacts(NamedTuple):
@@ -35,6 +39,7 @@ class ModelFacts(NamedTuple):
         required: The fields without a default.
         frozen: The fields that are set once.
         places: The fields, with their places.
+        constants: The defaults that fit, and that all stores may share.
         definitions: All that defines each field, as text that is the same in every process.
         reducers: The reducers that fields declare.
         fields: The core schema of single fields.
@@ -43,6 +48,7 @@ class ModelFacts(NamedTuple):
         checks: Parts of them, in the same way.
         shaped: The fields that code of the user validates.
         assignable: The fields that have a type and constraints, and nothing else that looks.
+        alone: What validates assignable fields, each by itself, once it was asked for.
         whole: The model's own validators; ``None`` if none of them reads raw input.
         after: Its ``after`` validators, for an instance; ``None`` if it has none.
     """
@@ -54,6 +60,7 @@ class ModelFacts(NamedTuple):
     required: tuple[str, ...]
     frozen: frozenset[str]
     places: Mapping[str, int]
+    constants: Mapping[str, object]
     definitions: Mapping[str, str]
     reducers: Mapping[str, Reducer]
     fields: Any
@@ -62,8 +69,17 @@ class ModelFacts(NamedTuple):
     checks: PartChecks
     shaped: frozenset[str]
     assignable: frozenset[str]
+    alone: dict[str, Callable[..., Any]]
     whole: SchemaValidator | None
     after: SchemaValidator | None
+
+    def validates(self, key: str) -> Callable[..., Any] | None:
+        """What validates a field by itself; ``None`` if there is more to look at."""
+        found = self.alone.get(key)
+        if found is None and key in self.assignable:
+            alone = SchemaValidator(exact(core_of(self.fields, key)), self.config)
+            found = self.alone[key] = alone.validate_python
+        return found
 
 
 _known: WeakKeyDictionary[type[BaseModel], ModelFacts] = WeakKeyDictionary()
@@ -94,6 +110,7 @@ def _found(model: type[BaseModel]) -> ModelFacts:
     whole = whole if raw else None
     frozen = frozenset(name for name, field in own.items() if field.frozen)
     shaped = frozenset(name for name in own if has_validators(fields, name))
+    by_types = SchemaValidator(types, config)
     is_by_field = after is None and whole is None
     return ModelFacts(
         core,
@@ -103,17 +120,34 @@ def _found(model: type[BaseModel]) -> ModelFacts:
         required=tuple(name for name, field in own.items() if field.is_required()),
         frozen=frozen,
         places={name: place for place, name in enumerate(own)},
+        constants=dict(_constants(model, by_types)),
         definitions=definitions_of(model),
         reducers=reducers_of((name, one.annotation, one.metadata) for name, one in own.items()),
         fields=fields,
         assign=SchemaValidator(exact(fields), config),
-        types=SchemaValidator(types, config),
+        types=by_types,
         checks=PartChecks(types, config),
         shaped=shaped,
         assignable=frozenset(own.keys() - frozen - shaped if is_by_field else ()),
+        alone={},
         whole=None if whole is None else SchemaValidator(whole),
         after=None if after is None else SchemaValidator(after),
     )
+
+
+def _constants(model: type[BaseModel], types: SchemaValidator) -> Iterator[tuple[str, object]]:
+    for name, field in model.model_fields.items():
+        if type(field.default) in IMMUTABLE and not validates_default(model, field):
+            with suppress(ValidationError):
+                types.validate_assignment({}, name, field.default, strict=True)
+                yield name, field.default
+
+
+def validates_default(model: type[BaseModel], field: FieldInfo) -> bool:
+    """Whether the default of a field is validated, as the field or its model asks for."""
+    if field.validate_default is None:
+        return bool(model.model_config.get("validate_default"))
+    return field.validate_default
 
 
 def definitions_of(schema: type[BaseModel]) -> dict[str, str]:

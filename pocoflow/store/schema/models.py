@@ -20,6 +20,7 @@ from pocoflow.store.schema.model_facts import (
     model_values,
     only_lacks,
     read_json,
+    validates_default,
 )
 from pocoflow.values.changes import Change
 
@@ -78,7 +79,8 @@ class ModelSchema:
         # In the order of the fields, so that a validator finds those before its own.
         for key in (*self._fields, *(key for key in given if key not in self._fields)):
             if key in given:
-                values[key] = self.assigned(owner, values, key, given[key])
+                if not self.assign(values, key, given[key]):
+                    values[key] = self.assigned(owner, values, key, given[key])
             elif key not in lost and not self._fields[key].is_required():
                 values[key] = self.default(owner, values, key)
         return values | self.check_whole(owner, {}, values, values)
@@ -157,13 +159,13 @@ class ModelSchema:
         Returns:
             Whether that is done; if not, nothing is, and :meth:`check` does it, or says why not.
         """
-        if key not in self._facts.assignable:
+        validate = self._facts.alone.get(key) or self._facts.validates(key)
+        if validate is None:
             return False
         try:
-            made: Any = self._facts.assign.validate_assignment({}, key, value, strict=True)
+            data[key] = validate(value, strict=True)
         except Exception:  # noqa: BLE001 - raised by the check that says what is wrong
             return False
-        data[key] = made[0][key]
         if self.unlike:
             self.unlike.discard(key)
         return True
@@ -267,11 +269,12 @@ class ModelSchema:
 
     def default(self, owner: str, values: Mapping[str, object], key: str) -> object:
         """The default of a field, made anew; validated only if the model asks for that."""
+        if key in self._facts.constants:
+            return self._facts.constants[key]
         field, known = self._fields[key], dict(values)
         get = partial(field.get_default, call_default_factory=True, validated_data=known)
         made = validated(self.source, owner, {}, get, key)
-        always = self.source.model_config.get("validate_default")
-        if always if field.validate_default is None else field.validate_default:
+        if validates_default(self.source, field):
             return self.assigned(owner, known, key, made)
         self.note(key, made)
         return made

@@ -1,0 +1,84 @@
+"""Checking what was changed in place in a store with a schema, where no database looks at it."""
+
+from __future__ import annotations
+
+from pocoflow.store.store import Store
+from pocoflow.store.watch import PLAIN, Watch, is_long
+from pocoflow.values.changes import Frozen, difference
+from pocoflow.values.copies import IMMUTABLE
+
+_LOOK_EVERY = 50
+_PARTS_A_STEP = 16
+
+
+class InPlace:
+    """Checks the store of a run: what was changed before it, and after each of its steps.
+
+    After a step, what nobody touched is looked at in a while: it may have changed by another name.
+    Nothing is lost in between, so that it may be so late that looking costs little of a step.
+
+    Attributes:
+        watch: The values as they were last checked.
+
+    Raises:
+        InvalidValueError: A list, dict or model was changed into something that does not fit.
+    """
+
+    __slots__ = ("_left", "_store", "watch")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._left = _LOOK_EVERY
+        self.watch = Watch()
+        for key, value in store.own_items():
+            if type(value) not in IMMUTABLE:  # else it was checked as it was written
+                store.recheck(key)
+            self.watch.remember(key, value)
+        store.take_touched()
+
+    def check(self, whole: bool) -> None:
+        """Check what a step changed; if that is asked for, or due, also what nobody touched.
+
+        Raises:
+            InvalidValueError: A list, dict or model was changed into something that does not fit.
+        """
+        store, watch = self._store, self.watch
+        self._left -= 1
+        if self._left == 0:
+            self._left = max(_LOOK_EVERY, watch.weight // _PARTS_A_STEP)
+            whole = True
+        if whole:
+            check_in_place(store, watch)
+            return
+        # What is compared by itself was checked as it was written, and cannot be changed in place.
+        # But the parts of what it came in the place of are let go.
+        if touched := store.take_touched(PLAIN, watch.in_parts):
+            for key, value, before in watch.changed_among(touched):
+                if key not in store:
+                    watch.forget(key)
+                elif type(value) in PLAIN:
+                    watch.remember(key, value)
+                else:
+                    _recheck(store, watch, key, value, before)
+
+
+def check_in_place(store: Store, watch: Watch) -> None:
+    """Check all that was changed since the last step against the schema, and remember it.
+
+    Raises:
+        InvalidValueError: A list, dict or model was changed into something that does not fit.
+    """
+    for key, value, before in list(watch.changed(store)):
+        _recheck(store, watch, key, value, before)
+    for key in watch.gone(store):
+        watch.forget(key)
+    store.take_touched()
+
+
+def _recheck(
+    store: Store, watch: Watch, key: str, value: object, before: Frozen | str | None
+) -> None:
+    found = difference(before, value) if is_long(before) else None
+    changes, frozen = found or (None, None)
+    store.recheck(key, changes)
+    watch.remember(key, value, frozen)
