@@ -25,19 +25,8 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar, Unpack
 
 from pocoflow.address import check_id, check_name
+from pocoflow.engine import hooks
 from pocoflow.engine.effects import Storage
-from pocoflow.engine.hooks import (
-    FlowEnding,
-    Hooks,
-    OnFlow,
-    OnFlowEnd,
-    OnFlowError,
-    OnNode,
-    OnNodeEnd,
-    OnNodeError,
-    OnQuestion,
-    OnRetry,
-)
 from pocoflow.engine.line import Line, Listener, Plan
 from pocoflow.errors import (
     DefinitionError,
@@ -244,7 +233,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             object.__setattr__(self, name, arguments.SETTINGS[name](value))
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database = FlowDatabase()
-        self._hooks = Hooks()
+        self._hooks = hooks.Hooks()
         self._proofs = Proofs()
         self._settings = object()  # another one whenever a setting is set
         self._known_plan: Plan | None = None
@@ -400,21 +389,21 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     # -- hooks --------------------------------------------------------------------------------
 
     @overload
-    def on(self, event: Literal["flow_start"], callback: OnFlow[StateT], /) -> Self: ...
+    def on(self, event: Literal["flow_start"], callback: hooks.OnFlow[StateT], /) -> Self: ...
     @overload
-    def on(self, event: Literal["node_start"], callback: OnNode[StateT], /) -> Self: ...
+    def on(self, event: Literal["node_start"], callback: hooks.OnNode[StateT], /) -> Self: ...
     @overload
-    def on(self, event: Literal["node_end"], callback: OnNodeEnd[StateT], /) -> Self: ...
+    def on(self, event: Literal["node_end"], callback: hooks.OnNodeEnd[StateT], /) -> Self: ...
     @overload
-    def on(self, event: Literal["node_error"], callback: OnNodeError[StateT], /) -> Self: ...
+    def on(self, event: Literal["node_error"], callback: hooks.OnNodeError[StateT], /) -> Self: ...
     @overload
-    def on(self, event: Literal["node_retry"], callback: OnRetry[StateT], /) -> Self: ...
+    def on(self, event: Literal["node_retry"], callback: hooks.OnRetry[StateT], /) -> Self: ...
     @overload
-    def on(self, event: Literal["node_ask"], callback: OnQuestion[StateT], /) -> Self: ...
+    def on(self, event: Literal["node_ask"], callback: hooks.OnQuestion[StateT], /) -> Self: ...
     @overload
-    def on(self, event: Literal["flow_error"], callback: OnFlowError[StateT], /) -> Self: ...
+    def on(self, event: Literal["flow_error"], callback: hooks.OnFlowError[StateT], /) -> Self: ...
     @overload
-    def on(self, event: FlowEnding, callback: OnFlowEnd[StateT], /) -> Self: ...
+    def on(self, event: hooks.FlowEnding, callback: hooks.OnFlowEnd[StateT], /) -> Self: ...
     def on(self, event: str, callback: Callable[..., object], /) -> Self:
         """Tell a callback of an event, after the commit that made it true.
 
@@ -581,7 +570,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         other = copy(self)
         other.wiring = self.wiring.copy()
-        other._hooks = Hooks(self._hooks.registered)
+        other._hooks = hooks.Hooks(self._hooks.registered)
         other._proofs = Proofs()
         other.drawn = None
         if executor is not None:

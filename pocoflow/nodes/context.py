@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, Typ
 from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
 from pocoflow.messages import short
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.settings import retry_problem
 from pocoflow.nodes.spending import Account, Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
@@ -339,19 +339,12 @@ class RunContext:
         Raises:
             DefinitionError: A setting makes no sense.
         """
-        if timeout is not None and not is_time(timeout):
-            raise DefinitionError(
-                f"context().calling(timeout={short(timeout)}): it is a number of seconds above 0, "
-                "or None"
-            )
-        if type(max_retries) is not int or max_retries < 1:
-            raise DefinitionError(
-                f"context().calling(max_retries={short(max_retries)}): it counts the attempts, so "
-                "it is a whole number of at least 1"
-            )
         given: object = name
-        if given is not None and (type(given) is not str or not given):
-            raise DefinitionError(f"context().calling(name={short(name)}): it is a text")
+        problem = retry_problem(max_retries, timeout=timeout)
+        if problem is None and given is not None and (type(given) is not str or not given):
+            problem = f"name is {short(given)}: it must be a text that is not empty"
+        if problem is not None:
+            raise DefinitionError(f"context().calling(...): {problem}")
         return Calling(self, timeout, max_retries, name)
 
     @property

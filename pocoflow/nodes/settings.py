@@ -73,18 +73,24 @@ def check_settings(node: Any) -> None:
     try:
         problem = _known_problem(attempts, *waits, node.timeout, node.retry_on)
     except TypeError:  # a value without a hash
-        problem = _problem(attempts, *waits, node.timeout, node.retry_on)
+        problem = retry_problem(attempts, *waits, node.timeout, node.retry_on)
     if problem is not None:
         raise DefinitionError(f"{node.name}.{problem}")
 
 
-def _problem(
-    max_retries: Any, retry_delay: Any, backoff: Any, jitter: Any, timeout: object, retry_on: object
+def retry_problem(
+    max_retries: object,
+    retry_delay: Any = 0.0,
+    backoff: Any = 1.0,
+    jitter: Any = 0.0,
+    timeout: object = None,
+    retry_on: object = Exception,
 ) -> str | None:
+    """What makes no sense among settings for attempts, and what they must be."""
     if type(max_retries) is not int or max_retries < 1:
         return (
-            f"max_retries is {max_retries!r}: it counts the attempts of "
-            "exec, so it is a whole number of at least 1 (1 means no retry)"
+            f"max_retries is {max_retries!r}: it counts the attempts, so it is a whole number of "
+            "at least 1 (1 means no retry)"
         )
     for setting, value, least, most in (
         ("retry_delay", retry_delay, 0.0, None),
@@ -114,7 +120,7 @@ def _problem(
 
 
 # Asked for every node, of which there may be thousands of a class; 1 and True are told apart.
-_known_problem = lru_cache(maxsize=1024, typed=True)(_problem)
+_known_problem = lru_cache(maxsize=1024, typed=True)(retry_problem)
 
 
 def is_time(seconds: object) -> bool:
