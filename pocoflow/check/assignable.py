@@ -96,7 +96,7 @@ def _field_fits(given: object, wanted: object) -> bool:
 
 
 _BOOLS = (Literal[True], Literal[False])
-_LAZY: tuple[Any, ...] = tuple(
+_LAZY: tuple[object, ...] = tuple(
     vars(collections.abc)[name]
     for name in ("Iterable", "Iterator", "Generator", "Collection", "Container", "Reversible")
 )

@@ -46,11 +46,11 @@ class Value(NamedTuple):
     """
 
     constant: Any = None
-    kind: Any = None
+    kind: object = None
     parameter: str | None = None
 
 
-ABSENT: Any = object()
+ABSENT: object = object()
 
 
 class Fact(NamedTuple):
@@ -62,9 +62,9 @@ class Fact(NamedTuple):
         value: What was found there; ``ABSENT`` if there was nothing.
     """
 
-    names: Mapping[str, Any]
+    names: Mapping[str, object]
     name: str
-    value: Any
+    value: object
 
     def holds(self) -> bool:
         """Whether the same is found there now."""

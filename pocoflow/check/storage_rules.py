@@ -26,7 +26,7 @@ from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
 _PLAIN: tuple[Any, ...] = (str, int, float, bool, types.NoneType, list, dict)
-_CODE: tuple[Any, ...] = (Callable, types.FunctionType, types.ModuleType, types.CoroutineType)
+_CODE: tuple[object, ...] = (Callable, types.FunctionType, types.ModuleType, types.CoroutineType)
 
 
 def check_storage(subject: Subject) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ INCREMENTS = "$increments"
 class BranchValues(NamedTuple):
     """Values as they were stored; a parallel branch has them on top of those at its fork."""
 
-    values: dict[str, Any]
+    values: dict[str, object]
     tails: dict[str, list[object]]
     deleted: list[str]
     unsaved: dict[str, Unsaved]
@@ -265,7 +265,7 @@ class BranchStore(Store):
         for key, _ in given:
             self._expected.remember(key, self._data[key])
 
-    def _write(self, changes: dict[str, object], accepted: Collection[str] = ()) -> None:
+    def _write(self, changes: Mapping[str, object], accepted: Collection[str] = ()) -> None:
         self._refuse(changes)
         super()._write(changes, accepted)
 

@@ -151,7 +151,7 @@ def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
             yield one
 
 
-def _takes_two(function: Any, given: int = 2) -> bool:
+def _takes_two(function: Callable[..., object], given: int = 2) -> bool:
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
@@ -187,8 +187,8 @@ def _parts(hint: object) -> Iterator[object]:
 
 def reduced(
     owner: str,
-    data: Mapping[str, Any],
-    values: Mapping[str, Any],
+    data: Mapping[str, object],
+    values: Mapping[str, object],
     increments: Iterable[tuple[str, object]],
     reducers: Mapping[str, Reducer],
 ) -> dict[str, object]:
@@ -199,7 +199,7 @@ def reduced(
     """
     changes = dict(values)
     for key, update in increments:
-        reducer: Any = reducers[key]
+        reducer = reducers[key]
         if key not in changes and key not in data:
             raise MissingKeyError(
                 f"{owner}: field {key!r} takes increments ({reducer_name(reducer)}) and has no "

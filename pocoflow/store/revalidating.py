@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pocoflow.errors import StoreError
 from pocoflow.messages import is_same_field
@@ -19,7 +19,7 @@ def take(
     values: Mapping[str, object],
     under: Mapping[str, str],
     without: Iterable[str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Take over values that were accepted under the definitions ``under``.
 
     Types and constraints are checked again; the validators of a field see the value only if the

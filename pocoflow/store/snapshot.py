@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pocoflow import values as codec
 from pocoflow.errors import DecodeError, NotStorableError, UnknownClassError
@@ -28,7 +28,7 @@ class Snapshot(NamedTuple):
     """
 
     name: str
-    values: dict[str, Any]
+    values: dict[str, object]
     unsaved: dict[str, Unsaved]
     under: dict[str, str] | None = None
 

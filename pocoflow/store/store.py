@@ -79,9 +79,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     _touched: set[str]
     # The values, where reading and writing has nothing to look at, and nobody to tell; else None.
     # One attribute for both, as CPython takes its time with those of a class with __getattr__.
-    _plain: MutableMapping[str, Any] | None
+    _plain: MutableMapping[str, object] | None
     # Checks and writes a value of which there is no more to know than its type; else None.
-    _assign: Callable[[MutableMapping[str, Any], str, Any], bool] | None = None
+    _assign: Callable[[MutableMapping[str, object], str, object], bool] | None = None
     _observers: tuple[Observer, ...] = ()
     _schema: Schema | None = None
     _tracked: bool = False
@@ -100,7 +100,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     def __init__(
         self, data: BaseModel, schema: type[StateT] | Mapping[str, object], name: str = ""
     ) -> None: ...
-    def __init__(self, data: Any = None, schema: Any = None, name: str = "") -> None:
+    def __init__(self, data: Any = None, schema: object = None, name: str = "") -> None:
         under: Mapping[str, str] = {}
         if isinstance(data, BaseModel):
             schema = type(data) if schema is None else schema
@@ -137,9 +137,9 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _setup(
         self,
-        data: MutableMapping[str, Any],
+        data: MutableMapping[str, object],
         name: str,
-        initial: dict[str, Any],
+        initial: dict[str, object],
         schema: Schema | None,
         under: Mapping[str, str] | None = None,
     ) -> None:
@@ -160,7 +160,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         else:
             self._enter(initial, schema)
 
-    def _enter(self, initial: dict[str, Any], schema: Schema | None) -> None:
+    def _enter(self, initial: dict[str, object], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
         self._check(initial)
         if schema is not None:
@@ -281,7 +281,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         """The keys whose values may be others than when the store was made, with their values."""
         return self._data.items()
 
-    def touched(self) -> tuple[list[tuple[str, Any]], list[str]]:
+    def touched(self) -> tuple[list[tuple[str, object]], list[str]]:
         """The keys that were written, or read and may change, since :meth:`take_touched`.
 
         Returns:
@@ -298,7 +298,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def take_touched(
         self, apart: Container[object] = (), kept: Container[str] = ()
-    ) -> list[tuple[str, Any]]:
+    ) -> list[tuple[str, object]]:
         """The keys whose values were written since the last call, or read and may change in place.
 
         Args:
@@ -454,7 +454,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         ]
         return reduced(self._label, data, values, given, schema.reducers), given
 
-    def _write(self, changes: dict[str, Any], accepted: Collection[str] = ()) -> None:
+    def _write(self, changes: Mapping[str, object], accepted: Collection[str] = ()) -> None:
         self._check(changes)
         schema, data = self._schema, self._data
         if schema is not None:
@@ -471,7 +471,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             for key, before in old.items():
                 self._tell(key, before, changes[key])
 
-    def _check(self, changes: Mapping[Any, Any]) -> None:
+    def _check(self, changes: Mapping[str, object]) -> None:
         for key, value in changes.items():
             if type(key) is not str and not isinstance(key, str):
                 raise InvalidValueError(

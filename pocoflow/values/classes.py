@@ -183,7 +183,7 @@ def _loaded(name: str) -> type | None:
     return next((cls for cls in _subclasses(found) if name_of(cls) == name), None)
 
 
-def _namespace(owner: object) -> Any:
+def _namespace(owner: object) -> Mapping[str, object]:
     return owner.__dict__ if isinstance(owner, type | types.ModuleType) else {}
 
 

@@ -41,7 +41,7 @@ def copied(value: Any) -> object:
     return value
 
 
-def _is_flat(value: Any) -> bool:
+def _is_flat(value: list[object] | dict[object, object]) -> bool:
     parts = value.values() if type(value) is dict else value
     return IMMUTABLE.issuperset(map(type, parts))
 
@@ -118,7 +118,7 @@ def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> o
         return known[id(value)]
     known[id(value)] = _OPEN
     alive.append(value)  # so that no other part gets the identity of one that is gone
-    made: Any
+    made: object
     if kind is list:
         made = [_stored_copy(part, known, alive) for part in value]
     elif kind is dict:

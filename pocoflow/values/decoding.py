@@ -105,7 +105,7 @@ class _Reader:
             raise DecodeError(f"a stored {tag} cannot be rebuilt: {_told(exc)}") from exc
         raise DecodeError(f"there is no kind of value called {tag!r} in this version")
 
-    def _instance(self, family: Family, parts: Parts) -> Any:
+    def _instance(self, family: Family, parts: Parts) -> object:
         name = parts.pop("class", None)
         if type(name) is not str:
             raise DecodeError(f"a stored {family.tag} does not name its class")

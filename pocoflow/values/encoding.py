@@ -174,7 +174,7 @@ def _marking(write: _Write) -> _Write:
     return marked
 
 
-class _Mark(dict[str, Any]):
+class _Mark(Parts):
     """The tree of a part that cannot be stored; where it is comes in when the whole is there."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -195,7 +195,7 @@ def _named_marks(tree: object, name: str, first: int = 0) -> Iterator[tuple[str,
             yield from _named_marks(part, below)
 
 
-def _parts(tree: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+def _parts(tree: Parts, name: str) -> Iterator[tuple[str, object]]:
     """The parts of an object with what they are called in Python."""
     tag, value = tree.get(TAG), tree.get("value")
     if tag is None:
@@ -280,7 +280,7 @@ def _pieces(
         yield to_json(make(waiting))[1:-1]
 
 
-def _list_of(entries: list[object]) -> list[Any]:
+def _list_of(entries: list[object]) -> list[object]:
     return entries
 
 
@@ -317,7 +317,7 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _write_list(writer: _Writer, value: list[object], depth: int) -> list[Any]:
+def _write_list(writer: _Writer, value: list[object], depth: int) -> list[object]:
     if depth > MAX_DEPTH:
         raise TooDeep(value, MAX_DEPTH)
     plain = writer.plain
@@ -333,7 +333,7 @@ def _write_list(writer: _Writer, value: list[object], depth: int) -> list[Any]:
     return tree
 
 
-def _write_dict(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, Any]:
+def _write_dict(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, object]:
     if depth > MAX_DEPTH:
         raise TooDeep(value, MAX_DEPTH)
     if TAG in value:
@@ -355,7 +355,7 @@ def _write_dict(writer: _Writer, value: dict[object, object], depth: int) -> dic
     return _write_pairs(writer, value, depth)
 
 
-def _write_pairs(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, Any]:
+def _write_pairs(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, object]:
     """A dict whose keys are not all text, or hold the reserved one: keys and values in turn."""
     try:
         return {

@@ -104,7 +104,7 @@ class Thrown:
         return error
 
     def _made(self, otherwise: Callable[[Thrown], BaseException]) -> BaseException:
-        kind: Any = Classes().find(self.kind)
+        kind = Classes().find(self.kind)
         if not issubclass(kind, BaseException):
             raise UnknownClassError(f"{self.kind} is no exception", class_name=self.kind)
 
@@ -128,9 +128,9 @@ class Thrown:
 
 
 def _has_error(value: object) -> bool:
-    parts: Any = value.values() if isinstance(value, dict) else value
     if not isinstance(value, dict | list | tuple):
         return False
+    parts = value.values() if isinstance(value, dict) else value
     return any(isinstance(one, BaseException) or _has_error(one) for one in parts)
 
 
@@ -148,4 +148,4 @@ def _arguments(error: BaseException) -> tuple[object, ...]:
 
 
 def _lines_of(error: ValidationError) -> list[dict[str, object]]:
-    return cast("list[dict[str, Any]]", error.errors(include_url=False))
+    return cast("list[dict[str, object]]", error.errors(include_url=False))

@@ -11,18 +11,22 @@ import binascii
 import importlib
 import re
 import sys
-from collections import ChainMap
-from collections.abc import Callable
-from datetime import datetime, time, timedelta, timezone
+from collections import ChainMap, defaultdict
+from collections.abc import Callable, Sized
+from datetime import datetime, time, timedelta, timezone, tzinfo
 from itertools import chain
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, AnyStr, NamedTuple, TypeVar
 
 from pocoflow.values.refusal import Refusal
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 Parts = dict[str, Any]
 Splitter = Callable[[Any], Parts]
 T = TypeVar("T")
+ClockT = TypeVar("ClockT", datetime, time)
 
 
 class Kind(NamedTuple):
@@ -41,7 +45,7 @@ class Kind(NamedTuple):
     tag: str
     module: str
     split: Splitter
-    join: Callable[..., Any]
+    join: Callable[..., object]
     attribute: str = ""
     is_container: bool = False
 
@@ -82,7 +86,7 @@ def _value(split: Callable[[Any], object]) -> Splitter:
     return lambda value: {"value": split(value)}
 
 
-def _distinct(made: Any, count: int) -> object:
+def _distinct(made: Sized, count: int) -> object:
     if len(made) != count:
         raise ValueError("it holds equal elements")
     return made
@@ -121,7 +125,7 @@ def _refuse_attributes(value: object, known: str = "") -> None:
         raise Refusal(value, f"it has attributes of its own: {', '.join(others)}")
 
 
-def _bare(value: Any) -> object:
+def _bare(value: dict[object, object]) -> object:
     _refuse_attributes(value)
     return dict(value)
 
@@ -135,7 +139,7 @@ _FACTORIES: dict[str, type] = {
 }
 
 
-def _split_defaultdict(value: Any) -> Parts:
+def _split_defaultdict(value: defaultdict[object, object]) -> Parts:
     factory = value.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
     if name is not None and _FACTORIES.get(name) is not factory:
@@ -143,22 +147,24 @@ def _split_defaultdict(value: Any) -> Parts:
     return {"value": dict(value), "factory": name}
 
 
-def _join_defaultdict(cls: Any, value: object, factory: Any) -> object:
+def _join_defaultdict(
+    cls: type[defaultdict[object, object]], value: object, factory: str | None
+) -> object:
     return cls(None if factory is None else _FACTORIES[factory], required(dict, value))
 
 
-def _split_chainmap(value: Any) -> Parts:
+def _split_chainmap(value: ChainMap[object, object]) -> Parts:
     _refuse_attributes(value, "maps")
     return {"value": value.maps}
 
 
-def _split_pattern(value: re.Pattern[Any]) -> Parts:
+def _split_pattern(value: re.Pattern[AnyStr]) -> Parts:
     if value.flags & re.DEBUG:
         raise Refusal(value, "compiling it with re.DEBUG prints; compile it without")
     return {"value": value.pattern, "flags": value.flags}
 
 
-def _join_pattern(cls: Any, value: Any, flags: object) -> object:
+def _join_pattern(cls: object, value: AnyStr, flags: object) -> re.Pattern[AnyStr]:
     pattern = re.compile(value, required(int, flags) & ~re.DEBUG)
     if pattern.flags != flags:
         raise ValueError("its flags do not fit the pattern")
@@ -183,7 +189,9 @@ def _split_clock(value: datetime | time) -> Parts:
     return parts
 
 
-def _join_clock(cls: Any, value: object, tzinfo: Any = None, fold: int = 0) -> object:
+def _join_clock(
+    cls: type[ClockT], value: object, tzinfo: tzinfo | None = None, fold: int = 0
+) -> ClockT:
     made = cls.fromisoformat(required(str, value))
     return made.replace(tzinfo=made.tzinfo if tzinfo is None else tzinfo, fold=fold)
 
@@ -192,7 +200,7 @@ def _split_timezone(value: timezone) -> Parts:
     return dict(zip(("value", "name"), value.__reduce__()[1], strict=False))
 
 
-def _join_timezone(cls: Any, value: Any, name: str | None = None) -> object:
+def _join_timezone(cls: type[timezone], value: timedelta, name: str | None = None) -> timezone:
     return cls(value) if name is None else cls(value, name)
 
 
@@ -202,12 +210,12 @@ def _split_zoneinfo(value: Any) -> Parts:
     return {"value": value.key}
 
 
-def _split_uuid(value: Any) -> Parts:
+def _split_uuid(value: UUID) -> Parts:
     known = value.is_safe.value
     return {"value": str(value)} | ({} if known is None else {"is_safe": known})
 
 
-def _join_uuid(cls: Any, value: object, is_safe: object = None) -> object:
+def _join_uuid(cls: type[UUID], value: object, is_safe: object = None) -> UUID:
     made = cls(required(str, value))
     return cls(int=made.int, is_safe=type(made.is_safe)(is_safe))
 
@@ -238,7 +246,7 @@ def _split_scalar(value: Any) -> Parts:
     return parts if is_usual else {**parts, "name": type(value).__name__}
 
 
-def _join_scalar(generic: Any, value: Any, dtype: object, name: object = None) -> object:
+def _join_scalar(generic: type, value: Any, dtype: object, name: object = None) -> object:
     numpy = sys.modules[generic.__module__]
     code = required(str, dtype)
     if not _DTYPE.fullmatch(code):
@@ -264,7 +272,7 @@ _EXACT = frozenset(f"{order}{name}" for order in "<>" for name in ("f2", "f4", "
 _DTYPE = re.compile(r"[<>|=](?:b1|[iuf][1248]|f1[26]|c8|c16|c24|c32|[SU]\d+|[mM]8(?:\[\d*\w+\])?)")
 
 
-def _from(kind: type) -> Callable[..., Any]:
+def _from(kind: type) -> Callable[..., object]:
     """The class, called with the one part, which is of that type."""
     return lambda cls, value: cls(required(kind, value))
 

@@ -11,11 +11,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from enum import EnumType, Flag
+from enum import Enum, EnumType, Flag
 from functools import cached_property
 from operator import attrgetter
 from types import GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
@@ -24,6 +24,10 @@ from pocoflow.errors import DecodeError
 from pocoflow.messages import problems
 from pocoflow.values.kinds import Parts, Splitter, required
 from pocoflow.values.refusal import Refusal
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from pydantic.fields import ModelPrivateAttr
 
 _FIELDS_SET = "__pydantic_fields_set__"
 _EXTRA = "__pydantic_extra__"
@@ -39,7 +43,7 @@ class Family(NamedTuple):
     tag: str
     accepts: Callable[[type], bool]
     prepare: Callable[[Any], Splitter]
-    join: Callable[..., Any]
+    join: Callable[..., object]
 
 
 def family_of(kind: type) -> Family | None:
@@ -47,10 +51,10 @@ def family_of(kind: type) -> Family | None:
     return next((family for family in FAMILIES.values() if family.accepts(kind)), None)
 
 
-def _prepare_enum(kind: Any) -> Splitter:
-    members: Mapping[str, Any] = kind.__members__
+def _prepare_enum(kind: type[Enum]) -> Splitter:
+    members = kind.__members__
 
-    def split(value: Any) -> Parts:
+    def split(value: Enum) -> Parts:
         name, content = value._name_, value._value_
         if members.get(name) is value:
             return {"value": name}
@@ -61,7 +65,7 @@ def _prepare_enum(kind: Any) -> Splitter:
     return split
 
 
-def _join_enum(cls: Any, value: object) -> object:
+def _join_enum(cls: type[Enum], value: object) -> object:
     if type(value) is str:
         if value not in cls.__members__:
             raise DecodeError(
@@ -107,10 +111,10 @@ def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -
         raise Refusal(value, f"its attribute {name!r} is not a field of its class")
 
 
-def _prepare_namedtuple(kind: Any) -> Splitter:
-    fields: tuple[str, ...] = kind._fields
+def _prepare_namedtuple(kind: type[NamedTuple]) -> Splitter:
+    fields = kind._fields
 
-    def split(value: Any) -> Parts:
+    def split(value: tuple[object, ...]) -> Parts:
         if len(value) != len(fields):
             raise Refusal(value, "it does not have one element for each field")
         _refuse_others(value, state_of(value), ())
@@ -119,12 +123,12 @@ def _prepare_namedtuple(kind: Any) -> Splitter:
     return split
 
 
-def _join_namedtuple(cls: Any, value: object) -> object:
+def _join_namedtuple(cls: type[NamedTuple], value: object) -> object:
     stored = _complete(required(dict, value), cls._fields, cls._field_defaults)
     return tuple.__new__(cls, [stored[name] for name in cls._fields])
 
 
-def _prepare_dataclass(kind: Any) -> Splitter:
+def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
     base = _builtin_base(kind)
     state_of = _getter_of_state(kind)
     fields = dataclasses.fields(kind)
@@ -144,9 +148,9 @@ def _prepare_dataclass(kind: Any) -> Splitter:
     return split
 
 
-def _join_dataclass(cls: Any, value: object) -> object:
+def _join_dataclass(cls: type[DataclassInstance], value: object) -> object:
     fields = dataclasses.fields(cls)
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     written = required(dict, value)
     for field in fields:
         if field.default is not dataclasses.MISSING:
@@ -227,7 +231,11 @@ def _prepare_model(kind: type[BaseModel]) -> Splitter:
 
 
 def _join_model(
-    cls: Any, value: object, set: Any = None, extra: object = None, private: object = None
+    cls: type[BaseModel],
+    value: object,
+    set: object = None,
+    extra: object = None,
+    private: object = None,
 ) -> object:
     fields = required(dict, value)
     others = {} if extra is None else required(dict, extra)
@@ -250,25 +258,27 @@ def _join_model(
     return made
 
 
-def _has_default(attribute: Any) -> bool:
+def _has_default(attribute: ModelPrivateAttr) -> bool:
     return not (attribute.default is PydanticUndefined and attribute.default_factory is None)
 
 
-def _with_new_private(cls: Any, private: dict[str, Any] | None) -> dict[str, Any] | None:
+def _with_new_private(
+    cls: type[BaseModel], private: dict[str, object] | None
+) -> dict[str, object] | None:
     """The stored private attributes and the defaults of those that are new."""
-    known: dict[str, Any] = cls.__private_attributes__
+    known = cls.__private_attributes__
     if private is None and not known:
         return None
     made = dict(private or {})
     for name, attribute in known.items():
         if name not in made and _has_default(attribute):
-            factory: Any = attribute.default_factory
+            factory: Callable[..., object] | None = attribute.default_factory
             made[name] = deepcopy(attribute.default) if factory is None else factory()
     return made
 
 
 def _migrate(
-    cls: Any, fields: dict[str, Any], private: dict[str, object] | None, allows: bool
+    cls: type[BaseModel], fields: dict[str, object], private: dict[str, object] | None, allows: bool
 ) -> object:
     try:
         # A field that the model no longer has must be read by a validator or alias, not dropped.
@@ -278,7 +288,7 @@ def _migrate(
         raise DecodeError(
             f"its validation refuses the stored fields: {'; '.join(problems(exc))}"
         ) from None  # Its own text shows the values.
-    if private and getattr(made, _PRIVATE) is not None:
+    if private and made.__pydantic_private__ is not None:
         made.__pydantic_private__.update(
             {name: part for name, part in private.items() if name in cls.__private_attributes__}
         )
@@ -288,7 +298,7 @@ def _migrate(
 class _Builtin(NamedTuple):
     """A builtin type that has subclasses: what an instance of one holds, and how it is made."""
 
-    plain: Callable[[Any], Any]
+    plain: Callable[[Any], object]
     fill: Callable[[Any, Any], object] | None = None
 
 
@@ -338,10 +348,10 @@ def content_of(kind: type) -> Splitter:
     return split
 
 
-def _join_subclass(cls: Any, value: Any, state: object = None, own: bool = False) -> object:
+def _join_subclass(cls: type, value: object, state: object = None, own: bool = False) -> object:
     base = _builtin_base(cls)
     assert base is not None
-    new: Any = base.__new__
+    new: Callable[..., object] = base.__new__
     if type(value) is not base:
         raise DecodeError(
             f"{cls.__qualname__} is built on {base.__name__}, not {type(value).__name__}"
@@ -367,7 +377,7 @@ def _join_subclass(cls: Any, value: Any, state: object = None, own: bool = False
     return made
 
 
-def _is_namedtuple(kind: Any) -> bool:
+def _is_namedtuple(kind: type) -> bool:
     fields = getattr(kind, "_fields", None)
     return (
         issubclass(kind, tuple)

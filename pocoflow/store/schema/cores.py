@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import CoreConfig, CoreSchema
 
 UNKNOWN = "?"
 """The definition of a field under which nobody knows any more that a value was accepted."""
@@ -22,7 +23,7 @@ _ANY = {"type": "any"}
 _NOT_SCHEMAS = frozenset({"metadata", "config", "serialization", "default", "expected", "cls"})
 
 
-def fields_only(core: Any) -> Any:
+def fields_only(core: CoreSchema) -> CoreSchema:
     """The part that checks single fields, without model validators.
 
     ``validate_assignment`` on it takes the values set so far as a plain dict, so that one field can
@@ -41,12 +42,12 @@ def fields_only(core: Any) -> Any:
     return {"type": "definitions", "schema": inner, "definitions": definitions}
 
 
-def config_of(core: object) -> Any:
+def config_of(core: CoreSchema) -> CoreConfig | None:
     """What a model says about all of its values, such as how long a text may be."""
     return next((node["config"] for node in _down(core) if "config" in node), None)
 
 
-def _down(core: Any) -> Iterator[Any]:
+def _down(core: CoreSchema) -> Iterator[CoreSchema]:
     """The schema of a model, and what is inside of it, down to that of its fields."""
     known = {one["ref"]: one for one in core.get("definitions", ())}
     node = core
@@ -62,13 +63,14 @@ def cause_of(exc: ValidationError) -> Exception | None:
     return next((one for one in found if isinstance(one, Exception)), None)
 
 
-def types_only(core: object) -> Any:
+def types_only(core: CoreSchema) -> CoreSchema:
     """The schema without validators of the user.
 
     Models inside are looked into: validation takes an instance as it is, so what was changed in one
     would not be found.
     """
-    return _types_only(core, [])
+    made: CoreSchema = _types_only(core, [])
+    return made
 
 
 def exact(core: object) -> Any:
@@ -112,7 +114,7 @@ _MACHINE_NUMBER = {
 }
 
 
-def has_validators(core: Any, field: str | None = None) -> bool:
+def has_validators(core: CoreSchema, field: str | None = None) -> bool:
     """Whether code of the user makes values: anywhere, or in a field of :func:`fields_only`."""
     inner = core["schema"] if core["type"] == "definitions" else core
     known = {one["ref"]: one for one in core.get("definitions", ())}
@@ -127,18 +129,19 @@ def has_validators(core: Any, field: str | None = None) -> bool:
     return bool(had)
 
 
-def core_of(fields: Any, field: str) -> Any:
+def core_of(fields: CoreSchema, field: str) -> CoreSchema:
     """The schema of one field of :func:`fields_only`, by itself."""
     inner = fields["schema"] if fields["type"] == "definitions" else fields
-    core = inner["fields"][field]["schema"]
+    core: CoreSchema = inner["fields"][field]["schema"]
     return core if fields is inner else {**fields, "schema": core}
 
 
-def items_of(fields: Any, field: str) -> Any | None:
+def items_of(fields: CoreSchema, field: str) -> CoreSchema | None:
     """The schema of the items, or the values, of a list or dict field of :func:`fields_only`."""
     node = core = core_of(fields, field)
     while node["type"] not in ("list", "dict") and isinstance(node.get("schema"), dict):
         node = node["schema"]
+    part: CoreSchema | None
     part = node.get("items_schema") if node["type"] == "list" else node.get("values_schema")
     if part is None or core["type"] != "definitions":
         return part
@@ -178,7 +181,7 @@ def _types_only(node: object, had: list[object]) -> Any:
     return {**made, "ref": node["ref"]} if "ref" in node else made
 
 
-def _accepted(node: dict[str, Any], had: list[Any]) -> dict[str, Any]:
+def _accepted(node: CoreSchema, had: list[object]) -> CoreSchema:
     """What an accepted value is checked against where its input was checked against this."""
     kind = node["type"]
     if kind.startswith("function-") and _is_users(node["function"]["function"]):
@@ -188,7 +191,8 @@ def _accepted(node: dict[str, Any], had: list[Any]) -> dict[str, Any]:
         return {"type": "union", "choices": list(node["choices"].values())}
     if kind == "chain":
         had.append(node)
-        return node["steps"][-1]  # type: ignore[no-any-return]
+        last: CoreSchema = node["steps"][-1]
+        return last
     if kind in ("json", "generator"):
         had.append(node)
         return node.get("schema", _ANY) if kind == "json" else _ANY
@@ -203,14 +207,14 @@ def _is_users(function: object) -> bool:
     return not module.startswith(("pydantic._internal", "pydantic_core"))
 
 
-def _model(node: dict[str, object]) -> dict[str, object]:
+def _model(node: CoreSchema) -> CoreSchema:
     """An instance whose fields are looked at, and nothing of which is made again."""
     is_root = node.get("root_model")
     fields = _configured(node["schema"], node, is_root)
     return _instance(node, attrgetter("root" if is_root else "__dict__"), fields)
 
 
-def _dataclass(node: dict[str, Any]) -> dict[str, Any]:
+def _dataclass(node: CoreSchema) -> CoreSchema:
     """The same; what only ``__init__`` takes is no field of an instance."""
     kept = [one for one in node["schema"]["fields"] if not one.get("init_only")]
     fields = {one["name"]: {"type": "model-field", "schema": one["schema"]} for one in kept}
@@ -222,18 +226,16 @@ def _attributes(names: tuple[str, ...], instance: object) -> dict[str, object]:
     return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
 
 
-def _instance(
-    node: dict[str, object], look: Callable[[object], object], fields: dict[str, object]
-) -> dict[str, object]:
+def _instance(node: CoreSchema, look: Callable[[object], object], fields: CoreSchema) -> CoreSchema:
     kind = node.get("generic_origin") or node["cls"]
     return {"type": "chain", "steps": [{"type": "is-instance", "cls": kind}, _call(look), fields]}
 
 
-def _configured(fields: Any, node: dict[str, Any], is_root: object = None) -> dict[str, Any]:
+def _configured(fields: CoreSchema, node: CoreSchema, is_root: object = None) -> CoreSchema:
     if len(config := node.get("config", {})) > 1:  # more than a title
         fields = {"type": "model", "cls": _Scratch, "schema": fields, "config": config}
         fields["root_model"] = is_root
-    return fields  # type: ignore[no-any-return]
+    return fields
 
 
 class _Scratch:
@@ -251,17 +253,17 @@ def _call(function: Callable[[object], object]) -> dict[str, object]:
     return {"type": "function-plain", "function": {"type": "no-info", "function": function}}
 
 
-def _model_fields(node: dict[str, object]) -> dict[str, object]:
+def _model_fields(node: CoreSchema) -> CoreSchema:
     # An instance of a subclass may have more.
     is_open = "extras_schema" in node or node.get("extra_behavior") == "allow"
     return {**node, "extra_behavior": "allow" if is_open else "ignore"}
 
 
-def _named(node: dict[str, object]) -> dict[str, object]:
+def _named(node: CoreSchema) -> CoreSchema:
     return {key: one for key, one in node.items() if key not in ("validation_alias", "frozen")}
 
 
-_changes: Mapping[str, Callable[[dict[str, object]], dict[str, object]]] = {
+_changes: Mapping[str, Callable[[CoreSchema], CoreSchema]] = {
     "model": _model,
     "model-fields": _model_fields,
     "model-field": _named,
@@ -270,7 +272,9 @@ _changes: Mapping[str, Callable[[dict[str, object]], dict[str, object]]] = {
 }
 
 
-def own_validators(core: object, build: Callable[[object], object] | None = None) -> Any | None:
+def own_validators(
+    core: CoreSchema, build: Callable[[Any], object] | None = None
+) -> CoreSchema | None:
     """The validators of a model itself, for fields that are taken as they are.
 
     Args:
@@ -281,12 +285,12 @@ def own_validators(core: object, build: Callable[[object], object] | None = None
     Returns:
         A schema, or ``None`` if the model has no such validators.
     """
-    found: list[dict[str, object]] = [
+    found = [
         node
         for node in _down(core)
         if node["type"] == "function-after" or (build and node["type"].startswith("function-"))
     ]
-    made: object = _ANY if build is None else _call(build)
+    made: CoreSchema = _ANY if build is None else _call(build)
     for node in reversed(found):
         made = {"type": node["type"], "function": node["function"], "schema": made}
     return made if found else None

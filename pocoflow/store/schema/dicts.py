@@ -53,7 +53,7 @@ class DictSchema:
 
     def enter(
         self, owner: str, given: Mapping[str, object], without: Iterable[str]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Check what a store begins with; the keys of the schema come first.
 
         Raises:
@@ -63,7 +63,7 @@ class DictSchema:
             owner, {}, {key: given[key] for key in (*self.source, *given) if key in given}
         )
 
-    def from_json(self, given: Mapping[str, object]) -> dict[str, Any]:
+    def from_json(self, given: Mapping[str, object]) -> dict[str, object]:
         """The values of JSON values, by the types of their keys; others are as they are.
 
         Raises:
@@ -86,7 +86,7 @@ class DictSchema:
         data: Mapping[str, object],
         changes: Mapping[str, object],
         accepted: Collection[str] = (),
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Check each value against the type of its key; those of ``accepted`` are values already.
 
         Raises:
@@ -98,11 +98,11 @@ class DictSchema:
             for key, value in changes.items()
         }
 
-    def increment(self, owner: str, key: str, update: object) -> Any:
+    def increment(self, owner: str, key: str, update: object) -> object:
         """What a reducer is given, as it is."""
         return update
 
-    def _accepted(self, owner: str, key: str, value: object) -> Any:
+    def _accepted(self, owner: str, key: str, value: object) -> object:
         check = self._checks.get(key)
         if check is None:
             return value
@@ -111,7 +111,9 @@ class DictSchema:
             self._note(key, accepted)
         return accepted
 
-    def _tried(self, owner: str, key: str, value: object, check: Callable[[Any], object]) -> Any:
+    def _tried(
+        self, owner: str, key: str, value: object, check: Callable[[object], object]
+    ) -> object:
         try:
             return check(value)
         except (ValidationError, _WrongType) as exc:
@@ -150,7 +152,7 @@ class DictSchema:
 
     def take(
         self, owner: str, values: Mapping[str, object], under: Mapping[str, str]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Take over values that were accepted under the definitions ``under``.
 
         Raises:
@@ -200,8 +202,8 @@ class _Check(NamedTuple):
         parts: What holds the parts of an accepted value.
     """
 
-    accepts: Callable[[Any], Any]
-    holds: Callable[[Any], Any]
+    accepts: Callable[[object], object]
+    holds: Callable[[object], object]
     shapes: bool
     parts: PartChecks | None = None
 
@@ -257,7 +259,7 @@ def _instance_of(key: str, expected: object) -> _Check:
             f"schema key {key!r}: {type_label(expected)} cannot check a value ({exc})"
         ) from exc
 
-    def check(value: object) -> Any:
+    def check(value: object) -> object:
         if isinstance(value, kinds) and not (isinstance(value, bool) and not _takes_bool(kinds)):
             return value
         raise _WrongType

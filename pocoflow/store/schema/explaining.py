@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,14 +11,16 @@ from pocoflow.errors import InvalidValueError
 from pocoflow.messages import defined_again, describe, given_as, short, type_label
 from pocoflow.store.schema.cores import cause_of
 
+T = TypeVar("T")
+
 
 def validated(
     model: type[BaseModel],
     owner: str,
-    given: Any,
-    call: Callable[[], Any],
+    given: Mapping[str, object] | Iterable[str],
+    call: Callable[[], T],
     field: str | None = None,
-) -> Any:
+) -> T:
     """What a call gives that validates fields of a model.
 
     Args:

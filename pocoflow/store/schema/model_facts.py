@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import SchemaValidator
+from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
 from pocoflow.messages import definition_label
 from pocoflow.store.reducing import Reducer, reducers_of
@@ -53,8 +53,8 @@ class ModelFacts(NamedTuple):
         after: Its ``after`` validators, for an instance; ``None`` if it has none.
     """
 
-    core: Any
-    config: Any
+    core: CoreSchema
+    config: CoreConfig | None
     is_open: bool
     types_extras: bool
     required: tuple[str, ...]
@@ -63,17 +63,17 @@ class ModelFacts(NamedTuple):
     constants: Mapping[str, object]
     definitions: Mapping[str, str]
     reducers: Mapping[str, Reducer]
-    fields: Any
+    fields: CoreSchema
     assign: SchemaValidator
     types: SchemaValidator
     checks: PartChecks
     shaped: frozenset[str]
     assignable: frozenset[str]
-    alone: dict[str, Callable[..., Any]]
+    alone: dict[str, Callable[..., object]]
     whole: SchemaValidator | None
     after: SchemaValidator | None
 
-    def validates(self, key: str) -> Callable[..., Any] | None:
+    def validates(self, key: str) -> Callable[..., object] | None:
         """What validates a field by itself; ``None`` if there is more to look at."""
         found = self.alone.get(key)
         if found is None and key in self.assignable:
@@ -98,7 +98,7 @@ def facts_of(model: type[BaseModel]) -> ModelFacts:
 
 
 def _found(model: type[BaseModel]) -> ModelFacts:
-    core: object = model.__pydantic_core_schema__
+    core = model.__pydantic_core_schema__
     own = model.model_fields
     fields, config = fields_only(core), config_of(core)
     types = types_only(fields)
@@ -184,7 +184,7 @@ def instance_of(model: type[BaseModel], data: Mapping[str, object]) -> BaseModel
     return made
 
 
-def model_values(model: BaseModel) -> dict[str, Any]:
+def model_values(model: BaseModel) -> dict[str, object]:
     """The values of a model's fields, and what it holds beyond them, by name."""
     return {**model.__dict__, **(model.__pydantic_extra__ or {})}
 

@@ -57,7 +57,7 @@ class ModelSchema:
 
     def enter(
         self, owner: str, given: Mapping[str, object], without: Iterable[str]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Validate what a store begins with, once, and add the defaults of what it lacks.
 
         Args:
@@ -108,8 +108,7 @@ class ModelSchema:
                     return None
                 raise
 
-        made: BaseModel | None = validated(self.source, owner, given, make)
-        return made
+        return validated(self.source, owner, given, make)
 
     def order(self, key: str) -> int:
         """The place of a field in the model; what is no field comes last."""
@@ -121,7 +120,7 @@ class ModelSchema:
         data: Mapping[str, object],
         changes: Mapping[str, object],
         accepted: Collection[str] = (),
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Validate ``changes``: types, constraints, field and (when complete) model validators.
 
         Those of ``accepted`` are values already: they are only held to types and constraints.
@@ -138,7 +137,7 @@ class ModelSchema:
                 self._refuse_frozen(owner, data, key, value)
             return {key: self.assigned(owner, data, key, value)}
         self.check_names(owner, changes)
-        parts, candidate = self._facts, dict[str, Any]()
+        parts, candidate = self._facts, dict[str, object]()
         if parts.after or parts.whole or any(key in parts.shaped for key in changes):
             candidate.update((key, value) for key, value in data.items() if key not in changes)
         # In the order of the fields, so that a validator finds the earlier ones as they will be.
@@ -153,7 +152,7 @@ class ModelSchema:
             self.hold(owner, candidate, accepted)
         return self.check_whole(owner, data, candidate, changes)
 
-    def assign(self, data: MutableMapping[str, Any], key: str, value: object) -> bool:
+    def assign(self, data: MutableMapping[str, object], key: str, value: object) -> bool:
         """Check and write a field that has a type and constraints, and nothing else that looks.
 
         Returns:
@@ -170,7 +169,7 @@ class ModelSchema:
             self.unlike.discard(key)
         return True
 
-    def increment(self, owner: str, key: str, update: Any) -> Any:
+    def increment(self, owner: str, key: str, update: Any) -> object:
         """Validate what a reducer is given, as far as it is known what that is: parts of a value.
 
         Raises:
@@ -186,7 +185,7 @@ class ModelSchema:
             return update
         validate = SchemaValidator(parts, self._facts.config).validate_python
 
-        def one(part: object) -> Any:
+        def one(part: object) -> object:
             return validated(self.source, owner, {}, partial(validate, part, strict=True), key)
 
         if reducer is append:
@@ -219,17 +218,19 @@ class ModelSchema:
                 f"got {type(value).__name__}: {shown(self.source, value)}"
             )
 
-    def assigned(self, owner: str, candidate: Mapping[str, object], key: str, value: object) -> Any:
+    def assigned(
+        self, owner: str, candidate: Mapping[str, object], key: str, value: object
+    ) -> object:
         """What one key is set to, checked by itself."""
         parts, is_field = self._facts, key in self._fields
         if not is_field and not parts.types_extras:
             return value
-        known: dict[str, Any] = {}
+        known: dict[str, object] = {}
         is_shaped = key in parts.shaped
         if is_shaped:  # its validators may look at other fields
             known = {name: candidate[name] for name in self._fields if name in candidate}
         assign = partial(parts.assign.validate_assignment, known, key, value, strict=True)
-        checked = validated(self.source, owner, {key: value}, assign, key)
+        checked: Any = validated(self.source, owner, {key: value}, assign, key)
         accepted = checked[0 if is_field else 1][key]
         if is_shaped:
             self.note(key, accepted)
@@ -243,7 +244,7 @@ class ModelSchema:
         before: Mapping[str, object],
         candidate: dict[str, object],
         changes: Iterable[str],
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """What all is set to by ``changes`` once the model's own validators have seen the whole.
 
         Those that read raw input see the whole once, when it becomes complete.

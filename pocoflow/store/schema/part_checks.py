@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import SchemaValidator
+from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
 from pocoflow.values.changes import Change
 
@@ -22,14 +22,14 @@ class PartChecks:
         config: What their model says about all of them.
     """
 
-    def __init__(self, core: Any, config: Any = None) -> None:
+    def __init__(self, core: CoreSchema, config: CoreConfig | None = None) -> None:
         self._config = config
         self._definitions = core.get("definitions", ())
         self._named = {one["ref"]: one for one in self._definitions}
         self._validators: dict[int, tuple[object, SchemaValidator]] = {}
-        self.core = core["schema"] if core["type"] == "definitions" else core
+        self.core: CoreSchema = core["schema"] if core["type"] == "definitions" else core
 
-    def fit(self, core: object, value: object, changes: Iterable[Change]) -> bool:
+    def fit(self, core: CoreSchema, value: object, changes: Iterable[Change]) -> bool:
         """Whether all that changed in a value fits; if not, ask the schema of the whole.
 
         Args:
@@ -39,7 +39,7 @@ class PartChecks:
         """
         return all(self._fits(core, value, one) for one in changes)
 
-    def _fits(self, core: Any, value: Any, change: Change) -> bool:
+    def _fits(self, core: CoreSchema, value: Any, change: Change) -> bool:
         """Whether one change fits: it is looked at in the innermost part that is known."""
         path: list[Any] = list(change.path)
         while True:
@@ -69,25 +69,25 @@ class PartChecks:
             else:
                 return self._is_valid(around, value)
 
-    def _bare(self, core: Any) -> object:
+    def _bare(self, core: CoreSchema) -> CoreSchema:
         while core["type"] in ("definition-ref", "nullable", "default"):
             named = core["type"] == "definition-ref"
             core = self._named[core["schema_ref"]] if named else core["schema"]
         return core
 
-    def _are_items(self, core: Any, change: Change) -> bool:
+    def _are_items(self, core: CoreSchema, change: Change) -> bool:
         """Whether the elements fit that came into a list, or that it was set to."""
         part = core.get("items_schema", _ANY)
         come = change.value[2] if change.operation == "splice" else change.value
         return part["type"] == "any" or all(self._is_valid(part, one) for one in come)
 
-    def _has_room(self, core: Mapping[str, Any], value: list[object] | dict[Any, object]) -> bool:
+    def _has_room(self, core: CoreSchema, value: list[object] | dict[Any, object]) -> bool:
         if _BOUNDS.isdisjoint(core):
             return True
         least, most = core.get("min_length", 0), core.get("max_length")
         return least <= len(value) and (most is None or len(value) <= most)
 
-    def _is_valid(self, core: Any, value: Any) -> bool:
+    def _is_valid(self, core: CoreSchema, value: object) -> bool:
         if core["type"] == "any":
             return True
         known = self._validators.get(id(core))

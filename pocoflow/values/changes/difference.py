@@ -22,7 +22,7 @@ from pocoflow.values.changes.parts import (
     reopened,
 )
 from pocoflow.values.encoding import TAG, is_utf8
-from pocoflow.values.kinds import Parts
+from pocoflow.values.kinds import Parts, Splitter
 from pocoflow.values.objects import family_of
 
 Operation: TypeAlias = Literal["set", "append", "splice", "delete"]
@@ -195,7 +195,7 @@ class Difference:
 
     # -- dicts ----------------------------------------------------------------------------------
 
-    def _mapping(self, before: Opened, value: dict[Any, Any], path: _Path) -> Part | None:
+    def _mapping(self, before: Opened, value: dict[Any, object], path: _Path) -> Part | None:
         keys, values = before.below
         new, items = list(value), list(value.values())
         if keys.matches(new):
@@ -317,7 +317,7 @@ def _without(keys: Chunks, values: Chunks, old: list[str], gone: set[str]) -> tu
 
 
 @lru_cache(maxsize=1024)
-def _splitter(kind: type) -> tuple[str, Any] | None:
+def _splitter(kind: type) -> tuple[str, Splitter] | None:
     """The family of a class, and what refuses an instance that could not be stored."""
     family = family_of(kind)
     return None if family is None else (family.tag, family.prepare(kind))

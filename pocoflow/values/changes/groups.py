@@ -12,13 +12,15 @@ from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain, repeat
 from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same."""
+
+T = TypeVar("T")
 
 Items: TypeAlias = list[Any]
 """Parts in a row, of any types."""
@@ -27,12 +29,12 @@ _MANY = 50
 """Of so many parts it pays to ask the collector, or to look for what is repeated."""
 
 
-class Repeated(Sequence[Any]):
+class Repeated(Sequence[T]):
     """A few objects in a row, again and again, as the keys of dicts that are all alike."""
 
     __slots__ = ("few", "times")
 
-    def __init__(self, few: Items, times: int) -> None:
+    def __init__(self, few: list[T], times: int) -> None:
         self.few = few
         self.times = times
 
@@ -46,14 +48,14 @@ class Repeated(Sequence[Any]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return chain.from_iterable(repeat(self.few, self.times))
 
     @overload
-    def __getitem__(self, place: int) -> Any: ...
+    def __getitem__(self, place: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
         period = len(self.few)
         if isinstance(place, int):
             return self.few[range(len(self))[place] % period]
@@ -63,7 +65,7 @@ class Repeated(Sequence[Any]):
         return (self.few * self.times)[place]
 
 
-def shortened(items: Items) -> Sequence[Any]:
+def shortened(items: list[T]) -> Sequence[T]:
     """The same parts, by equality; many of them that are a few again and again as these."""
     if len(items) <= _MANY:
         return items
@@ -91,7 +93,7 @@ class Column:
         self.kinds: Sequence[type] = ()
         self.groups: list[tuple[bytes | None, Group, list[Column]]] = []
 
-    def all_of(self, kind: type) -> Sequence[Any] | None:
+    def all_of(self, kind: type) -> Sequence[object] | None:
         """The parts, if there are many and all of them are of one simple type."""
         kinds = self.kinds
         if type(kinds) is not Repeated or kinds.few != [kind] or not self.groups:
@@ -384,12 +386,12 @@ def _model_state(computed: AbstractSet[str], value: object) -> tuple[object, ...
     return _without(computed, own), *others
 
 
-def _attributes(computed: AbstractSet[str], value: object) -> dict[str, Any]:
+def _attributes(computed: AbstractSet[str], value: object) -> dict[str, object]:
     """The attributes of an instance but for those that are computed again."""
     return _without(computed, state_of(value))
 
 
-def _without(computed: AbstractSet[str], own: dict[str, object]) -> dict[str, Any]:
+def _without(computed: AbstractSet[str], own: dict[str, object]) -> dict[str, object]:
     if computed.isdisjoint(own):
         return own
     return {name: part for name, part in own.items() if name not in computed}

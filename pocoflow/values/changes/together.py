@@ -24,7 +24,7 @@ def put_together(whole: str, changes: Sequence[str]) -> str:
     return to_json(tree_of(whole, changes))
 
 
-def tree_of(whole: str, changes: Sequence[str]) -> Any:
+def tree_of(whole: str, changes: Sequence[str]) -> object:
     """The tree of JSON values of such a value.
 
     Raises:
@@ -52,7 +52,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
-def apply(tree: Any, changes: Iterable[Sequence[Any]]) -> Any:
+def apply(tree: object, changes: Iterable[Sequence[Any]]) -> object:
     """Apply changes, as ``[path, operation, value]``, to a tree of JSON values, and return it."""
     top: Any = [tree]
     texts: list[str] = []  # come to the end of one text, one after the other
