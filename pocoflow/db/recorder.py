@@ -88,33 +88,6 @@ class RunRecorder(LineRecorder):
 
     # -- the beginning ------------------------------------------------------------------------
 
-    def begin(
-        self,
-        store: Store,
-        flow_name: str,
-        token: str,
-        first: Address,
-        graph: str,
-        named: Named = UNNAMED,
-    ) -> None:
-        """Create the run with its initial store and its first position, and take its lock.
-
-        Raises:
-            RunExistsError: The run id is used already.
-            ThreadBusyError: A run of its thread is open.
-            ThreadMovedError: One has completed since, so that it has to begin with another store.
-            DatabaseError: The database cannot be written.
-        """
-        row = {
-            "status": "running",
-            "started_at": self.storage.now(),
-            "current_node": first.text,
-            "owned": 1,
-            "token": token,
-        }
-        start = Unfinished(names=first.names)
-        self.create(store, {**row, "flow_name": flow_name}, start, graph, named)
-
     def create(
         self,
         store: Store,
@@ -128,7 +101,7 @@ class RunRecorder(LineRecorder):
 
         Args:
             store: Its store.
-            row: What its row has.
+            row: What its row has; with ``owned``, this process has the run's lock from now on.
             start: Where it begins.
             graph: The fingerprint of its flow.
             named: How it is addressed.
@@ -137,7 +110,7 @@ class RunRecorder(LineRecorder):
         Raises:
             RunExistsError: The run id is used already.
             ThreadBusyError: A run of its thread is open.
-            ThreadMovedError: As :meth:`begin`.
+            ThreadMovedError: One has completed since, so that it has to begin with another store.
             DatabaseError: The database cannot be written.
         """
         self._store = store
@@ -153,6 +126,7 @@ class RunRecorder(LineRecorder):
                     "fence": fence,
                     "thread": named.thread,
                     "inputs": named.inputs,
+                    "current_node": "/".join(start.names or ()),
                     **row,
                 }
                 if also is not None:

@@ -136,8 +136,15 @@ class Records:
             recorder.record_emitted()
         for text in remarks:
             recorder.remark(text)
-        first = first_address(line.start)
-        recorder.begin(store, self.names[0], context.token, first, described, named or UNNAMED)
+        row = {
+            "flow_name": self.names[0],
+            "status": "running",
+            "started_at": recorder.storage.now(),
+            "owned": 1,
+            "token": context.token,
+        }
+        first = Unfinished(names=first_address(line.start).names)
+        recorder.create(store, row, first, described, named or UNNAMED)
 
     def queue(
         self,
@@ -154,16 +161,10 @@ class Records:
             Exception: As :meth:`record`; also what ``due`` raises.
         """
         made, token = new_run_id(self.names[0])
-        first = first_address(start)
-        row = {
-            "flow_name": self.names[0],
-            "status": "queued",
-            "due_at": due.at,
-            "current_node": first.text,
-            "token": token,
-        }
+        row = {"flow_name": self.names[0], "status": "queued", "due_at": due.at, "token": token}
+        first = Unfinished(names=first_address(start).names)
         recorder = self.recorder(name.run_id or made, store)
-        recorder.create(store, row, Unfinished(names=first.names), described, named, due.also)
+        recorder.create(store, row, first, described, named, due.also)
         return recorder.run_id
 
     def share_budgets(

@@ -91,11 +91,6 @@ class Conflict(NamedTuple):
     kept: GraphEdge
     dropped: GraphEdge
 
-    @property
-    def is_disagreement(self) -> bool:
-        """Whether the flow and the node disagree; otherwise one was written over the other."""
-        return self.kept.written != self.dropped.written
-
 
 class FlowEdges:
     """The edges of one flow, by source node and action, in the order in which they were written.

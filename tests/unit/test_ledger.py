@@ -47,7 +47,9 @@ class Run:
         self.ledger: Ledger = NULL
         if database is not None:
             recorder = self.ledger = RunRecorder(database, "r")
-            recorder.begin(self.store, "flow", "token", HERE, "{}")
+            row = {"flow_name": "flow", "status": "running", "owned": 1, "token": "token"}
+            row["started_at"] = recorder.storage.now()
+            recorder.create(self.store, row, Unfinished(names=HERE.names), "{}")
 
     @property
     def db(self) -> WorkflowDB:

@@ -260,7 +260,6 @@ def fork_run(
     row = {
         "flow_name": flow_name,
         "status": "queued",
-        "current_node": parent.names[-1],
         "token": token,
         "parent_run_id": run_id,
         "parent_step": last,
