@@ -6,16 +6,19 @@ of another flow than it was found in, and no node is kept.
 
 from __future__ import annotations
 
-from types import FunctionType
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from pocoflow.check.node_effects import UNKNOWN, Effects
-from pocoflow.check.source import PHASES
-from pocoflow.check.subject import Subject, is_constant
+from pocoflow.check.findings import Finding
+from pocoflow.check.node_effects import Effects
+from pocoflow.check.subject import Subject, effects_of_class, is_constant
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import Signature
+
+if TYPE_CHECKING:
+    from pocoflow.check.proof import Proof
 
 _MOST, _LARGE = 512, 100
 
@@ -29,35 +32,41 @@ class Clean(NamedTuple):
         needs: The keys without which a run is refused.
         effects: What its nodes were read as.
         signatures: Those of its functions, so that no others get their ids.
+        is_refused: Whether a run is refused whatever it begins with.
+        remarks: What is told before every run.
     """
 
     needs: frozenset[str]
     effects: tuple[Effects, ...]
     signatures: tuple[Signature, ...]
-
-    @property
-    def is_current(self) -> bool:
-        """Whether its nodes would be read now as they were."""
-        return all(one.is_current for one in self.effects)
+    is_refused: bool = False
+    remarks: Sequence[Finding] = ()
 
 
 _known: dict[Likeness, Clean] = {}
 
 
-def clean_like(likeness: Likeness) -> Clean | None:
+def clean_like(likeness: Likeness | None) -> Clean | None:
     """What was proved of a flow like this, if that would be proved now as well."""
-    found = _known.get(likeness)
-    return found if found is not None and found.is_current else None
+    found = None if likeness is None else _known.get(likeness)
+    if found is None or not all(one.is_current for one in found.effects):
+        return None
+    return found
 
 
-def keep(likeness: Likeness, subject: Subject, needs: frozenset[str]) -> None:
-    """Keep what was proved of a flow for those like it."""
-    nodes = [place.node for _, place in subject.nodes]
-    effects = {id(one): one for one in (subject.effects(place) for _, place in subject.nodes)}
+def keep(likeness: Likeness | None, subject: Subject, proof: Proof) -> None:
+    """Keep what was proved of a flow for those like it, if there is nothing to say of it."""
+    if likeness is None or proof.is_refused or proof.remarks or proof.silencer.used:
+        return
+    places = [place for _, place in subject.nodes]
+    if any(asks(one.node) for one in places):
+        return
+    effects = {id(one): one for one in map(subject.effects, places)}
+    nodes = (place.node for place in places)
     signatures = tuple(one.signature for one in nodes if isinstance(one, FunctionNode))
     if len(_known) >= _MOST:
         _known.clear()
-    _known[likeness] = Clean(needs, tuple(effects.values()), signatures)
+    _known[likeness] = Clean(proof.needs, tuple(effects.values()), signatures)
 
 
 def likeness_of(subject: Subject) -> Likeness | None:
@@ -72,37 +81,34 @@ def likeness_of(subject: Subject) -> Likeness | None:
         return None
     if len(graph.nodes) > _LARGE:  # it is hardly made anew for each run
         return None
-    nodes = []
-    for place in graph.nodes.values():
-        if (one := _node(subject, place)) is None:
-            return None
-        nodes.append(one)
+    nodes = [_node(place, subject.fields.attributes) for place in graph.nodes.values()]
+    if None in nodes:
+        return None
     return (
         *(model, getattr(model, "__pydantic_validator__", None)),
         *(subject.inputs, None if subject.outputs is None else tuple(subject.outputs)),
         *(subject.stored, subject.ends_in_time, subject.is_watched, subject.is_part),
-        *(subject.is_new, graph.is_strict, graph.edges),
-        *(tuple(graph.resources), tuple(nodes)),
+        *(subject.is_new, graph.is_strict, graph.shape(), *nodes, *graph.resources),
     )
 
 
-def _node(subject: Subject, place: GraphNode) -> Likeness | None:
+def _node(place: GraphNode, attributes: frozenset[str]) -> Likeness | None:
     """All of a node that any rule reads; ``None`` if that cannot be described.
 
     What is forgotten here, of classes or of functions, lets a flow pass that differs in it.
     """
     node: Any = place.node
-    kind = type(node)
-    if place.within or place.catches or asks(node):
+    phases = place.phases
+    if phases is None or phases.is_own or place.branches or place.catches:
         return None
-    facts = (place.name, node.name, node.timeout is None, node.journal)
+    facts = (phases, node.name, node.timeout is None, node.journal)
     if isinstance(node, FunctionNode):
         collects = getattr(node, "on_error", "stop") == "collect"
-        return (*facts, kind, id(node.signature), node.actions, collects)
-    effects, own = subject.effects(place), vars(node)
-    if effects is UNKNOWN or not all(is_constant(own.get(name)) for name in effects.used):
+        return (*facts, id(node.signature), node.actions, collects)
+    read, own = effects_of_class(type(node), attributes), node.__dict__
+    if not read.is_current:
         return None
-    phases = [getattr(kind, one, None) for one in PHASES]
-    if not all(isinstance(one, FunctionType | None) for one in phases):
-        return None  # it may be equal to another one, or cannot be compared
-    return (*facts, kind, id(effects), *phases)
+    if not read.used or read.used.isdisjoint(own):
+        return facts
+    values = [(name, type(own[name]), own[name]) for name in sorted(read.used) if name in own]
+    return (*facts, *values) if all(is_constant(one) for _, _, one in values) else None

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from pocoflow.check.alike import Clean, clean_like, keep, likeness_of
 from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.budget_rules import check_budgets
 from pocoflow.check.call_rules import check_calls, check_resources_asked
@@ -50,21 +49,13 @@ class Proof:
         self.needs: frozenset[str] = frozenset()
         self.is_refused = False
         self._inside: list[Subject] = []
-        self._clean: Clean | None = None
         if not (subject.is_typed or subject.sends):
             return  # nothing is looked at before it runs
-        likeness = likeness_of(subject)
-        self._clean = None if likeness is None else clean_like(likeness)
-        if self._clean is not None:
-            self.needs = self._clean.needs
-            return
         if subject.is_typed:
             wanted = self._readers if self._declared is None else self._declared
             inputs = [key for key in self.inputs if key in wanted]
             self.needs = frozenset((*inputs, *(one.key for one, _ in self._refusing)))
         self.is_refused = bool(self._errors)
-        if not (likeness is None or self.is_refused or self.remarks or self.silencer.used):
-            keep(likeness, subject, self.needs)
 
     @cached_property
     def _flow(self) -> Data:
@@ -160,8 +151,6 @@ class Proof:
     @property
     def remarks(self) -> list[Finding]:
         """What is told before every run, also of a flow of which nothing else is looked at."""
-        if self._clean is not None:
-            return []
         return [*self._kept(check_namesakes(self._subject)), *self._names, *self._clashes]
 
     def _kept(self, found: Iterable[Finding]) -> list[Finding]:
@@ -182,8 +171,6 @@ class Proof:
     @property
     def is_current(self) -> bool:
         """Whether what it was read from, such as the constants of modules, is as it was."""
-        if self._clean is not None and not self._clean.is_current:
-            return False
         return all(one.is_current for one in (self._subject, *self._inside))
 
     @property

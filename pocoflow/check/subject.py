@@ -138,6 +138,14 @@ class Subject:
     executor: Where = None
     expected: tuple[str, ...] = ()
 
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What tells it from others of the same graph that live as long as it."""
+        outputs = None if self.outputs is None else (*self.outputs,)
+        said = (self.inputs, outputs, self.stored, self.is_watched, self.ends_in_time, self.ignore)
+        budgets = (self.budgets, self.lost_budgets, bool(self.strays), id(self.executor))
+        return (self.place, self.frames, id(self.schema), self.is_new, *said, *budgets)
+
     def __post_init__(self) -> None:
         self.fields = fields_of(self.schema)
         self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
@@ -521,6 +529,11 @@ def _of_phases(kind: type, own: Mapping[str, object], attributes: frozenset[str]
     """What the phases of a class do, from their source."""
     phases = [_as_defined(kind, one) for one in ("prep", "post") if overrides(kind, one)]
     return read_source(*phases, kind=kind, own=own, attributes=attributes) if phases else NOTHING
+
+
+def effects_of_class(kind: Any, attributes: frozenset[str]) -> Effects:
+    """What a class does whose phases are functions; it may be what it did before."""
+    return _of_class(kind, (), attributes, kind.prep, kind.post)
 
 
 def _as_defined(kind: type, name: str) -> Any:

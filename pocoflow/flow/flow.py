@@ -595,7 +595,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def proof(self) -> Proof:
         """All that validation knows of the flow: the findings, and what was silenced."""
-        return self._proof(self.graph.start, (), self.schema)
+        return self._proofs.find(self._subject(self.graph.start, (), self.schema))
 
     def bound(self) -> Bound | Endless:
         """What one run comes to at most, as the limits of edges, batches and retries have it.
@@ -1167,54 +1167,43 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             where = (where, is_new)
         key = (where, schema, self.db_path)
         if not self._proofs.admits(key, store):
-            find = partial(self._proof, place, frames, schema, is_new=is_new)
-            self._proofs.stop(key, graph, store, find)
+            make = partial(self._subject, place, frames, schema, is_new=is_new)
+            self._proofs.stop(key, store, make)
 
-    def _proof(
+    def _subject(
         self,
         place: GraphNode,
         frames: tuple[GraphNode, ...],
         schema: object,
         *,
         is_new: bool = True,
-    ) -> Proof:
+    ) -> Subject:
+        """The flow as the rules of validation see it, for runs that begin at a place."""
+        from pocoflow.check import Subject
+
         graph, stored = self.graph, self.db_path is not None
-        strays = () if self.is_part else tuple(self._edges.values())
-        # Hooks are given the store, and checkpoints have it.
-        watched = stored or self.checkpoint_dir is not None or bool(self._hooks.registered)
         shared = (self.thread_budget, *self.label_budgets.values())
-        budgets = limited_by(self.budget, *self.node_budgets.values(), *shared)
-        where = (bool(strays), is_new, id(self.executor))
-        lost = tuple(node.name for node in self.node_budgets if graph.find(node) is None)
-        known_by = (self.inputs, self.outputs, stored, watched, budgets, lost, *where)
-        outputs = None if self.outputs is None else dict.fromkeys(self.outputs, self.made_at)
-
-        def make() -> Subject:
-            from pocoflow.check import Subject
-
-            return Subject(
-                self.flow_name,
-                graph,
-                schema,
-                self.inputs,
-                stored,
-                place,
-                frames,
-                strays,
-                self.made_at,
-                outputs,
-                ignore=self.ignore,
-                ends_in_time=self.deadline is not None,
-                is_watched=watched,
-                budgets=budgets,
-                lost_budgets=lost,
-                is_part=self.is_part,
-                is_new=is_new,
-                executor=self.executor,
-            )
-
-        # The proof keeps the schema, so its id stays its own.
-        return self._proofs.find(graph, (place, frames, id(schema), *known_by), make)
+        return Subject(
+            self.flow_name,
+            graph,
+            schema,
+            self.inputs,
+            stored,
+            place,
+            frames,
+            () if self.is_part else tuple(self._edges.values()),
+            self.made_at,
+            None if self.outputs is None else dict.fromkeys(self.outputs, self.made_at),
+            ignore=self.ignore,
+            ends_in_time=self.deadline is not None,
+            # Hooks are given the store, and checkpoints have it.
+            is_watched=stored or self.checkpoint_dir is not None or bool(self._hooks.registered),
+            budgets=limited_by(self.budget, *self.node_budgets.values(), *shared),
+            lost_budgets=tuple(one.name for one in self.node_budgets if graph.find(one) is None),
+            is_part=self.is_part,
+            is_new=is_new,
+            executor=self.executor,
+        )
 
     @property
     def _plan(self) -> Plan:
@@ -1231,10 +1220,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _make_plan(self) -> Plan:
         settings, wiring, graph = self._settings, wiring_version(), self.graph
+        self._proofs.look_again()  # of what was set
         budget = executors = None
         budgets = dict(self.node_budgets), dict(self.label_budgets)
         if self.budget is not None or self.thread_budget is not None or any(budgets):
-            self._proofs.look_again()
             graph.look_at_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
         if self.executor is not None or graph.has_executors:

@@ -12,6 +12,7 @@ from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.check import Proof, Subject
+    from pocoflow.check.alike import Clean
 
 _log = OwnLogger("flow")
 
@@ -22,7 +23,7 @@ Key: TypeAlias = tuple[object, object, object]
 class Proofs:
     """The proofs of one flow, each made once for a wiring, a beginning and a database.
 
-    What flows that are made alike share is kept by :class:`Proof` itself.
+    What flows that are made alike share is in :mod:`pocoflow.check.alike`.
 
     Attributes:
         remarks: What was logged of the wiring, for the record of each run.
@@ -32,18 +33,18 @@ class Proofs:
         self._of: tuple[Graph, dict[object, Proof]] | None = None
         self._told: Graph | None = None
         self.remarks: tuple[str, ...] = ()
-        self._last: tuple[Key, Proof] | None = None
+        self._last: tuple[Key, Proof | Clean] | None = None
 
-    def find(self, graph: Graph, facts: tuple[object, ...], make: Callable[[], Subject]) -> Proof:
-        """The proof for what the facts say, made if there is none that is current."""
-        if self._of is None or self._of[0] is not graph:
-            self._of = (graph, {})
-        known = self._of[1]
+    def find(self, subject: Subject) -> Proof:
+        """The proof of a flow, made if there is none that is current."""
+        if self._of is None or self._of[0] is not subject.graph:
+            self._of = (subject.graph, {})
+        known, facts = self._of[1], subject.facts
         proof = known.get(facts)
         if proof is None or not proof.is_current:
             from pocoflow.check import Proof
 
-            proof = known[facts] = Proof(make())
+            proof = known[facts] = Proof(subject)
         return proof
 
     def look_again(self) -> None:
@@ -51,36 +52,43 @@ class Proofs:
         self._last = None
 
     def admits(self, key: Key, store: Store) -> bool:
-        """Whether the proof that was asked for last is known by the key and lets a store pass."""
-        proof = self._latest(key)
-        return proof is not None and _passes(proof, store)
+        """Whether what was proved last is known by the key and lets a store pass."""
+        known = self._latest(key)
+        return known is not None and _passes(known, store)
 
-    def stop(self, key: Key, graph: Graph, store: Store, find: Callable[[], Proof]) -> None:
+    def stop(self, key: Key, store: Store, make: Callable[[], Subject]) -> None:
         """Stop a run that cannot work out.
 
         Args:
             key: What the proof is known by.
-            graph: The graph.
             store: The store of the run.
-            find: Gives the proof; the last one is at hand.
+            make: Gives the flow as the rules see it.
 
         Raises:
             FlowValidationError: The flow has errors.
             MissingInputError: A key that it needs is not in the store.
         """
-        proof = self._latest(key) or self._take(key, graph, find)
-        if not _passes(proof, store):
-            if not proof.is_current:
-                proof = self._take(key, graph, find)
-            proof.check((*store, *store.unsaved))
+        from pocoflow.check.alike import clean_like, keep, likeness_of
 
-    def _latest(self, key: Key) -> Proof | None:
+        if self._latest(key) is None:
+            subject = make()
+            likeness = likeness_of(subject)
+            clean = clean_like(likeness)
+            if clean is None:
+                keep(likeness, subject, self._take(key, subject))
+            else:
+                self._told, self.remarks, self._last = subject.graph, (), (key, clean)
+        known = self._latest(key)
+        if known is None or not _passes(known, store):
+            self._take(key, make()).check((*store, *store.unsaved))
+
+    def _latest(self, key: Key) -> Proof | Clean | None:
         last = self._last
         return last[1] if last is not None and all(map(is_, last[0], key)) else None
 
-    def _take(self, key: Key, graph: Graph, find: Callable[[], Proof]) -> Proof:
-        proof = find()
-        self._tell(graph, proof)
+    def _take(self, key: Key, subject: Subject) -> Proof:
+        proof = self.find(subject)
+        self._tell(subject.graph, proof)
         self._last = key, proof
         return proof
 
@@ -97,5 +105,5 @@ class Proofs:
                 _log.warning("%s", text)
 
 
-def _passes(proof: Proof, store: Store) -> bool:
+def _passes(proof: Proof | Clean, store: Store) -> bool:
     return not proof.is_refused and all(map(store.__contains__, proof.needs))

@@ -337,6 +337,19 @@ class Graph:
                     found.append(one._replace(target=name, is_after=True))
         return tuple(found)
 
+    def shape(self) -> tuple[object, ...]:
+        """What tells it from graphs of alike nodes that have other names or edges."""
+        found: list[object] = []
+        for name, place in self.nodes.items():
+            found += (name, len(place.edges))
+            for action, edge in place.edges.items():
+                end, limit = self._by_node.get(id(edge.target)), None
+                if edge.limit is not None:
+                    then = self._by_node.get(id(edge.limit.then))
+                    limit = (edge.limit.at_most, None if then is None else then.name)
+                found += (action, edge.written, None if end is None else end.name, limit)
+        return tuple(found)
+
     def look_at_each(self) -> None:
         """Leave no edge straight, here and inside, for runs whose budgets are looked at there."""
         if self.is_looked_at:

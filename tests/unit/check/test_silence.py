@@ -90,6 +90,18 @@ def test_a_flow_silences_what_is_in_it(ignore: Any) -> None:
         assert Flow(part, schema=Doc, ignore=ignore).validate() == []
 
 
+def test_what_a_flow_is_set_to_silence_later_counts() -> None:
+    """A validation and a run look at what is set now, whatever was proved before."""
+    flow = reading(loud)
+    assert [one.code for one in flow.validate()] == ["PF301"]
+    flow.ignore = ("PF301",)
+    assert flow.validate() == []
+    assert flow.run({})["out"] == ""
+    flow.ignore = ()
+    with pytest.raises(FlowValidationError):
+        flow.run({})
+
+
 def test_a_nested_flow_silences_what_is_in_it_and_nothing_else() -> None:
     """What a flow says of itself holds where it is nested."""
     inner = reading(loud, flow_name="inner", ignore=("PF301",))
