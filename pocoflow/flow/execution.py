@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
@@ -19,7 +18,7 @@ from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
 from pocoflow.engine.outcomes import without_ours
-from pocoflow.errors import DatabaseError, PocoflowError, RunLostError, TakenError, ThreadBusyError
+from pocoflow.errors import PocoflowError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
 from pocoflow.logging import OwnLogger
@@ -27,7 +26,6 @@ from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
-    from pocoflow.db.rows import Status
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Event
 
@@ -74,7 +72,7 @@ class Execution(Generic[StateT]):
 
     async def run_async(self) -> Store[StateT]:
         """Run to the end on the caller's event loop."""
-        line = await self._begin_on_loop()
+        line = await self.begin_on_loop()
         del self  # what the run began with is not kept while it lasts
         if not isinstance(line, Line):
             return await line
@@ -83,37 +81,6 @@ class Execution(Generic[StateT]):
         except PocoflowError as exc:
             raise without_ours(exc)  # noqa: B904 - itself
         return line.store
-
-    def carry_on(self, database: WorkflowDB, run_id: str) -> Status:
-        """Run to the end in this thread, unless somebody else does; the status after that.
-
-        What ends the run is on record, and not raised.
-
-        Raises:
-            ResumeError: It cannot go on: the code has changed where it stands, for example.
-            DatabaseError: Its end could not be put on record.
-        """
-        try:
-            started = self.start()
-            if isinstance(started, tuple):
-                with _on_record(database, run_id):
-                    drive(started[0].context, steps(started[0]))
-        except TakenError as exc:
-            _log.debug("%s", exc)
-        return database.handle(run_id).status
-
-    async def carry_on_async(self, database: WorkflowDB, run_id: str) -> Status:
-        """The same, on the caller's event loop."""
-        import asyncio
-
-        try:
-            line = await self._begin_on_loop()
-            if isinstance(line, Line):
-                with _on_record(database, run_id):
-                    await drive_async(line.context, steps(line))
-        except TakenError as exc:
-            _log.debug("%s", exc)
-        return (await asyncio.to_thread(database.handle, run_id)).status
 
     def background(self) -> RunHandle[StateT]:
         """Run in a daemon thread."""
@@ -127,7 +94,7 @@ class Execution(Generic[StateT]):
 
     def stream_async(self) -> AsyncGenerator[Event, None]:
         """Run on the caller's event loop and give the events."""
-        return stream_async(self._begin_on_loop)
+        return stream_async(self.begin_on_loop)
 
     def _started(self) -> Started:
         pause = _FIRST_PAUSE
@@ -140,7 +107,8 @@ class Execution(Generic[StateT]):
                 time.sleep(pause)
                 pause = _longer(pause)
 
-    async def _begin_on_loop(self) -> Line | StoredRunHandle:
+    async def begin_on_loop(self) -> Line | StoredRunHandle:
+        """Begin the run on the caller's event loop, which stays free meanwhile."""
         import asyncio
 
         pause = _FIRST_PAUSE
@@ -176,24 +144,6 @@ class Execution(Generic[StateT]):
 
     def _start(self, begun: list[Started]) -> None:
         begun.append(self.start())
-
-
-@contextmanager
-def _on_record(database: WorkflowDB, run_id: str) -> Generator[None]:
-    """Take what ends a run for no error of whoever carries it out.
-
-    Raises:
-        DatabaseError: Its end could not be put on record.
-    """
-    try:
-        yield
-    except RunLostError as exc:
-        _log.warning("%s", exc)
-    except Exception as exc:
-        run = database.get_run(run_id) if isinstance(exc, DatabaseError) else None
-        if run and run["error_type"] == "Interrupted":
-            raise
-        _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
 
 
 def _longer(pause: float) -> float:

@@ -55,6 +55,8 @@ from pocoflow.flow.resuming import (
     Resumable,
     ResumeKeywords,
     Resuming,
+    carry_on,
+    carry_on_async,
     noting,
 )
 from pocoflow.flow.starting import new_run_id, open_store, snapshots
@@ -920,14 +922,14 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             DatabaseError: Its end could not be put on record; it reads as interrupted.
             DefinitionError: The flow has no ``db_path``.
         """
-        return self._carried(run_id, limits, how).carry_on(self.database, run_id)
+        return carry_on(self._carried(run_id, limits, how), self.database, run_id)
 
     @lists_keywords(CarryKeywords)
     async def carry_on_async(
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
         """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
-        return await self._carried(run_id, limits, how).carry_on_async(self.database, run_id)
+        return await carry_on_async(self._carried(run_id, limits, how), self.database, run_id)
 
     @by_keyword(run_id="; the id of the new run is new_id=")
     @lists_keywords(ForkKeywords)
