@@ -66,18 +66,17 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
     Raises:
         BaseException: Whatever ended the run.
     """
-    line, companion = _line_of(context), Companion(context.group, apart or on_shared_loop())
-    timer, cancellation = None, context.cancellation
+    line, cancellation = _line_of(context), context.cancellation
+    if cancellation.deadline is None:
+        _drive_here(line, steps, apart=apart)
+        return
+    timer = threading.Timer(cancellation.deadline, cancellation.expire)
+    timer.daemon = True
     try:
-        if cancellation.deadline is not None:
-            timer = threading.Timer(cancellation.deadline, cancellation.expire)
-            timer.daemon = True
-            timer.start()
-        _drive_here(companion, line, steps)
+        timer.start()
+        _drive_here(line, steps, apart=apart)
     finally:
-        if timer is not None:
-            timer.cancel()
-        companion.close()
+        timer.cancel()
 
 
 def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awaitable[None]:
@@ -101,14 +100,16 @@ def _line_of(context: RunContext) -> Context:
     return line
 
 
-def _drive_here(companion: Companion, line: Context, steps: Steps) -> None:
+def _drive_here(
+    line: Context, steps: Steps, companion: Companion | None = None, *, apart: bool = False
+) -> None:
     raised: BaseException | None = None
     driver: _ThreadDriver | None = None
     try:
         first = line.run(next, steps, None)
         if first is None:  # as of most runs of synchronous nodes: there was nothing to carry out
             return
-        driver = _ThreadDriver(line, steps, companion)
+        driver = _ThreadDriver(line, steps, companion, apart)
         effect = driver.take(first)
         while effect is not None:
             try:
@@ -233,11 +234,22 @@ class _Driver:
 
 
 class _ThreadDriver(_Driver):
-    """Carries out effects for a run, or an item of a batch, in the thread that drives it."""
+    """Carries out effects for a run, or an item of a batch, in the thread that drives it.
 
-    def __init__(self, line: Context, steps: Steps, companion: Companion) -> None:
+    Args:
+        line: The context of the line.
+        steps: The step loop.
+        companion: The loop of the run; ``None`` to have one, which ends with this.
+        apart: Whether that is none that others share.
+    """
+
+    def __init__(
+        self, line: Context, steps: Steps, companion: Companion | None, apart: bool
+    ) -> None:
         super().__init__(line, steps)
-        self._companion = companion
+        self._ends_companion = companion is None
+        group = line[current].group
+        self._companion = companion or Companion(group, apart or on_shared_loop())
         self._task: LineTask | None = None
 
     def carry_out(self, effect: Driven) -> Any:
@@ -252,7 +264,9 @@ class _ThreadDriver(_Driver):
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return self._gather_on(self._companion.loop(), effect)
-            return gather_threads(effect, self.line, partial(_drive_here, self._companion))
+            return gather_threads(
+                effect, self.line, partial(_drive_here, companion=self._companion)
+            )
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
         if isinstance(effect, Finish):
@@ -349,9 +363,13 @@ class _ThreadDriver(_Driver):
             raise
 
     def close(self) -> None:
-        """End the task of the line, if there is one."""
-        if self._task is not None:
-            self._task.close()
+        """End the task of the line, if there is one, and what the run has left on its loop."""
+        try:
+            if self._task is not None:
+                self._task.close()
+        finally:
+            if self._ends_companion:
+                self._companion.close()
 
 
 class _LoopDriver(_Driver):
@@ -580,6 +598,6 @@ def _drive_task(line: Context, job: Job) -> Awaitable[None]:
 def _gather_apart(effect: Gather, line: Context) -> None:
     companion = Companion(line[current].group)
     try:
-        gather_threads(effect, line, partial(_drive_here, companion))
+        gather_threads(effect, line, partial(_drive_here, companion=companion))
     finally:
         companion.close()

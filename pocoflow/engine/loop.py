@@ -229,7 +229,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if following is None:
                 following = _cross(run, place, action)
         if in_place is not None:
-            in_place.check(following is None or following.spreads)
+            if following is None:
+                in_place.end()
+            else:
+                in_place.check(following.spreads)
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:

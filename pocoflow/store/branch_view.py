@@ -198,7 +198,7 @@ class BranchStore(Store):
         if not len(increments) == len(kept) == len(self.increments):
             self.migrated.add(INCREMENTS)
         self._data.update(own)
-        self._unsaved.update(unsaved)
+        self._unsaved = {**self._unsaved, **unsaved}
         self._set_plain()
         for key in self._reducers & own.keys():
             self._expected.remember(key, own[key])

@@ -31,13 +31,17 @@ class InPlace:
         self._left = _LOOK_EVERY
         self.watch = Watch()
         for key, value in store.own_items():
-            if type(value) not in IMMUTABLE:  # else it was checked as it was written
-                store.recheck(key)
-            self.watch.remember(key, value)
+            if type(value) in PLAIN:
+                self.watch.remember(key, value)
+            elif type(value) not in IMMUTABLE:  # else it was checked as it was written
+                store.recheck(key)  # and is remembered once it is touched, or looked at
         store.take_touched()
 
     def check(self, whole: bool) -> None:
         """Check what a step changed; if that is asked for, or due, also what nobody touched.
+
+        Args:
+            whole: Whether it is asked for.
 
         Raises:
             InvalidValueError: A list, dict or model was changed into something that does not fit.
@@ -60,6 +64,16 @@ class InPlace:
                     watch.remember(key, value)
                 else:
                     _recheck(store, watch, key, value, before)
+
+    def end(self) -> None:
+        """Check all that was changed since the last step, which nobody remembers any more.
+
+        Raises:
+            InvalidValueError: A list, dict or model was changed into something that does not fit.
+        """
+        for key, value, before in list(self.watch.changed(self._store)):
+            found = difference(before, value) if is_long(before) else None
+            self._store.recheck(key, found and found[0])
 
 
 def check_in_place(store: Store, watch: Watch) -> None:

@@ -13,6 +13,7 @@ from collections.abc import (
     MutableMapping,
 )
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, cast, overload
 
 from pydantic import BaseModel
@@ -74,8 +75,6 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     name: str
     _data: MutableMapping[str, Any]
-    _unsaved: dict[str, Unsaved]
-    _accepted: dict[str, str]
     _touched: set[str]
     # The values, where reading and writing has nothing to look at, and nobody to tell; else None.
     # One attribute for both, as CPython takes its time with those of a class with __getattr__.
@@ -83,6 +82,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     # Checks and writes a value of which there is no more to know than its type; else None.
     _assign: Callable[[MutableMapping[str, object], str, object], bool] | None = None
     _observers: tuple[Observer, ...] = ()
+    _unsaved: Mapping[str, Unsaved] = MappingProxyType({})
+    _accepted: Mapping[str, str] = MappingProxyType({})
     _schema: Schema | None = None
     _tracked: bool = False
     _refuses: bool = False  # whether a write is refused for other reasons than its schema has
@@ -143,22 +144,19 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema: Schema | None,
         under: Mapping[str, str] | None = None,
     ) -> None:
-        accepted: dict[str, str] = dict(under) if under else {}
-        touched: set[str] = set()
         put = object.__setattr__  # not through __setattr__, nor into a dict that has to be made
         put(self, "name", name)
         put(self, "_data", data)
-        put(self, "_unsaved", {})
-        put(self, "_accepted", accepted)
-        put(self, "_touched", touched)
+        put(self, "_touched", set())
         put(self, "_plain", data)
-        if schema is None and not accepted:
-            self._check(initial)
-            if not data:
-                data.update(initial)
-            touched.update(initial)
-        else:
+        if under:
+            self._accepted = dict(under)
+        if schema is not None or under:
             self._enter(initial, schema)
+            return
+        self._check(initial)
+        if not data:
+            data.update(initial)
 
     def _enter(self, initial: dict[str, object], schema: Schema | None) -> None:
         """Check ``initial`` against ``schema`` and, if it fits, hold both."""
@@ -176,7 +174,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         self._touched.update(values)
         if schema is not self._schema:
             self._schema = schema
-        if schema is not None:
+        if schema is not None and self._accepted:
             self._accepted = {}
         self._set_plain()
 
@@ -187,7 +185,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     ) -> None:
         """Begin as a view of another store, which has accepted the values."""
         self._setup(values_of(other._data), other.name, {}, None)
-        self._unsaved.update(other.unsaved)
+        self._unsaved = dict(other.unsaved)
         self._schema = other._schema
         self._set_plain()
 
@@ -464,16 +462,15 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         data.update(changes)
         self._touched.update(changes)
         if self._unsaved or self._accepted:
-            for key in changes:
-                self._unsaved.pop(key, None)
-                self._accepted.pop(key, None)
+            self._unsaved = {k: v for k, v in self._unsaved.items() if k not in changes}
+            self._accepted = {k: v for k, v in self._accepted.items() if k not in changes}
         if old is not None:
             for key, before in old.items():
                 self._tell(key, before, changes[key])
 
     def _check(self, changes: Mapping[str, object]) -> None:
         for key, value in changes.items():
-            if type(key) is not str and not isinstance(key, str):
+            if not isinstance(key, str):
                 raise InvalidValueError(
                     f"{self._label}: a key is a string, not {type(key).__name__}: {short(key)}"
                 )
@@ -673,7 +670,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             StoreError: A value does not fit the schema, and its own validators cannot read it.
         """
         made = cls({}, None, name)
-        made._unsaved.update(unsaved)
+        made._unsaved = dict(unsaved)
         checks = make_schema(schema)
         known = dict.fromkeys(data, UNKNOWN) if under is None else dict(under)
         if checks is None:
@@ -685,7 +682,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def miss(self, unsaved: Mapping[str, Unsaved]) -> None:
         """Miss values by name that could not be stored, and are not there."""
-        self._unsaved.update(unsaved)
+        self._unsaved = {**self._unsaved, **unsaved}
         self._set_plain()
 
     # -- messages -----------------------------------------------------------------------------
