@@ -101,7 +101,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
     direct = inline and is_plain and run.unfinished is None
     beside = on_loop and not inline and is_plain
-    in_place = None
+    in_place, visiting = None, None
     if not counts and store.schema is not None:
         in_place = InPlace(store)
         run.known = in_place.watch
@@ -133,10 +133,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             run.tell("node_start", place.name, step, context.path)
 
         path = context.path
-        failure = following = phases = None
-        visiting = Visiting(run, place, middleware_of(run)) if wraps else None
+        failure = phases = None
         try:
-            if visiting is not None:
+            if wraps:
+                visiting = Visiting(run, place, middleware_of(run))
                 yield from visiting.enter()
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
@@ -144,9 +144,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 if beside and unfinished is None and place.only_blocks:
                     phases = yield from visited(run, place)
                     prepared = phases.prepared
+                elif inline or place.prep_on_loop:
+                    prepared = node.prep(store)
                 else:
-                    here = inline or place.prep_on_loop
-                    prepared = node.prep(store) if here else (yield Call(node.prep, (store,)))
+                    prepared = yield Call(node.prep, (store,))
                 if type(prepared) is CoroutineType:
                     prepared = yield from awaiting(prepared, on_loop)
 

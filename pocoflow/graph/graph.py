@@ -232,8 +232,9 @@ class GraphNode:
 
     def ends_flow(self, action: str) -> bool:
         """Whether an action ends this graph, as an edge to ``END`` says, or as there is none."""
-        known = self.targets
-        return self.next(action) is None and (action in known or not self.is_open)
+        if action in self.targets:
+            return self.targets[action] is None
+        return self.fallback is None and not self.is_open
 
     def edge_of(self, action: str | None) -> str:
         """The action for which the edge that an action takes was written."""
