@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
@@ -19,9 +19,6 @@ from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.settings import check_settings
 from pocoflow.nodes.subflow import Subflow
-
-if TYPE_CHECKING:
-    from pocoflow.graph.render import DrawnRule, Picture
 
 _Node: TypeAlias = NodeLike
 
@@ -454,33 +451,13 @@ class Graph:
         """
         from pocoflow.graph.render import to_mermaid
 
-        return to_mermaid(self.picture(), marks or {})
+        return to_mermaid(self, marks or {})
 
     def to_dot(self, marks: Mapping[str, str] | None = None) -> str:
         """Draw the graph in the DOT language of Graphviz; ``marks`` as in :meth:`to_mermaid`."""
         from pocoflow.graph.render import to_dot
 
-        return to_dot(self.picture(), marks or {})
-
-    def picture(self) -> Picture:
-        """The graph as it is drawn, with those of nested flows and branches inside of their nodes.
-
-        An edge for the default action has no label.
-        """
-        from pocoflow.graph.render import Picture
-
-        drawn: dict[int, Picture] = {}
-        for graph in self.inner_first():
-            drawn[id(graph)] = Picture(
-                graph.start.name,
-                [
-                    (name, [drawn[id(one)] for one in place.within])
-                    for name, place in graph.nodes.items()
-                ],
-                graph.edges,
-                graph.drawn_rules(),
-            )
-        return drawn[id(self)]
+        return to_dot(self, marks or {})
 
     def find(self, node: _Node) -> tuple[tuple[str, ...], GraphNode] | None:
         """A node in here or inside of one of its nodes, with the names around it."""
@@ -493,17 +470,6 @@ class Graph:
             ),
             None,
         )
-
-    def drawn_rules(self) -> list[DrawnRule]:
-        """The rules of the flow as they are drawn."""
-        from pocoflow.graph.render import DrawnRule
-
-        found = []
-        for rule in self.rules:
-            ends = [(*one[0], one[1].name) for one in map(self.find, rule.drawn) if one is not None]
-            if len(ends) == 2:
-                found.append(DrawnRule(ends[0], rule.label, ends[1], rule.kind == "never after"))
-        return found
 
     # -- drawing --------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pocoflow.graph.wiring import GraphEdge
+if TYPE_CHECKING:
+    from pocoflow.graph.graph import Graph
 
 
 class DrawnRule(NamedTuple):
@@ -25,20 +26,12 @@ class DrawnRule(NamedTuple):
     forbids: bool = False
 
 
-class Picture(NamedTuple):
-    """A graph as it is drawn.
-
-    Attributes:
-        start: The name of the node where it begins.
-        nodes: The names of its nodes, each with the pictures of the graphs inside of it.
-        edges: Its edges.
-        rules: What is said of the order of its visits.
-    """
-
-    start: str
-    nodes: Sequence[tuple[str, Sequence[Picture]]]
-    edges: Sequence[GraphEdge]
-    rules: Sequence[DrawnRule] = ()
+def _rules_of(graph: Graph) -> Iterator[DrawnRule]:
+    for rule in graph.rules:
+        found = (graph.find(node) for node in rule.drawn)
+        ends = [(*one[0], one[1].name) for one in found if one is not None]
+        if len(ends) == 2:
+            yield DrawnRule(ends[0], rule.label, ends[1], rule.kind == "never after")
 
 
 # Fill and stroke of a marked node, by severity; any other severity is drawn as the last.
@@ -52,7 +45,7 @@ _COLOURS = {
 class _Box:
     """A node with an id of its own in the whole picture, and the levels inside of it."""
 
-    def __init__(self, name: str, path: str, inside: Sequence[Picture]) -> None:
+    def __init__(self, name: str, path: str, inside: Sequence[Graph]) -> None:
         self.name = name
         self.path = path
         self.id = ""
@@ -69,13 +62,11 @@ class _Box:
 class _Level:
     """One of the graphs of the picture; what its boxes are is found when it is drawn."""
 
-    def __init__(self, picture: Picture, prefix: str) -> None:
-        self.picture = picture
+    def __init__(self, graph: Graph, prefix: str) -> None:
+        self.nodes, self.edges, self.rules = graph.nodes, graph.edges, [*_rules_of(graph)]
         self.prefix = prefix
-        self.start = picture.start
+        self.start = graph.start.name
         self.boxes: dict[str, _Box] = {}
-        self.edges = picture.edges
-        self.rules = picture.rules
 
     def box(self, names: tuple[str, ...]) -> _Box:
         """A node of it, or inside of one of its nodes."""
@@ -91,9 +82,9 @@ class _Level:
         return f"_{first.id}" if self.prefix else ""
 
 
-def _boxes_of(picture: Picture) -> tuple[_Level, list[_Box]]:
-    """The outermost level of a picture, and every box in it, numbered in the order of reading."""
-    root = _Level(picture, "")
+def _boxes_of(graph: Graph) -> tuple[_Level, list[_Box]]:
+    """The outermost level of a graph, and every box in it, numbered in the order of reading."""
+    root = _Level(graph, "")
     every: list[_Box] = []
     waiting: list[_Level | _Box] = [root]
     while waiting:
@@ -103,8 +94,8 @@ def _boxes_of(picture: Picture) -> tuple[_Level, list[_Box]]:
             every.append(one)
             waiting += reversed(one.levels)
         else:
-            nodes = one.picture.nodes
-            one.boxes = {name: _Box(name, one.prefix + name, inside) for name, inside in nodes}
+            nodes = one.nodes.items()
+            one.boxes = {name: _Box(name, one.prefix + name, node.within) for name, node in nodes}
             waiting += reversed(one.boxes.values())
     return root, every
 
@@ -126,9 +117,9 @@ def _in_order(lines: _Lines) -> Iterator[str]:
             stack.append(one)
 
 
-def to_mermaid(picture: Picture, marks: Mapping[str, str]) -> str:
+def to_mermaid(graph: Graph, marks: Mapping[str, str]) -> str:
     """A Mermaid flowchart; ``marks`` colours nodes by severity, by name and path."""
-    level, every = _boxes_of(picture)
+    level, every = _boxes_of(graph)
     lines = ["flowchart TD", *_in_order(_mermaid_level(level, "    "))]
     used = {box.id: _severity(marks[box.path]) for box in every if box.path in marks}
     for severity, (fill, stroke) in _COLOURS.items():
@@ -165,9 +156,9 @@ def _mermaid_level(level: _Level, indent: str) -> _Lines:
         yield f"{indent}finish{level.suffix}((( )))"
 
 
-def to_dot(picture: Picture, marks: Mapping[str, str]) -> str:
+def to_dot(graph: Graph, marks: Mapping[str, str]) -> str:
     """A Graphviz digraph; ``marks`` colours nodes by severity, by name and path."""
-    level, every = _boxes_of(picture)
+    level, every = _boxes_of(graph)
     lines = [
         "digraph flow {",
         '    node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"]',

@@ -23,7 +23,7 @@ from pocoflow.nodes.edges import (
     wiring_changed,
 )
 from pocoflow.nodes.porting import (
-    Elsewhere,
+    OF_POCKETFLOW,
     about_settings,
     check_arguments,
     check_called,
@@ -363,24 +363,5 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         """Give a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
         raise exc
 
-    if not TYPE_CHECKING:  # a type checker refuses these operators, as it should
-
-        def __rshift__(self, other):
-            raise TypeError(
-                f"{self.name} >> ... is PocketFlow's way to wire: here it is "
-                f"{self.name}.then('default', target)"
-            )
-
-        def __sub__(self, action):
-            raise TypeError(
-                f"{self.name} - {action!r} >> ... is PocketFlow's way to wire: here it is "
-                f"{self.name}.then({action!r}, target)"
-            )
-
-        next = Elsewhere("edges are written node.then('default', target)")
-        add_successor = Elsewhere("edges are written node.then('default', target)")
-        successors = Elsewhere("the edges of a node are in node.edges")
-        params = Elsewhere("put the values into the store, or give them to __init__")
-        set_params = Elsewhere("put the values into the store, or give them to __init__")
-        run = Elsewhere("a node runs in a flow, Flow(start=node).run(store)")
-        cur_retry = Elsewhere("context().attempt counts the attempts, from 1")
+    if not TYPE_CHECKING:  # a type checker refuses what is PocketFlow's, as it should
+        vars().update(OF_POCKETFLOW)

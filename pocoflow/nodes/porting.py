@@ -8,7 +8,7 @@ from functools import lru_cache, wraps
 from inspect import Parameter
 from operator import attrgetter
 from types import CodeType, FunctionType, MethodType
-from typing import Any, TypeVar, cast, get_origin
+from typing import Any, NoReturn, TypeVar, cast, get_origin
 
 from pocoflow.errors import DefinitionError, PocoflowError
 from pocoflow.messages import closest, package_of, short, type_label
@@ -17,9 +17,9 @@ from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.values.callables import is_async, is_generator
 
 __all__ = [
+    "OF_POCKETFLOW",
     "OF_STEPS",
     "RENAMED",
-    "Elsewhere",
     "NotOfFlows",
     "about_settings",
     "belongs",
@@ -196,6 +196,35 @@ class Elsewhere:
             f"{who}.{self._name} is PocketFlow's: {self._advice}", name=self._name, obj=node
         )
 
+
+def _refuse_arrow(node: Any, target: object) -> NoReturn:
+    raise TypeError(
+        f"{node.name} >> ... is PocketFlow's way to wire: here it is "
+        f"{node.name}.then('default', target)"
+    )
+
+
+def _refuse_minus(node: Any, action: object) -> NoReturn:
+    raise TypeError(
+        f"{node.name} - {action!r} >> ... is PocketFlow's way to wire: here it is "
+        f"{node.name}.then({action!r}, target)"
+    )
+
+
+_THEN, _VALUES = "edges are written node.then('default', target)", "put the values into the store"
+
+OF_POCKETFLOW: Mapping[str, object] = {
+    "__rshift__": _refuse_arrow,
+    "__sub__": _refuse_minus,
+    "next": Elsewhere(_THEN),
+    "add_successor": Elsewhere(_THEN),
+    "successors": Elsewhere("the edges of a node are in node.edges"),
+    "params": Elsewhere(f"{_VALUES}, or give them to __init__"),
+    "set_params": Elsewhere(f"{_VALUES}, or give them to __init__"),
+    "run": Elsewhere("a node runs in a flow, Flow(start=node).run(store)"),
+    "cur_retry": Elsewhere("context().attempt counts the attempts, from 1"),
+}
+"""What PocketFlow's nodes have, for the class of nodes: each says how it is written here."""
 
 _WRAP = "what wraps each visit of a node is a middleware, flow.use(visit=...)"
 _NEVER_CALLED = {
