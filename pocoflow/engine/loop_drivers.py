@@ -1,0 +1,319 @@
+"""The drivers of event loops: for a run, for a job of it, for steps that a thread has handed over.
+
+An asynchronous run stays on the caller's loop, in its task, and sends what may block to threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
+from contextvars import Context, copy_context
+from functools import partial
+from types import TracebackType, coroutine
+from typing import TYPE_CHECKING, Any
+
+from pocoflow.engine.commits import begin_commit, commit
+from pocoflow.engine.companion import Companion
+from pocoflow.engine.drivers import Driver, drive_here, line_of
+from pocoflow.engine.effects import (
+    Await,
+    Away,
+    Call,
+    Commit,
+    Driven,
+    Finish,
+    Gather,
+    Job,
+    Sleep,
+    Steps,
+    Visit,
+)
+from pocoflow.engine.gathering import gather_tasks, gather_threads
+from pocoflow.engine.outcomes import Carried, opened, tried, within
+from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread_beside
+from pocoflow.engine.waits import (
+    bounded,
+    cancelled,
+    is_cancelled_error,
+    is_task_cancelled,
+    withdrawn,
+)
+from pocoflow.nodes.context import Cancellation, RunContext, current
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awaitable[None]:
+    """Run to the end on the event loop, as part of the task that awaits it.
+
+    Args:
+        context: The run's context.
+        steps: The step loop.
+        keeps: Whether what an await gives counts that makes nothing of a cancellation.
+
+    Raises:
+        BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
+    """
+    return _drive_on_loop(_RunDriver(line_of(context), steps, context.cancellation, keeps))
+
+
+@coroutine
+def _drive_on_loop(driver: _LoopDriver) -> Generator[Any, Any, None]:
+    try:
+        driver.open()
+        effect = driver.send(None)
+        while effect is not None:
+            try:
+                if isinstance(effect, Await) and effect.timeout is None:
+                    with driver:
+                        value = yield from within(driver.line, effect.awaitable, effect.first)
+                else:
+                    value = yield from driver.carry_out(effect)
+            except GeneratorExit as exc:
+                driver.leave_alone(exc)
+                raise
+            except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
+                effect = driver.throw(exc)
+            else:
+                effect = driver.send(value)
+    except Carried as exc:
+        raise exc.error from None
+    finally:
+        driver.close()
+
+
+class _LoopDriver(Driver):
+    """Carries out effects on the event loop that awaits it: this one, a job, which its batch ends.
+
+    It awaits within itself, as a context manager that says what a cancellation means.
+    """
+
+    _is_guarded = False
+    """Whether a cancellation of the run ends the wait for a commit."""
+
+    def open(self) -> None:
+        """Begin, in the task that the line is part of."""
+
+    def close(self) -> None:
+        """Take no notice of a cancellation any more."""
+
+    def leave_alone(self, exc: GeneratorExit) -> None:
+        """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
+        gone = Carried(exc)
+        with suppress(Carried, GeneratorExit):
+            effect = self._go_on(self._steps.throw, gone)
+            while effect is not None:
+                if isinstance(effect, Commit):
+                    begin_commit(effect)
+                elif isinstance(effect, Finish) and not effect.awaits:
+                    effect.function()
+                else:
+                    effect = self._go_on(self._steps.throw, gone)
+                    continue
+                effect = self._go_on(self._steps.send, None)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: object, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is not None and is_cancelled_error(exc) and not is_task_cancelled():
+            raise withdrawn(self.context) from None
+
+    async def carry_out(self, effect: Driven) -> Any:
+        if isinstance(effect, Commit):
+            return await commit(effect, self.context if self._is_guarded else None)
+        if isinstance(effect, Call) and self.context.phase != "exec":
+            # These work on the store: no write of theirs may follow the run's end.
+            return await self._beside(self._work(effect)).to_its_end()
+        if isinstance(effect, Finish):
+            if effect.awaits:
+                return await within(self.line, effect.function())
+            return await self._beside(Work(self.line, effect.function, ())).to_its_end()
+        with self:
+            return await self._waiting(effect)
+
+    def _beside(self, work: Callable[[], object]) -> Beside:
+        """Do something beside the loop, in a thread for which no other job has to wait."""
+        return in_thread_beside(work)
+
+    def _waiting(self, effect: Driven) -> Awaitable[object]:
+        import asyncio
+
+        if isinstance(effect, Await):
+            return bounded(within(self.line, effect.awaitable), effect.timeout, self.context)
+        if isinstance(effect, Sleep):
+            return asyncio.sleep(effect.seconds)
+        if isinstance(effect, Gather):
+            if effect.on_loop:
+                return gather_tasks(effect, self.line, drive_job)
+            return self._gather_beside(effect)
+        if isinstance(effect, Away):
+            return _away_async(effect)
+        if isinstance(effect, Visit):
+            return self._visit(effect)
+        assert isinstance(effect, Call)
+        return self._call(effect)
+
+    async def _visit(self, effect: Visit) -> Any:
+        work = Work(self.line, effect.phases, ())
+        try:
+            cancellation = self.context.cancellation
+            return await self._beside(work).to_its_end(effect.give_up, cancellation)
+        finally:
+            self._leave(work)
+
+    async def _gather_beside(self, effect: Gather) -> None:
+        """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
+        import asyncio
+
+        work = Work(copy_context(), _gather_apart, (effect, self.line))
+        try:
+            opened(await self._beside(work).came())
+        except asyncio.CancelledError:
+            effect.stop()
+            self._abandon(work)
+            raise
+
+    def _abandon(self, work: Work) -> None:
+        """Let a call go on in its thread, for which nobody waits here any more."""
+
+    async def _call(self, effect: Call) -> Any:
+        work = self._work(effect)
+        try:
+            if effect.timeout is None:
+                return opened(await self._beside(work).came())
+            # Not in the pool, of which it may occupy a thread for longer than anybody waits.
+            return opened(
+                await bounded(in_thread_beside(work).came(), effect.timeout, self.context)
+            )
+        finally:
+            self._leave(work)
+
+
+class _RunDriver(_LoopDriver):
+    """Drives a run; a cancellation of that ends what is awaited, and not the task.
+
+    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
+    """
+
+    _is_guarded = True
+
+    def __init__(
+        self, line: Context, steps: Steps, cancellation: Cancellation, keeps: bool
+    ) -> None:
+        super().__init__(line, steps)
+        self._cancellation, self._keeps = cancellation, keeps
+        self._waits = self._is_interrupted = False
+        self._few: Few | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        import asyncio
+
+        cancellation = self._cancellation
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if cancellation.deadline is not None:
+            self._timer = self._loop.call_later(cancellation.deadline, cancellation.expire)
+        cancellation.add_callback(self._request)
+
+    def close(self) -> None:
+        self._cancellation.remove_callback(self._request)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _request(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and with it what was awaited
+            self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._waits and not self._is_interrupted and self._task is not None:
+            self._is_interrupted = self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._waits = True
+        if self._cancellation.requested:
+            self._loop.call_soon(self._interrupt)
+
+    def __exit__(
+        self, kind: object, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waits = False
+        if not self._is_interrupted or self._task is None:
+            super().__exit__(kind, exc, trace)
+            return
+        self._is_interrupted = False
+        is_only = self._task.uncancel() == 0
+        if (not self._keeps) if exc is None else (is_only and is_cancelled_error(exc)):
+            raise cancelled(self.context) from None
+
+    def _beside(self, work: Callable[[], object]) -> Beside:
+        if self._few is None:
+            self._few = few_of(self._loop)
+        return in_thread_beside(work, self._few)
+
+    def _leave(self, work: Work) -> bool:
+        goes_on = super()._leave(work)
+        if goes_on:
+            self._abandon(work)
+        return goes_on
+
+    def _abandon(self, work: Work) -> None:
+        if work.has_begun:
+            with suppress(RuntimeError):  # the loop is being closed
+                # ``asyncio.run`` waits for the threads of its loop, and so for this one.
+                _ = self._loop.run_in_executor(None, work.wait)
+
+
+class AwayDriver(_LoopDriver):
+    """Drives a line on the shared loop, in its task, while its own thread waits for that."""
+
+    is_given_up = False
+
+    def drive(self) -> Awaitable[None]:
+        """Carry out the steps, to be awaited in that task."""
+        return _drive_on_loop(self)
+
+    def leave(self) -> None:
+        """Let nothing follow what is awaited now."""
+        self.is_given_up = True
+
+    def __exit__(
+        self, kind: object, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.is_given_up:
+            super().__exit__(kind, exc, trace)
+        elif exc is None:  # what was awaited has made nothing of that
+            import asyncio
+
+            raise asyncio.CancelledError
+
+
+async def _away_async(effect: Away) -> Any:
+    import asyncio
+
+    try:
+        # Whatever these take, encoding and decoding included, no loop is held up.
+        future = opened(await in_thread_beside(partial(tried, effect.begin)).came())
+        came = await asyncio.wrap_future(future)
+    except BaseException:
+        effect.give_up()
+        raise
+    if effect.is_quick(came):
+        return effect.finish(came)
+    return opened(await in_thread_beside(partial(tried, effect.finish, came)).came())
+
+
+def drive_job(line: Context, job: Job) -> Awaitable[None]:
+    """Drive one of several jobs on the event loop, as part of the task that awaits it."""
+    return _drive_on_loop(_LoopDriver(line, job))
+
+
+def _gather_apart(effect: Gather, line: Context) -> None:
+    companion = Companion(line[current].group)
+    try:
+        gather_threads(effect, line, partial(drive_here, companion=companion))
+    finally:
+        companion.close()
