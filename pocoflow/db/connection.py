@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pocoflow.db.clock import later, micros, utc_now
-from pocoflow.db.port import (
-    Parameters,
-    PutsOne,
-    Record,
-    Transaction,
-    UnwrittenError,
-    put_one,
-)
+from pocoflow.db.port import Parameters, PutsOne, Record, Transaction, put_one
 from pocoflow.errors import DatabaseError, DatabaseLostError
 
 T = TypeVar("T")
@@ -107,11 +100,6 @@ class Connection(ABC):
 
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the library that is underneath raises."""
-
-    put: PutsOne = staticmethod(put_one)
-    """Executes what writes one row, or none. Where waiting for the number of that costs a round
-    trip, it gives the expected one, and tells as late as the commit, by an
-    :class:`UnwrittenError`, if it is another one."""
 
     _ends: _Ends | None = None
     _group: _Group | None = None
@@ -219,7 +207,7 @@ class Connection(ABC):
             ends = _Ends()
             try:
                 yield self._start(ends, of, patient=patient)
-                self._finish()
+                self._finish(ends)
             except BaseException as exc:
                 self._fail(ends, exc)
                 raise
@@ -227,7 +215,8 @@ class Connection(ABC):
                 self._ends = None
                 if not patient:
                     self._be_patient()
-            self._end(ends)
+            if self._group is None:
+                ends.commit()
 
     def _start(
         self, ends: _Ends, of: int, *, patient: bool = True, is_statement: bool = False
@@ -244,10 +233,14 @@ class Connection(ABC):
         self._ends = ends
         return raw
 
-    def _finish(self) -> None:
+    def _finish(self, ends: _Ends) -> None:
         """Commit it, or leave that to the end of the group."""
-        if self._group is None:
+        group = self._group
+        if group is None:
             self._commit()
+        else:
+            group.committed += ends.committed
+            group.undone += ends.undone
 
     def _fail(self, ends: _Ends, exc: BaseException) -> None:
         """Undo it; an error of the library underneath is raised as one of ours."""
@@ -258,15 +251,6 @@ class Connection(ABC):
             ends.undo()  # not after a Ctrl-C right after the commit
         if isinstance(exc, self._errors):
             raise self.explain(exc) from exc
-
-    def _end(self, ends: _Ends) -> None:
-        """Do what is to be done once it is committed, or leave that to the end of the group."""
-        group = self._group
-        if group is None:
-            ends.commit()
-        else:
-            group.committed += ends.committed
-            group.undone += ends.undone
 
     def at_end(
         self,
@@ -301,7 +285,7 @@ class Connection(ABC):
     def commit(
         self, write: Callable[[Transaction, PutsOne], T], of: int, *, is_statement: bool = False
     ) -> T:
-        """Have a function append to the log of a run, and commit that.
+        """Have a function append to the log of a run, and commit that, as a :meth:`transaction`.
 
         What threads wait to commit at that time is one commit. So the function may be called more
         than once, and by another thread; not that of a main thread, nor by it, which a Ctrl-C may
@@ -313,13 +297,13 @@ class Connection(ABC):
             is_statement: It executes one statement, which is a transaction by itself.
         """
         if threading.current_thread() is threading.main_thread():
-            return self._committed(write, of, is_statement)
+            return self._carry_out(write, of, put_one, is_statement=is_statement)
         if self.alone.acquire(blocking=False):
             try:
-                return self._committed(write, of, is_statement)
+                return self._carry_out(write, of, put_one, is_statement=is_statement)
             finally:
                 self.alone.release()
-        one = _Waiting(partial(self._committed, write, of, is_statement))
+        one = _Waiting(partial(self._carry_out, write, of, put_one))
         self.waiting.append(one)
         with self.alone:
             if not one.is_done:
@@ -333,17 +317,7 @@ class Connection(ABC):
                     each.is_done = True
         return one.opened()
 
-    def _committed(
-        self, write: Callable[[Transaction, PutsOne], T], of: int, is_statement: bool
-    ) -> T:
-        """Commit what a function writes, once more if it has not the numbers that it expects."""
-        try:
-            return self._transacted(write, of, self.put, is_statement=is_statement)
-        except UnwrittenError:
-            pass
-        return self._transacted(write, of, put_one)
-
-    def _transacted(
+    def _carry_out(
         self,
         write: Callable[[Transaction, PutsOne], T],
         of: int,
@@ -351,18 +325,19 @@ class Connection(ABC):
         *,
         is_statement: bool = False,
     ) -> T:
-        """Commit what a function writes, as :meth:`transaction`."""
+        """Commit what a function writes."""
         with self.alone:
             ends = _Ends()
             try:
                 written = write(self._start(ends, of, is_statement=is_statement), put)
-                self._finish()
+                self._finish(ends)
             except BaseException as exc:
                 self._fail(ends, exc)
                 raise
             finally:
                 self._ends = None
-            self._end(ends)
+            if self._group is None:
+                ends.commit()
             return written
 
     def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:

@@ -614,7 +614,7 @@ class LineRecorder:
         """A step is committed."""
         self._values.accept(changes)
         if isinstance(self._store, Store):
-            self._store.take_touched()
+            self._store.forget_touched()
             self._looks_at_all = False
         self._since, self._result = last, 0
         if self._emitted:

@@ -170,9 +170,10 @@ class ValueWriter:
         for key, mark in store.unsaved.items():
             if self._unsaved.get(key) != mark:
                 changes.append(_unsaved(key, mark))
-        gone = [key for key in gone if key in self.watch]
-        gone += [key for key in self._unsaved if key not in store and key not in gone]
-        changes += [Change(key, DELETED, None) for key in gone if key not in store.unsaved]
+        if gone or self._unsaved:
+            deleted = {key: None for key in gone if key in self.watch}
+            deleted |= {key: None for key in self._unsaved if key not in store}
+            changes += [Change(key, DELETED, None) for key in deleted if key not in store.unsaved]
         return changes
 
     def _change(

@@ -35,7 +35,7 @@ class InPlace:
                 self.watch.remember(key, value)
             elif type(value) not in IMMUTABLE:  # else it was checked as it was written
                 store.recheck(key)  # and is remembered once it is touched, or looked at
-        store.take_touched()
+        store.forget_touched()
 
     def check(self, whole: bool) -> None:
         """Check what a step changed; if that is asked for, or due, also what nobody touched.
@@ -86,7 +86,7 @@ def check_in_place(store: Store, watch: Watch) -> None:
         _recheck(store, watch, key, value, before)
     for key in watch.gone(store):
         watch.forget(key)
-    store.take_touched()
+    store.forget_touched()
 
 
 def _recheck(

@@ -280,7 +280,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         return self._data.items()
 
     def touched(self) -> tuple[list[tuple[str, object]], list[str]]:
-        """The keys that were written, or read and may change, since :meth:`take_touched`.
+        """The keys that were written, or read and may change, since :meth:`forget_touched`.
 
         Returns:
             Those that are there, with their values, and, in any order, those that are not.
@@ -294,8 +294,12 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         gone = [key for key in touched if key not in data] if len(there) < len(touched) else []
         return there, gone
 
+    def forget_touched(self) -> None:
+        """Note anew which keys are written, or read and may change."""
+        self._touched.clear()
+
     def take_touched(
-        self, apart: Container[object] = (), kept: Container[str] = ()
+        self, apart: Container[object], kept: Container[str]
     ) -> list[tuple[str, object]]:
         """The keys whose values were written since the last call, or read and may change in place.
 

@@ -7,10 +7,10 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import psycopg
 from psycopg import conninfo, errors, sql as composed
@@ -18,7 +18,7 @@ from psycopg import conninfo, errors, sql as composed
 from pocoflow.db import forks
 from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
-from pocoflow.db.port import Parameters, Record, Transaction, UnwrittenError
+from pocoflow.db.port import Parameters, PutsOne, Record, Transaction, UnwrittenError
 from pocoflow.db.postgres import wrong_part
 from pocoflow.db.postgres.dialect import MUST_WRITE
 from pocoflow.db.postgres.listener import Listener, channel_of
@@ -33,6 +33,8 @@ from pocoflow.errors import (
     DefinitionError,
 )
 from pocoflow.messages import closest
+
+T = TypeVar("T")
 
 _abandoned: list[Pipeline] = []
 
@@ -326,11 +328,6 @@ class ServerConnection(Connection):
         """Nothing: version 0.2.1 wrote to no server."""
         return None
 
-    def put(self, raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
-        """Execute what writes one row of a number; the transaction fails if it does not."""
-        raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
-        return expected
-
     # -- transactions -----------------------------------------------------------------------------
 
     def _to_write(self) -> Pipeline:
@@ -377,6 +374,19 @@ class ServerConnection(Connection):
         else:
             self._pipeline.execute(_LOCK_ALL, (f"pocoflow {self._schema}",))
 
+    def _carry_out(
+        self,
+        write: Callable[[Transaction, PutsOne], T],
+        of: int,
+        put: PutsOne,
+        *,
+        is_statement: bool = False,
+    ) -> T:
+        """Commit what a function writes; only if rows have other numbers are these waited for."""
+        with suppress(UnwrittenError):
+            return super()._carry_out(write, of, _must_put, is_statement=is_statement)
+        return super()._carry_out(write, of, put)
+
     def _be_patient(self) -> None:
         """``SET LOCAL`` ends with its transaction."""
 
@@ -417,6 +427,12 @@ class ServerConnection(Connection):
             return f"GRANT USAGE, CREATE ON SCHEMA {self._schema} TO ROLE"
         rights = "SELECT" if self.read_only else "SELECT, INSERT, UPDATE, DELETE"
         return f"GRANT {rights} ON ALL TABLES IN SCHEMA {self._schema} TO ROLE"
+
+
+def _must_put(raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
+    """Execute what writes one row of a number; the transaction fails if it does not."""
+    raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
+    return expected
 
 
 _OLDEST = 140000
