@@ -132,7 +132,7 @@ class _Run:
         for row in self._values:
             blob = None if row["blob"] is None else row["blob"] + by
             facts = (number, row["key_no"], row["step"], row["op"], row["value"], blob)
-            raw.execute(QUERIES["insert_value"], facts)
+            raw.execute(QUERIES["copy_value"], facts)
         return True
 
 

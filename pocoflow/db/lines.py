@@ -16,7 +16,6 @@ from pocoflow.db.clock import later
 from pocoflow.db.emitting import EmittedValues, Emitter, ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
 from pocoflow.db.log import (
-    NO_ERROR,
     Described,
     Facts,
     Kind,
@@ -54,11 +53,7 @@ T = TypeVar("T")
 
 _LOOK_EVERY = 50
 
-_END = ("", None)
 _NO_ITEM = (None, None)
-
-# As SQLite takes them at once.
-_STEP, _CAUGHT = int(Kind.STEP), int(Kind.CAUGHT)
 
 _APPEND_RESULT = QUERIES["append_result"]
 
@@ -514,23 +509,26 @@ class LineRecorder:
         if self.unwritten.bills:
             self._put_bills(raw)
         step = self._number(step)
+        at, names = placed(place)
+        next_at, next_names = placed((*following_path, following)) if following else ("", "")
         row = (
             self.line,
             step + 1,
             step,
             run.clock(),
-            *placed(place),
+            at,
+            names or "",
             shown,
             int(elapsed * 1e6),
             attempts,
-            *(placed((*following_path, following)) if following else _END),
-            self._values.note,
-            dump_taken(taken) if taken and following else None,
-            None if shown == action else stored_text(action),
-            *(NO_ERROR if failure is None else Described.of(failure)),
-            _STEP if failure is None else _CAUGHT,
+            next_at,
+            next_names or "",
+            self._values.note or "",
+            (following and dump_taken(taken)) or "",
+            "" if shown == action else stored_text(action),
         )
-        last, asked = run.append_step(raw, self._result, row, put)
+        error = None if failure is None else Described.of(failure)
+        last, asked = run.append_step(raw, self._result, row, error, put)
         if self._is_open or (self._result and last != self._result):
             self._close(raw, last)  # before the values, which take the room that it leaves
         self._values.write(raw, run.run_no, step, changes)

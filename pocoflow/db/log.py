@@ -138,6 +138,9 @@ NO_ERROR = Described()
 
 _NOWHERE = (None, None)
 
+# As SQLite takes them at once.
+_STEP, _CAUGHT = int(Kind.STEP), int(Kind.CAUGHT)
+
 
 class Row(NamedTuple):
     """A row that is to be appended; the columns are explained in ``schema.sql``."""
@@ -218,6 +221,7 @@ class RunLog:
         raw: Transaction,
         replaced: int,
         row: tuple[object, ...],
+        error: Described | None,
         put: PutsOne,
     ) -> tuple[int, bool]:
         """Append the row of a finished step.
@@ -226,8 +230,8 @@ class RunLog:
             raw: The connection, in a transaction or not.
             replaced: The row of its result, whose place it takes if nothing came after that.
             row: ``line, steps, step, at, node, path, action, elapsed, attempt, next_node,
-                next_path, note, mark, data``, the three columns of the error that was caught, and
-                ``kind``.
+                next_path, note, mark, data``, with empty texts for what is not there.
+            error: The error that ended the step and was caught.
             put: Executes what writes one row, or none, and gives its number.
 
         Returns:
@@ -237,11 +241,12 @@ class RunLog:
             RunLostError: Somebody else has the run now, or it is not there as it was left.
         """
         claim = (self.run_no, self.fence)
-        if replaced and replaced == self.last:
+        if replaced and replaced == self.last and error is None:
             place = (replaced, replaced + 1, *claim)
             if put(raw, _END_STEP, (*row, *place), replaced) is not None:
                 return replaced, False
-        given = (self.end, *row, *claim)
+        caught = (*NO_ERROR, _STEP) if error is None else (*error, _CAUGHT)
+        given = (self.end, *row, *caught, *claim)
         # 0: only if nobody has asked the run to stop; 1: all the same, and the caller is told.
         number = put(raw, _APPEND_STEP, (*given, 0, self.last), self.last + 1)
         asked = False

@@ -295,7 +295,7 @@ class ValueWriter:
                 raw.execute(QUERIES["insert_key"], row)
             op, text = change.op, change.text
             if text is None or _fits(text):
-                raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text, None))
+                raw.execute(QUERIES["insert_value"], (run_no, key_no, step, op, text))
             else:
                 first, end = row_ids(run_no)
                 raw.execute(QUERIES["insert_blob"], {"first": first, "end": end, "value": text})

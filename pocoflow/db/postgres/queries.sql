@@ -51,7 +51,8 @@ INSERT INTO pf_log (
 )
 SELECT
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?, nullif(?, ''), nullif(?, ''), nullif(?, ''),
+    nullif(?, ''), ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))
     AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
