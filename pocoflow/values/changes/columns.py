@@ -17,7 +17,9 @@ from pocoflow.values.changes.groups import (
     Equal,
     Identical,
     Items,
+    OfKind,
     group_of,
+    joined,
     shortened,
 )
 
@@ -40,7 +42,7 @@ def lay_out(items: Items) -> Column:
     except Exception:  # noqa: BLE001 - the same for whatever is wrong with it
         column = Column()
         column.kinds = list(map(type, items))
-        column.groups.append((None, Identical(items), []))
+        column.groups.append(OfKind(object, None, Identical(items), []))
         return column
 
 
@@ -61,11 +63,11 @@ def _laid_out(items: Items) -> Column:
         for mask, kind in _parted(kinds):
             chosen = items if mask is None else list(compress(items, mask))
             if kind is None:
-                column.groups.append((mask, Equal(shortened(chosen)), []))
+                column.groups.append(OfKind(None, mask, Equal(shortened(chosen)), []))
                 continue
             group = group_of(kind)(chosen)
             below = [(Column(), parts, level + 1) for parts in group.parts(chosen)]
-            column.groups.append((mask, group, [child for child, _, _ in below]))
+            column.groups.append(OfKind(kind, mask, group, [child for child, _, _ in below]))
             waiting += below
     return root
 
@@ -90,7 +92,7 @@ def matches(column: Column, items: Items) -> bool:
         column, items = waiting.pop()
         if list(map(type, items)) != column.kinds:
             return False
-        for mask, group, below in column.groups:
+        for _, mask, group, below in column.groups:
             chosen = items if mask is None else list(compress(items, mask))
             rest = group.compared(chosen, below)
             if rest is None:
@@ -103,7 +105,7 @@ def cut(column: Column, start: int, stop: int) -> Column:
     """The column of a few parts in a row."""
     made = Column()
     made.kinds = column.kinds[start:stop]
-    for mask, group, below in column.groups:
+    for kind, mask, group, below in column.groups:
         first, last = start, stop
         if mask is not None:
             first = mask.count(1, 0, start)
@@ -113,8 +115,34 @@ def cut(column: Column, start: int, stop: int) -> Column:
             mask = mask[start:stop] if last - first < stop - start else None
         part, ranges = group.cut(first, last)
         columns = [cut(one, *own) for one, own in zip(below, ranges, strict=True)]
-        made.groups.append((mask, part, columns))
+        made.groups.append(OfKind(kind, mask, part, columns))
     return made
+
+
+def together(one: Column, other: Column) -> Column:
+    """The column of the parts of one, and behind them of those of another one."""
+    made = Column()
+    made.kinds = joined(one.kinds, other.kinds)
+    mine, others = ({own.kind: own for own in column.groups} for column in (one, other))
+    for kind in {**mine, **others}:
+        first, second = mine.get(kind), others.get(kind)
+        if first is None or second is None or first.mask is not None or second.mask is not None:
+            mask = _mask(first, len(one.kinds)) + _mask(second, len(other.kinds))
+        else:
+            mask = None
+        if first is None or second is None:
+            _, _, group, below = first or second or made.groups[0]
+        else:
+            group = first.group.joined(second.group)
+            below = list(map(together, first.below, second.below))
+        made.groups.append(OfKind(kind, mask, group, below))
+    return made
+
+
+def _mask(found: OfKind | None, size: int) -> bytes:
+    if found is None:
+        return bytes(size)
+    return b"\1" * size if found.mask is None else found.mask
 
 
 def weight(column: Column) -> int:
@@ -123,8 +151,8 @@ def weight(column: Column) -> int:
     while waiting:
         column = waiting.pop()
         found += len(column.kinds)
-        for _, _, below in column.groups:
-            waiting += below
+        for own in column.groups:
+            waiting += own.below
     return found
 
 

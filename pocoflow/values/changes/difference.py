@@ -96,7 +96,7 @@ class Difference:
         return None
 
     def _text(self, part: Part, value: str, path: _Path) -> Part | None:
-        group = None if isinstance(part, Opened) else part.groups[0][1]
+        group = None if isinstance(part, Opened) else part.groups[0].group
         if not isinstance(group, Equal) or type(group.items[0]) is not str:
             return None
         old = group.items[0]

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain, repeat
 from operator import attrgetter, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar, overload
 
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
@@ -42,7 +42,7 @@ class Repeated(Sequence[T]):
         return len(self.few) * self.times
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Repeated):
+        if type(other) is Repeated:
             return len(other) == len(self) and list(other) == list(self)
         return type(other) is list and len(other) == len(self) and other == self.few * self.times
 
@@ -78,27 +78,52 @@ def shortened(items: list[T]) -> Sequence[T]:
     return items if rest or few * times != items else Repeated(few, times)
 
 
+def joined(some: Sequence[T], others: Sequence[T]) -> Sequence[T]:
+    """Some parts and others behind them, which may be repeated, as after :func:`shortened`."""
+    if type(some) is Repeated:
+        times, rest = divmod(len(others), len(some.few))
+        if not rest and others == some.few * times:
+            return Repeated(some.few, some.times + times)
+    whole = [*some, *others]
+    return whole if len(some) > _MANY else shortened(whole)
+
+
+class OfKind(NamedTuple):
+    """The parts in a column that are of one type.
+
+    Attributes:
+        kind: The type; ``None`` for all simple ones.
+        mask: Which parts are of it; ``None`` if all are.
+        group: What is remembered of them.
+        below: The columns of their own parts.
+    """
+
+    kind: type | None
+    mask: bytes | None
+    group: Group
+    below: list[Column]
+
+
 class Column:
     """Parts of any types: their types in order, and what is remembered of them.
 
     Attributes:
         kinds: The types.
-        groups: For each type, or for all simple ones: which parts are of it (``None`` if all are),
-            what is remembered of these, and the columns of their own parts.
+        groups: The parts of each type.
     """
 
     __slots__ = ("groups", "kinds")
 
     def __init__(self) -> None:
         self.kinds: Sequence[type] = ()
-        self.groups: list[tuple[bytes | None, Group, list[Column]]] = []
+        self.groups: list[OfKind] = []
 
     def all_of(self, kind: type) -> Sequence[object] | None:
         """The parts, if there are many and all of them are of one simple type."""
         kinds = self.kinds
         if type(kinds) is not Repeated or kinds.few != [kind] or not self.groups:
             return None
-        group = self.groups[0][1]
+        group = self.groups[0].group
         return group.items if type(group) is Equal else None
 
 
@@ -131,6 +156,10 @@ class Group:
         """The same of a few of them in a row, and which parts in the columns below are theirs."""
         return self, ()
 
+    def joined(self, other: Self) -> Self:
+        """The same of them and of others, which are of the same type."""
+        return self
+
 
 class _Kept(Group):
     """Parts that are remembered themselves."""
@@ -142,6 +171,9 @@ class _Kept(Group):
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
         return type(self)(self.items[start:stop]), ()
+
+    def joined(self, other: Self) -> Self:
+        return type(self)(joined(self.items, other.items))
 
 
 class Identical(_Kept):
@@ -181,6 +213,11 @@ class Floats(Group):
         made.bits = self.bits[8 * start : 8 * stop]
         return made, ()
 
+    def joined(self, other: Floats) -> Floats:  # noqa: D102
+        made = Floats([])
+        made.bits = self.bits + other.bits
+        return made
+
 
 class Signed(Group):
     """Immutable parts that are the same object or have the same signature."""
@@ -198,6 +235,9 @@ class Signed(Group):
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
         return Signed(self.signature, self.items[start:stop]), ()
+
+    def joined(self, other: Signed) -> Signed:  # noqa: D102
+        return Signed(self.signature, self.items + other.items)
 
 
 class Split(Group):
@@ -230,6 +270,11 @@ class Split(Group):
         made = type(self)(self.split, [])
         made.alive = self.alive
         return made, ((start, stop),) * self.columns
+
+    def joined(self, other: Self) -> Self:  # noqa: D102
+        made = type(self)(self.split, [])
+        made.alive = self.alive + other.alive
+        return made
 
 
 class Models(Split):
@@ -288,6 +333,11 @@ class Sequences(Group):
         first = sum(self.lengths[:start])
         return made, ((first, first + sum(made.lengths)),) * self.columns
 
+    def joined(self, other: Self) -> Self:  # noqa: D102
+        made = copy(self)
+        made.lengths = joined(self.lengths, other.lengths)
+        return made
+
 
 class Dicts(Sequences):
     """Dicts: their lengths, and the keys and the values of all of them."""
@@ -301,8 +351,12 @@ class Dicts(Sequences):
         # Of the dict of an instance the collector tells in the order in which its class came to
         # know the attributes, which need not be that of the dict.
         held, values = gc.get_referents(*items), chain.from_iterable(map(dict.values, items))
-        is_whole = len(held) == sum(self.lengths) > _MANY
-        self.is_told = is_whole and all(map(is_, held, values))
+        self.is_told = len(held) == sum(self.lengths) and all(map(is_, held, values))
+
+    def joined(self, other: Self) -> Self:  # noqa: D102
+        made = super().joined(other)
+        made.is_told = self.is_told and other.is_told
+        return made
 
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         values = chain.from_iterable(map(dict.values, items))
@@ -351,6 +405,11 @@ class _Sets(Sequences):
         assert isinstance(made, _Sets)
         made.members = self.members[slice(*below[0])]
         return made, below
+
+    def joined(self, other: Self) -> Self:
+        made = super().joined(other)
+        made.members = joined(self.members, other.members)
+        return made
 
 
 def _in_order(members: Iterable[object], live: Iterable[object]) -> Items:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from pocoflow.values.changes.columns import cut, lay_out, matches, weight
+from pocoflow.values.changes.columns import cut, lay_out, matches, together, weight
 from pocoflow.values.changes.groups import Column, Equal, Group, Items, Sequences, Split, group_of
 
 _MANY = 40
@@ -55,7 +56,7 @@ def opened(part: Part) -> Opened | None:
     """A remembered value with its parts kept apart, or ``None`` if it has none."""
     if isinstance(part, Opened):
         return part
-    _, group, below = part.groups[0]
+    _, _, group, below = part.groups[0]
     if not isinstance(group, Sequences | Split):
         return None
     return Opened(part.kinds[0], group, tuple(Chunks.of(one) for one in below))
@@ -124,32 +125,21 @@ class Chunks(NamedTuple):
         return Chunks(*zip(*found, strict=True)) if found else Chunks((), (), ())
 
     def joined(self, *others: Chunks) -> Chunks:
-        """These and others behind them."""
-        sizes, parts, weights = self
-        for other in others:
-            sizes, parts, weights = (
-                sizes + other.sizes,
-                parts + other.parts,
-                weights + other.weights,
-            )
-        return Chunks(sizes, parts, weights)
+        """These and others behind them; columns that come to stand beside each other are one."""
+        parts = list(self.parts)
+        for part in chain.from_iterable(other.parts for other in others):
+            before = parts[-1] if parts else None
+            if isinstance(part, Column) and isinstance(before, Column):
+                parts[-1] = together(before, part)
+            else:
+                parts.append(part)
+        return Chunks.of(*parts)
 
     def grown(self, items: Items, start: int) -> Chunks:
-        """These with all items from ``start`` on behind them, which are laid out.
-
-        Chunks at the end are merged when what comes has grown as heavy: of items that come one by
-        one, each is laid out again only as many times as the logarithm of their number.
-        """
+        """These with all items from ``start`` on behind them, which are laid out."""
         if start == len(items):
             return self
-        come = lay_out(items[start:])
-        at, last = len(self.sizes), weight(come)
-        while at and self.weights[at - 1] <= 4 * last:
-            at -= 1
-            last += self.weights[at]
-        kept = Chunks(self.sizes[:at], self.parts[:at], self.weights[:at])
-        merged = come if at == len(self.sizes) else lay_out(items[kept.size :])
-        return kept.joined(Chunks.of(merged)).packed(items)
+        return self.joined(Chunks.of(lay_out(items[start:]))).packed(items)
 
     def packed(self, items: Items) -> Chunks:
         """The same, for these very items, in few chunks."""
@@ -224,7 +214,7 @@ def old_items(chunks: Chunks) -> Items | None:
     for part in chunks.parts:
         if isinstance(part, Opened) or len(part.groups) != 1:
             return None
-        group = part.groups[0][1]
+        group = part.groups[0].group
         if not isinstance(group, Equal):
             return None
         found += group.items
