@@ -11,26 +11,25 @@ from __future__ import annotations
 from time import perf_counter
 from types import CoroutineType
 
+from pocoflow.engine.actions import action_of, tell_unhandled
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask
 from pocoflow.engine.attempts import attempt, try_again, visited
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
+from pocoflow.engine.budgets import go_past, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.errors import (
-    ActionError,
     BudgetError,
     RunCancelled,
     RunPaused,
-    UnhandledActionError,
 )
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.graph.routing import Stand, catch, enter, follow, is_expected
+from pocoflow.graph.routing import Stand, catch, enter, follow
 from pocoflow.graph.unfinished import ALONE, Finished
-from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
 from pocoflow.store.in_place import InPlace
@@ -212,11 +211,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 or not action
                 or (promised is not None and action not in promised)
             ):
-                action = _action(place, action)
+                action = action_of(place, action)
             if visiting is not None:
-                action = _action(place, (yield from visiting.leave(action)))
+                action = action_of(place, (yield from visiting.leave(action)))
         except Skipped as skipped:
-            action = _action(place, skipped.action)
+            action = action_of(place, skipped.action)
             following = _cross(run, place, action)
         except BaseException as exc:
             phase = context.phase
@@ -283,7 +282,7 @@ def _after(
         except Exception as other:  # noqa: BLE001 - edges for errors decide about it
             failure = own(other)
         else:
-            action = _action(place, action)
+            action = action_of(place, action)
             return None, action, _cross(run, place, action)
     caught = _caught(run, place, failure)
     if caught is not None:
@@ -316,23 +315,12 @@ def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
     """Where a run goes where a flow begins or ends, an edge has a limit, or there is a budget."""
     if not run.frames and run.taken is None and place.ends_flow(action):
         return None
-    if run.budget is not None and follow(place, action, run.frames).place is not None:
-        error = run.refusal(place)
-        if error is not None and (found := _past(run, place, error)) is not None:
-            return found
+    if run.budget is not None and (past := way_past(run, place, action)) is not None:
+        return _go_on(run, past)
     stand = follow(place, action, run.frames, run.is_spent)
     if stand.unhandled is not None:
-        _unhandled(run, stand.unhandled, action, stand.place)
+        tell_unhandled(run, stand.unhandled, action, stand.place)
     return _go_on(run, stand)
-
-
-def _past(run: Line, place: GraphNode, error: BudgetError) -> GraphNode | None:
-    """Where a run goes on without a budget that is spent; ``None`` if no edge says so."""
-    found = catch(place, error, run.frames, run.is_spent, after=True)
-    if found is None:
-        return None
-    run.go_past(place, error)
-    return _go_on(run, found[1])
 
 
 def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
@@ -346,51 +334,9 @@ def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNo
     caught, stand = found
     edge = caught.catch
     if edge.spent is not None and isinstance(error, BudgetError):
-        run.go_past(place, error)
+        go_past(run, place, error)
     if edge.field is not None:
         name = label(context.node, context.path)
         left = Failure.of(name, error) if edge.value is None else edge.value(error)
         run.store.give(edge.field.name, left)
     return edge.label, _go_on(run, stand)
-
-
-# -- actions ----------------------------------------------------------------------------------
-
-
-def _action(place: GraphNode, action: object) -> str:
-    if action is None or isinstance(action, str):
-        found = DEFAULT_ACTION if action is None else str.__str__(action)
-        promised = place.promised
-        if found and (promised is None or found in promised):
-            return found
-        if promised is None:
-            raise ActionError(
-                f"post of node {place.name!r} returned an empty string: an action is a non-empty "
-                f"string (edges: {', '.join(place.actions) or 'none'}), or None for "
-                f"{DEFAULT_ACTION!r}"
-            )
-        hint = "; is a 'return' missing?" if action is None else closest(found, promised)
-        raise ActionError(
-            f"post of node {place.name!r} returned {short(action)}, which is not among its actions "
-            f"({', '.join(map(repr, promised))}){hint}"
-        )
-    raise ActionError(
-        f"post of node {place.name!r} returned {type(action).__name__} {short(action)}: an "
-        f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
-        f"{DEFAULT_ACTION!r}"
-    )
-
-
-def _unhandled(run: Line, place: GraphNode, action: str, following: GraphNode | None) -> None:
-    what = "run" if run.parent is None else "branch"
-    after = f"the {what} ends here" if following is None else f"{following.name!r} comes next"
-    text = (
-        f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
-        f"which has no edge{closest(action, place.actions)}; {after} "
-        f"(edges: {', '.join(place.actions) or 'none'})"
-    )
-    around = (frame.inner for frame in run.frames)
-    if run.strict or any(graph is not None and graph.is_strict for graph in around):
-        raise UnhandledActionError(text)
-    if not is_expected(run.frames, action):
-        run.remark(text)
