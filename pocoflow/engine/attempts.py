@@ -8,7 +8,6 @@ from types import CoroutineType
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
-from pocoflow.engine.budgets import refusal
 from pocoflow.engine.effects import Await, Call, Effects, Sleep, Visit
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
@@ -211,7 +210,7 @@ def try_again(
         if delay > 0:
             yield Sleep(delay)
         context.check_cancelled()
-        if run.budget is not None and (refused := refusal(run, place)) is not None:
+        if run.budget is not None and (refused := run.refusal(place)) is not None:
             raise refused from error
         context.attempt += 1
         try:

@@ -1,39 +1,38 @@
-"""The driver of threads, and what it has in common with that of event loops.
+"""Driving a run: in the caller's thread, with the driver of threads, or on the caller's event loop.
 
-Both carry out the effects that the engine yields; neither knows anything of nodes. A synchronous
+Drivers carry out the effects that the engine yields; none knows anything of nodes. A synchronous
 run stays in the caller's thread from its first node to its last. What it has to await runs on the
 event loop of all synchronous runs, in a thread that the first await starts, so that clients can be
-shared and a caller's own running loop (a notebook, FastAPI) is never touched. In both, a line of
-execution has one context, and awaits in one task.
+shared and a caller's own running loop (a notebook, FastAPI) is never touched. A line of execution
+has one context, and awaits in one task.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
+from pocoflow.engine.driving import Driver, line_of
 from pocoflow.engine.effects import (
     Await,
     Away,
-    Call,
     Commit,
     Driven,
-    Effect,
     Finish,
     Gather,
-    Inside,
     OnLoop,
     Sleep,
     Steps,
     Visit,
 )
 from pocoflow.engine.gathering import gather_tasks, gather_threads
+from pocoflow.engine.loop_drivers import AwayDriver, RunDriver, drive_job, drive_on_loop
 from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
-from pocoflow.engine.threads import Work, in_thread
+from pocoflow.engine.threads import in_thread
 from pocoflow.engine.waits import Pending, bounded, sleep, wait
 from pocoflow.nodes.context import RunContext, current
 
@@ -65,11 +64,19 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
         timer.cancel()
 
 
-def line_of(context: RunContext) -> Context:
-    """The context of a line that begins; a copy, which nobody has to put back after a Ctrl-C."""
-    line = copy_context()
-    line.run(current.set, context)
-    return line
+def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awaitable[None]:
+    """Run to the end on the event loop, as part of the task that awaits it.
+
+    Args:
+        context: The run's context.
+        steps: The step loop.
+        keeps: Whether what an await gives counts that makes nothing of a cancellation.
+
+    Raises:
+        BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
+    """
+    facts = (context.cancellation, keeps)
+    return drive_on_loop(RunDriver(line_of(context), steps, _gather_apart, *facts))
 
 
 def drive_here(
@@ -108,84 +115,6 @@ def drive_here(
     # Outside, where it gets no context that it did not have.
     if raised is not None:
         raise own(raised)
-
-
-class Driver:
-    """What both drivers have in common: the context of the line that they drive.
-
-    Everything that belongs to the line runs in this one context, in whichever thread: the step
-    loop, and each phase of a node. The driver itself stays outside, so that it can go on while a
-    call that was given up is in it yet.
-    """
-
-    def __init__(self, line: Context, steps: Steps) -> None:
-        self.line = line
-        self._steps = steps
-        self._around: list[Steps] | None = None
-
-    def send(self, value: object) -> Driven | None:
-        """Let the step loop go on with what came of its effect; the next one, ``None`` at the end.
-
-        Steps inside of others are carried out here, without recursion.
-        """
-        return self.line.run(self._go_on, self._steps.send, value)
-
-    def throw(self, exc: BaseException) -> Driven | None:
-        """The same, with an error."""
-        return self.line.run(self._go_on, self._steps.throw, exc)
-
-    def take(self, effect: Effect) -> Driven | None:
-        """The same, from an effect that the steps have yielded before they were given to this."""
-        if not isinstance(effect, Inside):
-            return effect
-        self._enter(effect)
-        return self.send(None)
-
-    def _go_on(self, step: Callable[[Any], Effect], value: object) -> Driven | None:
-        while True:
-            effect: Effect | None = None
-            try:
-                # next() makes no exception of the end, which costs more than a step.
-                effect = next(self._steps, None) if value is None else step(value)
-                value = None
-            except StopIteration:
-                value = None
-            except BaseException as exc:
-                value = None  # no cycle through this frame
-                if not self._around:
-                    raise
-                self._steps = self._around.pop()
-                step, value = self._steps.throw, exc
-                continue
-            if isinstance(effect, Inside):
-                self._enter(effect)
-            elif effect is not None or not self._around:
-                return effect
-            else:
-                self._steps = self._around.pop()
-
-    def _enter(self, effect: Inside) -> None:
-        """Let steps inside be those that go on now."""
-        if self._around is None:
-            self._around = []
-        self._around.append(self._steps)
-        self._steps = effect.steps
-
-    @property
-    def context(self) -> RunContext:
-        """That of the run, or of the item of a batch that the line is at."""
-        return self.line[current]
-
-    def _work(self, effect: Call) -> Work:
-        """What a thread is to do."""
-        return Work(effect.context or self.line, effect.function, effect.arguments)
-
-    def _leave(self, work: Work) -> bool:
-        """Leave a call alone with the context of the line if it goes on; whether it does."""
-        goes_on = work.context is self.line and not work.is_over
-        if goes_on:
-            self.line = self.line.copy()
-        return goes_on
 
 
 class _ThreadDriver(Driver):
@@ -258,9 +187,7 @@ class _ThreadDriver(Driver):
         return self._in_task(begin, effect.awaitable.close)
 
     def _hand_over(self, steps: Steps) -> None:
-        from pocoflow.engine.loop_drivers import AwayDriver  # which stands on this module
-
-        driver = AwayDriver(self.line, steps)
+        driver = AwayDriver(self.line, steps, _gather_apart)
         self._in_task(driver.drive, steps.close, driver.leave)
 
     def _in_task(
@@ -291,13 +218,11 @@ class _ThreadDriver(Driver):
         """
         import asyncio
 
-        from pocoflow.engine.loop_drivers import drive_job
-
         line, begun = self.line, list[asyncio.Task[object] | None]()
 
         async def gather() -> None:
             begun.append(asyncio.current_task())
-            await gather_tasks(effect, line, drive_job)
+            await gather_tasks(effect, line, partial(drive_job, _gather_apart))
 
         async def ended() -> None:
             for task in begun:
@@ -320,3 +245,11 @@ class _ThreadDriver(Driver):
         finally:
             if self._ends_companion:
                 self._companion.close()
+
+
+def _gather_apart(effect: Gather, line: Context) -> None:
+    companion = Companion(line[current].group)
+    try:
+        gather_threads(effect, line, partial(drive_here, companion=companion))
+    finally:
+        companion.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pocoflow.address import Address
-from pocoflow.engine.budgets import refusal
 from pocoflow.engine.effects import Commit, Effects, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -29,7 +28,7 @@ def may_go_on(run: Line, place: GraphNode, step: int) -> None:
             f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
-    if (refused := refusal(run, place)) is not None:
+    if (refused := run.refusal(place)) is not None:
         raise refused
 
 

@@ -10,12 +10,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.address import Address
-from pocoflow.engine.budgets import refusal
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.effects import Call, Commit, Effects, Gather, Job, Steps
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
-from pocoflow.errors import DatabaseError
+from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import IsSpent, Taken
 from pocoflow.graph.unfinished import ALONE, Bill, Numbers, Unfinished
@@ -25,7 +24,7 @@ from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
 from pocoflow.nodes.resources import Resource, Resources
-from pocoflow.nodes.spending import Account, Amounts, Budget
+from pocoflow.nodes.spending import NO_AMOUNTS, Account, Amounts, Budget
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.callables import check_called
@@ -190,7 +189,7 @@ class Line:
                 given = self.given
                 same = () if given is None or given[0] != self.step else (given[1],)
                 facts = (self.ledger, self.place, context)
-                may = None if self.budget is None else partial(refusal, self, self.place)
+                may = None if self.budget is None else partial(self.refusal, self.place)
                 begun[item] = ExecCalls(*facts, self.unfinished, same, may)
             return begun[item]
 
@@ -213,6 +212,19 @@ class Line:
         item = ALONE if context.item is None else context.item
         bill = Bill(Address(context.path, context.node), item, context.attempt, amounts)
         self.ledger.spend(self.step, bill)
+
+    def refusal(self, place: GraphNode, *, calls: bool = False) -> BudgetError | None:
+        """Why a node may spend no more; ``None`` if it may.
+
+        Args:
+            place: The node.
+            calls: Whether it is about a call, for which each budget counts.
+        """
+        if self.budget is None:
+            return None
+        of_node = self.plan.node_budgets.get(id(place.node), NO_AMOUNTS)
+        names, past = (*self.context.path, place.name), () if calls else self.past
+        return self.account.refusal(self.context.run_id, names, self.budget, of_node, past)
 
     def after_exec(self, context: RunContext) -> None:
         """Say which calls on record ``exec`` has not asked for, now that it has ended.

@@ -10,11 +10,10 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType, coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.engine.commits import begin_commit, commit
-from pocoflow.engine.companion import Companion
-from pocoflow.engine.drivers import Driver, drive_here, line_of
+from pocoflow.engine.driving import Driver
 from pocoflow.engine.effects import (
     Await,
     Away,
@@ -28,7 +27,7 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
-from pocoflow.engine.gathering import gather_tasks, gather_threads
+from pocoflow.engine.gathering import gather_tasks
 from pocoflow.engine.outcomes import Carried, opened, tried, within
 from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread_beside
 from pocoflow.engine.waits import (
@@ -38,28 +37,18 @@ from pocoflow.engine.waits import (
     is_task_cancelled,
     withdrawn,
 )
-from pocoflow.nodes.context import Cancellation, RunContext, current
+from pocoflow.nodes.context import Cancellation
 
 if TYPE_CHECKING:
     import asyncio
 
-
-def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awaitable[None]:
-    """Run to the end on the event loop, as part of the task that awaits it.
-
-    Args:
-        context: The run's context.
-        steps: The step loop.
-        keeps: Whether what an await gives counts that makes nothing of a cancellation.
-
-    Raises:
-        BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
-    """
-    return _drive_on_loop(_RunDriver(line_of(context), steps, context.cancellation, keeps))
+GatherApart: TypeAlias = "Callable[[Gather, Context], None]"
+"""Drives the jobs of a line in threads, called in one itself."""
 
 
 @coroutine
-def _drive_on_loop(driver: _LoopDriver) -> Generator[Any, Any, None]:
+def drive_on_loop(driver: LoopDriver) -> Generator[Any, Any, None]:
+    """Run to the end on the event loop, as part of the task that awaits it."""
     try:
         driver.open()
         effect = driver.send(None)
@@ -83,14 +72,23 @@ def _drive_on_loop(driver: _LoopDriver) -> Generator[Any, Any, None]:
         driver.close()
 
 
-class _LoopDriver(Driver):
+class LoopDriver(Driver):
     """Carries out effects on the event loop that awaits it: this one, a job, which its batch ends.
 
     It awaits within itself, as a context manager that says what a cancellation means.
+
+    Args:
+        line: The context of the line.
+        steps: The step loop.
+        gather_apart: Drives jobs where they may block.
     """
 
     _is_guarded = False
     """Whether a cancellation of the run ends the wait for a commit."""
+
+    def __init__(self, line: Context, steps: Steps, gather_apart: GatherApart) -> None:
+        super().__init__(line, steps)
+        self._gather_apart = gather_apart
 
     def open(self) -> None:
         """Begin, in the task that the line is part of."""
@@ -123,6 +121,7 @@ class _LoopDriver(Driver):
             raise withdrawn(self.context) from None
 
     async def carry_out(self, effect: Driven) -> Any:
+        """Do what an effect says; what comes of it."""
         if isinstance(effect, Commit):
             return await commit(effect, self.context if self._is_guarded else None)
         if isinstance(effect, Call) and self.context.phase != "exec":
@@ -148,7 +147,7 @@ class _LoopDriver(Driver):
             return asyncio.sleep(effect.seconds)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return gather_tasks(effect, self.line, drive_job)
+                return gather_tasks(effect, self.line, partial(drive_job, self._gather_apart))
             return self._gather_beside(effect)
         if isinstance(effect, Away):
             return _away_async(effect)
@@ -169,7 +168,7 @@ class _LoopDriver(Driver):
         """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
         import asyncio
 
-        work = Work(copy_context(), _gather_apart, (effect, self.line))
+        work = Work(copy_context(), self._gather_apart, (effect, self.line))
         try:
             opened(await self._beside(work).came())
         except asyncio.CancelledError:
@@ -193,7 +192,7 @@ class _LoopDriver(Driver):
             self._leave(work)
 
 
-class _RunDriver(_LoopDriver):
+class RunDriver(LoopDriver):
     """Drives a run; a cancellation of that ends what is awaited, and not the task.
 
     If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
@@ -202,15 +201,21 @@ class _RunDriver(_LoopDriver):
     _is_guarded = True
 
     def __init__(
-        self, line: Context, steps: Steps, cancellation: Cancellation, keeps: bool
+        self,
+        line: Context,
+        steps: Steps,
+        gather_apart: GatherApart,
+        cancellation: Cancellation,
+        keeps: bool,
     ) -> None:
-        super().__init__(line, steps)
+        super().__init__(line, steps, gather_apart)
         self._cancellation, self._keeps = cancellation, keeps
         self._waits = self._is_interrupted = False
         self._few: Few | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
+        """Take notice of cancellations from now on, and of the deadline."""
         import asyncio
 
         cancellation = self._cancellation
@@ -220,6 +225,7 @@ class _RunDriver(_LoopDriver):
         cancellation.add_callback(self._request)
 
     def close(self) -> None:
+        """Take no notice of a cancellation any more."""
         self._cancellation.remove_callback(self._request)
         if self._timer is not None:
             self._timer.cancel()
@@ -267,14 +273,14 @@ class _RunDriver(_LoopDriver):
                 _ = self._loop.run_in_executor(None, work.wait)
 
 
-class AwayDriver(_LoopDriver):
+class AwayDriver(LoopDriver):
     """Drives a line on the shared loop, in its task, while its own thread waits for that."""
 
     is_given_up = False
 
     def drive(self) -> Awaitable[None]:
         """Carry out the steps, to be awaited in that task."""
-        return _drive_on_loop(self)
+        return drive_on_loop(self)
 
     def leave(self) -> None:
         """Let nothing follow what is awaited now."""
@@ -306,14 +312,6 @@ async def _away_async(effect: Away) -> Any:
     return opened(await in_thread_beside(partial(tried, effect.finish, came)).came())
 
 
-def drive_job(line: Context, job: Job) -> Awaitable[None]:
+def drive_job(gather_apart: GatherApart, line: Context, job: Job) -> Awaitable[None]:
     """Drive one of several jobs on the event loop, as part of the task that awaits it."""
-    return _drive_on_loop(_LoopDriver(line, job))
-
-
-def _gather_apart(effect: Gather, line: Context) -> None:
-    companion = Companion(line[current].group)
-    try:
-        gather_threads(effect, line, partial(drive_here, companion=companion))
-    finally:
-        companion.close()
+    return drive_on_loop(LoopDriver(line, job, gather_apart))

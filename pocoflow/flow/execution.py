@@ -12,12 +12,11 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from pocoflow.engine.commits import commit
-from pocoflow.engine.drivers import drive
+from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.engine.loop_drivers import drive_async
 from pocoflow.engine.outcomes import without_ours
 from pocoflow.errors import PocoflowError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle

@@ -18,12 +18,11 @@ from typing_extensions import TypeVar
 
 from pocoflow.cleanup import at_exit, in_child, leave
 from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
-from pocoflow.engine.drivers import drive
+from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.engine.loop_drivers import drive_async
 from pocoflow.engine.outcomes import own, without_ours
 from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
 from pocoflow.logging import OwnLogger

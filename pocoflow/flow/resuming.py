@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from typing_extensions import TypedDict
 
-from pocoflow.engine.drivers import drive
+from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.engine.loop_drivers import drive_async
 from pocoflow.errors import (
     DatabaseError,
     DefinitionError,

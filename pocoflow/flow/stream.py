@@ -8,9 +8,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from pocoflow.cleanup import leave
+from pocoflow.engine.drivers import drive_async
 from pocoflow.engine.line import Line, Listener
 from pocoflow.engine.loop import steps
-from pocoflow.engine.loop_drivers import drive_async
 from pocoflow.flow.handle import RunHandle
 
 if TYPE_CHECKING:

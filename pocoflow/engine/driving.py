@@ -1,0 +1,96 @@
+"""What all drivers have in common: the steps of a line, and the one context of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+from pocoflow.engine.effects import Call, Driven, Effect, Inside, Steps
+from pocoflow.engine.threads import Work
+from pocoflow.nodes.context import RunContext, current
+
+
+def line_of(context: RunContext) -> Context:
+    """The context of a line that begins; a copy, which nobody has to put back after a Ctrl-C."""
+    line = copy_context()
+    line.run(current.set, context)
+    return line
+
+
+class Driver:
+    """Drives steps in the context of their line.
+
+    Everything that belongs to the line runs in this one context, in whichever thread: the step
+    loop, and each phase of a node. The driver itself stays outside, so that it can go on while a
+    call that was given up is in it yet.
+    """
+
+    def __init__(self, line: Context, steps: Steps) -> None:
+        self.line = line
+        self._steps = steps
+        self._around: list[Steps] | None = None
+
+    def send(self, value: object) -> Driven | None:
+        """Let the step loop go on with what came of its effect; the next one, ``None`` at the end.
+
+        Steps inside of others are carried out here, without recursion.
+        """
+        return self.line.run(self._go_on, self._steps.send, value)
+
+    def throw(self, exc: BaseException) -> Driven | None:
+        """The same, with an error."""
+        return self.line.run(self._go_on, self._steps.throw, exc)
+
+    def take(self, effect: Effect) -> Driven | None:
+        """The same, from an effect that the steps have yielded before they were given to this."""
+        if not isinstance(effect, Inside):
+            return effect
+        self._enter(effect)
+        return self.send(None)
+
+    def _go_on(self, step: Callable[[Any], Effect], value: object) -> Driven | None:
+        while True:
+            effect: Effect | None = None
+            try:
+                # next() makes no exception of the end, which costs more than a step.
+                effect = next(self._steps, None) if value is None else step(value)
+                value = None
+            except StopIteration:
+                value = None
+            except BaseException as exc:
+                value = None  # no cycle through this frame
+                if not self._around:
+                    raise
+                self._steps = self._around.pop()
+                step, value = self._steps.throw, exc
+                continue
+            if isinstance(effect, Inside):
+                self._enter(effect)
+            elif effect is not None or not self._around:
+                return effect
+            else:
+                self._steps = self._around.pop()
+
+    def _enter(self, effect: Inside) -> None:
+        """Let steps inside be those that go on now."""
+        if self._around is None:
+            self._around = []
+        self._around.append(self._steps)
+        self._steps = effect.steps
+
+    @property
+    def context(self) -> RunContext:
+        """That of the run, or of the item of a batch that the line is at."""
+        return self.line[current]
+
+    def _work(self, effect: Call) -> Work:
+        """What a thread is to do."""
+        return Work(effect.context or self.line, effect.function, effect.arguments)
+
+    def _leave(self, work: Work) -> bool:
+        """Leave a call alone with the context of the line if it goes on; whether it does."""
+        goes_on = work.context is self.line and not work.is_over
+        if goes_on:
+            self.line = self.line.copy()
+        return goes_on
