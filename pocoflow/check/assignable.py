@@ -36,8 +36,8 @@ from pocoflow.nodes.annotations import Unknown, is_variable, plain
 from pocoflow.store.reducing import metadata_of
 from pocoflow.store.schema.cores import is_machine_number
 
-_Relation: TypeAlias = Callable[[Any, Any], bool]
-_NUMBERS: dict[Any, tuple[type, ...]] = {float: (int,), complex: (float, int)}
+_Relation: TypeAlias = Callable[[object, object], bool]
+_NUMBERS: dict[object, tuple[type, ...]] = {float: (int,), complex: (float, int)}
 
 
 def fits(given: object, wanted: object) -> bool:
@@ -135,9 +135,9 @@ def _is_number(kind: object) -> bool:
     return isinstance(kind, type) and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
 
 
-def _reads_anything(kind: Any) -> bool:
+def _reads_anything(kind: type) -> bool:
     """Whether a model has a validator that sees the raw input, or reads attributes of objects."""
-    if _is_a(kind, BaseModel) and kind.model_config.get("from_attributes"):
+    if issubclass(kind, BaseModel) and kind.model_config.get("from_attributes"):
         return True
     found = getattr(kind, "__pydantic_decorators__", None)
     every = () if found is None else found.model_validators.values()

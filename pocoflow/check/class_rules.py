@@ -99,7 +99,7 @@ def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[
 
 
 @lru_cache(maxsize=1024)
-def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
+def _mistakes(kind: type) -> tuple[_Mistake, ...]:
     phases = _phases(kind)
     if "exec_async" in phases:
         phases["exec"] = phases["exec_async"]
@@ -109,7 +109,7 @@ def _mistakes(kind: Any) -> tuple[_Mistake, ...]:
 
 
 @lru_cache(maxsize=1024)
-def given_to_post(kind: Any) -> dict[str, Any]:
+def given_to_post(kind: type) -> dict[str, object]:
     """What the parameters of ``post`` get, by what the phases before it say that they return."""
     phases = _phases(kind)
     post = phases.get("post")
@@ -216,7 +216,7 @@ def _against(
             )
 
 
-def _declared(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
+def _declared(kind: type, phases: _Phases) -> Iterator[_Mistake]:
     """``Node[Prep, Exec, Post]`` against the annotations of the methods."""
     labels = ("Prep", "Exec", "Post")
     arguments = dict(zip(labels, type_arguments(kind, Node), strict=True))
@@ -252,7 +252,7 @@ def _declared(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
 
 
 @lru_cache(maxsize=1024)
-def _near(kind: Any) -> tuple[_Mistake, ...]:
+def _near(kind: type) -> tuple[_Mistake, ...]:
     """Names that are nearly those of a setting or a phase, and that nothing uses."""
     classes = [
         base for base in kind.__mro__ if issubclass(base, Node) and package_of(base) != "pocoflow"

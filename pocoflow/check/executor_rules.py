@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import FunctionType, UnionType
-from typing import Any, Union, get_origin
+from typing import Union, get_origin
 
 from pocoflow.check.call_rules import asked_for, exec_functions
 from pocoflow.check.class_rules import hints_of
@@ -81,13 +81,13 @@ def _refused(place: GraphNode, files: tuple[str, ...]) -> _Found:
             yield what, f"{fix}{_HERE}", "error"
 
 
-def _taken(node: Node) -> list[Any]:
+def _taken(node: Node) -> list[object]:
     """The types of what ``exec`` is called with, as far as the node says."""
     if isinstance(node, FunctionNode):
         hints = node.signature.hints
         fields = (one.name for one in node.signature.parameters if one.resource is None)
         return [hints[name] for name in fields if name in hints]
-    kind: Any = type(node)
+    kind = type(node)
     if isinstance(node, BatchNode):
         given = [type_arguments(kind, BatchNode)[0]]
     else:

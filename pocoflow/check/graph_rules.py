@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from types import FunctionType
-from typing import Any
 
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
@@ -313,7 +312,7 @@ def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
             taken += one.kinds
 
 
-def _given(catch: Catch) -> Any:
+def _given(catch: Catch) -> object:
     """The type of what an edge writes; ``None`` if it is not known."""
     value = catch.value
     if value is None:

@@ -8,8 +8,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pocoflow.check.assignable import fits, members
 from pocoflow.check.findings import Finding
-from pocoflow.check.subject import NodeOfFunction, Site, Subject
+from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import type_label
+from pocoflow.nodes.function import AnyFunctionNode
 from pocoflow.nodes.parallel import FanOut
 from pocoflow.store.fields import StoreField
 
@@ -30,7 +31,7 @@ def check_items(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_function(
-    subject: Subject, at: Site, node: NodeOfFunction, field: StoreField
+    subject: Subject, at: Site, node: AnyFunctionNode, field: StoreField
 ) -> Iterator[Finding]:
     signature = node.signature
     holds = subject.held(field)
@@ -52,7 +53,7 @@ def _of_function(
         yield from _collected(subject, at, node)
 
 
-def _collected(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:
+def _collected(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
     """Where items may fail, and the exception that takes the place of a result has none."""
     for field in node.signature.writes:
         holds = subject.held(field)

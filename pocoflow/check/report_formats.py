@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pocoflow._version import __version__
 from pocoflow.check.findings import Finding, show
@@ -94,7 +93,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 """The formats by name."""
 
 
-def _result(target: str, finding: Finding, codes: Sequence[str]) -> dict[str, Any]:
+def _result(target: str, finding: Finding, codes: Sequence[str]) -> dict[str, object]:
     one = _relative(finding)
     result: dict[str, object] = {
         "ruleId": one.code,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pocoflow.check.node_effects import ABSENT as _UNKNOWN, Fact, Value
 from pocoflow.check.source import (
@@ -33,6 +33,8 @@ class Sort(Enum):
     SELF = "the node, or its class"
     STORES = "a collection that has the store in it"
 
+
+T = TypeVar("T")
 
 Given = Mapping[str, "Sort | Value | None"]
 """What the parameters of a function stand for."""
@@ -64,7 +66,7 @@ class Owner:
         """An attribute of a class, as it stands there."""
         return self._first(owner.__mro__, name)
 
-    def _first(self, bases: Sequence[type], name: str) -> Any:
+    def _first(self, bases: Sequence[type], name: str) -> object:
         for base in bases:
             self.note(vars(base), name)
             if name in vars(base):
@@ -178,7 +180,7 @@ class Scope:
             return None if bound else self._given[name]
         return bound[0] if bound is not None and len(bound) == 1 else None
 
-    def _guarded(self, name: str, ask: Callable[[ast.expr], object], value: ast.expr) -> Any:
+    def _guarded(self, name: str, ask: Callable[[ast.expr], T], value: ast.expr) -> T | None:
         """Ask of what a name is bound to, unless that is what is being asked."""
         if name in self._looking:
             return None
@@ -238,7 +240,7 @@ class Scope:
             case _:
                 return None
 
-    def _made(self, called: ast.expr) -> Any:
+    def _made(self, called: ast.expr) -> type | None:
         """The class of what a call gives; ``None`` if that is not certain."""
         match called:
             case ast.Attribute(value=ast.Constant(value=str()) | ast.JoinedStr(), attr=name):
@@ -251,7 +253,7 @@ class Scope:
     def _local(self, name: str) -> Value | None:
         value = self._single(name)
         if isinstance(value, ast.expr):
-            found: Value | None = self._guarded(name, self.value, value)
+            found = self._guarded(name, self.value, value)
             is_mutable = found is not None and isinstance(found.constant, (list, dict, set))
             return None if is_mutable else found
         return value if isinstance(value, Value) else None
@@ -345,7 +347,7 @@ def _is_super(node: ast.expr) -> bool:
             return False
 
 
-_MADE: dict[Any, type] = {
+_MADE: dict[object, type] = {
     **{kind: kind for kind in (str, int, float, bool, bytes, list, dict, set, frozenset, tuple)},
     len: int,
     repr: str,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
-from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
@@ -113,7 +113,9 @@ def _definition(node: Node) -> Iterator[tuple[str, int]]:
     if node.is_flow or isinstance(node, Spread):
         yield made
         return
-    kind: Any = node.signature.function if isinstance(node, FunctionNode) else type(node)
+    kind: Callable[..., object] = (
+        node.signature.function if isinstance(node, FunctionNode) else type(node)
+    )
     try:
         lines, first = inspect.getsourcelines(kind)
     except (OSError, TypeError):

@@ -25,7 +25,7 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
-_PLAIN: tuple[Any, ...] = (str, int, float, bool, types.NoneType, list, dict)
+_PLAIN: tuple[type, ...] = (str, int, float, bool, types.NoneType, list, dict)
 _CODE: tuple[object, ...] = (Callable, types.FunctionType, types.ModuleType, types.CoroutineType)
 
 
@@ -99,7 +99,7 @@ def exec_types(place: GraphNode) -> list[object]:
         if node.signature.takes_store or "return" not in node.signature.hints:
             return []
         return [awaited(node.signature.hints["return"])]
-    kind: Any = type(node)
+    kind = type(node)
     phases = [getattr(kind, name, None) for name in ("exec_async", "exec")]
     hints = [hints_of(one).get("return") for one in phases if isinstance(one, types.FunctionType)]
     given = [awaited(one) for one in (*hints, type_arguments(kind, Node)[1]) if one is not None]
@@ -157,7 +157,7 @@ def _may_be_stored(kind: type) -> bool:
     return any(map(_may_be_stored, below))
 
 
-def _parts(kind: Any) -> list[Any]:
+def _parts(kind: type) -> list[object]:
     """The types of the fields of a model or a dataclass, as far as they are known."""
     if issubclass(kind, BaseModel):
         return [field.annotation for field in kind.model_fields.values()]

@@ -11,6 +11,7 @@ from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.subflow import Link, Subflow
+from pocoflow.store.fields import StoreField
 
 
 def check_links(subject: Subject) -> Iterator[Finding]:
@@ -81,7 +82,7 @@ def _linked(
     )
 
 
-def _type(field: Any, fields: Fields, *, taken: bool = False) -> Any:
+def _type(field: StoreField, fields: Fields, *, taken: bool = False) -> object:
     if fields:
         return fields.takes(field.name) if taken else fields.type_of(field.name)
     return Any if field.model is None else field.model.model_fields[field.name].annotation

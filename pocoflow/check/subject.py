@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import NoneType
-from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
@@ -24,13 +24,11 @@ from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import names_actions, overrides
 from pocoflow.nodes.edges import ANY_ACTION, Edge
-from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
-
-NodeOfFunction: TypeAlias = "FunctionNode[..., Any, Any, Any]"
 
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 
@@ -123,7 +121,7 @@ class Subject:
     stored: bool = False
     place: GraphNode | None = None
     frames: tuple[GraphNode, ...] = ()
-    strays: tuple[Edge[Any], ...] = ()
+    strays: tuple[Edge, ...] = ()
     where: tuple[str, int] | None = None
     outputs: Mapping[str, tuple[str, int] | None] | None = None
     is_inner: bool = False
@@ -152,7 +150,7 @@ class Subject:
         self._effects: dict[int, Effects] = {}
         self._returned: dict[int, tuple[str, ...] | None] = {}
         self._is_flat = True
-        self._classes: dict[tuple[object, ...], Effects] = {}
+        self._classes: dict[object, Effects] = {}
 
     @cached_property
     def walk(self) -> Walk:
@@ -230,7 +228,7 @@ class Subject:
                 yield from ((one, one.place.node) for one in sites)
 
     @cached_property
-    def functions(self) -> list[tuple[Site, NodeOfFunction]]:
+    def functions(self) -> list[tuple[Site, AnyFunctionNode]]:
         """The nodes that are functions."""
         of = self._of(FunctionNode)
         return [(at, node) for at, node in of if isinstance(node, FunctionNode)]
@@ -386,7 +384,7 @@ class Subject:
         """What a classic node does: its class, with what the node has of its own in its place."""
         if _is_patched(node):
             return UNKNOWN
-        kind: Any = type(node)
+        kind: type = type(node)
         found = self._classes.get(kind)
         if found is None:
             found = self._classes[kind] = self._read(kind, {})
@@ -395,7 +393,7 @@ class Subject:
             return found
         return self._read(kind, {name: own[name] for name in sorted(found.used) if name in own})
 
-    def _read(self, kind: Any, own: Mapping[str, Any]) -> Effects:
+    def _read(self, kind: Any, own: Mapping[str, object]) -> Effects:
         attributes = self.fields.attributes
         phases = (kind.prep, kind.post)
         if all(map(is_constant, own.values())) and all(map(inspect.isfunction, phases)):
@@ -408,7 +406,7 @@ class Subject:
             self._classes[key] = _of_phases(kind, own, attributes)
         return self._classes[key]
 
-    def _with_increments(self, effects: Effects, node: NodeOfFunction) -> Effects:
+    def _with_increments(self, effects: Effects, node: AnyFunctionNode) -> Effects:
         """With the fields that ``writes=`` reduces into, which takes a value that is there."""
         if node.signature.takes_store:  # which may have given it a value itself
             return effects
@@ -427,7 +425,7 @@ class Subject:
         )
         return effects.on_error(whole, None if field is None else field.name)
 
-    def held(self, field: StoreField) -> Any:
+    def held(self, field: StoreField) -> object:
         """What a field holds: by the flow's schema, or by the model that the reference names."""
         if self.fields or field.model is None:
             return self.fields.type_of(field.name)
@@ -541,7 +539,7 @@ def _as_defined(kind: type, name: str) -> Any:
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
-def _of_function(node: NodeOfFunction, attributes: frozenset[str]) -> Effects:
+def _of_function(node: AnyFunctionNode, attributes: frozenset[str]) -> Effects:
     """What a function does, from its signature, and from its source if it takes the store."""
     signature = node.signature
     code = signature.function.__code__

@@ -13,12 +13,12 @@ from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
 from pocoflow.check.source import knows_name
-from pocoflow.check.subject import NodeOfFunction, Site, Subject
+from pocoflow.check.subject import Site, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, type_label
 from pocoflow.nodes.annotations import awaited, plain, unknown_names
 from pocoflow.nodes.definitions import place_of
-from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.signature import Signature, definition_place
 from pocoflow.store.fields import StoreField
@@ -153,7 +153,7 @@ def _unresolved(subject: Subject, at: Site, signature: Signature) -> Iterator[Fi
                 )
 
 
-def _parameters(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:
+def _parameters(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
     hints = node.signature.hints
     for one in node.signature.parameters:
         hint = hints.get(one.name, Any)
@@ -185,7 +185,7 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
     return fits_field(given, _taken(subject, field.name, field.model))
 
 
-def _result(subject: Subject, at: Site, node: NodeOfFunction) -> Iterator[Finding]:
+def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
     signature, severity = node.signature, subject.unless_caught(at.place)
     if not signature.writes:
         return

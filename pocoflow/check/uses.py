@@ -290,7 +290,9 @@ class Uses:
         else:
             self.unknown()
 
-    def _comprehension(self, node: Any) -> None:
+    def _comprehension(
+        self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+    ) -> None:
         first, *more = node.generators
         self._whole(first.iter)
         self.may_raise()
@@ -493,7 +495,7 @@ class Uses:
             return None
         if code.co_flags & GENERATOR or is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
             return None
-        given: dict[str, Any] = {}
+        given: dict[str, Value | None] = {}
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         values = [] if target.first is None else [target.first]
         try:

@@ -39,10 +39,6 @@ from pocoflow.store.store import Store
 from pocoflow.values.callables import UNSET
 from pocoflow.values.failures import Failure
 
-ItemT = TypeVar("ItemT", default=Any)
-ResultT = TypeVar("ResultT", default=Any)
-AnswerT = TypeVar("AnswerT", default=Any)
-
 PrepT = TypeVar("PrepT", default=Any)
 ExecT = TypeVar("ExecT", default=Any)
 PostT = TypeVar("PostT", bound=str | None, default=str | None)
