@@ -39,7 +39,7 @@ def call_away(
         def is_quick(came: Reply | BaseException) -> bool:
             return trip.is_quick(came) and (told is None or told.end(waits=False))
 
-        def finish(came: Reply | BaseException) -> tuple[Reply, Any, BaseException | None]:
+        def finish(came: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
             if told is not None:
                 told.end()
             return trip.finish(came)

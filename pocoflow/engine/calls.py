@@ -138,7 +138,7 @@ class ExecCalls:
         arguments: tuple[object, ...],
         keywords: dict[str, object],
         settings: Calling | None,
-    ) -> Any:
+    ) -> object:
         """Make a call, or give what it returned before, for an attempt that is still waited for."""
         if context.cancellation.requested:
             context.check_cancelled()
@@ -165,7 +165,7 @@ class ExecCalls:
         call = _Call(context, settings, function, arguments, keywords, about.name, key)
         return self._await(call) if about.is_async else self._do(call)
 
-    def _do(self, call: _Call) -> Any:
+    def _do(self, call: _Call) -> object:
         context = call.context
         began = perf_counter() if self._keeps else 0.0
         outside = current.get(None) is None  # in a thread that ``exec`` has started
@@ -197,7 +197,7 @@ class ExecCalls:
                 raise
         return self._returned(call.key, result)
 
-    def _returned(self, key: Hashable, result: object) -> Any:
+    def _returned(self, key: Hashable, result: object) -> object:
         """What a call returns that is on record, if that is kept."""
         if self._remembers:
             self._values[key] = copied(result)
@@ -211,7 +211,7 @@ class ExecCalls:
             self.refused = refused
             raise refused
 
-    def _give(self, key: Hashable, function: Callable[..., object], name: str) -> Any:
+    def _give(self, key: Hashable, function: Callable[..., object], name: str) -> object:
         """What a call has returned before."""
         is_awaited = key in self._awaited
         if key in self._values:
@@ -229,7 +229,7 @@ class ExecCalls:
         self._last = key
         return _again(value) if is_awaited else value
 
-    def _tried(self, call: _Call) -> Any:
+    def _tried(self, call: _Call) -> object:
         attempt, timeout = 1, None if call.settings is None else call.settings.timeout
         while True:
             try:
@@ -244,7 +244,7 @@ class ExecCalls:
             call.context.check_cancelled()
             attempt += 1
 
-    def _bounded(self, call: _Call, timeout: float) -> Any:
+    def _bounded(self, call: _Call, timeout: float) -> object:
         work = Work(copy_context(), partial(call.function, **call.keywords), call.arguments)
         try:
             outcome = in_thread(work).wait(call.context, timeout)
@@ -257,7 +257,7 @@ class ExecCalls:
         call: _Call,
         waiting: Awaitable[object] | None = None,
         bill: list[Amounts] | None = None,
-    ) -> Any:
+    ) -> object:
         context, began = call.context, perf_counter()
         bill = [] if bill is None else bill
         charges = charged.set(bill)
@@ -285,7 +285,7 @@ class ExecCalls:
             self._awaited.add(call.key)
         return self._returned(call.key, result)
 
-    async def _tried_async(self, call: _Call, waiting: Awaitable[object] | None) -> Any:
+    async def _tried_async(self, call: _Call, waiting: Awaitable[object] | None) -> object:
         timeout = None if call.settings is None else call.settings.timeout
         if call.settings is None:
             if waiting is not None:
@@ -347,7 +347,9 @@ class ExecCalls:
 
     # -- what a call is known by ------------------------------------------------------------------
 
-    def _about_function(self, function: Any, settings: Calling | None) -> _Function:
+    def _about_function(
+        self, function: Callable[..., object], settings: Calling | None
+    ) -> _Function:
         """What is known of a function.
 
         Raises:
@@ -549,5 +551,5 @@ def _name_of(key: Hashable) -> str:
     return str(key).rsplit(" ", maxsplit=2)[0]
 
 
-async def _again(value: object) -> Any:
+async def _again(value: object) -> object:
     return value

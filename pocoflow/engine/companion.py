@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
@@ -172,7 +172,7 @@ class CompanionLoop:
             with suppress(KeyboardInterrupt, SystemExit):
                 self._loop.run_forever()
 
-    def submit(self, coroutine: Any) -> Future[object]:
+    def submit(self, coroutine: Coroutine[Any, Any, object]) -> Future[object]:
         """Start a coroutine on the loop, in a copy of this thread's context."""
         import asyncio
 

@@ -154,7 +154,7 @@ class _ThreadDriver(Driver):
         finally:
             self._leave(work)
 
-    def _away(self, effect: Away) -> Any:
+    def _away(self, effect: Away) -> object:
         try:
             came = opened(wait(effect.begin(), self.context, until=effect.cancellation))
         except BaseException:
@@ -162,10 +162,10 @@ class _ThreadDriver(Driver):
             raise
         return effect.finish(came)
 
-    def _finish(self, effect: Finish) -> Any:
+    def _finish(self, effect: Finish) -> object:
         line, task = self.line, self._task
 
-        async def work() -> Any:
+        async def work() -> object:
             return await effect.function() if effect.awaits else None
 
         if task is not None:
@@ -177,7 +177,7 @@ class _ThreadDriver(Driver):
                 return opened(outcome)
         return line.run(effect.function)
 
-    def _await(self, effect: Await) -> Any:
+    def _await(self, effect: Await) -> object:
         line, context = self.line, self.context
 
         def begin() -> Awaitable[object]:
@@ -195,7 +195,7 @@ class _ThreadDriver(Driver):
         begin: Callable[[], Awaitable[object]],
         close: Callable[[], None],
         leave: Callable[[], None] | None = None,
-    ) -> Any:
+    ) -> object:
         """Have the task of the line do something, and wait for it as long as anybody wants it."""
         if self._task is None:
             self._task = LineTask(self._companion.loop())

@@ -19,7 +19,7 @@ class Await(NamedTuple):
     ``first`` is what it waits for already, if it has begun.
     """
 
-    awaitable: Coroutine[Any, Any, Any]
+    awaitable: Coroutine[Any, Any, object]
     timeout: float | None = None
     first: object = NOT_BEGUN
 
@@ -52,7 +52,7 @@ class Away(NamedTuple):
     """
 
     begin: Callable[[], Future[Any]]
-    finish: Callable[[Any], Any]
+    finish: Callable[[Any], object]
     is_quick: Callable[[Any], bool]
     give_up: Callable[[], None]
     cancellation: Cancellation

@@ -241,7 +241,7 @@ class Trip:
         """Whether what came is read in a moment."""
         return not isinstance(reply, Reply) or len(reply.result) < _LONG
 
-    def finish(self, reply: Reply | BaseException) -> tuple[Reply, Any, BaseException | None]:
+    def finish(self, reply: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
         """What came of it: what the worker tells, the result, and what was raised.
 
         Raises:

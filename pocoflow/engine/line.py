@@ -156,7 +156,7 @@ class Line:
     taken: Taken | None = None
     on_loop: bool = False
     only_awaits: bool = False
-    given: tuple[int, Any] | None = None
+    given: tuple[int, object] | None = None
     calls: tuple[int, dict[int, ExecCalls]] | None = None
     sums: Account | None = None
     budget: tuple[Budget, ...] | None = None

@@ -156,7 +156,7 @@ class LoopDriver(Driver):
         assert isinstance(effect, Call)
         return self._call(effect)
 
-    async def _visit(self, effect: Visit) -> Any:
+    async def _visit(self, effect: Visit) -> object:
         work = Work(self.line, effect.phases, ())
         try:
             cancellation = self.context.cancellation
@@ -179,7 +179,7 @@ class LoopDriver(Driver):
     def _abandon(self, work: Work) -> None:
         """Let a call go on in its thread, for which nobody waits here any more."""
 
-    async def _call(self, effect: Call) -> Any:
+    async def _call(self, effect: Call) -> object:
         work = self._work(effect)
         try:
             if effect.timeout is None:
@@ -297,7 +297,7 @@ class AwayDriver(LoopDriver):
             raise asyncio.CancelledError
 
 
-async def _away_async(effect: Away) -> Any:
+async def _away_async(effect: Away) -> object:
     import asyncio
 
     try:

@@ -33,6 +33,7 @@ def closes(error: BaseException) -> bool:
     return home.startswith("pocoflow.engine.")
 
 
+T = TypeVar("T")
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
@@ -80,7 +81,7 @@ class Raised:
         self.error = error
 
 
-def tried(function: Callable[..., object], *arguments: object) -> Any:
+def tried(function: Callable[..., T], *arguments: object) -> T | Raised:
     """The result of a call, or what it raised."""
     try:
         return function(*arguments)
@@ -88,7 +89,7 @@ def tried(function: Callable[..., object], *arguments: object) -> Any:
         return Raised(exc)
 
 
-async def awaited(awaitable: Awaitable[object]) -> Any:
+async def awaited(awaitable: Awaitable[T]) -> T | Raised:
     """The result of an await, or what it raised."""
     try:
         return await awaitable
@@ -96,7 +97,7 @@ async def awaited(awaitable: Awaitable[object]) -> Any:
         return Raised(exc)
 
 
-def opened(outcome: object) -> Any:
+def opened(outcome: T | Raised) -> T:
     """Return what was returned, or raise what was raised."""
     if isinstance(outcome, Raised):
         error = outcome.error
@@ -104,7 +105,7 @@ def opened(outcome: object) -> Any:
     return outcome
 
 
-NOT_BEGUN: Any = object()
+NOT_BEGUN: object = object()
 """What a coroutine waits for that has not begun."""
 
 

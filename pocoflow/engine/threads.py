@@ -35,7 +35,7 @@ class Work:
         self.has_begun = self.is_over = False
         self._waits: SimpleQueue[None] | None = None
 
-    def __call__(self) -> Any:
+    def __call__(self) -> object:
         """Do it."""
         self.has_begun = True
         outcome = self.context.run(tried, self.function, *self.arguments)
@@ -108,7 +108,7 @@ class Beside:
 
     async def to_its_end(
         self, give_up: Callable[[], bool] | None = None, cancellation: Cancellation | None = None
-    ) -> Any:
+    ) -> object:
         """What came of it; if this task is cancelled meanwhile, that goes on when it has ended.
 
         Args:

@@ -7,11 +7,13 @@ from collections.abc import Awaitable
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TypeVar
 
 from pocoflow.engine.outcomes import Raised
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 from pocoflow.nodes.context import Cancellation, RunContext
+
+T = TypeVar("T")
 
 
 def sleep(seconds: float, cancellation: Cancellation) -> None:
@@ -62,7 +64,7 @@ class Pending:
         """Say that there will be none, as the call was cancelled."""
         self.give(_WITHDRAWN)
 
-    def came(self) -> Any:
+    def came(self) -> object:
         """The outcome, an error if the call was cancelled; waits for it in any case."""
         self._queue.get()
         return Raised(CancelledError()) if self._outcome is _WITHDRAWN else self._outcome
@@ -72,7 +74,7 @@ class Pending:
         context: RunContext,
         timeout: float | None = None,
         until: Cancellation | None = None,
-    ) -> Any:
+    ) -> object:
         """The outcome; gives up on it at a timeout, a cancellation or a Ctrl-C.
 
         Args:
@@ -98,7 +100,7 @@ class Pending:
         return self._outcome
 
 
-def wait(future: Future[object], context: RunContext, until: Cancellation | None = None) -> Any:
+def wait(future: Future[object], context: RunContext, until: Cancellation | None = None) -> object:
     """The outcome of a future, as :meth:`Pending.wait` gives it."""
     pending = Pending()
 
@@ -130,7 +132,7 @@ def is_task_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-async def bounded(awaitable: Awaitable[object], timeout: float | None, context: RunContext) -> Any:
+async def bounded(awaitable: Awaitable[T], timeout: float | None, context: RunContext) -> T:
     """Await with a timeout whose error names the node."""
     import asyncio
 
