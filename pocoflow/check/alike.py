@@ -7,7 +7,7 @@ of another flow than it was found in, and no node is kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.node_effects import Effects
@@ -97,7 +97,7 @@ def _node(place: GraphNode, attributes: frozenset[str]) -> Likeness | None:
 
     What is forgotten here, of classes or of functions, lets a flow pass that differs in it.
     """
-    node: Any = place.node
+    node = place.node
     phases = place.phases
     if phases is None or phases.is_own or place.branches or place.catches:
         return None

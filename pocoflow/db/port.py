@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, overload
 from pocoflow.cleanup import leave
 from pocoflow.errors import DatabaseError
 
-Parameters: TypeAlias = Sequence[Any] | Mapping[str, object]
+Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class Record(Sequence[Any]):

@@ -218,7 +218,7 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _parts(one: dict[str, object] | list[object]) -> Iterable[Any]:
+def _parts(one: dict[str, object] | list[object]) -> Iterable[object]:
     return one.values() if isinstance(one, dict) else one
 
 

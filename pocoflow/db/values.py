@@ -100,7 +100,7 @@ class Change(NamedTuple):
 class Recorded(Protocol):
     """What can be recorded: a store, or what a parallel branch has of its own."""
 
-    def own_items(self) -> Iterable[tuple[str, Any]]:
+    def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys whose values may be others than at its beginning, with their values."""
 
     def __iter__(self) -> Iterator[str]: ...

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pocoflow.cleanup import at_exit, in_child
 from pocoflow.engine.effects import Commit, Storage
@@ -98,7 +98,7 @@ class _Waiting:
             _log.error("a commit of a run that was cancelled meanwhile failed: %s", error)
 
 
-async def commit(effect: Commit, context: RunContext | None = None) -> object:
+async def commit(effect: Commit, context: RunContext | None = None) -> Any:
     """Carry out a commit in the thread of its database, and wait for it.
 
     If the run, or this task, is cancelled meanwhile, that is not held up for longer than a moment:

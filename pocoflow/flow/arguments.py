@@ -134,7 +134,7 @@ def _carried(given: object) -> tuple[ContextVar[Any], ...]:
     return cast("tuple[ContextVar[Any], ...]", several)
 
 
-def names_of(argument: str, given: Iterable[Any] | None) -> tuple[str, ...] | None:
+def names_of(argument: str, given: Iterable[object] | None) -> tuple[str, ...] | None:
     """The keys that ``Flow(inputs=...)`` or ``Flow(outputs=...)`` names.
 
     Raises:

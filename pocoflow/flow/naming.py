@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -211,7 +211,7 @@ class Inputs(NamedTuple):
         under: What defined the fields in which a model has accepted them.
     """
 
-    values: dict[str, Any]
+    values: dict[str, object]
     under: Mapping[str, str]
 
 

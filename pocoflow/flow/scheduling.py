@@ -113,7 +113,7 @@ class Schedule:
 
     name: str
     expression: str
-    inputs: Any = None
+    inputs: object = None
     tz: str = "UTC"
     catch_up: float = 60.0
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -50,7 +50,7 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
     if isinstance(given, BaseModel):
         return Store(given.model_copy(deep=True), schema or type(given), flow_name)
     if isinstance(given, MutableMapping):
-        return Store.over(cast("dict[str, Any]", given), schema, flow_name)
+        return Store.over(cast("dict[str, object]", given), schema, flow_name)
     hint = f"; a stored run of that id goes on with flow.resume({given!r})"
     raise DefinitionError(
         f"flow {flow_name!r} runs on a Store, a dict or an instance of its schema, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
 from typing import Any, TypeAlias
 
@@ -52,7 +52,7 @@ def describe(graph: Graph, schema: object) -> str:
 
 def class_label(node: AnyNode) -> str:
     """What defines a node: its class, or the function it was made from."""
-    definition: Any = getattr(node, "__wrapped__", type(node))
+    definition: Callable[..., object] = getattr(node, "__wrapped__", type(node))
     return f"{definition.__module__}:{definition.__qualname__}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,7 +122,9 @@ def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
         node: The node.
         files: The files of the modules in which it may be found, beside its own: that of its flow.
     """
-    definition: Any = node.signature.function if isinstance(node, FunctionNode) else type(node)
+    definition: Callable[..., object] = (
+        node.signature.function if isinstance(node, FunctionNode) else type(node)
+    )
     home = sys.modules.get(definition.__module__)
     found = _attribute(home, definition.__qualname__)
     said = f"{definition.__qualname__} of module {definition.__module__}"

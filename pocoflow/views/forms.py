@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pocoflow.values.json_text import read_json
 
@@ -87,7 +87,7 @@ class Field:
         """Whether a choice can be made by its number: not where one could be taken for another."""
         return not any(label.strip().isdecimal() for label in self.labels)
 
-    def read(self, text: str) -> Any:
+    def read(self, text: str) -> object:
         """The value that a line of text stands for; an empty one for the default or ``null``.
 
         Raises:
@@ -108,7 +108,7 @@ class Field:
             return self._number(given)
         return read_json(given)
 
-    def empty(self) -> Any:
+    def empty(self) -> object:
         """The value that no entry stands for: the default, ``null``, or ``UNSET``.
 
         Raises:
@@ -129,7 +129,7 @@ class Field:
             raise ValueError("y or n")
         return given.lower() in _YES
 
-    def _choice(self, given: str) -> Any:
+    def _choice(self, given: str) -> object:
         if given in self.labels:
             return self.choices[self.labels.index(given)]
         if not self.is_numbered:
@@ -226,13 +226,13 @@ def _resolved(given: Mapping[str, object], root: Mapping[str, object]) -> Mappin
         given = {**found, **own}
 
 
-def _properties(own: Mapping[str, object]) -> Mapping[str, Any]:
+def _properties(own: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
     """The schemas of the fields of an object."""
     found = own.get("properties")
     return found if isinstance(found, Mapping) else {}
 
 
-def _list(own: Mapping[str, object], key: str) -> list[Any]:
+def _list(own: Mapping[str, object], key: str) -> list[object]:
     """The list under a key; an empty one if it holds something else."""
     found = own.get(key)
     return found if isinstance(found, list) else []

@@ -25,6 +25,7 @@ from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest, escape
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.importing import importing, importing_alone
+from pocoflow.nodes.resources import Resources
 
 DATABASE = "pocoflow.db"
 """The database of a command that is given none."""
@@ -250,7 +251,7 @@ def load_flow(target: str, *, alone: bool = True) -> Flow:
     return found
 
 
-def load_resources(target: str, *, alone: bool = True) -> Mapping[Any, object]:
+def load_resources(target: str, *, alone: bool = True) -> Resources:
     """Import a module and take the resources of runs from it.
 
     Args:

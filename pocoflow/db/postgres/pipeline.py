@@ -18,7 +18,7 @@ from pocoflow.db.port import Parameters, Record
 from pocoflow.db.postgres.dialect import statement
 
 _NUMBERS = dict.fromkeys((20, 21, 23, 26), int)
-_READ: dict[int, Callable[[bytes], Any]] = {
+_READ: dict[int, Callable[[bytes], object]] = {
     **_NUMBERS,
     16: lambda value: value == b"t",
     **dict.fromkeys((700, 701, 1700), float),
@@ -44,7 +44,7 @@ class ServerRow(Record):
             column = self._columns[column]
         return self._values[column]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return iter(self._values)
 
     def __len__(self) -> int:

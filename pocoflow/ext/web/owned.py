@@ -330,7 +330,7 @@ class OwnedRuns:
             raise Refusal.of_value(("body", "inputs"), told) from exc
         return self.look(owner, run_id), is_new
 
-    def _inputs(self, given: Mapping[str, object]) -> Any:
+    def _inputs(self, given: Mapping[str, object]) -> object:
         place = ("body", "inputs")
         try:
             return self.inputs.read(given)

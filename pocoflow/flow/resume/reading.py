@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.db.renaming import rename_taken
@@ -206,7 +205,7 @@ def _exec_types(node: AnyNode) -> list[object]:
 
 def _returned(node: AnyNode, phases: Iterable[str], argument: int) -> list[object]:
     """What phases of a class return, and a type argument of the node."""
-    kind: Any = type(node)
+    kind: type = type(node)
     found = [
         read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
     ]

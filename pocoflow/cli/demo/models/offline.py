@@ -107,7 +107,7 @@ class OfflineModel:
         return "".join(pieces)
 
 
-def _chunks(server: Any, request: dict[str, object]) -> Iterator[Any]:
+def _chunks(server: Any, request: dict[str, object]) -> Iterator[object]:
     """Stream an answer of llama.cpp, in a thread of its own.
 
     llama.cpp swallows whatever a callback raises, Ctrl-C included. So the callback only hands the
