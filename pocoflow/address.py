@@ -8,8 +8,6 @@ from typing import Any, NamedTuple, Self
 
 from pocoflow.errors import DefinitionError
 
-__all__ = ["Address", "Numbered", "check_id", "check_name", "dump_names", "names_of", "plain"]
-
 
 class Numbered(str):
     """The name of a node that runs branches for items, and the number of one: ``each[3]``.

@@ -16,8 +16,6 @@ from typing import TypeVar
 
 from pocoflow.logging import OwnLogger
 
-__all__ = ["at_exit", "finish", "in_child", "leave"]
-
 _log = OwnLogger("db")
 
 Call = TypeVar("Call", bound=Callable[[], object])

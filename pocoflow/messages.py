@@ -16,22 +16,6 @@ _OBJECT = re.compile(r"<[^>]*")
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
-__all__ = [
-    "closest",
-    "defined_again",
-    "definition_label",
-    "describe",
-    "escape",
-    "given_as",
-    "is_item_of",
-    "is_redefined",
-    "is_same_field",
-    "problems",
-    "refuse_keywords",
-    "short",
-    "type_label",
-]
-
 
 def _by_python(char: str) -> str:
     return char.encode("unicode_escape").decode()

@@ -15,10 +15,11 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.db import RunRow, WorkflowDB
 from pocoflow.db.clock import utc_now
-from pocoflow.db.question_rows import Asked, refuse_closed, refuse_late
+from pocoflow.db.question_rows import refuse_closed, refuse_late
 from pocoflow.errors import AnswerError, OtherFlowError
 from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
+from pocoflow.nodes.question import Asked
 from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, form_of
 from pocoflow.views.targets import (

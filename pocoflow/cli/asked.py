@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pocoflow.cli.database import command
 from pocoflow.cli.output import moment, one_line, parse_time, printable, table
 from pocoflow.db.clock import utc_now
-from pocoflow.db.question_rows import Asked
+from pocoflow.nodes.question import Asked
 
 PAUSED = 3
 """The exit code of a command whose run waits for answers."""

@@ -10,10 +10,10 @@ from typing_extensions import Unpack
 from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.database import RUN_HELP, command, find_run
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.resuming import ResumeKeywords
+from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,

@@ -17,17 +17,6 @@ from pocoflow.nodes.question import Asked, describe_open
 from pocoflow.values.failures import escaped
 from pocoflow.values.json_text import write_json
 
-__all__ = [
-    "Answer",
-    "Asked",
-    "Questions",
-    "choose",
-    "keep_answer",
-    "questions_of",
-    "refuse_closed",
-    "refuse_late",
-]
-
 
 def _read(row: Record, lines: Mapping[int, Begin]) -> Asked:
     """The question of a row of ``questions_of_run`` or ``open_questions``."""

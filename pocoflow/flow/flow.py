@@ -90,13 +90,12 @@ if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
     from pocoflow.db.due import Limits
     from pocoflow.db.following import Until
-    from pocoflow.db.question_rows import Asked
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
     from pocoflow.flow.records import Records
     from pocoflow.flow.scheduling import Due, Schedule
     from pocoflow.graph.event_types import Event, Followed
-    from pocoflow.nodes.question import Reply
+    from pocoflow.nodes.question import Asked, Reply
 
     _Base = NodeLike
 else:

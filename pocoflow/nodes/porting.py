@@ -16,26 +16,6 @@ from pocoflow.nodes.annotations import read_hints
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.values.callables import is_async, is_generator
 
-__all__ = [
-    "OF_POCKETFLOW",
-    "OF_STEPS",
-    "RENAMED",
-    "NotOfFlows",
-    "about_settings",
-    "belongs",
-    "by_keyword",
-    "check_arguments",
-    "check_called",
-    "check_phases",
-    "hidden_node",
-    "keyword_only",
-    "not_a_node",
-    "refuse_dead",
-    "refuse_near",
-    "refuse_phases",
-    "two_arguments",
-]
-
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")

@@ -10,7 +10,7 @@ from pocoflow.messages import is_item_of, short
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.reducing import increments_between
 from pocoflow.store.revalidating import take
-from pocoflow.store.schema import UNKNOWN
+from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.changes import Change

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pocoflow.errors import StoreError
 from pocoflow.messages import is_same_field
-from pocoflow.store.schema import UNKNOWN, Schema
+from pocoflow.store.schema import Schema
+from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import model_values
 from pocoflow.store.schema.models import ModelSchema
 from pocoflow.values import has_marks

@@ -36,7 +36,8 @@ from pocoflow.store.missing import (
 )
 from pocoflow.store.reducing import reduced
 from pocoflow.store.revalidating import take
-from pocoflow.store.schema import UNKNOWN, Schema, classes_of, make_schema
+from pocoflow.store.schema import Schema, classes_of, make_schema
+from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
 from pocoflow.values.callables import check_callback, check_called

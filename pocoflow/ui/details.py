@@ -8,8 +8,8 @@ from datetime import datetime
 
 from pocoflow.db import EventRow
 from pocoflow.db.expenses import Expense
-from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue
+from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import sum_of
 from pocoflow.ui.pages_data import Changed
 from pocoflow.ui.steps import Step, parse

@@ -13,10 +13,10 @@ from pocoflow.address import plain
 from pocoflow.db import EventRow, RunRow, Status, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.postgres import is_server
-from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.graph.fingerprint import Fingerprint, edges_of
+from pocoflow.nodes.question import Asked
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
 _opened: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}

@@ -10,9 +10,9 @@ import streamlit as st
 
 from pocoflow.db import WorkflowDB
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.db.question_rows import Asked
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
+from pocoflow.nodes.question import Asked
 from pocoflow.ui.acting import resume_here
 from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.details import answers_table

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from pocoflow.db import RunRow
-from pocoflow.db.question_rows import Asked
 from pocoflow.db.run_reports import FlowCounts
+from pocoflow.nodes.question import Asked
 from pocoflow.ui.pages_data import ListedRun
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import describe, finished, labels_of, seconds, waits_for

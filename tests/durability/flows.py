@@ -54,9 +54,9 @@ from pocoflow import (
     fields,
     key,
 )
-from pocoflow.db.question_rows import Asked
 from pocoflow.events import Event, NodeEnded, NodeFailed
 from pocoflow.node import NodeLike
+from pocoflow.nodes.question import Asked
 from pocoflow.reducers import append
 
 __all__ = [

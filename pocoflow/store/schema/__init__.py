@@ -14,23 +14,11 @@ from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
-from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.models import ModelSchema
 
 if TYPE_CHECKING:
     from pocoflow.store.schema.dicts import DictSchema
     from pocoflow.values import Classes
-
-__all__ = [
-    "UNKNOWN",
-    "Schema",
-    "check_aliases",
-    "classes_of",
-    "field_types",
-    "make_schema",
-    "schema_types",
-    "types_of",
-]
 
 
 Schema: TypeAlias = "ModelSchema | DictSchema"
