@@ -286,7 +286,7 @@ SELECT status, total_steps, cancel_requested FROM pf_run WHERE run_no = ?;
 UPDATE pf_run SET
     status = :status,
     completed_at = (
-        SELECT l.ts FROM pf_log AS l WHERE l.id >= :first AND l.id < :end ORDER BY l.id DESC LIMIT 1
+        SELECT l.ts FROM pf_rows AS l WHERE l.id >= :first AND l.id < :end ORDER BY l.id DESC LIMIT 1
     ),
     total_steps = (
         SELECT l.steps FROM pf_log AS l WHERE l.id >= :first AND l.id < :end ORDER BY l.id DESC LIMIT 1
@@ -426,7 +426,7 @@ INSERT INTO pf_log (id, kind, line, steps, step, at, next_node, next_path, note,
 VALUES (?, ?, 0, 0, -1, ?, ?, ?, ?, ?);
 
 -- name: last_row
-SELECT id, steps, pf_log.ts FROM pf_log WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
+SELECT id, steps, ts FROM pf_rows WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
 
 -- name: remove_open
 -- What was on record of a step that is finished now, and of the branches in it.
@@ -460,7 +460,7 @@ SELECT * FROM pf_log
 WHERE id >= ? AND id <= ? AND line = 0 AND kind IN (0, 1, 2, 16) ORDER BY id DESC LIMIT 1;
 
 -- name: rows_from
-SELECT * FROM pf_log WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
+SELECT * FROM pf_rows WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
 
 -- name: run_standing
 SELECT status, error_type FROM pf_run WHERE run_no = ?;
@@ -472,7 +472,7 @@ SELECT * FROM pf_log WHERE id > ? AND id <= ? ORDER BY id;
 SELECT id, line, data FROM pf_log WHERE id >= ? AND id < ? AND kind = 9;
 
 -- name: steps_of_run
-SELECT step, node, pf_log.ts FROM pf_log
+SELECT step, node, ts FROM pf_rows
 WHERE id >= ? AND id < ? AND kind IN (1, 2, 15) AND step >= 0 ORDER BY step;
 
 -- name: events_of_run
@@ -491,7 +491,7 @@ SELECT count(*) FROM pf_log WHERE id >= ? AND id < ? AND kind = 4;
 
 -- name: node_began
 -- When the node that a run is at began.
-SELECT pf_log.ts FROM pf_log WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
+SELECT ts FROM pf_rows WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
 
 -- name: next_places
 SELECT id, next_node, next_path, mark FROM pf_log
@@ -567,7 +567,7 @@ ORDER BY k.line, k.key_no, v.step;
 -- are meant whole, not the last completed one of a run thread, with whose store the next one begins.
 SELECT run_no, status, owned, coalesce(
     completed_at,
-    (SELECT pf_log.ts FROM pf_log WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
+    (SELECT ts FROM pf_rows WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
     started_at,
     ''
 ) AS last

@@ -117,11 +117,7 @@ CREATE TABLE pf_log (
     error_msg  TEXT,
     traceback  TEXT,
     mark       TEXT,
-    data       TEXT,
-    ts         TEXT GENERATED ALWAYS AS (iif(at = 0, '',
-        strftime('%Y-%m-%dT%H:%M:%S', at / 1000000, 'unixepoch')
-        || iif(at % 1000000, printf('.%06d', at % 1000000), '') || '+00:00'
-    )) VIRTUAL
+    data       TEXT
 );
 
 CREATE INDEX pf_log_spent ON pf_log (id) WHERE kind = 19;
@@ -240,6 +236,17 @@ SELECT
     cancel_requested, parent_run_id, parent_step, graph_no, thread, due_at
 FROM pf_runs;
 
+-- The log with the times of its rows as text. No column of pf_log, which would be computed as a row is
+-- written.
+CREATE VIEW pf_rows AS
+SELECT
+    *,
+    iif(at = 0, '',
+        strftime('%Y-%m-%dT%H:%M:%S', at / 1000000, 'unixepoch')
+        || iif(at % 1000000, printf('.%06d', at % 1000000), '') || '+00:00'
+    ) AS ts
+FROM pf_log;
+
 -- The events. A row of the log is one or two: the second says what began, or ended, with it.
 CREATE VIEW pf_events AS
 SELECT
@@ -264,7 +271,7 @@ SELECT
     l.traceback AS traceback,
     l.path AS path,
     l.note AS note
-FROM pf_run AS r JOIN pf_log AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
+FROM pf_run AS r JOIN pf_rows AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18, 19, 20, 21)
 UNION ALL
 SELECT
@@ -283,7 +290,7 @@ SELECT
     iif(l.kind = 12, l.traceback, NULL),
     iif(l.kind = 12, NULL, l.next_path),
     NULL
-FROM pf_run AS r JOIN pf_log AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
+FROM pf_run AS r JOIN pf_rows AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE (l.kind = 12 AND l.node IS NOT NULL)
     OR (l.kind IN (0, 1, 2, 11) AND (l.next_node <> '' OR (l.next_node = '' AND l.line = 0)));
 
@@ -357,6 +364,6 @@ SELECT
         )
     ) AS store_json,
     s.ts AS created_at
-FROM pf_run AS r JOIN pf_log AS s
+FROM pf_run AS r JOIN pf_rows AS s
     ON s.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE s.kind IN (1, 2, 15) AND s.step >= 0;

@@ -103,9 +103,6 @@ INSERT INTO pf_value (run_no, key_no, step, op, blob) VALUES (?, ?, ?, ?, (
     ORDER BY id DESC LIMIT 1
 ));
 
--- name: rows_from
-SELECT l.*, l.ts FROM pf_log AS l WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
-
 -- name: emitted_since
 SELECT id, line, item, event, json_array_length(data::json) AS size FROM pf_log
 WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;

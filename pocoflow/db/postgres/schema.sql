@@ -129,11 +129,6 @@ CREATE TABLE pf_log (
     data       text COLLATE "C"
 );
 
--- Read as a column of a row, l.ts; a stored one would take as long as all else of the row.
-CREATE FUNCTION ts(row_of_log pf_log) RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
-RETURN pf_time(row_of_log.at);
-
 CREATE INDEX pf_log_spent ON pf_log (id) WHERE kind = 19;
 
 CREATE TABLE pf_key (
@@ -233,6 +228,9 @@ SELECT
     cancel_requested, parent_run_id, parent_step, graph_no, thread, due_at
 FROM pf_runs;
 
+CREATE VIEW pf_rows AS
+SELECT *, pf_time(at) AS ts FROM pf_log;
+
 CREATE VIEW pf_events AS
 SELECT
     l.id * 2 AS id,
@@ -256,7 +254,7 @@ SELECT
     l.traceback AS traceback,
     l.path AS path,
     l.note AS note
-FROM pf_log AS l JOIN pf_run AS r ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
+FROM pf_rows AS l JOIN pf_run AS r ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE l.kind NOT IN (3, 4, 5, 6, 15, 16, 18, 19, 20, 21)
 UNION ALL
 SELECT
@@ -275,7 +273,7 @@ SELECT
     CASE WHEN l.kind = 12 THEN l.traceback END,
     CASE WHEN l.kind = 12 THEN NULL ELSE l.next_path END,
     NULL
-FROM pf_log AS l JOIN pf_run AS r ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
+FROM pf_rows AS l JOIN pf_run AS r ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE (l.kind = 12 AND l.node IS NOT NULL)
     OR (l.kind IN (0, 1, 2, 11) AND (l.next_node <> '' OR (l.next_node = '' AND l.line = 0)));
 
@@ -340,6 +338,6 @@ SELECT
         ) AS found
     ) AS store_json,
     s.ts COLLATE "C" AS created_at
-FROM pf_run AS r JOIN pf_log AS s
+FROM pf_run AS r JOIN pf_rows AS s
     ON s.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1
 WHERE s.kind IN (1, 2, 15) AND s.step >= 0;
