@@ -141,8 +141,9 @@ class Subject:
         """What tells it from others of the same graph that live as long as it."""
         outputs = None if self.outputs is None else (*self.outputs,)
         said = (self.inputs, outputs, self.stored, self.is_watched, self.ends_in_time, self.ignore)
-        budgets = (self.budgets, self.lost_budgets, bool(self.strays), id(self.executor))
-        return (self.place, self.frames, id(self.schema), self.is_new, *said, *budgets)
+        budgets = (self.budgets, self.lost_budgets, id(self.executor))
+        where = (self.place, self.frames, id(self.schema), self.is_new)
+        return (*where, *said, *budgets, bool(self.strays), self.is_part)
 
     def __post_init__(self) -> None:
         self.fields = fields_of(self.schema)

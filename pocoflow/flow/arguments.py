@@ -52,7 +52,12 @@ def _folder(given: object) -> Path | None:
     return folder
 
 
-def _switch(name: str, given: object) -> object:
+def switch(name: str, given: object) -> bool:
+    """What says whether something is so.
+
+    Raises:
+        DefinitionError: It is neither ``True`` nor ``False``.
+    """
     if type(given) is not bool:
         raise DefinitionError(f"Flow({name}={short(given)}): True or False")
     return given
@@ -220,7 +225,7 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "inputs": partial(_as_names, "inputs"),
     "outputs": partial(_as_names, "outputs"),
     "ignore": _codes,
-    "strict": partial(_switch, "strict"),
+    "strict": partial(switch, "strict"),
     "deadline": _seconds,
     "budget": partial(limits_of, where="Flow(budget)"),
     "node_budgets": _node_budgets,
@@ -231,6 +236,6 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "aliases": _aliases,
     "executor": _executor,
     "carry": _carried,
-    "record_emitted": partial(_switch, "record_emitted"),
+    "record_emitted": partial(switch, "record_emitted"),
 }
 """What a setting of a flow is made of what is given for it, or an error that says what it takes."""

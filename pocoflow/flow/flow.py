@@ -110,7 +110,7 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 Opened: TypeAlias = tuple[Resources, tuple[Resource, ...]]
 """The resources of a run in this process, and those of them that it has to open."""
 
-_NO_SETTINGS = frozenset({"drawn", "_described", "_known_plan"})
+_NO_SETTINGS = frozenset({"drawn", "_is_drawn", "_described", "_known_plan"})
 """What a flow finds out for itself."""
 
 
@@ -208,7 +208,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         note_part(start)
         if flow_name is not None:
             check_name("Flow(flow_name=...)", flow_name)
-        self.name = start.name if flow_name is None else flow_name
+        self._name = start.name if flow_name is None else flow_name
         self.schema = schema
         settings = {
             "db_path": db_path,
@@ -217,7 +217,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "inputs": arguments.names_of("inputs", inputs),
             "outputs": arguments.names_of("outputs", outputs),
             "ignore": ignore,
-            "strict": strict,
             "deadline": deadline,
             "budget": budget,
             "node_budgets": node_budgets,
@@ -230,6 +229,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "carry": carry,
             "record_emitted": record_emitted,
         }
+        self.wiring.is_strict = arguments.switch("strict", strict)
         for name, value in settings.items():
             object.__setattr__(self, name, arguments.SETTINGS[name](value))
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
@@ -268,7 +268,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     @strict.setter
     def strict(self, value: bool) -> None:
         self.wiring.is_strict = value
-        wiring_changed()
+        wiring_changed(self.wiring.is_drawn)
 
     if not TYPE_CHECKING:
         # At run time a flow is a Node; what only single steps have is not there.
@@ -277,13 +277,14 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         del name
 
         def __setattr__(self, name, value):
-            if type(self) is Flow and "_described" in self.__dict__ and not hasattr(self, name):
-                refuse_near(f"flow {self.name!r}", name, self.__dict__)
+            own, is_made = self.__dict__, "_described" in self.__dict__
+            if is_made and type(self) is Flow and not hasattr(self, name):
+                refuse_near(f"flow {self.name!r}", name, own)
             if (check := arguments.SETTINGS.get(name)) is not None:
                 value = check(value)
             object.__setattr__(self, name, value)
-            if name not in _NO_SETTINGS:
-                self.__dict__["_settings"] = object()
+            if is_made and name not in _NO_SETTINGS:
+                own["_settings"] = object()
 
     @property
     def flow_name(self) -> str:

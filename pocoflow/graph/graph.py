@@ -11,7 +11,7 @@ from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge
 from pocoflow.messages import short
-from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike
+from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_drawn
 from pocoflow.nodes.definitions import Phases, declared_actions, phases_of, place_of
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, END, Catch, Edge, End, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
@@ -45,10 +45,12 @@ class Reach(NamedTuple):
         """What a start leads to, and the edges of a flow."""
         nodes: list[tuple[NodeLike, Edges]] = []
         met, reached = {id(END)}, 0
+        own.is_drawn = True
         for first in (start, *own.sources):
             queue = [] if id(first) in met else [first]
             met.add(id(first))
             for node in queue:  # grows while it is walked through
+                note_drawn(node)
                 edges: Edges = node.edges
                 if own_edges := own.of(node):
                     edges = {**edges, **own_edges}

@@ -186,7 +186,10 @@ def _named(
     return Reference(kind, main, name, is_main=True, **inside), state
 
 
-_OWN = ("_name", "_edges", "_replaced", "made_at", "drawn", "is_part", "executor", "retry_on")
+_OWN = {
+    *("_name", "_edges", "_replaced", "_is_drawn"),
+    *("made_at", "drawn", "is_part", "executor", "retry_on"),
+}
 
 
 def state_of(node: AnyNode) -> State:

@@ -101,6 +101,7 @@ class FlowEdges:
         middleware: What wraps visits of nodes and attempts of the flow.
         rules: What the flow says of the order of visits.
         is_strict: Whether an action without an edge is an error.
+        is_drawn: Whether a graph may have been drawn of them.
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,7 @@ class FlowEdges:
         self.replaced: list[tuple[NodeLike, Edge, Edge]] = []
         self.middleware = NO_MIDDLEWARE
         self.rules: list[OrderRule] = []
-        self.is_strict = False
+        self.is_strict = self.is_drawn = False
 
     def copy(self) -> FlowEdges:
         """The same edges, to which others can be added."""
@@ -133,16 +134,16 @@ class FlowEdges:
         visits = () if visit is None else (visit,)
         attempts = () if attempt is None else (attempt,)
         self.middleware = Middleware(visits, attempts).within(self.middleware)
-        wiring_changed()
+        wiring_changed(self.is_drawn)
 
     def begin_rule(self, half: OrderRule) -> Callable[[OrderRule], None]:
         """Note the first half of a rule; what is returned notes the whole of it."""
         self.rules.append(half)
-        wiring_changed()
+        wiring_changed(self.is_drawn)
 
         def add(rule: OrderRule) -> None:
             self.rules[:] = [*(one for one in self.rules if one is not half), rule]
-            wiring_changed()
+            wiring_changed(self.is_drawn)
 
         return add
 
@@ -181,7 +182,7 @@ class FlowEdges:
         elif before is not None and not before.leads_like(edge):
             self.replaced.append((node, before, edge))
         self._by_node[id(node)] = MappingProxyType({**known, action: edge})
-        wiring_changed()
+        wiring_changed(self.is_drawn)
 
     def of(self, node: NodeLike) -> Mapping[str, Edge]:
         """The flow's edges from a node, by action."""

@@ -51,6 +51,11 @@ ErrorT = TypeVar("ErrorT", bound=Exception)
 FieldT = TypeVar("FieldT")
 
 
+def note_drawn(made: NodeLike) -> None:
+    """Note that a node is in a graph; whoever draws it does so before he looks at the node."""
+    made._is_drawn = True
+
+
 def check_target(owner: str, target: object) -> NodeLike | End:
     """The target of an edge, ``None`` being ``END``, or an error that begins with ``owner``.
 
@@ -88,7 +93,7 @@ def make_edge(
 
 def note_part(node: NodeLike) -> None:
     """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
-    if isinstance(node, Composite):
+    if isinstance(node, Composite) and not node.is_part:
         node.is_part = True
 
 
@@ -118,6 +123,7 @@ class NodeLike(Generic[ActionT]):
     _name: str | None
     _edges: dict[str, Edge[NodeLike]]
     _replaced: list[tuple[Edge, Edge]]
+    _is_drawn: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         made = super().__new__(cls)
@@ -188,7 +194,7 @@ class NodeLike(Generic[ActionT]):
             self._replaced = [*self._replaced, (before, edge)]
             warn_replaced(self.name, before, edge)
         self._edges = {**self._edges, edge.action: edge}
-        wiring_changed()
+        wiring_changed(self._is_drawn)
 
     def when(self, action: ActionT | Literal["*"], /) -> Branch:
         """One action of this node, as the source of an edge: ``flow.then(node.when("bad"), fix)``.
@@ -270,7 +276,7 @@ class NodeLike(Generic[ActionT]):
     def name(self, name: str) -> None:
         check_name(f"the name of a node ({type(self).__name__})", name)
         self._name = name
-        wiring_changed()
+        wiring_changed(self._is_drawn)
 
     def __repr__(self) -> str:
         own = "" if self.name == type(self).__name__ else f" {self.name!r}"

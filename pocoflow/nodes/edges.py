@@ -124,19 +124,23 @@ class Edge(NamedTuple, Generic[NodeT]):
 
 
 class _Wiring:
-    """Counts every change of an edge or a name, so that a flow knows when to draw its graph."""
+    """Counts changes of edges and names, so that a flow knows when to draw its graph."""
 
     version: ClassVar[int] = 0
 
 
 def wiring_version() -> int:
-    """A number that grows with every change of an edge or a name of any node."""
+    """A number that grows with every change of an edge or a name in any graph that was drawn."""
     return _Wiring.version
 
 
-def wiring_changed() -> None:
-    """Make every flow draw its graph anew."""
-    _Wiring.version += 1
+def wiring_changed(is_drawn: bool) -> None:
+    """Make every flow draw its graph anew, if what has changed may be in one.
+
+    It is changed first, and whoever draws says so before he looks, so that one of the two sees it.
+    """
+    if is_drawn:
+        _Wiring.version += 1
 
 
 def users_line() -> tuple[str, int] | None:

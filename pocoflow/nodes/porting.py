@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache, wraps
 from inspect import Parameter
+from math import inf
 from operator import attrgetter
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NoReturn, TypeVar, cast, get_origin
@@ -349,18 +350,14 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
     Raises:
         DefinitionError: There are some.
     """
-    parameters = _parameters(kind.__init__)
-    kinds = [one.kind for one in parameters.values()]
-    most = sum(one in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in kinds)
-    if positional >= most and Parameter.VAR_POSITIONAL not in kinds:
+    parameters, most, takes_more = _arguments_of(kind.__init__)
+    if positional >= most:
         raise DefinitionError(
-            f"{kind.__name__}(...) takes {most - 1} argument by position, and got {positional}: "
-            "name the others, as in Flow(start, schema=Model, flow_name='name')"
+            f"{kind.__name__}(...) takes {most - 1:.0f} argument by position, and got "
+            f"{positional}: name the others, as in Flow(start, schema=Model, flow_name='name')"
         )
-    if Parameter.VAR_KEYWORD in kinds:
-        return
     for name in given:
-        if name not in parameters:
+        if name not in parameters and not takes_more:
             known = list(parameters)[1:]
             meant = _MEANT.get(name)
             near = f"; did you mean {meant!r}?" if meant in known else belongs(name)
@@ -368,6 +365,16 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
             raise DefinitionError(
                 f"{kind.__name__}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
             )
+
+
+@lru_cache(maxsize=256)
+def _arguments_of(init: Any) -> tuple[Mapping[str, Parameter], float, bool]:
+    """The parameters of an ``__init__``, how many it takes by position, and whether any keyword."""
+    parameters = _parameters(init)
+    kinds = [one.kind for one in parameters.values()]
+    most = sum(one in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in kinds)
+    more = Parameter.VAR_POSITIONAL in kinds
+    return parameters, inf if more else most, Parameter.VAR_KEYWORD in kinds
 
 
 @lru_cache(maxsize=256)
@@ -460,7 +467,8 @@ class NotOfFlows:
         self.__get__(flow, type(flow))
 
 
-def refuse_phases(kind: type) -> None:
+@lru_cache(maxsize=1024)
+def refuse_phases(kind: Any) -> None:
     """Refuse a class of flows that defines what single steps have: nothing would come of it.
 
     Raises:
@@ -482,7 +490,6 @@ def refuse_phases(kind: type) -> None:
     )
 
 
-@lru_cache(maxsize=1024)
 def _refuse_arguments(kind: Any) -> None:
     """Refuse attributes of a class of flows that its ``__init__`` would write over."""
     own = _own(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import currentframe
 from itertools import pairwise
@@ -17,6 +18,7 @@ from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, key, node
 from pocoflow.errors import DefinitionError, UnhandledActionError
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.wiring import Conflict, GraphEdge
+from pocoflow.middleware import Around, Visit
 from pocoflow.nodes.annotations import type_arguments
 from pocoflow.nodes.edges import Branch
 
@@ -93,6 +95,61 @@ def test_an_edge_that_is_added_later_counts_at_once() -> None:
     assert trail(flow) == ["a", "b"]
     assert list(before.nodes) == ["a"]
     assert flow.graph is flow.graph
+
+
+def watch(visit: Visit) -> Around:
+    """A middleware."""
+    return (yield)
+
+
+def set_strict(flow: Flow[Any]) -> None:
+    """What an assignment does."""
+    flow.strict = True
+
+
+def set_name(flow: Flow[Any]) -> None:
+    """What an assignment does."""
+    flow.start.name = "other"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda flow: flow.then(flow.start, step("new")),
+        lambda flow: flow.start.then("default", step("new")),
+        lambda flow: flow.use(visit=watch),
+        lambda flow: flow.require(flow.start).before(flow.start),
+        set_strict,
+        set_name,
+    ],
+    ids=["edge of the flow", "edge of a node", "middleware", "rule", "strict", "name"],
+)
+def test_each_change_of_a_wiring_that_has_run_counts(change: Callable[[Flow[Any]], object]) -> None:
+    """The next run takes a graph drawn anew, wherever the flow is nested."""
+    inner = Flow(start=step("a"))
+    outer = Flow(start=Parallel(Flow(start=inner), name="both"))
+    trail(inner)
+    outer.run({"go": []})
+    before = inner.graph, outer.graph
+    change(inner)
+    assert inner.graph is not before[0]
+    assert outer.graph is not before[1]
+    assert outer.graph.start.branches[0].start.inner is not None
+    assert outer.graph.start.branches[0].start.inner.start.inner is inner.graph
+
+
+def test_flows_that_are_made_meanwhile_leave_a_graph_as_it_is() -> None:
+    """A program that makes a flow for each request does not have its other flows drawn again."""
+    a, b = step("a"), step("b")
+    flow = Flow(start=a, flow_name="known").then(a, b)
+    assert trail(flow) == ["a", "b"]
+    before = flow.graph
+    new = step("new")
+    new.then("default", step("end"))
+    other = Flow(start=new, flow_name="other", strict=True).then(new.when("b"), b)
+    other.use(visit=watch).require(new).before(b)
+    assert trail(other) == ["new", "end"]
+    assert flow.graph is before
 
 
 def test_a_string_first_wires_the_flow_as_a_node() -> None:
