@@ -35,33 +35,41 @@ class Reach(NamedTuple):
         nodes: Each once, with its edges: first what can be reached from the start, breadth first,
             then what the flow has edges for and cannot be reached.
         reached: How many can be reached.
+        shape: The edges of each, with their targets by number, so that two flows are wired alike if
+            it is equal.
     """
 
     nodes: list[tuple[NodeLike, Edges]]
     reached: int
+    shape: list[object]
 
     @classmethod
     def of(cls, start: NodeLike, own: FlowEdges) -> Reach:
         """What a start leads to, and the edges of a flow."""
         nodes: list[tuple[NodeLike, Edges]] = []
-        met, reached = {id(END)}, 0
+        shape: list[object] = []
+        numbers, reached = {id(END): -1}, 0
         own.is_drawn = True
         for first in (start, *own.sources):
-            queue = [] if id(first) in met else [first]
-            met.add(id(first))
+            queue = [] if id(first) in numbers else [first]
+            numbers.setdefault(id(first), len(numbers) - 1)
             for node in queue:  # grows while it is walked through
                 note_drawn(node)
                 edges: Edges = node.edges
                 if own_edges := own.of(node):
                     edges = {**edges, **own_edges}
                 nodes.append((node, edges))
+                shape.append(len(edges))
                 for edge in edges.values():
-                    for target in edge.targets:
-                        if id(target) not in met and not isinstance(target, End):
-                            met.add(id(target))
+                    limit = edge.limit
+                    shape += (edge.action, edge.written, limit and limit.at_most)
+                    for target in (edge.target,) if limit is None else edge.targets:
+                        if id(target) not in numbers and not isinstance(target, End):
+                            numbers[id(target)] = len(numbers) - 1
                             queue.append(target)
+                        shape.append(numbers[id(target)])
             reached = reached or len(nodes)
-        return cls(nodes, reached)
+        return cls(nodes, reached, shape)
 
 
 class GraphLimit(NamedTuple):
@@ -290,6 +298,7 @@ class Graph:
         start: Where a run begins.
         nodes: The graph nodes by name: first those that can be reached, in the order in which they
             are (breadth first), then those of the flow's edges that cannot.
+        shape: What tells it from graphs of the same nodes in this order with other edges.
         conflicts: Edges that do not count, each with the one that does.
         is_async: Whether every ``exec`` in it is asynchronous.
         only_awaits: Whether each phase in it is asynchronous, or none of the user's.
@@ -316,7 +325,7 @@ class Graph:
         self.is_limited = self.has_executors = False
         for number, (node, edges) in enumerate(reach.nodes):
             self._add(node, edges, reachable=number < reach.reached)
-        self.start = self._by_node[id(reach.nodes[0][0])]
+        self.start, self.shape = self._by_node[id(reach.nodes[0][0])], reach.shape
         for place in self.nodes.values():
             self._connect(place)
         self.conflicts = tuple(self._conflicts(own))
@@ -335,19 +344,6 @@ class Graph:
                     then = self._by_node.get(id(edge.limit.then))
                     name = None if then is None else then.name
                     found.append(one._replace(target=name, is_after=True))
-        return tuple(found)
-
-    def shape(self) -> tuple[object, ...]:
-        """What tells it from graphs of alike nodes that have other names or edges."""
-        found: list[object] = []
-        for name, place in self.nodes.items():
-            found += (name, len(place.edges))
-            for action, edge in place.edges.items():
-                end, limit = self._by_node.get(id(edge.target)), None
-                if edge.limit is not None:
-                    then = self._by_node.get(id(edge.limit.then))
-                    limit = (edge.limit.at_most, None if then is None else then.name)
-                found += (action, edge.written, None if end is None else end.name, limit)
         return tuple(found)
 
     def look_at_each(self) -> None:
