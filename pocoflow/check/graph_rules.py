@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from types import FunctionType
 
@@ -57,7 +56,8 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
             yield subject.finding(
                 "PF101",
                 f"no edge leads from the start {start!r} to {place.name!r}",
-                f"write an edge to it, such as flow.then({_variable(source)}, {_variable(place)}), "
+                f"write an edge to it, such as flow.then({_variable(subject, source)}, "
+                f"{_variable(subject, place)}), "
                 "or take its own edges out",
                 at=level.site(place),
             )
@@ -124,12 +124,13 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
                 continue
             # Where an edge is nearly for this action, its own finding (PF102) has said so.
             if not any(closest(action, [one]) for one in misspelt):
+                source = f"flow.then({_variable(subject, place)}.when({action!r})"
                 yield subject.finding(
                     "PF103",
                     f"{place.name!r} can return {action!r}, which has no edge: the run would end "
                     f"there (edges: {listed(place.actions)})",
-                    f"write where it leads, {_edge(place, action)}, or that it ends on purpose, "
-                    f"{_edge(place, action, 'END')}",
+                    f"write where it leads, {source}, ...), or that it ends on purpose, {source}, "
+                    "END)",
                     at=level.site(place),
                     severity=severity,
                 )
@@ -161,17 +162,11 @@ def _ends(found: Lacking) -> str:
     return "has a return" if found.is_bare else "can come to its end"
 
 
-def _edge(place: GraphNode, action: str, target: str = "...") -> str:
-    return f"flow.then({_variable(place)}.when({action!r}), {target})"
-
-
-def _variable(place: GraphNode) -> str:
+def _variable(subject: Subject, place: GraphNode) -> str:
     """What a node is probably called in the program: as in its module, or as its class is."""
     node = place.node
-    module = sys.modules.get(getattr(node, "__module__", ""))
-    for name, value in vars(module).items() if module is not None else ():
-        if value is node:
-            return name
+    if (name := subject.variables.get(id(node))) is not None:
+        return name
     if not place.name.isidentifier():
         return "node"
     if isinstance(node, FunctionNode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -215,6 +216,13 @@ class Subject:
                     known.add(id(place.node))
                     found.append(Site(name, place) if of is None else of(place))
         return found
+
+    @cached_property
+    def variables(self) -> dict[int, str]:
+        """What a node is called in the module of its definition, by its id."""
+        homes = {getattr(place.node, "__module__", "") for _, place in self.nodes}
+        modules = [vars(sys.modules[home]) for home in homes if sys.modules.get(home) is not None]
+        return {id(one): name for known in modules for name, one in reversed([*known.items()])}
 
     @cached_property
     def _by_class(self) -> dict[type, list[Site]]:
