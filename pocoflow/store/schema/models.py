@@ -42,7 +42,6 @@ class ModelSchema:
         self._facts = facts_of(model)
         self.definitions, self.reducers = self._facts.definitions, self._facts.reducers
         self.shaped = self._facts.shaped
-        self._is_by_field = not (self._facts.after or self._facts.whole)
         self.unlike: set[str] = set()
 
     def names(self) -> Iterable[str]:
@@ -129,13 +128,6 @@ class ModelSchema:
             UnknownFieldError: A key that is not a field, unless the model allows extras.
             InvalidValueError: A value that does not fit, with all the fields it concerns.
         """
-        if self._is_by_field and len(changes) == 1 and not accepted:
-            ((key, value),) = changes.items()
-            if key not in self._fields:
-                self.check_names(owner, changes)
-            elif key in self._facts.frozen:
-                self._refuse_frozen(owner, data, key, value)
-            return {key: self.assigned(owner, data, key, value)}
         self.check_names(owner, changes)
         parts, candidate = self._facts, dict[str, object]()
         if parts.after or parts.whole or any(key in parts.shaped for key in changes):
