@@ -15,7 +15,7 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DefinitionError, Remedy, RunInterruptedError, TakenError
 from pocoflow.messages import short
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.setting_checks import is_time
 
 
 class DueRun(NamedTuple):

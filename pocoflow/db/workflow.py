@@ -35,7 +35,7 @@ from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import DatabaseError, DefinitionError, RunExistsError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, short
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.setting_checks import is_time
 from pocoflow.nodes.spending import sum_of
 from pocoflow.values.callables import lists_keywords
 from pocoflow.values.failures import escaped

@@ -25,7 +25,7 @@ from pocoflow.flow.naming import RunName
 from pocoflow.flow.starting import open_store
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.setting_checks import is_time
 from pocoflow.store.store import Store
 from pocoflow.values import dumps
 

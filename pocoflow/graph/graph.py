@@ -17,7 +17,7 @@ from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, END, Catch, Edge, E
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.resources import Resource, declared, opens_alike
-from pocoflow.nodes.settings import check_settings
+from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.subflow import Subflow
 
 _Node: TypeAlias = NodeLike

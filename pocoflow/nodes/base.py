@@ -33,7 +33,8 @@ from pocoflow.nodes.porting import (
     refuse_dead,
     two_arguments,
 )
-from pocoflow.nodes.settings import RetryOn, Where, check_settings
+from pocoflow.nodes.setting_checks import check_settings
+from pocoflow.nodes.settings import RetryOn, Where
 from pocoflow.store.fields import References
 from pocoflow.store.store import Store
 from pocoflow.values.callables import UNSET

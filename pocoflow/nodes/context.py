@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, Typ
 from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
 from pocoflow.messages import short
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
-from pocoflow.nodes.settings import retry_problem
+from pocoflow.nodes.setting_checks import retry_problem
 from pocoflow.nodes.spending import Account, Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 

@@ -20,7 +20,7 @@ from pocoflow.nodes.context import context
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question, Reply
 from pocoflow.nodes.resources import Resource
-from pocoflow.nodes.settings import check_settings
+from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.signature import Signature
 from pocoflow.store.store import Store
 

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.setting_checks import is_time
 
 AnswerT = TypeVar("AnswerT", default=Any)
 AnswerT_co = TypeVar("AnswerT_co", covariant=True, default=Any)

@@ -29,7 +29,7 @@ from pocoflow.ext.web.json_fields import Inputs, Outputs, plain
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
-from pocoflow.nodes.settings import is_time
+from pocoflow.nodes.setting_checks import is_time
 from pocoflow.values.json_text import write_json
 
 _log = OwnLogger("web")
