@@ -28,7 +28,7 @@ from pocoflow.nodes.annotations import (
 )
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import class_place
-from pocoflow.nodes.node_kinds import BatchNode
+from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.porting import RENAMED
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.nodes.signature import definition_place
@@ -104,7 +104,7 @@ def _mistakes(kind: type) -> tuple[_Mistake, ...]:
     if "exec_async" in phases:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
-    found = [*_passed_on(phases, is_batch), *_returning_nothing(phases)]
+    found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_asked(kind, phases)]
     return tuple(found if is_batch else [*found, *_declared(kind, phases)])
 
 
@@ -246,6 +246,24 @@ def _declared(kind: type, phases: _Phases) -> Iterator[_Mistake]:
                 f"change Node[...] of {kind.__name__}, or the annotation of {phase.name}",
                 phase.where,
             )
+
+
+def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
+    """``AskNode[Answer, Post]`` against the annotation of the phase that asks."""
+    if not issubclass(kind, AskNode):
+        return
+    wanted, is_plain = type_arguments(kind, AskNode)[0], kind.exec is AskNode.exec
+    phase = phases.get("prep" if is_plain else "exec")
+    given = Any if phase is None else answered(phase.returns)[0]
+    if phase is not None and not is_variable(wanted) and not fits(given, wanted):
+        answer = type_label(wanted)
+        yield _Mistake(
+            "PF205",
+            f"{kind.__name__} is declared with Answer = {answer}, but its {phase.name} returns "
+            f"{type_label(phase.returns)}, which would be the answer, or would be asked for",
+            f"return Question[{answer}] to ask a person, or {answer} for an answer that is known",
+            phase.where,
+        )
 
 
 # -- names ----------------------------------------------------------------------------------------

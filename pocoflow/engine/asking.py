@@ -14,7 +14,9 @@ from pocoflow.engine.line import Line
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.unfinished import Identity
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import current
+from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question
 
 
@@ -89,6 +91,24 @@ def ask(
     context.phase = phase
     number_of_item = None if item is None else item.number
     run.tell("node_ask", place.name, run.step, number, result, number_of_item, context.path)
+
+
+def check_answer(node: AnyNode, answer: object) -> None:
+    """Refuse what a node that asks gives as the answer, without a question, and what is none.
+
+    Raises:
+        AnswerError: It is of another type.
+    """
+    from pocoflow.nodes.answer_types import answer_type
+
+    try:
+        answer_type(node).check(answer)
+    except AnswerError as exc:
+        phase = "prep" if type(node).exec is AskNode.exec else "exec"
+        raise AnswerError(
+            f"node {node.name!r} asks nobody: its {phase} returned no question, and {exc}; to ask "
+            f"a person, return Question(text)"
+        ) from None
 
 
 def _described(place: GraphNode, question: Question[object]) -> NewQuestion:

@@ -13,7 +13,7 @@ from types import CoroutineType
 
 from pocoflow.engine.actions import action_of, tell_unhandled
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
-from pocoflow.engine.asking import Paused, Waiting, ask
+from pocoflow.engine.asking import Paused, Waiting, ask, check_answer
 from pocoflow.engine.attempts import attempt, try_again, visited
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
@@ -189,6 +189,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 if type(result) is Question:
                     yield from ask(run, place, prepared, result)
                     raise Paused
+                if place.is_answered:
+                    check_answer(node, result)
                 if keeps and place.has_exec and node.journal:
                     context.phase = "commit"
                     if on_loop:

@@ -128,6 +128,7 @@ class GraphNode:
         is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
             in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
+        is_answered: Whether what ``exec`` returns is an answer, if it is no question.
         exec_async: Whether ``exec`` is ``async def``, or each that is inside.
         prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
             none of the user's; likewise ``post_on_loop``.
@@ -152,6 +153,7 @@ class GraphNode:
     spreads: bool = False
     is_bare: bool = True
     has_exec: bool = False
+    is_answered: bool = False
     exec_async: bool = False
     prep_on_loop: bool = True
     post_on_loop: bool = True
@@ -165,6 +167,7 @@ class GraphNode:
         known = self.phases = phases_of(node)
         self.promised, self.is_batch = known.promised, known.is_batch
         self.has_exec, self.is_bare = known.has_exec, known.is_bare
+        self.is_answered = isinstance(node, AskNode)
         self.prep_on_loop, self.post_on_loop = known.prep_on_loop, known.post_on_loop
         self.exec_async, self.spreads = known.exec_async, known.is_batch
         if isinstance(node, Composite):

@@ -44,14 +44,25 @@ class AnswerType:
                 "type that Pydantic can describe as a JSON schema"
             ) from exc
 
+    def check(self, answer: object) -> object:
+        """An answer as the type takes it.
+
+        Raises:
+            AnswerError: It does not fit the type.
+        """
+        try:
+            return self._adapter.validate_python(answer, strict=True)
+        except (ValueError, RecursionError) as exc:  # of Pydantic, too
+            raise self._refusal(short(answer), exc) from exc
+
     def from_python(self, answer: object) -> str:
         """An answer as JSON text.
 
         Raises:
             AnswerError: It does not fit the type, or would not come back the same.
         """
+        checked = self.check(answer)
         try:
-            checked = self._adapter.validate_python(answer, strict=True)
             text = self._adapter.dump_json(checked, by_alias=True, round_trip=True).decode()
             write_json(read_json(text))
             if self._adapter.validate_json(text, strict=True) != checked:

@@ -262,6 +262,36 @@ def test_work_before_the_question_is_not_repeated(path: Path) -> None:
     assert calls == ["paid"]
 
 
+@pytest.mark.parametrize("phase", ["prep", "exec"])
+def test_what_is_no_question_is_an_answer_only_if_it_fits(phase: str, path: Path) -> None:
+    """A text that was to be asked does not answer itself, and the error says what to return."""
+
+    class Approve(AskNode[bool, str]):
+        pass
+
+    setattr(Approve, phase, lambda self, given: "Publish?")
+    flow: Flow[Any] = Flow(Approve(), db_path=path)
+    with pytest.raises(AnswerError, match=rf"its {phase} returned .* not a bool.*Question\(text\)"):
+        flow.run({})
+
+
+def test_what_a_node_asks_is_held_against_its_annotations() -> None:
+    """A ``prep`` that says to return text, where the answer is a ``bool``, is found by the proof."""
+
+    class Approve(AskNode[bool, str]):
+        def prep(self, store: Store[State]) -> str:
+            return "Publish?"
+
+    class Right(AskNode[bool, str]):
+        def prep(self, store: Store[State]) -> bool | Question[bool]:
+            return Question("Publish?")
+
+    right = Right()
+    flow: Flow[State] = Flow(right, schema=State).then(right, Approve())
+    (found,) = [one for one in flow.validate() if one.code == "PF205"]
+    assert "'Approve'" in str(found) and "return Question[bool]" in str(found)
+
+
 def test_an_answer_can_be_the_action(path: Path) -> None:
     """A question without ``writes`` is answered by one of its actions."""
 
