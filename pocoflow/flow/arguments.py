@@ -12,7 +12,7 @@ from typing import Any, cast
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
-from pocoflow.nodes.base import AnyNode, Node
+from pocoflow.nodes.base import AnyNode, Composite, Node
 from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.setting_checks import check_executor, is_time
@@ -183,6 +183,12 @@ def _node_budgets(given: object) -> Mapping[AnyNode, Amounts]:
         raise DefinitionError(
             f"Flow(node_budgets={short(given)}): a budget for each of some nodes, as in "
             'node_budgets={write: {"usd": 0.5}}'
+        )
+    whole = [one.name for one in given if issubclass(type(one), Composite)]
+    if whole:
+        raise DefinitionError(
+            f"Flow(node_budgets=...) has one of {whole[0]!r}, which has other nodes inside: what "
+            "these spend would not count in it; name them, or give the flow a budget="
         )
     budgets = {one: limits_of(own, f"budget of node {one.name!r}") for one, own in given.items()}
     return {one: limits for one, limits in budgets.items() if limits is not None}

@@ -155,7 +155,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         budget: What one run may spend, its resumes included, by the names that its nodes say to
             ``context().spend(usd=0.004)``: ``{"usd": 2.0}``. Looked at before each node, attempt
             and journaled call. That of a nested flow does not count.
-        node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``.
+        node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``; also nodes
+            inside of nested flows and of branches, but not these as a whole.
         thread_budget: What the runs of a run thread may spend together, ``{"usd": 20.0}``.
         label_budgets: Likewise the runs that have the same value of a label,
             ``{"customer": {"usd": 50.0}}``, also while they are at work at the same time.

@@ -16,6 +16,7 @@ from pocoflow.nodes.definitions import Phases, declared_actions, phases_of, plac
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, END, Catch, Edge, End, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.node_kinds import AskNode
+from pocoflow.nodes.porting import refuse_settings
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.subflow import Subflow
@@ -483,7 +484,9 @@ class Graph:
         if reachable:
             for resource in declared(node):
                 self._want(resource, place.name)
-        if place.phases is not None and not place.branches:
+        if place.branches:
+            refuse_settings(node)
+        elif place.phases is not None:
             self.has_executors = self.has_executors or place.node.executor is not None
             return
         self.is_limited = self.is_limited or (place.inner is not None and place.inner.is_limited)

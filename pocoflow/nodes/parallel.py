@@ -13,7 +13,7 @@ from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
-from pocoflow.nodes.porting import not_a_node
+from pocoflow.nodes.porting import not_a_node, refuse_settings
 from pocoflow.store.branch_view import BranchStore, merge
 from pocoflow.store.fields import References
 from pocoflow.store.store import Store
@@ -106,6 +106,7 @@ class Spread(Composite, Node[Any, Any, EndT]):
                 near = closest(setting, BranchSettings.__annotations__)
                 raise TypeError(f"{type(self).__name__}(...) takes no {setting!r}{near}")
         super().__init__(name=settings.get("name"))
+        refuse_settings(self)
         on_error, errors = settings.get("on_error", "stop"), settings.get("errors")
         self.made_at = users_line()
         for branch in branches:

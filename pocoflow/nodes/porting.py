@@ -490,6 +490,24 @@ def refuse_phases(kind: Any) -> None:
     )
 
 
+_NOT_OF_BRANCHES = ("exec", "exec_async", "exec_fallback", *STEP_SETTINGS, "executor")
+
+
+def refuse_settings(node: Any) -> None:
+    """Refuse what only single steps have, of a node that runs branches: it would have no effect.
+
+    Raises:
+        DefinitionError: The node, or its class, has some; names it.
+    """
+    own = [vars(base) for base in _own(type(node))]
+    for name in _NOT_OF_BRANCHES:
+        if any(name in one for one in (vars(node), *own)):
+            raise DefinitionError(
+                f"{node.name} has {name}, which is for nodes that are one step: this one runs "
+                "branches; set it in the nodes that they are"
+            )
+
+
 def _refuse_arguments(kind: Any) -> None:
     """Refuse attributes of a class of flows that its ``__init__`` would write over."""
     own = _own(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,8 +18,10 @@ from pocoflow import (
     FanOut,
     Flow,
     Node,
+    Parallel,
     Retry,
     Store,
+    Subflow,
     WorkflowDB,
     context,
     key,
@@ -400,6 +402,14 @@ def test_a_budget_that_is_none_is_refused(settings: Any) -> None:
     """Where it is written."""
     with pytest.raises(DefinitionError, match="budget"):
         Flow(Node(), **settings)
+
+
+@pytest.mark.parametrize("make", [lambda one: one, Parallel, Subflow])
+def test_what_has_nodes_inside_has_no_budget_as_a_whole(make: Callable[[Flow], Node]) -> None:
+    """A budget that nothing inside would count in is refused, also when it is assigned."""
+    whole, flow = make(Flow(Node(), flow_name="inner")), Flow(Node())
+    with pytest.raises(DefinitionError, match=r"'.+', which has other nodes inside"):
+        flow.node_budgets = {whole: {"usd": Decimal(2)}}
 
 
 def test_names_of_what_is_spent_are_texts() -> None:

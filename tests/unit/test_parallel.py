@@ -893,3 +893,18 @@ def test_a_setting_that_there_is_not_is_refused() -> None:
     kind: Any = Parallel
     with pytest.raises(TypeError, match=r"Parallel\(\.\.\.\) takes no 'on_eror'.*'on_error'"):
         kind(Node(), on_eror="collect")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("timeout", 3), ("max_retries", 3), ("retry_on", OSError), ("exec", print)],
+)
+def test_what_only_single_steps_have_is_refused(name: str, value: object) -> None:
+    """It would have no effect on branches, whether the class has it or it is set later."""
+    kind = type("Mine", (Parallel,), {name: value})
+    with pytest.raises(DefinitionError, match=rf"Mine has {name}, .* runs branches"):
+        kind(Node())
+    both = Parallel(Node(), name="both")
+    setattr(both, name, value)
+    with pytest.raises(DefinitionError, match=rf"both has {name}, .* runs branches"):
+        Flow(both).run({})
