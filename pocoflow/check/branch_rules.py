@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, get_origin
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.flat import Walk
+from pocoflow.check.flat import DataFlow, Walk
 from pocoflow.check.node_effects import Place
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import BranchError
@@ -23,7 +23,7 @@ class _Written(NamedTuple):
         branch: The branch.
         node: The node in it that does.
         place: Where in its source.
-        is_certain: Whether it does on some way out, whatever the values are.
+        is_certain: Whether the branch has written it wherever it ends.
     """
 
     branch: str
@@ -97,18 +97,18 @@ def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Find
 
 
 def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
-    """What a branch writes by plain assignment: the first place that is certain, or the first."""
+    """What a branch writes by plain assignment, and where first."""
     found: dict[str, _Written] = {}
-    for spot in Walk(graph.start).spots:
-        effects = subject.effects(spot.place)
-        written = [(key, at, effects.is_sure(key)) for key, at in effects.writes.items()]
+    flow = DataFlow(Walk(graph.start), lambda spot: subject.effects(spot.place), subject.exit)
+    for spot, effects in flow.effects.items():
         # What a branch changes in place is a copy of its own, unless it cannot be copied.
-        changed = [(key, at, False) for key, at in effects.changes.items()]
-        written += [one for one in changed if _is_copied(subject.fields.type_of(one[0]))]
-        for key, at, is_sure in written:
-            known = found.get(key)
-            if (known is None or is_sure > known.is_certain) and not subject.fields.reduces(key):
-                found[key] = _Written(branch, spot.inside(at.node), at, is_sure)
+        changed = (
+            one for one in effects.changes.items() if _is_copied(subject.fields.type_of(one[0]))
+        )
+        for key, at in (*effects.writes.items(), *changed):
+            if not subject.fields.reduces(key):
+                one = _Written(branch, spot.inside(at.node), at, key in flow.at_ends)
+                found.setdefault(key, one)
     return found
 
 

@@ -78,6 +78,7 @@ Does: TypeAlias = Literal[
     "clear",
     "unknown",  # anything may be done with the store from now on
     "present",  # the way on which the key was found to be there
+    "likely",  # the same, unless something was done to it since it was asked for
     "absent",
     "failed",  # the way on which it could not be read
     "vague",  # the way on which it was not found, or is ``None``
@@ -98,11 +99,12 @@ class State(NamedTuple):
     """What is known of the keys at one place, whatever path led there.
 
     Of each key: whether on some path it is as it was at the beginning (``entry``), was found to be
-    there (``seen``), had to be there (``read``), was written, is not there (``gone``), or is not
-    there unless it is ``None`` (``vague``).
+    there (``seen``), had to be there (``read``), was written, is not there (``gone``), is not
+    there unless it is ``None`` (``vague``), or was looked for and nothing here tells what was found
+    (``looked``).
 
     Attributes:
-        entry, seen, read, written, gone, vague: As said.
+        entry, seen, read, written, gone, vague, looked: As said.
         required: What every path has read as it was at the beginning.
         passed: The steps that every path has taken, as bits of their numbers.
         unknown: Whether anything else may have been done on some path.
@@ -121,6 +123,7 @@ class State(NamedTuple):
     unknown: bool = False
     is_clear: bool = True
     is_asked: bool = False
+    looked: int = 0
 
     def joined(self, other: State) -> State:
         """What holds where two paths meet."""
@@ -136,6 +139,7 @@ class State(NamedTuple):
             self.unknown or other.unknown,
             self.is_clear or other.is_clear,
             self.is_asked and other.is_asked,
+            self.looked | other.looked,
         )
 
     def without(self, bit: int) -> State:
@@ -147,6 +151,7 @@ class State(NamedTuple):
             written=self.written & ~bit,
             gone=self.gone & ~bit,
             vague=self.vague & ~bit,
+            looked=self.looked & ~bit,
         )
 
     @property
@@ -238,6 +243,10 @@ class Chart:
                 after = state.without(bit)._replace(gone=state.gone | bit)
             case "clear":
                 after = state.without(-1)._replace(gone=-1)
+            case "look":
+                after = state._replace(looked=state.looked | bit)
+            case "likely":
+                after = _found(state, bit, "present") or state
             case "present" | "absent" | "vague":
                 after = _found(state, bit, step.does)
             case "failed":  # perhaps for a reason that is not seen here
@@ -304,7 +313,8 @@ def _found(state: State, bit: int, what: Does) -> State | None:
     if state.unknown:
         return state
     if what == "vague":
-        return state._replace(entry=state.entry & ~bit, vague=state.vague | entry)
+        vague, looked = state.vague | entry, state.looked & ~bit
+        return state._replace(entry=state.entry & ~bit, vague=vague, looked=looked)
     if not (state.open | state.gone) & bit:
         return None
     return state.without(bit)._replace(gone=state.gone | bit)

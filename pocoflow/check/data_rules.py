@@ -164,7 +164,8 @@ class Data:
         found = readers.keys() & self._caught
         for spot, effects in self.flow.effects.items():
             for key in effects.first & (readers.keys() - found):
-                if not (self.flow.has(spot, key) and self.flow.walk.leads(spot, readers[key])):
+                was_there = self.flow.had[spot] & self.flow.keys.of((key,))
+                if not (was_there and self.flow.walk.leads(spot, readers[key])):
                     found.add(key)
         return frozenset(found)
 
@@ -185,8 +186,14 @@ class Data:
 
         return DataFlow(walk, self._of, out, self._initial)
 
-    def severity(self, one: Missing) -> Severity:
-        """How bad it is that a key is missing: nothing fails where that is caught."""
+    def severity(self, one: Missing, flow: DataFlow) -> Severity:
+        """How bad it is that a key is missing: nothing fails where that is caught.
+
+        Nor does each execution, where somebody else may have written it, or a choice before may
+        depend on whether it is there.
+        """
+        if self._subject.has_hooks or not flow.lacks(one.spot, one.key):
+            return "warning"
         reader = self._places.get(one.spot.inside(one.place.node), one.spot.place)
         return self._subject.unless_caught(reader, (MissingKeyError,))
 
@@ -272,7 +279,7 @@ def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> 
         fix if removed is None else f"write {one.key!r} again on that path, or do not remove it",
         node=one.spot.inside(one.place.node),
         where=one.place.where,
-        severity=flow.severity(one),
+        severity=flow.severity(one, data),
     )
 
 
@@ -283,6 +290,7 @@ def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Find
     why = "" if key in flow.written else ", and no node writes it"
     why = why if removed is None else f"; {removed!r} removes it"
     wanted = subject.outputs
+    is_open = subject.is_wrapped or subject.has_hooks or not flow.calm.lacks(spot, key, way)
     if wanted is None:
         counts = f"{subject.fields.label} requires it, so to_model() and validate() would fail then"
         fix = "give it a default in the schema, or name what is set at the end, Flow(outputs=...)"
@@ -296,7 +304,7 @@ def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Find
         f"write {key!r} on that path, or {fix}",
         node=spot.name,
         where=None if wanted is None else wanted[key],
-        severity="warning" if wanted is None or subject.is_wrapped else "error",
+        severity="warning" if wanted is None or is_open else "error",
     )
 
 

@@ -334,12 +334,63 @@ class DataFlow:
     @cached_property
     def before(self) -> dict[Spot, int]:
         """What may have been written on every path to a node."""
-        return self._on_every_path(self._initial, self.behind)
+        return self._on_paths(self._initial, self.behind, and_)
 
-    def _on_every_path(
-        self, start: int, behind: Mapping[Spot, Sequence[tuple[int, int]]]
+    @cached_property
+    def had(self) -> dict[Spot, int]:
+        """What was there at some time on every path to a node, removed since or not."""
+        of = self.keys.of
+        behind = {
+            spot: [(-1, added | of(self.effects[spot].needs)) for _, added in changes]
+            for spot, changes in self.behind.items()
+        }
+        return self._on_paths(self._initial, behind, and_)
+
+    @cached_property
+    def _hoped_behind(self) -> dict[Spot, list[tuple[int, int]]]:
+        """As ``behind``, if what is not seen is as it should be.
+
+        What a node looks for may be what it chooses its way by, and an error that a nested flow
+        catches may be one of those nodes inside that come after a write.
+        """
+        some = self._on_paths(self._initial, self.behind, or_)
+        caught: dict[tuple[int, Spot | None], int] = {}
+        for spot, changes in self.behind.items():
+            for way, (kept, added) in zip(spot.ways, changes, strict=True):
+                own = (one.catch for one in spot.place.catches)
+                if way.catch is not None and all(one is not way.catch for one in own):
+                    at = (id(way.catch), way.target)
+                    caught[at] = caught.get(at, 0) | some[spot] & kept | added
+        return {
+            spot: [
+                (
+                    kept,
+                    added | self.keys.of(one.looked) | caught.get((id(way.catch), way.target), 0),
+                )
+                for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True)
+            ]
+            for spot, changes in self.behind.items()
+        }
+
+    @cached_property
+    def _hoped(self) -> dict[Spot, int]:
+        return self._on_paths(self._initial, self._hoped_behind, and_)
+
+    def lacks(self, spot: Spot, key: str, way: Way | None = None) -> bool:
+        """Whether on some path a key is certainly not there: at a node, or behind it on a way."""
+        here = self._hoped[spot]
+        for one, (kept, added) in zip(spot.ways, self._hoped_behind[spot], strict=True):
+            if one is way:
+                here = here & kept | added
+        return not here & self.keys.of((key,))
+
+    def _on_paths(
+        self,
+        start: int,
+        behind: Mapping[Spot, Sequence[tuple[int, int]]],
+        join: Callable[[int, int], int],
     ) -> dict[Spot, int]:
-        """What holds on every path to a node, from what each keeps and adds on each of its ways."""
+        """What holds on the paths to a node, from what each keeps and adds on each of its ways."""
 
         def leads(spot: Spot, here: int) -> list[tuple[Spot, int]]:
             return [
@@ -348,12 +399,12 @@ class DataFlow:
                 if way.target is not None
             ]
 
-        return solve({self.walk.start: start}, leads, and_)
+        return solve({self.walk.start: start}, leads, join)
 
     def _at_every_end(self, change: Callable[[Exit], tuple[int, int]]) -> int | None:
         """What holds wherever the walk ends; ``None`` if it does not."""
         behind = {spot: [change(one) for one in ends] for spot, ends in self.out.items()}
-        known = self._on_every_path(0, behind)
+        known = self._on_paths(0, behind, and_)
         ends = [
             known[spot] & kept | added
             for spot, changes in behind.items()
@@ -479,26 +530,27 @@ def effects_of_branches(
         key: at._replace(node=spot.inside(at.node))
         for branch in branches
         for spot, key, at in reversed(branch.unwritten)
-        if key not in given
+        if key not in given and branch.lacks(spot, key)
     }
     makes = _union(
         [key for key in one.first if not branch.has(spot, key)]
         for branch in branches
         for spot, one in branch.effects.items()
     )
-    writes, sure, changes = _written(branches, private, dict.fromkeys(errors, here))
+    writes, changes = _written(branches, private, dict.fromkeys(errors, here))
     ends = [one for branch in branches for ways in branch.out.values() for one in ways]
     may = (_union(one.may for one in ends) - private) | errors
     # There may be no items, and a branch that fails leaves nothing.
     must = frozenset() if items or node.collects else _union(one.at_ends for one in branches)
-    must |= errors
+    must = (must - private) | errors
+    looked = _union(one.looked for one in ends) - given
     unknown = any(one.writes_more for one in inside)
     gone, kept = _removed(branches, may | private)
     if items or node.collects or unknown:
         gone, kept = frozenset(), None
-    ways = [Exit(DEFAULT_ACTION, may, must, unknown, gone=gone, kept=kept)]
+    ways = [Exit(DEFAULT_ACTION, may, must, unknown, gone=gone, kept=kept, looked=looked)]
     if node.collects:
-        ways.append(Exit(FAILED, may, must, unknown))
+        ways.append(Exit(FAILED, may, must, unknown, looked=looked))
     return Effects(
         needs={**items, **needs},
         reads=(_union(one.reads for one in inside) - given).union(items),
@@ -508,27 +560,22 @@ def effects_of_branches(
         writes_more=unknown,
         named={**items, **dict.fromkeys(sorted(private | errors), here)},
         changes=changes,
-        sure=frozenset(sure),
         makes=(makes - private) | errors,
     )
 
 
 def _written(
     branches: Iterable[DataFlow], private: frozenset[str], writes: dict[str, Place]
-) -> tuple[dict[str, Place], set[str], dict[str, Place]]:
-    """What branches write, what of it they surely do, and what they change in place, and where."""
-    sure, changes = {*writes}, dict[str, Place]()
+) -> tuple[dict[str, Place], dict[str, Place]]:
+    """What branches write, what they change in place, and where."""
+    changes: dict[str, Place] = {}
     for branch in branches:
         for spot, one in branch.effects.items():
-            for key, at in one.changes.items():
-                if key not in private:
-                    changes.setdefault(key, at._replace(node=spot.inside(at.node)))
-            for key, at in one.writes.items():
-                if key in private or (key in writes and (key in sure or not one.is_sure(key))):
-                    continue
-                writes[key] = at._replace(node=spot.inside(at.node))
-                sure.update((key,) if one.is_sure(key) else ())
-    return writes, sure, changes
+            for done, found in ((one.changes, changes), (one.writes, writes)):
+                for key, at in done.items():
+                    if key not in private:
+                        found.setdefault(key, at._replace(node=spot.inside(at.node)))
+    return writes, changes
 
 
 def _union(sets: Iterable[Iterable[str]]) -> frozenset[str]:

@@ -92,6 +92,8 @@ class Exit:
         gone: The keys that are not there any more, whatever way led there.
         kept: If the store was emptied, whatever way led there, the keys that may be there all the
             same; else ``None``.
+        looked: The keys that were looked for on some way there, without a test that tells here what
+            was found: a later choice may depend on it.
     """
 
     action: str | None = None
@@ -101,6 +103,7 @@ class Exit:
     seen: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     kept: frozenset[str] | None = None
+    looked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,6 @@ class Effects:
         strays: Attributes that are used of the store, and that it does not have.
         makes: Keys that it writes without need of them, where others are written and needed by
             different nodes inside of it; by default what it writes and does not need.
-        sure: Keys that it writes on some way out for certain, where the ways out do not tell.
         lost: Keys that every execution reads after it has removed them.
         lacking: Where it ends without an action.
         used: The attributes of the node that the reading depends on.
@@ -175,7 +177,6 @@ class Effects:
     changes: Places = field(default_factory=_none)
     strays: Places = field(default_factory=_none)
     makes: frozenset[str] | None = None
-    sure: frozenset[str] | None = None
     lost: Places = field(default_factory=_none)
     lacking: Lacking | None = None
     used: frozenset[str] = frozenset()
@@ -193,12 +194,6 @@ class Effects:
         own = self.writes.keys() - self.needs.keys()
         return frozenset(own) if self.makes is None else self.makes
 
-    def is_sure(self, key: str) -> bool:
-        """Whether it writes a key on some way out, whatever the values are."""
-        if self.sure is not None:
-            return key in self.sure
-        return any(key in way.must for way in self.exits)
-
     def on(self, action: str | None) -> Exit:
         """What has been written when an action is returned; ``None`` is any other action."""
         known = self._by_action.get(action)
@@ -215,10 +210,11 @@ class Effects:
             written: The key that the edge writes what is left of the error to.
         """
         own = frozenset() if written is None else frozenset((written,))
+        looked = frozenset().union(*(one.looked for one in self.exits))
         if is_whole:
-            return Exit(may=own, must=own)
+            return Exit(may=own, must=own, looked=looked)
         seen = frozenset().union(*(one.seen for one in self.exits))
-        return Exit(None, own.union(self.writes), own, self.writes_more, seen)
+        return Exit(None, own.union(self.writes), own, self.writes_more, seen, looked=looked)
 
 
 NOTHING = Effects()
@@ -237,6 +233,7 @@ def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
         any(one.unknown for one in every),
         frozenset().union(*(one.seen for one in every)),
         *_gone(every),
+        frozenset().union(*(one.looked for one in every)),
     )
 
 

@@ -195,21 +195,23 @@ class Proof:
         """The keys that nothing has written where they have to be there, and the first reader."""
         readers: dict[str, str] = {}
         for one in self._flow.missing:
-            if self._flow.severity(one) == "error":
+            if self._flow.severity(one, self._flow.flow) == "error":
                 readers.setdefault(one.key, one.spot.name)
         return readers
 
-    def check(self, keys: Collection[str]) -> None:
+    def check(self, keys: Collection[str], *, is_observed: bool = False) -> None:
         """Refuse a run that cannot work out.
 
         Args:
             keys: What the store of the run holds at its start.
+            is_observed: Whether it has observers, which may write what nobody declared.
 
         Raises:
             FlowValidationError: There are errors.
             MissingInputError: An input is not there.
         """
-        lacking = self.needs.difference(keys)
+        needs = self.needs.intersection(self._declared or ()) if is_observed else self.needs
+        lacking = needs.difference(keys)
         unwritten = [finding for one, finding in self._refusing if one.key in lacking]
         if self.is_refused or unwritten:
             raise self._refusal(in_order([*self._errors, *unwritten]))

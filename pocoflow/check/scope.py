@@ -22,6 +22,8 @@ from pocoflow.check.source import (
 )
 from pocoflow.messages import package_of
 
+KnownT = TypeVar("KnownT")
+
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
 
 
@@ -189,6 +191,11 @@ class Scope:
             return ask(value)
         finally:
             self._looking.discard(name)
+
+    def ask_of(self, name: str, ask: Callable[[ast.expr], KnownT | None]) -> KnownT | None:
+        """Ask of what a local name is bound to, if that is one expression."""
+        value = self._single(name)
+        return self._guarded(name, ask, value) if isinstance(value, ast.expr) else None
 
     def is_parameter(self, name: str) -> bool:
         """Whether a name is a parameter that keeps its value, of which nothing is known."""

@@ -248,6 +248,7 @@ class _Facts:
             names(state.seen | state.read),
             frozenset() if state.unknown else names(gone),
             names(~gone) if is_empty else None,
+            names(state.looked & state.there),
         )
 
     def _lacking(self) -> Lacking | None:

@@ -54,6 +54,7 @@ def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]
         ignore=node.flow.ignore,
         ends_in_time=subject.ends_in_time,
         is_watched=subject.is_watched,
+        has_hooks=subject.has_hooks,
         around=subject.caught_of(node),
         executor=subject.executor,
         expected=expected,

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
-from pocoflow.check.node_effects import NOTHING, UNKNOWN, Effects, Exit, Place, Places, place_at
+from pocoflow.check.node_effects import (
+    NOTHING,
+    UNKNOWN,
+    Effects,
+    Exit,
+    Place,
+    Places,
+    join,
+    place_at,
+)
 from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.store_use import Around, read_source
 from pocoflow.check.unseen import lets_through
@@ -103,6 +112,7 @@ class Subject:
         ignore: The codes of findings that are not to be told.
         ends_in_time: Whether a run has a deadline.
         is_watched: Whether somebody looks at the store between the nodes.
+        has_hooks: Whether somebody is given the store between the nodes, and may write to it.
         budgets: The names of its budgets.
         lost_budgets: The nodes that are not in it, of those for which there is a budget.
         is_part: Whether it is a node of another flow, whose budgets count.
@@ -129,6 +139,7 @@ class Subject:
     ignore: tuple[str, ...] = ()
     ends_in_time: bool = False
     is_watched: bool = False
+    has_hooks: bool = False
     budgets: tuple[str, ...] = ()
     lost_budgets: tuple[str, ...] = ()
     is_part: bool = False
@@ -141,10 +152,11 @@ class Subject:
     def facts(self) -> tuple[object, ...]:
         """What tells it from others of the same graph that live as long as it."""
         outputs = None if self.outputs is None else (*self.outputs,)
-        said = (self.inputs, outputs, self.stored, self.is_watched, self.ends_in_time, self.ignore)
+        said = (self.inputs, outputs, self.stored, self.ends_in_time, self.ignore)
+        watched = (self.is_watched, self.has_hooks)
         budgets = (self.budgets, self.lost_budgets, id(self.executor))
         where = (self.place, self.frames, id(self.schema), self.is_new)
-        return (*where, *said, *budgets, bool(self.strays), self.is_part)
+        return (*where, *said, *watched, *budgets, bool(self.strays), self.is_part)
 
     def __post_init__(self) -> None:
         self.fields = fields_of(self.schema)
@@ -432,7 +444,9 @@ class Subject:
         whole = isinstance(node, Spread) or (
             isinstance(node, FunctionNode) and not node.signature.takes_store
         )
-        return effects.on_error(whole, None if field is None else field.name)
+        failed = effects.on_error(whole, None if field is None else field.name)
+        # A budget may be spent inside of the step, or be found to be when it has ended.
+        return failed if way.catch.spent is None else join((*effects.exits, failed))
 
     def held(self, field: StoreField) -> object:
         """What a field holds: by the flow's schema, or by the model that the reference names."""
@@ -518,7 +532,7 @@ def _plain(needs: Places, looks: Places, writes: Places) -> Effects:
         needs=needs,
         reads=frozenset((*needs, *looks)),
         writes=writes,
-        exits=(Exit(None, written, written),),
+        exits=(Exit(None, written, written, looked=frozenset(looks)),),
         named={**needs, **writes},
         looks=looks,
     )

@@ -72,6 +72,11 @@ class Around:
         return any(_may_take(kinds, errors) for kinds in every)
 
 
+def _since(found: Does) -> Does:
+    """What is left of a look some time later: what was not there may be there now."""
+    return "likely" if found == "present" else "nothing"
+
+
 def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
     return kinds is None or not errors or any(issubclass(one, kinds) for one in errors)
 
@@ -378,12 +383,16 @@ class Uses:
                 inner = self._asks_for(left)
                 if inner is None or inner[2] != "nothing":
                     return None
-                key = inner[0]
+                key, there, _ = inner
+                not_there: Does = "vague" if there == "present" else "nothing"
                 is_not = isinstance(op, ast.IsNot)
-                return (key, "present", "vague") if is_not else (key, "vague", "present")
+                return (key, there, not_there) if is_not else (key, not_there, there)
             case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[one], keywords=[]):
                 key = scope.key(one) if scope.sort(owner) is Sort.STORE else None
                 return None if key is None else (key, "present", "nothing")
+            case ast.Name(id=name):
+                inner = scope.ask_of(name, self._asks_for)
+                return None if inner is None else (inner[0], _since(inner[1]), _since(inner[2]))
             case _:
                 return None
 

@@ -1185,6 +1185,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.check import Subject
 
         graph, stored = self.graph, self.db_path is not None
+        has_hooks = bool(self._hooks.registered)
         shared = (self.thread_budget, *self.label_budgets.values())
         return Subject(
             self.flow_name,
@@ -1200,7 +1201,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             ignore=self.ignore,
             ends_in_time=self.deadline is not None,
             # Hooks are given the store, and checkpoints have it.
-            is_watched=stored or self.checkpoint_dir is not None or bool(self._hooks.registered),
+            is_watched=stored or self.checkpoint_dir is not None or has_hooks,
+            has_hooks=has_hooks,
             budgets=limited_by(self.budget, *self.node_budgets.values(), *shared),
             lost_budgets=tuple(one.name for one in self.node_budgets if graph.find(one) is None),
             is_part=self.is_part,

@@ -80,7 +80,8 @@ class Proofs:
                 self._told, self.remarks, self._last = subject.graph, (), (key, clean)
         known = self._latest(key)
         if known is None or not _passes(known, store):
-            self._take(key, make()).check((*store, *store.unsaved))
+            keys = (*store, *store.unsaved)
+            self._take(key, make()).check(keys, is_observed=store.is_observed)
 
     def _latest(self, key: Key) -> Proof | Clean | None:
         last = self._last

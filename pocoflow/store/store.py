@@ -518,6 +518,11 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     # -- observing and validating -------------------------------------------------------------
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody is told of its writes."""
+        return bool(self._observers)
+
     def add_observer(self, observer: Observer) -> None:
         """Call ``observer(key, old, new)`` after every write and deletion.
 

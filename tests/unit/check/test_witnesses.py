@@ -1,0 +1,290 @@
+"""An error has a witness, a path on which every execution fails; anything less stops no run."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import pytest
+from pydantic import BaseModel
+
+from pocoflow import END, Flow, Node, Parallel, Store, context, fields, node
+
+
+class Page(BaseModel):
+    """The store of every flow here."""
+
+    url: str = "x"
+    text: str
+    note: str
+    shown: str = ""
+    count: int = 0
+
+
+P = fields(Page)
+Made: TypeAlias = "tuple[Flow[Page], dict[str, Any]]"
+
+
+@node(writes=P.text)
+def load(url: str) -> str:
+    """Make the text."""
+    return f"text of {url}"
+
+
+@node(writes=P.shown)
+def show(text: str) -> str:
+    """Need the text."""
+    return text
+
+
+def _choosing(choose: Any) -> Made:
+    flow = Flow(choose, schema=Page).then(choose.when("given"), show)
+    return flow.then(choose.when("load"), load).then(load, show), {}
+
+
+class Look(Node[str | None, None, str]):
+    """Looks first, and chooses by what it found."""
+
+    def prep(self, store: Store[Page]) -> str | None:
+        """Look."""
+        found: str | None = store.get("text")
+        return found
+
+    def post(self, store: Store[Page], text: str | None, result: None) -> str:
+        """Choose."""
+        return "given" if text is not None else "load"
+
+
+@node
+def optional(text: str = "") -> Literal["given", "load"]:
+    """Choose by a parameter."""
+    return "given" if text else "load"
+
+
+@node
+def cached(store: Store[Page]) -> Literal["given", "load"]:
+    """Choose by way of a variable."""
+    found = store.get("text")
+    if found is None:
+        return "load"
+    return "given"
+
+
+class Note(Node[None, None, None]):
+    """Looks, and leaves a note of it."""
+
+    def post(self, store: Store[Page], found: None, result: None) -> None:
+        """Write down what there is."""
+        store["count"] = 1 if "text" in store and bool(store["url"]) else 0
+
+
+@node
+def by_count(count: int) -> Literal["given", "load"]:
+    """Choose by the note."""
+    return "given" if count else "load"
+
+
+def _noted() -> Made:
+    looks = Note()
+    flow, given = _choosing(by_count)
+    return Flow(looks, schema=Page).then(looks, flow), given
+
+
+@node(writes=P.text)
+def draft(url: str) -> str:
+    """Spend all there is."""
+    context().spend(usd=1)
+    return url
+
+
+@node
+def publish() -> None:
+    """Do nothing."""
+
+
+def _spent() -> Made:
+    flow = Flow(draft, schema=Page, budget={"usd": 1}).then(draft, publish)
+    return flow.then(draft.when_spent("usd"), show), {}
+
+
+@node(writes=P.note)
+def fails(text: str) -> str:
+    """Fail."""
+    raise ConnectionError(text)
+
+
+def _caught() -> Made:
+    inner = Flow(load, schema=Page, flow_name="inner").then(load, fails)
+    flow = Flow(inner, schema=Page).then(inner, END)
+    return flow.then(inner.catch(ConnectionError), show).then(show, END), {}
+
+
+def _caught_and_declared() -> Made:
+    inner = Flow(load, schema=Page, flow_name="inner").then(load, fails)
+    flow = Flow(inner, schema=Page, outputs=(P.text,)).then(inner, END)
+    return flow.then(inner.catch(ConnectionError), publish).then(publish, END), {}
+
+
+class Take(Node[str, None, None]):
+    """Takes what the run was given."""
+
+    def prep(self, store: Store[Page]) -> str:
+        """Remove it."""
+        taken: str = store.pop("note")
+        return taken
+
+    def post(self, store: Store[Page], note: str, result: None) -> None:
+        """Show it."""
+        store["shown"] = note
+
+
+class Follow(Node[None, None, str]):
+    """Puts back another one."""
+
+    def post(self, store: Store[Page], found: None, result: None) -> str:
+        """Write, or end."""
+        if len(store["shown"]) > 2:
+            return "stop"
+        store["note"] = store["shown"] + "!"
+        return "again"
+
+
+def _inbox() -> Made:
+    take, following = Take(), Follow()
+    flow = Flow(take, schema=Page).then(take, following).then(following.when("again"), take)
+    return flow.then(following.when("stop"), END), {"note": "x"}
+
+
+def _hooked() -> Made:
+    flow: Flow[Page] = Flow(show, schema=Page)
+    flow.on("flow_start", lambda store: store.update(text="x"))
+    return flow, {}
+
+
+def _hooked_and_declared() -> Made:
+    flow: Flow[Page] = Flow(show, schema=Page, inputs=(P.url,))
+    flow.on("flow_start", lambda store: store.update(text="x"))
+    return flow, {"url": "x"}
+
+
+class Speaks(Node[None, None, str]):
+    """Has something to do in one language."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__()
+        self.name = self.language = language
+
+    def post(self, store: Store[Page], found: None, result: None) -> str:
+        """Write, or leave it to the others."""
+        if store["url"] != self.language:
+            return "skip"
+        store["shown"] = self.language
+        return "done"
+
+
+def _excluding() -> Made:
+    return Flow(Parallel(Speaks("x"), Speaks("y"), name="both"), schema=Page), {}
+
+
+@node
+def is_x(url: str) -> Literal["y", "n"]:
+    """Choose."""
+    return "y" if url == "x" else "n"
+
+
+@node
+def is_y(url: str) -> Literal["y", "n"]:
+    """Choose."""
+    return "y" if url == "y" else "n"
+
+
+@node(writes=P.shown)
+def say(url: str) -> str:
+    """Write."""
+    return url
+
+
+def _excluding_flows() -> Made:
+    def branch(choose: Any) -> Flow[Page]:
+        flow = Flow(choose, schema=Page, flow_name=choose.name)
+        return flow.then(choose.when("y"), say).then(choose.when("n"), END)
+
+    return Flow(Parallel(branch(is_x), branch(is_y), name="both"), schema=Page), {}
+
+
+WORKS: dict[str, Callable[[], Made]] = {
+    "a look in prep": lambda: _choosing(Look()),
+    "an optional parameter": lambda: _choosing(optional),
+    "a look by way of a name": lambda: _choosing(cached),
+    "a note of a look": _noted,
+    "a look in a branch": lambda: (
+        Flow(Parallel(_choosing(optional)[0], name="one"), schema=Page),
+        {},
+    ),
+    "a budget that is spent": _spent,
+    "an error of a nested flow": _caught,
+    "an output after an error of a nested flow": _caught_and_declared,
+    "an input that is taken": _inbox,
+    "a hook": _hooked,
+    "a hook beside declared inputs": _hooked_and_declared,
+    "branches that exclude each other": _excluding,
+    "flows that exclude each other": _excluding_flows,
+}
+
+
+@pytest.mark.parametrize("make", WORKS.values(), ids=WORKS)
+def test_a_flow_that_works_is_not_stopped(make: Callable[[], Made]) -> None:
+    """What depends on a look, on where an error comes from or on a hook is a warning at most."""
+    flow, given = make()
+    assert [one for one in flow.validate() if one.severity == "error"] == []
+    assert flow.run(given)["url"] == "x"
+
+
+def test_an_observer_may_write_what_a_run_is_not_given() -> None:
+    """A store that tells somebody of its writes is not refused for what no node writes."""
+
+    @node(writes=P.count)
+    def begin() -> int:
+        return 1
+
+    @node(writes=P.shown)
+    def reads(note: str) -> str:
+        return note
+
+    store = Store({"url": "x"}, schema=Page)
+    store.add_observer(lambda key, old, new: store.setdefault("note", "seen"))
+    assert Flow(begin, schema=Page).then(begin, reads).run(store)["shown"] == "seen"
+
+
+@node
+def unlooked(url: str) -> Literal["given", "load"]:
+    """Choose by something else."""
+    return "given" if url else "load"
+
+
+@node
+def absent(store: Store[Page]) -> Literal["given", "load"]:
+    """Choose the wrong way."""
+    return "load" if "text" in store else "given"
+
+
+def _first_fails() -> Flow[Page]:
+    inner = Flow(fails, schema=Page, flow_name="inner").then(fails, publish)
+    last: Any = Flow(inner, schema=Page, inputs=(P.url,)).then(inner, load).then(load, END)
+    return last.then(inner.catch(ConnectionError), show).then(show, END)  # type: ignore[no-any-return]
+
+
+def _both_write() -> Flow[Page]:
+    return Flow(Parallel(say, Flow(say, flow_name="b"), name="both"), schema=Page)
+
+
+FAILS: dict[str, tuple[Callable[[], Flow[Page]], str]] = {
+    "no look": (lambda: _choosing(unlooked)[0], "PF301"),
+    "a look that tells": (lambda: _choosing(absent)[0], "PF301"),
+    "no write in a nested flow": (_first_fails, "PF301"),
+    "two branches": (_both_write, "PF303"),
+}
+
+
+@pytest.mark.parametrize(("make", "code"), FAILS.values(), ids=FAILS)
+def test_a_path_that_always_fails_is_an_error(make: Callable[[], Flow[Page]], code: str) -> None:
+    """Without a look, with one that tells, and where no node inside has written, nothing helps."""
+    assert [one.code for one in make().validate() if one.severity == "error"] == [code]
