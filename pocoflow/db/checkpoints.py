@@ -6,9 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, overload
 
-from pydantic import BaseModel
-from typing_extensions import TypeVar
-
 from pocoflow import values as codec
 from pocoflow.address import check_id
 from pocoflow.db.file import RunsFile
@@ -20,12 +17,10 @@ from pocoflow.db.values import Stored, ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError, DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.schema import classes_of
-from pocoflow.store.store import Store
+from pocoflow.store.store import ModelT, Store
 from pocoflow.values.changes import apply
 from pocoflow.values.encoding import TAG, to_json
 from pocoflow.values.failures import escaped
-
-ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 
 class CheckpointRow(Mapping[str, Any]):

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
-from pydantic import BaseModel
-from typing_extensions import TypeVar, Unpack
+from typing_extensions import Unpack
 
 from pocoflow.address import check_id, check_name
 from pocoflow.cleanup import at_exit, finish, leave
@@ -44,7 +43,6 @@ __all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 
 _log = OwnLogger("db")
 
-ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
 
 _SETTABLE = (
     "status",

@@ -9,17 +9,14 @@ from functools import lru_cache
 from itertools import compress
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-from pydantic import BaseModel
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
 from pocoflow.nodes.question import Question
-from pocoflow.store.store import Store
+from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import check_callback
 from pocoflow.values.failures import Shown
 
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 
 _log = OwnLogger("flow")
 
-StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 OnFlow: TypeAlias = Callable[[Store[StateT]], object]
 OnFlowEnd: TypeAlias = Callable[[int, Store[StateT]], object]

@@ -6,10 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
-
-from pydantic import BaseModel
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias
 
 from pocoflow.engine.commits import commit
 from pocoflow.engine.drivers import drive, drive_async
@@ -22,7 +19,7 @@ from pocoflow.errors import PocoflowError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
 from pocoflow.logging import OwnLogger
-from pocoflow.store.store import Store
+from pocoflow.store.store import StateT, Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
 _log = OwnLogger("flow")
 
-StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 _FIRST_PAUSE = 0.002
 

@@ -21,8 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overload
 
-from pydantic import BaseModel
-from typing_extensions import TypeVar, Unpack
+from typing_extensions import Unpack
 
 from pocoflow.address import check_id, check_name
 from pocoflow.engine import hooks
@@ -81,7 +80,7 @@ from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Amount, Amounts, Budget, limited_by
 from pocoflow.store.fields import References
 from pocoflow.store.schema import check_aliases
-from pocoflow.store.store import Store
+from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import UNSET, lists_keywords
 
 if TYPE_CHECKING:
@@ -103,7 +102,6 @@ else:
 
 __all__ = ["Flow"]
 
-StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 

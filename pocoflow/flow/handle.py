@@ -13,9 +13,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
-from pydantic import BaseModel
-from typing_extensions import TypeVar
-
 from pocoflow.cleanup import at_exit, in_child, leave
 from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
 from pocoflow.engine.drivers import drive, drive_async
@@ -27,7 +24,7 @@ from pocoflow.engine.outcomes import own, without_ours
 from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import current
-from pocoflow.store.store import Store
+from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import check_callback, check_called
 
 if TYPE_CHECKING:
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Followed
 
-StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 
 _log = OwnLogger("runner")
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from inspect import unwrap
-from types import CodeType, NoneType, SimpleNamespace, UnionType
+from types import CodeType, FunctionType, NoneType, SimpleNamespace, UnionType
 from typing import (
     Annotated,
     Any,
@@ -64,10 +64,10 @@ class Unknown:
     def __getitem__(self, item: object) -> Unknown:
         return self
 
-    def __or__(self, other: object) -> Any:
+    def __or__(self, other: object) -> object:
         return Union[self, other]  # noqa: UP007 - our own operator cannot be used here
 
-    def __ror__(self, other: object) -> Any:
+    def __ror__(self, other: object) -> object:
         return Union[other, self]  # noqa: UP007
 
     def __call__(self) -> None:
@@ -81,8 +81,8 @@ class Unknown:
 
 
 def read_hints(
-    function: Callable[..., Any], names: Mapping[str, object] | None = None
-) -> dict[str, Any]:
+    function: Callable[..., object], names: Mapping[str, object] | None = None
+) -> dict[str, object]:
     """The annotations of a function by parameter, ``"return"`` included; missing ones left out.
 
     Args:
@@ -102,7 +102,7 @@ def read_hints(
     return {name: _resolve(hint, spaces) for name, hint in raw.items()}
 
 
-def _closure(function: Any) -> Mapping[str, object]:
+def _closure(function: FunctionType) -> Mapping[str, object]:
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         with suppress(ValueError):  # a cell that is still empty, such as the function's own
@@ -110,7 +110,7 @@ def _closure(function: Any) -> Mapping[str, object]:
     return found
 
 
-def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> Any:
+def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> object:
     local = {
         name: next((space[name] for space in spaces if name in space), Unknown(name))
         for text in _texts(hint)
@@ -170,7 +170,7 @@ def unknown_names(annotation: object) -> Iterator[str]:
             yield from unknown_names(part)
 
 
-def plain(annotation: Any) -> Any:
+def plain(annotation: Any) -> object:
     """The annotation without ``Annotated`` around it and without type aliases."""
     while True:
         if type(annotation) in _ALIASES:
@@ -184,7 +184,7 @@ def plain(annotation: Any) -> Any:
             return annotation
 
 
-def awaited(annotation: object) -> Any:
+def awaited(annotation: object) -> object:
     """What awaiting the value of an annotation gives: ``X`` of an ``Awaitable[X]``, else itself."""
     inner = plain(annotation)
     origin = get_origin(inner)
@@ -193,7 +193,7 @@ def awaited(annotation: object) -> Any:
     return inner
 
 
-def answered(annotation: object) -> tuple[Any, bool]:
+def answered(annotation: object) -> tuple[object, bool]:
     """What is left of an annotation when questions are answered, and whether it had any.
 
     ``Question[X]`` becomes ``X``, ``X | Question[X]`` as well.
@@ -253,7 +253,7 @@ def _once(*groups: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(action for group in groups for action in group))
 
 
-def type_arguments(kind: type, parent: type) -> tuple[Any, ...]:
+def type_arguments(kind: type, parent: type) -> tuple[object, ...]:
     """The arguments of a generic class, as a subclass of it gives them.
 
     One that was not given is the type variable itself, one that is a forward reference is left as
@@ -269,6 +269,6 @@ def type_arguments(kind: type, parent: type) -> tuple[Any, ...]:
     return variables_of(parent)
 
 
-def variables_of(kind: type) -> tuple[Any, ...]:
+def variables_of(kind: type) -> tuple[object, ...]:
     """The type variables of a generic class; none of another one."""
     return tuple(getattr(kind, "__parameters__", ()))

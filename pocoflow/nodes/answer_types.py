@@ -91,7 +91,7 @@ class AnswerType:
         self.read(given)
         return given
 
-    def read(self, text: str) -> Any:
+    def read(self, text: str) -> object:
         """The answer that was kept as a JSON text.
 
         Raises:
@@ -130,7 +130,7 @@ def answer_type(node: AnyNode) -> AnswerType:
         raise DefinitionError(f"node {node.name!r}: {exc}") from exc
 
 
-def _hint(node: AnyNode) -> Any:
+def _hint(node: AnyNode) -> object:
     if isinstance(node, FunctionNode):
         return node.signature.answer
     kind: type = type(node)
@@ -146,9 +146,9 @@ def _hint(node: AnyNode) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _returned(kind: Any) -> tuple[Any, bool]:
+def _returned(kind: type) -> tuple[object, bool]:
     """What ``exec`` of a class returns when its questions are answered, and whether it asks."""
-    for phase in (getattr(kind, "exec_async", None), kind.exec):
+    for phase in (getattr(kind, one, None) for one in ("exec_async", "exec")):
         if phase is None or phase is AskNode.exec:
             continue
         hint, said = answered(awaited(read_hints(phase).get("return", Any)))

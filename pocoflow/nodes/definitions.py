@@ -77,7 +77,13 @@ def phases_of(node: AnyNode) -> Phases:
 
 
 def _read_phases(
-    kind: Any, facts: OfFunction, prep: Any, exec_: Any, post: Any, fallback: Any, *_: Any
+    kind: Any,
+    facts: OfFunction,
+    prep: object,
+    exec_: object,
+    post: object,
+    fallback: object,
+    *_: object,
 ) -> Phases:
     function, takes_store = facts
     works: list[Any] = [getattr(kind, name, None) for name in ("exec", "exec_async")]
@@ -133,7 +139,7 @@ def _promised(kind: Any) -> tuple[str, ...] | None:
     return actions if is_named else None
 
 
-def names_actions(kind: Any) -> bool:
+def names_actions(kind: type) -> bool:
     """Whether a class names its actions in ``Node[..., ..., Literal[...]]``."""
     hint = type_arguments(kind, Node)[2]
     try:
@@ -196,7 +202,7 @@ def place_of(node: AnyNode) -> tuple[str, int] | None:
 
 
 @lru_cache(maxsize=1024)
-def class_place(kind: Any) -> tuple[str, int] | None:
+def class_place(kind: type) -> tuple[str, int] | None:
     """File and line of the definition of a class; ``None`` if its source is not at hand."""
     try:
         file = inspect.getsourcefile(kind)

@@ -18,7 +18,7 @@ from pocoflow.messages import closest, short
 from pocoflow.nodes.base import ExecT, Node, PostT
 from pocoflow.nodes.context import context
 from pocoflow.nodes.edges import DEFAULT_ACTION
-from pocoflow.nodes.question import Question, Reply
+from pocoflow.nodes.question import AnswerT, Question, Reply
 from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.signature import Signature
@@ -28,7 +28,6 @@ from pocoflow.store.store import Store
 # be called with a text. mypy takes every ParamSpec so, and has no way to say it.
 P = ParamSpec("P", contravariant=True)  # type: ignore[misc]  # noqa: PLC0105
 CallT = TypeVar("CallT")
-AnswerT = TypeVar("AnswerT", default=Any)
 
 Arguments: TypeAlias = dict[str, Any]
 """What a function is called with, by parameter."""
@@ -102,8 +101,9 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
 
     def post(self, store: Store, prep_result: Arguments, exec_result: ExecT, /) -> Any:
         """Write the result, or return it as the action."""
-        written, action = self._written, DEFAULT_ACTION
+        written = self._written
         result: object = exec_result
+        action: object = DEFAULT_ACTION
         if not written:
             return DEFAULT_ACTION if self.is_batch else self._action(result)
         if self.signature.chooses:
@@ -171,7 +171,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         found = {name: run[key] for name, key in self.by_parameter.items()}
         return {**prepared, **found, **dict.fromkeys(self._stores, store)}
 
-    def _chosen(self, result: object) -> tuple[Any, Any]:
+    def _chosen(self, result: object) -> tuple[object, object]:
         """What is written of a result, and the action."""
         count = len(self._written)
         if not isinstance(result, tuple) or len(result) != count + 1:
@@ -183,7 +183,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         *values, action = result
         return tuple(values) if self.signature.unpacks else values[0], self._action(action)
 
-    def _action(self, result: object) -> Any:
+    def _action(self, result: object) -> object:
         declared = self.actions if self._declared is _UNREAD else self._declared
         action = DEFAULT_ACTION if result is None else result
         if declared is None:

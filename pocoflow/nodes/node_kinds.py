@@ -9,13 +9,12 @@ from typing_extensions import TypeVar
 
 from pocoflow.nodes.base import ExecT, Node, PostT, PrepT
 from pocoflow.nodes.edges import DEFAULT_ACTION
-from pocoflow.nodes.question import Question, Reply
+from pocoflow.nodes.question import AnswerT, Question, Reply
 from pocoflow.nodes.settings import NotAwaitableError
 from pocoflow.store.store import Store
 
 ItemT = TypeVar("ItemT", default=Any)
 ResultT = TypeVar("ResultT", default=Any)
-AnswerT = TypeVar("AnswerT", default=Any)
 
 
 class AsyncNode(Node[PrepT, ExecT, PostT]):

@@ -26,7 +26,7 @@ EndT = TypeVar("EndT", bound=str | None, default=Any)
 OnError = Literal["stop", "collect"]
 Ended = Literal["default", "failed"]
 
-NO_ITEM: Any = object()
+NO_ITEM: object = object()
 
 FAILED: Literal["failed"] = "failed"
 """The action where failures are collected and there are some."""
@@ -51,7 +51,7 @@ class Start(NamedTuple):
     private: Mapping[str, object]
     hidden: frozenset[str] = frozenset()
     base: Store | None = None
-    item: Any = NO_ITEM
+    item: object = NO_ITEM
     number: int | None = None
     origin: str | None = None
 

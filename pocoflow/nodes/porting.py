@@ -297,7 +297,7 @@ def check_class(kind: Any, *functions: FunctionType) -> bool:
     Raises:
         DefinitionError: Names the phase.
     """
-    phases: dict[str, Any] = dict(zip(_EVERY, functions, strict=False))
+    phases = dict(zip(_EVERY, functions, strict=False))
     if any(inspect.getattr_static(kind, one) is not phases[one] for one in phases):
         return False
     for phase, function in phases.items():
@@ -305,18 +305,19 @@ def check_class(kind: Any, *functions: FunctionType) -> bool:
     return True
 
 
-def _check_phase(kind: type, phase: str, function: Any, *, is_batch: bool) -> None:
+def _check_phase(kind: type, phase: str, function: object, *, is_batch: bool) -> None:
     if not callable(function):
         raise DefinitionError(
             f"{kind.__name__}.{phase} is {short(function)}: a phase is a function; leave one that "
             "does nothing out"
         )
-    plain = getattr(function, "__func__", function)
+    plain: object = getattr(function, "__func__", function)
+    is_bound = plain is not function
     if isinstance(plain, FunctionType):
         if phase == "exec_async":
             _check_awaitable(kind.__name__, plain)
         if not hasattr(plain, "__wrapped__"):
-            _check_arguments(kind.__name__, phase, plain, plain is not function)
+            _check_arguments(kind.__name__, phase, plain, is_bound)
     gives_items = phase == "prep" and is_batch
     if is_generator(function, asynchronous=gives_items or None):
         advice = _INSTEAD.get(
@@ -368,7 +369,7 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def _arguments_of(init: Any) -> tuple[Mapping[str, Parameter], float, bool]:
+def _arguments_of(init: Callable[..., object]) -> tuple[Mapping[str, Parameter], float, bool]:
     """The parameters of an ``__init__``, how many it takes by position, and whether any keyword."""
     parameters = _parameters(init)
     kinds = [one.kind for one in parameters.values()]
@@ -378,7 +379,7 @@ def _arguments_of(init: Any) -> tuple[Mapping[str, Parameter], float, bool]:
 
 
 @lru_cache(maxsize=256)
-def _parameters(function: Any) -> Mapping[str, Parameter]:
+def _parameters(function: Callable[..., object]) -> Mapping[str, Parameter]:
     return inspect.signature(function).parameters
 
 
@@ -390,7 +391,7 @@ _GIVEN = {
 
 
 @lru_cache(maxsize=1024)
-def _check_arguments(owner: str, phase: str, function: Any, is_bound: bool) -> None:
+def _check_arguments(owner: str, phase: str, function: FunctionType, is_bound: bool) -> None:
     given = _GIVEN.get(phase, ("prep_result",))
     signature = inspect.signature(function)
     parameters = list(signature.parameters)
@@ -406,7 +407,7 @@ def _check_arguments(owner: str, phase: str, function: Any, is_bound: bool) -> N
 
 
 @lru_cache(maxsize=1024)
-def _check_awaitable(owner: str, function: Any) -> None:
+def _check_awaitable(owner: str, function: FunctionType) -> None:
     """Refuse an ``exec_async`` that is annotated with a builtin type, which cannot be awaited."""
     hints = {} if is_async(function) else read_hints(function)
     if "return" not in hints:

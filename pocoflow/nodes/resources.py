@@ -52,7 +52,7 @@ class Facts(NamedTuple):
         per: How often it is opened.
     """
 
-    kind: Any
+    kind: object
     name: str
     open: Callable[[], Manager] | None
     per: Per

@@ -78,12 +78,12 @@ class Signature(NamedTuple):
     parameters: tuple[Parameter, ...]
     writes: tuple[StoreField, ...]
     unpacks: bool
-    hints: Mapping[str, Any]
+    hints: Mapping[str, object]
     each: StoreField | None = None
     asks: bool = False
-    answer: Any = Any
+    answer: object = Any
     chooses: bool = False
-    choice: Any = Any
+    choice: object = Any
 
     @property
     def takes_store(self) -> bool:
@@ -149,21 +149,21 @@ def read_signature(
     facts = (function, is_async, tuple(parameters), written, unpacks, hints, mapped, asks, result)
     read = Signature(*facts)
     if actions is not False:
-        read = Signature(*facts, True, _chosen(read, actions))
+        read = Signature(*facts, True, _chosen(read, hints, actions))
     _check_result(read)
     if each is not None and written and "return" in hints:
         hints["return"] = GenericAlias(list, hints["return"])
     return read
 
 
-def split_choice(hint: object) -> tuple[tuple[Any, ...], Any]:
+def split_choice(hint: object) -> tuple[tuple[object, ...], object]:
     """What is written, and what chooses, of the type of a tuple; nothing if it is not known."""
     hint = plain(hint)
     parts = get_args(hint) if get_origin(hint) is tuple else ()
     return (parts[:-1], parts[-1]) if len(parts) > 1 and ... not in parts else ((), Any)
 
 
-def _chosen(read: Signature, actions: object) -> Any:
+def _chosen(read: Signature, hints: dict[str, object], actions: object) -> object:
     """The type of the action beside what is written; the type of the result is left without it."""
     if actions is not True:
         _refuse(read.function, f"actions={short(actions)}: it is True, or left out")
@@ -178,7 +178,6 @@ def _chosen(read: Signature, actions: object) -> Any:
         _refuse(
             read.function, f"it {what}, so no single result of it is the action: leave actions out"
         )
-    hints: Any = read.hints
     hint = awaited(hints.get("return", Any))
     if hint is Any or is_unknown(hint):
         hints.pop("return", None)
@@ -197,7 +196,7 @@ def _chosen(read: Signature, actions: object) -> Any:
 
 
 def _without(
-    function: object, signature: inspect.Signature, supplied: object
+    function: Callable[..., object], signature: inspect.Signature, supplied: object
 ) -> list[inspect.Parameter]:
     """The parameters whose arguments the store gives."""
     names = list(signature.parameters)
@@ -212,7 +211,7 @@ def _without(
 
 
 def _mapped(
-    function: object, each: object, parameters: list[Parameter], unpacks: bool
+    function: Callable[..., object], each: object, parameters: list[Parameter], unpacks: bool
 ) -> StoreField:
     """The field to map over; the first of the parameters becomes the one that takes an item."""
     field = reference_of(f"{_about(function)}: each", each)
@@ -229,18 +228,18 @@ def _mapped(
     return field
 
 
-def definition_place(function: Any) -> tuple[str, int]:
+def definition_place(function: Callable[..., object]) -> tuple[str, int]:
     """File and line of the definition of a function or a bound method."""
     code = inspect.unwrap(function).__code__
     return code.co_filename, code.co_firstlineno
 
 
-def _about(function: Any) -> str:
+def _about(function: Callable[..., object]) -> str:
     file, line = definition_place(function)
     return f"@node {function.__name__} ({file}:{line})"
 
 
-def _refuse(function: object, text: str) -> NoReturn:
+def _refuse(function: Callable[..., object], text: str) -> NoReturn:
     raise DefinitionError(f"{_about(function)}: {text}")
 
 
@@ -264,7 +263,7 @@ def _check_kind(function: object) -> None:
         _refuse(function, "it is a generator; a node returns one value, so return a list instead")
 
 
-def _check_method(function: Any, signature: inspect.Signature) -> None:
+def _check_method(function: Callable[..., object], signature: inspect.Signature) -> None:
     names = list(signature.parameters)
     owner = function.__qualname__.rpartition(".")[0]
     in_class = bool(owner) and not owner.endswith("<locals>")
@@ -277,7 +276,9 @@ def _check_method(function: Any, signature: inspect.Signature) -> None:
         )
 
 
-def _parameter(function: object, one: inspect.Parameter, hints: Mapping[str, object]) -> Parameter:
+def _parameter(
+    function: Callable[..., object], one: inspect.Parameter, hints: Mapping[str, object]
+) -> Parameter:
     name, default = one.name, one.default
     if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
         _refuse(function, f"{one} cannot name fields; name each field as a parameter of its own")
@@ -304,7 +305,7 @@ def _is_store(hint: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Store)
 
 
-def _written(function: object, writes: object) -> tuple[StoreField, ...]:
+def _written(function: Callable[..., object], writes: object) -> tuple[StoreField, ...]:
     if writes is None:
         return ()
     given = writes if isinstance(writes, tuple) else (writes,)
