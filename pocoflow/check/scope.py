@@ -315,10 +315,10 @@ class Scope:
         found = self.object(node)
         return found if is_a(found, (type, BuiltinFunctionType)) else None
 
-    def is_error(self, node: ast.expr) -> bool:
-        """Whether a class of exceptions is called, which makes one."""
+    def error(self, node: ast.expr) -> type[BaseException] | None:
+        """The class of exceptions that is called, which makes one; ``None`` for anything else."""
         found = self.called(node)
-        return is_a(found, type) and issubclass(found, BaseException)
+        return found if is_a(found, type) and issubclass(found, BaseException) else None
 
     def target(self, node: ast.expr) -> Target | None:
         """The function that is called, if it is one that Python code defines."""

@@ -7,7 +7,6 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
 
 from pocoflow.check.control import Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place
@@ -194,11 +193,11 @@ class Statements(Uses):
 
     def _raise(self, node: ast.Raise) -> None:
         self.expressions((node.exc, node.cause))
-        error: Any = None
+        error = None
         if node.exc is not None:  # else it only passes on what was raised before
             self.step("raise", None, node)
             made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-            error = self.scope.called(made) if self.scope.is_error(made) else None
+            error = self.scope.error(made)
         self.may_raise(() if error is None else (error,))
         self.at = []
 

@@ -121,7 +121,7 @@ def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | No
     code = function.__code__
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[:count]
-    given: dict[str, Any] = dict.fromkeys(names)
+    given: dict[str, Sort | Value | None] = dict.fromkeys(names)
     rest = code.co_varnames[count : count + bool(code.co_flags & inspect.CO_VARARGS)]
     if stores is None:
         if code.co_argcount == 0 or len(names) + len(rest) < 2:

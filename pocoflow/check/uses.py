@@ -423,7 +423,7 @@ class Uses:
         if not self._passes(node):
             self.expression(called)
             self._arguments(node)
-            if not self.scope.is_error(called):
+            if self.scope.error(called) is None:
                 self.may_raise()
             return
         if self._named_attribute(node):

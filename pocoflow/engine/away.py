@@ -58,7 +58,7 @@ def call_away(
     return result
 
 
-def _given(run: Line, context: RunContext) -> dict[Any, object]:
+def _given(run: Line, context: RunContext) -> dict[object, object]:
     """The resources that the run was given, without those that it has opened."""
     while run.parent is not None:
         run = run.parent

@@ -329,7 +329,7 @@ class Line:
 
 
 @cache
-def _kinds() -> Mapping[str, Any]:
+def _kinds() -> Mapping[str, Callable[..., object]]:
     """The classes of events; not imported before somebody listens."""
     from pocoflow.graph.event_types import KINDS
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
 from pocoflow.nodes.base import AnyNode
 from pocoflow.store.schema import make_schema
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 Fingerprint: TypeAlias = Mapping[str, Any]
 """``{"start": name, "nodes": [{"path", "class", "code"}], "edges": [[...]], "schema": {...}}``
@@ -179,7 +182,7 @@ def code_of(node: AnyNode) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest_code(digest: Any, code: CodeType) -> None:
+def _digest_code(digest: HASH, code: CodeType) -> None:
     digest.update(code.co_code)
     digest.update(repr((code.co_names, code.co_varnames)).encode())
     for constant in code.co_consts:

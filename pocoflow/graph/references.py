@@ -78,7 +78,7 @@ class Reference(NamedTuple):
             )
         return found
 
-    def attribute(self) -> tuple[ModuleType, Any]:
+    def attribute(self) -> tuple[ModuleType, object]:
         """The module in this process, and what it has under the name; ``None`` if nothing.
 
         Raises:
