@@ -61,15 +61,18 @@ class Companion:
         """The loop, which runs by now."""
         shared = _shared[-1]
         with shared.guard:
-            if self._used is None and self._apart:
-                self._used = CompanionLoop()
-            elif self._used is None:
-                self._used = shared.loop = shared.loop or CompanionLoop()
-            return self._used
+            used = self._used
+            if used is None or used.is_elsewhere:
+                if self._apart:
+                    used = CompanionLoop()
+                else:
+                    used = shared.loop = shared.loop or CompanionLoop()
+                self._used = used
+            return used
 
     def close(self) -> None:
         """End the tasks that the run has left on the loop; and the loop, if it is the run's own."""
-        if self._used is not None:
+        if self._used is not None and not self._used.is_elsewhere:
             self._used.end_tasks(self._group)
             if self._apart:
                 self._used.close()
@@ -92,6 +95,11 @@ class LineTask:
         self._serves: Pending | None = None
         self._task: asyncio.Task[object] | None = None
         self._ended = Context().run(loop.submit, self._serve())
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is on the other side of a fork, where nothing can be asked of it."""
+        return self._loop.is_elsewhere
 
     def submit(self, begin: _Begin, pending: Pending) -> None:
         """Await what a function gives, and give the outcome of that."""
@@ -162,6 +170,7 @@ class CompanionLoop:
         self._loop.set_task_factory(self._make_task)
         self._tasks: dict[str, WeakSet[asyncio.Task[object]]] = {}
         self._closing = False
+        self._side = _shared[-1]
         self._thread = threading.Thread(target=self._serve, name="pocoflow-loop", daemon=True)
         self._thread.start()
 
@@ -177,6 +186,11 @@ class CompanionLoop:
         import asyncio
 
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its thread is on the other side of a fork."""
+        return self._side is not _shared[-1]
 
     @property
     def is_here(self) -> bool:

@@ -163,7 +163,7 @@ class _ThreadDriver(Driver):
         return effect.finish(came)
 
     def _finish(self, effect: Finish) -> object:
-        line, task = self.line, self._task
+        line, task = self.line, self._needed() if effect.awaits else self._begun()
 
         async def work() -> object:
             return await effect.function() if effect.awaits else None
@@ -190,6 +190,14 @@ class _ThreadDriver(Driver):
         driver = AwayDriver(self.line, steps, _gather_apart)
         self._in_task(driver.drive, steps.close, driver.leave)
 
+    def _begun(self) -> LineTask | None:
+        """The task of the line, if there is one on this side of a fork."""
+        return None if self._task is None or self._task.is_elsewhere else self._task
+
+    def _needed(self) -> LineTask:
+        self._task = self._begun() or LineTask(self._companion.loop())
+        return self._task
+
     def _in_task(
         self,
         begin: Callable[[], Awaitable[object]],
@@ -197,9 +205,7 @@ class _ThreadDriver(Driver):
         leave: Callable[[], None] | None = None,
     ) -> object:
         """Have the task of the line do something, and wait for it as long as anybody wants it."""
-        if self._task is None:
-            self._task = LineTask(self._companion.loop())
-        task, line, pending = self._task, self.line, Pending()
+        task, line, pending = self._needed(), self.line, Pending()
         try:
             # In here: what a Ctrl-C finds begun must be given up, also before anybody waits.
             task.submit(begin, pending)
@@ -240,8 +246,8 @@ class _ThreadDriver(Driver):
     def close(self) -> None:
         """End the task of the line, if there is one, and what the run has left on its loop."""
         try:
-            if self._task is not None:
-                self._task.close()
+            if (task := self._begun()) is not None:
+                task.close()
         finally:
             if self._ends_companion:
                 self._companion.close()

@@ -76,7 +76,9 @@ class AsyncAct(Node[None, None, str]):
         await asyncio.Event().wait()
 
 
-def three(path: str | WorkflowDB, middle: Node[Any, Any, Any], run_id: str = "r") -> Flow[Any]:
+def three(
+    path: str | WorkflowDB | None, middle: Node[Any, Any, Any], run_id: str = "r"
+) -> Flow[Any]:
     """First, what the test wants, Last; told is what the hooks print."""
     first, last = Count(name="First"), Count(name="Last")
     first.then("go", middle)
@@ -246,6 +248,36 @@ def fork_and_use(path: str) -> None:
         flow.run_id = "parent-3"
         flow.run({})
         say("parent sees", len(db.list_runs()))
+
+
+class AwaitAndFork(Node[None, None, str]):
+    """Awaits, forks, and waits for the child, which leaves in some way or goes on; then awaits."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(name="Middle")
+        self.how = how
+
+    async def prep(self, store: Store[Any]) -> None:
+        """Begins the loop."""
+
+    def exec(self, prep: None) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child:
+            say("child ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        elif self.how == "exit":
+            sys.exit(3)
+        elif self.how == "raise":
+            raise PocoflowError("in the child")
+
+    async def post(self, store: Store[Any], prep: None, result: None) -> str:
+        return "go"
+
+
+def fork_in_a_node(path: str, how: str) -> None:
+    """A run that forks after it has awaited; both sides tell how it ends for them."""
+    outcome(lambda: three(path or None, AwaitAndFork(how)).run({}))
 
 
 def looks(path: str) -> None:

@@ -361,6 +361,25 @@ def test_a_forked_child_uses_the_database_of_its_parent(path: Path, start: Start
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.parametrize(
+    ("database", "how", "end"),
+    [
+        ("runs.db", "exit", "raised SystemExit"),
+        ("runs.db", "raise", "raised PocoflowError"),
+        ("runs.db", "go on", "raised RunLostError"),
+        ("", "go on", "returned"),
+    ],
+)
+def test_a_child_that_a_node_forked_ends(
+    path: Path, start: Start, database: str, how: str, end: str
+) -> None:
+    """A child waits for nothing that a thread of its parent does, however it leaves the run."""
+    child = start("fork_in_a_node", database and path, how)
+    said = [line for line in child.finish()[1].splitlines() if not line.startswith("hook")]
+
+    assert said == [end, "child ended 0", "returned"]
+
+
 # -- what keeps the lock from being released ----------------------------------------------------
 
 
