@@ -12,7 +12,7 @@ from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Level, Subject
 from pocoflow.graph.graph import Graph, GraphNode, label
-from pocoflow.graph.wiring import GraphEdge
+from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.nodes.parallel import FanOut
 
 

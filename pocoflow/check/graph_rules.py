@@ -15,7 +15,7 @@ from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Site, Subject
 from pocoflow.check.unseen import may_stop
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.wiring import GraphEdge
+from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node

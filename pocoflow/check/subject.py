@@ -28,7 +28,7 @@ from pocoflow.check.store_use import Around, read_source
 from pocoflow.check.unseen import lets_through
 from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.graph import Graph, GraphNode, label
-from pocoflow.graph.wiring import GraphEdge
+from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
-from pocoflow.graph.wiring import Conflict, FlowEdges, GraphEdge
+from pocoflow.graph.final_actions import final_actions
+from pocoflow.graph.listed_edges import GraphEdge, conflicts_in, edges_in
+from pocoflow.graph.wiring import FlowEdges
 from pocoflow.messages import short
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_drawn
 from pocoflow.nodes.definitions import Phases, declared_actions, phases_of, place_of
-from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, END, Catch, Edge, End, wiring_version
+from pocoflow.nodes.edges import ANY_ACTION, END, Catch, Edge, End, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.porting import refuse_settings
@@ -313,6 +315,7 @@ class Graph:
         is_strict: Whether an action without an edge is an error.
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
+        final: The actions that can end it, once they were asked for.
         is_looked_at: Whether some runs of it have budgets.
         has_executors: Whether a node in it, or inside of one, says what calls its ``exec``.
     """
@@ -332,23 +335,19 @@ class Graph:
         self.start, self.shape = self._by_node[id(reach.nodes[0][0])], reach.shape
         for place in self.nodes.values():
             self._connect(place)
-        self.conflicts = tuple(self._conflicts(own))
-        self._final: tuple[tuple[str, ...] | None] | None = None
+        self.conflicts = tuple(conflicts_in(self, own))
+        self.final: tuple[tuple[str, ...] | None] | None = None
         self.is_looked_at = False
 
     @cached_property
     def edges(self) -> tuple[GraphEdge, ...]:
         """Every edge that counts, by source in the order of the nodes."""
-        found = []
-        for place in self.nodes.values():
-            for edge in place.edges.values():
-                one = self._edge(place, edge)
-                found.append(one)
-                if edge.limit is not None:
-                    then = self._by_node.get(id(edge.limit.then))
-                    name = None if then is None else then.name
-                    found.append(one._replace(target=name, is_after=True))
-        return tuple(found)
+        return tuple(edges_in(self))
+
+    def name_of(self, node: NodeLike) -> str:
+        """The name of a node here; its own one, if it is not here."""
+        known = self._by_node.get(id(node))
+        return node.name if known is None else known.name
 
     def look_at_each(self) -> None:
         """Leave no edge straight, here and inside, for runs whose budgets are looked at there."""
@@ -399,11 +398,7 @@ class Graph:
 
         Only what the actions of its nodes can lead to counts, whatever edges there are.
         """
-        if self._final is None:
-            for other in self.inner_first():
-                if other._final is None:
-                    other._final = (other._ends(),)
-        return None if self._final is None else self._final[0]
+        return final_actions(self)
 
     def inner_first(self) -> Iterator[Graph]:
         """The graphs of nested flows and branches, each once and after those inside of it."""
@@ -412,29 +407,6 @@ class Graph:
             return (inner for place in graph.nodes.values() for inner in place.within)
 
         return _inner_first(self, inside)
-
-    def _ends(self) -> tuple[str, ...] | None:
-        found: dict[str, None] = {}
-        met: dict[int, GraphNode] = {id(self.start): self.start}
-        queue = [self.start]
-        for place in queue:  # grows while it is walked through
-            declared = place.declared
-            actions = tuple(place.targets) if declared is None else declared
-            if declared is None and place.fallback is None:
-                return None
-            given = [*actions, *((ANY_ACTION,) if declared is None else ())]
-            leads = [(one, target) for one in given for target in place.leads(one)]
-            for one in place.catches:
-                limit = place.limits.get(one.catch.label)
-                ends = (one.target,) if limit is None else (one.target, limit.then)
-                leads += [(DEFAULT_ACTION, target) for target in ends]
-            for action, target in leads:
-                if target is None:
-                    found[action] = None
-                elif id(target) not in met:
-                    met[id(target)] = target
-                    queue.append(target)
-        return tuple(found)
 
     def namesakes(self) -> list[str]:
         """Names that more than one node has by itself, in the order of the graph."""
@@ -532,27 +504,6 @@ class Graph:
                 place.connect(action, target, limit)
             else:
                 place.connect_errors(edge.catch, target, limit)
-
-    def _edge(self, place: GraphNode, edge: Edge[NodeLike]) -> GraphEdge:
-        known, name = self._by_node.get(id(edge.target)), None
-        if edge.target is not END:
-            name = edge.target.name if known is None else known.name
-        is_error, limit = edge.catch is not None, edge.limit
-        at_most = None if limit is None else limit.at_most
-        facts = (edge.file, edge.line, edge.written, is_error, at_most)
-        return GraphEdge(place.name, edge.action, name, *facts)
-
-    def _conflicts(self, own: FlowEdges) -> Iterator[Conflict]:
-        for node, before, after in own.replaced:
-            place = self._by_node[id(node)]
-            yield Conflict(self._edge(place, after), self._edge(place, before))
-        for place in self.nodes.values():
-            for before, after in place.node.replaced:
-                yield Conflict(self._edge(place, after), self._edge(place, before))
-            for action, kept in own.of(place.node).items():
-                edge = place.node.edges.get(action)
-                if edge is not None and not kept.leads_like(edge):
-                    yield Conflict(self._edge(place, kept), self._edge(place, edge))
 
 
 def label(node: str, path: tuple[str, ...]) -> str:

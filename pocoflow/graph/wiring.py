@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
 from pocoflow.nodes.base import Node, NodeLike, make_edge, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, Writer, wiring_changed
+from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
     AttemptMiddleware,
@@ -42,54 +42,6 @@ Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
 """
-
-
-class GraphEdge(NamedTuple):
-    """An edge of the graph.
-
-    Attributes:
-        source: Name of the graph node that it leaves.
-        action: The action that takes it; ``"*"`` is any action without an edge of its own. For one
-            that errors take, ``except`` and their classes.
-        target: Name of the graph node that it reaches; ``None`` is ``END``.
-        file: The file it is written in.
-        line: The line in it.
-        written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
-        is_error: Whether errors take it.
-        at_most: How often it is taken before ``then=`` counts; ``None`` if it has no limit.
-        is_after: Whether it is where a limited edge leads when it was taken so often.
-    """
-
-    source: str
-    action: str
-    target: str | None
-    file: str
-    line: int
-    written: Writer
-    is_error: bool = False
-    at_most: int | None = None
-    is_after: bool = False
-
-    @property
-    def label(self) -> str:
-        """What is written at it in a drawing."""
-        action = "" if self.action == DEFAULT_ACTION else self.action
-        if self.at_most is None:
-            return action
-        limit = f"{'after' if self.is_after else 'at most'} {self.at_most}"
-        return f"{action}, {limit}" if action else limit
-
-
-class Conflict(NamedTuple):
-    """Two edges for one action of one node, to different targets; one of them counts.
-
-    Attributes:
-        kept: The edge that counts: the flow's before the node's, the later before the earlier.
-        dropped: The other one. Its target may be a node that is not in the graph.
-    """
-
-    kept: GraphEdge
-    dropped: GraphEdge
 
 
 class FlowEdges:

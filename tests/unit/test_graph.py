@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, key, node
 from pocoflow.errors import DefinitionError, UnhandledActionError
 from pocoflow.graph.graph import Graph, GraphNode, label
-from pocoflow.graph.wiring import Conflict, GraphEdge
+from pocoflow.graph.listed_edges import Conflict, GraphEdge
 from pocoflow.middleware import Around, Visit
 from pocoflow.nodes.annotations import type_arguments
 from pocoflow.nodes.edges import Branch

@@ -1,0 +1,43 @@
+"""The actions that can end a flow, as far as the definitions of its nodes tell them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
+
+if TYPE_CHECKING:
+    from pocoflow.graph.graph import Graph, GraphNode
+
+
+def final_actions(graph: Graph) -> tuple[str, ...] | None:
+    """The actions that can end the flow; ``None`` if a definition leaves them open."""
+    if graph.final is None:
+        for other in graph.inner_first():
+            if other.final is None:
+                other.final = (_ends(other),)
+    return None if graph.final is None else graph.final[0]
+
+
+def _ends(graph: Graph) -> tuple[str, ...] | None:
+    found: dict[str, None] = {}
+    met: dict[int, GraphNode] = {id(graph.start): graph.start}
+    queue = [graph.start]
+    for place in queue:  # grows while it is walked through
+        declared = place.declared
+        actions = tuple(place.targets) if declared is None else declared
+        if declared is None and place.fallback is None:
+            return None
+        given = [*actions, *((ANY_ACTION,) if declared is None else ())]
+        leads = [(one, target) for one in given for target in place.leads(one)]
+        for one in place.catches:
+            limit = place.limits.get(one.catch.label)
+            ends = (one.target,) if limit is None else (one.target, limit.then)
+            leads += [(DEFAULT_ACTION, target) for target in ends]
+        for action, target in leads:
+            if target is None:
+                found[action] = None
+            elif id(target) not in met:
+                met[id(target)] = target
+                queue.append(target)
+    return tuple(found)
