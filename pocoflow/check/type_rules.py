@@ -15,7 +15,7 @@ from pocoflow.check.node_effects import Places
 from pocoflow.check.source import knows_name
 from pocoflow.check.subject import Site, Subject
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.messages import closest, package_of, type_label
+from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import awaited, plain, unknown_names
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
@@ -262,7 +262,7 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
             shown = f"a {type_label(value.kind)}"
             severity = _against(value.kind, takes)
         else:
-            shown = repr(value.constant)
+            shown = short(value.constant)
             severity = fields.refuses(write.key, value.constant)
         if write.key in fields and severity is not None:
             yield subject.finding(

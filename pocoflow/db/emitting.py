@@ -44,13 +44,17 @@ class ValueRange(NamedTuple):
 
 
 class Emitter(NamedTuple):
-    """What emits: a phase of a step, an attempt of ``exec``, on an item if it is one of several."""
+    """What emits: a phase of a step, an attempt of ``exec``, on an item if it is one of several.
+
+    In a journaled call, ``call`` is what that is known by.
+    """
 
     step: int
     names: tuple[str, ...]
     phase: str
     attempt: int
     item: int | None
+    call: str | None
 
 
 PutsEmitted: TypeAlias = Callable[[Transaction, Emitter, Sequence[str]], object]
@@ -125,7 +129,7 @@ def append_emitted(
     facts = (emitter.step, emitter.item, run.clock(), *placed(emitter.names))
     data = f"[{','.join(texts)}]"
     given = (len(texts), run.end, Kind.EMITTED, line, run.steps, *facts)
-    claim = (emitter.attempt, emitter.phase, data, run.run_no, run.fence, run.last)
+    claim = (emitter.attempt, emitter.phase, emitter.call, data, run.run_no, run.fence, run.last)
     cursor = raw.execute(QUERIES["append_emitted"], (*given, *claim))
     if cursor.rowcount != 1:
         raise run.lost(raw)

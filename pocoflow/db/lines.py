@@ -42,7 +42,7 @@ from pocoflow.graph.unfinished import (
 )
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.question import Asked, NewQuestion
-from pocoflow.nodes.spending import Amounts, Budget
+from pocoflow.nodes.spending import Amounts, Budget, charged
 from pocoflow.store.branch_view import BranchRecord, BranchStore
 from pocoflow.store.schema import field_types, schema_types
 from pocoflow.store.store import Store
@@ -108,7 +108,9 @@ class LineRecorder:
         self._input: str | None = None
         self._knows_input = False
         self._waiting = WaitingRows()
-        self._emitted: dict[int | None, list[ValueRange]] = {}  # by the attempts that are at work
+        # By the attempts that are at work: the rows, and in which calls. And calls on record.
+        self._emitted: dict[int | None, list[tuple[ValueRange, str | None]]] = {}
+        self._returned: set[tuple[int | None, str | None]] = set()
 
     @property
     def run_id(self) -> str:
@@ -248,6 +250,8 @@ class LineRecorder:
             rows.append((step, Kind.CALL, facts))
         if rows:
             self._write(f"a call of node {node!r} has returned", rows)
+        if text is not None and self.emits:
+            self._returned.add((item, called.key))
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
         """Commit that a call is to be made again.
@@ -326,8 +330,12 @@ class LineRecorder:
             text = codec.dumps(prepared)
         except NotStorableError:
             return
+        self._input = self._changes_text(text)
+
+    def _changes_text(self, prepared: str | None) -> str:
+        """What ``prep`` gave, if it has run, and what differs from the last step, as JSON text."""
         changes = self._values.changes(self._recorded())
-        self._input = json.dumps([text, [[one.stored_key, one.op, one.text] for one in changes]])
+        return json.dumps([prepared, [[one.stored_key, one.op, one.text] for one in changes]])
 
     def _put_input(self, raw: Transaction, step: int) -> None:
         if self._input is not None:
@@ -442,6 +450,7 @@ class LineRecorder:
             self._put_bills(raw, (ALONE if item is None else item,))
             if tried.again:
                 self._put(raw, Kind.CALL, step, note=tried.again, item=item, mark=mark)
+                self._returned.discard((item, tried.again))
             self._put(raw, Kind.RETRY, step, **facts)
             self._put_void(raw, step, item)
 
@@ -459,7 +468,9 @@ class LineRecorder:
             NotStorableError: It cannot be stored.
         """
         text, names = codec.dumps(value), (*context.path, context.node)
-        emitter = Emitter(context.step, names, context.phase, context.attempt, context.item)
+        bill = charged.get()
+        call = None if bill is None else bill.key
+        emitter = Emitter(context.step, names, context.phase, context.attempt, context.item, call)
         if self.unwritten.emitted is not None:
             self.unwritten.emitted.add(self.put_emitted, emitter, text)
 
@@ -473,14 +484,16 @@ class LineRecorder:
         row = append_emitted(raw, self.log, self.line, emitter, texts)
         if emitter.phase == "exec":
             rows = self._emitted.setdefault(emitter.item, [])
-            rows.append(row)
-            self.storage.at_end(undone=partial(rows.remove, row))
+            rows.append((row, emitter.call))
+            self.storage.at_end(undone=partial(rows.remove, (row, emitter.call)))
 
     def _put_void(self, raw: Transaction, step: int, item: int | None) -> None:
-        """Mark what an attempt has emitted, as another one follows."""
-        if rows := self._emitted.get(item):
-            mark_void(raw, self.log, self.line, step, rows)
-            self.storage.at_end(partial(self._emitted.pop, item))
+        """Mark what an attempt has emitted, but in calls on record, as another one follows."""
+        known = self._emitted.get(item, [])
+        again = [one for one in known if (item, one[1]) not in self._returned]
+        if again:
+            mark_void(raw, self.log, self.line, step, [row for row, _ in again])
+            self.storage.at_end(partial(_forget, known, again))
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -615,8 +628,9 @@ class LineRecorder:
             self._store.forget_touched()
             self._looks_at_all = False
         self._since, self._result = last, 0
-        if self._emitted:
+        if self._emitted or self._returned:
             self._emitted.clear()
+            self._returned.clear()
         self._is_open, self._knows_input, self._input = False, False, None
 
     def _refuse_late(self, *, is_late: bool = False) -> None:

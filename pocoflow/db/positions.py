@@ -114,7 +114,8 @@ class _Reader:
         rows, own = self._lines[line], self._values.get(line, ())
         last = rows.last
         is_new = last["kind"] == Kind.LINE
-        results, changes = {}, []
+        results = {}
+        changes = given = []
         items: dict[int, Begun] = {}
         calls: dict[int, dict[str, str]] = {}
         prepared: tuple[str, ...] = ()
@@ -139,7 +140,11 @@ class _Reader:
                     items.setdefault(item, Begun(row["mark"], 0))
             elif kind == Kind.PREPARED:
                 text, found = read_json(row["data"], is_input, "what prep of a node gave")
-                prepared, changes = (text,), [(key, op, value) for key, op, value in found]
+                changes = [(key, op, value) for key, op, value in found]
+                if text is None:
+                    given = changes
+                else:
+                    prepared = (text,)
         return Unfinished(
             line=line,
             count=rows.count,
@@ -153,6 +158,7 @@ class _Reader:
             calls=calls,
             prepared=prepared,
             changes=changes,
+            given=given,
             keys={key_of(key): key_no for key, key_no, _, _ in own},
             rows=[(key, op, text) for key, _, op, text in own],
             branches={

@@ -394,11 +394,11 @@ INSERT OR IGNORE INTO pf_log (id, line, steps, step, at, node, data, kind) VALUE
 -- name: append_emitted
 -- Values that a node has emitted. The row takes as many numbers as there are values, and has the last.
 INSERT INTO pf_log (
-    id, kind, line, steps, step, item, at, node, path, attempt, event, data
+    id, kind, line, steps, step, item, at, node, path, attempt, event, note, data
 )
 SELECT
     ? + (SELECT id FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 
@@ -407,7 +407,7 @@ UPDATE pf_log SET mark = 'void' WHERE id = ?;
 
 -- name: emitted_since
 -- Values of steps that may not be finished, which no earlier attempt has left.
-SELECT id, line, item, event, json_array_length(data) AS size FROM pf_log
+SELECT id, line, item, event, note, json_array_length(data) AS size FROM pf_log
 WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;
 
 -- name: append_foreign

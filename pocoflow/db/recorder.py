@@ -56,6 +56,8 @@ class Standing(NamedTuple):
         renamed: Gives the names that nodes have now, if some have other ones.
         amended: Keys whose fields are defined in another way since: what their validators made is
             recorded with the new definitions, so that no later resume validates it again.
+        given: Whether values were set by who resumes it, or who did before: the next one, after a
+            crash, has them as well.
     """
 
     flow_name: str
@@ -63,6 +65,7 @@ class Standing(NamedTuple):
     graph: str
     renamed: Renamed | None = None
     amended: Sequence[str] = ()
+    given: bool = False
 
 
 class RunRecorder(LineRecorder):
@@ -367,6 +370,10 @@ class RunRecorder(LineRecorder):
             )
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
+            if now.given:
+                # Before the row of the beginning: the last row of a run is never removed.
+                data = self._changes_text(None)
+                run.last = run.append(raw, Row(Kind.PREPARED, 0, run.steps, data=data))
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
             about = Row(kind, 0, step, following=now.node.names)
             run.last = run.append(raw, about._replace(note=self._values.note))
@@ -383,7 +390,9 @@ class RunRecorder(LineRecorder):
             if line is None or row["id"] <= line.row:
                 continue
             item = ALONE if row["item"] is None else row["item"]
-            stays = row["event"] == "exec" and item in line.results
+            stays = row["event"] == "exec" and (
+                item in line.results or row["note"] in line.calls.get(item, ())
+            )
             if not stays and not (row["event"] == "prep" and line.prepared):
                 found = ValueRange.of(run, row["id"], row["size"])
                 again.setdefault(row["line"], []).append(found)

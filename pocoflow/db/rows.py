@@ -271,7 +271,7 @@ is_begin = _of(tuple[StrictInt, StrictInt, StrictInt])
 is_taken = _of(list[tuple[StrictInt, StrictStr, StrictStr, StrictInt]])
 """How often edges with limits were taken: how deep, the source, the action, the number."""
 
-is_input = _of(tuple[StrictStr, list[_Change]])
+is_input = _of(tuple[StrictStr | None, list[_Change]])
 """What ``prep`` gave, and what it changed: key, operation and text."""
 
 is_amounts = _of(dict[StrictStr, _Amount | None])

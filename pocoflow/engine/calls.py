@@ -39,7 +39,7 @@ from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import Calling, RunContext, current
 from pocoflow.nodes.importing import main_name
 from pocoflow.nodes.settings import retry_wait, wants_retry
-from pocoflow.nodes.spending import Amounts, charged, sum_of
+from pocoflow.nodes.spending import Amounts, CallBill, charged, sum_of
 from pocoflow.values.callables import is_async
 from pocoflow.values.copies import copied
 from pocoflow.values.failures import Failure
@@ -170,7 +170,7 @@ class ExecCalls:
         began = perf_counter() if self._keeps else 0.0
         outside = current.get(None) is None  # in a thread that ``exec`` has started
         token = current.set(context) if outside else None
-        bill: list[Amounts] = []
+        bill = CallBill(str(call.key))
         charges = charged.set(bill) if self._keeps else None
         try:
             if call.settings is None:
@@ -256,10 +256,10 @@ class ExecCalls:
         self,
         call: _Call,
         waiting: Awaitable[object] | None = None,
-        bill: list[Amounts] | None = None,
+        bill: CallBill | None = None,
     ) -> object:
         context, began = call.context, perf_counter()
-        bill = [] if bill is None else bill
+        bill = CallBill(str(call.key)) if bill is None else bill
         charges = charged.set(bill)
         try:
             result = await self._tried_async(call, waiting)

@@ -14,12 +14,11 @@ from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
 
-def may_go_on(run: Line, place: GraphNode, step: int) -> None:
-    """Do nothing if a run may go on with a node.
+def check_steps(run: Line, place: GraphNode, step: int) -> None:
+    """Refuse a step more than a run may take.
 
     Raises:
         MaxStepsError: It has taken as many steps as it may.
-        BudgetError: A budget of it, or of the node, is spent.
     """
     most = run.plan.max_steps
     if step >= most:
@@ -28,8 +27,6 @@ def may_go_on(run: Line, place: GraphNode, step: int) -> None:
             f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
-    if (refused := run.refusal(place)) is not None:
-        raise refused
 
 
 def pause(run: Line) -> Effects[RunPaused]:

@@ -19,7 +19,7 @@ from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.budgets import go_past, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
-from pocoflow.engine.endings import fail, failure_of, late_of, may_go_on, pause
+from pocoflow.engine.endings import check_steps, fail, failure_of, late_of, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.errors import (
@@ -119,7 +119,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
-            may_go_on(run, place, step)
+            check_steps(run, place, step)
+            place = _affordable(run, place)
         node = place.node
         run.place = place
         run.step = context.step = step
@@ -311,6 +312,21 @@ def _go_on(run: Line, stand: Stand) -> GraphNode | None:
     run.frames = stand.frames
     run.context.path = (*run.prefix, *[frame.name for frame in stand.frames])
     return stand.place
+
+
+def _affordable(run: Line, place: GraphNode) -> GraphNode:
+    """The node that comes next, or that to which an edge leads for a budget that is spent already.
+
+    Raises:
+        BudgetError: A budget of the run, or of the node, is spent, and there is no such edge.
+    """
+    while (error := run.refusal(place)) is not None:
+        found = catch(place, error, run.frames, run.is_spent, after=True)
+        if found is None or found[1].place is None:
+            raise error
+        go_past(run, place, error)
+        place = _go_on(run, found[1]) or place
+    return place
 
 
 def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:

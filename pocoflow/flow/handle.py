@@ -180,7 +180,8 @@ class RunHandle(Generic[StateT]):
                 ``SystemExit`` included.
         """
         try:
-            error = self._outcome.exception(timeout)
+            # Python cannot wait for longer, which is 292 years.
+            error = self._outcome.exception(timeout and min(timeout, threading.TIMEOUT_MAX))
         except TimeoutError:
             if not self._outcome.done():
                 raise TimeoutError(

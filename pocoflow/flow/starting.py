@@ -75,6 +75,7 @@ def _fits(given: object, wanted: object) -> bool:
 
 def snapshots(store: Store, folder: Path) -> Callable[[int, str], object]:
     """A function that writes the JSON checkpoint of a step; its file stays in the folder."""
+    folder = folder.absolute()  # a node may change the working directory
 
     def snapshot(step: int, node: str) -> None:
         safe = re.sub(r"[^A-Za-z0-9_-]+", "_", node)[:80]

@@ -184,7 +184,9 @@ class Unfinished:
             was awaited begins with ``~``.
         classes: The classes of that.
         prepared: What ``prep`` gave, as the only element, if that is on record.
-        changes: What ``prep`` had changed by then: key, operation, text.
+        changes: What differed by then from the last step, as ``prep`` had changed it: key,
+            operation, text.
+        given: Of that, what whoever resumed the run has set.
         keys: The numbers of the keys that a branch has of its own.
         rows: The values of these as they are stored: key, operation, text.
         branches: The branches that have begun in the step, by number.
@@ -209,6 +211,7 @@ class Unfinished:
     classes: Classes | None = None
     prepared: tuple[Any, ...] = ()
     changes: Sequence[tuple[str, int, str | None]] = ()
+    given: Sequence[tuple[str, int, str | None]] = ()
     keys: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[tuple[str, int, str | None]] = ()
     branches: Mapping[int, Unfinished] = field(default_factory=dict)
@@ -237,7 +240,7 @@ class Unfinished:
         branches = {number: one.without_inputs() for number, one in self.branches.items()}
         if self.asked:
             return replace(self, branches=branches)
-        return replace(self, branches=branches, prepared=(), changes=())
+        return replace(self, branches=branches, prepared=(), changes=self.given)
 
 
 NOTHING = Unfinished()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +31,8 @@ class AnswerType:
         hint: The type; ``Any`` takes every JSON value.
 
     Raises:
-        DefinitionError: Pydantic cannot validate the type, or describe it as a JSON schema.
+        DefinitionError: Pydantic cannot validate the type, or describe it as a JSON schema; or it
+            has a secret in it.
     """
 
     def __init__(self, hint: Any) -> None:
@@ -43,6 +45,11 @@ class AnswerType:
                 f"an answer of type {type_label(hint)} cannot be asked for: {exc.message}; use a "
                 "type that Pydantic can describe as a JSON schema"
             ) from exc
+        if '"writeOnly": true' in json.dumps(self.schema):
+            raise DefinitionError(
+                f"an answer of type {type_label(hint)} cannot be asked for: it has a secret, which "
+                "would be on record in clear; ask for the name under which the program finds it"
+            )
 
     def check(self, answer: object) -> object:
         """An answer as the type takes it.

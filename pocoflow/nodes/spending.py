@@ -23,8 +23,23 @@ NO_AMOUNTS: Amounts = MappingProxyType({})
 _SUMS = Context(prec=60)
 _NONE = Decimal(0)
 
-charged: ContextVar[list[Amounts] | None] = ContextVar("pocoflow_charged", default=None)
-"""Gets what is spent inside of a journaled call; ``None`` outside of one."""
+
+class CallBill(list[Amounts]):
+    """What is spent inside of a journaled call.
+
+    Args:
+        key: What the call is known by.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+
+charged: ContextVar[CallBill | None] = ContextVar("pocoflow_charged", default=None)
+"""The bill of the journaled call that is at work here; ``None`` outside of one."""
 
 
 class Spent(NamedTuple):

@@ -16,8 +16,8 @@ from pocoflow.store.watch import Watch
 from pocoflow.values.changes import Change
 from pocoflow.values.copies import stored_copy
 
-INCREMENTS = "$increments"
-"""The key under which the increments of a branch are recorded."""
+INCREMENTS: Any = None
+"""The key under which the increments of a branch are recorded: no text, so no store has it."""
 
 
 class BranchValues(NamedTuple):

@@ -79,7 +79,7 @@ class Watch:
 
     def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
-        if type(value) in PLAIN:
+        if frozen is None and type(value) in PLAIN:
             self._known[key] = value
             self.in_parts.discard(key)
         else:

@@ -12,11 +12,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, TypeAdapter, field_validator
+from pydantic import BaseModel, SecretStr, TypeAdapter, field_validator
 
 from pocoflow import AskNode, Flow, Question, RunPaused, Store, WorkflowDB, fields, node
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.errors import AnswerError, ResumeError
+from pocoflow.errors import AnswerError, DefinitionError, ResumeError
+from pocoflow.nodes.answer_types import AnswerType
 
 
 class Even(BaseModel):
@@ -28,6 +29,13 @@ class Even(BaseModel):
         if number % 2:
             raise ValueError("not even")
         return number
+
+
+class Login(BaseModel):
+    """A model with a secret."""
+
+    name: str
+    password: SecretStr
 
 
 class State(BaseModel):
@@ -60,6 +68,13 @@ def test_a_schema_takes_what_its_type_takes(hint: Any, right: Any, wrong: Any) -
     assert misfits(adapter.json_schema(), right) == []
     assert misfits(adapter.json_schema(), wrong) != []
     adapter.validate_json(TypeAdapter(Any).dump_json(right), strict=True)
+
+
+@pytest.mark.parametrize("hint", [SecretStr, list[SecretStr], Login])
+def test_a_secret_cannot_be_asked_for(hint: Any) -> None:
+    """An answer is on record in clear, where no secret may be."""
+    with pytest.raises(DefinitionError, match="it has a secret"):
+        AnswerType(hint)
 
 
 def test_an_answer_that_is_of_no_use_can_be_replaced(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import subprocess
 import sys
 import threading
@@ -160,7 +161,7 @@ def test_wait_raises_the_very_exception_that_ended_the_run(
 ) -> None:
     """As often as one waits; the run failed, whatever the exception is."""
     handle = Flow(kind(error), db_path=db_path).run_background()
-    for timeout in (WAIT, None, 0):
+    for timeout in (math.inf, WAIT, None, 0):
         with pytest.raises(type(error)) as caught:
             handle.wait(timeout)
         assert caught.value is error

@@ -497,6 +497,37 @@ def test_the_runs_of_a_label_share_a_budget(tmp_path: Path) -> None:
     other.run({})
 
 
+@pytest.mark.parametrize(
+    "limits", [{"label_budgets": {"customer": {"usd": 1}}}, {"thread_budget": {"usd": 1}}]
+)
+def test_a_budget_that_is_spent_before_a_node_begins_takes_the_edge_of_that_node(
+    tmp_path: Path, limits: Any
+) -> None:
+    """The first node of a run is not visited, and the run goes where its edge leads."""
+
+    class Pays(Node):
+        visits = 0
+
+        def exec(self, prep_result: object) -> None:
+            self.visits += 1
+            context().spend(usd=1)
+
+        def post(self, store: Store[Any], prep_result: object, exec_result: object) -> str:
+            return "done"
+
+    pays, short = Pays(), Note(name="short")
+    flow = Flow(pays, db_path=tmp_path / "runs.db", flow_name="f", strict=False, **limits)
+    flow.then(pays.when_spent("usd"), short).then(pays.when("done"), Node(name="long"))
+    how: Any = {"labels": {"customer": "acme"}} if "label_budgets" in limits else {"thread": "t"}
+    for _ in range(3):
+        assert flow.run({}, **how)["account"] is not None
+    assert pays.visits == 1
+    database = flow.database
+    assert database is not None
+    steps = [database.get_checkpoints(row["run_id"]) for row in database.list_runs()]
+    assert sorted(map(len, steps)) == [1, 1, 2]
+
+
 def test_runs_of_a_label_at_the_same_time_share_a_budget(tmp_path: Path) -> None:
     """Each sees with its next commit what the other has spent, and begins no further call."""
     turns = {"a": threading.Event(), "b": threading.Event(), "over": threading.Event()}

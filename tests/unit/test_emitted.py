@@ -157,6 +157,70 @@ def test_values_of_an_unfinished_step_are_void_when_it_is_resumed(path: Path) ->
     assert valid([*ended, *rest]) == ["4.0", "4.1", "4.2"]
 
 
+def publish(text: str) -> str:
+    """A call that fails the first time."""
+    if Streams.is_down:
+        Streams.is_down = False
+        raise ConnectionError("cut")
+    return text
+
+
+def stream() -> str:
+    """A call that emits."""
+    for token in ("The", "tide", "turns"):
+        context().emit(token)
+    return "The tide turns"
+
+
+class Streams(Node):
+    """Makes a call that emits, and one that fails."""
+
+    is_down = True
+
+    def exec(self, prep_result: Any) -> str:
+        context().emit("begins")
+        return context().call(publish, context().call(stream))
+
+
+@pytest.mark.parametrize("attempts", [1, 2], ids=["resumed", "tried again"])
+def test_values_of_a_call_on_record_count_when_exec_runs_again(path: Path, attempts: int) -> None:
+    """The call is not made again, so nobody would emit them again; what came beside it is void."""
+    Streams.is_down = True
+    node = Streams()
+    node.max_retries = attempts
+    flow = recording(node, path)
+    followed: list[Followed] = []
+    try:
+        flow.run({}, run_id="a")
+    except ConnectionError:
+        followed = list(flow.follow("a"))
+        flow.resume("a")
+    followed += flow.follow("a", after=followed[-1].number if followed else 0)
+    assert sorted(map(str, valid(followed))) == ["The", "begins", "tide", "turns"]
+    assert emitted(followed).count("begins") == 2
+
+
+def test_values_of_a_call_that_is_made_again_are_void(path: Path) -> None:
+    """What exec makes of an answer fails by itself: the call is made again, and emits again."""
+
+    class Checks(Node):
+        max_retries = 2
+        is_good = False
+
+        def exec(self, prep_result: Any) -> str:
+            text = context().call(stream)
+            if not self.is_good:
+                type(self).is_good = True
+                raise ValueError("of no use")
+            return text
+
+    flow = recording(Checks(), path)
+    flow.run({}, run_id="a")
+    followed = list(flow.follow("a"))
+    assert valid(followed) == ["The", "tide", "turns"]
+    assert len(emitted(followed)) == 6
+
+
 def test_values_of_a_finished_exec_count_when_post_runs_again(path: Path) -> None:
     """The result is on record, so what led to it stays; what post emitted comes again."""
 

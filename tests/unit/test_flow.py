@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -709,6 +710,24 @@ def test_each_step_leaves_a_json_checkpoint(tmp_path: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == names
     assert Store.restore(folder / names[1]) == {"x": 1, "trail": ["A", "B"]}
     assert json.loads((folder / names[0]).read_text())["name"] == "n"
+
+
+def test_json_checkpoints_stay_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that changes the working directory does not take them along."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    class Goes(Node):
+        def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> str:
+            os.chdir("elsewhere")
+            return "default"
+
+    goes = Goes(name="goes")
+    Flow(goes, checkpoint_dir="ckpt").then(goes, Node(name="last")).run()
+    names = sorted(file.name for file in (tmp_path / "ckpt").iterdir())
+    assert names == ["step_000_goes.json", "step_001_last.json"]
 
 
 def test_a_failed_step_leaves_no_checkpoint(tmp_path: Path) -> None:

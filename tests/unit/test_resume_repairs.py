@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from dataclasses import InitVar, dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -35,6 +36,83 @@ from pocoflow.errors import (
     UnreadableKeyError,
 )
 from pocoflow.node import NodeLike
+
+
+class Asks(Node):
+    """Is paid for with the model that the store names, as long as it is not down."""
+
+    def __init__(self) -> None:
+        super().__init__(name="asks")
+        self.is_down = True
+
+    def prep(self, store: Store[Any]) -> tuple[str, str]:
+        return store["model"], store.get("tone", "none")
+
+    def exec(self, prepared: tuple[str, str]) -> str:
+        if self.is_down:
+            raise OSError("down")
+        return " ".join(prepared)
+
+    def post(self, store: Store[Any], prepared: Any, result: str) -> str:
+        store["asked"] = result
+        return "default"
+
+
+def test_what_a_resume_was_given_holds_for_the_next_one(tmp_path: Path) -> None:
+    """A resume that fails before its first commit is followed by one with the same input."""
+    asks = Asks()
+    flow = Flow(asks, flow_name="f", db_path=tmp_path / "runs.db", strict=False)
+    with pytest.raises(OSError, match="down"):
+        flow.run({"model": "small"}, run_id="r")
+    with pytest.raises(OSError, match="down"):
+        flow.resume("r", changes={"model": "large", "tone": "loud"})
+    with pytest.raises(OSError, match="down"):
+        flow.resume("r", changes={"tone": "soft"})
+    asks.is_down = False
+    assert flow.resume("r")["asked"] == "large soft"
+    database = flow.database
+    assert database is not None
+    assert database.load_checkpoint("r", -1).as_dict() == {"model": "small"}
+
+
+def test_none_in_the_place_of_what_cannot_be_stored_is_on_record(tmp_path: Path) -> None:
+    """A resource that is closed and set to None comes back as None, not as not saved."""
+
+    class Sets(Node):
+        def __init__(self, name: str, value: Any) -> None:
+            super().__init__(name=name)
+            self.value = value
+
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+            store["client"] = self.value
+            return "default"
+
+    first, second = Sets("opens", threading.Lock()), Sets("closes", None)
+    flow = Flow(first, flow_name="f", db_path=tmp_path / "runs.db", strict=False)
+    flow.then(first, second).run({}, run_id="r")
+    database = flow.database
+    assert database is not None
+    assert database.load_checkpoint("r", 1)["client"] is None
+
+
+@pytest.mark.parametrize("name", ["$increments", "null", "None"])
+def test_a_key_of_any_name_comes_back_in_a_branch(tmp_path: Path, name: str) -> None:
+    """No name is the library's own among the keys of a branch."""
+
+    class Writes(Node):
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+            store[name] = "mine"
+            store["ok"] = True
+            return "default"
+
+    writes, fails = Writes(), Fails("fails", "exec")
+    branch = Flow(writes, flow_name="branch", strict=False).then(writes, fails)
+    parallel = Parallel(branch, Node(name="other"), name="both")
+    flow = Flow(parallel, flow_name="f", db_path=tmp_path / "runs.db", strict=False)
+    with pytest.raises(OSError, match="down"):
+        flow.run({}, run_id="r")
+    fails.phase = ""
+    assert flow.resume("r")[name] == "mine"
 
 
 class Fails(Node):

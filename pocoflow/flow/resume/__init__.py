@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TypeAlias
 
 from pocoflow.address import check_name
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
 from pocoflow.db.run_threads import Named
+from pocoflow.db.values import key_of
 from pocoflow.engine.line import Line
 from pocoflow.errors import (
     DefinitionError,
@@ -127,9 +128,11 @@ class StoredRun:
             found = self._line(places, settled, nodes)
             node = first_address(nodes[-1], nodes[:-1])
             # What prep has changed is no part of the checkpoint yet.
-            amended = [] if found.prepared else _defined_anew(stored, self.store, changes)
+            known = {*changes, *(key_of(row[0]) for row in found.given)}
+            amended = [] if found.prepared else _defined_anew(stored, self.store, known)
             renamed = places.renamed if resuming.rename else None
-            now = Standing(flow_name, node, self._fingerprint, renamed, amended)
+            given = bool(known) and not found.prepared
+            now = Standing(flow_name, node, self._fingerprint, renamed, amended, given)
             said = [*_remarks(places.changed, changes, node.text, found), *_unreadable(self.store)]
             for text in said:
                 recorder.remark(text)
@@ -166,7 +169,7 @@ class StoredRun:
         nodes = places.pending(found)
         stored = database.load_store(run_id, found.steps - 1, self._classes)
         paused = stored
-        if found.prepared:
+        if found.changes:
             paused = database.load_store(run_id, found.steps - 1, self._classes, found.changes)
         changes, listed = resuming.changes, places.listed
         self.store = under_schema(run_id, paused, self._schema, changes, listed)
@@ -186,7 +189,7 @@ class StoredRun:
         return reader.line(found, nodes, 0, self._classes, places.definitions)
 
 
-def _defined_anew(before: Store, now: Store, changes: Mapping[str, object]) -> list[str]:
+def _defined_anew(before: Store, now: Store, changes: Container[str]) -> list[str]:
     """The fields that had another definition when their stored values were accepted."""
     old, new = before.definitions, now.definitions
     return [
