@@ -30,16 +30,8 @@ from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, tell_lost
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
-from pocoflow.graph.unfinished import (
-    ALONE,
-    Bill,
-    Called,
-    Finished,
-    Identity,
-    Numbers,
-    Tried,
-    Unfinished,
-)
+from pocoflow.graph.step_records import ALONE, Bill, Called, Finished, Identity, Numbers, Tried
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget, charged

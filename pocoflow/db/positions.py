@@ -16,7 +16,8 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import key_of
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import CheckpointNotFoundError, DecodeError
-from pocoflow.graph.unfinished import ALONE, Begun, Unfinished
+from pocoflow.graph.step_records import ALONE
+from pocoflow.graph.unfinished import Begun, Unfinished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import Spent

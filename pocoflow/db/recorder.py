@@ -37,7 +37,8 @@ from pocoflow.errors import (
     RunNotFoundError,
     TakenError,
 )
-from pocoflow.graph.unfinished import ALONE, Unfinished
+from pocoflow.graph.step_records import ALONE
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
 from pocoflow.store.store import Store

@@ -13,7 +13,7 @@ from pocoflow.engine.effects import Steps
 from pocoflow.engine.line import Line
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.unfinished import Identity
+from pocoflow.graph.step_records import Identity
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import current
 from pocoflow.nodes.node_kinds import AskNode

@@ -13,7 +13,7 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, own, tried, within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.unfinished import Tried
+from pocoflow.graph.step_records import Tried
 from pocoflow.nodes.context import RunContext, current
 from pocoflow.nodes.middleware import Attempt
 from pocoflow.nodes.question import Question

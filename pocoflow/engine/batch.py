@@ -15,7 +15,8 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import ActionError, BudgetError, QuestionExpiredError
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.unfinished import ALONE, NOTHING, Identity
+from pocoflow.graph.step_records import ALONE, Identity
+from pocoflow.graph.unfinished import NOTHING
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext, current
 from pocoflow.nodes.function import FunctionNode

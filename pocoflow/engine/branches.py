@@ -15,7 +15,8 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.routing import Taken
-from pocoflow.graph.unfinished import NOTHING, Numbers, Unfinished
+from pocoflow.graph.step_records import Numbers
+from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import package_of
 from pocoflow.nodes.context import Cancellation, current
 from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start

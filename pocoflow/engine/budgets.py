@@ -7,7 +7,7 @@ from pocoflow.engine.line import Line
 from pocoflow.errors import BudgetError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import Stand, catch, follow
-from pocoflow.graph.unfinished import ALONE, Bill
+from pocoflow.graph.step_records import ALONE, Bill
 
 
 def way_past(run: Line, place: GraphNode, action: str) -> Stand | None:

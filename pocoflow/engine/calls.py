@@ -33,7 +33,8 @@ from pocoflow.errors import (
     Retry,
 )
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.unfinished import ALONE, NOTHING, Called, Identity, Unfinished
+from pocoflow.graph.step_records import ALONE, Called, Identity
+from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.context import Calling, RunContext, current

@@ -8,7 +8,7 @@ from itertools import chain, count
 
 from pocoflow.engine.line import Line
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.graph.unfinished import Identity
+from pocoflow.graph.step_records import Identity
 
 _AGAIN = "."
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Storage
-from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Numbers, Tried, Unfinished
+from pocoflow.graph.step_records import Bill, Called, Finished, Identity, Numbers, Tried
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget

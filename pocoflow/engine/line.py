@@ -17,7 +17,8 @@ from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import IsSpent, Taken
-from pocoflow.graph.unfinished import ALONE, Bill, Numbers, Unfinished
+from pocoflow.graph.step_records import ALONE, Bill, Numbers
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import Cancellation, RunContext

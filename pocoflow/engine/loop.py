@@ -29,7 +29,7 @@ from pocoflow.errors import (
 )
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.routing import Stand, catch, enter, follow
-from pocoflow.graph.unfinished import ALONE, Finished
+from pocoflow.graph.step_records import ALONE, Finished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
 from pocoflow.store.in_place import InPlace

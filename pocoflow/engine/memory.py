@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from pocoflow.graph.unfinished import Bill, Called, Finished, Identity, Numbers, Tried, Unfinished
+from pocoflow.graph.step_records import Bill, Called, Finished, Identity, Numbers, Tried
+from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.context import RunContext
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.in_place import check_in_place

@@ -29,7 +29,8 @@ from pocoflow.engine.telling import tell
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.references import Reference
-from pocoflow.graph.unfinished import ALONE, Begun, Called, Unfinished
+from pocoflow.graph.step_records import ALONE, Called
+from pocoflow.graph.unfinished import Begun, Unfinished
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, declared

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.final_actions import final_actions
 from pocoflow.graph.listed_edges import GraphEdge, conflicts_in, edges_in
+from pocoflow.graph.nesting import inner_first
 from pocoflow.graph.wiring import FlowEdges
 from pocoflow.messages import short
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_drawn
@@ -406,7 +407,7 @@ class Graph:
         def inside(graph: Graph) -> Iterator[Graph]:
             return (inner for place in graph.nodes.values() for inner in place.within)
 
-        return _inner_first(self, inside)
+        return inner_first(self, inside)
 
     def namesakes(self) -> list[str]:
         """Names that more than one node has by itself, in the order of the graph."""
@@ -529,7 +530,7 @@ def graphs_in(node: object) -> tuple[Graph, ...]:
             every = (part for reach in reaches for part, _ in reach.nodes)
             return [part for part in every if isinstance(part, Composite)]
 
-        for one in _inner_first(node, inside):
+        for one in inner_first(node, inside):
             if not _is_drawn(one):
                 one.drawn = version, _draw(one, met[id(one)])
     return node.drawn[1] if node.drawn is not None else ()
@@ -554,31 +555,3 @@ def _is_drawn(node: Any) -> bool:
     if known is None or known[0] != wiring_version():
         return False
     return not node.is_flow or known[1][0].start.node is node.start
-
-
-ThingT = TypeVar("ThingT")
-
-
-def _inner_first(start: ThingT, inside: Callable[[ThingT], Iterable[ThingT]]) -> Iterator[ThingT]:
-    """A thing and all that is inside of it, each once, after what is inside of itself.
-
-    Raises:
-        DefinitionError: Something is inside of itself.
-    """
-    done: set[int] = set()
-    around = {id(start)}
-    path = [(start, iter(inside(start)))]
-    while path:
-        thing, rest = path[-1]
-        part = next((one for one in rest if id(one) not in done), None)
-        if part is None:
-            path.pop()
-            around.discard(id(thing))
-            done.add(id(thing))
-            yield thing
-        elif id(part) in around:
-            kind = "flow" if getattr(part, "is_flow", False) else "parallel node"
-            raise DefinitionError(f"{kind} {getattr(part, 'name', part)!r} contains itself")
-        else:
-            around.add(id(part))
-            path.append((part, iter(inside(part))))

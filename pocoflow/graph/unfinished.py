@@ -1,147 +1,19 @@
-"""A step as it is put on record, and what is on record of one that is not finished."""
+"""What is on record of a step that is not finished, and of the lines of the branches in it."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pocoflow.address import Address
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
-from pocoflow.nodes.spending import NO_AMOUNTS, Amounts, Spent
+from pocoflow.nodes.spending import Spent
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.values import Classes
 from pocoflow.values.failures import Failure
-
-ALONE = -1
-"""The number of what ``exec`` of a node that is not a batch works on."""
-
-
-class Identity(NamedTuple):
-    """Which item it is.
-
-    Attributes:
-        number: What its result, question or branch is kept by.
-        mark: Its digest, and which of equal items it is; empty if it cannot be stored.
-    """
-
-    number: int
-    mark: str
-
-
-class Numbers:
-    """Gives the steps of a run their numbers, in the order in which its branches commit them."""
-
-    def __init__(self, following: int) -> None:
-        self.following = following
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def next(self) -> Iterator[int]:
-        """The number of a step that is finished if the block is left without an error.
-
-        Another branch waits for that: a number that is given out before the step is on record
-        could be missing, one that is taken after it could be given twice.
-        """
-        with self._lock:
-            yield self.following
-            self.following += 1
-
-
-class Tried(NamedTuple):
-    """An attempt of ``exec`` that failed, and that another one follows.
-
-    Attributes:
-        place: The node.
-        attempt: Which attempt, from 1.
-        error: What it raised.
-        item: The item, if it is one of several.
-        given: What ``prep`` gave.
-        again: The key of the journaled call that is made again, if there is one.
-    """
-
-    place: Address
-    attempt: int
-    error: Exception
-    item: Identity | None
-    given: object
-    again: str = ""
-
-
-class Called(NamedTuple):
-    """A journaled call that has returned.
-
-    Attributes:
-        place: The node whose ``exec`` made it.
-        key: What it is known by in the step, or item.
-        result: What it returned.
-        awaited: Whether that was awaited.
-        attempt: The attempt of ``exec`` that made it.
-        elapsed: Seconds that it took.
-        item: The item, if ``exec`` works on one of several.
-        given: What ``prep`` gave, as the only element, if it is as ``prep`` gave it.
-        spent: What was spent in it.
-    """
-
-    place: Address
-    key: str
-    result: object
-    awaited: bool
-    attempt: int
-    elapsed: float
-    item: Identity | None
-    given: tuple[object, ...]
-    spent: Amounts = NO_AMOUNTS
-
-
-class Bill(NamedTuple):
-    """What was spent outside of a call, or a budget that its line goes on without.
-
-    Attributes:
-        place: The node.
-        item: The number of the item; ``ALONE`` if it is not one of several.
-        attempt: The attempt of ``exec``.
-        amounts: How much, by name; ``None`` for a budget that its line goes on without.
-    """
-
-    place: Address
-    item: int
-    attempt: int
-    amounts: Mapping[str, Decimal | None]
-
-
-class Finished(NamedTuple):
-    """A finished step.
-
-    Attributes:
-        step: Its number; in a branch it gets the next one when it is recorded.
-        node: The node's name in its graph.
-        path: The names of the flows and branches around it.
-        action: What ``post`` returned, or what an error is caught as.
-        attempts: How often ``exec`` was tried.
-        elapsed: Seconds that it took.
-        following: The node that comes next; ``None`` if this is the end.
-        following_path: The names around that.
-        failure: The error that ended the step and was caught.
-        taken: How often edges with limits were taken, in the flows where the line is now.
-    """
-
-    step: int
-    node: str
-    path: tuple[str, ...]
-    action: str
-    attempts: int
-    elapsed: float
-    following: str | None
-    following_path: tuple[str, ...]
-    failure: Exception | None
-    taken: Sequence[TakenEdge] = ()
 
 
 class Begun(NamedTuple):

@@ -17,17 +17,8 @@ from pocoflow.db.recorder import RunRecorder
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import RunLostError
-from pocoflow.graph.unfinished import (
-    ALONE,
-    Begun,
-    Bill,
-    Called,
-    Finished,
-    Identity,
-    Numbers,
-    Tried,
-    Unfinished,
-)
+from pocoflow.graph.step_records import ALONE, Bill, Called, Finished, Identity, Numbers, Tried
+from pocoflow.graph.unfinished import Begun, Unfinished
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.question import NewQuestion
 from pocoflow.store.branch_view import BranchStore
