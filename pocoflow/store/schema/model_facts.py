@@ -6,11 +6,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
 from pocoflow.messages import definition_label
@@ -26,6 +25,9 @@ from pocoflow.store.schema.cores import (
 )
 from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values.copies import IMMUTABLE
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 
 class ModelFacts(NamedTuple):
