@@ -209,8 +209,6 @@ HEAVY = [
 _IMPORT = """
 import json, sys
 from pydantic import BaseModel
-class Model(BaseModel):
-    x: int
 before = set(sys.modules)
 import pocoflow, threading
 after = set(sys.modules)
